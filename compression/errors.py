@@ -1,0 +1,68 @@
+"""Everything that can go wrong because of what a user gave us, one class for each kind.
+
+CompressionError
+├── Cancelled            a newer request or the user stopped the work
+├── WorkerLost           the process that computed is gone
+└── UserError            the message is one sentence: what was wrong, the value, what is allowed
+    ├── UnknownName      no such model, dataset, method or field
+    ├── InvalidSetting   a value outside its bounds
+    ├── InvalidRecipe    steps that do not fit together, or text that is no recipe
+    ├── InvalidModel     a model or weights that do not fit
+    ├── InvalidData      images or labels that do not fit
+    ├── DataUnavailable  a dataset that could not be reached
+    ├── InvalidFile      a file that is not what it should be
+    └── Unsupported      well-formed, but outside what the engine can do
+"""
+
+from collections.abc import Iterable
+
+
+class CompressionError(Exception):
+    """Base of all errors raised on purpose."""
+
+
+class Cancelled(CompressionError):
+    """The work was stopped before its end."""
+
+
+class WorkerLost(CompressionError):
+    """The process that computed has died; its request can be sent again."""
+
+
+class UserError(CompressionError):
+    """Something the user can mend; `str(error)` is one sentence fit for a page."""
+
+
+class UnknownName(UserError):
+    """`kind` (a noun) has no entry called `name`."""
+
+    def __init__(self, kind: str, name: object, known: Iterable[object]):
+        super().__init__(f"Unknown {kind} {name!r}; known are {', '.join(map(str, known))}.")
+
+
+class InvalidSetting(UserError):
+    """A value that its field does not allow."""
+
+
+class InvalidRecipe(UserError):
+    """A recipe that cannot be read or whose steps do not fit together."""
+
+
+class InvalidModel(UserError):
+    """A network or its weights that cannot be used."""
+
+
+class InvalidData(UserError):
+    """Images, labels or a folder of them that cannot be used."""
+
+
+class DataUnavailable(UserError):
+    """A dataset that none of its sources could give."""
+
+
+class InvalidFile(UserError):
+    """A file that cannot be read as what it is said to be."""
+
+
+class Unsupported(UserError):
+    """A valid request that the engine does not carry out; the message says why."""
