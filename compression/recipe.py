@@ -1,0 +1,169 @@
+"""A recipe is data: what is done to a network, in which order. Same recipe, same file.
+
+    Recipe(steps=(Prune(sparsity=0.8), Quantize(weight_bits=4)))
+
+It round-trips through JSON, YAML and a URL's query, and has a content hash.
+"""
+
+import hashlib
+import json
+from typing import Annotated, Any, ClassVar, Literal, Self
+from urllib.parse import parse_qsl, urlencode
+
+import yaml
+from pydantic import Field, field_validator
+
+from compression.errors import InvalidRecipe, UnknownName
+from compression.steps import STEPS, Settings, Step, parse, step
+
+SCHEMA = 1
+"""Version of the written form; a text of another version is refused with a sentence, never misread."""
+
+
+class Recipe(Settings):
+    """Steps in the order of application, and what they share."""
+
+    kind: ClassVar[str] = "recipe"
+
+    steps: tuple[Step, ...] = ()
+    seed: Annotated[
+        int,
+        Field(ge=0, le=2**31 - 1, title="Seed", description="Draws the calibration images; same seed, same file."),
+    ] = 0
+    calibration_images: Annotated[
+        int,
+        Field(ge=16, le=1024, title="Calibration images", description="Unlabelled training images the engine looks at."),
+    ] = 1024
+    batch_norm: Annotated[
+        Literal["auto", "keep", "reestimate"],
+        Field(
+            title="Batch norm",
+            description="Re-estimate batch-norm statistics on the calibration images; "
+            "auto keeps them where held-out images say that the old ones are better.",
+        ),
+    ] = "auto"
+
+    @field_validator("steps", mode="before")
+    @classmethod
+    def _read_steps(cls, steps: Any) -> tuple[Step, ...]:
+        if not isinstance(steps, list | tuple):
+            raise InvalidRecipe(f"A recipe's steps must be a list, not {steps!r}.")
+        return _in_order(tuple(_read_step(entry) for entry in steps))
+
+    @property
+    def hash(self) -> str:
+        """64 hex digits of SHA-256 over the canonical JSON; the id of everything made from this recipe."""
+        return hashlib.sha256(self.to_json().encode()).hexdigest()
+
+    def get(self, kind: str) -> Step | None:
+        """The step of that kind, if the recipe has one."""
+        return next((s for s in self.steps if s.kind == kind), None)
+
+    def with_setting(self, path: str, value: Any) -> Self:
+        """A recipe with one value changed; `path` is 'prune.sparsity' or 'seed'.
+
+        A step that was not in the recipe is added, with its defaults, at its place in the usual order.
+        """
+        kind, _, name = path.rpartition(".")
+        values = self.to_dict()
+        if not kind:
+            value = parse(type(self), name, value) if isinstance(value, str) else value
+            return type(self).from_dict({**values, name: value})
+        if kind not in STEPS:
+            raise UnknownName("step", kind, STEPS)
+        value = parse(STEPS[kind], name, value) if isinstance(value, str) else value
+        present = {s["step"]: s for s in values["steps"]} or {}
+        present[kind] = {**present.get(kind, {"step": kind}), name: value}
+        return type(self).from_dict({**values, "steps": sorted(present.values(), key=lambda s: _rank(s["step"]))})
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data: {'schema': 1, 'steps': [{'step': 'prune', 'sparsity': 0.5}], 'seed': 0, …}."""
+        shared = {name: getattr(self, name) for name in type(self).model_fields if name != "steps"}
+        return {"schema": SCHEMA, "steps": [{"step": s.kind, **s.model_dump()} for s in self.steps], **shared}
+
+    @classmethod
+    def from_dict(cls, values: Any) -> Self:
+        """The inverse of `to_dict`; raises `InvalidRecipe`, `InvalidSetting` or `UnknownName`."""
+        if not isinstance(values, dict):
+            raise InvalidRecipe(f"A recipe must be a table of settings, not {type(values).__name__}.")
+        values = dict(values)
+        schema = values.pop("schema", SCHEMA)
+        if schema != SCHEMA:
+            raise InvalidRecipe(f"This recipe has schema {schema!r}; this version reads schema {SCHEMA}.")
+        return cls(**values)
+
+    def to_json(self) -> str:
+        """Canonical JSON: sorted keys, no spaces."""
+        return json.dumps(self.to_dict(), sort_keys=True, separators=(",", ":"), allow_nan=False)
+
+    @classmethod
+    def from_json(cls, text: str) -> Self:
+        """The inverse of `to_json`; raises `InvalidRecipe` where `text` is not JSON."""
+        try:
+            return cls.from_dict(json.loads(text))
+        except (json.JSONDecodeError, RecursionError) as error:
+            raise InvalidRecipe(f"This is not a recipe in JSON: {error}.") from None
+
+    def to_yaml(self) -> str:
+        """YAML for people, in the order of the fields."""
+        return yaml.safe_dump(self.to_dict(), sort_keys=False)
+
+    @classmethod
+    def from_yaml(cls, text: str) -> Self:
+        """The inverse of `to_yaml`; raises `InvalidRecipe` where `text` is not YAML."""
+        try:
+            return cls.from_dict(yaml.safe_load(text))
+        except (yaml.YAMLError, RecursionError) as error:
+            raise InvalidRecipe(f"This is not a recipe in YAML: {str(error).splitlines()[0]}.") from None
+
+    def to_query(self) -> str:
+        """A URL's query: 'v=1&steps=prune,quantize&prune.sparsity=0.5&…&seed=0'. Every value is written out."""
+        pairs = {"v": SCHEMA, "steps": ",".join(s.kind for s in self.steps)}
+        for s in self.steps:
+            pairs |= {f"{s.kind}.{name}": value for name, value in s.model_dump().items()}
+        shared = {name: value for name, value in self.to_dict().items() if name not in ("schema", "steps")}
+        return urlencode({**pairs, **shared}, safe=",")
+
+    @classmethod
+    def from_query(cls, query: str) -> Self:
+        """The inverse of `to_query`; raises `InvalidRecipe`, `InvalidSetting` or `UnknownName`."""
+        pairs = dict(parse_qsl(query, keep_blank_values=True))
+        schema = pairs.pop("v", str(SCHEMA))
+        if schema != str(SCHEMA):
+            raise InvalidRecipe(f"This link has schema {schema!r}; this version reads schema {SCHEMA}.")
+        kinds = [kind for kind in pairs.pop("steps", "").split(",") if kind]
+        steps: dict[str, dict[str, Any]] = {kind: {"step": kind} for kind in kinds}
+        shared: dict[str, Any] = {}
+        for path, text in pairs.items():
+            kind, _, name = path.rpartition(".")
+            if kind and kind not in steps:
+                raise InvalidRecipe(f"The link sets {path!r} but lists no step {kind!r}.")
+            if kind:
+                steps[kind][name] = parse(type(step(kind)), name, text)
+            else:
+                shared[name] = parse(cls, name, text)
+        return cls.from_dict({"steps": list(steps.values()), **shared})
+
+
+def _read_step(entry: Any) -> Step:
+    if isinstance(entry, tuple(STEPS.values())):
+        return entry
+    if not isinstance(entry, dict) or "step" not in entry:
+        raise InvalidRecipe(f"A step must be a table with the key 'step', not {entry!r}.")
+    return step(str(entry["step"]), **{str(k): v for k, v in entry.items() if k != "step"})
+
+
+def _in_order(steps: tuple[Step, ...]) -> tuple[Step, ...]:
+    """Refuses a technique that stands twice or after one that it cannot follow."""
+    kinds = [s.kind for s in steps]
+    for kind in kinds:
+        if kinds.count(kind) > 1:
+            raise InvalidRecipe(f"The step {kind!r} stands {kinds.count(kind)} times; once is allowed.")
+    for before, after in zip(kinds, kinds[1:], strict=False):
+        if _rank(before) > _rank(after):
+            raise InvalidRecipe(f"The step {after!r} cannot follow {before!r}: pruned weights must be rounded last.")
+    return steps
+
+
+def _rank(kind: str) -> int:
+    return list(STEPS).index(kind)

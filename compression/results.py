@@ -1,0 +1,148 @@
+"""What was found out: frozen records that say on what they were measured."""
+
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A 95% interval."""
+
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """What a file answered for each test image, in the order of the test split's indices `images`.
+
+    images [n] int64, classes [n] uint16, confidences [n] float16 (softmax of the top class).
+    """
+
+    images: np.ndarray
+    classes: np.ndarray
+    confidences: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+
+@dataclass(frozen=True)
+class Accuracy:
+    """Share of test images answered rightly, in [0, 1], with its Wilson interval over `n` images.
+
+    `drop` is the dense baseline's accuracy on the same images minus this one; `p_value` is McNemar's exact test of the
+    two on those images (None for the baseline itself).
+    """
+
+    value: float
+    interval: Interval
+    n: int
+    baseline: float
+    drop: float
+    p_value: float | None = None
+
+
+@dataclass(frozen=True)
+class Latency:
+    """Milliseconds for one image, measured interleaved with the dense baseline in one process.
+
+    `ratio` is the median of candidate over baseline, pair by pair; `drift` is the baseline's own change while measuring.
+    """
+
+    p50_ms: float
+    p95_ms: float
+    baseline_p50_ms: float
+    ratio: float
+    ratio_interval: Interval
+    pairs: int
+    warm_up: int
+    batch: int
+    threads: int
+    drift: float
+    load: float
+
+
+@dataclass(frozen=True)
+class Machine:
+    """Where something was measured."""
+
+    cpu: str
+    cores: int
+    vnni: bool
+    system: str
+    python: str
+    torch: str
+    onnxruntime: str
+
+
+@dataclass(frozen=True)
+class LayerReport:
+    """One layer of a candidate. `sparsity` in [0, 1]; `sqnr_db` is the weights' signal-to-quantization-noise ratio."""
+
+    name: str
+    kind: str
+    shape: tuple[int, ...]
+    weights: int
+    bits: int
+    sparsity: float
+    macs: int
+    size_bytes: int
+    sqnr_db: float | None
+    encoding: str
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """Everything measured on one ONNX file. `provenance` is 'measured' unless a label says otherwise."""
+
+    recipe_hash: str
+    file_hash: str
+    accuracy: Accuracy
+    size_bytes: int
+    baseline_size_bytes: int
+    latency: Latency | None
+    macs: int
+    parameters: int
+    n_test: int
+    seconds: float
+    machine: Machine
+    predictions: Predictions = field(repr=False)
+    provenance: str = "measured"
+
+    @property
+    def size_ratio(self) -> float:
+        """How many times smaller than the smallest plain fp32 file."""
+        return self.baseline_size_bytes / self.size_bytes
+
+    def summary(self) -> dict[str, Any]:
+        """Flat, JSON-ready values under the names that the command line prints."""
+        latency = self.latency
+        return {
+            "recipe_hash": self.recipe_hash,
+            "file_hash": self.file_hash,
+            "provenance": self.provenance,
+            "accuracy": self.accuracy.value,
+            "accuracy_low": self.accuracy.interval.low,
+            "accuracy_high": self.accuracy.interval.high,
+            "baseline_accuracy": self.accuracy.baseline,
+            "accuracy_drop": self.accuracy.drop,
+            "p_value": self.accuracy.p_value,
+            "size_bytes": self.size_bytes,
+            "baseline_size_bytes": self.baseline_size_bytes,
+            "size_ratio": self.size_ratio,
+            "latency_ms": latency and latency.p50_ms,
+            "latency_p95_ms": latency and latency.p95_ms,
+            "baseline_latency_ms": latency and latency.baseline_p50_ms,
+            "latency_ratio": latency and latency.ratio,
+            "latency_ratio_low": latency and latency.ratio_interval.low,
+            "latency_ratio_high": latency and latency.ratio_interval.high,
+            "threads": latency and latency.threads,
+            "macs": self.macs,
+            "parameters": self.parameters,
+            "n_test": self.n_test,
+            "seconds": self.seconds,
+            "machine": asdict(self.machine),
+        }

@@ -1,0 +1,140 @@
+"""The settings of every technique: bounds, unit, default and help stand here once.
+
+The validator, the sliders, the command line and the documentation read them from these fields. Nothing in this module
+imports torch, so a page can draw its controls before the engine is loaded. What a step does is in
+`compression.methods`, under the same name.
+"""
+
+import types
+from typing import Annotated, Any, ClassVar, Literal, Union, get_args, get_origin
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic.fields import FieldInfo
+
+from compression.errors import InvalidSetting, UnknownName
+
+
+class Settings(BaseModel):
+    """A frozen, validated set of values. Unknown names and values out of bounds raise `InvalidSetting`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    kind: ClassVar[str] = "settings"
+
+    def __init__(self, **values: Any):
+        try:
+            super().__init__(**values)
+        except ValidationError as error:
+            raise _one_sentence(type(self), error) from None
+
+
+class Prune(Settings):
+    """Set the least important weights to zero (unstructured; Han et al. 2015)."""
+
+    kind: ClassVar[str] = "prune"
+    title: ClassVar[str] = "Prune weights"
+
+    sparsity: Annotated[
+        float,
+        Field(
+            ge=0.0, le=0.99, title="Sparsity", json_schema_extra={"unit": "%", "step": 0.01},
+            description="Share of the weights that become zero. Zeros shrink the file; on a CPU they do not save time.",
+        ),
+    ] = 0.5  # fmt: skip
+
+
+class Quantize(Settings):
+    """Store weights, and optionally compute, with few bits (Krishnamoorthi 2018; Nagel et al. 2021)."""
+
+    kind: ClassVar[str] = "quantize"
+    title: ClassVar[str] = "Quantize"
+
+    weight_bits: Annotated[
+        Literal[2, 3, 4, 5, 6, 7, 8, 32],
+        Field(
+            title="Weight bits", json_schema_extra={"unit": "bit"},
+            description="Bits per weight, on a symmetric grid with one scale per output channel; 32 leaves them float.",
+        ),
+    ] = 8  # fmt: skip
+    activation_bits: Annotated[
+        Literal[8, 32],
+        Field(
+            title="Activation bits", json_schema_extra={"unit": "bit"},
+            description="8 computes in whole numbers, which is what makes a file faster; 32 computes in float.",
+        ),
+    ] = 8  # fmt: skip
+    scale: Annotated[
+        Literal["mse", "minmax"],
+        Field(
+            title="Weight scale",
+            description="mse picks the scale with the least squared rounding error; minmax covers the largest weight.",
+        ),
+    ] = "mse"  # fmt: skip
+
+
+Step = Prune | Quantize
+
+STEPS: dict[str, type[Prune] | type[Quantize]] = {"prune": Prune, "quantize": Quantize}
+"""Every step by name, in the order in which the techniques are meant to be applied."""
+
+
+def step(kind: str, **values: Any) -> Step:
+    """The settings of technique `kind`; raises `UnknownName` or `InvalidSetting`."""
+    if kind not in STEPS:
+        raise UnknownName("step", kind, STEPS)
+    return STEPS[kind](**values)
+
+
+def allowed(field: FieldInfo) -> str:
+    """What a field takes, in words: 'a number from 0 to 0.99', 'one of 8, 32'."""
+    choices = choices_of(field)
+    if choices:
+        return f"one of {', '.join(map(str, choices))}"
+    low, high = bounds_of(field)
+    noun = {int: "a whole number", float: "a number", bool: "true or false"}.get(_plain(field.annotation), "text")
+    if low is None and high is None:
+        return noun
+    return f"{noun} from {low:g} to {high:g}" if low is not None and high is not None else f"{noun} of at least {low:g}"
+
+
+def choices_of(field: FieldInfo) -> tuple[Any, ...]:
+    """The values of a field that has a closed list of them, else ()."""
+    return get_args(field.annotation) if get_origin(field.annotation) is Literal else ()
+
+
+def bounds_of(field: FieldInfo) -> tuple[float | None, float | None]:
+    """Lowest and highest value of a numeric field (None where it has no bound)."""
+    low = next((m.ge for m in field.metadata if hasattr(m, "ge")), None)
+    high = next((m.le for m in field.metadata if hasattr(m, "le")), None)
+    return low, high
+
+
+def parse(settings: type[Settings], name: str, text: str) -> Any:
+    """The value that `text` (from a command line or a link) stands for in field `name` of `settings`.
+
+    Raises `UnknownName` for a field that does not exist; the value itself is checked when the settings are built.
+    """
+    if name not in settings.model_fields:
+        raise UnknownName(f"setting of {settings.kind}", name, settings.model_fields)
+    for choice in choices_of(settings.model_fields[name]):
+        if text == str(choice):
+            return choice
+    return text
+
+
+def _plain(annotation: Any) -> Any:
+    """`float` from `float | None`."""
+    if get_origin(annotation) in (Union, types.UnionType):
+        return next(a for a in get_args(annotation) if a is not type(None))
+    return annotation
+
+
+def _one_sentence(settings: type[Settings], error: ValidationError) -> Exception:
+    first = error.errors()[0]
+    name = str(first["loc"][0]) if first["loc"] else ""
+    if first["type"] == "extra_forbidden":
+        return UnknownName(f"setting of {settings.kind}", name, settings.model_fields)
+    if name not in settings.model_fields:
+        return InvalidSetting(f"{settings.kind}: {first['msg']}.")
+    return InvalidSetting(
+        f"{settings.kind}.{name} must be {allowed(settings.model_fields[name])}, not {first['input']!r}."
+    )
