@@ -1,0 +1,24 @@
+"""Datasets by name or from a folder, their splits, and the augmentation of batches.
+
+Importing this package is cheap: torch is loaded when images are, not when names are listed.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from compression.data.catalog import DATASETS, DatasetSpec, home
+
+if TYPE_CHECKING:
+    from compression.data.augmentation import Augmentation
+    from compression.data.dataset import Dataset, Split
+    from compression.data.loading import fetch, load
+
+__all__ = ["DATASETS", "Augmentation", "Dataset", "DatasetSpec", "Split", "fetch", "home", "load"]
+
+_HOMES = {"Augmentation": "augmentation", "Dataset": "dataset", "Split": "dataset", "fetch": "loading", "load": "loading"}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)

@@ -1,0 +1,72 @@
+"""Decoded datasets on disk: one safetensors file each, written whole or not at all."""
+
+import json
+import logging
+import os
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+
+from compression.data.catalog import home
+
+log = logging.getLogger(__name__)
+
+FORMAT = "2"  # counts up when the meaning of a cached file changes
+
+
+@dataclass(frozen=True, eq=False)
+class Decoded:
+    """Pixels as they came: uint8 [n, C, H, W] and int64 [n] for both parts, class names, and one sentence of origin."""
+
+    train_images: torch.Tensor
+    train_labels: torch.Tensor
+    test_images: torch.Tensor
+    test_labels: torch.Tensor
+    classes: tuple[str, ...]
+    source: str
+
+
+_TENSORS = ("train_images", "train_labels", "test_images", "test_labels")
+
+
+def path_of(key: str) -> Path:
+    """Where the dataset with this key is kept."""
+    return home() / "datasets" / "cache" / f"{key}.safetensors"
+
+
+def read(key: str) -> Decoded | None:
+    """The cached dataset, or None where there is none that can be read."""
+    path = path_of(key)
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            if metadata.get("format") != FORMAT:
+                return None
+            tensors = {name: file.get_tensor(name) for name in _TENSORS}
+    except FileNotFoundError:
+        return None
+    except (SafetensorError, OSError) as error:
+        log.warning("the cached dataset %s cannot be read (%s) and is made again", path, error)
+        return None
+    return Decoded(**tensors, classes=tuple(json.loads(metadata["classes"])), source=metadata["source"])
+
+
+def write(key: str, decoded: Decoded) -> None:
+    """Keeps the dataset; a reader or a second writer never sees half a file. A full disk only costs the speed-up."""
+    path = path_of(key)
+    metadata = {"format": FORMAT, "classes": json.dumps(decoded.classes), "source": decoded.source}
+    temporary = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".partial-")
+        os.close(handle)
+        save_file({name: getattr(decoded, name).contiguous() for name in _TENSORS}, temporary, metadata=metadata)
+        os.replace(temporary, path)
+    except (OSError, SafetensorError) as error:
+        log.warning("the decoded dataset could not be kept in %s (%s)", path, error)
+        if temporary:
+            Path(temporary).unlink(missing_ok=True)

@@ -1,0 +1,84 @@
+"""Images in three splits: `train` to learn and calibrate on, `validation` to choose on, `test` to report on."""
+
+import hashlib
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+
+SPLIT_SEED = 20_240  # fixed for all datasets: it decides which training images are kept for validation
+
+
+@dataclass(frozen=True, eq=False)
+class Split:
+    """`images` uint8 [n, C, H, W] and `labels` int64 [n]."""
+
+    images: torch.Tensor
+    labels: torch.Tensor
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def subset(self, indices: torch.Tensor) -> "Split":
+        """The images at `indices` (int64 [m]), in that order."""
+        return Split(self.images[indices], self.labels[indices])
+
+
+@dataclass(frozen=True, eq=False)
+class Dataset:
+    """A dataset in memory. `mean` and `std` are per channel, of pixels in [0, 1]; `source` says where it came from."""
+
+    name: str
+    title: str
+    classes: tuple[str, ...]
+    input_shape: tuple[int, int, int]  # (channels, height, width)
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    source: str
+    mirror: bool
+    train: Split
+    validation: Split
+    test: Split
+
+    def normalize(
+        self, images: torch.Tensor, *, mean: tuple[float, ...] | None = None, std: tuple[float, ...] | None = None
+    ) -> torch.Tensor:
+        """(x / 255 - mean) / std of uint8 [n, C, H, W] as float32, with the dataset's own statistics by default."""
+        shape = (1, -1, 1, 1)
+        scale = 1 / torch.tensor(std or self.std, dtype=torch.float32, device=images.device).view(shape)
+        shift = torch.tensor(mean or self.mean, dtype=torch.float32, device=images.device).view(shape) * scale
+        return images.to(torch.float32).mul_(scale / 255).sub_(shift)
+
+    def calibration(self, n: int = 1024, seed: int = 0) -> torch.Tensor:
+        """`n` images (fewer if there are fewer) as uint8 [n, C, H, W], drawn without labels from `train`."""
+        generator = torch.Generator().manual_seed(seed)
+        return self.train.images[torch.randperm(len(self.train), generator=generator)[:n]]
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """A hash of everything that can change a result: pixels, labels, splits, class names, normalisation."""
+        digest = hashlib.sha256(repr((self.classes, self.input_shape, self.mean, self.std)).encode())
+        for split in (self.train, self.validation, self.test):
+            digest.update(str(tuple(split.images.shape)).encode())
+            digest.update(split.images.contiguous().numpy())
+            digest.update(split.labels.contiguous().numpy())
+        return digest.hexdigest()
+
+
+def split_off(labels: torch.Tensor, count: int, seed: int = SPLIT_SEED) -> tuple[torch.Tensor, torch.Tensor]:
+    """Seeded, stratified split of `labels` int64 [n] into sorted indices (rest, part), `part` about `count` long.
+
+    Every class that has at least two images gives `part` its share and at least one image, and keeps at least one.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    chosen = torch.zeros(len(labels), dtype=torch.bool)
+    for label in labels.unique():
+        members = (labels == label).nonzero().flatten()  # [n of this class]
+        share = min(max(round(len(members) * count / len(labels)), 1), len(members) - 1)
+        chosen[members[torch.randperm(len(members), generator=generator)[:share]]] = True
+    return (~chosen).nonzero().flatten(), chosen.nonzero().flatten()
+
+
+def validation_size(n: int) -> int:
+    """How many of `n` training images are kept for validation: 5,000, or a tenth of a small set."""
+    return 5_000 if n >= 50_000 else n // 10

@@ -1,0 +1,82 @@
+"""From a dataset's name to a `Dataset`: out of the cache where it is there, with the same splits every time."""
+
+from pathlib import Path
+
+import torch
+
+from compression.data import cache, folder, sources
+from compression.data.cache import Decoded
+from compression.data.catalog import DATASETS
+from compression.data.dataset import Dataset, Split, split_off, validation_size
+from compression.errors import InvalidData, UnknownName
+
+FOLDER_PREFIX = "folder:"
+
+
+def load(name: str) -> Dataset:
+    """The dataset called `name`, or the one in PATH for "folder:PATH".
+
+    Raises UnknownName, DataUnavailable where no source has it, and InvalidData for a folder that does not fit.
+    """
+    if name.startswith(FOLDER_PREFIX):
+        return _load_folder(name)
+    if name not in DATASETS:
+        raise UnknownName("dataset", name, [*DATASETS, "folder:PATH"])
+    spec = DATASETS[name]
+    decoded = _obtain(name)
+    return _dataset(decoded, name=name, title=spec.title, mean=spec.mean, std=spec.std, mirror=spec.mirror)
+
+
+def fetch(name: str) -> str:
+    """Makes sure that the dataset is on this machine, and says in one sentence where it came from."""
+    return load(name).source
+
+
+def _obtain(name: str) -> Decoded:
+    if name == "digits":  # quicker to make than to read back
+        return sources.obtain(name)
+    decoded = cache.read(name)
+    if decoded is None:
+        decoded = sources.obtain(name)
+        cache.write(name, decoded)
+    return decoded
+
+
+def _load_folder(name: str) -> Dataset:
+    text = name.removeprefix(FOLDER_PREFIX)
+    if not text.strip():
+        raise InvalidData(f"{name!r} names no folder; write folder:PATH.")
+    path = Path(text).expanduser()
+    listing = folder.list_images(path)
+    key = f"folder-{folder.fingerprint(path, listing)}"
+    decoded = cache.read(key)
+    if decoded is None:
+        decoded = folder.decode(path, listing)
+        cache.write(key, decoded)
+    mean, std = _statistics(decoded.train_images)
+    return _dataset(decoded, name=name, title=path.resolve().name, mean=mean, std=std, mirror=False)
+
+
+def _dataset(decoded: Decoded, *, name: str, title: str, mean: tuple, std: tuple, mirror: bool) -> Dataset:
+    whole = Split(decoded.train_images, decoded.train_labels)
+    train, validation = split_off(whole.labels, validation_size(len(whole)))
+    _, channels, height, width = whole.images.shape
+    return Dataset(
+        name=name, title=title, classes=decoded.classes, input_shape=(channels, height, width),
+        mean=mean, std=std, source=decoded.source, mirror=mirror,
+        train=whole.subset(train), validation=whole.subset(validation),
+        test=Split(decoded.test_images, decoded.test_labels),
+    )  # fmt: skip
+
+
+def _statistics(images: torch.Tensor) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Per-channel mean and standard deviation of uint8 [n, C, H, W] as pixels in [0, 1], to four digits."""
+    values = torch.arange(256, dtype=torch.float64) / 255
+    means, deviations = [], []
+    for channel in range(images.shape[1]):
+        share = torch.bincount(images[:, channel].flatten(), minlength=256).double()  # [256]
+        share /= share.sum()
+        mean = (share * values).sum()
+        means.append(round(mean.item(), 4))
+        deviations.append(max(round((share * (values - mean).square()).sum().sqrt().item(), 4), 1e-4))
+    return tuple(means), tuple(deviations)

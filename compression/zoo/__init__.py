@@ -1,0 +1,25 @@
+"""Small classifiers by name: their architectures, their stored weights, and the cards that say what the weights are.
+
+Importing this package is cheap: torch is loaded when a model is built, not when names or cards are listed.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from compression.zoo.cards import Card, card, cards
+from compression.zoo.catalog import ARCHITECTURES, Architecture
+
+if TYPE_CHECKING:
+    from compression.zoo.recipes import recipe
+    from compression.zoo.stored import build, load
+    from compression.zoo.trainer import train
+
+__all__ = ["ARCHITECTURES", "Architecture", "Card", "build", "card", "cards", "load", "recipe", "train"]
+
+_HOMES = {"build": "stored", "load": "stored", "recipe": "recipes", "train": "trainer"}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)

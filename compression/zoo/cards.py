@@ -1,0 +1,93 @@
+"""Cards: what a file of weights is, how it was trained, and how good it was measured to be. JSON beside the weights."""
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from compression.data.catalog import DATASETS, home
+from compression.errors import InvalidFile, UnknownName, Unsupported
+from compression.zoo.catalog import ARCHITECTURES
+
+WEIGHTS = Path(__file__).parent / "weights"
+
+
+@dataclass(frozen=True)
+class Card:
+    """One trained model. Accuracies in [0, 1] are of the stored fp16 weights, read back and run in float32."""
+
+    model: str
+    dataset: str
+    source: str  # where the training and test images came from
+    input_shape: tuple[int, int, int]
+    classes: int
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    recipe: dict[str, Any]  # the TrainingConfig's fields
+    seed: int
+    best_epoch: int  # counted from 0, chosen on validation
+    validation_accuracy: float
+    validation_images: int
+    test_accuracy: float
+    test_images: int
+    parameters: int
+    size_bytes: int
+    sha256: str  # of the weights' file
+    data_fingerprint: str
+    training_seconds: float
+    hardware: str
+    versions: dict[str, str]
+    notes: str
+
+    @property
+    def epochs(self) -> int:
+        """Epochs of the whole training; the stored weights are those of `best_epoch`."""
+        return self.recipe["epochs"]
+
+
+def user_weights() -> Path:
+    """The folder for what is trained on this machine, beside the weights that come with the program."""
+    return home() / "zoo"
+
+
+def card_path(model: str, dataset: str) -> Path | None:
+    """The card of the pair's stored weights: those that come with the program first, then the user's own."""
+    paths = [folder / f"{model}-{dataset}.json" for folder in (WEIGHTS, user_weights())]
+    return next((path for path in paths if path.is_file() and path.with_suffix(".safetensors").is_file()), None)
+
+
+def card(model: str, dataset: str) -> Card:
+    """The card of the pair. Raises UnknownName for either name, and Unsupported where no weights are stored."""
+    if model not in ARCHITECTURES:
+        raise UnknownName("model", model, ARCHITECTURES)
+    path = card_path(model, dataset) if dataset in DATASETS else None
+    if path is None:
+        known = [card.dataset for card in cards() if card.model == model]
+        if dataset not in DATASETS and not dataset.startswith("folder:"):
+            raise UnknownName("dataset", dataset, DATASETS)
+        raise Unsupported(
+            f"There are no stored weights of {model!r} for {dataset!r} (there are for: {', '.join(known) or 'none'});"
+            " train it first, or give a file of weights."
+        )
+    return read(path)
+
+
+def cards() -> list[Card]:
+    """All cards, in the order of the tables of models and datasets."""
+    paths = [card_path(model, dataset) for model in ARCHITECTURES for dataset in DATASETS]
+    return [read(path) for path in paths if path]
+
+
+def read(path: Path) -> Card:
+    """The card in a file. Raises InvalidFile where it is none."""
+    try:
+        fields = json.loads(path.read_text(encoding="utf-8"))
+        fields |= {name: tuple(fields[name]) for name in ("input_shape", "mean", "std")}
+        return Card(**fields)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InvalidFile(f"{path} is not the card of a model: {error}.") from error
+
+
+def write(path: Path, card: Card) -> None:
+    """Writes the card to a file."""
+    path.write_text(json.dumps(asdict(card), indent=2) + "\n", encoding="utf-8")

@@ -1,0 +1,37 @@
+"""The one table of architectures. No torch in here: pages list names before they build models."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from torch import nn
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """A network by name; `module` holds its constructor, a function of the same name as the architecture."""
+
+    name: str
+    title: str
+    module: str
+
+    @property
+    def build(self) -> "Callable[[tuple[int, int, int], int], nn.Module]":
+        """The constructor: (input shape (C, H, W), number of classes) → the untrained network."""
+        return getattr(import_module(f"compression.zoo.{self.module}"), self.name)
+
+
+ARCHITECTURES: dict[str, Architecture] = {
+    architecture.name: architecture
+    for architecture in (
+        Architecture("lenet300", "LeNet-300-100", "lenet"),
+        Architecture("lenet5", "LeNet-5 (Caffe)", "lenet"),
+        Architecture("vgg11", "VGG-11 (slim)", "vgg"),
+        Architecture("resnet20", "ResNet-20", "resnet"),
+        Architecture("resnet56", "ResNet-56", "resnet"),
+        Architecture("mobilenetv2", "MobileNetV2 ×0.5", "mobile"),
+        Architecture("shufflenetv2", "ShuffleNetV2 ×0.5", "mobile"),
+    )
+}

@@ -1,0 +1,87 @@
+"""Models built by name, and their weights to and from half-precision safetensors files."""
+
+import hashlib
+import math
+import os
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from compression.errors import InvalidFile, InvalidModel, InvalidSetting, UnknownName
+from compression.zoo.cards import WEIGHTS, card, card_path
+from compression.zoo.catalog import ARCHITECTURES
+
+__all__ = ["WEIGHTS", "build", "load", "read_weights", "write_weights"]
+
+MIN_SIDE = 8  # pixels
+
+
+def build(name: str, *, input_shape: tuple[int, int, int], classes: int, seed: int = 0) -> nn.Module:
+    """The untrained network for images of `input_shape` (C, H, W), in eval mode; `seed` decides its first weights.
+
+    Raises UnknownName, and InvalidSetting for shapes and numbers of classes that no network here can have.
+    """
+    if name not in ARCHITECTURES:
+        raise UnknownName("model", name, ARCHITECTURES)
+    if len(input_shape) != 3 or input_shape[0] < 1 or min(input_shape[1:]) < MIN_SIDE:
+        raise InvalidSetting(f"The input shape is {tuple(input_shape)}; (channels, height, width) with sides from 8 up.")
+    if classes < 2:
+        raise InvalidSetting(f"The number of classes is {classes}; at least 2 are needed.")
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return ARCHITECTURES[name].build(input_shape, classes).eval()
+
+
+def load(name: str, dataset_name: str) -> nn.Module:
+    """The network with the weights stored for the dataset, in float32 and eval mode.
+
+    Raises UnknownName for either name, Unsupported where no weights are stored, InvalidFile for a damaged file.
+    """
+    known = card(name, dataset_name)
+    path = card_path(name, dataset_name)
+    assert path is not None
+    model = build(name, input_shape=known.input_shape, classes=known.classes)
+    return read_weights(model, path.with_suffix(".safetensors"))
+
+
+def read_weights(model: nn.Module, path: Path) -> nn.Module:
+    """Puts the tensors in a safetensors file into `model`, which is returned; every tensor must find its place.
+
+    Raises InvalidFile for a file that is no safetensors file, InvalidModel for tensors that do not fit.
+    """
+    try:
+        tensors = load_file(path)
+    except (SafetensorError, OSError) as error:
+        raise InvalidFile(f"{path} cannot be read as a safetensors file: {error}.") from error
+    expected = {name: tensor.shape for name, tensor in model.state_dict().items() if tensor.is_floating_point()}
+    found = {name: tensor.shape for name, tensor in tensors.items() if tensor.is_floating_point()}
+    for name in sorted(expected.keys() | found.keys()):
+        if expected.get(name) != found.get(name):
+            raise InvalidModel(
+                f"The weights in {path} do not fit: {name!r} has shape {_shape(found.get(name))}, and the model needs"
+                f" {_shape(expected.get(name))}."
+            )
+    floats = {name: tensors[name].float() for name in expected}
+    model.load_state_dict(model.state_dict() | floats)
+    return model
+
+
+def _shape(shape: torch.Size | None) -> str:
+    return "none" if shape is None else str(tuple(shape))
+
+
+def write_weights(model: nn.Module, path: Path) -> str:
+    """Stores the floating-point tensors of `model` as fp16, replacing the file whole; returns its SHA-256.
+
+    Counters of batch norm are left out: nothing reads them in eval mode.
+    """
+    state = {name: t.detach().cpu().half().contiguous() for name, t in model.state_dict().items() if t.is_floating_point()}
+    assert all(math.isfinite(tensor.float().abs().sum()) for tensor in state.values())
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_suffix(f".partial-{os.getpid()}")
+    save_file(state, temporary)
+    os.replace(temporary, path)
+    return hashlib.sha256(path.read_bytes()).hexdigest()
