@@ -1,0 +1,359 @@
+"""The command line: compress, measure, zoo and data.
+
+The result goes to stdout and nothing else does: one JSON object with `--json`, else a short table. Progress and errors
+go to stderr. Exit code 0 is success, 2 a user's mistake (one sentence, no traceback), 1 any other failure. torch is
+imported inside the commands, so that `--help` answers at once.
+"""
+
+import contextlib
+import dataclasses
+import json
+import math
+import os
+import sys
+import textwrap
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, TextIO
+
+import typer
+from typer.core import TyperGroup
+
+from compression.errors import (
+    CompressionError,
+    InvalidFile,
+    InvalidModel,
+    InvalidRecipe,
+    InvalidSetting,
+    UnknownName,
+    UserError,
+)
+from compression.recipe import Recipe
+from compression.steps import STEPS, Settings, allowed
+
+if TYPE_CHECKING:
+    from torch import nn
+    from torch.export import ExportedProgram
+
+    from compression.data import Dataset
+    from compression.pipeline import Candidate, Prepared
+    from compression.results import Measurement
+
+    Model = nn.Module | ExportedProgram
+
+Row = tuple[str, ...]
+
+
+class Sentences(TyperGroup):
+    """Commands whose expected errors end as one sentence on stderr and an exit code."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Runs the command; a user's mistake exits with 2, another expected failure with 1."""
+        try:
+            return super().invoke(ctx)
+        except CompressionError as error:
+            typer.echo(f"Error: {' '.join(str(error).split())}", err=True)
+            raise typer.Exit(2 if isinstance(error, UserError) else 1) from None
+
+
+def _group(**settings: Any) -> typer.Typer:
+    return typer.Typer(
+        cls=Sentences, no_args_is_help=True, add_completion=False,
+        rich_markup_mode=None, pretty_exceptions_enable=False, **settings,
+    )  # fmt: skip
+
+
+app = _group(help="Compress image classifiers and measure the file that comes out.")
+zoo_app, data_app = _group(help="Networks with trained weights."), _group(help="Datasets.")
+app.add_typer(zoo_app, name="zoo")
+app.add_typer(data_app, name="data")
+
+
+def settings_help() -> str:
+    """Every setting of a recipe with what it takes, its default and its description, read from the settings' fields."""
+    lines = ["\b", "Settings for --set KEY=VALUE:"]
+    for prefix, settings in [("", Recipe), *((f"{kind}.", settings) for kind, settings in STEPS.items())]:
+        lines += _fields_help(prefix, settings)
+    return "\n".join(lines)
+
+
+def _fields_help(prefix: str, settings: type[Settings]) -> list[str]:
+    lines: list[str] = []
+    for name, field in settings.model_fields.items():
+        if field.description:
+            lines.append(f"  {prefix}{name}  {allowed(field)} [default: {field.default}]")
+            lines += textwrap.wrap(field.description, 72, initial_indent=" " * 6, subsequent_indent=" " * 6)
+    return lines
+
+
+DatasetOption = Annotated[
+    str, typer.Option("--dataset", help="A name from `data list`, or folder:PATH with train/ and test/.")
+]
+MeanOption = Annotated[
+    str | None, typer.Option(help="Per channel, comma-separated, of pixels in [0, 1]; instead of the dataset's own.")
+]
+StdOption = Annotated[str | None, typer.Option(help="Like --mean: the standard deviations.")]
+ThreadsOption = Annotated[int, typer.Option(min=1, max=256, help="Threads of the latency measurement.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
+
+
+@app.command(epilog=settings_help())
+def compress(
+    model: Annotated[str, typer.Option(help="A name from `zoo list`, or FILE.pt2 saved by torch.export.")],
+    dataset: DatasetOption,
+    weights: Annotated[Path | None, typer.Option(help="Own weights for a zoo model: FILE.safetensors.")] = None,
+    mean: MeanOption = None,
+    std: StdOption = None,
+    settings: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change one setting; may be repeated.")
+    ] = None,
+    recipe: Annotated[Path | None, typer.Option(help="Start from FILE.yaml or FILE.json.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Short for --set seed=N.")] = None,
+    threads: ThreadsOption = 1,
+    out: Annotated[Path | None, typer.Option(help="Where to write the compressed .onnx file.")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Compress a network and measure the file."""
+    _check_model(model, weights)
+    chosen = read_recipe(recipe, settings or [], seed)
+    if out:
+        _check_writable(out, inputs=[file for file in (Path(model), weights, recipe) if file])
+    with _working() as progress:
+        from compression import pipeline
+
+        data = load_data(dataset, mean, std)
+        prepared = pipeline.prepare(
+            load_model(model, data, weights), data,
+            seed=chosen.seed, calibration_images=chosen.calibration_images, progress=progress,
+        )  # fmt: skip
+        candidate, measurement = carry_out(chosen, prepared, threads=threads, progress=progress)
+    if out:
+        write_atomically(out, candidate.onnx)
+    context = {"model": model, "dataset": dataset, "data_source": data.source, "recipe": chosen.to_dict()}
+    if as_json:
+        return _print_json(measurement.summary() | context | {"out": str(out) if out else None})
+    _print_table([("model", model), ("dataset", data.title), *_recipe_rows(chosen), *measurement_rows(measurement)])
+
+
+@app.command()
+def measure(
+    file: Annotated[Path, typer.Argument(metavar="FILE.onnx", help="Any classifier that takes the dataset's images.")],
+    dataset: DatasetOption,
+    baseline: Annotated[
+        Path | None, typer.Option(help="FILE.onnx to compare with, in accuracy, bytes and time.")
+    ] = None,
+    mean: MeanOption = None,
+    std: StdOption = None,
+    threads: ThreadsOption = 1,
+    as_json: JsonOption = False,
+) -> None:
+    """Measure any ONNX classifier."""
+    content, reference = _read_bytes(file), _read_bytes(baseline) if baseline else None
+    with _working() as progress:
+        from compression import pipeline
+
+        data = load_data(dataset, mean, std)
+        progress("Measuring the file", 0.0)
+        measurement = pipeline.measure_file(content, data, baseline=reference, threads=threads)
+    if as_json:
+        return _print_json(measurement.summary() | {"file": str(file), "dataset": dataset, "data_source": data.source})
+    _print_table([("file", str(file)), ("dataset", data.title), *measurement_rows(measurement)])
+
+
+def carry_out(
+    recipe: Recipe, prepared: "Prepared", *, threads: int = 1, progress: "Progress | None" = None
+) -> tuple["Candidate", "Measurement"]:
+    """The file that `recipe` makes of a prepared network, and its measurement on the whole test split."""
+    from compression import pipeline
+
+    candidate = pipeline.compress(prepared.dense, recipe, prepared.data, prepared=prepared, progress=progress)
+    if progress:
+        progress("Measuring the file", 0.0)
+    return candidate, pipeline.measure(candidate, prepared, threads=threads)
+
+
+def read_recipe(file: Path | None, settings: list[str], seed: int | None) -> Recipe:
+    """The recipe in `file` (empty without one), then each KEY=VALUE of `settings` in turn, then `seed`."""
+    recipe = _recipe_in(file) if file else Recipe()
+    for setting in settings:
+        path, equals, value = setting.partition("=")
+        if not equals:
+            raise InvalidSetting(f"--set takes KEY=VALUE, for example prune.sparsity=0.5, not {setting!r}.")
+        recipe = recipe.with_setting(path.strip(), value.strip())
+    return recipe if seed is None else recipe.with_setting("seed", seed)
+
+
+def _recipe_in(file: Path) -> Recipe:
+    readers = {".yaml": Recipe.from_yaml, ".yml": Recipe.from_yaml, ".json": Recipe.from_json}
+    if file.suffix.lower() not in readers:
+        raise InvalidFile(f"A recipe file ends in {', '.join(readers)}, not {file.suffix!r} as in {str(file)!r}.")
+    try:
+        return readers[file.suffix.lower()](_read_bytes(file).decode())
+    except UnicodeDecodeError:
+        raise InvalidRecipe(f"{str(file)!r} is not a recipe: it is not text in UTF-8.") from None
+
+
+def load_data(dataset: str, mean: str | None = None, std: str | None = None) -> "Dataset":
+    """The dataset, with its normalisation replaced where `mean` or `std` ('0.49,0.48,0.45') are given."""
+    from compression import data
+
+    loaded = data.load(dataset)
+    given = {
+        name: _per_channel(f"--{name}", text, loaded.input_shape[0])
+        for name, text in (("mean", mean), ("std", std))
+        if text is not None
+    }
+    if any(value <= 0 for value in given.get("std", ())):
+        raise InvalidSetting(f"--std must be above 0 in every channel, not {std!r}.")
+    return dataclasses.replace(loaded, **given)  # type: ignore[arg-type]
+
+
+def _per_channel(option: str, text: str, channels: int) -> tuple[float, ...]:
+    try:
+        values = tuple(float(part) for part in text.split(","))
+    except ValueError:
+        values = ()
+    if len(values) != channels or not all(map(math.isfinite, values)):
+        wanted = "1 number" if channels == 1 else f"{channels} comma-separated numbers, one per channel"
+        raise InvalidSetting(f"{option} takes {wanted}, not {text!r}.")
+    return values
+
+
+def load_model(model: str, data: "Dataset", weights: Path | None = None) -> "Model":
+    """A zoo network with its stored weights or those of `weights`, or the network in FILE.pt2."""
+    from compression import graph, zoo
+
+    _check_model(model, weights)
+    if _is_exported(model):
+        return graph.load_pt2(model)
+    if not weights:
+        return zoo.load(model, data.name)
+    network = zoo.build(model, input_shape=data.input_shape, classes=len(data.classes))
+    zoo.load_weights(network, weights)
+    return network
+
+
+def _check_model(model: str, weights: Path | None) -> None:
+    """Refuses what cannot be loaded, without loading torch."""
+    from compression.zoo import ARCHITECTURES
+
+    if _is_exported(model) and weights:
+        raise InvalidModel(f"--weights goes with a model of the zoo; {model!r} brings its own.")
+    if not _is_exported(model) and model not in ARCHITECTURES:
+        raise UnknownName("model", model, [*ARCHITECTURES, "FILE.pt2"])
+    file = Path(model) if _is_exported(model) else weights
+    if file and not file.is_file():
+        raise InvalidFile(f"There is no file {str(file)!r}.")
+
+
+def _is_exported(model: str) -> bool:
+    return model.lower().endswith(".pt2")
+
+
+def _read_bytes(file: Path) -> bytes:
+    try:
+        return file.read_bytes()
+    except OSError as error:
+        raise InvalidFile(f"{str(file)!r} cannot be read: {error.strerror}.") from None
+
+
+def _check_writable(out: Path, inputs: list[Path]) -> None:
+    """Refuses, before minutes of work, a place that the result cannot or should not be written to."""
+    if out.exists() and not out.is_file():
+        raise InvalidFile(f"--out {str(out)!r} is not a file but a folder or a device; name a file.")
+    if not out.parent.is_dir():
+        raise InvalidFile(f"--out {str(out)!r} lies in a folder that does not exist; create {str(out.parent)!r} first.")
+    if not os.access(out.parent, os.W_OK):
+        raise InvalidFile(f"--out {str(out)!r} lies in a folder that cannot be written to.")
+    if out.exists() and any(file.exists() and file.samefile(out) for file in inputs):
+        raise InvalidFile(f"--out {str(out)!r} would overwrite what the command reads; name another file.")
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """`path` holds all of `content` or what it held before. Raises `InvalidFile` where it cannot be written."""
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        part.write_bytes(content)
+        part.replace(path)
+    except OSError as error:
+        raise InvalidFile(f"{str(path)!r} cannot be written: {error.strerror}.") from None
+    finally:
+        part.unlink(missing_ok=True)
+
+
+class Progress:
+    """What is being done and how far it is, on stderr: one line redrawn on a terminal, else a line a sentence."""
+
+    def __init__(self, stream: TextIO):
+        self._stream, self._live, self._last = stream, stream.isatty(), ""
+
+    def __call__(self, sentence: str, done: float) -> None:
+        """`done` is the share of the work in [0, 1]."""
+        if self._live:
+            bar = "█" * round(20 * done)
+            self._stream.write(f"\r\x1b[2K{bar:·<20} {done:4.0%} {sentence}")
+        elif sentence != self._last:
+            self._stream.write(f"{sentence}\n")
+        self._last = sentence
+        self._stream.flush()
+
+    def close(self) -> None:
+        """Clears the line, so that what follows starts at its beginning."""
+        if self._live and self._last:
+            self._stream.write("\r\x1b[2K")
+            self._stream.flush()
+
+
+@contextlib.contextmanager
+def _working() -> Iterator[Progress]:
+    """Keeps stdout for the result: what a library prints meanwhile goes to stderr."""
+    progress = Progress(sys.stderr)
+    try:
+        with contextlib.redirect_stdout(sys.stderr):
+            yield progress
+    finally:
+        progress.close()
+
+
+def _print_json(values: Any) -> None:
+    typer.echo(json.dumps(values, allow_nan=False))
+
+
+def _print_table(rows: list[Row]) -> None:
+    """Rows of texts in left-aligned columns."""
+    width = max(map(len, rows))
+    padded = [(*row, *[""] * (width - len(row))) for row in rows]
+    widths = [max(map(len, column)) for column in zip(*padded, strict=True)]
+    for row in padded:
+        typer.echo("  ".join(text.ljust(w) for text, w in zip(row, widths, strict=True)).rstrip())
+
+
+def _recipe_rows(recipe: Recipe) -> list[Row]:
+    shared = {"seed": recipe.seed, "calibration_images": recipe.calibration_images, "batch_norm": recipe.batch_norm}
+    settings = [(step.kind, step.model_dump()) for step in recipe.steps] + [("shared", shared)]
+    return [(kind, ", ".join(f"{name} {value}" for name, value in values.items())) for kind, values in settings]
+
+
+def measurement_rows(measurement: "Measurement") -> list[Row]:
+    """A measurement as (name, value, remark) for people: percent, KB, milliseconds."""
+    accuracy, latency = measurement.accuracy, measurement.latency
+    rows: list[Row] = [
+        (
+            "accuracy",
+            f"{accuracy.value:.2%} ({accuracy.interval.low:.2%} to {accuracy.interval.high:.2%})",
+            f"baseline {accuracy.baseline:.2%}, {-100 * accuracy.drop:+.2f} points, {measurement.n_test:,} images",
+        ),
+        (
+            "size",
+            f"{measurement.size_bytes / 1000:,.1f} KB",
+            f"baseline {measurement.baseline_size_bytes / 1000:,.1f} KB, {measurement.size_ratio:.1f} times smaller",
+        ),
+    ]
+    if latency:
+        low, high = latency.ratio_interval.low, latency.ratio_interval.high
+        rows.append((
+            "latency",
+            f"{latency.p50_ms:.3f} ms (p95 {latency.p95_ms:.3f}), {latency.threads} threads",
+            f"baseline {latency.baseline_p50_ms:.3f} ms, {latency.ratio:.2f} of it ({low:.2f} to {high:.2f})",
+        ))  # fmt: skip
+    return [*rows, ("cost", f"{measurement.macs:,} MACs, {measurement.parameters:,} parameters")]
