@@ -6,7 +6,7 @@ Importing this package is cheap: torch is loaded when a model is built, not when
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from compression.zoo.cards import Card, card, cards
+from compression.zoo.model_cards import Card, card, cards
 from compression.zoo.catalog import ARCHITECTURES, Architecture
 
 if TYPE_CHECKING:

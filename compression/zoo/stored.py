@@ -11,7 +11,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from compression.errors import InvalidFile, InvalidModel, InvalidSetting, UnknownName
-from compression.zoo.cards import WEIGHTS, card, card_path
+from compression.zoo.model_cards import WEIGHTS, card, card_path
 from compression.zoo.catalog import ARCHITECTURES
 
 __all__ = ["WEIGHTS", "build", "load", "read_weights", "write_weights"]

@@ -14,8 +14,8 @@ from compression import data as datasets
 from compression.data.dataset import Dataset
 from compression.training import Progress, Trained, TrainingConfig, accuracy
 from compression.training import train as run_training
-from compression.zoo import cards, stored
-from compression.zoo.cards import Card
+from compression.zoo import model_cards, stored
+from compression.zoo.model_cards import Card
 from compression.zoo.recipes import recipe
 
 log = logging.getLogger(__name__)
@@ -42,9 +42,9 @@ def train(
     """
     data = data or datasets.load(dataset_name)
     config = recipe(name, data, epochs=epochs)
-    folder = out or cards.user_weights()
+    folder = out or model_cards.user_weights()
     model = stored.build(name, input_shape=data.input_shape, classes=len(data.classes), seed=seed)
-    checkpoint = cards.user_weights() / "unfinished" / f"{name}-{dataset_name}.safetensors"
+    checkpoint = model_cards.user_weights() / "unfinished" / f"{name}-{dataset_name}.safetensors"
     began = time.perf_counter()
     trained = run_training(
         model, data, config, seed=seed, device=device, progress=progress, stop=stop, checkpoint=checkpoint
@@ -53,7 +53,7 @@ def train(
     path = folder / f"{name}-{dataset_name}.safetensors"
     digest = stored.write_weights(trained.model, path)
     card = _card(name, dataset_name, data, config, trained, path, digest, seed=seed, device=device, notes=notes)
-    cards.write(path.with_suffix(".json"), card)
+    model_cards.write(path.with_suffix(".json"), card)
     return card
 
 
