@@ -1,0 +1,30 @@
+"""Import this before the first import from `compression` in every program that starts here.
+
+From Python 3.14 on the standard library has a package `compression` as well (PEP 784: `compression.zstd` and others).
+Whoever imported `zipfile` or `shutil` before us (Streamlit, Dask, pytest do) has loaded that one, and
+`import compression.recipe` would then search there and fail.
+
+Importing this file puts the project first on `sys.path`. If another package `compression` is loaded already, it is
+reloaded: that runs our `compression/__init__.py` inside the module object that is there, so submodules that were
+loaded before (`compression.zstd`) and everybody who holds the module keep working. Nothing is dropped, so there is no
+moment at which another thread finds it missing.
+
+Dask workers take this file as their preload: `preload=[before_compression.__file__]`.
+"""
+
+import importlib
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent
+
+
+def put_ours_first() -> None:
+    """Put the project first on `sys.path` and make a loaded package `compression` ours."""
+    sys.path.insert(0, str(ROOT))
+    loaded = sys.modules.get("compression")
+    if loaded is not None and getattr(loaded, "__file__", None) != str(ROOT / "compression" / "__init__.py"):
+        importlib.reload(loaded)
+
+
+put_ours_first()
