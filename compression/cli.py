@@ -5,28 +5,32 @@ go to stderr. Exit code 0 is success, 2 a user's mistake (one sentence, no trace
 imported inside the commands, so that `--help` answers at once.
 """
 
-import contextlib
 import dataclasses
-import json
 import math
-import os
-import sys
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TextIO
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from typer.core import TyperGroup
 
+from compression.console import (
+    Progress,
+    Row,
+    Sentences,
+    check_writable,
+    print_json,
+    print_table,
+    read_bytes,
+    working,
+    write_atomically,
+)
 from compression.errors import (
-    CompressionError,
     InvalidFile,
     InvalidModel,
     InvalidRecipe,
     InvalidSetting,
     UnknownName,
-    UserError,
 )
 from compression.recipe import Recipe
 from compression.steps import STEPS, Settings, allowed
@@ -35,25 +39,12 @@ if TYPE_CHECKING:
     from torch import nn
     from torch.export import ExportedProgram
 
+    from compression import training
     from compression.data import Dataset
     from compression.pipeline import Candidate, Prepared
     from compression.results import Measurement
 
     Model = nn.Module | ExportedProgram
-
-Row = tuple[str, ...]
-
-
-class Sentences(TyperGroup):
-    """Commands whose expected errors end as one sentence on stderr and an exit code."""
-
-    def invoke(self, ctx: Any) -> Any:
-        """Runs the command; a user's mistake exits with 2, another expected failure with 1."""
-        try:
-            return super().invoke(ctx)
-        except CompressionError as error:
-            typer.echo(f"Error: {' '.join(str(error).split())}", err=True)
-            raise typer.Exit(2 if isinstance(error, UserError) else 1) from None
 
 
 def _group(**settings: Any) -> typer.Typer:
@@ -117,8 +108,8 @@ def compress(
     _check_model(model, weights)
     chosen = read_recipe(recipe, settings or [], seed)
     if out:
-        _check_writable(out, inputs=[file for file in (Path(model), weights, recipe) if file])
-    with _working() as progress:
+        check_writable(out, inputs=[file for file in (Path(model), weights, recipe) if file])
+    with working() as progress:
         from compression import pipeline
 
         data = load_data(dataset, mean, std)
@@ -131,8 +122,8 @@ def compress(
         write_atomically(out, candidate.onnx)
     context = {"model": model, "dataset": dataset, "data_source": data.source, "recipe": chosen.to_dict()}
     if as_json:
-        return _print_json(measurement.summary() | context | {"out": str(out) if out else None})
-    _print_table([("model", model), ("dataset", data.title), *_recipe_rows(chosen), *measurement_rows(measurement)])
+        return print_json(measurement.summary() | context | {"out": str(out) if out else None})
+    print_table([("model", model), ("dataset", data.title), *_recipe_rows(chosen), *measurement_rows(measurement)])
 
 
 @app.command()
@@ -148,20 +139,130 @@ def measure(
     as_json: JsonOption = False,
 ) -> None:
     """Measure any ONNX classifier."""
-    content, reference = _read_bytes(file), _read_bytes(baseline) if baseline else None
-    with _working() as progress:
+    content, reference = read_bytes(file), read_bytes(baseline) if baseline else None
+    with working() as progress:
         from compression import pipeline
 
         data = load_data(dataset, mean, std)
         progress("Measuring the file", 0.0)
         measurement = pipeline.measure_file(content, data, baseline=reference, threads=threads)
     if as_json:
-        return _print_json(measurement.summary() | {"file": str(file), "dataset": dataset, "data_source": data.source})
-    _print_table([("file", str(file)), ("dataset", data.title), *measurement_rows(measurement)])
+        return print_json(measurement.summary() | {"file": str(file), "dataset": dataset, "data_source": data.source})
+    print_table([("file", str(file)), ("dataset", data.title), *measurement_rows(measurement)])
+
+
+@zoo_app.command("list")
+def zoo_list(as_json: JsonOption = False) -> None:
+    """List the stored weights with their measured accuracy."""
+    from compression.zoo import ARCHITECTURES, cards
+
+    known = cards()
+    if as_json:
+        return print_json([dataclasses.asdict(card) for card in known])
+    rows: list[Row] = [("MODEL", "DATASET", "ACCURACY", "PARAMETERS", "NETWORK")]
+    for card in known:
+        title = ARCHITECTURES[card.model].title
+        rows.append((card.model, card.dataset, f"{card.test_accuracy:.2%}", f"{card.parameters:,}", title))
+    stored = {card.model for card in known}
+    rows += [(name, "(none yet)", "", "", a.title) for name, a in ARCHITECTURES.items() if name not in stored]
+    print_table(rows)
+
+
+@zoo_app.command("train")
+def zoo_train(
+    model: Annotated[str, typer.Argument(metavar="MODEL", help="A name from `zoo list`.")],
+    dataset: Annotated[str, typer.Argument(metavar="DATASET", help="A name from `data list`.")],
+    epochs: Annotated[int | None, typer.Option(min=1, help="Instead of the recipe's number.")] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Decides first weights, order and augmentation.")] = 0,
+    device: Annotated[str | None, typer.Option(help="cpu or cuda; by default the GPU where there is one.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder for the weights and their card.")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Train a network and store its weights and card."""
+    from compression.zoo import ARCHITECTURES
+
+    _check_known("model", model, ARCHITECTURES)
+    _check_dataset(dataset)
+    if out and out.exists() and not out.is_dir():
+        raise InvalidFile(f"--out {str(out)!r} is not a folder; weights and card are two files in one.")
+    with working() as progress:
+        import torch
+
+        from compression import zoo
+
+        chosen = _device(device, has_gpu=torch.cuda.is_available())
+        card = zoo.train(
+            model, dataset, epochs=epochs, seed=seed, device=chosen, out=out, progress=_training_line(progress)
+        )
+    if as_json:
+        return print_json(dataclasses.asdict(card))
+    print_table([
+        ("model", model), ("dataset", card.source),
+        ("accuracy", f"{card.test_accuracy:.2%} of {card.test_images:,} test images"),
+        ("training", f"{card.epochs} epochs, seed {card.seed}, {card.training_seconds:.0f} s on {card.hardware}"),
+    ])  # fmt: skip
+
+
+@data_app.command("list")
+def data_list(as_json: JsonOption = False) -> None:
+    """List the datasets that have a name."""
+    from compression.data import DATASETS
+
+    if as_json:
+        return print_json([dataclasses.asdict(spec) for spec in DATASETS.values()])
+    rows: list[Row] = [("DATASET", "TITLE", "CLASSES", "IMAGES")]
+    for spec in DATASETS.values():
+        rows.append((spec.name, spec.title, str(spec.classes), "×".join(map(str, spec.input_shape))))
+    print_table([*rows, ("folder:PATH", "your own, with train/CLASS/IMAGE and test/CLASS/IMAGE")])
+
+
+@data_app.command("fetch")
+def data_fetch(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="A name from `data list`.")], as_json: JsonOption = False
+) -> None:
+    """Get a dataset onto this machine and say where it came from."""
+    _check_dataset(name)
+    with working() as progress:
+        progress(f"Fetching {name}", 0.0)
+        data = load_data(name)
+    counts = {part: len(getattr(data, part)) for part in ("train", "validation", "test")}
+    if as_json:
+        return print_json({"dataset": name, "source": data.source, **counts})
+    print_table([("source", data.source), ("images", ", ".join(f"{n:,} {part}" for part, n in counts.items()))])
+
+
+def _check_known(kind: str, name: str, known: Any) -> None:
+    if name not in known:
+        raise UnknownName(kind, name, known)
+
+
+def _check_dataset(name: str) -> None:
+    from compression.data import DATASETS
+
+    _check_known("dataset", name, DATASETS)
+
+
+def _device(name: str | None, *, has_gpu: bool) -> str:
+    if name not in (None, "cpu", "cuda"):
+        raise InvalidSetting(f"--device must be cpu or cuda, not {name!r}.")
+    if name == "cuda" and not has_gpu:
+        raise InvalidSetting("--device cuda needs a GPU that torch can use, and there is none; cpu always works.")
+    return name or ("cuda" if has_gpu else "cpu")
+
+
+def _training_line(progress: Progress) -> "Callable[[training.Progress], None]":
+    """A training's progress as a sentence and a share; off a terminal that is one line an epoch."""
+
+    def show(now: "training.Progress") -> None:
+        reached = "" if now.accuracy is None else f", validation {now.accuracy:.2%}"
+        left = f", loss {now.loss:.3f}, {now.seconds_left:.0f} s left" if progress.live else ""
+        progress(f"Epoch {now.epoch + 1} of {now.epochs}{reached}{left}", now.step / now.steps)
+
+    return show
 
 
 def carry_out(
-    recipe: Recipe, prepared: "Prepared", *, threads: int = 1, progress: "Progress | None" = None
+    recipe: Recipe, prepared: "Prepared", *, threads: int = 1, progress: Progress | None = None
 ) -> tuple["Candidate", "Measurement"]:
     """The file that `recipe` makes of a prepared network, and its measurement on the whole test split."""
     from compression import pipeline
@@ -188,7 +289,7 @@ def _recipe_in(file: Path) -> Recipe:
     if file.suffix.lower() not in readers:
         raise InvalidFile(f"A recipe file ends in {', '.join(readers)}, not {file.suffix!r} as in {str(file)!r}.")
     try:
-        return readers[file.suffix.lower()](_read_bytes(file).decode())
+        return readers[file.suffix.lower()](read_bytes(file).decode())
     except UnicodeDecodeError:
         raise InvalidRecipe(f"{str(file)!r} is not a recipe: it is not text in UTF-8.") from None
 
@@ -239,8 +340,8 @@ def _check_model(model: str, weights: Path | None) -> None:
 
     if _is_exported(model) and weights:
         raise InvalidModel(f"--weights goes with a model of the zoo; {model!r} brings its own.")
-    if not _is_exported(model) and model not in ARCHITECTURES:
-        raise UnknownName("model", model, [*ARCHITECTURES, "FILE.pt2"])
+    if not _is_exported(model):
+        _check_known("model", model, [*ARCHITECTURES, "FILE.pt2"])
     file = Path(model) if _is_exported(model) else weights
     if file and not file.is_file():
         raise InvalidFile(f"There is no file {str(file)!r}.")
@@ -248,84 +349,6 @@ def _check_model(model: str, weights: Path | None) -> None:
 
 def _is_exported(model: str) -> bool:
     return model.lower().endswith(".pt2")
-
-
-def _read_bytes(file: Path) -> bytes:
-    try:
-        return file.read_bytes()
-    except OSError as error:
-        raise InvalidFile(f"{str(file)!r} cannot be read: {error.strerror}.") from None
-
-
-def _check_writable(out: Path, inputs: list[Path]) -> None:
-    """Refuses, before minutes of work, a place that the result cannot or should not be written to."""
-    if out.exists() and not out.is_file():
-        raise InvalidFile(f"--out {str(out)!r} is not a file but a folder or a device; name a file.")
-    if not out.parent.is_dir():
-        raise InvalidFile(f"--out {str(out)!r} lies in a folder that does not exist; create {str(out.parent)!r} first.")
-    if not os.access(out.parent, os.W_OK):
-        raise InvalidFile(f"--out {str(out)!r} lies in a folder that cannot be written to.")
-    if out.exists() and any(file.exists() and file.samefile(out) for file in inputs):
-        raise InvalidFile(f"--out {str(out)!r} would overwrite what the command reads; name another file.")
-
-
-def write_atomically(path: Path, content: bytes) -> None:
-    """`path` holds all of `content` or what it held before. Raises `InvalidFile` where it cannot be written."""
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        part.write_bytes(content)
-        part.replace(path)
-    except OSError as error:
-        raise InvalidFile(f"{str(path)!r} cannot be written: {error.strerror}.") from None
-    finally:
-        part.unlink(missing_ok=True)
-
-
-class Progress:
-    """What is being done and how far it is, on stderr: one line redrawn on a terminal, else a line a sentence."""
-
-    def __init__(self, stream: TextIO):
-        self._stream, self._live, self._last = stream, stream.isatty(), ""
-
-    def __call__(self, sentence: str, done: float) -> None:
-        """`done` is the share of the work in [0, 1]."""
-        if self._live:
-            bar = "█" * round(20 * done)
-            self._stream.write(f"\r\x1b[2K{bar:·<20} {done:4.0%} {sentence}")
-        elif sentence != self._last:
-            self._stream.write(f"{sentence}\n")
-        self._last = sentence
-        self._stream.flush()
-
-    def close(self) -> None:
-        """Clears the line, so that what follows starts at its beginning."""
-        if self._live and self._last:
-            self._stream.write("\r\x1b[2K")
-            self._stream.flush()
-
-
-@contextlib.contextmanager
-def _working() -> Iterator[Progress]:
-    """Keeps stdout for the result: what a library prints meanwhile goes to stderr."""
-    progress = Progress(sys.stderr)
-    try:
-        with contextlib.redirect_stdout(sys.stderr):
-            yield progress
-    finally:
-        progress.close()
-
-
-def _print_json(values: Any) -> None:
-    typer.echo(json.dumps(values, allow_nan=False))
-
-
-def _print_table(rows: list[Row]) -> None:
-    """Rows of texts in left-aligned columns."""
-    width = max(map(len, rows))
-    padded = [(*row, *[""] * (width - len(row))) for row in rows]
-    widths = [max(map(len, column)) for column in zip(*padded, strict=True)]
-    for row in padded:
-        typer.echo("  ".join(text.ljust(w) for text, w in zip(row, widths, strict=True)).rstrip())
 
 
 def _recipe_rows(recipe: Recipe) -> list[Row]:
