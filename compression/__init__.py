@@ -10,7 +10,7 @@ would quietly do without zstd. See `before_compression.py` for the programs in w
 
 from importlib import import_module
 from pkgutil import extend_path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from compression.data import load as load_dataset
@@ -33,7 +33,7 @@ _HOMES = {
 }
 
 
-def __getattr__(name: str) -> object:
+def __getattr__(name: str) -> Any:
     """Import a public name from its home (PEP 562). Raises AttributeError for every other name."""
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

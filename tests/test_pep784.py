@@ -12,6 +12,7 @@ import subprocess
 import sys
 import textwrap
 import zipfile
+from collections.abc import Set
 from pathlib import Path
 
 import pytest
@@ -25,7 +26,7 @@ IMPORT_STREAMS = "from compression._common import _streams as _compression"
 PACKAGE = {
     "compression/__init__.py": "",
     "compression/_common/__init__.py": "",
-    "compression/_common/_streams.py": "from _compression import *\nfrom _compression import BaseStream, DecompressReader\n",
+    "compression/_common/_streams.py": "from _compression import BaseStream, DecompressReader\n",
     "compression/bz2.py": "from bz2 import *\n",
     "compression/gzip.py": "from gzip import *\n",
     "compression/lzma.py": "from lzma import *\n",
@@ -74,7 +75,7 @@ def _linked_library(home: Path) -> None:
     _link_missing(real / "__pycache__", library / "__pycache__", skip={Path(name).stem for name in changed})
 
 
-def _link_missing(source: Path, target: Path, skip: set[str] = frozenset()) -> None:
+def _link_missing(source: Path, target: Path, skip: Set[str] = frozenset()) -> None:
     target.mkdir(exist_ok=True)
     for entry in source.iterdir():
         if not (target / entry.name).exists() and entry.name != "__pycache__" and entry.name.split(".")[0] not in skip:
