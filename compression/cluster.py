@@ -1,0 +1,156 @@
+"""Where jobs run: a Dask cluster of our own on this machine, or one that is there already.
+
+Our own is a scheduler, a nanny and one worker with one thread. It listens on 127.0.0.1 only, has no dashboard, and each
+of its processes ends by itself when the program that started it is gone. What survives all the same (a machine that was
+suspended half-way, say) is ended at the next start, by the id and start time that were written down.
+"""
+
+import atexit
+import json
+import logging
+import os
+from collections.abc import Iterable
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psutil
+from distributed import Client
+from distributed.deploy.subprocess import SubprocessCluster
+
+from compression.data import home
+from compression.errors import Unsupported
+from compression.worker import Identity, identity, runs
+
+log = logging.getLogger(__name__)
+
+ROOT = Path(__file__).resolve().parent.parent
+LOCALHOST = "127.0.0.1"
+
+PRELOAD = """
+import sys; sys.path.insert(0, {root!r})
+import before_compression
+from compression import worker
+worker.end_with({app!r})
+dask_setup = worker.{setup}
+"""
+
+
+@dataclass
+class Crew:
+    """A connected client; `own` is the cluster that we started, None where it is somebody else's."""
+
+    client: Client
+    own: Any = None
+
+    def fit(self) -> bool:
+        """Whether work can be sent. A worker that died is not counted against it: its nanny brings up another."""
+        if self.client.status != "running":
+            return False
+        return self.own is None or all(process.returncode is None for process in _processes(self.own))
+
+    def close(self) -> None:
+        """Disconnects, and ends the cluster if it is ours."""
+        with suppress(OSError, RuntimeError, TimeoutError):  # it may be dead already
+            self.client.close(timeout=2)
+        if self.own is not None:
+            identities = [identity(process.pid) for process in _processes(self.own) if process.returncode is None]
+            with suppress(OSError, RuntimeError, TimeoutError):
+                self.own.close(timeout=5)
+            _end(identities)
+            _record().unlink(missing_ok=True)
+
+
+def connect() -> Crew:
+    """The cluster named by COMPRESSION_SCHEDULER, else one of our own.
+
+    Raises `Unsupported` for an address that is not encrypted, unless COMPRESSION_TRUSTED_NETWORK=1 says that nobody
+    else can reach it: whoever can connect to a Dask scheduler can run code there.
+    """
+    address = os.environ.get("COMPRESSION_SCHEDULER")
+    crew = _join(address) if address else _start()
+    atexit.register(crew.close)
+    return crew
+
+
+def _join(address: str) -> Crew:
+    if not address.startswith("tls://") and os.environ.get("COMPRESSION_TRUSTED_NETWORK") != "1":
+        raise Unsupported(
+            f"COMPRESSION_SCHEDULER is {address!r}, which is not encrypted; use a tls:// address, "
+            "or set COMPRESSION_TRUSTED_NETWORK=1 if nobody else can reach it."
+        )
+    try:
+        return Crew(Client(address, timeout=10, set_as_default=False))
+    except (OSError, TimeoutError, ValueError) as error:
+        raise Unsupported(f"The scheduler at COMPRESSION_SCHEDULER={address!r} does not answer: {error}.") from error
+
+
+def _start() -> Crew:
+    end_stale()
+    os.environ.setdefault("DASK_LOGGING__DISTRIBUTED", "error")  # for the new processes: they print to our terminal
+    cluster = SubprocessCluster(
+        host=LOCALHOST,
+        dashboard_address=None,
+        n_workers=1,
+        threads_per_worker=1,
+        silence_logs=logging.ERROR,
+        scheduler_kwargs={"preload": [_preload("quiet")], "allowed_failures": 0, "dashboard_address": f"{LOCALHOST}:0"},
+        worker_kwargs={
+            "preload": [_preload("warm_up")],
+            "preload_nanny": [_preload("all_threads")],
+            "local_directory": str(_folder()),
+            "dashboard": False,
+        },
+    )
+    _write_down(identity(process.pid) for process in _processes(cluster))
+    return Crew(Client(cluster, set_as_default=False), cluster)
+
+
+def _preload(setup: str) -> str:
+    return PRELOAD.format(root=str(ROOT), app=tuple(identity(os.getpid())), setup=setup)
+
+
+def _processes(cluster: Any) -> list[Any]:
+    """The scheduler's and the nanny's processes."""
+    members = (cluster.scheduler, *cluster.workers.values())
+    return [member.process for member in members if member.process is not None]
+
+
+def _folder() -> Path:
+    folder = home() / "workers"
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def _record() -> Path:
+    return _folder() / f"{os.getpid()}.json"
+
+
+def _write_down(members: Iterable[Identity]) -> None:
+    _record().write_text(json.dumps({"app": identity(os.getpid()), "members": list(members)}))
+
+
+def end_stale() -> None:
+    """Ends what is left of clusters whose program is gone."""
+    for path in _folder().glob("*.json"):
+        try:
+            record = json.loads(path.read_text())
+            app, members = Identity(*record["app"]), [Identity(*member) for member in record["members"]]
+        except (OSError, ValueError, KeyError, TypeError):
+            log.warning("%s does not tell which processes a cluster had; it is deleted", path)
+            path.unlink(missing_ok=True)
+            continue
+        if not runs(app) or app.pid == os.getpid():
+            _end(members)
+            path.unlink(missing_ok=True)
+
+
+def _end(members: Iterable[Identity]) -> None:
+    for member in members:
+        if runs(member):
+            with suppress(psutil.NoSuchProcess):
+                parent = psutil.Process(member.pid)
+                for process in (*parent.children(recursive=True), parent):
+                    with suppress(psutil.NoSuchProcess):
+                        process.kill()

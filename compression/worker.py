@@ -1,0 +1,217 @@
+"""What happens in a worker's process: one request in, measurements out.
+
+Importing this module is cheap: the scheduler and the nanny import it as well, and torch is loaded only where work is done.
+"""
+
+import os
+import pickle
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
+
+import psutil
+from distributed import get_worker
+
+from compression.errors import Cancelled, UserError
+from compression.recipe import Recipe
+from compression.results import Measurement, Predictions
+
+if TYPE_CHECKING:
+    from compression.data import Dataset
+    from compression.pipeline import Prepared
+
+V = TypeVar("V")
+
+
+@dataclass(frozen=True)
+class Request:
+    """What is wanted, as plain data. `recipe` is the canonical JSON; `weights` names the dataset of the stored weights."""
+
+    model: str
+    weights: str
+    dataset: str
+    recipe: str
+    threads: int = 1
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """The file, its measurement over the full test split, and the same for the fp32 baseline."""
+
+    onnx: bytes
+    measurement: Measurement
+    baseline: Measurement
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """Why there is no outcome, in one sentence; empty where the request was overtaken."""
+
+    sentence: str
+
+
+class Recent(Generic[V]):
+    """The `size` values that were used last."""
+
+    def __init__(self, size: int):
+        self._size = size
+        self._values: OrderedDict[Any, V] = OrderedDict()
+
+    def get(self, key: Any, make: Callable[[], V]) -> V:
+        """The value kept for `key`, or a new one."""
+        value = self._values.pop(key, None) or make()
+        self._values[key] = value
+        while len(self._values) > self._size:
+            self._values.popitem(last=False)
+        return value
+
+
+_prepared: Recent["Prepared"] = Recent(2)
+_baselines: Recent[Measurement] = Recent(8)
+_outcomes: Recent[Outcome] = Recent(64)
+
+
+def run(request: Request, topic: str, job: str) -> Outcome | Refusal:
+    """The task that Dask runs. News go out as events on `topic`; each names its `job`."""
+    worker = get_worker()
+    key = worker.get_current_task()
+
+    def stop() -> bool:
+        task = worker.state.tasks.get(key)
+        return task is None or task.state == "cancelled"
+
+    def tell(kind: str, **news: Any) -> None:
+        worker.log_event(topic, {"job": job, "kind": kind, **news})
+
+    try:
+        return _outcomes.get(request, lambda: _work(request, tell, stop))
+    except Cancelled:
+        return Refusal("")
+    except UserError as error:
+        return Refusal(str(error))
+
+
+def _work(request: Request, tell: Callable[..., None], stop: Callable[[], bool]) -> Outcome:
+    progress = _paced(lambda sentence, share: tell("progress", sentence=sentence, share=share))
+    progress("Loading the engine", 0.0)
+    from compression import pipeline
+
+    recipe = Recipe.from_json(request.recipe)
+    prepared = _prepare(request, recipe, progress)
+    candidate = pipeline.compress(None, recipe, prepared.data, prepared=prepared, progress=progress, stop=stop)
+    for measurement in pipeline.stream(candidate, prepared, threads=request.threads, stop=stop):
+        full = measurement.accuracy.n == len(prepared.data.test)
+        tell("measured", full=full, measurement=pickle.dumps(without_predictions(measurement)))
+    baseline = _baselines.get(
+        (_prepared_key(request, recipe), request.threads),
+        lambda: pipeline.measure(prepared.baseline, prepared, threads=request.threads, stop=stop),
+    )
+    return Outcome(candidate.onnx, measurement, baseline)
+
+
+def _prepared_key(request: Request, recipe: Recipe) -> tuple[Any, ...]:
+    return request.model, request.weights, request.dataset, recipe.seed, recipe.calibration_images
+
+
+def _prepare(request: Request, recipe: Recipe, progress: Callable[[str, float], None]) -> "Prepared":
+    """Everything that all recipes for one network and dataset share. Not stopped half-way: the next request wants it too."""
+    from compression import pipeline, zoo
+
+    def make() -> "Prepared":
+        progress("Loading images", 0.0)
+        data = _load(request)
+        model = zoo.load(request.model, request.weights)
+        return pipeline.prepare(
+            model, data, seed=recipe.seed, calibration_images=recipe.calibration_images, progress=progress
+        )
+
+    return _prepared.get(_prepared_key(request, recipe), make)
+
+
+def _load(request: Request) -> "Dataset":
+    """The images, normalised as the network was trained."""
+    from compression import data, zoo
+
+    loaded = data.load(request.dataset)
+    if request.weights == request.dataset:
+        return loaded
+    card = zoo.card(request.model, request.weights)
+    return replace(loaded, mean=card.mean, std=card.std)
+
+
+def _paced(tell: Callable[[str, float], None], pause: float = 0.05) -> Callable[[str, float], None]:
+    """`tell`, but for the same sentence at most once in `pause` seconds."""
+    last: tuple[str, float] = ("", 0.0)
+
+    def told(sentence: str, share: float) -> None:
+        nonlocal last
+        now = time.monotonic()
+        if sentence != last[0] or now - last[1] >= pause:
+            last = (sentence, now)
+            tell(sentence, share)
+
+    return told
+
+
+def without_predictions(measurement: Measurement) -> Measurement:
+    """The same numbers without the answer for each image, for whoever only draws them."""
+    kept = measurement.predictions
+    return replace(measurement, predictions=Predictions(kept.images[:0], kept.classes[:0], kept.confidences[:0]))
+
+
+class Identity(NamedTuple):
+    """A process; ids are given out again, so the start time (seconds since the epoch) belongs to it."""
+
+    pid: int
+    started: float
+
+
+def identity(pid: int) -> Identity:
+    """The process that has this id now."""
+    return Identity(pid, psutil.Process(pid).create_time())
+
+
+def runs(process: Identity) -> bool:
+    """Whether that very process is still there (a zombie is not)."""
+    try:
+        found = psutil.Process(process.pid)
+        return abs(found.create_time() - process.started) < 2 and found.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+def end_with(app: tuple[int, float], every: float = 1.0) -> None:
+    """From now on this process ends within `every` seconds after `app` has ended, however that ended."""
+
+    def watch() -> None:
+        while runs(Identity(*app)):
+            time.sleep(every)
+        os._exit(0)
+
+    threading.Thread(target=watch, name="end-with-app", daemon=True).start()
+
+
+def quiet(scheduler: Any) -> None:
+    """Dask calls this when the scheduler is up. Nobody reads what it writes to stderr, so it must not fill the pipe."""
+    null = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, 2)
+    os.close(null)
+
+
+def all_threads(nanny: Any) -> None:
+    """Dask calls this in the nanny. It would hold every numeric library of the worker to one thread: undo that.
+
+    The bytes of a file depend on the number of threads, and the command line runs with the libraries' own choice.
+    """
+    for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+        nanny.pre_spawn_env.pop(name, None)
+        nanny.env.pop(name, None)
+
+
+def warm_up(worker: Any) -> None:
+    """Dask calls this in the worker. The engine's libraries take seconds to load: begin before anybody asks."""
+    threading.Thread(target=import_module, args=("compression.pipeline",), name="warm-up", daemon=True).start()
