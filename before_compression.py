@@ -9,7 +9,7 @@ reloaded: that runs our `compression/__init__.py` inside the module object that 
 loaded before (`compression.zstd`) and everybody who holds the module keep working. Nothing is dropped, so there is no
 moment at which another thread finds it missing.
 
-Dask workers take `preload=[before_compression.PRELOAD]`: text, because Dask runs a copy of a preload file.
+Dask's processes import it in their preload, which must be text, not this file: Dask runs a copy of a preload file.
 """
 
 import importlib
@@ -17,7 +17,6 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent
-PRELOAD = f"import sys; sys.path.insert(0, {str(ROOT)!r}); import before_compression"
 
 
 def put_ours_first() -> None:
