@@ -1,0 +1,74 @@
+"""Which values of the graph are kept in 8 bits: the rule, once.
+
+Calibration observes the values that this rule names, the torch simulation rounds them, and the exporter writes a
+QuantizeLinear/DequantizeLinear pair at each: the three cannot disagree.
+"""
+
+from torch import fx, nn
+
+from compression.graph import LAYERS, module_of, only_reader, operator_name
+
+PASS = {
+    "max_pool2d", "flatten", "reshape", "transpose", "permute", "chunk", "split", "getitem", "squeeze", "unsqueeze",
+    "slice", "select", "unflatten",
+}  # fmt: skip
+"""Operators that only move or pick values: what comes out keeps the scale of what went in."""
+
+INTEGER = {"add", "cat", "mul", "avg_pool2d", "adaptive_avg_pool2d", "mean"}
+"""Operators besides the layers that ONNX Runtime computes on 8-bit inputs."""
+
+CLIPS = {"relu": (0.0, float("inf")), "hardtanh": (0.0, 6.0)}
+"""Activations that a quantizer with zero-point 0 performs by itself."""
+
+
+def quantized_values(graph: fx.GraphModule) -> dict[str, str]:
+    """Node name → name of the value whose scale it carries (its own, or that of the value it was picked from).
+
+    A value is quantized where an integer operator reads it, unless it lies inside a chain that runs as one kernel
+    (layer, batch norm, clip; add, clip) or is the network's answer.
+    """
+    found: dict[str, str] = {}
+    for node in graph.graph.nodes:
+        if operator_name(node) in PASS:
+            source = node.args[0].name if isinstance(node.args[0], fx.Node) else ""
+            if source in found and _is_value(node):
+                found[node.name] = found[source]
+        elif _is_value(node) and not _inside_a_kernel(graph, node) and _read_as_integers(graph, node):
+            found[node.name] = node.name
+    return found
+
+
+def clip_of(node: fx.Node) -> tuple[float, float] | None:
+    """The range an activation node cuts its input to, if that is all it does."""
+    name = operator_name(node)
+    if name == "hardtanh" and tuple(node.args[1:3]) not in ((0, 6), (0.0, 6.0)):
+        return None
+    return CLIPS.get(name)
+
+
+def _is_value(node: fx.Node) -> bool:
+    """True for images, feature maps and scores; false for stored tensors, sizes and lists of pieces."""
+    return node.op in ("placeholder", "call_module", "call_function") and operator_name(node) not in (
+        "sym_size",
+        "chunk",
+        "split",
+    )
+
+
+def _inside_a_kernel(graph: fx.GraphModule, node: fx.Node) -> bool:
+    reader = only_reader(node)
+    if reader is None:
+        return False
+    starts = isinstance(module_of(graph, node), (*LAYERS, nn.BatchNorm2d)) or operator_name(node) == "add"
+    folds = isinstance(module_of(graph, reader), nn.BatchNorm2d) and isinstance(module_of(graph, node), nn.Conv2d)
+    return starts and (folds or clip_of(reader) is not None)
+
+
+def _read_as_integers(graph: fx.GraphModule, node: fx.Node) -> bool:
+    return any(
+        isinstance(module_of(graph, reader), LAYERS)
+        or operator_name(reader) in INTEGER
+        or (operator_name(reader) in PASS and _read_as_integers(graph, reader))
+        or (isinstance(module_of(graph, reader), nn.Dropout) and _read_as_integers(graph, reader))
+        for reader in node.users
+    )
