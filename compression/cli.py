@@ -106,6 +106,7 @@ def compress(
 ) -> None:
     """Compress a network and measure the file."""
     _check_model(model, weights)
+    _check_dataset(dataset, folders=True)
     chosen = read_recipe(recipe, settings or [], seed)
     if out:
         check_writable(out, inputs=[file for file in (Path(model), weights, recipe) if file])
@@ -123,7 +124,8 @@ def compress(
     context = {"model": model, "dataset": dataset, "data_source": data.source, "recipe": chosen.to_dict()}
     if as_json:
         return print_json(measurement.summary() | context | {"out": str(out) if out else None})
-    print_table([("model", model), ("dataset", data.title), *_recipe_rows(chosen), *measurement_rows(measurement)])
+    rows = [("model", model), ("dataset", data.title), *_recipe_rows(chosen), *measurement_rows(measurement)]
+    print_table([*rows, ("file", str(out))] if out else rows)
 
 
 @app.command()
@@ -139,6 +141,7 @@ def measure(
     as_json: JsonOption = False,
 ) -> None:
     """Measure any ONNX classifier."""
+    _check_dataset(dataset, folders=True)
     content, reference = read_bytes(file), read_bytes(baseline) if baseline else None
     with working() as progress:
         from compression import pipeline
@@ -236,10 +239,11 @@ def _check_known(kind: str, name: str, known: Any) -> None:
         raise UnknownName(kind, name, known)
 
 
-def _check_dataset(name: str) -> None:
+def _check_dataset(name: str, *, folders: bool = False) -> None:
     from compression.data import DATASETS
 
-    _check_known("dataset", name, DATASETS)
+    if not (folders and name.startswith("folder:")):
+        _check_known("dataset", name, [*DATASETS, "folder:PATH"] if folders else DATASETS)
 
 
 def _device(name: str | None, *, has_gpu: bool) -> str:
@@ -353,7 +357,7 @@ def _is_exported(model: str) -> bool:
 
 def _recipe_rows(recipe: Recipe) -> list[Row]:
     shared = {"seed": recipe.seed, "calibration_images": recipe.calibration_images, "batch_norm": recipe.batch_norm}
-    settings = [(step.kind, step.model_dump()) for step in recipe.steps] + [("shared", shared)]
+    settings = [("recipe", shared), *((step.kind, step.model_dump()) for step in recipe.steps)]
     return [(kind, ", ".join(f"{name} {value}" for name, value in values.items())) for kind, values in settings]
 
 

@@ -1,0 +1,55 @@
+"""`python -m benchmarks [slider | accuracy]`; see the package's docstring."""
+
+import before_compression  # noqa: F401 - before everything else: see there
+
+# isort: split
+from importlib import import_module
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from benchmarks.quiet import require_quiet
+from benchmarks.report import publish
+from compression.console import Sentences, working
+
+ModelOption = Annotated[str, typer.Option(help="A model of the zoo with stored weights for the dataset, or FILE.pt2.")]
+DatasetOption = Annotated[str, typer.Option(help="A name from `python -m compression data list`, or folder:PATH.")]
+OutOption = Annotated[Path | None, typer.Option(file_okay=False, help="Folder for JSON and Markdown, not stdout.")]
+
+app = typer.Typer(cls=Sentences, add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
+
+
+@app.callback(invoke_without_command=True)
+def everything(
+    context: typer.Context,
+    model: ModelOption = "resnet20",
+    dataset: DatasetOption = "fashion-mnist",
+    out: OutOption = None,
+) -> None:
+    """Measure on a quiet machine; without a command, everything."""
+    if context.invoked_subcommand is None:
+        slider(model, dataset, out)
+        _run("accuracy", model, dataset, out, after_another=True)
+
+
+@app.command()
+def slider(model: ModelOption = "resnet20", dataset: DatasetOption = "fashion-mnist", out: OutOption = None) -> None:
+    """Seconds from a slider's position to its measured points."""
+    _run("slider", model, dataset, out)
+
+
+@app.command()
+def accuracy(model: ModelOption = "resnet20", dataset: DatasetOption = "fashion-mnist", out: OutOption = None) -> None:
+    """Accuracy lost, bytes and time for a list of recipes, over three seeds."""
+    _run("accuracy", model, dataset, out)
+
+
+def _run(name: str, model: str, dataset: str, out: Path | None, *, after_another: bool = False) -> None:
+    quiet = require_quiet(load_counts=not after_another)
+    with working() as progress:
+        report = import_module(f"benchmarks.{name}").run(model, dataset, quiet, progress)
+    publish(report, out)
+
+
+app(prog_name="python -m benchmarks")

@@ -1,0 +1,93 @@
+"""What compression costs and gives: accuracy lost, bytes and time, for a list of recipes, over three seeds.
+
+Every number comes from the exported file on the whole test split, by the functions behind `python -m compression
+compress`. A drop is the dense baseline's accuracy minus the file's, in points; mean, lowest and highest over the
+calibration seeds. Latency is one image at one thread, as a ratio to the baseline measured in turn with it.
+"""
+
+from collections.abc import Sequence
+from statistics import mean
+from typing import Any
+
+from benchmarks.quiet import Quiet
+from benchmarks.report import Report, table
+from compression import cli, pipeline
+from compression.console import Progress
+from compression.results import Measurement
+
+SEEDS = (0, 1, 2)
+THREADS = 1
+
+ROWS: dict[str, tuple[str, ...]] = {
+    "W8A8": ("quantize.weight_bits=8", "quantize.activation_bits=8"),
+    "W4A8": ("quantize.weight_bits=4", "quantize.activation_bits=8"),
+    "W3A8": ("quantize.weight_bits=3", "quantize.activation_bits=8"),
+    "W2A8": ("quantize.weight_bits=2", "quantize.activation_bits=8"),
+    "W4, weights only": ("quantize.weight_bits=4", "quantize.activation_bits=32"),
+    "W3, weights only": ("quantize.weight_bits=3", "quantize.activation_bits=32"),
+    "W2, weights only": ("quantize.weight_bits=2", "quantize.activation_bits=32"),
+    "50% sparse": ("prune.sparsity=0.5",),
+    "70% sparse": ("prune.sparsity=0.7",),
+    "80% sparse": ("prune.sparsity=0.8",),
+    "90% sparse": ("prune.sparsity=0.9",),
+    "50% sparse, W8A8": ("prune.sparsity=0.5", "quantize.weight_bits=8", "quantize.activation_bits=8"),
+    "80% sparse, W4A8": ("prune.sparsity=0.8", "quantize.weight_bits=4", "quantize.activation_bits=8"),
+}
+"""Recipes by the name that the table shows, as `--set` writes them."""
+
+
+def run(model: str, dataset: str, quiet: Quiet, progress: Progress) -> Report:
+    """Measures every row with every seed."""
+    found = _measure_all(model, dataset, progress)
+    first = next(iter(found.values()))[0]
+    rows = {name: summarize(name, measurements) for name, measurements in found.items()}
+    values = {"seeds": SEEDS, "baseline_accuracy": first.accuracy.baseline, "n_test": first.n_test, "rows": rows}
+    title = (
+        f"{model} on {dataset}, {first.n_test:,} test images; baseline {first.accuracy.baseline:.2%}, "
+        f"{first.baseline_size_bytes / 1000:,.1f} KB; {len(SEEDS)} seeds, {THREADS} thread."
+    )
+    return Report("accuracy", model, dataset, first.machine, quiet, values, f"{title}\n\n{_table(rows)}")
+
+
+def _measure_all(model: str, dataset: str, progress: Progress) -> dict[str, list[Measurement]]:
+    data = cli.load_data(dataset)
+    network = cli.load_model(model, data)
+    found: dict[str, list[Measurement]] = {name: [] for name in ROWS}
+    for number, seed in enumerate(SEEDS):
+        prepared = pipeline.prepare(network, data, seed=seed)
+        for position, (name, settings) in enumerate(ROWS.items()):
+            progress(f"{name}, seed {seed}", (number * len(ROWS) + position) / (len(SEEDS) * len(ROWS)))
+            recipe = cli.read_recipe(None, list(settings), seed)
+            found[name].append(cli.carry_out(recipe, prepared, threads=THREADS)[1])
+    return found
+
+
+def summarize(name: str, measurements: Sequence[Measurement]) -> dict[str, Any]:
+    """One row: means over the seeds, the range of the drop, and each seed's whole measurement."""
+    drops = [m.accuracy.drop for m in measurements]
+    ratios = [m.latency.ratio for m in measurements if m.latency]
+    return {
+        "settings": ROWS[name],
+        "accuracy": mean(m.accuracy.value for m in measurements),
+        "drop": mean(drops), "drop_low": min(drops), "drop_high": max(drops),
+        "size_bytes": mean(m.size_bytes for m in measurements),
+        "size_ratio": mean(m.size_ratio for m in measurements),
+        "latency_ratio": mean(ratios) if ratios else None,
+        "measurements": [m.summary() for m in measurements],
+    }  # fmt: skip
+
+
+def _table(rows: dict[str, dict[str, Any]]) -> str:
+    header = ("recipe", "accuracy", "drop, points (lowest to highest)", "KB", "times smaller", "latency ratio")
+    return table(header, [_cells(name, row) for name, row in rows.items()])
+
+
+def _cells(name: str, row: dict[str, Any]) -> tuple[str, ...]:
+    return (
+        name,
+        f"{row['accuracy']:.2%}",
+        f"{100 * row['drop']:.2f} ({100 * row['drop_low']:.2f} to {100 * row['drop_high']:.2f})",
+        f"{row['size_bytes'] / 1000:,.1f}",
+        f"{row['size_ratio']:.1f}",
+        f"{row['latency_ratio']:.2f}" if row["latency_ratio"] else "",
+    )
