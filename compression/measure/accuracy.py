@@ -1,0 +1,92 @@
+"""How often a file is right, how sure that is, and whether it differs from the baseline."""
+
+from collections.abc import Callable
+from math import comb, sqrt
+
+import numpy as np
+import onnxruntime as ort
+
+from compression.data import Dataset
+from compression.errors import Cancelled, InvalidFile
+from compression.results import Accuracy, Interval, Predictions
+
+BATCH = 100
+Z95 = 1.959963984540054
+
+
+def predict(
+    session: ort.InferenceSession, data: Dataset, images: np.ndarray, *, stop: Callable[[], bool] | None = None
+) -> Predictions:
+    """Class and confidence for the test images at the indices `images` [n]. Raises `Cancelled` when `stop()` is true."""
+    name = session.get_inputs()[0].name
+    classes, confidences = [], []
+    for part in np.array_split(images, max(1, -(-len(images) // BATCH))):
+        if stop and stop():
+            raise Cancelled("The measurement was stopped.")
+        batch = data.normalize(data.test.images[part]).numpy()
+        scores = _run(session, name, batch, len(data.classes))
+        top = scores.argmax(1)
+        classes.append(top.astype(np.uint16))
+        confidences.append(1 / np.exp(scores - scores.max(1, keepdims=True)).sum(1))
+    return Predictions(images, np.concatenate(classes), np.concatenate(confidences).astype(np.float16))
+
+
+def accuracy(found: Predictions, baseline: Predictions, labels: np.ndarray) -> Accuracy:
+    """Accuracy on `found`'s images; `baseline` must hold the same images first. labels [all test images]."""
+    truth = labels[found.images]
+    right = found.classes == truth
+    reference = baseline.classes[: len(found)] == truth
+    assert np.array_equal(found.images, baseline.images[: len(found)])
+    same = found.classes is baseline.classes
+    return Accuracy(
+        value=float(right.mean()),
+        interval=wilson(int(right.sum()), len(right)),
+        n=len(right),
+        baseline=float(reference.mean()),
+        drop=float(reference.mean() - right.mean()),
+        p_value=None if same else mcnemar(int((right & ~reference).sum()), int((~right & reference).sum())),
+    )
+
+
+def join(first: Predictions, rest: Predictions) -> Predictions:
+    """Predictions on `first`'s images followed by `rest`'s."""
+    return Predictions(
+        np.concatenate([first.images, rest.images]),
+        np.concatenate([first.classes, rest.classes]),
+        np.concatenate([first.confidences, rest.confidences]),
+    )
+
+
+def order(n: int) -> np.ndarray:
+    """The fixed order in which test images are answered: any beginning of it is a random sample."""
+    return np.random.default_rng(0).permutation(n)
+
+
+def wilson(right: int, n: int) -> Interval:
+    """Wilson's 95% score interval of a share (Wilson 1927)."""
+    if n == 0:
+        return Interval(0.0, 1.0)
+    share, z2 = right / n, Z95**2
+    middle = (share + z2 / (2 * n)) / (1 + z2 / n)
+    half = Z95 * sqrt(share * (1 - share) / n + z2 / (4 * n * n)) / (1 + z2 / n)
+    return Interval(max(0.0, middle - half), min(1.0, middle + half))
+
+
+def mcnemar(gained: int, lost: int) -> float:
+    """Two-sided exact p-value that images gained and lost balance by chance (McNemar 1947, binomial form)."""
+    n, k = gained + lost, min(gained, lost)
+    if n == 0:
+        return 1.0
+    tail = sum(comb(n, i) for i in range(k + 1))
+    return min(1.0, 2 * tail / 2**n)
+
+
+def _run(session: ort.InferenceSession, name: str, batch: np.ndarray, classes: int) -> np.ndarray:
+    try:
+        scores = session.run(None, {name: batch})[0]
+    except (ort.capi.onnxruntime_pybind11_state.InvalidArgument, ort.capi.onnxruntime_pybind11_state.Fail,
+            ort.capi.onnxruntime_pybind11_state.RuntimeException) as error:  # fmt: skip
+        raise InvalidFile(f"The file does not take images of {'×'.join(map(str, batch.shape[1:]))}: {str(error)[:200]}.") from None
+    if scores.ndim != 2 or scores.shape != (len(batch), classes):
+        raise InvalidFile(f"The file must return [images, {classes}] scores, not {list(scores.shape)} for {len(batch)} images.")
+    return scores

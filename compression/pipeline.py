@@ -1,0 +1,269 @@
+"""A recipe becomes a file, and a file becomes a measurement."""
+
+import copy
+import hashlib
+import math
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import onnxruntime as ort
+import torch
+from torch import fx, nn
+from torch.export import ExportedProgram
+
+from compression.calibration import Calibration, calibrate, settle_batch_norm_
+from compression.data import Dataset
+from compression.errors import Cancelled, InvalidData, InvalidFile, InvalidModel
+from compression.export import Exported, export
+from compression.export.session import session
+from compression.graph import LAYERS, layers, macs, trace
+from compression.measure.accuracy import accuracy, join, order, predict
+from compression.measure.latency import latency
+from compression.measure.machine import this_machine
+from compression.methods import METHODS
+from compression.parametrizations import Mask, WeightQuantizer, find, original
+from compression.recipe import Recipe
+from compression.results import LayerReport, Measurement, Predictions
+
+Progress = Callable[[str, float], None]
+Stop = Callable[[], bool]
+FIRST = 2000
+EVALUATION_THREADS = 2
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """An ONNX file and the recipe that made it; `seconds` is what making it took."""
+
+    recipe: Recipe
+    onnx: bytes
+    layers: tuple[LayerReport, ...]
+    macs: int
+    parameters: int
+    seconds: float
+
+    @property
+    def file_hash(self) -> str:
+        """SHA-256 of the file's bytes."""
+        return hashlib.sha256(self.onnx).hexdigest()
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """What is found out once about a network and a dataset, and used by every recipe after."""
+
+    dense: fx.GraphModule
+    data: Dataset
+    calibration: Calibration
+    baseline: Candidate
+    baseline_predictions: Predictions
+    baseline_session: ort.InferenceSession
+
+
+def prepare(
+    model: nn.Module | ExportedProgram,
+    data: Dataset,
+    *,
+    seed: int = 0,
+    calibration_images: int = 1024,
+    progress: Progress | None = None,
+    stop: Stop | None = None,
+) -> Prepared:
+    """Traces `model`, calibrates it on training images, and writes and measures its fp32 file.
+
+    Raises `InvalidModel` where the network does not fit the images or the classes.
+    """
+    say = _reporter(progress, stop)
+    say("Tracing the network", 0.0)
+    dense = trace(model, data.input_shape)
+    _check_classes(dense, data)
+    say("Looking at the calibration images", 0.2)
+    calibration = calibrate(dense, data, images=calibration_images, seed=seed)
+    recipe = Recipe(seed=seed, calibration_images=calibration_images)
+    baseline = _candidate(dense, export(dense, data.input_shape), recipe, data, seconds=0.0)
+    say("Measuring the fp32 file", 0.4)
+    predictions = predict(session(baseline.onnx, threads=EVALUATION_THREADS), data, order(len(data.test)), stop=stop)
+    return Prepared(dense, data, calibration, baseline, predictions, session(baseline.onnx))
+
+
+def compress(
+    model: nn.Module | ExportedProgram,
+    recipe: Recipe,
+    data: Dataset,
+    *,
+    prepared: Prepared | None = None,
+    progress: Progress | None = None,
+    stop: Stop | None = None,
+) -> Candidate:
+    """Applies `recipe` to any classifier and writes the file. The model is left as it was.
+
+    `prepared` (of the same model, data, seed and calibration images) saves tracing and calibration.
+    """
+    if prepared is None:
+        prepared = prepare(
+            model, data, seed=recipe.seed, calibration_images=recipe.calibration_images, progress=progress, stop=stop
+        )
+    return compress_prepared(prepared, recipe, progress=progress, stop=stop)
+
+
+def compress_prepared(
+    prepared: Prepared, recipe: Recipe, *, progress: Progress | None = None, stop: Stop | None = None
+) -> Candidate:
+    """`compress` for a network that is prepared already."""
+    begin = time.perf_counter()
+    graph = simulate(prepared, recipe, progress=progress, stop=stop)
+    exported = export(graph, prepared.data.input_shape)
+    return _candidate(graph, exported, recipe, prepared.data, seconds=time.perf_counter() - begin)
+
+
+def simulate(
+    prepared: Prepared, recipe: Recipe, *, progress: Progress | None = None, stop: Stop | None = None
+) -> fx.GraphModule:
+    """The compressed network in torch: parametrized weights, settled batch norm, quantized activations."""
+    say = _reporter(progress, stop)
+    graph = copy.deepcopy(prepared.dense)
+    for i, step in enumerate(recipe.steps):
+        say(type(step).title, 0.6 * i / len(recipe.steps))
+        METHODS[step.kind].apply_(graph, step, prepared.calibration)
+    if recipe.steps:
+        say("Settling batch norm", 0.6)
+        settle_batch_norm_(graph, prepared.calibration, recipe.batch_norm)
+    for step in recipe.steps:
+        finish_ = METHODS[step.kind].finish_
+        if finish_:
+            say("Choosing ranges", 0.8)
+            finish_(graph, step, prepared.calibration)
+    return graph
+
+
+def stream(
+    candidate: Candidate, prepared: Prepared, *, first: int = FIRST, threads: int = 1, stop: Stop | None = None
+) -> Iterator[Measurement]:
+    """Measures the file: once on the `first` test images with bytes and latency, then on the full test split."""
+    begin = time.perf_counter()
+    images = prepared.baseline_predictions.images
+    runner = session(candidate.onnx, threads=EVALUATION_THREADS)
+    found = predict(runner, prepared.data, images[:first], stop=stop)
+    base = prepared.baseline_session if threads == 1 else session(prepared.baseline.onnx, threads=threads)
+    image = prepared.data.normalize(prepared.data.test.images[:1]).numpy()
+    took = latency(session(candidate.onnx, threads=threads), base, image)
+    labels = prepared.data.test.labels.numpy()
+
+    def measurement() -> Measurement:
+        seconds = candidate.seconds + time.perf_counter() - begin
+        return Measurement(
+            recipe_hash=candidate.recipe.hash,
+            file_hash=candidate.file_hash,
+            accuracy=accuracy(found, prepared.baseline_predictions, labels),
+            size_bytes=len(candidate.onnx),
+            baseline_size_bytes=len(prepared.baseline.onnx),
+            latency=took,
+            macs=candidate.macs,
+            parameters=candidate.parameters,
+            n_test=len(found),
+            seconds=seconds,
+            machine=this_machine(),
+            predictions=found,
+        )
+
+    yield measurement()
+    if len(images) > first:
+        found = join(found, predict(runner, prepared.data, images[first:], stop=stop))
+        yield measurement()
+
+
+def measure(candidate: Candidate, prepared: Prepared, *, threads: int = 1, stop: Stop | None = None) -> Measurement:
+    """Measures the file on the full test split."""
+    *_, full = stream(candidate, prepared, threads=threads, stop=stop)
+    return full
+
+
+def measure_file(
+    onnx: bytes | str | Path, data: Dataset, *, baseline: bytes | None = None, threads: int = 1, stop: Stop | None = None
+) -> Measurement:
+    """Measures any classifier's ONNX file that takes `data`'s images, against `baseline` or itself.
+
+    Raises `InvalidFile` where ONNX Runtime does not load the file, or its input or output does not fit the data.
+    """
+    begin = time.perf_counter()
+    content = onnx if isinstance(onnx, bytes) else _read(Path(onnx))
+    reference = baseline if baseline is not None else content
+    runners = [session(content, threads=threads), session(reference, threads=threads)]
+    image = data.normalize(data.test.images[:1]).numpy()
+    images = order(len(data.test))
+    found = predict(session(content, threads=EVALUATION_THREADS), data, images, stop=stop)
+    expected = found if baseline is None else predict(session(reference, threads=EVALUATION_THREADS), data, images, stop=stop)
+    return Measurement(
+        recipe_hash="",
+        file_hash=hashlib.sha256(content).hexdigest(),
+        accuracy=accuracy(found, expected, data.test.labels.numpy()),
+        size_bytes=len(content),
+        baseline_size_bytes=len(reference),
+        latency=latency(runners[0], runners[1], image),
+        macs=0,
+        parameters=0,
+        n_test=len(found),
+        seconds=time.perf_counter() - begin,
+        machine=this_machine(),
+        predictions=found,
+    )
+
+
+def _candidate(graph: fx.GraphModule, exported: Exported, recipe: Recipe, data: Dataset, *, seconds: float) -> Candidate:
+    counted = macs(graph, data.input_shape)
+    reports = tuple(
+        _layer_report(name, layer, counted[name], exported) for name, layer in layers(graph).items()
+    )
+    parameters = sum(report.weights for report in reports)
+    return Candidate(recipe, exported.onnx, reports, sum(counted.values()), parameters, seconds)
+
+
+@torch.no_grad()
+def _layer_report(name: str, layer: nn.Conv2d | nn.Linear, layer_macs: int, exported: Exported) -> LayerReport:
+    encoding, quantizer, dense = exported.encodings[name], find(layer, WeightQuantizer), original(layer)
+    noise = float((layer.weight - dense).square().sum())
+    power = float(dense.square().sum())
+    mask = find(layer, Mask)
+    return LayerReport(
+        name=name,
+        kind=type(layer).__mro__[1].__name__ if type(layer) not in LAYERS else type(layer).__name__,
+        shape=tuple(dense.shape),
+        weights=dense.numel(),
+        bits=quantizer.bits if quantizer else 32,
+        sparsity=float(1 - mask.keep.float().mean()) if mask is not None else 0.0,  # type: ignore[union-attr]
+        macs=layer_macs,
+        size_bytes=encoding.size_bytes,
+        sqnr_db=10 * math.log10(power / noise) if noise > 0 and power > 0 else None,
+        encoding=encoding.kind,
+    )
+
+
+@torch.inference_mode()
+def _check_classes(dense: fx.GraphModule, data: Dataset) -> None:
+    scores = dense(torch.zeros(1, *data.input_shape)).shape[1]
+    if scores != len(data.classes):
+        raise InvalidModel(f"The network answers with {scores} classes, but {data.title} has {len(data.classes)}.")
+    if not len(data.test):
+        raise InvalidData(f"{data.title} has no test images to measure on.")
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise InvalidFile(f"The file {str(path)!r} cannot be read: {error.strerror}.") from None
+
+
+def _reporter(progress: Progress | None, stop: Stop | None) -> Progress:
+    """Says what happens and how far it is; raises `Cancelled` where the work was stopped."""
+
+    def say(sentence: str, share: float) -> None:
+        if stop and stop():
+            raise Cancelled("The work was stopped.")
+        if progress:
+            progress(sentence, share)
+
+    return say
