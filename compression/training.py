@@ -194,7 +194,7 @@ class _Run:
             if step % 10 == 9 or step == self.steps - 1:
                 progress(self._progress(epoch, step, total.item() / (step + 1), time.perf_counter() - began))
         measured = accuracy(self.evaluated.eval(), self.data, self.data.validation, device=self.device)
-        if not self.history or measured > max(e.accuracy for e in self.history):
+        if measured >= max((e.accuracy for e in self.history), default=0.0):
             self.best = _state(self.evaluated)
         self.history.append(Epoch(epoch, total.item() / self.steps, measured, time.perf_counter() - began))
         log.info("%s", self.history[-1])
@@ -232,7 +232,7 @@ class _Run:
         """The best epoch as a model of its own."""
         model = copy.deepcopy(self.evaluated).cpu().to(memory_format=torch.contiguous_format)
         model.load_state_dict(self.best)
-        best = max(self.history, key=lambda e: (e.accuracy, -e.epoch))
+        best = max(self.history, key=lambda e: (e.accuracy, e.epoch))  # the later one of equals
         return Trained(model.eval().requires_grad_(True), best.epoch, best.accuracy, tuple(self.history))
 
     def save(self, path: Path) -> None:

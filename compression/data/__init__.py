@@ -15,7 +15,13 @@ if TYPE_CHECKING:
 
 __all__ = ["DATASETS", "Augmentation", "Dataset", "DatasetSpec", "Split", "fetch", "home", "load"]
 
-_HOMES = {"Augmentation": "augmentation", "Dataset": "dataset", "Split": "dataset", "fetch": "loading", "load": "loading"}
+_HOMES = {
+    "Augmentation": "augmentation",
+    "Dataset": "dataset",
+    "Split": "dataset",
+    "fetch": "loading",
+    "load": "loading",
+}
 
 
 def __getattr__(name: str) -> Any:

@@ -15,7 +15,7 @@ from compression.data.catalog import home
 
 log = logging.getLogger(__name__)
 
-FORMAT = "2"  # counts up when the meaning of a cached file changes
+FORMAT = "3"  # counts up when the meaning of a cached file changes
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,13 +38,13 @@ def path_of(key: str) -> Path:
     return home() / "datasets" / "cache" / f"{key}.safetensors"
 
 
-def read(key: str) -> Decoded | None:
-    """The cached dataset, or None where there is none that can be read."""
+def read(key: str, state: str = "") -> Decoded | None:
+    """The dataset kept under `key` in that `state` of its source, or None where there is none that can be read."""
     path = path_of(key)
     try:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
-            if metadata.get("format") != FORMAT:
+            if (metadata.get("format"), metadata.get("state")) != (FORMAT, state):
                 return None
             tensors = {name: file.get_tensor(name) for name in _TENSORS}
     except FileNotFoundError:
@@ -55,10 +55,10 @@ def read(key: str) -> Decoded | None:
     return Decoded(**tensors, classes=tuple(json.loads(metadata["classes"])), source=metadata["source"])
 
 
-def write(key: str, decoded: Decoded) -> None:
+def write(key: str, decoded: Decoded, state: str = "") -> None:
     """Keeps the dataset; a reader or a second writer never sees half a file. A full disk only costs the speed-up."""
     path = path_of(key)
-    metadata = {"format": FORMAT, "classes": json.dumps(decoded.classes), "source": decoded.source}
+    metadata = {"format": FORMAT, "state": state, "classes": json.dumps(decoded.classes), "source": decoded.source}
     temporary = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

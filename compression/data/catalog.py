@@ -26,7 +26,9 @@ DATASETS: dict[str, DatasetSpec] = {
         DatasetSpec("digits", "Digits", (1, 8, 8), 10, (0.3053,), (0.3760,), False),
         DatasetSpec("mnist", "MNIST", (1, 28, 28), 10, (0.1307,), (0.3081,), False),
         DatasetSpec("cifar10", "CIFAR-10", (3, 32, 32), 10, (0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616), True),
-        DatasetSpec("cifar100", "CIFAR-100", (3, 32, 32), 100, (0.5071, 0.4866, 0.4409), (0.2673, 0.2564, 0.2762), True),
+        DatasetSpec(
+            "cifar100", "CIFAR-100", (3, 32, 32), 100, (0.5071, 0.4866, 0.4409), (0.2673, 0.2564, 0.2762), True
+        ),
     )
 }
 

@@ -72,9 +72,9 @@ def split_off(labels: torch.Tensor, count: int, seed: int = SPLIT_SEED) -> tuple
     """
     generator = torch.Generator().manual_seed(seed)
     chosen = torch.zeros(len(labels), dtype=torch.bool)
-    for label in labels.unique():
+    for label in range(int(labels.max()) + 1):
         members = (labels == label).nonzero().flatten()  # [n of this class]
-        share = min(max(round(len(members) * count / len(labels)), 1), len(members) - 1)
+        share = max(min(max(round(len(members) * count / len(labels)), 1), len(members) - 1), 0)
         chosen[members[torch.randperm(len(members), generator=generator)[:share]]] = True
     return (~chosen).nonzero().flatten(), chosen.nonzero().flatten()
 

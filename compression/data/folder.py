@@ -18,7 +18,7 @@ MIN_SIDE, MAX_SIDE = 8, 512  # pixels
 MAX_BYTES = 2 << 30  # of decoded pixels, all channels
 _CHUNK = 256  # images that one thread decodes in a row
 
-Listing = dict[str, dict[str, list[Path]]]  # part → class → images
+Listing = dict[str, dict[str, list[str]]]  # part → class → paths of images
 
 
 def list_images(folder: Path) -> Listing:
@@ -33,15 +33,18 @@ def list_images(folder: Path) -> Listing:
     return listing
 
 
-def _classes_in(part: Path) -> dict[str, list[Path]]:
+def _classes_in(part: Path) -> dict[str, list[str]]:
     if not part.is_dir():
-        raise InvalidData(f"{part} is missing; a dataset needs the folders train and test, each with one folder a class.")
+        raise InvalidData(
+            f"{part} is missing; a dataset needs the folders train and test, each with one folder a class."
+        )
     names = sorted(entry.name for entry in os.scandir(part) if entry.is_dir() and not entry.name.startswith("."))
     return {name: _images_in(part / name) for name in names}
 
 
-def _images_in(folder: Path) -> list[Path]:
-    return sorted(folder / entry.name for entry in os.scandir(folder) if entry.name.lower().endswith(SUFFIXES))
+def _images_in(folder: Path) -> list[str]:
+    names = (entry.name for entry in os.scandir(folder))
+    return sorted(f"{folder}/{name}" for name in names if name.lower().endswith(SUFFIXES) and not name.startswith("."))
 
 
 def _require_enough(folder: Path, listing: Listing) -> None:
@@ -55,12 +58,12 @@ def _require_enough(folder: Path, listing: Listing) -> None:
                 )
 
 
-def fingerprint(folder: Path, listing: Listing) -> str:
+def fingerprint(listing: Listing) -> str:
     """Changes when an image is added, removed, renamed or written anew; reads no pixels."""
-    digest = hashlib.sha256(str(folder.resolve()).encode())
+    digest = hashlib.sha256()
     for path in _flat(listing):
-        status = path.stat()
-        digest.update(f"\0{path.relative_to(folder)}\0{status.st_size}\0{status.st_mtime_ns}".encode())
+        status = os.stat(path)
+        digest.update(f"{path}\0{status.st_size}\0{status.st_mtime_ns}\0".encode())
     return digest.hexdigest()[:24]
 
 
@@ -78,27 +81,30 @@ def decode(folder: Path, listing: Listing) -> Decoded:
     return Decoded(images[:n], labels[:n], images[n:], labels[n:], classes=tuple(listing["train"]), source=source)
 
 
-def _flat(listing: Listing) -> Iterator[Path]:
+def _flat(listing: Listing) -> Iterator[str]:
     return (path for part in listing.values() for files in part.values() for path in files)
 
 
-def _decode_all(paths: list[Path]) -> list[np.ndarray]:
+def _decode_all(paths: list[str]) -> list[np.ndarray]:
     size = _open_size(paths[0])
     if not all(MIN_SIDE <= side <= MAX_SIDE for side in size):
         raise InvalidData(
             f"{paths[0]} is {size[0]}×{size[1]} pixels; sides from {MIN_SIDE} to {MAX_SIDE} pixels are allowed."
         )
     if (total := len(paths) * size[0] * size[1] * 3) > MAX_BYTES:
-        raise InvalidData(f"The images take {total / 2**30:.1f} GiB once decoded; at most {MAX_BYTES >> 30} GiB are allowed.")
+        raise InvalidData(
+            f"The images take {total / 2**30:.1f} GiB once decoded; at most {MAX_BYTES >> 30} GiB are allowed."
+        )
     chunks = [paths[start : start + _CHUNK] for start in range(0, len(paths), _CHUNK)]
     pool = ThreadPoolExecutor(max_workers=min(os.cpu_count() or 1, 8))
     try:
-        return [a for part in pool.map(lambda chunk: [_decode_one(path, size, paths[0]) for path in chunk], chunks) for a in part]
+        decoded = pool.map(lambda chunk: [_decode_one(path, size, paths[0]) for path in chunk], chunks)
+        return [array for chunk in decoded for array in chunk]
     finally:
         pool.shutdown(cancel_futures=True)
 
 
-def _open_size(path: Path) -> tuple[int, int]:
+def _open_size(path: str) -> tuple[int, int]:
     try:
         with Image.open(path) as image:
             return image.size
@@ -106,7 +112,7 @@ def _open_size(path: Path) -> tuple[int, int]:
         raise InvalidData(f"{path} cannot be read as an image.") from error
 
 
-def _decode_one(path: Path, size: tuple[int, int], first: Path) -> np.ndarray:
+def _decode_one(path: str, size: tuple[int, int], first: str) -> np.ndarray:
     """uint8 [H, W] of a greyscale image, [H, W, 3] of any other."""
     try:
         with Image.open(path) as image:

@@ -1,5 +1,6 @@
 """From a dataset's name to a `Dataset`: out of the cache where it is there, with the same splits every time."""
 
+import hashlib
 from pathlib import Path
 
 import torch
@@ -46,18 +47,20 @@ def _load_folder(name: str) -> Dataset:
     text = name.removeprefix(FOLDER_PREFIX)
     if not text.strip():
         raise InvalidData(f"{name!r} names no folder; write folder:PATH.")
-    path = Path(text).expanduser()
+    path = Path(text).expanduser().resolve()
     listing = folder.list_images(path)
-    key = f"folder-{folder.fingerprint(path, listing)}"
-    decoded = cache.read(key)
+    key, state = f"folder-{hashlib.sha256(str(path).encode()).hexdigest()[:16]}", folder.fingerprint(listing)
+    decoded = cache.read(key, state)
     if decoded is None:
         decoded = folder.decode(path, listing)
-        cache.write(key, decoded)
+        cache.write(key, decoded, state)
     mean, std = _statistics(decoded.train_images)
-    return _dataset(decoded, name=name, title=path.resolve().name, mean=mean, std=std, mirror=False)
+    return _dataset(decoded, name=name, title=path.name, mean=mean, std=std, mirror=False)
 
 
-def _dataset(decoded: Decoded, *, name: str, title: str, mean: tuple, std: tuple, mirror: bool) -> Dataset:
+def _dataset(
+    decoded: Decoded, *, name: str, title: str, mean: tuple[float, ...], std: tuple[float, ...], mirror: bool
+) -> Dataset:
     whole = Split(decoded.train_images, decoded.train_labels)
     train, validation = split_off(whole.labels, validation_size(len(whole)))
     _, channels, height, width = whole.images.shape

@@ -6,8 +6,8 @@ Importing this package is cheap: torch is loaded when a model is built, not when
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from compression.zoo.model_cards import Card, card, cards
 from compression.zoo.catalog import ARCHITECTURES, Architecture
+from compression.zoo.model_cards import Card, card, cards
 
 if TYPE_CHECKING:
     from compression.zoo.recipes import recipe

@@ -3,12 +3,12 @@
 from torch import nn
 from torchvision import models
 
-# MobileNetV2 (Sandler et al. 2018, table 2): expansion, channels, repeats, stride. There the second row has stride 2,
-# the fourth row too, and the stem as well.
+# MobileNetV2 (Sandler et al. 2018, table 2): expansion, channels, repeats, stride. The paper also halves in the stem
+# and in the third row.
 _INVERTED_RESIDUALS = [
     [1, 16, 1, 1],
-    [6, 24, 2, 1],
-    [6, 32, 3, 2],
+    [6, 24, 2, 2],
+    [6, 32, 3, 1],
     [6, 64, 4, 2],
     [6, 96, 3, 1],
     [6, 160, 3, 2],

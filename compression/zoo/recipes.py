@@ -12,11 +12,11 @@ _SMALL_DATASET = 10_000  # training images
 RECIPES: dict[str, TrainingConfig] = {
     "lenet300": TrainingConfig(epochs=40, learning_rate=0.05, label_smoothing=0.0, average_epochs=3.0, bfloat16=False),
     "lenet5": TrainingConfig(epochs=30, learning_rate=0.03, weight_decay=1e-3, average_epochs=2.0, bfloat16=False),
-    "vgg11": TrainingConfig(epochs=30, learning_rate=0.08),
+    "vgg11": TrainingConfig(epochs=20, learning_rate=0.08),
     "resnet20": TrainingConfig(epochs=36, learning_rate=0.12),
-    "resnet56": TrainingConfig(epochs=30, learning_rate=0.1),
-    "mobilenetv2": TrainingConfig(epochs=24, learning_rate=0.08, weight_decay=2e-4),
-    "shufflenetv2": TrainingConfig(epochs=24, learning_rate=0.08, weight_decay=2e-4),
+    "resnet56": TrainingConfig(epochs=24, learning_rate=0.1),
+    "mobilenetv2": TrainingConfig(epochs=18, learning_rate=0.08, weight_decay=2e-4),
+    "shufflenetv2": TrainingConfig(epochs=18, learning_rate=0.08, weight_decay=2e-4, bfloat16=False),
 }
 
 

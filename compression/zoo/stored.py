@@ -11,8 +11,8 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from compression.errors import InvalidFile, InvalidModel, InvalidSetting, UnknownName
-from compression.zoo.model_cards import WEIGHTS, card, card_path
 from compression.zoo.catalog import ARCHITECTURES
+from compression.zoo.model_cards import WEIGHTS, card, card_path
 
 __all__ = ["WEIGHTS", "build", "load", "read_weights", "write_weights"]
 
@@ -27,7 +27,9 @@ def build(name: str, *, input_shape: tuple[int, int, int], classes: int, seed: i
     if name not in ARCHITECTURES:
         raise UnknownName("model", name, ARCHITECTURES)
     if len(input_shape) != 3 or input_shape[0] < 1 or min(input_shape[1:]) < MIN_SIDE:
-        raise InvalidSetting(f"The input shape is {tuple(input_shape)}; (channels, height, width) with sides from 8 up.")
+        raise InvalidSetting(
+            f"The input shape is {tuple(input_shape)}; (channels, height, width) with sides from 8 up."
+        )
     if classes < 2:
         raise InvalidSetting(f"The number of classes is {classes}; at least 2 are needed.")
     with torch.random.fork_rng(devices=[]):
@@ -78,7 +80,9 @@ def write_weights(model: nn.Module, path: Path) -> str:
 
     Counters of batch norm are left out: nothing reads them in eval mode.
     """
-    state = {name: t.detach().cpu().half().contiguous() for name, t in model.state_dict().items() if t.is_floating_point()}
+    state = {
+        name: t.detach().cpu().half().contiguous() for name, t in model.state_dict().items() if t.is_floating_point()
+    }
     assert all(math.isfinite(tensor.float().abs().sum()) for tensor in state.values())
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_suffix(f".partial-{os.getpid()}")

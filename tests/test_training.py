@@ -1,0 +1,207 @@
+"""The training loop: it learns, repeats itself to the bit, goes on after a kill, and obeys."""
+
+import dataclasses
+import json
+import math
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors import safe_open
+from torch import nn
+
+from compression import zoo
+from compression.data import load
+from compression.data.augmentation import Augmentation
+from compression.data.dataset import Dataset
+from compression.errors import Cancelled, InvalidSetting
+from compression.training import Batch, Progress, Trained, TrainingConfig, accuracy, train
+
+ROOT = Path(__file__).parents[1]
+CONFIG = TrainingConfig(
+    epochs=4, batch_size=64, learning_rate=0.05, bfloat16=False, average_epochs=0.5, augmentation=Augmentation(shift=1)
+)
+
+
+@pytest.fixture(scope="module")
+def digits() -> Dataset:
+    return load("digits")
+
+
+def network(dropout: float = 0.0) -> nn.Module:
+    torch.manual_seed(0)
+    return nn.Sequential(
+        nn.Conv2d(1, 12, 3, padding=1), nn.BatchNorm2d(12), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten(),
+        nn.Dropout(dropout), nn.Linear(192, 10),
+    ).eval()  # fmt: skip
+
+
+def same(one: nn.Module, other: nn.Module) -> bool:
+    ours, theirs = one.state_dict(), other.state_dict()
+    return ours.keys() == theirs.keys() and all(torch.equal(ours[name], theirs[name]) for name in ours)
+
+
+def test_training_improves_and_leaves_its_argument_alone(digits: Dataset) -> None:
+    model, before = network(), network()
+    trained = train(model, digits, CONFIG)
+    assert same(model, before)
+    assert not model.training
+    assert not trained.model.training
+    assert accuracy(model, digits, digits.test) < 0.3
+    assert accuracy(trained.model, digits, digits.test) > 0.9
+    assert [epoch.epoch for epoch in trained.history] == [0, 1, 2, 3]
+
+
+def test_the_epoch_that_is_best_on_validation_is_returned(digits: Dataset) -> None:
+    ruinous = dataclasses.replace(CONFIG, epochs=6, learning_rate=1.0, weight_decay=1.0, warmup=1.0, average_epochs=0.0)
+    trained = train(network(), digits, ruinous)
+    best = max(trained.history, key=lambda epoch: epoch.accuracy)
+    assert best.accuracy > trained.history[-1].accuracy  # or the test would prove nothing
+    assert trained.validation_accuracy == best.accuracy == trained.history[trained.best_epoch].accuracy
+    assert accuracy(trained.model, digits, digits.validation) == best.accuracy
+
+
+def test_test_images_play_no_part(digits: Dataset) -> None:
+    blind = dataclasses.replace(digits, test=digits.test.subset(torch.arange(0)))
+    assert same(train(network(), blind, CONFIG).model, train(network(), digits, CONFIG).model)
+
+
+def test_same_seed_same_weights(digits: Dataset) -> None:
+    model = network(dropout=0.3)
+    first = train(model, digits, CONFIG, seed=5)
+    torch.manual_seed(77)  # what happens outside has no influence
+    state = torch.get_rng_state()
+    assert same(first.model, train(model, digits, CONFIG, seed=5).model)
+    assert torch.equal(state, torch.get_rng_state())  # and is not influenced
+    assert not same(first.model, train(model, digits, CONFIG, seed=6).model)
+
+
+def stopped_after(batches: int, digits: Dataset, checkpoint: Path) -> None:
+    asked = iter(range(batches + 1))
+    with pytest.raises(Cancelled, match="epoch 3 of 4"):
+        train(network(0.3), digits, CONFIG, checkpoint=checkpoint, stop=lambda: next(asked) == batches)
+
+
+def test_a_stopped_training_goes_on_to_the_same_weights(digits: Dataset, tmp_path: Path) -> None:
+    checkpoint = tmp_path / "deep" / "run.safetensors"
+    steps = math.ceil(len(digits.train) / CONFIG.batch_size)
+    stopped_after(2 * steps + 3, digits, checkpoint)
+    assert checkpoint.is_file()
+    seen: list[Progress] = []
+    resumed = train(network(0.3), digits, CONFIG, checkpoint=checkpoint, progress=seen.append)
+    assert min(p.epoch for p in seen) == 2
+    assert list(checkpoint.parent.iterdir()) == []
+    assert_same_training(resumed, train(network(0.3), digits, CONFIG))
+
+
+def assert_same_training(one: Trained, other: Trained) -> None:
+    assert same(one.model, other.model)
+    assert [(e.loss, e.accuracy) for e in one.history] == [(e.loss, e.accuracy) for e in other.history]
+
+
+@pytest.mark.parametrize("change", ["config", "seed", "damage"])
+def test_a_checkpoint_that_does_not_belong_is_not_taken_up(digits: Dataset, tmp_path: Path, change: str) -> None:
+    checkpoint = tmp_path / "run.safetensors"
+    stopped_after(50, digits, checkpoint)
+    config, seed = CONFIG, 0
+    if change == "config":
+        config = dataclasses.replace(CONFIG, learning_rate=0.01)
+    elif change == "seed":
+        seed = 1
+    else:
+        checkpoint.write_bytes(checkpoint.read_bytes()[:1000])
+    resumed = train(network(0.3), digits, config, seed=seed, checkpoint=checkpoint)
+    assert_same_training(resumed, train(network(0.3), digits, config, seed=seed))
+
+
+def test_a_killed_process_goes_on_to_the_same_card(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    code = "import sys, torch; torch.set_num_threads(int(sys.argv[1])); from compression import zoo; zoo.train('lenet5', 'digits', epochs=40)"
+    command = [sys.executable, "-c", code, str(torch.get_num_threads())]
+    checkpoint = tmp_path / "killed" / "zoo" / "unfinished" / "lenet5-digits.safetensors"
+    process = subprocess.Popen(command, cwd=ROOT, env=os.environ | {"COMPRESSION_HOME": str(tmp_path / "killed")})
+    while not checkpoint.exists() and process.poll() is None:
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    assert process.wait() == -signal.SIGKILL
+    epochs_kept = len(json.loads(safe_open(checkpoint, framework="pt").metadata()["history"]))
+    cards = []
+    for home in ("killed", "whole"):
+        monkeypatch.setenv("COMPRESSION_HOME", str(tmp_path / home))
+        seen: list[Progress] = []
+        cards.append(zoo.train("lenet5", "digits", epochs=40, progress=seen.append))
+        assert seen[0].epoch == (epochs_kept if home == "killed" else 0)
+    assert dataclasses.replace(cards[0], training_seconds=0) == dataclasses.replace(cards[1], training_seconds=0)
+
+
+def test_the_loss_is_an_argument_and_knows_which_images_it_sees(digits: Dataset) -> None:
+    order: list[torch.Tensor] = []
+    target = torch.nn.functional.one_hot((digits.train.labels + 1) % 10, 10).float() * 5
+
+    def towards_target(logits: torch.Tensor, batch: Batch) -> torch.Tensor:
+        assert torch.equal(batch.labels, digits.train.labels[batch.indices])
+        order.append(batch.indices)
+        return (logits - target[batch.indices]).square().mean()
+
+    trained = train(network(), digits, dataclasses.replace(CONFIG, average_epochs=0.0), loss=towards_target)
+    every = torch.cat(order).view(CONFIG.epochs, -1)  # [epochs, n]
+    assert all(torch.equal(epoch.sort().values, torch.arange(len(digits.train))) for epoch in every)
+    assert not torch.equal(every[0], every[1])
+    assert trained.validation_accuracy < 0.1  # it learned the wrong labels, as told
+    assert trained.history[-1].loss < trained.history[0].loss * 0.75
+
+
+def test_weights_and_batch_norm_statistics_are_averaged(digits: Dataset) -> None:
+    """With a horizon of one step the average is the model itself; with a long one it stays near the first weights."""
+    start = network()
+    one_step = 1 / math.ceil(len(digits.train) / CONFIG.batch_size)
+    plain, last, long = (
+        train(start, digits, dataclasses.replace(CONFIG, average_epochs=horizon)).model
+        for horizon in (0.0, one_step, 1e3)
+    )
+    assert same(plain, last)
+    for name in ("0.weight", "1.running_mean"):
+        first = start.state_dict()[name]
+        assert (long.state_dict()[name] - first).norm() < 0.2 * (plain.state_dict()[name] - first).norm()
+
+
+def test_frozen_parameters_stay(digits: Dataset) -> None:
+    model = network()
+    model[0].weight.requires_grad_(False)
+    trained = train(model, digits, CONFIG)
+    assert torch.equal(trained.model[0].weight, model[0].weight)
+    assert not torch.equal(trained.model[6].weight, model[6].weight)
+
+
+def test_progress_counts_up_to_all_steps(digits: Dataset) -> None:
+    seen: list[Progress] = []
+    train(network(), digits, CONFIG, progress=seen.append)
+    steps = CONFIG.epochs * math.ceil(len(digits.train) / CONFIG.batch_size)
+    assert [p.step for p in seen] == sorted({p.step for p in seen})
+    assert (seen[-1].step, seen[-1].steps, seen[-1].epoch, seen[-1].seconds_left) == (steps, steps, 3, 0.0)
+    assert seen[0].accuracy is None
+    assert seen[-1].accuracy > 0.8  # type: ignore[operator]
+    assert seen[-1].loss < seen[0].loss
+
+
+def test_bfloat16_keeps_weights_in_float32_and_learns(digits: Dataset) -> None:
+    trained = train(network(), digits, dataclasses.replace(CONFIG, bfloat16=True))
+    assert {p.dtype for p in trained.model.parameters()} == {torch.float32}
+    assert trained.validation_accuracy > 0.8
+
+
+@pytest.mark.parametrize("field", [{"epochs": 0}, {"batch_size": 1}, {"learning_rate": 0.0}, {"label_smoothing": 1.0}])
+def test_settings_out_of_bounds_are_refused(field: dict[str, float]) -> None:
+    ((name, value),) = field.items()
+    with pytest.raises(InvalidSetting, match=f"{name} is {value}; from .* to .* is allowed"):
+        dataclasses.replace(CONFIG, **field)
+
+
+def test_every_recipe_fits_its_dataset(digits: Dataset) -> None:
+    for name in zoo.ARCHITECTURES:
+        assert not zoo.recipe(name, digits).augmentation.flip  # a mirrored digit is no digit
+        assert zoo.recipe(name, digits, epochs=3).epochs == 3
