@@ -1,12 +1,13 @@
 """What every test shares: our package first, a home of the tests' own, and the browser."""
 
+import before_compression  # noqa: F401
+
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-import before_compression  # noqa: F401
 from compression.data import home
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
