@@ -1,6 +1,5 @@
 """Is the machine quiet enough to measure on, and which machine is it?"""
 
-import os
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -29,7 +28,7 @@ def require_quiet(*, load_counts: bool = True) -> Quiet:
     """
     cores = psutil.cpu_count() or 1
     busy = psutil.cpu_percent(interval=SAMPLE_S) / 100 * cores
-    load = os.getloadavg()[0]
+    load = psutil.getloadavg()[0]
     if busy > MOST_BUSY_CORES:
         raise Unsupported(
             f"The machine is not quiet: {busy:.2f} of {cores} cores are in use, at most {MOST_BUSY_CORES} may be; "

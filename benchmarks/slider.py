@@ -11,13 +11,17 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from statistics import median
 from typing import Any
 
 from benchmarks.quiet import Quiet
 from benchmarks.report import Report, Spread, spread, table
+from compression import cli, pipeline
 from compression.console import Progress
 from compression.errors import Unsupported, WorkerLost
+from compression.export.session import session
 from compression.jobs import Job, Lab, News
+from compression.measure.accuracy import order, predict
 from compression.recipe import Recipe
 from compression.results import Measurement
 from compression.worker import Request
@@ -108,7 +112,16 @@ def _next_news(job: Job, last: News) -> News:
 
 
 def _evaluation_seconds(model: str, dataset: str) -> float:
-    raise NotImplementedError
+    """Median of three evaluations of the plain fp32 file over the full test split, session already loaded."""
+    data = cli.load_data(dataset)
+    file = pipeline.prepare(cli.load_model(model, data), data).baseline.onnx
+    runner, images = session(file, threads=pipeline.EVALUATION_THREADS), order(len(data.test))
+    seconds = []
+    for _ in range(3):
+        began = time.perf_counter()
+        predict(runner, data, images)
+        seconds.append(time.perf_counter() - began)
+    return median(seconds)
 
 
 def _markdown(title: str, cold: Visit, first: Spread, full: Spread, evaluation_s: float) -> str:

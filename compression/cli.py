@@ -6,6 +6,7 @@ imported inside the commands, so that `--help` answers at once.
 """
 
 import dataclasses
+import logging
 import math
 import textwrap
 from collections.abc import Callable
@@ -133,7 +134,7 @@ def measure(
     file: Annotated[Path, typer.Argument(metavar="FILE.onnx", help="Any classifier that takes the dataset's images.")],
     dataset: DatasetOption,
     baseline: Annotated[
-        Path | None, typer.Option(help="FILE.onnx to compare with, in accuracy, bytes and time.")
+        Path | None, typer.Option(help="FILE.onnx to compare with; else the file is its own baseline.")
     ] = None,
     mean: MeanOption = None,
     std: StdOption = None,
@@ -150,8 +151,10 @@ def measure(
         progress("Measuring the file", 0.0)
         measurement = pipeline.measure_file(content, data, baseline=reference, threads=threads)
     if as_json:
-        return print_json(measurement.summary() | {"file": str(file), "dataset": dataset, "data_source": data.source})
-    print_table([("file", str(file)), ("dataset", data.title), *measurement_rows(measurement)])
+        context = {"file": str(file), "baseline": str(baseline) if baseline else None, "dataset": dataset}
+        return print_json(measurement.summary() | context | {"data_source": data.source})
+    rows = [("file", str(file)), ("dataset", data.title), *measurement_rows(measurement)]
+    print_table(rows if baseline else [row[:2] for row in rows])
 
 
 @zoo_app.command("list")
@@ -271,7 +274,7 @@ def carry_out(
     """The file that `recipe` makes of a prepared network, and its measurement on the whole test split."""
     from compression import pipeline
 
-    candidate = pipeline.compress(prepared.dense, recipe, prepared.data, prepared=prepared, progress=progress)
+    candidate = pipeline.compress_prepared(prepared, recipe, progress=progress)
     if progress:
         progress("Measuring the file", 0.0)
     return candidate, pipeline.measure(candidate, prepared, threads=threads)
@@ -330,6 +333,9 @@ def load_model(model: str, data: "Dataset", weights: Path | None = None) -> "Mod
 
     _check_model(model, weights)
     if _is_exported(model):
+        logging.getLogger("torch.export").setLevel(
+            logging.CRITICAL
+        )  # it logs the traceback of what we say in a sentence
         return graph.load_pt2(model)
     if not weights:
         return zoo.load(model, data.name)
@@ -368,7 +374,7 @@ def measurement_rows(measurement: "Measurement") -> list[Row]:
         (
             "accuracy",
             f"{accuracy.value:.2%} ({accuracy.interval.low:.2%} to {accuracy.interval.high:.2%})",
-            f"baseline {accuracy.baseline:.2%}, {-100 * accuracy.drop:+.2f} points, {measurement.n_test:,} images",
+            f"baseline {accuracy.baseline:.2%}, {0.0 - 100 * accuracy.drop:+.2f} points, {measurement.n_test:,} images",
         ),
         (
             "size",
@@ -380,7 +386,9 @@ def measurement_rows(measurement: "Measurement") -> list[Row]:
         low, high = latency.ratio_interval.low, latency.ratio_interval.high
         rows.append((
             "latency",
-            f"{latency.p50_ms:.3f} ms (p95 {latency.p95_ms:.3f}), {latency.threads} threads",
+            f"{latency.p50_ms:.3f} ms (p95 {latency.p95_ms:.3f}), threads: {latency.threads}",
             f"baseline {latency.baseline_p50_ms:.3f} ms, {latency.ratio:.2f} of it ({low:.2f} to {high:.2f})",
         ))  # fmt: skip
-    return [*rows, ("cost", f"{measurement.macs:,} MACs, {measurement.parameters:,} parameters")]
+    if measurement.macs:
+        rows.append(("cost", f"{measurement.macs:,} MACs, {measurement.parameters:,} parameters"))
+    return rows

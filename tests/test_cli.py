@@ -161,7 +161,7 @@ class TestCompress:
         assert [line.split()[0] for line in answer.out.splitlines()] == [
             "model", "dataset", "recipe", "quantize", "accuracy", "size", "latency", "cost", "file",
         ]  # fmt: skip
-        assert "2 threads" in answer.out
+        assert "threads: 2" in answer.out
         assert list(tmp_path.iterdir()) == [tmp_path / "small.onnx"]
 
 
