@@ -121,7 +121,8 @@ class _Exporter:
             return codes
         scale = self._half(layer.scale)
         if integer:
-            return self.writer.node("DequantizeLinear", [codes, scale], axis=0)
+            zero = [self._zero(scale, TensorProto.INT8)] if layer.values.ndim == 2 else []
+            return self.writer.node("DequantizeLinear", [codes, scale, *zero], axis=0)
         floats = self.writer.node("Cast", [codes], to=TensorProto.FLOAT)
         column = self.writer.constant(np.array([-1] + [1] * (layer.values.ndim - 1), np.int64))
         return self.writer.node("Mul", [floats, self.writer.node("Reshape", [scale, column])])
@@ -132,7 +133,13 @@ class _Exporter:
             return None
         step = self.writer.node("Mul", [self._half(layer.scale), self.writer.constant(input_scale)])
         steps = self.writer.node("Round", [self.writer.node("Div", [self._half(layer.bias), step])])
-        return self.writer.node("DequantizeLinear", [self.writer.node("Cast", [steps], to=TensorProto.INT32), step], axis=0)
+        zero = [self._zero(step, TensorProto.INT32)] if layer.values.ndim == 2 else []
+        codes = self.writer.node("Cast", [steps], to=TensorProto.INT32)
+        return self.writer.node("DequantizeLinear", [codes, step, *zero], axis=0)
+
+    def _zero(self, scale: str, element: int) -> str:
+        """Zero-points in the shape of a scale; ONNX Runtime fuses a Gemm with 8-bit weights only where they are given."""
+        return self.writer.node("Cast", [self.writer.node("Sub", [scale, scale])], to=element)
 
     def _float_bias(self, layer: StoredLayer) -> str | None:
         return self._half(layer.bias) if layer.scale is not None else self.writer.constant(layer.bias)

@@ -14,6 +14,9 @@ PASS = {
 }  # fmt: skip
 """Operators that only move or pick values: what comes out keeps the scale of what went in."""
 
+LISTS = {"chunk", "split"}
+"""Operators that return several values; each is a 'getitem' of its own."""
+
 INTEGER = {"add", "cat", "mul", "avg_pool2d", "adaptive_avg_pool2d", "mean"}
 """Operators besides the layers that ONNX Runtime computes on 8-bit inputs."""
 
@@ -27,15 +30,14 @@ def quantized_values(graph: fx.GraphModule) -> dict[str, str]:
     A value is quantized where an integer operator reads it, unless it lies inside a chain that runs as one kernel
     (layer, batch norm, clip; add, clip) or is the network's answer.
     """
-    found: dict[str, str] = {}
+    found: dict[fx.Node, str] = {}
     for node in graph.graph.nodes:
         if operator_name(node) in PASS:
-            source = node.args[0].name if isinstance(node.args[0], fx.Node) else ""
-            if source in found and _is_value(node):
-                found[node.name] = found[source]
+            if node.args[0] in found:
+                found[node] = found[node.args[0]]
         elif _is_value(node) and not _inside_a_kernel(graph, node) and _read_as_integers(graph, node):
-            found[node.name] = node.name
-    return found
+            found[node] = node.name
+    return {node.name: owner for node, owner in found.items() if operator_name(node) not in LISTS}
 
 
 def clip_of(node: fx.Node) -> tuple[float, float] | None:
@@ -47,12 +49,8 @@ def clip_of(node: fx.Node) -> tuple[float, float] | None:
 
 
 def _is_value(node: fx.Node) -> bool:
-    """True for images, feature maps and scores; false for stored tensors, sizes and lists of pieces."""
-    return node.op in ("placeholder", "call_module", "call_function") and operator_name(node) not in (
-        "sym_size",
-        "chunk",
-        "split",
-    )
+    """True for images, feature maps and scores; false for stored tensors and sizes."""
+    return node.op in ("placeholder", "call_module", "call_function") and operator_name(node) != "sym_size"
 
 
 def _inside_a_kernel(graph: fx.GraphModule, node: fx.Node) -> bool:
