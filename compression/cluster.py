@@ -91,7 +91,7 @@ def _start() -> Crew:
     os.environ.setdefault("DASK_LOGGING__DISTRIBUTED", "error")  # for the new processes: they print to our terminal
     cluster = SubprocessCluster(
         host=LOCALHOST,
-        dashboard_address=None,
+        dashboard_address=None,  # type: ignore[arg-type] # documented to mean: none
         n_workers=1,
         threads_per_worker=1,
         silence_logs=logging.ERROR,

@@ -27,7 +27,7 @@ from compression import cluster, worker
 from compression.data import home
 from compression.errors import UserError
 from compression.results import Measurement
-from compression.worker import Outcome, Refusal, Request, without_predictions
+from compression.worker import Baseline, Outcome, Refusal, Request, without_predictions
 
 __all__ = ["Job", "Lab", "News", "Request"]
 
@@ -43,16 +43,16 @@ class News:
     """How a job stands. `number` grows with every change.
 
     `sentence` says what is being done, or why there is no result. `measurement` is the latest; it is over the full test
-    split if `full`. `file` is the compressed network, once it is done.
+    split if `full`. `baseline` is what it is compared with. `file` is the compressed network, once it is done.
     """
 
     number: int = 0
     state: State = "working"
-    sentence: str = "Starting the engine"
+    sentence: str = "Waiting for the worker"
     share: float = 0.0
     measurement: Measurement | None = None
     full: bool = False
-    baseline: Measurement | None = None
+    baseline: Baseline | None = None
     file: Path | None = None
 
 
@@ -72,7 +72,7 @@ class Job:
         return self._news
 
     def wait(self, *, after: int, timeout: float) -> News:
-        """The news once their number is higher than `after`; at the latest in `timeout` seconds, whatever it is then."""
+        """The news once their number is higher than `after`, or after `timeout` seconds whatever they are then."""
         with self._changed:
             self._changed.wait_for(lambda: self._news.number > after, timeout)
             return self._news
@@ -108,6 +108,8 @@ class Job:
     def _hear(self, event: dict[str, Any]) -> None:
         if event["kind"] == "progress":
             self._put(sentence=event["sentence"], share=event["share"])
+        elif event["kind"] == "baseline":
+            self._put(baseline=pickle.loads(event["baseline"]))
         else:
             self._put(measurement=pickle.loads(event["measurement"]), full=event["full"])
 
@@ -148,6 +150,8 @@ class Lab:
 
     def _send(self, job: Job) -> None:
         try:
+            if self._crew is None:
+                job._put(sentence="Starting the engine")
             crew = self._connected()
             job._send(lambda job: crew.client.submit(
                 worker.run, job.request, self._topic, job.id, key=f"compress-{job.id}", pure=False
@@ -184,7 +188,7 @@ def _last_news(future: Future) -> dict[str, Any]:
         return {"state": "refused", "sentence": outcome.sentence}
     return {
         "state": "done", "sentence": "", "share": 1.0, "full": True, "file": keep(outcome.onnx, outcome.measurement),
-        "measurement": without_predictions(outcome.measurement), "baseline": without_predictions(outcome.baseline),
+        "measurement": without_predictions(outcome.measurement), "baseline": outcome.baseline,
     }  # fmt: skip
 
 

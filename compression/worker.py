@@ -1,6 +1,6 @@
 """What happens in a worker's process: one request in, measurements out.
 
-Importing this module is cheap: the scheduler and the nanny import it as well, and torch is loaded only where work is done.
+Importing this module is cheap, as the scheduler and the nanny do it too: torch is loaded only where work is done.
 """
 
 import os
@@ -18,7 +18,7 @@ from distributed import get_worker
 
 from compression.errors import Cancelled, UserError
 from compression.recipe import Recipe
-from compression.results import Measurement, Predictions
+from compression.results import Accuracy, Measurement, Predictions
 
 if TYPE_CHECKING:
     from compression.data import Dataset
@@ -29,7 +29,7 @@ V = TypeVar("V")
 
 @dataclass(frozen=True)
 class Request:
-    """What is wanted, as plain data. `recipe` is the canonical JSON; `weights` names the dataset of the stored weights."""
+    """What is wanted, as plain data: `recipe` is canonical JSON, `weights` names the dataset of the stored weights."""
 
     model: str
     weights: str
@@ -39,12 +39,20 @@ class Request:
 
 
 @dataclass(frozen=True)
+class Baseline:
+    """The plain fp32 file: its accuracy over the full test split and its bytes."""
+
+    accuracy: Accuracy
+    size_bytes: int
+
+
+@dataclass(frozen=True)
 class Outcome:
-    """The file, its measurement over the full test split, and the same for the fp32 baseline."""
+    """The compressed file, its measurement over the full test split, and what it is compared with."""
 
     onnx: bytes
     measurement: Measurement
-    baseline: Measurement
+    baseline: Baseline
 
 
 @dataclass(frozen=True)
@@ -71,7 +79,6 @@ class Recent(Generic[V]):
 
 
 _prepared: Recent["Prepared"] = Recent(2)
-_baselines: Recent[Measurement] = Recent(8)
 _outcomes: Recent[Outcome] = Recent(64)
 
 
@@ -102,23 +109,28 @@ def _work(request: Request, tell: Callable[..., None], stop: Callable[[], bool])
 
     recipe = Recipe.from_json(request.recipe)
     prepared = _prepare(request, recipe, progress)
-    candidate = pipeline.compress(None, recipe, prepared.data, prepared=prepared, progress=progress, stop=stop)
+    baseline = _baseline(prepared)
+    tell("baseline", baseline=pickle.dumps(baseline))
+    candidate = pipeline.compress(
+        prepared.dense, recipe, prepared.data, prepared=prepared, progress=progress, stop=stop
+    )
+    progress("Measuring the file", 0.9)
     for measurement in pipeline.stream(candidate, prepared, threads=request.threads, stop=stop):
         full = measurement.accuracy.n == len(prepared.data.test)
         tell("measured", full=full, measurement=pickle.dumps(without_predictions(measurement)))
-    baseline = _baselines.get(
-        (_prepared_key(request, recipe), request.threads),
-        lambda: pipeline.measure(prepared.baseline, prepared, threads=request.threads, stop=stop),
-    )
+        progress("Measuring on the rest of the test images", 0.95)
     return Outcome(candidate.onnx, measurement, baseline)
 
 
-def _prepared_key(request: Request, recipe: Recipe) -> tuple[Any, ...]:
-    return request.model, request.weights, request.dataset, recipe.seed, recipe.calibration_images
+def _baseline(prepared: "Prepared") -> Baseline:
+    from compression.measure.accuracy import accuracy
+
+    predictions, labels = prepared.baseline_predictions, prepared.data.test.labels.numpy()
+    return Baseline(accuracy(predictions, predictions, labels), len(prepared.baseline.onnx))
 
 
 def _prepare(request: Request, recipe: Recipe, progress: Callable[[str, float], None]) -> "Prepared":
-    """Everything that all recipes for one network and dataset share. Not stopped half-way: the next request wants it too."""
+    """What all recipes for one network and dataset share. It is not stopped half-way: the next request wants it too."""
     from compression import pipeline, zoo
 
     def make() -> "Prepared":
@@ -129,7 +141,8 @@ def _prepare(request: Request, recipe: Recipe, progress: Callable[[str, float], 
             model, data, seed=recipe.seed, calibration_images=recipe.calibration_images, progress=progress
         )
 
-    return _prepared.get(_prepared_key(request, recipe), make)
+    key = (request.model, request.weights, request.dataset, recipe.seed, recipe.calibration_images)
+    return _prepared.get(key, make)
 
 
 def _load(request: Request) -> "Dataset":

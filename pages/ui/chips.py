@@ -1,0 +1,93 @@
+"""The three figures of merit with their changes, and the line that says what they were measured on."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import streamlit as st
+
+from compression.results import Measurement
+from pages.ui import words
+from pages.ui.trail import Point
+
+SIGNIFICANT = 0.05  # of McNemar's test
+NOTHING = "–"
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One figure of merit as text: its value, a qualifier in small print, and its change against fp32 ('' for none)."""
+
+    label: str
+    value: str
+    small: str
+    change: str
+    remark: str
+    colour: Literal["normal", "inverse", "off"]
+    help: str
+
+
+ACCURACY = "Share of the test images that the file answers rightly, ± half of its 95% interval."
+SIZE = "Bytes of the .onnx file, and how many times smaller it is than the smallest plain fp32 file."
+LATENCY = (
+    "Median time for one image in ONNX Runtime, and its ratio to the fp32 file, ± half of its 95% interval. "
+    "The two files are timed in turns."
+)
+
+
+def figures(measured: Measurement | None) -> list[Figure]:
+    """Accuracy, file size and latency; dashes where nothing is measured."""
+    return [_accuracy(measured), _size(measured), _latency(measured)]
+
+
+def draw(point: Point | None) -> None:
+    """The three figures side by side."""
+    for column, figure in zip(st.columns(3), figures(point and point.measurement), strict=True):
+        small = f" :small[:gray[{figure.small}]]" if figure.small else ""
+        column.metric(
+            figure.label, f"{figure.value}{small}", figure.change or 0, figure.colour,
+            delta_description=figure.remark, help=figure.help, border=True,
+        )  # fmt: skip
+
+
+def provenance(measured: Measurement, full: bool) -> str:
+    """'Measured on all 10,000 test images. Latency: 1 thread, Intel(R) Xeon(R) …'."""
+    images = (
+        f"{measured.provenance.capitalize()} on {'all' if full else 'the first'} {measured.accuracy.n:,} test images."
+    )
+    if measured.latency is None:
+        return images
+    threads = measured.latency.threads
+    return f"{images} Latency: {threads} {'thread' if threads == 1 else 'threads'}, {measured.machine.cpu}."
+
+
+def _accuracy(measured: Measurement | None) -> Figure:
+    if measured is None:
+        return Figure("Accuracy", NOTHING, "", "", "", "off", ACCURACY)
+    accuracy, n = measured.accuracy, measured.accuracy.n
+    noise = accuracy.p_value is None or accuracy.p_value > SIGNIFICANT
+    change = words.points(-accuracy.drop, n)
+    remark = f"fp32 {words.percent(accuracy.baseline, n)}{', within noise' if noise and change else ''}"
+    half = words.half_width(accuracy.interval.low, accuracy.interval.high, n)
+    colour: Literal["normal", "off"] = "off" if noise else "normal"
+    return Figure("Accuracy", words.percent(accuracy.value, n), half, change, remark, colour, ACCURACY)
+
+
+def _size(measured: Measurement | None) -> Figure:
+    if measured is None:
+        return Figure("File size", NOTHING, "", "", "", "off", SIZE)
+    change = words.change(measured.size_bytes / measured.baseline_size_bytes)
+    remark = f"fp32 {words.size(measured.baseline_size_bytes)}"
+    return Figure(
+        "File size", words.size(measured.size_bytes), words.times(measured.size_ratio), change, remark, "inverse", SIZE
+    )
+
+
+def _latency(measured: Measurement | None) -> Figure:
+    if measured is None or measured.latency is None:
+        return Figure("Latency", NOTHING, "", "", "", "off", LATENCY)
+    latency = measured.latency
+    ratio = words.ratio(latency.ratio, latency.ratio_interval.low, latency.ratio_interval.high)
+    remark = f"fp32 {words.milliseconds(latency.baseline_p50_ms)}"
+    return Figure(
+        "Latency", words.milliseconds(latency.p50_ms), ratio, words.change(latency.ratio), remark, "inverse", LATENCY
+    )

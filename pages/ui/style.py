@@ -1,0 +1,27 @@
+"""What Streamlit's theme cannot say: the marks of the app, and that nothing jumps when a line of text appears."""
+
+STYLE = """
+<style>
+[data-testid="stMainBlockContainer"] { padding: 2.5rem 2.5rem 2rem; }
+[data-testid="stStatusWidget"] { display: none; }
+[class*="st-key-old-figures"] { opacity: 0.45; }
+.st-key-status { min-height: 2.75rem; }
+.st-key-charts [data-testid="stHorizontalBlock"] { flex-wrap: wrap; }
+.st-key-charts [data-testid="stColumn"] { min-width: 22rem; }
+[data-testid="stMetricValue"] *, [data-testid="stMetricDelta"] * { white-space: normal; }
+@media (max-width: 1000px) {
+  [data-testid="stSidebar"] { width: 15rem !important; min-width: 15rem !important; }
+  [data-testid="stMainBlockContainer"] { padding: 2.5rem 1.25rem 2rem; }
+  [data-testid="stMetricValue"] { font-size: 1.5rem; }
+  .st-key-charts [data-testid="stColumn"] { flex-basis: 100%; }
+}
+</style>
+"""
+
+ICON = """<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 24 24" width="24" height="24">
+<path d="M2 4h20v3H2zM2 17h20v3H2z" fill="#0072B2"/><path d="M7 10.5h10v3H7z" fill="#D55E00"/></svg>"""
+
+LOGO = """<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 190 24" width="190" height="24">
+<path d="M1 4h18v3H1zM1 17h18v3H1z" fill="#3987C9"/><path d="M5 10.5h10v3H5z" fill="#D55E00"/>
+<text x="29" y="18" font-family="Source Sans, Segoe UI, Helvetica, Arial, sans-serif" font-size="18"
+font-weight="600" fill="#3987C9">Compression Lab</text></svg>"""

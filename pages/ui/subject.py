@@ -1,0 +1,71 @@
+"""What is compressed: a network with stored weights, and the images that it is calibrated and measured on."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from compression.data import DATASETS
+from compression.errors import UnknownName
+from compression.zoo import ARCHITECTURES, Card, card, cards
+from compression.zoo.model_cards import card_path
+
+FOLDER = "folder:"
+FAVOURITES = [("resnet20", "fashion-mnist"), ("lenet5", "fashion-mnist"), ("lenet5", "digits")]
+
+
+@dataclass(frozen=True)
+class Subject:
+    """`weights` names the dataset that the network was trained on; it differs from `dataset` for a folder of images."""
+
+    model: str
+    weights: str
+    dataset: str
+
+    @property
+    def title(self) -> str:
+        """'ResNet-20 on Fashion-MNIST'."""
+        return f"{ARCHITECTURES[self.model].title} on {dataset_title(self.dataset)}"
+
+    def to_query(self) -> dict[str, str]:
+        """The part of a link that names it."""
+        trained = {} if self.weights == self.dataset else {"weights": self.weights}
+        return {"model": self.model, "dataset": self.dataset} | trained
+
+    def options(self) -> list[tuple[str, str]]:
+        """The options of the command line that name it."""
+        options = [("--model", self.model), ("--dataset", self.dataset)]
+        if self.weights != self.dataset:
+            known, path = card(self.model, self.weights), card_path(self.model, self.weights)
+            options += [("--weights", str(path and path.with_suffix(".safetensors")))]
+            options += [("--mean", _numbers(known.mean)), ("--std", _numbers(known.std))]
+        return options
+
+
+def default() -> Subject:
+    """The first of our favourites that has stored weights."""
+    pairs = [(c.model, c.dataset) for c in cards()]
+    model, dataset = next(pair for pair in (*FAVOURITES, *pairs) if pair in pairs)
+    return Subject(model, dataset, dataset)
+
+
+def from_query(query: dict[str, str]) -> Subject:
+    """The inverse of `to_query`; raises `UnknownName` or `Unsupported` where there is no such pair."""
+    dataset = query["dataset"]
+    if dataset not in DATASETS and not dataset.startswith(FOLDER):
+        raise UnknownName("dataset", dataset, [*DATASETS, "folder:PATH"])
+    found = Subject(query["model"], query.get("weights", dataset), dataset)
+    card(found.model, found.weights)
+    return found
+
+
+def fitting(dataset: str) -> list[Card]:
+    """The trained networks that can be tried on a dataset; on a folder of images, all of them."""
+    return [c for c in cards() if c.dataset == dataset or dataset.startswith(FOLDER)]
+
+
+def dataset_title(dataset: str) -> str:
+    """'Fashion-MNIST'; a folder's own name for a folder."""
+    return DATASETS[dataset].title if dataset in DATASETS else Path(dataset.removeprefix(FOLDER)).name
+
+
+def _numbers(values: tuple[float, ...]) -> str:
+    return ",".join(f"{value:g}" for value in values)

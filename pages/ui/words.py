@@ -1,0 +1,120 @@
+"""Numbers and recipes as text: units, signs, and how many digits are worth reading."""
+
+import math
+import shlex
+
+from compression.recipe import Recipe
+from compression.steps import STEPS, Settings
+from pages.ui.subject import Subject
+
+BASELINE = "fp32 baseline"
+
+
+def percent(share: float, n: int) -> str:
+    """'94.02%' of at least 5,000 images, '94.0%' of fewer: one image more or less should not show as nothing."""
+    return f"{100 * share:.{_digits(n)}f}%"
+
+
+def points(change: float, n: int) -> str:
+    """A change of a share in percentage points: '-0.12 points'; '' where it rounds to none."""
+    text = f"{100 * change:+.{_digits(n)}f}"
+    return f"{text} points" if float(text) else ""
+
+
+def interval(low: float, high: float, n: int) -> str:
+    """'93.5 to 94.4%'."""
+    return f"{100 * low:.{_digits(n)}f} to {percent(high, n)}"
+
+
+def half_width(low: float, high: float, n: int) -> str:
+    """Half of an interval of shares, in points: '± 0.47'."""
+    return f"± {_up(100 * (high - low) / 2, _digits(n)):.{_digits(n)}f}"
+
+
+def ratio(value: float, low: float, high: float) -> str:
+    """'× 0.52 ± 0.01'."""
+    return f"× {value:.2f} ± {_up((high - low) / 2, 2):.2f}"
+
+
+def times(smaller: float) -> str:
+    """'6.1 times smaller'; '' for a file that is not smaller."""
+    return f"{smaller:.1f} times smaller" if smaller > 1 else ""
+
+
+def size(size_bytes: int) -> str:
+    """'87.3 KB' or '1.09 MB', in powers of ten."""
+    if size_bytes < 1_000_000:
+        return f"{size_bytes / 1000:.1f} KB"
+    return f"{size_bytes / 1_000_000:.2f} MB"
+
+
+def milliseconds(ms: float) -> str:
+    """'0.21 ms', or '8.7 µs' below a tenth of one."""
+    if ms < 0.1:
+        return f"{1000 * ms:.2g} µs" if ms < 0.01 else f"{1000 * ms:.0f} µs"
+    return f"{ms:.2f} ms" if ms < 10 else f"{ms:.0f} ms"
+
+
+def change(ratio: float) -> str:
+    """A ratio to the baseline as a change: '-48%'; '' where it rounds to none."""
+    rounded = round(100 * (ratio - 1))
+    return f"{rounded:+d}%" if rounded else ""
+
+
+def recipe_lines(recipe: Recipe) -> list[str]:
+    """One line for each step: 'Prune weights: sparsity 50%'."""
+    return [f"{step.title}: {_values(step)}" for step in recipe.steps] or [BASELINE]
+
+
+def recipe_line(recipe: Recipe) -> str:
+    """The steps on one line."""
+    return "; ".join(recipe_lines(recipe))
+
+
+def value_text(value: object, unit: str | None) -> str:
+    """'50%' of 0.5, '4 bit' of 4."""
+    if unit == "%" and isinstance(value, float):
+        return f"{100 * value:g}%"
+    return f"{value} {unit}" if unit else str(value)
+
+
+def unit_of(settings: type[Settings], name: str) -> str | None:
+    """The unit that stands on the field, if any."""
+    extra = settings.model_fields[name].json_schema_extra
+    return str(extra["unit"]) if isinstance(extra, dict) and "unit" in extra else None
+
+
+def command(subject: Subject, recipe: Recipe) -> str:
+    """The same on the command line: every setting of each step, and what else is not as usual."""
+    settings = [(f"{s.kind}.{name}", value) for s in recipe.steps for name, value in s.model_dump().items()]
+    for name, field in Recipe.model_fields.items():
+        if name != "steps" and getattr(recipe, name) != field.default:
+            settings.append((name, getattr(recipe, name)))
+    options = [*subject.options(), *(("--set", f"{path}={value}") for path, value in settings)]
+    options.append(("--out", file_name(subject, recipe)))
+    lines = (f"{name} {shlex.quote(value)}" for name, value in options)
+    return " \\\n  ".join(["python -m compression compress", *lines])
+
+
+def file_name(subject: Subject, recipe: Recipe) -> str:
+    """'resnet20-fashion-mnist-1a2b3c4d.onnx'; the hex digits are the recipe's."""
+    return f"{subject.model}-{subject.weights}-{recipe.hash[:8]}.onnx"
+
+
+def _up(value: float, digits: int) -> float:
+    """Rounded up, so that an interval never looks narrower than it is."""
+    return math.ceil(value * 10**digits) / 10**digits
+
+
+def _digits(n: int) -> int:
+    return 2 if n >= 5_000 else 1
+
+
+def _values(step: Settings) -> str:
+    """What a person would say of a step: everything with a unit, and what is not as usual."""
+    told = []
+    for name, field in STEPS[step.kind].model_fields.items():
+        value, unit = getattr(step, name), unit_of(type(step), name)
+        if unit or value != field.default:
+            told.append(f"{str(field.title).lower()} {value_text(value, unit)}")
+    return ", ".join(told)
