@@ -330,6 +330,7 @@ def _per_channel(option: str, text: str, channels: int) -> tuple[float, ...]:
 def load_model(model: str, data: "Dataset", weights: Path | None = None) -> "Model":
     """A zoo network with its stored weights or those of `weights`, or the network in FILE.pt2."""
     from compression import graph, zoo
+    from compression.zoo import stored
 
     _check_model(model, weights)
     if _is_exported(model):
@@ -340,8 +341,7 @@ def load_model(model: str, data: "Dataset", weights: Path | None = None) -> "Mod
     if not weights:
         return zoo.load(model, data.name)
     network = zoo.build(model, input_shape=data.input_shape, classes=len(data.classes))
-    zoo.load_weights(network, weights)
-    return network
+    return stored.read_weights(network, weights)
 
 
 def _check_model(model: str, weights: Path | None) -> None:

@@ -254,7 +254,9 @@ class TestMistakes:
         sentence = call(*DIGITS, *arguments, "--json").sentence
         assert all(word in sentence for word in words), sentence
 
-    @pytest.mark.parametrize("text", ["", "- 1", "steps: 5", "steps: [{step: shrink}]", "schema: 99", "{"])
+    @pytest.mark.parametrize(
+        "text", ["", "- 1", "steps: 5", "steps: [{step: shrink}]", "schema: 99", "{", "1: 2", "seed: 2026-13-01"]
+    )
     def test_a_recipe_that_is_none(self, tmp_path: Path, text: str) -> None:
         (tmp_path / "recipe.yaml").write_text(text)
         assert call(*DIGITS, "--recipe", tmp_path / "recipe.yaml").sentence
