@@ -111,9 +111,7 @@ def _work(request: Request, tell: Callable[..., None], stop: Callable[[], bool])
     prepared = _prepare(request, recipe, progress)
     baseline = _baseline(prepared)
     tell("baseline", baseline=pickle.dumps(baseline))
-    candidate = pipeline.compress(
-        prepared.dense, recipe, prepared.data, prepared=prepared, progress=progress, stop=stop
-    )
+    candidate = pipeline.compress_prepared(prepared, recipe, progress=progress, stop=stop)
     progress("Measuring the file", 0.9)
     for measurement in pipeline.stream(candidate, prepared, threads=request.threads, stop=stop):
         full = measurement.accuracy.n == len(prepared.data.test)

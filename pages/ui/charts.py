@@ -44,7 +44,7 @@ def figure(chart: Chart, *, dark: bool) -> go.Figure:
 def _layout(chart: Chart) -> go.Layout:
     return go.Layout(
         height=380, margin={"l": 8, "r": 8, "t": 8, "b": 8}, hovermode="closest", uirevision=chart.cost,
-        xaxis=_x_axis(chart), yaxis={"title": "Accuracy, %"},
+        xaxis=_x_axis(chart), yaxis={"title": "Accuracy, %", "showticklabels": bool(chart.marks)},
         legend={"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0, "xanchor": "left"},
     )  # fmt: skip
 
@@ -53,13 +53,13 @@ def _x_axis(chart: Chart) -> dict[str, object]:
     """Logarithmic where the data says at which numbers to put ticks, else linear from zero."""
     if chart.x_ticks:
         return {"title": chart.x_title, "type": "log", "tickvals": chart.x_ticks, "tickformat": "~r"}
-    return {"title": chart.x_title, "rangemode": "tozero"}
+    return {"title": chart.x_title, "rangemode": "tozero", "showticklabels": bool(chart.marks)}
 
 
 def _staircase(chart: Chart, colour: str) -> go.Scatter:
     xs, ys = [x for x, _ in chart.front], [y for _, y in chart.front]
     line = {"shape": "hv", "color": colour, "width": 2}
-    return go.Scatter(x=xs, y=ys, mode="lines", name="Best so far", line=line, hoverinfo="skip")
+    return go.Scatter(x=xs, y=ys, mode="lines", name="Pareto front", line=line, hoverinfo="skip")
 
 
 def _way(marks: Sequence[Mark], colour: str) -> go.Scatter:

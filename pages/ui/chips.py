@@ -41,23 +41,22 @@ def figures(measured: Measurement | None) -> list[Figure]:
 
 def draw(point: Point | None) -> None:
     """The three figures side by side."""
-    for column, figure in zip(st.columns(3), figures(point and point.measurement), strict=True):
+    told = figures(point.measurement if point else None)
+    for column, figure in zip(st.columns(len(told)), told, strict=True):
         small = f" :small[:gray[{figure.small}]]" if figure.small else ""
         column.metric(
-            figure.label, f"{figure.value}{small}", figure.change or 0, figure.colour,
+            figure.label, f"{figure.value}{small}", figure.change or (0 if point else None), figure.colour,
             delta_description=figure.remark, help=figure.help, border=True,
         )  # fmt: skip
 
 
 def provenance(measured: Measurement, full: bool) -> str:
     """'Measured on all 10,000 test images. Latency: 1 thread, Intel(R) Xeon(R) …'."""
-    images = (
-        f"{measured.provenance.capitalize()} on {'all' if full else 'the first'} {measured.accuracy.n:,} test images."
-    )
-    if measured.latency is None:
+    which, latency = "all" if full else "the first", measured.latency
+    images = f"{measured.provenance.capitalize()} on {which} {measured.accuracy.n:,} test images."
+    if latency is None:
         return images
-    threads = measured.latency.threads
-    return f"{images} Latency: {threads} {'thread' if threads == 1 else 'threads'}, {measured.machine.cpu}."
+    return f"{images} Latency: {latency.threads} thread{'s' if latency.threads > 1 else ''}, {measured.machine.cpu}."
 
 
 def _accuracy(measured: Measurement | None) -> Figure:
@@ -75,19 +74,16 @@ def _accuracy(measured: Measurement | None) -> Figure:
 def _size(measured: Measurement | None) -> Figure:
     if measured is None:
         return Figure("File size", NOTHING, "", "", "", "off", SIZE)
+    value, small = words.size(measured.size_bytes), words.times(measured.size_ratio)
     change = words.change(measured.size_bytes / measured.baseline_size_bytes)
     remark = f"fp32 {words.size(measured.baseline_size_bytes)}"
-    return Figure(
-        "File size", words.size(measured.size_bytes), words.times(measured.size_ratio), change, remark, "inverse", SIZE
-    )
+    return Figure("File size", value, small, change, remark, "inverse", SIZE)
 
 
 def _latency(measured: Measurement | None) -> Figure:
     if measured is None or measured.latency is None:
         return Figure("Latency", NOTHING, "", "", "", "off", LATENCY)
-    latency = measured.latency
+    latency, value = measured.latency, words.milliseconds(measured.latency.p50_ms)
     ratio = words.ratio(latency.ratio, latency.ratio_interval.low, latency.ratio_interval.high)
     remark = f"fp32 {words.milliseconds(latency.baseline_p50_ms)}"
-    return Figure(
-        "Latency", words.milliseconds(latency.p50_ms), ratio, words.change(latency.ratio), remark, "inverse", LATENCY
-    )
+    return Figure("Latency", value, ratio, words.change(latency.ratio), remark, "inverse", LATENCY)

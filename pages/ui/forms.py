@@ -7,7 +7,7 @@ from pydantic.fields import FieldInfo
 
 from compression.data import DATASETS
 from compression.recipe import Recipe
-from compression.steps import STEPS, Settings, bounds_of, choices_of, step
+from compression.steps import STEPS, Settings, Step, bounds_of, choices_of, step
 from compression.zoo import ARCHITECTURES, Card
 from pages.ui import words
 from pages.ui.subject import FOLDER, Subject, dataset_title, fitting
@@ -73,7 +73,7 @@ def recipe(current: Recipe, key: str) -> Recipe:
     return Recipe(steps=tuple(steps), **shared)
 
 
-def _group(current: Recipe, kind: str, settings: type[Settings], key: str) -> Settings | None:
+def _group(current: Recipe, kind: str, settings: type[Settings], key: str) -> Step | None:
     present = current.get(kind)
     with st.container(border=True):
         if not st.toggle(f"**{STEPS[kind].title}**", present is not None, key=f"{key}.on", help=settings.__doc__):

@@ -8,6 +8,7 @@ STYLE = """
 .st-key-status { min-height: 2.75rem; }
 .st-key-charts [data-testid="stHorizontalBlock"] { flex-wrap: wrap; }
 .st-key-charts [data-testid="stColumn"] { min-width: 22rem; }
+[data-testid="stMetric"] { min-height: 8.4rem; }
 [data-testid="stMetricValue"] *, [data-testid="stMetricDelta"] * { white-space: normal; }
 @media (max-width: 1000px) {
   [data-testid="stSidebar"] { width: 15rem !important; min-width: 15rem !important; }
