@@ -41,7 +41,7 @@ class Range:
     sample: torch.Tensor
 
 
-@torch.inference_mode()
+@torch.no_grad()
 def calibrate(graph: fx.GraphModule, data: Dataset, *, images: int, seed: int) -> Calibration:
     """Draws `images` training images by `seed` and asks the dense network for its answers on held-out ones."""
     drawn = data.normalize(data.calibration(images, seed))
@@ -66,7 +66,7 @@ class _Observer(fx.Interpreter):
         return value
 
 
-@torch.inference_mode()
+@torch.no_grad()
 def observe(graph: fx.GraphModule, images: torch.Tensor) -> dict[str, Range]:
     """Ranges of all values that the 8-bit rule names (`export.qdq.quantized_values`), on float [n, C, H, W]."""
     observer = _Observer(graph, set(quantized_values(graph).values()))

@@ -8,7 +8,7 @@ imports torch, so a page can draw its controls before the engine is loaded. What
 import types
 from typing import Annotated, Any, ClassVar, Literal, Union, get_args, get_origin
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from pydantic.fields import FieldInfo
 
 from compression.errors import InvalidSetting, UnknownName
@@ -69,6 +69,15 @@ class Quantize(Settings):
             description="mse picks the scale with the least squared rounding error; minmax covers the largest weight.",
         ),
     ] = "mse"  # fmt: skip
+
+    @model_validator(mode="after")
+    def _integer_kernels_need_integer_weights(self) -> "Quantize":
+        if self.weight_bits == 32 and self.activation_bits == 8:
+            raise InvalidSetting(
+                "quantize.activation_bits must be 32 where weight_bits is 32, not 8: "
+                "ONNX Runtime has no kernel for 8-bit activations with float weights."
+            )
+        return self
 
 
 Step = Prune | Quantize
