@@ -53,13 +53,14 @@ class TrainingConfig:
 
 _BOUNDS = (
     ("epochs", 1, 10_000), ("batch_size", 2, 65_536), ("learning_rate", 1e-8, 100.0), ("warmup", 0.0, 1.0),
-    ("momentum", 0.0, 0.9999), ("weight_decay", 0.0, 1.0), ("label_smoothing", 0.0, 0.9), ("average_epochs", 0.0, 1000.0),
+    ("momentum", 0.0, 0.9999), ("weight_decay", 0.0, 1.0), ("label_smoothing", 0.0, 0.9),
+    ("average_epochs", 0.0, 1000.0),
 )  # fmt: skip
 
 
 @dataclass(frozen=True, eq=False)
 class Batch:
-    """`inputs` float32 [n, C, H, W] augmented and normalised, `labels` int64 [n], `indices` int64 [n] into the split."""
+    """`inputs` float32 [n, C, H, W], augmented and normalised; `labels` and `indices` into the split, int64 [n]."""
 
     inputs: torch.Tensor
     labels: torch.Tensor
@@ -71,7 +72,7 @@ Loss = Callable[[torch.Tensor, Batch], torch.Tensor]  # (logits [n, classes], ba
 
 @dataclass(frozen=True)
 class Progress:
-    """Where a training stands. `accuracy` is the last one measured on validation, in [0, 1]; None in the first epoch."""
+    """Where a training stands. `accuracy` in [0, 1] is the last one on validation, None in the first epoch."""
 
     epoch: int
     epochs: int
@@ -168,7 +169,7 @@ class _Run:
         self, model: nn.Module, data: Dataset, config: TrainingConfig, *, seed: int, device: torch.device, loss: Loss
     ) -> None:
         self.data, self.config, self.seed, self.device, self.loss = data, config, seed, device, loss
-        self.model: nn.Module = copy.deepcopy(model).to(device, memory_format=torch.channels_last)
+        self.model: nn.Module = copy.deepcopy(model).to(device).to(memory_format=torch.channels_last)
         self.steps = math.ceil(len(data.train) / config.batch_size)  # per epoch
         self.average = _averaged(self.model, config.average_epochs * self.steps)
         self.optimizer = _optimizer(self.model, config)
@@ -233,7 +234,7 @@ class _Run:
         model = copy.deepcopy(self.evaluated).cpu().to(memory_format=torch.contiguous_format)
         model.load_state_dict(self.best)
         best = max(self.history, key=lambda e: (e.accuracy, e.epoch))  # the later one of equals
-        return Trained(model.eval().requires_grad_(True), best.epoch, best.accuracy, tuple(self.history))
+        return Trained(model.eval(), best.epoch, best.accuracy, tuple(self.history))
 
     def save(self, path: Path) -> None:
         """Keeps all state in one file, replaced whole."""

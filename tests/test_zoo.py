@@ -156,7 +156,7 @@ def test_missing_weights_are_one_sentence() -> None:
         zoo.load("alexnet", "digits")
     with pytest.raises(UnknownName, match="dataset 'imagenet'"):
         zoo.load("lenet5", "imagenet")
-    with pytest.raises(Unsupported, match="no stored weights of 'lenet5' for 'cifar100' .*digits"):
+    with pytest.raises(Unsupported, match=r"no stored weights of 'lenet5' for 'cifar100' .*digits"):
         zoo.load("lenet5", "cifar100")
     with pytest.raises(Unsupported, match="no stored weights of 'lenet5' for 'folder:x'"):
         zoo.load("lenet5", "folder:x")

@@ -53,8 +53,9 @@ def _require_enough(folder: Path, listing: Listing) -> None:
     for part, least in (("train", 2), ("test", 1)):
         for name, images in listing[part].items():
             if len(images) < least:
+                known = ", ".join(SUFFIXES)
                 raise InvalidData(
-                    f"{folder / part / name} holds {len(images)} images ({', '.join(SUFFIXES)}); at least {least} needed."
+                    f"{folder / part / name} holds {len(images)} images ({known}); at least {least} needed."
                 )
 
 

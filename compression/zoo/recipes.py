@@ -21,7 +21,7 @@ RECIPES: dict[str, TrainingConfig] = {
 
 
 def recipe(name: str, data: Dataset, *, epochs: int | None = None) -> TrainingConfig:
-    """The architecture's recipe with the augmentation that the dataset bears; small sets get small batches, more epochs.
+    """The architecture's recipe with the augmentation that the dataset bears; small sets get smaller batches.
 
     Raises UnknownName.
     """
