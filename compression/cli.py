@@ -6,7 +6,6 @@ imported inside the commands, so that `--help` answers at once.
 """
 
 import dataclasses
-import logging
 import math
 import textwrap
 from collections.abc import Callable
@@ -329,15 +328,12 @@ def _per_channel(option: str, text: str, channels: int) -> tuple[float, ...]:
 
 def load_model(model: str, data: "Dataset", weights: Path | None = None) -> "Model":
     """A zoo network with its stored weights or those of `weights`, or the network in FILE.pt2."""
-    from compression import graph, zoo
+    from compression import pt2, zoo
     from compression.zoo import stored
 
     _check_model(model, weights)
     if _is_exported(model):
-        logging.getLogger("torch.export").setLevel(
-            logging.CRITICAL
-        )  # it logs the traceback of what we say in a sentence
-        return graph.load_pt2(model)
+        return pt2.load_pt2(model)
     if not weights:
         return zoo.load(model, data.name)
     network = zoo.build(model, input_shape=data.input_shape, classes=len(data.classes))

@@ -8,14 +8,13 @@ techniques, simulation, export - works on that one `torch.fx.GraphModule`.
 
 import operator
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import fx, nn
 from torch.export import Dim, ExportedProgram
 
-from compression.errors import InvalidFile, InvalidModel
+from compression.errors import InvalidModel
 
 aten = torch.ops.aten
 
@@ -36,17 +35,6 @@ def trace(model: nn.Module | ExportedProgram, input_shape: tuple[int, int, int])
     graph = _lift(program)
     _check_against(model, program, graph, input_shape)
     return graph
-
-
-def load_pt2(path: str | Path) -> ExportedProgram:
-    """A network saved by `torch.export.save`. Raises `InvalidFile` for anything else."""
-    try:
-        return torch.export.load(Path(path))
-    except FileNotFoundError:
-        raise InvalidFile(f"There is no file {str(path)!r}.") from None
-    except (RuntimeError, ValueError, KeyError, OSError, AssertionError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise InvalidFile(f"{str(path)!r} is not a network saved by torch.export.save: {reason}.") from None
 
 
 def arguments(node: fx.Node) -> dict[str, Any]:
@@ -148,6 +136,11 @@ def _lift(program: ExportedProgram) -> fx.GraphModule:
         if name in NOTHING:
             env[node] = env[node.args[0]]
             continue
+        if name == "mean" and _pools_everything(node):
+            pooled = graph.call_function(aten.adaptive_avg_pool2d.default, (env[node.args[0]], [1, 1]))
+            keeps = arguments(node)["keepdim"]
+            env[node] = pooled if keeps else graph.call_function(aten.flatten.using_ints, (pooled, 1))
+            continue
         lifted = LIFT[name](source, node) if name in LIFT else None
         if lifted is not None:
             path, module, reads = lifted
@@ -180,6 +173,12 @@ def _pure(node: fx.Node) -> fx.Node:
     if name.endswith("_") and not name.startswith("_"):
         node.target = getattr(getattr(aten, name[:-1]), node.target._overloadname)  # type: ignore[union-attr]
     return node
+
+
+def _pools_everything(node: fx.Node) -> bool:
+    """True for the mean over height and width of feature maps: a global average pool by another name."""
+    rank = node.args[0].meta["val"].dim()  # type: ignore[union-attr]
+    return rank == 4 and sorted(d % rank for d in arguments(node)["dim"] or ()) == [2, 3]
 
 
 def _lift_conv2d(source: fx.GraphModule, node: fx.Node) -> tuple[str, nn.Module, fx.Node] | None:

@@ -19,6 +19,7 @@ from compression.data import Dataset
 from compression.errors import Cancelled, InvalidData, InvalidFile, InvalidModel
 from compression.export import Exported, export
 from compression.export.session import session
+from compression.export.stored import settle_scales_
 from compression.graph import LAYERS, layers, macs, trace
 from compression.measure.accuracy import accuracy, join, order, predict
 from compression.measure.latency import latency
@@ -83,7 +84,7 @@ def prepare(
     say("Looking at the calibration images", 0.2)
     calibration = calibrate(dense, data, images=calibration_images, seed=seed)
     recipe = Recipe(seed=seed, calibration_images=calibration_images)
-    baseline = _candidate(dense, export(dense, data.input_shape), recipe, data, seconds=0.0)
+    baseline = _candidate(dense, export(dense, data.input_shape, packed=False), recipe, data, seconds=0.0)
     say("Measuring the fp32 file", 0.4)
     predictions = predict(session(baseline.onnx, threads=EVALUATION_THREADS), data, order(len(data.test)), stop=stop)
     return Prepared(dense, data, calibration, baseline, predictions, session(baseline.onnx))
@@ -131,6 +132,7 @@ def simulate(
     if recipe.steps:
         say("Settling batch norm", 0.6)
         settle_batch_norm_(graph, prepared.calibration, recipe.batch_norm)
+        settle_scales_(graph)
     for step in recipe.steps:
         finish_ = METHODS[step.kind].finish_
         if finish_:
@@ -140,13 +142,22 @@ def simulate(
 
 
 def stream(
-    candidate: Candidate, prepared: Prepared, *, first: int = FIRST, threads: int = 1, stop: Stop | None = None
+    candidate: Candidate,
+    prepared: Prepared,
+    *,
+    first: int = FIRST,
+    threads: int = 1,
+    progress: Progress | None = None,
+    stop: Stop | None = None,
 ) -> Iterator[Measurement]:
     """Measures the file: once on the `first` test images with bytes and latency, then on the full test split."""
+    say = _reporter(progress, stop)
     begin = time.perf_counter()
     images = prepared.baseline_predictions.images
     runner = session(candidate.onnx, threads=EVALUATION_THREADS)
+    say(f"Answering {min(first, len(images)):,} test images", 0.0)
     found = predict(runner, prepared.data, images[:first], stop=stop)
+    say("Timing one image", 0.2)
     base = prepared.baseline_session if threads == 1 else session(prepared.baseline.onnx, threads=threads)
     image = prepared.data.normalize(prepared.data.test.images[:1]).numpy()
     took = latency(session(candidate.onnx, threads=threads), base, image)
@@ -171,13 +182,21 @@ def stream(
 
     yield measurement()
     if len(images) > first:
+        say(f"Answering all {len(images):,} test images", 0.4)
         found = join(found, predict(runner, prepared.data, images[first:], stop=stop))
         yield measurement()
 
 
-def measure(candidate: Candidate, prepared: Prepared, *, threads: int = 1, stop: Stop | None = None) -> Measurement:
+def measure(
+    candidate: Candidate,
+    prepared: Prepared,
+    *,
+    threads: int = 1,
+    progress: Progress | None = None,
+    stop: Stop | None = None,
+) -> Measurement:
     """Measures the file on the full test split."""
-    *_, full = stream(candidate, prepared, threads=threads, stop=stop)
+    *_, full = stream(candidate, prepared, threads=threads, progress=progress, stop=stop)
     return full
 
 
@@ -203,8 +222,8 @@ def measure_file(
         size_bytes=len(content),
         baseline_size_bytes=len(reference),
         latency=latency(runners[0], runners[1], image),
-        macs=0,
-        parameters=0,
+        macs=None,
+        parameters=None,
         n_test=len(found),
         seconds=time.perf_counter() - begin,
         machine=this_machine(),

@@ -86,7 +86,7 @@ class Recipe(Settings):
         """The inverse of `to_dict`; raises `InvalidRecipe`, `InvalidSetting` or `UnknownName`."""
         if not isinstance(values, dict):
             raise InvalidRecipe(f"A recipe must be a table of settings, not {type(values).__name__}.")
-        values = dict(values)
+        values = {str(name): value for name, value in values.items()}
         schema = values.pop("schema", SCHEMA)
         if schema != SCHEMA:
             raise InvalidRecipe(f"This recipe has schema {schema!r}; this version reads schema {SCHEMA}.")
@@ -100,9 +100,10 @@ class Recipe(Settings):
     def from_json(cls, text: str) -> Self:
         """The inverse of `to_json`; raises `InvalidRecipe` where `text` is not JSON."""
         try:
-            return cls.from_dict(json.loads(text))
-        except (json.JSONDecodeError, RecursionError) as error:
+            values = json.loads(text)
+        except (ValueError, RecursionError) as error:
             raise InvalidRecipe(f"This is not a recipe in JSON: {error}.") from None
+        return cls.from_dict(values)
 
     def to_yaml(self) -> str:
         """YAML for people, in the order of the fields."""
@@ -112,9 +113,10 @@ class Recipe(Settings):
     def from_yaml(cls, text: str) -> Self:
         """The inverse of `to_yaml`; raises `InvalidRecipe` where `text` is not YAML."""
         try:
-            return cls.from_dict(yaml.safe_load(text))
-        except (yaml.YAMLError, RecursionError) as error:
+            values = yaml.safe_load(text)
+        except (yaml.YAMLError, ValueError, RecursionError) as error:
             raise InvalidRecipe(f"This is not a recipe in YAML: {str(error).splitlines()[0]}.") from None
+        return cls.from_dict(values)
 
     def to_query(self) -> str:
         """A URL's query: 'v=1&steps=prune,quantize&prune.sparsity=0.5&…&seed=0'. Every value is written out."""

@@ -104,8 +104,8 @@ class Measurement:
     size_bytes: int
     baseline_size_bytes: int
     latency: Latency | None
-    macs: int
-    parameters: int
+    macs: int | None
+    parameters: int | None
     n_test: int
     seconds: float
     machine: Machine

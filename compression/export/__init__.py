@@ -9,13 +9,11 @@ from torch import fx, nn
 
 from compression.export import pack
 from compression.export.qdq import clip_of
-from compression.export.stored import StoredLayer, stored
+from compression.export.stored import StoredLayer, folded_norm, stored
 from compression.export.translate import Context, translate
 from compression.export.writer import INPUT, Writer
-from compression.graph import batch_norm_after, module_of, only_reader, shapes
+from compression.graph import module_of, only_reader, shapes
 from compression.parametrizations import ActivationQuantizer
-
-TINY_SCALE = 2.0**-24
 
 
 @dataclass(frozen=True)
@@ -76,8 +74,7 @@ class _Exporter:
         if isinstance(module, nn.Conv2d | nn.Linear):
             return self._layer(node, module)
         if isinstance(module, nn.BatchNorm2d):
-            folded = batch_norm_after(self.graph, source) is node and isinstance(module_of(self.graph, source), nn.Conv2d)
-            return value if folded else self._batch_norm(value, module)
+            return value if folded_norm(self.graph, source) is module else self._batch_norm(value, module)  # type: ignore[arg-type]
         if isinstance(module, nn.LayerNorm):
             names = [self.writer.constant(p.detach().numpy()) for p in (module.weight, module.bias)]
             return self.writer.node("LayerNormalization", [value, *names], epsilon=module.eps, axis=-len(module.weight.shape))
@@ -95,9 +92,10 @@ class _Exporter:
 
     def _layer(self, node: fx.Node, layer: nn.Conv2d | nn.Linear) -> str:
         source = node.args[0]
-        norm_node = batch_norm_after(self.graph, node) if isinstance(layer, nn.Conv2d) else None
-        values = stored(layer, module_of(self.graph, norm_node) if norm_node else None)  # type: ignore[arg-type]
+        values = stored(layer, folded_norm(self.graph, node))
         integer = source in self.scales and values.scale is not None
+        if integer:
+            values = values.with_bias_in_32_bits(self._scale_of(source))  # type: ignore[arg-type]
         weights = self._weights(str(node.target), values, integer)
         bias = self._bias(values, self._scale_of(source)) if integer else self._float_bias(values)  # type: ignore[arg-type]
         inputs = [self.names[source], weights, *([bias] if bias else [])]  # type: ignore[index]
@@ -111,7 +109,7 @@ class _Exporter:
     def _weights(self, name: str, layer: StoredLayer, integer: bool) -> str:
         encoding = pack.encode(layer.values, layer.bits)
         if not self.packed:
-            encoding = pack.Encoding("plain", layer.bits, layer.values.shape, (layer.values,))
+            encoding = pack.plain(layer.values, layer.bits)
         self.encodings[name] = encoding
         tensors = [self.writer.constant(t) for t in encoding.tensors]
         codes = tensors[0]
@@ -145,8 +143,11 @@ class _Exporter:
         return self._half(layer.bias) if layer.scale is not None else self.writer.constant(layer.bias)
 
     def _half(self, values: np.ndarray) -> str:
-        """float32 values stored as float16."""
-        return self.writer.node("Cast", [self.writer.constant(values.astype(np.float16))], to=TensorProto.FLOAT)
+        """float32 values, stored as float16 where that is exact."""
+        short = values.astype(np.float16)
+        if not np.array_equal(short.astype(np.float32), values):
+            return self.writer.constant(values)
+        return self.writer.node("Cast", [self.writer.constant(short)], to=TensorProto.FLOAT)
 
     def _scale_of(self, node: fx.Node) -> np.ndarray:
         return self.graph.get_submodule(str(node.target)).scale.numpy()  # type: ignore[union-attr]

@@ -1,8 +1,8 @@
 """Weights as few bytes as possible, and the standard ONNX operators that turn them back.
 
 Every encoding is a payload and a model-local function that decodes it. ONNX Runtime inlines the function and folds it
-to a constant when a session loads, so what runs is the plain operator. Opset 18 is the lowest that has all operators
-used here (BitwiseAnd; ReduceProd with axes as input).
+to a constant when a session loads, so what runs is the plain operator. The files are of opset 19: BitwiseAnd needs 18, and
+onnx's own reference evaluator reads DequantizeLinear from 19 on.
 
 | encoding | payload                                  | decodes to |
 | plain    | the values themselves                     | int8 or float32 |
@@ -18,7 +18,7 @@ from onnx import AttributeProto, FunctionProto, NodeProto, TensorProto, helper, 
 DOMAIN = "w"
 """Domain of the model-local functions: one letter, because it stands at every call."""
 
-OPSET = 18
+OPSET = 19
 
 
 @dataclass(frozen=True)
@@ -41,15 +41,34 @@ class Encoding:
         return sum(t.nbytes for t in self.tensors)
 
 
+def gain(bits: int) -> int:
+    """What codes are multiplied by when they are decoded: 2^(7-bits), 1 from 7 bits on.
+
+    The bias is rounded in steps of input scale · weight scale; codes that fill the byte make those steps finer. Seven
+    bits, not eight, so that pairs of products never saturate on processors without VNNI.
+    """
+    return 2 ** max(0, 7 - bits)
+
+
+def plain(values: np.ndarray, bits: int) -> Encoding:
+    """`values` decoded already."""
+    return Encoding("plain", bits, values.shape, ((values * values.dtype.type(gain(bits))),))
+
+
 def encode(values: np.ndarray, bits: int) -> Encoding:
     """The smallest encoding of `values`: int8 codes in ±(2^(bits-1)-1), or float32 with bits = 32.
 
-    Raises AssertionError where codes do not fit the bits (an invariant of the quantizer).
+    A decoder call costs about 16 bytes more than none, which counts.
     """
-    options = [Encoding("plain", bits, values.shape, (values,)), _mask(values, bits)]
+    return min(encodings(values, bits), key=lambda option: option.size_bytes + (16 if option.function else 0))
+
+
+def encodings(values: np.ndarray, bits: int) -> list[Encoding]:
+    """All encodings that can hold `values`. Codes that do not fit the bits are a broken invariant."""
+    options = [plain(values, bits), _mask(values, bits)]
     if values.dtype == np.int8 and bits < 8:
         options.append(Encoding("dense", bits, values.shape, (pack_bits(_unsigned(values.ravel(), bits), bits),)))
-    return min(options, key=lambda option: option.size_bytes + (0 if option.kind == "plain" else 16))
+    return options
 
 
 def pack_bits(codes: np.ndarray, bits: int) -> np.ndarray:
@@ -65,7 +84,7 @@ def unpack_bits(packed: np.ndarray, bits: int, count: int) -> np.ndarray:
 
 
 def decode(encoding: Encoding) -> np.ndarray:
-    """What the ONNX function computes, in NumPy."""
+    """What the ONNX function computes, in NumPy: `gain(bits)` times the values that were encoded."""
     size = int(np.prod(encoding.shape))
     if encoding.kind == "plain":
         return encoding.tensors[0]
@@ -121,7 +140,7 @@ def _unsigned(codes: np.ndarray, bits: int) -> np.ndarray:
 
 
 def _signed(codes: np.ndarray, bits: int) -> np.ndarray:
-    return (codes.astype(np.int16) - 2 ** (bits - 1)).astype(np.int8)
+    return ((codes.astype(np.int16) - 2 ** (bits - 1)) * gain(bits)).astype(np.int8)
 
 
 def _unpack_nodes(packed: str, bits: int, out: str) -> list[NodeProto]:
@@ -164,7 +183,9 @@ def _signed_nodes(codes: str, bits: int, out: str) -> list[NodeProto]:
         constant(out + "_o", np.array(2 ** (bits - 1), np.int32)),
         helper.make_node("Cast", [codes], [out + "_c"], to=TensorProto.INT32),
         helper.make_node("Sub", [out + "_c", out + "_o"], [out + "_d"]),
-        helper.make_node("Cast", [out + "_d"], [out], to=TensorProto.INT8),
+        constant(out + "_g", np.array(gain(bits), np.int32)),
+        helper.make_node("Mul", [out + "_d", out + "_g"], [out + "_e"]),
+        helper.make_node("Cast", [out + "_e"], [out], to=TensorProto.INT8),
     ]
 
 

@@ -17,7 +17,7 @@ PASS = {
 LISTS = {"chunk", "split"}
 """Operators that return several values; each is a 'getitem' of its own."""
 
-INTEGER = {"add", "cat", "mul", "avg_pool2d", "adaptive_avg_pool2d", "mean"}
+INTEGER = {"add", "cat", "mul", "avg_pool2d", "adaptive_avg_pool2d"}
 """Operators besides the layers that ONNX Runtime computes on 8-bit inputs."""
 
 CLIPS = {"relu": (0.0, float("inf")), "hardtanh": (0.0, 6.0)}
@@ -32,7 +32,7 @@ def quantized_values(graph: fx.GraphModule) -> dict[str, str]:
     """
     found: dict[fx.Node, str] = {}
     for node in graph.graph.nodes:
-        if operator_name(node) in PASS:
+        if _passes(graph, node):
             if node.args[0] in found:
                 found[node] = found[node.args[0]]
         elif _is_value(node) and not _inside_a_kernel(graph, node) and _read_as_integers(graph, node):
@@ -46,6 +46,11 @@ def clip_of(node: fx.Node) -> tuple[float, float] | None:
     if name == "hardtanh" and tuple(node.args[1:3]) not in ((0, 6), (0.0, 6.0)):
         return None
     return CLIPS.get(name)
+
+
+def _passes(graph: fx.GraphModule, node: fx.Node) -> bool:
+    """True where `node` only moves or picks values."""
+    return operator_name(node) in PASS or isinstance(module_of(graph, node), nn.Dropout)
 
 
 def _is_value(node: fx.Node) -> bool:
@@ -66,7 +71,6 @@ def _read_as_integers(graph: fx.GraphModule, node: fx.Node) -> bool:
     return any(
         isinstance(module_of(graph, reader), LAYERS)
         or operator_name(reader) in INTEGER
-        or (operator_name(reader) in PASS and _read_as_integers(graph, reader))
-        or (isinstance(module_of(graph, reader), nn.Dropout) and _read_as_integers(graph, reader))
+        or (_passes(graph, reader) and _read_as_integers(graph, reader))
         for reader in node.users
     )

@@ -4,30 +4,43 @@ Folding multiplies the scale of each output channel by |γ/σ| and puts the sign
 magnitude, so batch-norm statistics can be re-estimated after quantization without rounding anything again.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
-from torch import nn
+from torch import fx, nn
 
+from compression.export import pack
+from compression.graph import LAYERS, batch_norm_after, module_of
 from compression.parametrizations import Mask, WeightQuantizer, find, original, per_channel
+
+HALF_LOWEST, HALF_HIGHEST = 2.0**-14, 65504.0
+"""Smallest normal and largest number of float16."""
+
+ACCUMULATOR = np.float32(2**30)
 
 
 @dataclass(frozen=True)
 class StoredLayer:
-    """values: int8 codes or float32 weights [out, …]; scale [out] float32 (None for floats); bias [out] float32."""
+    """values: int8 codes or float32 weights [out, …]; bias [out] float32.
+
+    scale [out] float32 is the worth of one step of the codes as files decode them, `pack.gain(bits)` times larger than
+    here; None for floats.
+    """
 
     values: np.ndarray
     scale: np.ndarray | None
     bias: np.ndarray
     bits: int
 
-    @property
-    def weights(self) -> np.ndarray:
-        """The float weights that the file computes with."""
-        if self.scale is None:
-            return self.values
-        return self.values * self.scale.reshape(-1, *[1] * (self.values.ndim - 1)).astype(np.float32)
+    def with_bias_in_32_bits(self, input_scale: np.ndarray) -> "StoredLayer":
+        """The same layer with scales at least so large that the bias fits the integer kernel's 32-bit accumulator.
+
+        It changes only channels whose weights are next to nothing beside their bias.
+        """
+        assert self.scale is not None
+        least = np.abs(self.bias) / (input_scale * ACCUMULATOR)
+        return self if (self.scale >= least).all() else replace(self, scale=np.maximum(self.scale, least * 1.001))
 
 
 @torch.no_grad()
@@ -39,14 +52,40 @@ def stored(layer: nn.Conv2d | nn.Linear, norm: nn.BatchNorm2d | None = None) -> 
         weights = layer.weight * per_channel(gain, layer.weight)
         return StoredLayer(weights.float().numpy().copy(), None, shift.numpy(), 32)
     codes = quantizer.codes(_masked(layer)) * per_channel(gain.sign(), layer.weight)
-    scale = quantizer.scale * gain.abs()
-    scale = torch.where(gain == 0, torch.ones_like(scale), scale)
-    return StoredLayer(codes.to(torch.int8).numpy(), half(scale), half(shift), quantizer.bits)
+    empty = ~codes.flatten(1).any(1)  # a channel of zeros needs no scale of its own, but one that can be divided by
+    scale = torch.where(empty, torch.ones_like(quantizer.scale), quantizer.scale * gain.abs()) / pack.gain(quantizer.bits)
+    return StoredLayer(codes.to(torch.int8).numpy(), _short(scale), _short(shift), quantizer.bits)
 
 
-def half(values: torch.Tensor) -> np.ndarray:
-    """float32 values that fit float16 exactly, as files store them; too large ones are kept at float16's ends."""
-    return values.clamp(-65504, 65504).half().float().numpy()
+@torch.no_grad()
+def settle_scales_(graph: fx.GraphModule) -> None:
+    """Rounds scales and biases of quantized layers to what a file stores, so that torch computes with the same numbers."""
+    for node in graph.graph.nodes:
+        layer = module_of(graph, node)
+        quantizer = find(layer, WeightQuantizer) if isinstance(layer, LAYERS) else None
+        if quantizer is None:
+            continue
+        norm = folded_norm(graph, node)
+        exact, (gain, shift) = stored(layer, norm), _affine(layer, norm)  # type: ignore[arg-type]
+        scale = torch.from_numpy(exact.scale * pack.gain(quantizer.bits)) / gain.abs()
+        used = torch.from_numpy(exact.values).flatten(1).any(1)
+        quantizer.scale = torch.where(used, scale, quantizer.scale)
+        owner = norm if norm is not None else layer
+        if owner.bias is not None:  # type: ignore[union-attr]
+            owner.bias += torch.from_numpy(exact.bias) - shift  # type: ignore[union-attr,operator]
+
+
+def folded_norm(graph: fx.GraphModule, node: fx.Node) -> nn.BatchNorm2d | None:
+    """The batch norm that is folded into the convolution called by `node`, or None."""
+    norm = batch_norm_after(graph, node) if isinstance(module_of(graph, node), nn.Conv2d) else None
+    return module_of(graph, norm) if norm is not None else None  # type: ignore[return-value]
+
+
+def _short(values: torch.Tensor) -> np.ndarray:
+    """`values` rounded to float16, or as they are where float16 would lose more than its usual 11 bits of them."""
+    magnitudes = values.abs()[values != 0]
+    fits = bool(((magnitudes >= HALF_LOWEST) & (magnitudes <= HALF_HIGHEST)).all())
+    return (values.half().float() if fits else values).numpy()
 
 
 def _masked(layer: nn.Module) -> torch.Tensor:

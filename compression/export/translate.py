@@ -120,13 +120,9 @@ def _adaptive_avg_pool2d(c: Context, node: fx.Node, a: dict[str, Any]) -> str:
 
 
 def _mean(c: Context, node: fx.Node, a: dict[str, Any]) -> str:
-    x, rank = a["self"], len(c.shape(a["self"]))
-    axes = sorted(d % rank for d in a["dim"])
-    if rank == 4 and axes == [2, 3]:
-        pooled = c.writer.node("GlobalAveragePool", [c.value(x)])
-        return pooled if a["keepdim"] else c.writer.node("Flatten", [pooled])
-    axes_name = c.writer.constant(np.array(axes, np.int64))
-    return c.writer.node("ReduceMean", [c.value(x), axes_name], keepdims=int(a["keepdim"]))
+    rank = len(c.shape(a["self"]))
+    axes = c.writer.constant(np.array([d % rank for d in a["dim"]], np.int64))
+    return c.writer.node("ReduceMean", [c.value(a["self"]), axes], keepdims=int(a["keepdim"]))
 
 
 def _flatten(c: Context, node: fx.Node, a: dict[str, Any]) -> str:

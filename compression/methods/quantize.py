@@ -68,9 +68,10 @@ def weight_scale(weight: torch.Tensor, bits: int, *, search: bool) -> torch.Tens
 def activation_quantizer(found: Range) -> ActivationQuantizer:
     """The uint8 grid with the least squared error on the range's sample; zero is always a grid point."""
     low, high = min(found.low, 0.0), max(found.high, 0.0)
-    best, least = ActivationQuantizer(max(high - low, 1e-8) / 255, 0), float("inf")
+    span = high - low or 1.0  # a value that is always zero has no range of its own
+    best, least = ActivationQuantizer(span / 255, 0), float("inf")
     for shrink in SHRINKS.tolist():
-        scale = max((high - low) * shrink, 1e-8) / 255
+        scale = span * shrink / 255
         quantizer = ActivationQuantizer(scale, min(255, max(0, round(-low * shrink / scale))))
         error = float((quantizer(found.sample) - found.sample).square().mean())
         if error < least:
