@@ -1,0 +1,223 @@
+"""Jobs on a real cluster, with the smallest network on Digits."""
+
+import hashlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from compression import cluster
+from compression.cluster import LOCALHOST, ROOT
+from compression.jobs import LOST, Job, Lab, News, Request
+from compression.recipe import Recipe
+from compression.worker import Identity, Recent, identity, runs
+
+PATIENCE_S = 180.0  # a cold engine on a busy machine
+
+APP = """
+import sys, time
+import before_compression
+import psutil
+from compression.jobs import Lab
+lab = Lab()
+lab._line.submit(lab._connected).result().client.wait_for_workers(1)
+print(" ".join(str(child.pid) for child in psutil.Process().children(recursive=True)), flush=True)
+time.sleep(600)
+"""
+
+
+def request(sparsity: float, model: str = "lenet300", dataset: str = "digits") -> Request:
+    return Request(model, dataset, dataset, Recipe().with_setting("prune.sparsity", sparsity).to_json())
+
+
+def done(job: Job) -> News:
+    """The last news of a job."""
+    news, end = job.news, time.monotonic() + PATIENCE_S
+    while news.state == "working" and time.monotonic() < end:
+        news = job.wait(after=news.number, timeout=end - time.monotonic())
+    return news
+
+
+def until(condition: Callable[[], bool], seconds: float) -> bool:
+    end = time.monotonic() + seconds
+    while not condition() and time.monotonic() < end:
+        time.sleep(0.05)
+    return condition()
+
+
+@pytest.fixture(scope="module")
+def lab() -> Iterator[Lab]:
+    lab = Lab()
+    yield lab
+    lab.close()
+
+
+def worker_pid(lab: Lab) -> int:
+    done(lab.submit(request(0.01), owner="worker_pid"))
+    assert lab._crew is not None
+    assert until(lambda: len(lab._crew.client.run(os.getpid)) == 1, 60)  # type: ignore[union-attr]
+    return next(iter(lab._crew.client.run(os.getpid).values()))
+
+
+def test_a_job_tells_how_it_stands_and_ends_with_a_measured_file(lab: Lab, own_home: Path) -> None:
+    job = lab.submit(request(0.3), owner="first")
+    heard = [job.news]
+    while heard[-1].state == "working":
+        heard.append(job.wait(after=heard[-1].number, timeout=PATIENCE_S))
+    last = heard[-1]
+    assert last.state == "done", last.sentence
+    assert [news.number for news in heard] == sorted({news.number for news in heard})
+    assert last.full
+    assert last.measurement is not None
+    assert last.measurement.accuracy.n == last.measurement.n_test == 359
+    assert last.baseline is not None
+    assert last.baseline.accuracy.value == last.measurement.accuracy.baseline
+    assert last.file == own_home / "files" / f"{last.measurement.file_hash}.onnx"
+    assert hashlib.sha256(last.file.read_bytes()).hexdigest() == last.measurement.file_hash
+    assert len(last.file.read_bytes()) == last.measurement.size_bytes
+
+
+def test_the_first_point_comes_before_the_last(lab: Lab) -> None:
+    job = lab.submit(request(0.31), owner="first")
+    news, measured = job.news, []
+    while news.state == "working":
+        news = job.wait(after=news.number, timeout=PATIENCE_S)
+        measured += [news] if news.measurement and news.state == "working" else []
+    assert measured
+    assert measured[0].file is None
+
+
+def test_a_repeated_request_is_answered_from_memory(lab: Lab) -> None:
+    first = done(lab.submit(request(0.32), owner="a"))
+    job = lab.submit(request(0.32), owner="b")
+    news = done(job)
+    assert news.number == 1  # no progress, no measuring: the answer is the first news
+    assert news.measurement is not None
+    assert first.measurement is not None
+    assert news.measurement.summary() == first.measurement.summary()
+    assert news.file == first.file
+
+
+def test_a_newer_request_overtakes_the_older_one_of_the_same_owner(lab: Lab) -> None:
+    jobs = [lab.submit(request(sparsity), owner="hasty") for sparsity in (0.41, 0.42, 0.43)]
+    other = lab.submit(request(0.44), owner="patient")
+    assert [done(job).state for job in jobs] == ["overtaken", "overtaken", "done"]
+    assert done(other).state == "done"
+
+
+def test_a_running_job_stops_soon(lab: Lab) -> None:
+    done(lab.submit(request(0.5), owner="stopped"))
+    job = lab.submit(request(0.51), owner="stopped")
+    job.wait(after=0, timeout=PATIENCE_S)
+    job.stop()
+    assert job.news.state == "overtaken"
+    client = lab._crew.client  # type: ignore[union-attr]
+    assert until(lambda: not any(client.processing().values()), 30)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "sentence"),
+    [
+        (Request("lenet9", "digits", "digits", Recipe().to_json()), "Unknown model 'lenet9'; known are lenet300"),
+        (Request("lenet300", "digits", "digits", '{"steps": [{"step": "melt"}]}'), "Unknown step 'melt'; known are"),
+        (Request("lenet300", "digits", "folder:/nowhere", Recipe().to_json()), "/nowhere"),
+    ],
+)
+def test_a_users_mistake_comes_back_as_its_sentence(lab: Lab, wanted: Request, sentence: str) -> None:
+    news = done(lab.submit(wanted, owner="mistaken"))
+    assert news.state == "refused"
+    assert sentence in news.sentence
+    assert "\n" not in news.sentence
+
+
+def test_an_unexpected_failure_is_an_apology_with_a_number(lab: Lab, caplog: pytest.LogCaptureFixture) -> None:
+    news = done(lab.submit(Request("lenet300", "digits", 3, "{}"), owner="odd"))  # type: ignore[arg-type]
+    assert news.state == "refused"
+    number = news.sentence.rstrip(".").split()[-1]
+    assert number in caplog.text
+    assert "Traceback" not in news.sentence
+
+
+def test_every_listener_is_on_this_machine_only(lab: Lab) -> None:
+    worker_pid(lab)
+    members = [psutil.Process(process.pid) for process in cluster._processes(lab._crew.own)]  # type: ignore[union-attr]
+    members += [child for member in members for child in member.children(recursive=True)]
+    listening = [c.laddr.ip for m in (*members, psutil.Process()) for c in m.net_connections() if c.status == "LISTEN"]
+    assert len(listening) >= 3  # scheduler, nanny, worker
+    assert set(listening) == {LOCALHOST}
+
+
+def test_the_crash_of_a_worker_is_a_sentence_and_the_next_job_succeeds(lab: Lab) -> None:
+    pid = worker_pid(lab)
+    job = lab.submit(request(0.6, "lenet5"), owner="unlucky")
+    job.wait(after=0, timeout=PATIENCE_S)
+    os.kill(pid, signal.SIGKILL)
+    news = done(job)
+    assert (news.state, news.sentence) == ("lost", LOST)
+    assert done(lab.submit(request(0.6), owner="unlucky")).state == "done"
+
+
+def test_a_cluster_that_died_is_replaced(lab: Lab) -> None:
+    worker_pid(lab)
+    crew = lab._crew
+    assert crew is not None
+    for process in cluster._processes(crew.own):
+        os.kill(process.pid, signal.SIGKILL)
+    assert until(lambda: not crew.fit(), 30)
+    assert done(lab.submit(request(0.61), owner="survivor")).state == "done"
+
+
+def test_a_scheduler_by_address_needs_a_word_of_trust(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    worker_pid(lab)
+    address = lab._crew.client.scheduler.address  # type: ignore[union-attr]
+    monkeypatch.setenv("COMPRESSION_SCHEDULER", address)
+    guest = Lab()
+    try:
+        news = done(guest.submit(request(0.7), owner="guest"))
+        assert news.state == "refused"
+        assert "COMPRESSION_TRUSTED_NETWORK=1" in news.sentence
+        monkeypatch.setenv("COMPRESSION_TRUSTED_NETWORK", "1")
+        assert done(guest.submit(request(0.7), owner="guest")).state == "done"
+    finally:
+        guest.close()
+    assert done(lab.submit(request(0.7), owner="host")).state == "done"  # the guest's leaving ends nothing
+
+
+def test_nothing_is_left_ten_seconds_after_the_app_was_killed(own_home: Path) -> None:
+    command = [sys.executable, "-c", APP]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as app:
+        assert app.stdout is not None
+        line = app.stdout.readline()
+        members = [identity(int(pid)) for pid in line.split()]
+        app.kill()
+    assert len(members) >= 3
+    assert until(lambda: not any(runs(member) for member in members), 10)
+
+
+def test_a_stale_cluster_is_ended_by_id_and_start_time(own_home: Path) -> None:
+    with subprocess.Popen(["sleep", "60"]) as left, subprocess.Popen(["sleep", "60"]) as stranger:
+        gone = Identity(left.pid, 1.0)
+        reused = Identity(stranger.pid, identity(stranger.pid).started - 100)
+        record = own_home / "workers" / "1.json"
+        record.parent.mkdir(exist_ok=True)
+        record.write_text(json.dumps({"app": gone, "members": [identity(left.pid), reused]}))
+        cluster.end_stale()
+        assert left.wait(timeout=10) == -signal.SIGKILL
+        assert stranger.poll() is None
+        assert not record.exists()
+        stranger.kill()
+
+
+def test_recent_keeps_what_was_used_last() -> None:
+    made: list[int] = []
+    recent: Recent[int] = Recent(2)
+    for key in (1, 2, 1, 3, 1, 2):
+        recent.get(key, lambda key=key: made.append(key) or key)  # type: ignore
+    assert made == [1, 2, 3, 2]

@@ -1,0 +1,282 @@
+"""The pages: what their charts say, as data; their words; and the page itself with a real worker on Digits."""
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from streamlit.testing.v1 import AppTest
+
+from compression.cluster import ROOT
+from compression.errors import UserError
+from compression.recipe import Recipe
+from compression.results import Accuracy, Interval, Latency, Machine, Measurement, Predictions
+from compression.steps import STEPS, Prune, Quantize
+from compression.worker import Baseline
+from pages.ui import charts, chips, state, subject, words
+from pages.ui.subject import Subject
+from pages.ui.trail import Mark, Point, Trail, chart, decades, stand
+
+PATIENCE_S = 180
+EMPTY = Predictions(np.zeros(0, np.int64), np.zeros(0, np.uint16), np.zeros(0, np.float16))
+MACHINE = Machine("A CPU", 2, True, "Linux", "3.11", "2.15", "1.32")
+DIGITS = Subject("lenet300", "digits", "digits")
+
+
+def measurement(accuracy: float, size_bytes: int, ratio: float | None = None, n: int = 10_000) -> Measurement:
+    found = Accuracy(accuracy, Interval(accuracy - 0.005, accuracy + 0.005), n, 0.94, 0.94 - accuracy, 0.5)
+    bounds = Interval(ratio - 0.01, ratio + 0.01) if ratio else Interval(0, 0)
+    latency = Latency(0.48 * ratio, 0.6, 0.48, ratio, bounds, 100, 10, 1, 1, 0.0, 0.1) if ratio else None
+    return Measurement("r", "f", found, size_bytes, 1_095_000, latency, 1, 1, n, 1.0, MACHINE, EMPTY)
+
+
+def point(sparsity: float, accuracy: float, size_bytes: int, ratio: float | None = None) -> Point:
+    recipe = Recipe().with_setting("prune.sparsity", sparsity)
+    return Point(recipe, measurement(accuracy, size_bytes, ratio), full=True)
+
+
+def trail(*points: Point) -> Trail:
+    made = Trail(baseline=Baseline(Accuracy(0.94, Interval(0.935, 0.945), 10_000, 0.94, 0.0), 1_095_000))
+    for each in points:
+        made.add(each)
+    return made
+
+
+def mark(x: float, y: float, *, x_arm: float = 0.0, y_arm: float = 0.0, full: bool = True) -> Mark:
+    bounds = Interval(x - x_arm, x + x_arm), Interval(y - y_arm, y + y_arm)
+    return Mark("visited", "front", full, x, bounds[0], y, bounds[1], "")
+
+
+def test_the_front_is_what_nothing_else_beats_in_both() -> None:
+    marks = [mark(100, 93), mark(50, 90), mark(60, 89), mark(200, 93), mark(300, 94)]
+    assert stand(marks) == ["front", "front", "behind", "behind", "front"]
+
+
+def test_points_inside_each_others_intervals_are_ties() -> None:
+    close = [mark(0.50, 93.0, x_arm=0.02, y_arm=0.5), mark(0.51, 92.9, x_arm=0.02, y_arm=0.5)]
+    assert stand(close) == ["front", "tie"]
+    assert stand([close[0], mark(0.51, 92.9, x_arm=0.02, y_arm=0.05)]) == ["front", "behind"]
+    assert stand([close[0], mark(0.60, 93.0, x_arm=0.02, y_arm=0.5)]) == ["front", "behind"]
+
+
+def test_equal_points_stand_together_and_first_images_beat_nobody() -> None:
+    assert stand([mark(1, 2), mark(1, 2)]) == ["front", "front"]
+    assert stand([mark(1, 3, full=False), mark(2, 2)]) == ["front", "front"]
+
+
+def test_the_chart_shows_baseline_trail_and_now_in_its_axes_units() -> None:
+    now = point(0.9, 0.90, 90_000, 0.5)
+    data = chart(trail(point(0.5, 0.93, 200_000, 0.6), now), now, "size")
+    assert [m.role for m in data.marks] == ["visited", "baseline", "now"]
+    assert [m.x for m in data.marks] == [200.0, 1095.0, 90.0]
+    assert [round(m.y, 6) for m in data.marks] == [93.0, 94.0, 90.0]
+    assert data.front == ((90.0, 90.0), (200.0, 93.0), (1095.0, 94.0))
+    assert "sparsity 90%" in data.of("now")[0].text
+    assert "90.00% (89.50 to 90.50%)" in data.alt
+    times = chart(trail(now), now, "latency")
+    assert [m.x for m in times.marks] == [1.0, 0.5]
+    assert times.of("now")[0].x_arms == pytest.approx((0.01, 0.01))
+
+
+def test_a_point_without_a_latency_is_missing_from_that_chart_only() -> None:
+    now = point(0.9, 0.90, 90_000)
+    assert not chart(trail(), now, "latency").of("now")
+    assert chart(trail(), now, "size").of("now")
+
+
+def test_a_recipe_is_in_the_trail_once_at_its_last_visit() -> None:
+    made = trail(point(0.5, 0.93, 1), point(0.6, 0.92, 1), point(0.5, 0.91, 1))
+    assert [p.measurement.accuracy.value for p in made.visited.values()] == [0.92, 0.91]
+    assert made.last is not None
+    assert made.last.measurement.accuracy.value == 0.91
+
+
+def test_the_figure_draws_what_the_chart_says() -> None:
+    now = point(0.9, 0.90, 90_000, 0.5)
+    drawn = charts.figure(chart(trail(point(0.5, 0.93, 200_000, 0.6)), now, "size"), dark=False)
+    by_name = {trace.name: trace for trace in drawn.data}
+    assert list(by_name["Now"].x) == [90.0]
+    assert list(by_name["Pareto front"].x) == [90.0, 200.0, 1095.0]
+    assert list(by_name["Now"].error_y.array) == pytest.approx([0.5])
+    partly = replace(now, full=False)
+    assert charts.figure(chart(trail(), partly, "size"), dark=True).data[-1].marker.symbol == ("circle-open",)
+    assert charts.EMPTY in charts.figure(chart(Trail(), None, "size"), dark=True).layout.annotations[0].text
+
+
+def test_ticks_span_the_values() -> None:
+    assert decades([87.3, 1095.0]) == (50, 100, 200, 500, 1000, 2000)
+    assert decades([]) == ()
+
+
+def test_figures_of_merit_are_told_with_their_changes() -> None:
+    accuracy, size, latency = chips.figures(measurement(0.9388, 87_300, 0.52))
+    assert (accuracy.value, accuracy.small, accuracy.change) == ("93.88%", "± 0.50", "-0.12 points")
+    assert (accuracy.colour, accuracy.remark) == ("off", "fp32 94.00%, within noise")
+    assert (size.value, size.small, size.change) == ("87.3 KB", "12.5 times smaller", "-92%")
+    assert (latency.value, latency.small, latency.change) == ("0.25 ms", "× 0.52 ± 0.01", "-48%")
+    assert [figure.value for figure in chips.figures(None)] == [chips.NOTHING] * 3
+    same = chips.figures(measurement(0.94, 1_095_000, 1.001))
+    assert [figure.change for figure in same] == ["", "", ""]
+
+
+def test_numbers_have_sensible_units_and_digits() -> None:
+    assert words.percent(0.9402, 10_000) == "94.02%"
+    assert words.percent(0.9402, 359) == "94.0%"
+    assert words.size(1_095_000) == "1.09 MB"
+    assert [words.milliseconds(ms) for ms in (0.0087, 0.043, 0.213, 12.3)] == ["8.7 µs", "43 µs", "0.21 ms", "12 ms"]
+    assert words.half_width(0.93, 0.9301, 10_000) == "± 0.01"
+
+
+def test_a_recipe_in_words_and_as_a_command() -> None:
+    recipe = Recipe(steps=(Prune(sparsity=0.5), Quantize(weight_bits=4)), seed=3)
+    told = words.recipe_line(recipe)
+    assert told == "Prune weights: sparsity 50%; Quantize: weight bits 4 bit, activation bits 8 bit"
+    assert words.recipe_line(Recipe()) == words.BASELINE
+    written = words.command(DIGITS, recipe).replace("\\\n", " ").split()
+    assert written[:3] == ["python", "-m", "compression"]
+    settings = [b for a, b in zip(written, written[1:], strict=False) if a == "--set"]
+    again = Recipe()
+    for setting in settings:
+        again = again.with_setting(*setting.split("="))
+    assert again == recipe
+
+
+@pytest.mark.parametrize("recipe", [Recipe(), state.START, Recipe(steps=(Prune(sparsity=0.33),), seed=7)])
+def test_a_link_comes_back_as_it_was_written(recipe: Recipe) -> None:
+    link = state.link_of(DIGITS, recipe)
+    assert state.read_link(link) == (DIGITS, recipe)
+
+
+@pytest.mark.parametrize(
+    "link",
+    [
+        {"model": "lenet9"},
+        {"dataset": "letters"},
+        {"model": "lenet300", "dataset": "cifar100"},
+        {"v": "1", "steps": "melt"},
+        {"v": "9"},
+        {"steps": "prune", "prune.sparsity": "2"},
+        {"colour": "red"},
+    ],
+)
+def test_a_bad_link_is_refused_in_one_sentence(link: dict[str, str]) -> None:
+    with pytest.raises(UserError) as caught:
+        state.read_link(link)
+    assert str(caught.value).endswith((".", ")"))
+
+
+def test_a_folder_takes_any_trained_network() -> None:
+    assert len(subject.fitting("folder:/images")) == len(subject.cards())
+    link = {"model": "lenet300", "weights": "digits", "dataset": "folder:/some images"}
+    found = subject.from_query(link)
+    assert found.to_query() == link
+    assert found.title.endswith("on some images")
+    assert "'folder:/some images'" in words.command(found, Recipe())
+    assert dict(found.options())["--weights"].endswith("lenet300-digits.safetensors")
+
+
+def test_the_app_paints_without_torch() -> None:
+    code = (
+        "import sys, before_compression, pages.ui.state, pages.ui.forms, pages.ui.charts; print('torch' in sys.modules)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=60, check=True
+    )
+    assert done.stdout.strip() == "False"
+
+
+def test_pages_are_short_and_only_state_uses_the_session() -> None:
+    for path in [ROOT / "app.py", *(ROOT / "pages").rglob("*.py")]:
+        names = {node.attr for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Attribute)}
+        assert path.name == "state.py" or not names & {"session_state", "query_params"} - allowed(path), path
+    for path in (ROOT / "pages" / "lab").glob("*.py"):
+        assert len(path.read_text().splitlines()) < 120
+    assert not list((ROOT / "pages").glob("*.py"))
+
+
+def allowed(path: Path) -> set[str]:
+    """app.py hands the link on from the bare address."""
+    return {"query_params"} if path.name == "app.py" else set()
+
+
+@pytest.fixture(scope="module")
+def engine() -> Iterator[None]:
+    yield
+    state.lab().close()
+    state.lab.clear()
+
+
+def opened(link: dict[str, str]) -> AppTest:
+    page = AppTest.from_file(str(ROOT / "app.py"), default_timeout=PATIENCE_S)
+    for name, value in link.items():
+        page.query_params[name] = value
+    page.run()
+    assert not page.exception
+    return page
+
+
+def values(page: AppTest) -> list[str]:
+    return [metric.value for metric in page.metric]
+
+
+@pytest.mark.usefixtures("engine")
+def test_the_page_measures_what_the_link_says() -> None:
+    page = opened(state.link_of(DIGITS, state.START))
+    assert [metric.label for metric in page.metric] == ["Accuracy", "File size", "Latency"]
+    assert chips.NOTHING not in values(page)
+    assert page.subheader[0].value == "LeNet-300-100 on Digits"
+    assert "Measured on all 359 test images" in page.caption[0].value
+    assert not page.error
+    assert not page.warning
+    assert [code.language for code in page.code] == ["yaml", "bash"]
+    assert Recipe.from_yaml(page.code[0].value) == state.START
+
+
+@pytest.mark.usefixtures("engine")
+def test_a_moved_slider_leads_to_a_new_point_and_a_new_link() -> None:
+    page = opened(state.link_of(DIGITS, state.START))
+    before = values(page)
+    page.slider[0].set_value(0.9).run()
+    assert not page.exception
+    assert values(page) != before
+    assert page.query_params["prune.sparsity"] == "0.9"
+    assert Recipe.from_yaml(page.code[0].value).get("prune") == Prune(sparsity=0.9)
+    page.slider[0].set_value(0.5).run()
+    assert values(page) == before  # visited already: the same point
+
+
+@pytest.mark.usefixtures("engine")
+def test_every_technique_can_be_switched_off() -> None:
+    page = opened(state.link_of(DIGITS, Recipe()))
+    assert [toggle.value for toggle in page.toggle] == [False] * len(STEPS)
+    assert not page.slider
+    assert [metric.delta for metric in page.metric[:2]] == ["0", "0"]
+
+
+@pytest.mark.usefixtures("engine")
+def test_a_bad_link_says_so_and_opens_the_usual_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(subject, "FAVOURITES", [("lenet300", "digits")])
+    page = opened(state.link_of(DIGITS, Recipe()) | {"steps": "prune", "prune.sparsity": "2"})
+    assert "prune.sparsity must be a number from 0 to 0.99" in page.warning[0].value
+    assert page.subheader[0].value == DIGITS.title
+    assert Recipe.from_yaml(page.code[0].value) == state.START
+
+
+@pytest.mark.usefixtures("engine")
+def test_where_there_is_no_network_the_page_says_how_to_get_one() -> None:
+    page = opened(state.link_of(DIGITS, Recipe()))
+    page.selectbox[0].set_value("cifar100").run()
+    assert "zoo train resnet20 cifar100" in page.info[0].value
+    assert not page.metric
+
+
+@pytest.mark.usefixtures("engine")
+def test_an_error_of_the_engine_is_one_sentence_on_the_page() -> None:
+    page = opened({"model": "lenet300", "weights": "digits", "dataset": "folder:/nowhere"})
+    assert len(page.error) == 1
+    assert "/nowhere" in page.error[0].value
+    assert "\n" not in page.error[0].value
