@@ -36,7 +36,7 @@ class Prune(Settings):
     sparsity: Annotated[
         float,
         Field(
-            ge=0, le=0.99, title="Sparsity", json_schema_extra={"unit": "%", "step": 0.01},
+            ge=0.0, le=0.99, title="Sparsity", json_schema_extra={"unit": "%", "step": 0.01},
             description="Share of the weights that become zero. Zeros shrink the file; on a CPU they do not save time.",
         ),
     ] = 0.5  # fmt: skip
@@ -100,9 +100,10 @@ def allowed(field: FieldInfo) -> str:
         return f"one of {', '.join(map(str, choices))}"
     low, high = bounds_of(field)
     noun = {int: "a whole number", float: "a number", bool: "true or false"}.get(_plain(field.annotation), "text")
-    if low is None and high is None:
+    if low is None or high is None:
         return noun
-    return f"{noun} from {low} to {high}" if low is not None and high is not None else f"{noun} of at least {low}"
+    bounds = [str(b).removesuffix(".0") for b in (low, high)]
+    return f"{noun} from {' to '.join(bounds)}"
 
 
 def choices_of(field: FieldInfo) -> tuple[Any, ...]:

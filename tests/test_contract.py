@@ -1,0 +1,50 @@
+"""What every registered technique must keep, checked over the whole table."""
+
+import copy
+
+import pytest
+import torch
+from torch.nn.utils import parametrize
+
+from compression.calibration import calibrate
+from compression.data import load
+from compression.graph import layers, trace
+from compression.methods import METHODS
+from compression.parametrizations import original
+from compression.steps import STEPS
+from tests.networks import tiny
+
+
+@pytest.fixture(scope="module")
+def dense():
+    graph = trace(tiny(), (1, 8, 8))
+    return graph, calibrate(graph, load("digits"), images=64, seed=0)
+
+
+def test_every_step_has_a_method_and_every_method_a_step():
+    assert list(METHODS) == list(STEPS)
+
+
+@pytest.mark.parametrize("kind", METHODS)
+def test_technique(kind, dense):
+    """Changes the copy and not the dense network; its state round-trips; gradients reach the stored weights."""
+    graph, calibration = dense
+    before = {k: v.clone() for k, v in graph.state_dict().items()}
+    changed = copy.deepcopy(graph)
+    METHODS[kind].apply_(changed, STEPS[kind](), calibration)
+    assert all(torch.equal(v, before[k]) for k, v in graph.state_dict().items())
+    weights = [(graph.get_submodule(name).weight, layer.weight) for name, layer in layers(changed).items()]
+    assert any(not torch.equal(old, new) for old, new in weights)
+
+    again = copy.deepcopy(graph)
+    METHODS[kind].apply_(again, STEPS[kind](), calibration)
+    for layer in layers(again).values():
+        with torch.no_grad():
+            original(layer).zero_()
+    again.load_state_dict(changed.state_dict())
+    torch.testing.assert_close(again(calibration.images), changed(calibration.images))
+
+    changed(calibration.images).sum().backward()
+    for name, layer in layers(changed).items():
+        if parametrize.is_parametrized(layer):
+            assert original(layer).grad is not None, name

@@ -1,0 +1,108 @@
+"""From a network and a recipe to a file and its measurement: for the zoo's networks and for strangers."""
+
+import copy
+import hashlib
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+import compression
+from compression.data import load
+from compression.errors import Cancelled, InvalidModel
+from compression.export.session import session
+from compression.pipeline import compress, compress_prepared, measure, prepare, simulate, stream
+from compression.recipe import Recipe
+from compression.steps import Prune, Quantize
+from compression.zoo import load as load_model
+from tests.networks import trained
+
+W8A8 = Recipe(steps=(Quantize(),))
+W4_SPARSE = Recipe(steps=(Prune(sparsity=0.6), Quantize(weight_bits=4)))
+RECIPES = [W8A8, W4_SPARSE, Recipe(steps=(Prune(sparsity=0.5),)), Recipe(steps=(Quantize(weight_bits=4, activation_bits=32),))]
+
+
+@pytest.fixture(scope="module", params=["lenet300", "lenet5", "resnet20"])
+def prepared(request):
+    return prepare(load_model(request.param, "digits"), load("digits"))
+
+
+@pytest.mark.parametrize("recipe", RECIPES, ids=lambda r: r.to_query())
+def test_file_agrees_with_the_simulation_and_is_smaller(prepared, recipe):
+    candidate, data = compress_prepared(prepared, recipe), prepared.data
+    images = data.normalize(data.test.images)
+    answers = session(candidate.onnx).run(None, {"image": images.numpy()})[0]
+    with torch.no_grad():
+        simulated = simulate(prepared, recipe)(images).numpy()
+    assert (answers.argmax(1) == simulated.argmax(1)).mean() >= 0.995
+    assert len(candidate.onnx) < len(prepared.baseline.onnx)
+
+
+def test_eight_bits_cost_next_to_nothing(prepared):
+    assert measure(compress_prepared(prepared, W8A8), prepared).accuracy.drop <= 0.01
+
+
+def test_same_recipe_same_bytes_other_seed_other_images(prepared):
+    first, second = (compress_prepared(prepared, W4_SPARSE).onnx for _ in range(2))
+    assert hashlib.sha256(first).digest() == hashlib.sha256(second).digest()
+
+
+def test_stream_gives_a_first_point_and_then_the_full_one(prepared):
+    candidate = compress_prepared(prepared, W8A8)
+    points = list(stream(candidate, prepared, first=100))
+    assert [p.n_test for p in points] == [100, len(prepared.data.test)]
+    first, full = (p.accuracy.interval for p in points)
+    assert full.high - full.low < first.high - first.low
+    assert np.array_equal(points[0].predictions.classes, points[1].predictions.classes[:100])
+    assert points[1].size_bytes == len(candidate.onnx) and points[1].file_hash == candidate.file_hash
+    assert set(points[1].summary()) >= {
+        "recipe_hash", "accuracy", "accuracy_low", "accuracy_high", "baseline_accuracy", "size_bytes",
+        "baseline_size_bytes", "latency_ms", "latency_ratio", "latency_ratio_low", "latency_ratio_high", "threads",
+        "macs", "n_test", "seconds",
+    }  # fmt: skip
+
+
+def test_requested_sparsity_and_bits_are_reached_and_reported(prepared):
+    candidate = compress_prepared(prepared, W4_SPARSE)
+    weights = sum(layer.weights for layer in candidate.layers)
+    zeros = sum(layer.weights * layer.sparsity for layer in candidate.layers)
+    assert zeros == pytest.approx(0.6 * weights, abs=1)
+    assert {layer.bits for layer in candidate.layers} == {4}
+    assert sum(layer.macs for layer in candidate.layers) == candidate.macs == prepared.baseline.macs
+
+
+def test_any_classifier_is_compressed_and_left_as_it_was():
+    data = load("digits")
+    network = trained(data).train()
+    before = copy.deepcopy(network.state_dict())
+    ready = prepare(network, data)
+    candidate = compression.compress(network, W8A8, data, prepared=ready)
+    assert candidate.onnx == compress(network, W8A8, data).onnx
+    assert network.training and all(torch.equal(v, before[k]) for k, v in network.state_dict().items())
+    found = measure(candidate, ready)
+    assert found.accuracy.baseline > 0.85 and found.accuracy.drop < 0.02
+
+
+def test_networks_that_do_not_fit_are_refused():
+    data = load("digits")
+    with pytest.raises(InvalidModel, match="7 classes.*10"):
+        prepare(nn.Sequential(nn.Flatten(), nn.Linear(64, 7)), data)
+    with pytest.raises(InvalidModel, match="1×8×8"):
+        prepare(nn.Sequential(nn.Flatten(), nn.Linear(99, 10)), data)
+
+
+def test_work_stops_when_asked(prepared):
+    with pytest.raises(Cancelled):
+        compress_prepared(prepared, W8A8, stop=lambda: True)
+    said = []
+    compress_prepared(prepared, W4_SPARSE, progress=lambda sentence, share: said.append(share))
+    assert said == sorted(said) and len(said) >= 3
+
+
+def test_batch_norm_is_kept_where_held_out_images_say_so(prepared):
+    if not any(isinstance(m, nn.BatchNorm2d) for m in prepared.dense.modules()):
+        pytest.skip("no batch norm in this network")
+    kept = compress_prepared(prepared, Recipe(steps=(Prune(sparsity=0.0),), batch_norm="auto"))
+    asked = compress_prepared(prepared, Recipe(steps=(Prune(sparsity=0.0),), batch_norm="keep"))
+    assert kept.onnx == asked.onnx  # nothing was compressed: the dense statistics cannot be beaten
