@@ -2,13 +2,20 @@
 
 import before_compression  # noqa: F401 - before everything else: see there
 
+import logging
+import uuid
+
 import streamlit as st
+from streamlit.runtime.pages_manager import PagesManager
 
-from pages.ui.style import ICON, LOGO, STYLE
+from compression.errors import UserError
+from pages.ui.style import ICON, LOGO, RELOAD, STYLE
 
-st.set_page_config(page_title="Compression Lab", page_icon=ICON, layout="wide", initial_sidebar_state="expanded")
-st.logo(LOGO, size="large")
-st.html(STYLE)
+log = logging.getLogger(__name__)
+
+misled = bool(PagesManager.uses_pages_directory)
+"""Streamlit takes a folder `pages` for pages of its own until `st.navigation` is called for the first time. So the first
+visitor of a server, if led here by a page's address, is told that there is none; opened once more, all is well."""
 
 explore = st.Page("pages/lab/explore.py", title="Explore", icon=":material/tune:")
 
@@ -18,5 +25,20 @@ def start() -> None:
     st.switch_page(explore, query_params=st.query_params.to_dict())
 
 
-home = st.Page(start, title="Compression Lab", default=True, visibility="hidden", url_path="start")
-st.navigation([home, explore], position="top").run()
+home = st.Page(start, title="Start", default=True, visibility="hidden", url_path="start")
+page = st.navigation([home, explore], position="top")
+title = f"{page.title} · Compression Lab"
+st.set_page_config(page_title=title, page_icon=ICON, layout="wide", initial_sidebar_state="expanded")
+st.logo(LOGO, size="large")
+st.html(STYLE)
+if misled and page is not home:
+    st.html(RELOAD, unsafe_allow_javascript=True)
+    st.stop()
+try:
+    page.run()
+except UserError as error:
+    st.error(str(error))
+except Exception:  # the one boundary: nobody should see a traceback on a page
+    number = uuid.uuid4().hex[:8]
+    log.exception("%s: unexpected failure of a page", number)
+    st.error(f"Something went wrong on this page. The log has the details under number {number}.")

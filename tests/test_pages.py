@@ -5,6 +5,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -138,7 +139,7 @@ def test_a_recipe_in_words_and_as_a_command() -> None:
     assert words.recipe_line(Recipe()) == words.BASELINE
     written = words.command(DIGITS, recipe).replace("\\\n", " ").split()
     assert written[:3] == ["python", "-m", "compression"]
-    settings = [b for a, b in zip(written, written[1:], strict=False) if a == "--set"]
+    settings = [b for a, b in pairwise(written) if a == "--set"]
     again = Recipe()
     for setting in settings:
         again = again.with_setting(*setting.split("="))

@@ -111,7 +111,7 @@ def _choice(label: str, choices: tuple[Any, ...], value: Any, unit: str | None, 
 
 
 def _slider(label: str, field: FieldInfo, value: float, unit: str | None, about: dict[str, Any]) -> float:
-    low, high = bounds_of(field)
+    low, high = (None if bound is None else float(bound) for bound in bounds_of(field))
     extra = field.json_schema_extra if isinstance(field.json_schema_extra, dict) else {}
     pace = float(str(extra.get("step", 0.01)))
     chosen = st.slider(label, low, high, float(value), pace, format="percent" if unit == "%" else None, **about)

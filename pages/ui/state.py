@@ -102,7 +102,7 @@ class Visit:
         self.subject, self.recipe, self.generation = subject, recipe, self.generation + 1
 
     def _write_link(self) -> None:
-        link = self.subject.to_query() | dict(parse_qsl(self.recipe.to_query(), keep_blank_values=True))
+        link = link_of(self.subject, self.recipe)
         if link != self.link:
             self.link = link
             st.query_params.from_dict(link)
@@ -122,6 +122,11 @@ def opened() -> Visit:
     if link and link != here.link:
         here.open(link)
     return here
+
+
+def link_of(subject: Subject, recipe: Recipe) -> dict[str, str]:
+    """The query of a link to this network, images and recipe."""
+    return subject.to_query() | dict(parse_qsl(recipe.to_query(), keep_blank_values=True))
 
 
 def read_link(link: dict[str, str]) -> tuple[Subject, Recipe]:

@@ -26,3 +26,5 @@ LOGO = """<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 190 24" width="19
 <path d="M1 4h18v3H1zM1 17h18v3H1z" fill="#3987C9"/><path d="M5 10.5h10v3H5z" fill="#D55E00"/>
 <text x="29" y="18" font-family="Source Sans, Segoe UI, Helvetica, Arial, sans-serif" font-size="18"
 font-weight="600" fill="#3987C9">Compression Lab</text></svg>"""
+
+RELOAD = "<script>window.location.reload()</script>"

@@ -103,7 +103,7 @@ def file_name(subject: Subject, recipe: Recipe) -> str:
 
 def _up(value: float, digits: int) -> float:
     """Rounded up, so that an interval never looks narrower than it is."""
-    return math.ceil(value * 10**digits) / 10**digits
+    return math.ceil(round(value * 10**digits, 6)) / 10**digits
 
 
 def _digits(n: int) -> int:

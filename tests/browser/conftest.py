@@ -1,0 +1,89 @@
+"""A real server with a home of its own, and a real Chromium in front of it."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, ConsoleMessage, Page, expect, sync_playwright
+
+from compression.cluster import ROOT
+
+PATIENCE_S = 90
+
+
+@pytest.fixture(scope="module")
+def server(own_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of an app that nobody has opened yet."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    log = tmp_path_factory.mktemp("server") / "log"
+    command = [
+        sys.executable,
+        "-m",
+        "streamlit",
+        "run",
+        "app.py",
+        "--server.port",
+        str(port),
+        "--server.headless",
+        "true",
+    ]
+    with log.open("w") as out, subprocess.Popen(command, cwd=ROOT, stdout=out, stderr=out, env=os.environ) as app:
+        address = f"http://localhost:{port}"
+        _wait_for(f"{address}/_stcore/health", log)
+        yield address
+        app.send_signal(signal.SIGTERM)
+        app.wait(timeout=30)
+    assert "Traceback" not in log.read_text()
+
+
+def _wait_for(address: str, log: Path) -> None:
+    end = time.monotonic() + 60
+    while time.monotonic() < end:
+        try:
+            urllib.request.urlopen(address, timeout=1).close()
+            return
+        except OSError:
+            time.sleep(0.2)
+    pytest.fail(f"The server does not answer: {log.read_text()}")
+
+
+@pytest.fixture(scope="session")
+def browser(chromium_path: str | None) -> Iterator[Browser]:
+    with sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path=chromium_path, args=["--no-sandbox"])
+        yield chromium
+        chromium.close()
+
+
+def _is_ours(message: ConsoleMessage) -> bool:
+    """Streamlit's client first looks for its server below the page's address; Chromium logs that it is not there."""
+    return message.type == "error" and "/_stcore/" not in message.location["url"]
+
+
+@pytest.fixture
+def console() -> list[str]:
+    """The errors on the console of `page`; a test may take off those that it expects."""
+    return []
+
+
+@pytest.fixture
+def page(browser: Browser, console: list[str]) -> Iterator[Page]:
+    """A fresh tab; errors that are left on its console fail the test."""
+    expect.set_options(timeout=PATIENCE_S * 1000)
+    context = browser.new_context(viewport={"width": 1280, "height": 900}, accept_downloads=True)
+    context.set_default_timeout(PATIENCE_S * 1000)
+    tab = context.new_page()
+    tab.on("console", lambda message: console.append(message.text) if _is_ours(message) else None)
+    tab.on("pageerror", lambda error: console.append(str(error)))
+    yield tab
+    context.close()
+    assert not console

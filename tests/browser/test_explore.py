@@ -1,0 +1,107 @@
+"""The page Explore as a person sees it, on Digits."""
+
+import re
+from urllib.parse import urlencode
+
+import onnx
+import pytest
+from playwright.sync_api import Page, expect
+
+from compression.recipe import Recipe
+from compression.steps import Quantize
+from pages.ui import state, subject
+from pages.ui.subject import Subject
+
+pytestmark = pytest.mark.browser
+
+DIGITS = Subject("lenet300", "digits", "digits")
+MARKS = ".js-plotly-plot .scatterlayer .trace:last-child .point"  # the point of the current recipe
+
+
+def link(server: str, recipe: Recipe = state.START, path: str = "/") -> str:
+    return f"{server}{path}?{urlencode(state.link_of(DIGITS, recipe))}"
+
+
+def measured(page: Page) -> None:
+    """Waits until the current recipe is measured in full and drawn."""
+    expect(page.locator(".st-key-status")).to_contain_text("Measured on all 359 test images")
+    expect(page.get_by_test_id("stApp")).to_have_attribute("data-test-script-state", "notRunning")
+    expect(page.locator(MARKS)).to_have_count(2)
+
+
+def figures(page: Page) -> list[str]:
+    return page.get_by_test_id("stMetricValue").all_inner_texts()
+
+
+def test_a_cold_deep_link_opens_the_page(server: str, page: Page, console: list[str]) -> None:
+    """First of all tests here: nobody has opened this server yet, and Streamlit at first knows no page but app.py."""
+    page.goto(link(server, path="/explore"))
+    measured(page)
+    expect(page.get_by_role("dialog")).to_have_count(0)
+    console[:] = [message for message in console if "does not seem to exist" not in message]
+    expect(page).to_have_title("Explore · Compression Lab")
+    expect(page.get_by_role("heading", name="LeNet-300-100 on Digits")).to_be_visible()
+
+
+def test_the_bare_address_shows_charts_with_content(server: str, page: Page) -> None:
+    page.goto(link(server))
+    measured(page)
+    assert "/explore?" in page.url
+    charts = page.locator(".js-plotly-plot")
+    expect(charts).to_have_count(2)
+    for name in ("fp32 baseline", "Now"):
+        expect(charts.first.locator(".legend")).to_contain_text(name)
+    assert all(re.search(r"\d", value) for value in figures(page))
+    expect(page.get_by_test_id("stSkeleton")).to_have_count(0)
+
+
+def test_a_slider_moved_by_keyboard_leads_to_a_new_point(server: str, page: Page) -> None:
+    page.goto(link(server))
+    measured(page)
+    before = figures(page)
+    slider = page.get_by_role("slider", name="Sparsity")
+    slider.focus()
+    page.keyboard.press("End")
+    expect(page.get_by_test_id("stMetricValue").nth(1)).not_to_have_text(before[1])
+    measured(page)
+    assert "prune.sparsity=0.99" in page.url
+    assert figures(page) != before
+    expect(page.locator(".js-plotly-plot").first.locator(".legend")).to_contain_text("Visited")
+    page.reload()
+    measured(page)
+    expect(slider).to_have_attribute("aria-valuenow", "0.99")
+
+
+def test_a_hover_tells_the_recipe(server: str, page: Page) -> None:
+    page.goto(link(server))
+    measured(page)
+    page.wait_for_timeout(500)  # plotly fades its points in
+    page.locator(MARKS).first.hover()
+    page.mouse.move(5, 5)
+    page.locator(MARKS).first.hover()
+    expect(page.locator(".hovertext").first).to_contain_text("Prune weights: sparsity 50%")
+
+
+def test_the_file_can_be_downloaded(server: str, page: Page) -> None:
+    recipe = Recipe(steps=(Quantize(weight_bits=4),))
+    page.goto(link(server, recipe))
+    measured(page)
+    with page.expect_download() as started:
+        page.get_by_role("button", name="Download .onnx").click()
+    download = started.value
+    assert download.suggested_filename == f"lenet300-digits-{recipe.hash[:8]}.onnx"
+    onnx.checker.check_model(onnx.load(download.path()))
+
+
+def test_the_recipe_can_be_copied(server: str, page: Page) -> None:
+    page.goto(link(server))
+    measured(page)
+    expect(page.get_by_test_id("stCode").first).to_contain_text("sparsity: 0.5")
+    page.get_by_role("tab", name="Command line").click()
+    expect(page.get_by_test_id("stCode").last).to_contain_text("--set prune.sparsity=0.5")
+
+
+def test_a_bad_link_says_so(server: str, page: Page) -> None:
+    page.goto(f"{server}/explore?model=lenet9&dataset=digits")
+    expect(page.get_by_test_id("stAlert").first).to_contain_text("Unknown model 'lenet9'")
+    expect(page.get_by_role("heading", name=subject.default().title)).to_be_visible()
