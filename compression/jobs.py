@@ -14,7 +14,7 @@ import tempfile
 import threading
 import uuid
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import CancelledError, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -101,7 +101,7 @@ class Job:
         future = submit(self)
         with self._changed:
             self._future = future
-        future.add_done_callback(self._finish)
+        threading.Thread(target=self._finish, args=(future,), name="job", daemon=True).start()
         if self._news.state != "working":  # stopped in the meantime
             future.cancel()
 
@@ -114,13 +114,18 @@ class Job:
             self._put(measurement=pickle.loads(event["measurement"]), full=event["full"])
 
     def _finish(self, future: Future) -> None:
-        """Called in a thread of Dask's when the task has ended one way or the other."""
-        if future.status == "finished":
-            self._end(**_last_news(future))
-        elif future.status == "error" and not isinstance(future.exception(), KilledWorker):
-            self._end(state="refused", sentence=_apology(future.exception()))
-        else:
+        """Waits in a thread of its own until the task has ended one way or the other."""
+        try:
+            error = future.exception()
+        except CancelledError:  # by us, when nobody reads the news any more, or because the scheduler is gone
             self._end(state="lost", sentence=LOST)
+            return
+        if error is None:
+            self._end(**_last_news(future))
+        elif isinstance(error, KilledWorker):
+            self._end(state="lost", sentence=LOST)
+        else:
+            self._end(state="refused", sentence=_apology(error))
 
 
 class Lab:
@@ -182,7 +187,7 @@ class Lab:
 def _last_news(future: Future) -> dict[str, Any]:
     try:
         outcome: Outcome | Refusal = future.result(timeout=30)
-    except (OSError, TimeoutError):  # the worker died with the result in its memory
+    except (CancelledError, OSError, TimeoutError):  # the worker died with the result in its memory
         return {"state": "lost", "sentence": LOST}
     if isinstance(outcome, Refusal):
         return {"state": "refused", "sentence": outcome.sentence}

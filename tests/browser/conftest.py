@@ -9,6 +9,7 @@ import time
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 from playwright.sync_api import Browser, ConsoleMessage, Page, expect, sync_playwright
@@ -25,24 +26,15 @@ def server(own_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     log = tmp_path_factory.mktemp("server") / "log"
-    command = [
-        sys.executable,
-        "-m",
-        "streamlit",
-        "run",
-        "app.py",
-        "--server.port",
-        str(port),
-        "--server.headless",
-        "true",
-    ]
+    options = ["--server.port", str(port), "--server.headless", "true", "--server.fileWatcherType", "none"]
+    command = [sys.executable, "-m", "streamlit", "run", "app.py", *options]
     with log.open("w") as out, subprocess.Popen(command, cwd=ROOT, stdout=out, stderr=out, env=os.environ) as app:
         address = f"http://localhost:{port}"
         _wait_for(f"{address}/_stcore/health", log)
         yield address
         app.send_signal(signal.SIGTERM)
         app.wait(timeout=30)
-    assert "Traceback" not in log.read_text()
+    assert "Traceback" not in log.read_text(), log.read_text()
 
 
 def _wait_for(address: str, log: Path) -> None:
@@ -69,9 +61,14 @@ def _is_ours(message: ConsoleMessage) -> bool:
     return message.type == "error" and "/_stcore/" not in message.location["url"]
 
 
+def _leaves(url: str) -> bool:
+    """Whether a request goes to another machine."""
+    return urlsplit(url).hostname not in ("localhost", None)
+
+
 @pytest.fixture
 def console() -> list[str]:
-    """The errors on the console of `page`; a test may take off those that it expects."""
+    """Errors on the console of `page`, and requests to other machines; a test may take off what it expects."""
     return []
 
 
@@ -84,6 +81,7 @@ def page(browser: Browser, console: list[str]) -> Iterator[Page]:
     tab = context.new_page()
     tab.on("console", lambda message: console.append(message.text) if _is_ours(message) else None)
     tab.on("pageerror", lambda error: console.append(str(error)))
+    tab.on("request", lambda request: console.append(request.url) if _leaves(request.url) else None)
     yield tab
     context.close()
     assert not console
