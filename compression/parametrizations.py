@@ -26,28 +26,42 @@ class Mask(nn.Module):
 
 
 class WeightQuantizer(nn.Module):
-    """Rounds to a symmetric grid, `scale · {-top … top}` with top = 2^(bits-1) - 1 and one scale per output channel.
+    """Rounds to a symmetric grid of 2^bits levels at most, with one scale per output channel.
 
-    The gradient passes straight through (Bengio et al. 2013). scale [out], positive.
+    zero=True:  weight = scale · code,     code in {-top, …, 0, …, top}, top = 2^(bits-1) - 1
+    zero=False: weight = scale · code / 2, code odd in {-top, …, -1, 1, …, top}, top = 2^bits - 1
+
+    The second uses all 2^bits levels and is still symmetric, so that the sign of a batch norm can be folded into the
+    codes; where a mask stands below, its zeros stay zero. The gradient passes straight through (Bengio et al. 2013).
+    scale [out], positive.
     """
 
-    def __init__(self, scale: torch.Tensor, bits: int):
+    def __init__(self, scale: torch.Tensor, bits: int, *, zero: bool = True, keep: torch.Tensor | None = None):
         super().__init__()
         self.register_buffer("scale", scale)
-        self.bits = bits
+        self.register_buffer("keep", keep)
+        self.bits, self.zero = bits, zero
 
     @property
     def top(self) -> int:
         """The largest code."""
-        return 2 ** (self.bits - 1) - 1
+        return 2 ** (self.bits - 1) - 1 if self.zero else 2**self.bits - 1
 
     def codes(self, weight: torch.Tensor) -> torch.Tensor:
-        """Integer codes in [-top, top], as floats of the weight's shape."""
-        return (weight / per_channel(self.scale, weight)).round().clamp(-self.top, self.top)
+        """Integer codes in [-top, top], as floats of the weight's shape; 0 where a mask prunes."""
+        steps = weight / per_channel(self.scale, weight)
+        found = steps.round() if self.zero else 2 * steps.floor() + 1
+        found = found.clamp(-self.top, self.top)
+        return found if self.keep is None else found * self.keep
+
+    @property
+    def step(self) -> torch.Tensor:
+        """Worth of one code, [out]."""
+        return self.scale if self.zero else self.scale / 2
 
     def forward(self, weight: torch.Tensor) -> torch.Tensor:
-        """Weight [out, …] to the nearest grid points, same shape."""
-        rounded = self.codes(weight) * per_channel(self.scale, weight)
+        """Weight [out, …] to grid points, same shape."""
+        rounded = self.codes(weight) * per_channel(self.step, weight)
         return weight + (rounded - weight).detach() if weight.requires_grad else rounded
 
 

@@ -50,28 +50,30 @@ def operators(model: bytes, tmp_path) -> collections.Counter:
 
 @st.composite
 def weights(draw):
-    """Codes of any bits with any share of zeros, or floats, of any shape."""
-    bits = draw(st.sampled_from([1, 2, 3, 4, 5, 6, 7, 8, 32]))
+    """Codes of any grid with any share of pruned ones, or floats, of any shape."""
+    zero = draw(st.booleans())
+    bits = draw(st.sampled_from([2, 3, 4, 5, 6, 7, 8, 32] if zero else [1, 2, 3, 4, 5, 6]))
     shape = tuple(draw(hnp.array_shapes(min_dims=2, max_dims=4, max_side=6)))
     rng = np.random.default_rng(draw(st.integers(0, 2**32)))
     keep = rng.random(shape) < draw(st.sampled_from([0, 0.05, 0.5, 1]))
     if bits == 32:
-        return bits, (rng.normal(size=shape) * keep).astype(np.float32)
-    top = max(2 ** (bits - 1) - 1, 1)
-    low = -top if bits > 1 else -1
-    return bits, (rng.integers(low, (top if bits > 1 else 0) + 1, shape) * keep).astype(np.int8)
+        return bits, True, (rng.normal(size=shape) * keep).astype(np.float32)
+    top = 2 ** (bits - 1) - 1
+    codes = rng.integers(-top, top + 1, shape) if zero else 2 * rng.integers(0, 2**bits, shape) - (2**bits - 1)
+    return bits, zero, (codes * keep).astype(np.int8)
 
 
 @given(weights())
 @settings(max_examples=60, deadline=None)
 def test_every_encoding_decodes_to_the_same_bits_in_numpy_and_onnx_runtime(case):
-    bits, values = case
-    options = pack.encodings(values, bits)
-    assert pack.encode(values, bits).size_bytes <= min(option.size_bytes for option in options) + 16
+    bits, zero, values = case
+    options = pack.encodings(values, bits, zero)
+    assert pack.encode(values, bits, zero).size_bytes <= min(option.size_bytes for option in options) + 16
     for encoding in options:
-        assert np.array_equal(pack.decode(encoding), values * pack.gain(bits))
+        expected = values * values.dtype.type(pack.gain(bits, zero))
+        assert np.array_equal(pack.decode(encoding), expected)
         if encoding.function:
-            assert np.array_equal(decoded_by_onnx_runtime(encoding), values * pack.gain(bits))
+            assert np.array_equal(decoded_by_onnx_runtime(encoding), expected)
 
 
 def decoded_by_onnx_runtime(encoding):

@@ -107,9 +107,9 @@ class _Exporter:
         return self.writer.node("Conv", inputs, **_conv_attributes(layer))
 
     def _weights(self, name: str, layer: StoredLayer, integer: bool) -> str:
-        encoding = pack.encode(layer.values, layer.bits)
+        encoding = pack.encode(layer.values, layer.bits, layer.zero)
         if not self.packed:
-            encoding = pack.plain(layer.values, layer.bits)
+            encoding = pack.plain(layer.values, layer.bits, layer.zero)
         self.encodings[name] = encoding
         tensors = [self.writer.constant(t) for t in encoding.tensors]
         codes = tensors[0]

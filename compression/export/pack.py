@@ -23,17 +23,21 @@ OPSET = 19
 
 @dataclass(frozen=True)
 class Encoding:
-    """One weight tensor as stored. `tensors` are the function's inputs in order; `shape` is its attribute."""
+    """One weight tensor as stored. `tensors` are the function's inputs in order; `shape` is its attribute.
+
+    `zero` says whether zero is a level of the grid (`parametrizations.WeightQuantizer`).
+    """
 
     kind: str
     bits: int
     shape: tuple[int, ...]
     tensors: tuple[np.ndarray, ...]
+    zero: bool = True
 
     @property
     def function(self) -> str:
-        """Name of the decoder: 'D4', 'M4', 'M32'; '' where none is needed."""
-        return "" if self.kind == "plain" else f"{self.kind[0].upper()}{self.bits}"
+        """Name of the decoder: 'D4', 'M4', 'M32', with an 'o' behind it for odd codes; '' where none is needed."""
+        return "" if self.kind == "plain" else f"{self.kind[0].upper()}{self.bits}{'' if self.zero else 'o'}"
 
     @property
     def size_bytes(self) -> int:
@@ -41,33 +45,36 @@ class Encoding:
         return sum(t.nbytes for t in self.tensors)
 
 
-def gain(bits: int) -> int:
-    """What codes are multiplied by when they are decoded: 2^(7-bits), 1 from 7 bits on.
+def gain(bits: int, zero: bool = True) -> int:
+    """What codes are multiplied by when they are decoded: as much as fits seven bits, 1 for floats.
 
     The bias is rounded in steps of input scale · weight scale; codes that fill the byte make those steps finer. Seven
     bits, not eight, so that pairs of products never saturate on processors without VNNI.
     """
-    return 2 ** max(0, 7 - bits)
+    return 2 ** max(0, 7 - bits if zero else 6 - bits)
 
 
-def plain(values: np.ndarray, bits: int) -> Encoding:
+def plain(values: np.ndarray, bits: int, zero: bool = True) -> Encoding:
     """`values` decoded already."""
-    return Encoding("plain", bits, values.shape, ((values * values.dtype.type(gain(bits))),))
+    return Encoding("plain", bits, values.shape, ((values * values.dtype.type(gain(bits, zero))),), zero)
 
 
-def encode(values: np.ndarray, bits: int) -> Encoding:
-    """The smallest encoding of `values`: int8 codes in ±(2^(bits-1)-1), or float32 with bits = 32.
+def encode(values: np.ndarray, bits: int, zero: bool = True) -> Encoding:
+    """The smallest encoding of `values`: int8 codes of a grid with `bits`, or float32 with bits = 32.
+
+    Codes are within ±(2^(bits-1)-1) where zero is a level; else odd and within ±(2^bits-1), with 0 for pruned weights.
 
     A decoder call costs about 16 bytes more than none, which counts.
     """
-    return min(encodings(values, bits), key=lambda option: option.size_bytes + (16 if option.function else 0))
+    return min(encodings(values, bits, zero), key=lambda option: option.size_bytes + (16 if option.function else 0))
 
 
-def encodings(values: np.ndarray, bits: int) -> list[Encoding]:
+def encodings(values: np.ndarray, bits: int, zero: bool = True) -> list[Encoding]:
     """All encodings that can hold `values`. Codes that do not fit the bits are a broken invariant."""
-    options = [plain(values, bits), _mask(values, bits)]
-    if values.dtype == np.int8 and bits < 8:
-        options.append(Encoding("dense", bits, values.shape, (pack_bits(_unsigned(values.ravel(), bits), bits),)))
+    options = [plain(values, bits, zero), _mask(values, bits, zero)]
+    if values.dtype == np.int8 and bits < 8 and (zero or values.all()):
+        packed = pack_bits(_unsigned(values.ravel(), bits, zero), bits)
+        options.append(Encoding("dense", bits, values.shape, (packed,), zero))
     return options
 
 
@@ -89,10 +96,10 @@ def decode(encoding: Encoding) -> np.ndarray:
     if encoding.kind == "plain":
         return encoding.tensors[0]
     if encoding.kind == "dense":
-        return _signed(unpack_bits(encoding.tensors[0], encoding.bits, size), encoding.bits).reshape(encoding.shape)
+        return _signed(unpack_bits(encoding.tensors[0], encoding.bits, size), encoding).reshape(encoding.shape)
     keep = unpack_bits(encoding.tensors[0], 1, size).astype(bool)
     stored = encoding.tensors[1]
-    kept = stored if encoding.bits in (8, 32) else _signed(unpack_bits(stored, encoding.bits, keep.sum()), encoding.bits)
+    kept = stored if encoding.bits in (8, 32) else _signed(unpack_bits(stored, encoding.bits, keep.sum()), encoding)
     values = np.zeros(size, np.float32 if encoding.bits == 32 else np.int8)
     values[keep] = kept[: keep.sum()]
     return values.reshape(encoding.shape)
@@ -101,7 +108,7 @@ def decode(encoding: Encoding) -> np.ndarray:
 def decoder(encoding: Encoding) -> FunctionProto:
     """The model-local function that `encoding.function` names."""
     build = {"dense": _dense_function, "mask": _mask_function}[encoding.kind]
-    return build(encoding.function, encoding.bits)
+    return build(encoding.function, encoding.bits, encoding.zero)
 
 
 def function(name: str, inputs: list[str], output: str, nodes: list[NodeProto], attributes: list[str]) -> FunctionProto:
@@ -122,25 +129,33 @@ def attribute_constant(name: str, attribute: str) -> NodeProto:
     return node
 
 
-def _mask(values: np.ndarray, bits: int) -> Encoding:
+def _mask(values: np.ndarray, bits: int, zero: bool) -> Encoding:
     flat = values.ravel()
     keep = flat != 0
     kept = flat[keep]
     if not len(kept):
-        kept = np.zeros(1, flat.dtype)  # a Gather needs something to gather from
+        kept = np.ones(1, flat.dtype)  # a Gather needs something to gather from
     if values.dtype == np.int8 and bits < 8:
-        kept = pack_bits(_unsigned(kept, bits), bits)
-    return Encoding("mask", bits, values.shape, (np.packbits(keep, bitorder="little"), kept))
+        kept = pack_bits(_unsigned(kept, bits, zero), bits)
+    return Encoding("mask", bits, values.shape, (np.packbits(keep, bitorder="little"), kept), zero)
 
 
-def _unsigned(codes: np.ndarray, bits: int) -> np.ndarray:
-    shifted = codes.astype(np.int16) + 2 ** (bits - 1)
+def _unsigned(codes: np.ndarray, bits: int, zero: bool) -> np.ndarray:
+    wide = codes.astype(np.int16)
+    shifted = wide + 2 ** (bits - 1) if zero else (wide + 2**bits - 1) // 2
     assert shifted.min() >= 0 and shifted.max() < 2**bits, f"codes outside {bits} bits"
     return shifted.astype(np.uint8)
 
 
-def _signed(codes: np.ndarray, bits: int) -> np.ndarray:
-    return ((codes.astype(np.int16) - 2 ** (bits - 1)) * gain(bits)).astype(np.int8)
+def _line(bits: int, zero: bool) -> tuple[int, int]:
+    """(factor, offset) that turn unsigned codes u into decoded ones: factor · u - offset."""
+    g = gain(bits, zero)
+    return (g, g * 2 ** (bits - 1)) if zero else (2 * g, g * (2**bits - 1))
+
+
+def _signed(codes: np.ndarray, encoding: Encoding) -> np.ndarray:
+    factor, offset = _line(encoding.bits, encoding.zero)
+    return (codes.astype(np.int16) * factor - offset).astype(np.int8)
 
 
 def _unpack_nodes(packed: str, bits: int, out: str) -> list[NodeProto]:
@@ -178,13 +193,14 @@ def _unpack_nodes(packed: str, bits: int, out: str) -> list[NodeProto]:
     ]
 
 
-def _signed_nodes(codes: str, bits: int, out: str) -> list[NodeProto]:
+def _signed_nodes(codes: str, bits: int, zero: bool, out: str) -> list[NodeProto]:
+    factor, offset = _line(bits, zero)
     return [
-        constant(out + "_o", np.array(2 ** (bits - 1), np.int32)),
+        constant(out + "_g", np.array(factor, np.int32)),
+        constant(out + "_o", np.array(offset, np.int32)),
         helper.make_node("Cast", [codes], [out + "_c"], to=TensorProto.INT32),
-        helper.make_node("Sub", [out + "_c", out + "_o"], [out + "_d"]),
-        constant(out + "_g", np.array(gain(bits), np.int32)),
-        helper.make_node("Mul", [out + "_d", out + "_g"], [out + "_e"]),
+        helper.make_node("Mul", [out + "_c", out + "_g"], [out + "_d"]),
+        helper.make_node("Sub", [out + "_d", out + "_o"], [out + "_e"]),
         helper.make_node("Cast", [out + "_e"], [out], to=TensorProto.INT8),
     ]
 
@@ -198,21 +214,21 @@ def _size_nodes() -> list[NodeProto]:
     ]
 
 
-def _dense_function(name: str, bits: int) -> FunctionProto:
+def _dense_function(name: str, bits: int, zero: bool) -> FunctionProto:
     node = helper.make_node
     nodes = [
         *_size_nodes(),
         *_unpack_nodes("c", bits, "u"),
         node("Slice", ["u", "zero", "size"], ["t"]),
-        *_signed_nodes("t", bits, "v"),
+        *_signed_nodes("t", bits, zero, "v"),
         node("Reshape", ["v", "shape"], ["w"]),
     ]
     return function(name, ["c"], "w", nodes, ["s"])
 
 
-def _mask_function(name: str, bits: int) -> FunctionProto:
+def _mask_function(name: str, bits: int, zero: bool) -> FunctionProto:
     node = helper.make_node
-    values = [*_unpack_nodes("c", bits, "u"), *_signed_nodes("u", bits, "v")] if bits < 8 else []
+    values = [*_unpack_nodes("c", bits, "u"), *_signed_nodes("u", bits, zero, "v")] if bits < 8 else []
     nodes = [
         *_size_nodes(),
         *_unpack_nodes("m", 1, "k"),

@@ -14,8 +14,8 @@ from compression.export import pack
 from compression.graph import LAYERS, batch_norm_after, module_of
 from compression.parametrizations import Mask, WeightQuantizer, find, original, per_channel
 
-HALF_LOWEST, HALF_HIGHEST = 2.0**-14, 65504.0
-"""Smallest normal and largest number of float16."""
+HALF_LEAST, HALF_LOWEST, HALF_HIGHEST = 2.0**-24, 2.0**-14, 65504.0
+"""Smallest, smallest normal and largest number of float16."""
 
 ACCUMULATOR = np.float32(2**30)
 
@@ -32,6 +32,7 @@ class StoredLayer:
     scale: np.ndarray | None
     bias: np.ndarray
     bits: int
+    zero: bool = True
 
     def with_bias_in_32_bits(self, input_scale: np.ndarray) -> "StoredLayer":
         """The same layer with scales at least so large that the bias fits the integer kernel's 32-bit accumulator.
@@ -51,10 +52,13 @@ def stored(layer: nn.Conv2d | nn.Linear, norm: nn.BatchNorm2d | None = None) -> 
     if quantizer is None:
         weights = layer.weight * per_channel(gain, layer.weight)
         return StoredLayer(weights.float().numpy().copy(), None, shift.numpy(), 32)
-    codes = quantizer.codes(_masked(layer)) * per_channel(gain.sign(), layer.weight)
-    empty = ~codes.flatten(1).any(1)  # a channel of zeros needs no scale of its own, but one that can be divided by
-    scale = torch.where(empty, torch.ones_like(quantizer.scale), quantizer.scale * gain.abs()) / pack.gain(quantizer.bits)
-    return StoredLayer(codes.to(torch.int8).numpy(), _short(scale), _short(shift), quantizer.bits)
+    codes = quantizer.codes(_masked(layer)) * per_channel(torch.where(gain < 0, -1.0, 1.0), layer.weight)
+    scale = quantizer.step * gain.abs() / pack.gain(quantizer.bits, quantizer.zero)
+    if quantizer.zero:
+        codes = codes * per_channel(gain != 0, layer.weight)
+    silent = (gain == 0) | ~codes.flatten(1).any(1)  # such a channel is its bias: its scale is next to nothing
+    scale = torch.where(silent, HALF_LEAST, _short(torch.where(silent, 1.0, scale)))
+    return StoredLayer(codes.to(torch.int8).numpy(), scale.numpy(), _short(shift).numpy(), quantizer.bits, quantizer.zero)
 
 
 @torch.no_grad()
@@ -67,9 +71,8 @@ def settle_scales_(graph: fx.GraphModule) -> None:
             continue
         norm = folded_norm(graph, node)
         exact, (gain, shift) = stored(layer, norm), _affine(layer, norm)  # type: ignore[arg-type]
-        scale = torch.from_numpy(exact.scale * pack.gain(quantizer.bits)) / gain.abs()
-        used = torch.from_numpy(exact.values).flatten(1).any(1)
-        quantizer.scale = torch.where(used, scale, quantizer.scale)
+        settled = torch.from_numpy(exact.scale * pack.gain(quantizer.bits, quantizer.zero)) / gain.abs()
+        quantizer.scale *= torch.where(gain == 0, 1.0, settled / quantizer.step)
         owner = norm if norm is not None else layer
         if owner.bias is not None:  # type: ignore[union-attr]
             owner.bias += torch.from_numpy(exact.bias) - shift  # type: ignore[union-attr,operator]
@@ -81,11 +84,11 @@ def folded_norm(graph: fx.GraphModule, node: fx.Node) -> nn.BatchNorm2d | None:
     return module_of(graph, norm) if norm is not None else None  # type: ignore[return-value]
 
 
-def _short(values: torch.Tensor) -> np.ndarray:
+def _short(values: torch.Tensor) -> torch.Tensor:
     """`values` rounded to float16, or as they are where float16 would lose more than its usual 11 bits of them."""
     magnitudes = values.abs()[values != 0]
     fits = bool(((magnitudes >= HALF_LOWEST) & (magnitudes <= HALF_HIGHEST)).all())
-    return (values.half().float() if fits else values).numpy()
+    return values.half().float() if fits else values
 
 
 def _masked(layer: nn.Module) -> torch.Tensor:
