@@ -1,4 +1,4 @@
-"""What unlabelled training images tell about a network: ranges of its values and statistics of its batch norms.
+"""What unlabelled training images tell about a network: moments, ranges of its values, statistics of batch norms.
 
 The images come from the training split (`Dataset.calibration`); what is chosen between is judged on unlabelled
 validation images by how far the answers move from the dense network's. The test split is never seen.
@@ -14,31 +14,42 @@ import torch.nn.functional as F
 from torch import fx, nn
 from torch.nn.utils import parametrize
 
+from compression import solve
 from compression.data import Dataset
 from compression.export.qdq import quantized_values
+from compression.graph import LAYERS, layers, module_of
+from compression.solve import Moments
 
 HELD_OUT = 512
 RANGE_IMAGES = 256
-SAMPLES = 16_384
-"""Values kept per range, evenly spaced, to fit a scale to."""
 
 
 @dataclass(frozen=True)
 class Calibration:
-    """images and held_out: float32 [n, C, H, W], normalised; answers: the dense network's scores on `held_out`."""
+    """images and held_out: float32 [n, C, H, W], normalised; answers: the dense network's scores on `held_out`.
+
+    dense_moments: of each layer's inputs and answers in the dense network, by name.
+    """
 
     images: torch.Tensor
     held_out: torch.Tensor
     answers: torch.Tensor
+    dense_moments: dict[str, Moments]
+
+    def moments(self, graph: fx.GraphModule) -> dict[str, Moments]:
+        """Moments of `graph`'s layers: the dense network's, or collected now where layers have changed their shape."""
+        found = layers(graph)
+        if all(name in self.dense_moments and _fits(m, self.dense_moments[name]) for name, m in found.items()):
+            return self.dense_moments
+        return collect_moments(graph, self.images)
 
 
 @dataclass(frozen=True)
 class Range:
-    """Lowest and highest value seen, and an evenly spaced sample [≤ 16,384] of all of them."""
+    """Lowest and highest value seen."""
 
     low: float
     high: float
-    sample: torch.Tensor
 
 
 @torch.no_grad()
@@ -49,7 +60,30 @@ def calibrate(graph: fx.GraphModule, data: Dataset, *, images: int, seed: int) -
     held_out = data.normalize(
         data.validation.images[torch.randperm(len(data.validation), generator=generator)[:HELD_OUT]]
     )
-    return Calibration(drawn, held_out, graph(held_out))
+    return Calibration(drawn, held_out, graph(held_out), collect_moments(graph, drawn))
+
+
+class _Collector(fx.Interpreter):
+    """Runs a graph and keeps the moments of every layer."""
+
+    def __init__(self, graph: fx.GraphModule):
+        super().__init__(graph)
+        self.moments = dict[str, Moments]()
+
+    def run_node(self, n: fx.Node) -> Any:
+        value = super().run_node(n)
+        layer = module_of(self.module, n)  # type: ignore[arg-type]
+        if isinstance(layer, LAYERS):
+            self.moments[str(n.target)] = solve.moments(layer, self.env[n.args[0]], value)  # type: ignore[index]
+        return value
+
+
+@torch.no_grad()
+def collect_moments(graph: fx.GraphModule, images: torch.Tensor) -> dict[str, Moments]:
+    """Moments of every layer of `graph`, by name, on float images [n, C, H, W]."""
+    collector = _Collector(graph)
+    collector.run(images)
+    return collector.moments
 
 
 class _Observer(fx.Interpreter):
@@ -73,23 +107,6 @@ def observe(graph: fx.GraphModule, images: torch.Tensor) -> dict[str, Range]:
     with parametrize.cached():
         observer.run(images[:RANGE_IMAGES])
     return observer.ranges
-
-
-def settle_batch_norm_(graph: fx.GraphModule, calibration: Calibration, choice: str) -> bool:
-    """Re-estimates batch-norm statistics on the calibration images ('reestimate'), keeps them ('keep'), or does what
-    moves the answers on held-out images less ('auto'). Returns whether they were re-estimated.
-    """
-    norms = [m for m in graph.modules() if isinstance(m, nn.BatchNorm2d)]
-    if choice == "keep" or not norms:
-        return False
-    before = [(m.running_mean.clone(), m.running_var.clone()) for m in norms]  # type: ignore[union-attr]
-    distance = divergence(graph, calibration) if choice == "auto" else float("inf")
-    reestimate_batch_norm_(graph, calibration.images)
-    if choice == "auto" and divergence(graph, calibration) > distance:
-        for norm, (mean, variance) in zip(norms, before, strict=True):
-            norm.running_mean, norm.running_var = mean, variance
-        return False
-    return True
 
 
 @torch.no_grad()
@@ -125,6 +142,10 @@ def _collecting(graph: nn.Module) -> Iterator[None]:
 
 
 def _range(value: torch.Tensor) -> Range:
-    flat = value.detach().flatten()
-    low, high = flat.aminmax()
-    return Range(float(low), float(high), flat[:: max(1, len(flat) // SAMPLES)].clone())
+    low, high = value.aminmax()
+    return Range(float(low), float(high))
+
+
+def _fits(layer: nn.Module, known: Moments) -> bool:
+    weight = solve.grouped(layer, layer.weight)  # type: ignore[arg-type]
+    return weight.shape == known.g.shape

@@ -219,7 +219,11 @@ def _lift_layer_norm(source: fx.GraphModule, node: fx.Node) -> tuple[str, nn.Mod
     weight, bias = _constant(source, a["weight"]), _constant(source, a["bias"])
     if weight is None or bias is None:
         return None
-    return _owner(a["weight"]), _fill(nn.LayerNorm(a["normalized_shape"], a["eps"]), weight=weight, bias=bias), a["input"]
+    return (
+        _owner(a["weight"]),
+        _fill(nn.LayerNorm(a["normalized_shape"], a["eps"]), weight=weight, bias=bias),
+        a["input"],
+    )
 
 
 def _lift_dropout(source: fx.GraphModule, node: fx.Node) -> tuple[str, nn.Module, fx.Node]:
@@ -315,7 +319,9 @@ def _check_against(
         answer = graph(images)
     except (RuntimeError, TypeError, AttributeError) as error:
         reason = str(error).splitlines()[0]
-        raise InvalidModel(f"The network does not take batches of {'×'.join(map(str, shape))} images: {reason}.") from None
+        raise InvalidModel(
+            f"The network does not take batches of {'×'.join(map(str, shape))} images: {reason}."
+        ) from None
     if not isinstance(answer, torch.Tensor) or answer.dim() != 2 or len(answer) != 3:
         got = tuple(answer.shape) if isinstance(answer, torch.Tensor) else type(answer).__name__
         raise InvalidModel(f"The network must return scores [images, classes] for 3 images, not {got}.")
@@ -325,4 +331,6 @@ def _check_against(
     expected = model.eval()(images)
     model.train(was_training)
     if not torch.allclose(answer, expected, rtol=1e-3, atol=1e-4 * float(expected.abs().max() + 1)):
-        raise InvalidModel("The traced network answers differently from the original, so it cannot be compressed safely.")
+        raise InvalidModel(
+            "The traced network answers differently from the original, so it cannot be compressed safely."
+        )

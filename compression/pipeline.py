@@ -8,13 +8,12 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import onnxruntime as ort
 import torch
 from torch import fx, nn
 from torch.export import ExportedProgram
 
-from compression.calibration import Calibration, calibrate, settle_batch_norm_
+from compression.calibration import Calibration, calibrate
 from compression.data import Dataset
 from compression.errors import Cancelled, InvalidData, InvalidFile, InvalidModel
 from compression.export import Exported, export
@@ -27,6 +26,7 @@ from compression.measure.machine import this_machine
 from compression.methods import METHODS
 from compression.parametrizations import Mask, WeightQuantizer, find, original
 from compression.recipe import Recipe
+from compression.reconstruct import reconstruct_
 from compression.results import LayerReport, Measurement, Predictions
 
 Progress = Callable[[str, float], None]
@@ -127,12 +127,13 @@ def simulate(
     say = _reporter(progress, stop)
     graph = copy.deepcopy(prepared.dense)
     for i, step in enumerate(recipe.steps):
-        say(type(step).title, 0.6 * i / len(recipe.steps))
-        METHODS[step.kind].apply_(graph, step, prepared.calibration)
-    if recipe.steps:
-        say("Settling batch norm", 0.6)
-        settle_batch_norm_(graph, prepared.calibration, recipe.batch_norm)
-        settle_scales_(graph)
+        say(type(step).title, 0.2 * i / len(recipe.steps))
+        apply_ = METHODS[step.kind].apply_
+        if apply_:
+            apply_(graph, step, prepared.calibration)
+    say("Fitting the weights", 0.2)
+    reconstruct_(graph, prepared.dense, recipe, prepared.calibration)
+    settle_scales_(graph)
     for step in recipe.steps:
         finish_ = METHODS[step.kind].finish_
         if finish_:
@@ -201,7 +202,12 @@ def measure(
 
 
 def measure_file(
-    onnx: bytes | str | Path, data: Dataset, *, baseline: bytes | None = None, threads: int = 1, stop: Stop | None = None
+    onnx: bytes | str | Path,
+    data: Dataset,
+    *,
+    baseline: bytes | None = None,
+    threads: int = 1,
+    stop: Stop | None = None,
 ) -> Measurement:
     """Measures any classifier's ONNX file that takes `data`'s images, against `baseline` or itself.
 
@@ -214,7 +220,9 @@ def measure_file(
     image = data.normalize(data.test.images[:1]).numpy()
     images = order(len(data.test))
     found = predict(session(content, threads=EVALUATION_THREADS), data, images, stop=stop)
-    expected = found if baseline is None else predict(session(reference, threads=EVALUATION_THREADS), data, images, stop=stop)
+    expected = (
+        found if baseline is None else predict(session(reference, threads=EVALUATION_THREADS), data, images, stop=stop)
+    )
     return Measurement(
         recipe_hash="",
         file_hash=hashlib.sha256(content).hexdigest(),
@@ -231,11 +239,11 @@ def measure_file(
     )
 
 
-def _candidate(graph: fx.GraphModule, exported: Exported, recipe: Recipe, data: Dataset, *, seconds: float) -> Candidate:
+def _candidate(
+    graph: fx.GraphModule, exported: Exported, recipe: Recipe, data: Dataset, *, seconds: float
+) -> Candidate:
     counted = macs(graph, data.input_shape)
-    reports = tuple(
-        _layer_report(name, layer, counted[name], exported) for name, layer in layers(graph).items()
-    )
+    reports = tuple(_layer_report(name, layer, counted[name], exported) for name, layer in layers(graph).items())
     parameters = sum(report.weights for report in reports)
     return Candidate(recipe, exported.onnx, reports, sum(counted.values()), parameters, seconds)
 

@@ -9,9 +9,9 @@ import json
 import logging
 import pickle
 import zipfile
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Iterator
 
 import torch
 from torch.export import ExportedProgram
@@ -47,7 +47,7 @@ def _check_entries(path: Path) -> None:
             elif inside.startswith("data/sample_inputs/"):
                 plain = _is_weights_only(archive.read(name))
             else:
-                plain = leaf.startswith(PLAIN) or not leaf.endswith((".pt", ".so", ".pkl")) and "obj" not in leaf
+                plain = leaf.startswith(PLAIN) or (not leaf.endswith((".pt", ".so", ".pkl")) and "obj" not in leaf)
             if not plain:
                 raise InvalidFile(f"{str(path)!r} holds {inside!r}, which would run code to load; save plain tensors.")
 

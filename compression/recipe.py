@@ -32,8 +32,18 @@ class Recipe(Settings):
     ] = 0
     calibration_images: Annotated[
         int,
-        Field(ge=16, le=1024, title="Calibration images", description="Unlabelled training images the engine looks at."),
+        Field(
+            ge=16, le=1024, title="Calibration images", description="Unlabelled training images the engine looks at."
+        ),
     ] = 1024
+    quality: Annotated[
+        Literal["best", "fast"],
+        Field(
+            title="Quality",
+            description="best fits each layer on the compressed network's own inputs; "
+            "fast uses what is known of the dense network.",
+        ),
+    ] = "best"  # fmt: skip
     batch_norm: Annotated[
         Literal["auto", "keep", "reestimate"],
         Field(

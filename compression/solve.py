@@ -1,37 +1,174 @@
 """The mathematics that layer-wise methods share: second moments, masked least squares, rounding against a Hessian.
 
-A layer computes y = W x with x [d] one patch of its input. Over many patches H = Σ x xᵀ [d, d] and G = Σ y* xᵀ [out, d]
-with y* the answers that it should give. The error of any W is then, up to a constant, tr(W H Wᵀ) - 2 tr(W Gᵀ).
+A layer computes y = W x with x [d] one patch of its input. Over n patches with means removed, H = Σ x xᵀ / n [d, d] and
+G = Σ y* xᵀ / n [out, d], where y* are the answers it should give. Up to a constant, the mean squared error of W is
+tr(W H Wᵀ) - 2 tr(W Gᵀ). Everything here is batched over a layer's groups: H [g, d, d], G and W [g, out/g, d].
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F
 from torch import nn
 
-POSITIONS = 24_576
-"""Patches per layer that moments are summed over; more change the third digit only."""
+PATCHES = 20_000
+"""Patches per layer that moments are averaged over."""
 
 DAMP = 0.01
+"""Ridge towards the given weights, as a share of H's mean diagonal."""
+
+BLOCK = 64
 
 
 @dataclass(frozen=True)
 class Moments:
-    """One group's H [d, d] and, where targets were given, G [out, d] and the patches counted."""
+    """h [g, d, d], g [g, out/g, d], mean_x [g, d] and mean_y [out] of one layer's patches and target answers."""
 
     h: torch.Tensor
-    g: torch.Tensor | None
+    g: torch.Tensor
+    mean_x: torch.Tensor
+    mean_y: torch.Tensor
 
 
-def patches(layer: nn.Conv2d | nn.Linear, x: torch.Tensor, stride: int = 1) -> torch.Tensor:
-    """Inputs as rows of the layer's weight matrix: [groups, n, d]; of each image's positions every `stride`-th."""
+def moments(layer: nn.Conv2d | nn.Linear, x: torch.Tensor, y: torch.Tensor) -> Moments:
+    """Moments of `layer`'s inputs x [n, …] and target answers y [n, …] (both before any activation)."""
+    groups = layer.groups if isinstance(layer, nn.Conv2d) else 1
+    rows, answers = _patches(layer, x, y)  # [m, g, d], [m, out]
+    mean_x, mean_y = rows.mean(0), answers.mean(0)
+    rows = (rows - mean_x).transpose(0, 1)  # [g, m, d]
+    answers = (answers - mean_y).unflatten(1, (groups, -1)).transpose(0, 1)  # [g, m, out/g]
+    n = rows.shape[1]
+    return Moments(rows.mT @ rows / n, answers.mT @ rows / n, mean_x, mean_y)
+
+
+def grouped(layer: nn.Conv2d | nn.Linear, weight: torch.Tensor) -> torch.Tensor:
+    """weight [out, …] as [g, out/g, d]."""
+    groups = layer.groups if isinstance(layer, nn.Conv2d) else 1
+    return weight.reshape(groups, weight.shape[0] // groups, -1)
+
+
+def error(w: torch.Tensor, m: Moments) -> torch.Tensor:
+    """tr(W H Wᵀ) - 2 tr(W Gᵀ) row by row: [g, out/g]; lower is better."""
+    return (w * (w @ m.h - 2 * m.g)).sum(2)
+
+
+def refit(w: torch.Tensor, keep: torch.Tensor | None, m: Moments) -> torch.Tensor:
+    """Least squares over the kept weights, with a ridge towards w: (H + λI) w' = g + λw on each row's kept entries.
+
+    w, keep [g, out/g, d]; entries that are not kept are zero. With keep=None one system serves all rows.
+    """
+    ridge = DAMP * m.h.diagonal(dim1=1, dim2=2).mean(1)[:, None, None].clamp_min(1e-10)  # [g, 1, 1]
+    eye = torch.eye(w.shape[2])
+    right = m.g + ridge * w
+    if keep is None:
+        return torch.cholesky_solve(right.mT, torch.linalg.cholesky(m.h + ridge * eye)).mT
+    k = keep.to(w.dtype)
+    solved = []
+    for rows, kept in zip(right.split(16, 1), k.split(16, 1), strict=True):  # [g, ≤16, d]: bounds the memory
+        left = m.h[:, None] * kept[..., :, None] * kept[..., None, :]
+        left = left + torch.diag_embed(ridge * kept + (1 - kept))
+        solved.append(torch.linalg.solve(left, (rows * kept)[..., None])[..., 0])
+    return torch.cat(solved, 1) * k
+
+
+def round_to(grid: "Grid", w: torch.Tensor, m: Moments, *, sweeps: int) -> torch.Tensor:
+    """Points of `grid` for w [g, out/g, d] with little error: GPTQ, then coordinate descent.
+
+    GPTQ (Frantar et al. 2023) where nothing is masked: column by column, each rounding error is made up for by the
+    columns still to come. Then `sweeps` times over all columns, each is rounded to its best value given all others
+    (Behdin et al. 2023), which never increases the error.
+    """
+    q = _gptq(grid, w, m) if grid.keep is None else grid.round(w, slice(None))
+    for _ in range(sweeps):
+        q = descend(grid, q, m)
+    return q
+
+
+@dataclass(frozen=True)
+class Grid:
+    """scale · {-top … top} or scale · {±1/2, ±3/2 …}; scale [g, out/g], keep [g, out/g, d] or None."""
+
+    scale: torch.Tensor
+    bits: int
+    zero: bool
+    keep: torch.Tensor | None = None
+
+    def scaled(self, scale: torch.Tensor) -> "Grid":
+        """The same grid with another scale."""
+        return replace(self, scale=scale)
+
+    def round(self, w: torch.Tensor, columns: int | slice) -> torch.Tensor:
+        """w [g, out/g, …] of the given columns to the nearest grid points; masked ones to zero."""
+        scale = self.scale if isinstance(columns, int) else self.scale[..., None]
+        if self.zero:
+            top = 2 ** (self.bits - 1) - 1
+            q = (w / scale).round_().clamp_(-top, top).mul_(scale)
+        else:
+            top = 2 ** (self.bits - 1) - 0.5
+            q = (w / scale).floor_().add_(0.5).clamp_(-top, top).mul_(scale)
+        return q if self.keep is None else q * self.keep[..., columns]
+
+
+def best_scale(q: torch.Tensor, scale: torch.Tensor, m: Moments) -> torch.Tensor:
+    """The scale [g, out/g] with the least error for the codes of q: scale · (q·g) / (q·H·q)."""
+    factor = (q * m.g).sum(2) / (q * (q @ m.h)).sum(2).clamp_min(1e-20)
+    return torch.where((factor > 0.5) & (factor < 2), scale * factor, scale)
+
+
+def _gptq(grid: Grid, w: torch.Tensor, m: Moments) -> torch.Tensor:
+    damp = DAMP * m.h.diagonal(dim1=1, dim2=2).mean(1)[:, None, None].clamp_min(1e-10)
+    inverse = torch.cholesky_inverse(torch.linalg.cholesky(m.h + damp * torch.eye(w.shape[2])))
+    u = torch.linalg.cholesky(inverse, upper=True)  # [g, d, d]
+    w, q = w.clone(), torch.empty_like(w)
+    for begin in range(0, w.shape[2], BLOCK):
+        end = min(begin + BLOCK, w.shape[2])
+        errors = torch.empty_like(w[..., begin:end])
+        for i in range(begin, end):
+            q[..., i] = grid.round(w[..., i], i)
+            errors[..., i - begin] = (w[..., i] - q[..., i]) / u[:, i, i, None]
+            w[..., i:end] -= errors[..., i - begin, None] * u[:, None, i, i:end]
+        w[..., end:] -= errors @ u[:, begin:end, end:]
+    return q
+
+
+def descend(grid: Grid, q: torch.Tensor, m: Moments) -> torch.Tensor:
+    """One sweep over the columns of q [g, out/g, d], each rounded to its best point given all the others."""
+    q = q.clone()
+    residual = m.g - q @ m.h  # [g, out/g, d]
+    diagonal = m.h.diagonal(dim1=1, dim2=2)[:, None].clamp_min(1e-10)  # [g, 1, d]
+    for begin in range(0, q.shape[2], BLOCK):
+        end = min(begin + BLOCK, q.shape[2])
+        local, old = residual[..., begin:end].clone(), q[..., begin:end].clone()
+        for i in range(begin, end):
+            target = q[..., i] + local[..., i - begin] / diagonal[..., i]
+            new = grid.round(target, i)
+            local -= (new - q[..., i])[..., None] * m.h[:, None, i, begin:end]
+            q[..., i] = new
+        residual -= (q[..., begin:end] - old) @ m.h[:, begin:end]
+    return q
+
+
+def _patches(layer: nn.Conv2d | nn.Linear, x: torch.Tensor, y: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """At most PATCHES patches, drawn evenly at random: inputs [m, g, d] and answers [m, out]."""
+    generator = torch.Generator().manual_seed(0)
     if isinstance(layer, nn.Linear):
-        return x.flatten(0, -2)[::stride][None]
-    (kh, kw), (sh, sw), (dh, dw) = layer.kernel_size, layer.stride, layer.dilation
-    windows = F.pad(x, _padding(layer)).unfold(2, (kh - 1) * dh + 1, sh).unfold(3, (kw - 1) * dw + 1, sw)
-    windows = windows[..., ::dh, ::dw]  # [images, channels, rows, columns, kh, kw]
-    n, c, rows, columns = windows.shape[:4]
-    groups = layer.groups
-    split = windows.reshape(n, groups, c // groups, rows, columns, kh, kw).permute(1, 0, 3, 4, 2, 5, 6)
-    return split.flatten(1, 3)[:, ::stride].flatten(2)  # [groups, n·rows·columns / stride, c/groups·kh·kw]
+        rows, answers = x.flatten(0, -2), y.flatten(0, -2)
+        pick = torch.randperm(len(rows), generator=generator)[:PATCHES]
+        return rows[pick][:, None], answers[pick]
+    (kh, kw), (dh, dw) = layer.kernel_size, layer.dilation
+    windows = F.pad(x, _padding(layer)).unfold(2, (kh - 1) * dh + 1, layer.stride[0])
+    windows = windows.unfold(3, (kw - 1) * dw + 1, layer.stride[1])[..., ::dh, ::dw]  # [n, c, rows, columns, kh, kw]
+    n, _, height, width = windows.shape[:4]
+    pick = torch.randint(n * height * width, (min(PATCHES, n * height * width),), generator=generator)
+    image, row, column = pick // (height * width), pick // width % height, pick % width
+    chosen = windows[image, :, row, column]  # [m, c, kh, kw]
+    return chosen.unflatten(1, (layer.groups, -1)).flatten(2), y[image, :, row, column]
+
+
+def _padding(layer: nn.Conv2d) -> tuple[int, int, int, int]:
+    if isinstance(layer.padding, str):
+        if layer.padding == "valid":
+            return (0, 0, 0, 0)
+        both = [d * (k - 1) for d, k in zip(layer.dilation, layer.kernel_size, strict=True)]
+        return (both[1] // 2, both[1] - both[1] // 2, both[0] // 2, both[0] - both[0] // 2)
+    return (layer.padding[1],) * 2 + (layer.padding[0],) * 2

@@ -40,6 +40,28 @@ class Prune(Settings):
             description="Share of the weights that become zero. Zeros shrink the file; on a CPU they do not save time.",
         ),
     ] = 0.5  # fmt: skip
+    criterion: Annotated[
+        Literal["magnitude", "activation"],
+        Field(
+            title="Importance",
+            description="magnitude: the smallest weights go; activation: those that add least to their output.",
+        ),
+    ] = "magnitude"  # fmt: skip
+    scope: Annotated[
+        Literal["global", "layer"],
+        Field(title="Compared", description="All weights of the network together, or each layer's among themselves."),
+    ] = "global"
+    pattern: Annotated[
+        Literal["free", "2:4", "1:4", "4:8"],
+        Field(
+            title="Pattern",
+            description="N:M keeps N of every M neighbours in every layer, and sets the sparsity by itself.",
+        ),
+    ] = "free"  # fmt: skip
+    refit: Annotated[
+        bool,
+        Field(title="Refit", description="Fit the weights that stay to the dense network's answers (least squares)."),
+    ] = True
 
 
 class Quantize(Settings):
@@ -69,6 +91,15 @@ class Quantize(Settings):
             description="mse picks the scale with the least squared rounding error; minmax covers the largest weight.",
         ),
     ] = "mse"  # fmt: skip
+
+    rounding: Annotated[
+        Literal["second-order", "nearest"],
+        Field(
+            title="Rounding",
+            description="second-order lets later weights make up for the rounding of earlier ones (GPTQ and coordinate "
+            "descent); nearest does not look at the data.",
+        ),
+    ] = "second-order"  # fmt: skip
 
     @model_validator(mode="after")
     def _integer_kernels_need_integer_weights(self) -> "Quantize":

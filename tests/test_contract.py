@@ -11,6 +11,8 @@ from compression.data import load
 from compression.graph import layers, trace
 from compression.methods import METHODS
 from compression.parametrizations import original
+from compression.recipe import Recipe
+from compression.reconstruct import reconstruct_
 from compression.steps import STEPS
 from tests.networks import tiny
 
@@ -25,19 +27,24 @@ def test_every_step_has_a_method_and_every_method_a_step():
     assert list(METHODS) == list(STEPS)
 
 
+def compressed(graph, kind, calibration):
+    changed, recipe = copy.deepcopy(graph), Recipe(steps=(STEPS[kind](),))
+    if METHODS[kind].apply_:
+        METHODS[kind].apply_(changed, recipe.steps[0], calibration)
+    reconstruct_(changed, graph, recipe, calibration)
+    return changed
+
+
 @pytest.mark.parametrize("kind", METHODS)
 def test_technique(kind, dense):
     """Changes the copy and not the dense network; its state round-trips; gradients reach the stored weights."""
     graph, calibration = dense
     before = {k: v.clone() for k, v in graph.state_dict().items()}
-    changed = copy.deepcopy(graph)
-    METHODS[kind].apply_(changed, STEPS[kind](), calibration)
+    changed, again = compressed(graph, kind, calibration), compressed(graph, kind, calibration)
     assert all(torch.equal(v, before[k]) for k, v in graph.state_dict().items())
     weights = [(graph.get_submodule(name).weight, layer.weight) for name, layer in layers(changed).items()]
     assert any(not torch.equal(old, new) for old, new in weights)
 
-    again = copy.deepcopy(graph)
-    METHODS[kind].apply_(again, STEPS[kind](), calibration)
     for layer in layers(again).values():
         with torch.no_grad():
             original(layer).zero_()

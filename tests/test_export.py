@@ -132,25 +132,36 @@ def test_another_engine_gives_the_same_predictions(learned):
     assert (other.argmax(1) == run(model, images).argmax(1)).mean() >= 0.995
 
 
-def test_folding_after_quantization_changes_no_code(learned):
-    """γ of both signs and zero: the file's codes are the quantizer's, times the sign of γ."""
+@pytest.mark.parametrize("bits", [4, 8])
+def test_folding_after_quantization_changes_no_code(learned, bits):
+    """γ of both signs and zero: the file's codes are the quantizer's, times the sign of γ, and the answers agree."""
     prepared = dataclasses.replace(learned, dense=trace(tiny(), SHAPE))
-    graph, _ = compressed(prepared, Quantize(weight_bits=4, activation_bits=32))
-    layer, norm = graph.get_submodule("stem.0"), graph.get_submodule("stem.1")
-    codes = layer.parametrizations.weight[0].codes(layer.parametrizations.weight.original)
+    graph, images = compressed(prepared, Quantize(weight_bits=bits, activation_bits=32))
+    quantizer = graph.get_submodule("stem.0").parametrizations.weight[0]
+    codes = quantizer.codes(graph.get_submodule("stem.0").parametrizations.weight.original).detach().numpy()
+    gamma = graph.get_submodule("stem.1").weight.detach().numpy().reshape(-1, 1, 1, 1)
     found = pack.decode(export(graph, SHAPE).encodings["stem.0"])
-    assert np.array_equal(found, (pack.gain(4) * codes * norm.weight.sign().reshape(-1, 1, 1, 1)).detach().numpy().astype(np.int8))
-    assert not found[3].any()
+    alive = gamma.ravel() != 0
+    assert np.array_equal(found[alive], (pack.gain(bits, quantizer.zero) * codes * np.sign(gamma))[alive].astype(np.int8))
+    assert not alive.all() and (gamma < 0).any()
+    with torch.no_grad():
+        np.testing.assert_allclose(run(export(graph, SHAPE).onnx, images), graph(images).numpy(), atol=1e-3)
 
 
 def test_same_graph_same_bytes(learned):
-    assert export(compressed(learned, Quantize())[0], SHAPE).onnx == export(compressed(learned, Quantize())[0], SHAPE).onnx
+    assert (
+        export(compressed(learned, Quantize())[0], SHAPE).onnx == export(compressed(learned, Quantize())[0], SHAPE).onnx
+    )
 
 
 def test_rule_names_each_value_that_integers_are_computed_from():
     graph = trace(tiny(), SHAPE)
     named = quantized_values(graph)
-    kinds = {str(n.name).rstrip("_0123456789").removesuffix("_default") for n in graph.graph.nodes if named.get(n.name) == n.name}
+    kinds = {
+        str(n.name).rstrip("_0123456789").removesuffix("_default")
+        for n in graph.graph.nodes
+        if named.get(n.name) == n.name
+    }
     assert kinds == {"x", "hardtanh", "depthwise", "relu", "right", "cat", "adaptive_avg_pool2d"}, named
     passed = {name: owner for name, owner in named.items() if name != owner}
     assert {owner.partition("_")[0] for owner in passed.values()} == {"relu", "cat", "adaptive"}

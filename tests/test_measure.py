@@ -122,7 +122,12 @@ def test_measure_file_takes_any_classifier_and_refuses_what_does_not_fit(tmp_pat
     found = measure_file(tmp_path / "net.onnx", data)
     assert found.n_test == len(data.test) and found.size_bytes == len(classifier())
     assert found.accuracy.value == pytest.approx(found.accuracy.baseline)
-    for content, words in ((classifier(100), "8×8"), (classifier(classes=7), "10"), (b"", "cannot load"), (b"x" * 99, "cannot load")):
+    for content, words in (
+        (classifier(100), "8×8"),
+        (classifier(classes=7), "10"),
+        (b"", "cannot load"),
+        (b"x" * 99, "cannot load"),
+    ):
         with pytest.raises(InvalidFile, match=words):
             measure_file(content, data)
     with pytest.raises(InvalidFile, match="cannot be read"):

@@ -20,7 +20,12 @@ from tests.networks import trained
 
 W8A8 = Recipe(steps=(Quantize(),))
 W4_SPARSE = Recipe(steps=(Prune(sparsity=0.6), Quantize(weight_bits=4)))
-RECIPES = [W8A8, W4_SPARSE, Recipe(steps=(Prune(sparsity=0.5),)), Recipe(steps=(Quantize(weight_bits=4, activation_bits=32),))]
+RECIPES = [
+    W8A8,
+    W4_SPARSE,
+    Recipe(steps=(Prune(sparsity=0.5),)),
+    Recipe(steps=(Quantize(weight_bits=4, activation_bits=32),)),
+]
 
 
 @pytest.fixture(scope="module", params=["lenet300", "lenet5", "resnet20"])

@@ -24,7 +24,12 @@ recipes = st.builds(
 
 @given(recipes)
 def test_round_trips(recipe):
-    for there, back in (("to_json", "from_json"), ("to_yaml", "from_yaml"), ("to_query", "from_query"), ("to_dict", "from_dict")):
+    for there, back in (
+        ("to_json", "from_json"),
+        ("to_yaml", "from_yaml"),
+        ("to_query", "from_query"),
+        ("to_dict", "from_dict"),
+    ):
         again = getattr(Recipe, back)(getattr(recipe, there)())
         assert again == recipe
         assert again.hash == recipe.hash

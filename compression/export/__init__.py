@@ -77,7 +77,9 @@ class _Exporter:
             return value if folded_norm(self.graph, source) is module else self._batch_norm(value, module)  # type: ignore[arg-type]
         if isinstance(module, nn.LayerNorm):
             names = [self.writer.constant(p.detach().numpy()) for p in (module.weight, module.bias)]
-            return self.writer.node("LayerNormalization", [value, *names], epsilon=module.eps, axis=-len(module.weight.shape))
+            return self.writer.node(
+                "LayerNormalization", [value, *names], epsilon=module.eps, axis=-len(module.weight.shape)
+            )
         return value  # dropout
 
     def _quantizer(self, node: fx.Node, value: str, quantizer: ActivationQuantizer) -> str:
@@ -136,7 +138,7 @@ class _Exporter:
         return self.writer.node("DequantizeLinear", [codes, step, *zero], axis=0)
 
     def _zero(self, scale: str, element: int) -> str:
-        """Zero-points in the shape of a scale; ONNX Runtime fuses a Gemm with 8-bit weights only where they are given."""
+        """Zero-points in the shape of a scale: without them ONNX Runtime does not fuse a Gemm with 8-bit weights."""
         return self.writer.node("Cast", [self.writer.node("Sub", [scale, scale])], to=element)
 
     def _float_bias(self, layer: StoredLayer) -> str | None:
@@ -202,5 +204,7 @@ def _tensor(graph: fx.GraphModule, node: fx.Node) -> np.ndarray:
 def _is_size(node: fx.Node) -> bool:
     """Batch sizes and arithmetic on them: reshapes in the file leave these free."""
     return node.op == "call_function" and (
-        "sym_size" in str(node.target) or getattr(node.target, "__module__", "") == "_operator" and "getitem" not in str(node.target)
+        "sym_size" in str(node.target)
+        or (getattr(node.target, "__module__", "") == "_operator"
+        and "getitem" not in str(node.target))
     )

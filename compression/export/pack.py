@@ -1,8 +1,8 @@
 """Weights as few bytes as possible, and the standard ONNX operators that turn them back.
 
 Every encoding is a payload and a model-local function that decodes it. ONNX Runtime inlines the function and folds it
-to a constant when a session loads, so what runs is the plain operator. The files are of opset 19: BitwiseAnd needs 18, and
-onnx's own reference evaluator reads DequantizeLinear from 19 on.
+to a constant when a session loads, so what runs is the plain operator. The files are of opset 19: BitwiseAnd needs
+18, and onnx's own reference evaluator reads DequantizeLinear from 19 on.
 
 | encoding | payload                                  | decodes to |
 | plain    | the values themselves                     | int8 or float32 |

@@ -58,12 +58,14 @@ def stored(layer: nn.Conv2d | nn.Linear, norm: nn.BatchNorm2d | None = None) -> 
         codes = codes * per_channel(gain != 0, layer.weight)
     silent = (gain == 0) | ~codes.flatten(1).any(1)  # such a channel is its bias: its scale is next to nothing
     scale = torch.where(silent, HALF_LEAST, _short(torch.where(silent, 1.0, scale)))
-    return StoredLayer(codes.to(torch.int8).numpy(), scale.numpy(), _short(shift).numpy(), quantizer.bits, quantizer.zero)
+    return StoredLayer(
+        codes.to(torch.int8).numpy(), scale.numpy(), _short(shift).numpy(), quantizer.bits, quantizer.zero
+    )
 
 
 @torch.no_grad()
 def settle_scales_(graph: fx.GraphModule) -> None:
-    """Rounds scales and biases of quantized layers to what a file stores, so that torch computes with the same numbers."""
+    """Rounds scales and biases of quantized layers to what a file stores: torch computes with the same numbers."""
     for node in graph.graph.nodes:
         layer = module_of(graph, node)
         quantizer = find(layer, WeightQuantizer) if isinstance(layer, LAYERS) else None

@@ -104,7 +104,9 @@ def _max_pool2d(c: Context, node: fx.Node, a: dict[str, Any]) -> str:
 def _avg_pool2d(c: Context, node: fx.Node, a: dict[str, Any]) -> str:
     if a["divisor_override"] is not None:
         raise Unsupported("Average pooling with a divisor of its own has no ONNX translation here yet.")
-    return c.writer.node("AveragePool", [c.value(a["self"])], **_window(a), count_include_pad=int(a["count_include_pad"]))
+    return c.writer.node(
+        "AveragePool", [c.value(a["self"])], **_window(a), count_include_pad=int(a["count_include_pad"])
+    )
 
 
 def _adaptive_avg_pool2d(c: Context, node: fx.Node, a: dict[str, Any]) -> str:
@@ -139,7 +141,9 @@ def _reshape(c: Context, node: fx.Node, a: dict[str, Any]) -> str:
     lengths = [-1 if i in free else length for i, length in enumerate(found)]
     if len(free) > 1 and free[0] == 0:
         lengths = [0, *lengths[1:]]
-        lengths = [found[i] if i in free[1:] and not isinstance(asked[i], fx.Node) else n for i, n in enumerate(lengths)]
+        lengths = [
+            found[i] if i in free[1:] and not isinstance(asked[i], fx.Node) else n for i, n in enumerate(lengths)
+        ]
     return c.writer.node("Reshape", [c.value(a["self"]), c.writer.constant(np.array(lengths, np.int64))])
 
 

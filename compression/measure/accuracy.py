@@ -86,7 +86,11 @@ def _run(session: ort.InferenceSession, name: str, batch: np.ndarray, classes: i
         scores = session.run(None, {name: batch})[0]
     except (ort.capi.onnxruntime_pybind11_state.InvalidArgument, ort.capi.onnxruntime_pybind11_state.Fail,
             ort.capi.onnxruntime_pybind11_state.RuntimeException) as error:  # fmt: skip
-        raise InvalidFile(f"The file does not take images of {'×'.join(map(str, batch.shape[1:]))}: {str(error)[:200]}.") from None
+        raise InvalidFile(
+            f"The file does not take images of {'×'.join(map(str, batch.shape[1:]))}: {str(error)[:200]}."
+        ) from None
     if scores.ndim != 2 or scores.shape != (len(batch), classes):
-        raise InvalidFile(f"The file must return [images, {classes}] scores, not {list(scores.shape)} for {len(batch)} images.")
+        raise InvalidFile(
+            f"The file must return [images, {classes}] scores, not {list(scores.shape)} for {len(batch)} images."
+        )
     return scores

@@ -8,21 +8,24 @@ from torch import fx
 
 from compression.calibration import Calibration
 from compression.methods.prune import prune_
-from compression.methods.quantize import quantize_activations_, quantize_weights_
+from compression.methods.quantize import quantize_activations_
 
 Apply = Callable[[fx.GraphModule, Any, Calibration], None]
 
 
 @dataclass(frozen=True)
 class Method:
-    """`apply_` changes weights in recipe order; `finish_` acts once batch norm is settled."""
+    """`apply_` says where weights may lie, in recipe order; `finish_` acts once their values and batch norm are settled.
 
-    apply_: Apply
+    The values are chosen between the two, by `compression.reconstruct`, for all techniques together.
+    """
+
+    apply_: Apply | None = None
     finish_: Apply | None = None
 
 
 METHODS: dict[str, Method] = {
-    "prune": Method(prune_),
-    "quantize": Method(quantize_weights_, quantize_activations_),
+    "prune": Method(apply_=prune_),
+    "quantize": Method(finish_=quantize_activations_),
 }
 """Every technique under its step's name (`compression.steps.STEPS` has the settings)."""

@@ -1,7 +1,7 @@
 """Linear quantization: weights to a symmetric grid per output channel, values between layers to uint8.
 
-Krishnamoorthi 2018, "Quantizing deep convolutional networks for efficient inference"; scales by least squared error
-as in Banner et al. 2019.
+Krishnamoorthi 2018, "Quantizing deep convolutional networks for efficient inference". Which grid points the weights
+take is found by `compression.reconstruct`.
 """
 
 import torch
@@ -9,23 +9,8 @@ from torch import fx
 
 from compression.calibration import Calibration, Range, observe
 from compression.export.qdq import quantized_values
-from compression.graph import layers
-from compression.parametrizations import ActivationQuantizer, WeightQuantizer, attach
+from compression.parametrizations import ActivationQuantizer
 from compression.steps import Quantize
-
-SHRINKS = torch.linspace(0.3, 1.0, 36)
-"""Shares of the largest magnitude that are tried as the end of a grid."""
-
-
-@torch.no_grad()
-def quantize_weights_(graph: fx.GraphModule, settings: Quantize, calibration: Calibration) -> None:
-    """Puts a `WeightQuantizer` on every layer, on top of masks that are there already."""
-    if settings.weight_bits == 32:
-        return
-    for layer in layers(graph).values():
-        weight = layer.weight.detach()
-        scale = weight_scale(weight, settings.weight_bits, search=settings.scale == "mse")
-        attach(layer, WeightQuantizer(scale, settings.weight_bits))
 
 
 @torch.no_grad()
@@ -51,34 +36,12 @@ def insert_quantizers_(
     graph.recompile()
 
 
-def weight_scale(weight: torch.Tensor, bits: int, *, search: bool) -> torch.Tensor:
-    """Step of the grid for each output channel of weight [out, …]: [out], positive.
-
-    The largest magnitude lies on the grid's end; with `search`, the end is the share of it with the least squared error.
-    """
-    rows = weight.flatten(1)  # [out, d]
-    top = 2 ** (bits - 1) - 1
-    full = rows.abs().amax(1).clamp_min(1e-12) / top  # [out]
-    if not search:
-        return full
-    errors = torch.stack([_squared_error(rows, full * shrink, top) for shrink in SHRINKS])  # [tried, out]
-    return full * SHRINKS[errors.argmin(0)]
-
-
 def activation_quantizer(found: Range) -> ActivationQuantizer:
-    """The uint8 grid with the least squared error on the range's sample; zero is always a grid point."""
+    """The uint8 grid from the lowest to the highest value seen; zero is always a grid point.
+
+    Clipping the range for a smaller squared error, as weights like it, moved ResNet-20's answers 300 times further
+    (Kullback-Leibler divergence 0.022 against 0.00007): with 255 steps it is the large values that count.
+    """
     low, high = min(found.low, 0.0), max(found.high, 0.0)
-    span = high - low or 1.0  # a value that is always zero has no range of its own
-    best, least = ActivationQuantizer(span / 255, 0), float("inf")
-    for shrink in SHRINKS.tolist():
-        scale = span * shrink / 255
-        quantizer = ActivationQuantizer(scale, min(255, max(0, round(-low * shrink / scale))))
-        error = float((quantizer(found.sample) - found.sample).square().mean())
-        if error < least:
-            best, least = quantizer, error
-    return best
-
-
-def _squared_error(rows: torch.Tensor, scale: torch.Tensor, top: int) -> torch.Tensor:
-    rounded = (rows / scale[:, None]).round_().clamp_(-top, top).mul_(scale[:, None])
-    return (rounded - rows).square_().sum(1)
+    scale = (high - low or 1.0) / 255  # a value that is always zero has no range of its own
+    return ActivationQuantizer(scale, min(255, max(0, round(-low / scale))))

@@ -1,0 +1,151 @@
+"""Layer by layer, the weights that make the compressed network answer like the dense one.
+
+Techniques decide where weights may lie - under a mask, on a grid; this decides which values they take there, by least
+squares and second-order rounding (`compression.solve`). *best* walks through both networks side by side and fits each
+layer on the compressed network's own inputs to the dense network's answers; *fast* uses the dense network's moments,
+collected once.
+"""
+
+from collections.abc import Callable
+
+import torch
+from torch import fx, nn
+
+from compression import solve
+from compression.calibration import Calibration, divergence, reestimate_batch_norm_
+from compression.graph import LAYERS, layers, module_of
+from compression.parametrizations import Mask, WeightQuantizer, attach, find, original
+from compression.recipe import Recipe
+from compression.solve import Grid, Moments
+from compression.steps import Prune, Quantize
+
+SHRINKS = torch.linspace(0.35, 1.0, 14)
+"""Shares of the largest magnitude that are tried as the end of a grid."""
+
+Visit = Callable[[nn.Conv2d | nn.Linear, Moments], None]
+
+
+@torch.no_grad()
+def reconstruct_(graph: fx.GraphModule, dense: fx.GraphModule, recipe: Recipe, calibration: Calibration) -> None:
+    """Chooses the weights of `graph` for the recipe's masks and grids, and settles its batch norms.
+
+    `dense` is the network to be answered like: same layers, nothing compressed.
+    """
+    prune, quantize = recipe.get("prune"), recipe.get("quantize")
+    if not recipe.steps:
+        return
+
+    def visit(layer: nn.Conv2d | nn.Linear, m: Moments) -> None:
+        solve_layer_(layer, m, prune, quantize)  # type: ignore[arg-type]
+
+    before = _statistics(graph)
+    if recipe.quality == "best":
+        walk(graph, dense, calibration.images, visit, batch_norm=recipe.batch_norm != "keep")
+    else:
+        known = calibration.moments(dense)
+        for name, layer in layers(graph).items():
+            visit(layer, known[name])
+        if recipe.batch_norm != "keep":
+            reestimate_batch_norm_(graph, calibration.images)
+    if recipe.batch_norm == "auto":
+        _keep_the_better_(graph, before, calibration)
+
+
+@torch.no_grad()
+def walk(graph: fx.GraphModule, dense: fx.GraphModule, images: torch.Tensor, visit: Visit, *, batch_norm: bool) -> None:
+    """Runs both networks node by node on `images` [n, C, H, W]; before a layer of `graph` runs, `visit` may change it.
+
+    With batch_norm, the statistics of each batch norm of `graph` become those of its input on the way.
+    """
+    ours, theirs = fx.Interpreter(graph), fx.Interpreter(dense)
+    for our_node, their_node in zip(graph.graph.nodes, dense.graph.nodes, strict=True):
+        if our_node.op == "output":
+            break
+        if our_node.op == "placeholder":
+            ours.env[our_node] = theirs.env[their_node] = images
+            continue
+        theirs.env[their_node] = theirs.run_node(their_node)
+        module = module_of(graph, our_node)
+        if isinstance(module, LAYERS):
+            visit(module, solve.moments(module, ours.env[our_node.args[0]], theirs.env[their_node]))
+        if batch_norm and isinstance(module, nn.BatchNorm2d):
+            module.running_var, module.running_mean = torch.var_mean(ours.env[our_node.args[0]], dim=(0, 2, 3))
+        ours.env[our_node] = ours.run_node(our_node)
+        for run, node in ((ours, our_node), (theirs, their_node)):
+            for done in run.user_to_last_uses.get(node, []):
+                del run.env[done]
+
+
+@torch.no_grad()
+def solve_layer_(layer: nn.Conv2d | nn.Linear, m: Moments, prune: Prune | None, quantize: Quantize | None) -> None:
+    """Chooses the layer's stored weights, and its grid where bits are asked for, for the least error under `m`."""
+    mask, stored = find(layer, Mask), original(layer)
+    bits = quantize.weight_bits if quantize else 32
+    if bits == 32 and (mask is None or mask.keep.all()):  # type: ignore[operator]
+        return
+    keep = solve.grouped(layer, mask.keep) if mask is not None else None  # type: ignore[arg-type]
+    w = solve.grouped(layer, stored)
+    data_free = quantize is not None and quantize.rounding == "nearest"
+    if not data_free and (prune is None or prune.refit):
+        w = solve.refit(w, keep, m)
+    elif keep is not None:
+        w = w * keep
+    if quantize is not None and bits < 32:
+        grid, w = _fit_grid(w, keep, m, quantize)
+        attach(layer, WeightQuantizer(grid.scale.flatten(), grid.bits, zero=grid.zero, keep=mask and mask.keep))  # type: ignore[arg-type]
+    stored.copy_(w.reshape(stored.shape))
+    if layer.bias is not None:
+        layer.bias.copy_(m.mean_y - (w @ m.mean_x[..., None]).flatten())
+
+
+def _fit_grid(w: torch.Tensor, keep: torch.Tensor | None, m: Moments, quantize: Quantize) -> tuple[Grid, torch.Tensor]:
+    """The better of the grids with and without zero as a level, and its points for w."""
+    kinds = (True, False) if quantize.weight_bits <= 6 else (True,)
+    options = [
+        _fit_scale(w, Grid(_ends(w, quantize.weight_bits, zero), quantize.weight_bits, zero, keep), m, quantize)
+        for zero in kinds
+    ]
+    return min(options, key=lambda option: float(solve.error(option[1], m).sum()))
+
+
+def _fit_scale(w: torch.Tensor, grid: Grid, m: Moments, quantize: Quantize) -> tuple[Grid, torch.Tensor]:
+    if quantize.scale == "mse":
+        weights = m.h.diagonal(dim1=1, dim2=2)[:, None]  # [g, 1, d]
+        tried = [grid.scaled(grid.scale * shrink) for shrink in SHRINKS]
+        errors = torch.stack(
+            [(weights * (g.round(w, slice(None)) - w).square()).sum(2) for g in tried]
+        )  # [tried, g, out/g]
+        grid = grid.scaled(grid.scale * SHRINKS[errors.argmin(0)])
+    if quantize.rounding == "nearest":
+        return grid, grid.round(w, slice(None))
+    q = solve.round_to(grid, w, m, sweeps=1)
+    for _ in range(2 if quantize.scale == "mse" and grid.bits <= 4 else 0):
+        grid = grid.scaled(solve.best_scale(q, grid.scale, m))
+        q = solve.descend(grid, grid.round(q, slice(None)), m)
+    return grid, q
+
+
+def _ends(w: torch.Tensor, bits: int, zero: bool) -> torch.Tensor:
+    """The scale with which the largest magnitude of each row of w [g, out/g, d] is the grid's end: [g, out/g]."""
+    return w.abs().amax(2).clamp_min(1e-12) / (2 ** (bits - 1) - (1 if zero else 0.5))
+
+
+def _statistics(graph: nn.Module) -> dict[nn.BatchNorm2d, tuple[torch.Tensor, torch.Tensor]]:
+    return {m: (m.running_mean, m.running_var) for m in graph.modules() if isinstance(m, nn.BatchNorm2d)}  # type: ignore[misc]
+
+
+def _keep_the_better_(
+    graph: fx.GraphModule, before: dict[nn.BatchNorm2d, tuple[torch.Tensor, torch.Tensor]], calibration: Calibration
+) -> None:
+    """Batch-norm statistics `before` or those of now: whichever moves the answers on held-out images less."""
+    if not before:
+        return
+    after, distance = _statistics(graph), divergence(graph, calibration)
+    _restore_(before)
+    if divergence(graph, calibration) >= distance:
+        _restore_(after)
+
+
+def _restore_(statistics: dict[nn.BatchNorm2d, tuple[torch.Tensor, torch.Tensor]]) -> None:
+    for norm, (mean, variance) in statistics.items():
+        norm.running_mean, norm.running_var = mean, variance
