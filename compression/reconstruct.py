@@ -91,43 +91,51 @@ def solve_layer_(layer: nn.Conv2d | nn.Linear, m: Moments, prune: Prune | None, 
     elif keep is not None:
         w = w * keep
     if quantize is not None and bits < 32:
-        grid, w = _fit_grid(w, keep, m, quantize)
-        attach(layer, WeightQuantizer(grid.scale.flatten(), grid.bits, zero=grid.zero, keep=mask and mask.keep))  # type: ignore[arg-type]
+        grid, zero, w = _fit_grid(w, keep, m, quantize)
+        attach(layer, WeightQuantizer(grid.scale.flatten(), bits, zero=zero, keep=mask.keep if mask else None))  # type: ignore[arg-type]
     stored.copy_(w.reshape(stored.shape))
     if layer.bias is not None:
         layer.bias.copy_(m.mean_y - (w @ m.mean_x[..., None]).flatten())
 
 
-def _fit_grid(w: torch.Tensor, keep: torch.Tensor | None, m: Moments, quantize: Quantize) -> tuple[Grid, torch.Tensor]:
-    """The better of the grids with and without zero as a level, and its points for w."""
-    kinds = (True, False) if quantize.weight_bits <= 6 else (True,)
-    options = [
-        _fit_scale(w, Grid(_ends(w, quantize.weight_bits, zero), quantize.weight_bits, zero, keep), m, quantize)
-        for zero in kinds
-    ]
-    return min(options, key=lambda option: float(solve.error(option[1], m).sum()))
+def _fit_grid(
+    w: torch.Tensor, keep: torch.Tensor | None, m: Moments, quantize: Quantize
+) -> tuple[Grid, bool, torch.Tensor]:
+    """The better of the grids with and without zero as a level, whether it has zero, and its points for w.
+
+    Both are fitted at once, as twice as many rows.
+    """
+    n, kinds = w.shape[1], (True, False) if quantize.weight_bits <= 6 else (True,)
+    rows, keeps = torch.cat([w] * len(kinds), 1), None if keep is None else torch.cat([keep] * len(kinds), 1)
+    wide = Moments(m.h, torch.cat([m.g] * len(kinds), 1), m.mean_x, m.mean_y)
+    grid, q = _fit_scale(rows, _full_grid(w, quantize.weight_bits, kinds, keeps), wide, quantize)
+    parts = [slice(i * n, (i + 1) * n) for i in range(len(kinds))]
+    best = min(range(len(kinds)), key=lambda i: float(solve.error(q[:, parts[i]], m).sum()))
+    return grid.rows(parts[best]), kinds[best], q[:, parts[best]]
 
 
 def _fit_scale(w: torch.Tensor, grid: Grid, m: Moments, quantize: Quantize) -> tuple[Grid, torch.Tensor]:
     if quantize.scale == "mse":
         weights = m.h.diagonal(dim1=1, dim2=2)[:, None]  # [g, 1, d]
         tried = [grid.scaled(grid.scale * shrink) for shrink in SHRINKS]
-        errors = torch.stack(
-            [(weights * (g.round(w, slice(None)) - w).square()).sum(2) for g in tried]
-        )  # [tried, g, out/g]
+        errors = torch.stack([(weights * (g.round(w) - w).square()).sum(2) for g in tried])  # [tried, g, rows]
         grid = grid.scaled(grid.scale * SHRINKS[errors.argmin(0)])
-    if quantize.rounding == "nearest":
-        return grid, grid.round(w, slice(None))
-    q = solve.round_to(grid, w, m, sweeps=1)
-    for _ in range(2 if quantize.scale == "mse" and grid.bits <= 4 else 0):
+    if quantize.rounding == "nearest" or quantize.weight_bits >= 7:  # there is nothing left to gain at 7 bits
+        return grid, grid.round(w)
+    few = quantize.weight_bits <= 4
+    q = solve.round_to(grid, w, m, sweeps=1 if few else 0)
+    for _ in range(2 if few and quantize.scale == "mse" else 0):
         grid = grid.scaled(solve.best_scale(q, grid.scale, m))
-        q = solve.descend(grid, grid.round(q, slice(None)), m)
+        q = solve.descend(grid, grid.round(q), m)
     return grid, q
 
 
-def _ends(w: torch.Tensor, bits: int, zero: bool) -> torch.Tensor:
-    """The scale with which the largest magnitude of each row of w [g, out/g, d] is the grid's end: [g, out/g]."""
-    return w.abs().amax(2).clamp_min(1e-12) / (2 ** (bits - 1) - (1 if zero else 0.5))
+def _full_grid(w: torch.Tensor, bits: int, kinds: tuple[bool, ...], keep: torch.Tensor | None) -> Grid:
+    """For each kind, rows whose largest magnitude is the grid's end; w [g, out/g, d]."""
+    ends = w.abs().amax(2).clamp_min(1e-12)  # [g, out/g]
+    tops = [torch.full_like(ends, 2 ** (bits - 1) - (1.0 if zero else 0.5)) for zero in kinds]
+    offsets = [torch.full_like(ends, 0.0 if zero else 0.5) for zero in kinds]
+    return Grid(torch.cat([ends / top for top in tops], 1), torch.cat(tops, 1), torch.cat(offsets, 1), keep)
 
 
 def _statistics(graph: nn.Module) -> dict[nn.BatchNorm2d, tuple[torch.Tensor, torch.Tensor]]:

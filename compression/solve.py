@@ -78,7 +78,7 @@ def round_to(grid: "Grid", w: torch.Tensor, m: Moments, *, sweeps: int) -> torch
     columns still to come. Then `sweeps` times over all columns, each is rounded to its best value given all others
     (Behdin et al. 2023), which never increases the error.
     """
-    q = _gptq(grid, w, m) if grid.keep is None else grid.round(w, slice(None))
+    q = _gptq(grid, w, m) if grid.keep is None else grid.round(w)
     for _ in range(sweeps):
         q = descend(grid, q, m)
     return q
@@ -86,27 +86,35 @@ def round_to(grid: "Grid", w: torch.Tensor, m: Moments, *, sweeps: int) -> torch
 
 @dataclass(frozen=True)
 class Grid:
-    """scale · {-top … top} or scale · {±1/2, ±3/2 …}; scale [g, out/g], keep [g, out/g, d] or None."""
+    """scale · ({-top … top} + offset) for each row: offset 0 has zero as a level, offset 1/2 has one level more.
+
+    scale, top, offset [g, out/g]; keep [g, out/g, d] or None.
+    """
 
     scale: torch.Tensor
-    bits: int
-    zero: bool
+    top: torch.Tensor
+    offset: torch.Tensor
     keep: torch.Tensor | None = None
 
     def scaled(self, scale: torch.Tensor) -> "Grid":
         """The same grid with another scale."""
         return replace(self, scale=scale)
 
-    def round(self, w: torch.Tensor, columns: int | slice) -> torch.Tensor:
-        """w [g, out/g, …] of the given columns to the nearest grid points; masked ones to zero."""
-        scale = self.scale if isinstance(columns, int) else self.scale[..., None]
-        if self.zero:
-            top = 2 ** (self.bits - 1) - 1
-            q = (w / scale).round_().clamp_(-top, top).mul_(scale)
-        else:
-            top = 2 ** (self.bits - 1) - 0.5
-            q = (w / scale).floor_().add_(0.5).clamp_(-top, top).mul_(scale)
-        return q if self.keep is None else q * self.keep[..., columns]
+    def rows(self, rows: slice) -> "Grid":
+        """The grid of some of the rows."""
+        keep = None if self.keep is None else self.keep[:, rows]
+        return Grid(self.scale[:, rows], self.top[:, rows], self.offset[:, rows], keep)
+
+    def round(self, w: torch.Tensor) -> torch.Tensor:
+        """w [g, out/g, d] to the nearest grid points; masked ones to zero."""
+        wide = replace(self, scale=self.scale[..., None], top=self.top[..., None], offset=self.offset[..., None])
+        q = wide.round_column(w)
+        return q if self.keep is None else q * self.keep
+
+    def round_column(self, w: torch.Tensor) -> torch.Tensor:
+        """w [g, out/g] of one column to the nearest grid points, as if nothing were masked."""
+        steps = (w / self.scale).sub_(self.offset).round_().add_(self.offset)
+        return torch.minimum(torch.maximum(steps, -self.top), self.top).mul_(self.scale)
 
 
 def best_scale(q: torch.Tensor, scale: torch.Tensor, m: Moments) -> torch.Tensor:
@@ -124,7 +132,7 @@ def _gptq(grid: Grid, w: torch.Tensor, m: Moments) -> torch.Tensor:
         end = min(begin + BLOCK, w.shape[2])
         errors = torch.empty_like(w[..., begin:end])
         for i in range(begin, end):
-            q[..., i] = grid.round(w[..., i], i)
+            q[..., i] = grid.round_column(w[..., i])
             errors[..., i - begin] = (w[..., i] - q[..., i]) / u[:, i, i, None]
             w[..., i:end] -= errors[..., i - begin, None] * u[:, None, i, i:end]
         w[..., end:] -= errors @ u[:, begin:end, end:]
@@ -141,7 +149,9 @@ def descend(grid: Grid, q: torch.Tensor, m: Moments) -> torch.Tensor:
         local, old = residual[..., begin:end].clone(), q[..., begin:end].clone()
         for i in range(begin, end):
             target = q[..., i] + local[..., i - begin] / diagonal[..., i]
-            new = grid.round(target, i)
+            new = grid.round_column(target)
+            if grid.keep is not None:
+                new *= grid.keep[..., i]
             local -= (new - q[..., i])[..., None] * m.h[:, None, i, begin:end]
             q[..., i] = new
         residual -= (q[..., begin:end] - old) @ m.h[:, begin:end]
@@ -159,7 +169,8 @@ def _patches(layer: nn.Conv2d | nn.Linear, x: torch.Tensor, y: torch.Tensor) -> 
     windows = F.pad(x, _padding(layer)).unfold(2, (kh - 1) * dh + 1, layer.stride[0])
     windows = windows.unfold(3, (kw - 1) * dw + 1, layer.stride[1])[..., ::dh, ::dw]  # [n, c, rows, columns, kh, kw]
     n, _, height, width = windows.shape[:4]
-    pick = torch.randint(n * height * width, (min(PATCHES, n * height * width),), generator=generator)
+    count = n * height * width
+    pick = torch.arange(count) if count <= PATCHES else torch.randint(count, (PATCHES,), generator=generator)
     image, row, column = pick // (height * width), pick // width % height, pick % width
     chosen = windows[image, :, row, column]  # [m, c, kh, kw]
     return chosen.unflatten(1, (layer.groups, -1)).flatten(2), y[image, :, row, column]
