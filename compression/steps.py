@@ -27,6 +27,66 @@ class Settings(BaseModel):
             raise _one_sentence(type(self), error) from None
 
 
+class Channels(Settings):
+    """Remove whole channels, filters and neurons (structured pruning; Li et al. 2017, Fang et al. 2023)."""
+
+    kind: ClassVar[str] = "channels"
+    title: ClassVar[str] = "Remove channels"
+
+    amount: Annotated[
+        float,
+        Field(
+            ge=0.0, le=0.9, title="Removed", json_schema_extra={"unit": "%", "step": 0.01},
+            description="Share of the multiply-accumulates, or of the channels, that goes; at least this much is reached.",
+        ),
+    ] = 0.5  # fmt: skip
+    measure: Annotated[
+        Literal["macs", "channels"],
+        Field(
+            title="Share of",
+            description="macs counts the network's multiply-accumulates; channels counts the channels that may go.",
+        ),
+    ] = "macs"  # fmt: skip
+    criterion: Annotated[
+        Literal["error", "taylor", "activation", "l1", "l2", "bn_scale", "geometric_median"],
+        Field(
+            title="Criterion",
+            description="Which channels go first: error, those whose loss the next layer makes up for best; taylor, those "
+            "whose loss changes the answers least; activation, the quietest; l1, l2, bn_scale and geometric_median look "
+            "at the weights alone.",
+        ),
+    ] = "error"  # fmt: skip
+    scope: Annotated[
+        Literal["global", "uniform"],
+        Field(
+            title="Scope",
+            description="global takes channels where they are worth least for what they cost; uniform takes the same "
+            "share of every layer.",
+        ),
+    ] = "global"  # fmt: skip
+    part: Annotated[
+        Literal["inner", "all"],
+        Field(
+            title="Layers",
+            description="inner leaves the channels that shortcuts and concatenations share; all lets them go too.",
+        ),
+    ] = "inner"  # fmt: skip
+    round_to: Annotated[
+        Literal[1, 4, 8, 16],
+        Field(
+            title="Multiple of",
+            description="Every layer that loses channels keeps a multiple of this many; processors are slow on odd numbers.",
+        ),
+    ] = 8  # fmt: skip
+    compensate: Annotated[
+        bool,
+        Field(
+            title="Refit the next layer",
+            description="The layers that read removed channels are refitted by least squares on the calibration images.",
+        ),
+    ] = True  # fmt: skip
+
+
 class Prune(Settings):
     """Set the least important weights to zero (unstructured; Han et al. 2015)."""
 
@@ -111,9 +171,11 @@ class Quantize(Settings):
         return self
 
 
-Step = Prune | Quantize
+Step = Channels | Prune | Quantize
 
-STEPS: dict[str, type[Prune] | type[Quantize]] = {"prune": Prune, "quantize": Quantize}
+STEPS: dict[str, type[Channels] | type[Prune] | type[Quantize]] = {
+    "channels": Channels, "prune": Prune, "quantize": Quantize,
+}  # fmt: skip
 """Every step by name, in the order in which the techniques are meant to be applied."""
 
 

@@ -7,6 +7,7 @@ from typing import Any
 from torch import fx
 
 from compression.calibration import Calibration
+from compression.methods.channels import remove_channels_
 from compression.methods.prune import prune_
 from compression.methods.quantize import quantize_activations_
 
@@ -25,6 +26,7 @@ class Method:
 
 
 METHODS: dict[str, Method] = {
+    "channels": Method(apply_=remove_channels_),
     "prune": Method(apply_=prune_),
     "quantize": Method(finish_=quantize_activations_),
 }

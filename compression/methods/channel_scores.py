@@ -1,0 +1,159 @@
+"""What each channel is worth: the criteria of structured pruning."""
+
+import torch
+import torch.nn.functional as F
+from torch import fx, nn
+
+from compression.calibration import Calibration
+from compression.methods.allocation import Order
+from compression.methods.coupling import Group
+from compression.methods.refit import Rows
+
+TAYLOR_IMAGES = 256
+
+
+def orders(
+    graph: fx.GraphModule, groups: tuple[Group, ...], criterion: str, calibration: Calibration, rows: dict[str, Rows]
+) -> list[Order]:
+    """For each group, its units from the least to the most worth.
+
+    'error' and 'taylor' mean the same in every group; the other criteria are divided by their mean over the group.
+    rows: inputs and outputs of every reader in the dense network.
+    """
+    if criterion == "error":
+        return [by_error(group, rows) for group in groups]
+    if criterion == "taylor":
+        return [_ascending(values) for values in taylor(graph, groups, calibration)]
+    found = []
+    for group in groups:
+        values = _activation(group, rows) if criterion == "activation" else _by_weights(graph, group, criterion)
+        found.append(_ascending(values / values.mean().clamp_min(1e-12)))
+    return found
+
+
+def by_error(group: Group, rows: dict[str, Rows], damping: float = 0.01) -> Order:
+    """Backward elimination: always the unit whose loss, once its readers are refitted, changes their outputs least.
+
+    Block form of the optimal brain surgeon (Hassibi & Stork 1993, eq. 5): with A = (XᵀX/n + λI)⁻¹ over a reader's
+    centred inputs and S the inputs of one unit, the refitted error is tr(W_S (A_SS)⁻¹ W_Sᵀ), here as a share of the
+    variance of the outputs and summed over the readers; then W and A are brought up to date.
+    """
+    readers = [_Elimination(rows[m.name], m, damping) for m in group.readers()]
+    left, units, costs = list(range(group.units)), [], []
+    while left:
+        loss = sum(reader.losses(left) for reader in readers)
+        best = int(torch.as_tensor(loss).argmin())
+        costs.append(float(torch.as_tensor(loss)[best]))
+        units.append(left.pop(best))
+        for reader in readers:
+            reader.remove_(units[-1])
+    return Order(torch.tensor(units), torch.tensor(costs).cummax(0).values)
+
+
+@torch.enable_grad()
+def taylor(graph: fx.GraphModule, groups: tuple[Group, ...], calibration: Calibration) -> list[torch.Tensor]:
+    """Mean over images of (Σ activation · gradient)² for each unit: [units] per group.
+
+    First order in a gate on the channel (Molchanov et al. 2019, eq. 8); the gradient is that of the cross-entropy with
+    labels drawn from the network's own answers, so that the mean estimates the Fisher information (Theis et al. 2018).
+    """
+    read: dict[str, torch.Tensor] = {}
+
+    def hook(name: str):  # noqa: ANN202
+        return lambda module, inputs: read.update({name: inputs[0]})
+
+    names = {m.name for group in groups for m in group.readers()}
+    handles = [graph.get_submodule(name).register_forward_pre_hook(hook(name)) for name in sorted(names)]
+    try:
+        scores = graph(calibration.images[:TAYLOR_IMAGES])
+    finally:
+        for handle in handles:
+            handle.remove()
+    labels = torch.multinomial(scores.softmax(1), 1, generator=torch.Generator().manual_seed(0))[:, 0]
+    loss = F.cross_entropy(scores, labels, reduction="sum")
+    gradients = dict(zip(read, torch.autograd.grad(loss, list(read.values())), strict=True))
+    return [_squared(group, read, gradients) for group in groups]
+
+
+def _squared(group: Group, read: dict[str, torch.Tensor], gradients: dict[str, torch.Tensor]) -> torch.Tensor:
+    total = torch.zeros(len(next(iter(read.values()))), group.units)  # [images, units]
+    for member in group.readers():
+        product = (read[member.name] * gradients[member.name]).detach()
+        axis = 1 if product.dim() == 4 else product.dim() - 1
+        product = product.movedim(axis, 1).flatten(2).sum(2) if product.dim() > 2 else product  # [images, in]
+        total.index_add_(1, member.unit, product[:, member.index])
+    return total.square().mean(0)
+
+
+def _ascending(values: torch.Tensor) -> Order:
+    units = values.argsort(stable=True)
+    return Order(units, values[units])
+
+
+def _by_weights(graph: fx.GraphModule, group: Group, criterion: str) -> torch.Tensor:
+    values = torch.zeros(group.units)
+    for member in group.makers():
+        module = graph.get_submodule(member.name)
+        worth = _worth(module, criterion)
+        if worth is not None:
+            values.index_add_(0, member.unit, worth[member.index])
+    return values
+
+
+def _worth(module: nn.Module, criterion: str) -> torch.Tensor | None:
+    """One number for each output channel [out]; None where the criterion has nothing to say about the module."""
+    weight = module.weight.detach()  # type: ignore[operator]
+    if isinstance(module, nn.BatchNorm2d):
+        return weight.abs() if criterion == "bn_scale" else None
+    filters = weight.flatten(1)  # [out, in·kh·kw]
+    if criterion == "l1":
+        return filters.abs().sum(1)
+    if criterion == "l2":
+        return filters.norm(dim=1)
+    if criterion == "geometric_median":  # He et al. 2019, eq. 7
+        return torch.cdist(filters, filters).sum(1)
+    return None
+
+
+def _activation(group: Group, rows: dict[str, Rows]) -> torch.Tensor:
+    """Root mean square of what the readers see of each unit."""
+    values = torch.zeros(group.units)
+    for member in group.readers():
+        inputs = rows[member.name].inputs
+        power = inputs.square().mean(0).reshape(-1, inputs.shape[1] // rows[member.name].width).mean(1)  # [in]
+        values.index_add_(0, member.unit, power[member.index])
+    return values.sqrt()
+
+
+class _Elimination:
+    """The inverse second moments and weights of one reader while units leave it."""
+
+    def __init__(self, rows: Rows, member, damping: float):  # noqa: ANN001
+        x, y = rows.inputs - rows.inputs.mean(0), rows.outputs - rows.outputs.mean(0)
+        gram = x.T @ x / len(x)
+        gram.diagonal().add_(damping * gram.diagonal().mean() + 1e-8)
+        factor = torch.linalg.cholesky(gram)
+        self.inverse = torch.cholesky_inverse(factor)
+        self.weight = torch.cholesky_solve(x.T @ y / len(x), factor)  # [in·kh·kw, out]
+        self.power = float(y.square().mean(0).sum()) + 1e-12
+        taps = rows.inputs.shape[1] // rows.width
+        order = member.unit.argsort(stable=True)
+        index = member.index[order].reshape(int(member.unit.max()) + 1, -1)  # [units, inputs per unit]
+        self.columns = (index[..., None] * taps + torch.arange(taps)).flatten(1)  # [units, columns per unit]
+
+    def losses(self, left: list[int]) -> torch.Tensor:
+        """Error of losing each unit in `left` next, as a share of the outputs' variance: [left]."""
+        columns = self.columns[left]  # [left, c]
+        blocks = self.inverse[columns[:, :, None], columns[:, None, :]]  # [left, c, c]
+        weights = self.weight[columns]  # [left, c, out]
+        return (weights * torch.linalg.solve(blocks, weights)).sum((1, 2)) / self.power
+
+    def remove_(self, unit: int) -> None:
+        """Refits the remaining weights without `unit` and takes it out of the inverse."""
+        c = self.columns[unit]
+        across = self.inverse[:, c]  # [in·kh·kw, c]
+        self.weight -= across @ torch.linalg.solve(self.inverse[c][:, c], self.weight[c])
+        self.inverse -= across @ torch.linalg.solve(self.inverse[c][:, c], across.T)
+        self.weight[c] = 0
+        self.inverse[c] = self.inverse[:, c] = 0
+        self.inverse[c, c] = 1

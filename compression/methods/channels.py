@@ -1,0 +1,193 @@
+"""Structured pruning: whole channels, filters and neurons leave the network, which becomes a smaller plain one.
+
+Li et al. 2017, "Pruning filters for efficient ConvNets"; which channels belong together: Fang et al. 2023. The layers
+that read a removed channel are refitted by least squares (He et al. 2017, "Channel pruning for accelerating very deep
+neural networks", eq. 2).
+"""
+
+import copy
+from dataclasses import dataclass
+
+import torch
+from torch import fx, nn
+
+from compression.calibration import Calibration
+from compression.errors import Unsupported
+from compression.graph import layers, macs, operator_name, shapes
+from compression.methods.allocation import Budget, Order, Plan, allocate, reachable
+from compression.methods.channel_scores import orders
+from compression.methods.coupling import Group, groups
+from compression.methods.refit import Rows, refit_, rows_of
+from compression.steps import Channels
+
+aten = torch.ops.aten
+
+TOLERANCE = 1e-3
+"""Largest share of the answers' range by which the smaller network may differ from the masked one."""
+
+
+@dataclass(frozen=True)
+class Removed:
+    """What `remove_channels_` did, kept in `graph.meta['channels']`.
+
+    Shares in [0, 1]: `requested` and `reached` of what the settings measure, `macs` of the multiply-accumulates that
+    are left. `kept` is the number of channels left of each group, by the name of the group's first layer.
+    """
+
+    requested: float
+    reached: float
+    macs: float
+    kept: dict[str, int]
+
+
+@torch.no_grad()
+def remove_channels_(graph: fx.GraphModule, settings: Channels, calibration: Calibration) -> None:
+    """Removes the least important channels until at least `settings.amount` of the MACs or channels is gone.
+
+    The weights get smaller shapes; `graph.meta['channels']` says what was reached. Raises `Unsupported` where so much
+    cannot be removed.
+    """
+    if settings.amount == 0:
+        return
+    found, rows, ranked, budget = _ranked(graph, settings, calibration)
+    plan = allocate(budget, ranked, settings.amount, uniform=settings.scope == "uniform", round_to=settings.round_to)
+    if plan.reached < settings.amount - 1e-9:
+        raise Unsupported(_out_of_reach(settings, plan))
+    cut_checked_(graph, found, plan.removed, calibration.images[:4])
+    if settings.compensate:
+        refit_(graph, rows, calibration.images, _kept_outputs(found, plan.removed, rows))
+    kept = {group.name: group.units - len(gone) for group, gone in zip(found, plan.removed, strict=True)}
+    graph.meta["channels"] = Removed(settings.amount, plan.reached, plan.macs, kept)
+
+
+@torch.no_grad()
+def reachable_amounts(graph: fx.GraphModule, settings: Channels, calibration: Calibration) -> tuple[float, ...]:
+    """Every share in (0, 1] that `settings.amount` can hit exactly with the other settings as they are, ascending."""
+    _, _, ranked, budget = _ranked(copy.deepcopy(graph), settings, calibration)
+    return reachable(budget, ranked, uniform=settings.scope == "uniform", round_to=settings.round_to)
+
+
+def flatten_(graph: fx.GraphModule, input_shape: tuple[int, int, int]) -> None:
+    """Reshapes of feature maps into rows with their length written out become flattenings, which take any length."""
+    known = shapes(graph, input_shape)
+    for node in graph.graph.nodes:
+        if operator_name(node) != "reshape":
+            continue
+        before, after = known[node.args[0].name], known[node.name]
+        if len(before) == 4 and len(after) == 2 and before[0] == after[0] == 1:
+            node.target, node.args = aten.flatten.using_ints, (node.args[0], 1)
+    graph.recompile()
+
+
+@torch.no_grad()
+def cut_checked_(
+    graph: fx.GraphModule, found: tuple[Group, ...], removed: tuple[torch.Tensor, ...], images: torch.Tensor
+) -> None:
+    """`cut_`, compared on a few images with the network whose readers see zeros in place of the removed channels.
+
+    Raises `Unsupported` where the two differ: then the channels belong together in a way that was not seen.
+    """
+    silence_(graph, found, removed)
+    expected = graph(images)
+    cut_(graph, found, removed)
+    sentence = "The channels of this network depend on each other in a way that the engine cannot follow."
+    try:
+        answers = graph(images)
+    except RuntimeError as error:
+        raise Unsupported(sentence) from error
+    if not torch.allclose(answers, expected, rtol=0, atol=TOLERANCE * float(expected.abs().max() + 1)):
+        raise Unsupported(sentence)
+
+
+@torch.no_grad()
+def silence_(graph: nn.Module, found: tuple[Group, ...], removed: tuple[torch.Tensor, ...]) -> None:
+    """The readers of removed units get zero weights for them: the network with those channels masked."""
+    for group, gone in zip(found, removed, strict=True):
+        for member in group.readers():
+            layer = graph.get_submodule(member.name)
+            layer.weight[:, member.index[torch.isin(member.unit, gone)]] = 0  # type: ignore[index]
+
+
+@torch.no_grad()
+def cut_(graph: nn.Module, found: tuple[Group, ...], removed: tuple[torch.Tensor, ...]) -> None:
+    """Slices the removed units out of every member's tensors. removed: unit numbers for each group."""
+    gone: dict[tuple[str, str], list[torch.Tensor]] = {}
+    for group, units in zip(found, removed, strict=True):
+        for member in group.members:
+            taken = member.index[torch.isin(member.unit, units)]
+            gone.setdefault((member.name, member.side), []).append(taken)
+    for (name, side), parts in gone.items():
+        module = graph.get_submodule(name)
+        width = module.weight.shape[1 if side == "in" else 0]  # type: ignore[union-attr]
+        kept = torch.ones(width, dtype=torch.bool)
+        kept[torch.cat(parts)] = False
+        if not kept.all():
+            _slice_(module, side, kept.nonzero()[:, 0])
+
+
+def _slice_(module: nn.Module, side: str, kept: torch.Tensor) -> None:
+    axis = 1 if side == "in" else 0
+    module.weight = nn.Parameter(module.weight.index_select(axis, kept))  # type: ignore[operator]
+    if side == "out" and module.bias is not None:
+        module.bias = nn.Parameter(module.bias[kept])  # type: ignore[index]
+    if isinstance(module, nn.BatchNorm2d):
+        module.running_mean, module.running_var = module.running_mean[kept], module.running_var[kept]  # type: ignore[index]
+        module.num_features = len(kept)
+    elif isinstance(module, nn.Linear):
+        module.out_features, module.in_features = module.weight.shape
+    elif isinstance(module, nn.Conv2d):
+        if module.groups > 1:  # depthwise: both sides at once
+            module.groups = len(kept)
+        module.out_channels, module.in_channels = module.weight.shape[0], module.weight.shape[1] * module.groups
+
+
+def _ranked(
+    graph: fx.GraphModule, settings: Channels, calibration: Calibration
+) -> tuple[tuple[Group, ...], dict[str, Rows], list[Order], Budget]:
+    """The groups that may lose channels, what their readers see, the order of removal, and what it saves."""
+    channels, height, width = calibration.images.shape[1:]
+    shape = channels, height, width
+    flatten_(graph, shape)
+    found = _usable(graph, settings, shape)
+    rows = rows_of(graph, {m.name for group in found for m in group.readers()}, calibration.images)
+    ranked = orders(graph, found, settings.criterion, calibration, rows)
+    return found, rows, ranked, Budget(layers(graph), macs(graph, shape), found, count_macs=settings.measure == "macs")
+
+
+def _usable(graph: fx.GraphModule, settings: Channels, shape: tuple[int, int, int]) -> tuple[Group, ...]:
+    """The groups that the settings let lose channels."""
+    try:
+        found = groups(graph, shape)
+    except (ZeroDivisionError, IndexError, AttributeError, TypeError) as error:  # what Torch-Pruning fails with
+        raise Unsupported("The channels of this network cannot be followed from layer to layer.") from error
+    chosen = tuple(g for g in found if (g.inner or settings.part == "all") and g.units > settings.round_to)
+    if settings.criterion == "bn_scale":
+        chosen = tuple(g for g in chosen if any(isinstance(graph.get_submodule(m.name), nn.BatchNorm2d) for m in g.makers()))
+    if chosen:
+        return chosen
+    widest = max((g.units for g in found if g.inner or settings.part == "all"), default=0)
+    raise Unsupported(
+        f"No channels can be removed with channels.part {settings.part!r}, criterion {settings.criterion!r} and "
+        f"round_to {settings.round_to}: the widest removable layer of this network has {widest} channels."
+    )
+
+
+def _kept_outputs(
+    found: tuple[Group, ...], removed: tuple[torch.Tensor, ...], rows: dict[str, Rows]
+) -> dict[str, torch.Tensor]:
+    """For each layer that lost inputs, which of its dense outputs it still has: [out] bool."""
+    reads = {m.name for group, gone in zip(found, removed, strict=True) if len(gone) for m in group.readers()}
+    kept = {name: torch.ones(rows[name].outputs.shape[1], dtype=torch.bool) for name in reads}
+    for group, gone in zip(found, removed, strict=True):
+        for member in group.makers():
+            if member.name in kept:
+                kept[member.name][member.index[torch.isin(member.unit, gone)]] = False
+    return kept
+
+
+def _out_of_reach(settings: Channels, plan: Plan) -> str:
+    noun = "multiply-accumulates" if settings.measure == "macs" else "channels"
+    return (
+        f"At most {plan.reached:.1%} of the {noun} can be removed with channels.part {settings.part!r} and "
+        f"round_to {settings.round_to}, not {settings.amount:.1%}."
+    )

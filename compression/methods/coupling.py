@@ -1,0 +1,203 @@
+"""Which channels of a network can only be removed together, found by Torch-Pruning's dependency graph.
+
+Fang et al. 2023, "DepGraph: Towards any structural pruning". That graph guesses how channels pass through reshapes,
+slices, attention and tensors outside modules, and breaks networks silently where it guesses wrong. It is therefore
+shown a copy of the network that is cut at every operator but those of `EXACT`: channels that reach a cut are never
+removed.
+"""
+
+import copy
+import warnings
+from collections import Counter
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+import torch_pruning
+from torch import fx, nn
+from torch_pruning.ops import OPTYPE
+
+from compression.graph import arguments, module_of, operator_name, shapes
+
+ELEMENTWISE = {
+    "relu", "sigmoid", "tanh", "hardswish", "hardsigmoid", "hardtanh", "leaky_relu", "silu", "gelu", "elu",
+    "add", "sub", "mul",
+}  # fmt: skip
+POOLS = {"max_pool2d", "avg_pool2d", "adaptive_avg_pool2d"}
+EXACT = ELEMENTWISE | POOLS | {"cat", "flatten"}
+"""Operators through which the dependency graph follows channels rightly."""
+
+SUMS = ("AddBackward", "SubBackward")
+
+
+@dataclass(frozen=True)
+class Member:
+    """Channels `index` of one side of a module belong to the units `unit` of a group, one to one."""
+
+    name: str
+    side: Literal["in", "out"]
+    index: torch.Tensor
+    unit: torch.Tensor
+
+
+@dataclass(frozen=True)
+class Group:
+    """Channels that are removed together: `units` of them, as they appear in each member.
+
+    `inner` is False where the channels are added to or concatenated with others: those of a residual stream.
+    """
+
+    name: str
+    units: int
+    members: tuple[Member, ...]
+    inner: bool
+
+    def readers(self) -> tuple[Member, ...]:
+        """The members that read the channels: removing a channel is reading zero in its place."""
+        return tuple(m for m in self.members if m.side == "in")
+
+    def makers(self) -> tuple[Member, ...]:
+        """The members that compute the channels."""
+        return tuple(m for m in self.members if m.side == "out")
+
+
+def groups(graph: fx.GraphModule, input_shape: tuple[int, int, int]) -> tuple[Group, ...]:
+    """The groups of removable channels of a canonical graph of plain modules, in order of execution.
+
+    The classes, the image's channels and whatever reaches another operator are in none. The graph is left as it was.
+    """
+    shown = _with_ends(graph, input_shape)
+    names = {module: name for name, module in shown.named_modules()}
+    with torch.enable_grad(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        found = torch_pruning.DependencyGraph().build_dependency(
+            shown,
+            torch.zeros(1, *input_shape),
+            customized_pruners={_End: _Fixed(), _Start: _Fixed()},
+            verbose=False,
+        )
+        coupled = list(found.get_all_groups(ignored_layers=[], root_module_types=(nn.Conv2d, nn.Linear)))
+    made = [_group(found, items, names) for items in coupled]
+    order = {name: i for i, (name, _) in enumerate(graph.named_modules())}
+    return tuple(sorted((group for group in made if group), key=lambda group: order[group.name]))
+
+
+class _End(nn.Module):
+    """Where channels are not followed any further; `channels` of them arrive."""
+
+    def __init__(self, shape: tuple[int, ...]):
+        super().__init__()
+        self.channels = shape[_axis(shape)]
+
+    def forward(self, value: torch.Tensor) -> torch.Tensor:
+        """A value of the same shape that a gradient's path ends in."""
+        return value * 1
+
+
+class _Start(nn.Module):
+    """Stands for a value, of `shape` for one image, whose channels come from where they are not followed."""
+
+    def __init__(self, shape: tuple[int, ...]):
+        super().__init__()
+        self.shape, self.channels = shape, shape[_axis(shape)]
+
+    def forward(self) -> torch.Tensor:
+        """Zeros that a gradient's path starts from."""
+        return torch.zeros(self.shape, requires_grad=True) * 1
+
+
+class _Fixed(torch_pruning.pruner.function.BasePruningFunc):
+    """Tells Torch-Pruning how many channels there are at an end; groups that reach one are dropped afterwards."""
+
+    def prune_out_channels(self, layer: nn.Module, idxs: list[int]) -> nn.Module:  # noqa: D102
+        return layer
+
+    prune_in_channels = prune_out_channels
+
+    def get_out_channels(self, layer: nn.Module) -> int:  # noqa: D102
+        return layer.channels  # type: ignore[return-value]
+
+    get_in_channels = get_out_channels
+
+
+def _with_ends(graph: fx.GraphModule, input_shape: tuple[int, int, int]) -> fx.GraphModule:
+    """A copy whose only steps are those of `EXACT`; what others read and give are its ends and starts."""
+    known, shown = shapes(graph, input_shape), copy.deepcopy(graph)
+    calls = Counter(n.target for n in graph.graph.nodes if n.op == "call_module")
+    final, ends = shown.graph.output_node(), []
+    for original, node in zip(list(graph.graph.nodes), list(shown.graph.nodes), strict=True):
+        if _followed(graph, original, known, calls):
+            continue
+        for i, value in enumerate(n for n in node.all_input_nodes if n.name in known):
+            shown.add_module(f"end_{node.name}_{i}", _End(known[value.name]))
+            with shown.graph.inserting_before(final):
+                ends.append(shown.graph.call_module(f"end_{node.name}_{i}", (value,)))
+        if node.name in known:
+            shown.add_module(f"start_{node.name}", _Start(known[node.name]))
+            with shown.graph.inserting_after(node):
+                node.replace_all_uses_with(shown.graph.call_module(f"start_{node.name}"))
+    final.args = (tuple(ends),)
+    shown.graph.eliminate_dead_code()
+    shown.recompile()
+    return shown
+
+
+def _followed(graph: fx.GraphModule, node: fx.Node, known: dict[str, tuple[int, ...]], calls: Counter[Any]) -> bool:
+    module, name = module_of(graph, node), operator_name(node)
+    reads = [known[n.name] for n in node.all_input_nodes if n.name in known]
+    if module is not None:
+        return calls[node.target] == 1 and _followed_module(module, reads[0])
+    if name == "cat":
+        return len(reads) > 1 and arguments(node)["dim"] in (1, 1 - len(reads[0])) and len(reads[0]) == 4
+    if name == "flatten":
+        return len(reads[0]) == 4 and arguments(node)["start_dim"] == 1 and len(known[node.name]) == 2
+    if name in ELEMENTWISE:
+        channels = {(len(shape), shape[_axis(shape)]) for shape in reads}
+        return len(channels) == 1
+    return name in POOLS
+
+
+def _followed_module(module: nn.Module, read: tuple[int, ...]) -> bool:
+    if isinstance(module, nn.Conv2d):
+        return module.groups == 1 or module.groups == module.in_channels == module.out_channels
+    if isinstance(module, nn.Linear):
+        return len(read) in (2, 3) or read[1] != module.in_features
+    return isinstance(module, nn.BatchNorm2d | nn.Dropout)
+
+
+def _axis(shape: tuple[int, ...]) -> int:
+    return 1 if len(shape) == 4 else len(shape) - 1
+
+
+def _group(found: Any, items: Any, names: dict[nn.Module, str]) -> Group | None:
+    """Our record of one of Torch-Pruning's groups; None where some of its channels must stay."""
+    members, inner = [], True
+    for item in items.items:
+        kind, module = item.dep.target.type, item.dep.target.module
+        if isinstance(module, _End | _Start) or kind in (OPTYPE.OUTPUT, OPTYPE.PARAMETER):
+            return None
+        if kind == OPTYPE.CONCAT or str(getattr(module, "_grad_fn", "")).startswith(SUMS):
+            inner = False
+        if not isinstance(module, nn.Conv2d | nn.Linear | nn.BatchNorm2d):
+            continue
+        side = _side(found, module, item.dep.handler)
+        index, unit = torch.tensor(item.idxs), torch.tensor(item.root_idxs)
+        if len(index) and int(index.max()) >= _width(module, side):
+            return None
+        members.append(Member(names[module], side, index, unit))
+    units = len(items.items[0].idxs)
+    if not any(m.side == "in" for m in members):
+        return None
+    return Group(names[items.items[0].dep.target.module], units, tuple(members), inner)
+
+
+def _side(found: Any, module: nn.Module, handler: Any) -> Literal["in", "out"]:
+    """A batch norm and a depthwise convolution pass their channels on: they count as makers."""
+    passes_on = isinstance(module, nn.BatchNorm2d) or (isinstance(module, nn.Conv2d) and module.groups > 1)
+    return "out" if passes_on or found.is_out_channel_pruning_fn(handler) else "in"
+
+
+def _width(module: nn.Module, side: str) -> int:
+    if isinstance(module, nn.BatchNorm2d):
+        return module.num_features
+    return module.weight.shape[1 if side == "in" else 0]  # type: ignore[union-attr, return-value]

@@ -1,0 +1,242 @@
+"""Structured pruning: the smaller network is the dense one with its channels masked, and costs what is said."""
+
+import copy
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
+from torchvision import models
+
+from compression.calibration import Calibration, calibrate
+from compression.data import load
+from compression.errors import Unsupported
+from compression.export import export
+from compression.export.session import session
+from compression.graph import layers, macs, trace
+from compression.methods.allocation import Budget, Order, allocate, reachable
+from compression.methods.channel_scores import by_error
+from compression.methods.channels import cut_, flatten_, reachable_amounts, remove_channels_
+from compression.methods.coupling import Group, Member, groups
+from compression.methods.refit import Rows, fit_, rows_of
+from compression.pipeline import compress_prepared, measure, prepare
+from compression.recipe import Recipe
+from compression.steps import Channels, Quantize
+from compression.zoo import ARCHITECTURES, build
+from compression.zoo import load as load_model
+from tests.networks import tiny
+
+SHAPE = (1, 16, 16)
+
+
+class Views(nn.Module):
+    """Flattens with a length written out, as many networks from the wild do."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv, self.hidden, self.head = nn.Conv2d(1, 12, 3), nn.Linear(12 * 7 * 7, 20), nn.Linear(20, 10)
+
+    def forward(self, x):
+        x = torch.max_pool2d(self.conv(x).relu(), 2)
+        return self.head(self.hidden(x.view(-1, 12 * 7 * 7)).tanh())
+
+
+def small_vit():
+    return models.VisionTransformer(16, 4, num_layers=2, num_heads=4, hidden_dim=32, mlp_dim=64, num_classes=10)
+
+
+def small_convnext():
+    block = models.convnext.CNBlockConfig
+    return models.ConvNeXt([block(16, 32, 2), block(32, None, 1)], num_classes=10)
+
+
+def small_densenet():
+    return models.DenseNet(8, (2, 2), 16, num_classes=10)
+
+
+ZOO = {name: (lambda n=name: build(n, input_shape=SHAPE, classes=10), SHAPE) for name in ARCHITECTURES}
+STRANGERS = {
+    "tiny": (tiny, (1, 8, 8)), "views": (Views, SHAPE), "vit": (small_vit, (3, 16, 16)),
+    "convnext": (small_convnext, (3, 32, 32)), "densenet": (small_densenet, (3, 32, 32)),
+}  # fmt: skip
+TORCHVISION = {
+    name: (lambda n=name: models.get_model(n, weights=None), (3, side, side))
+    for name, side in {
+        "resnet18": 64, "resnet50": 64, "mobilenet_v2": 64, "mobilenet_v3_small": 64, "mobilenet_v3_large": 64,
+        "efficientnet_b0": 64, "shufflenet_v2_x1_0": 64, "densenet121": 64, "convnext_tiny": 64, "vit_b_16": 224,
+    }.items()
+}  # fmt: skip
+SLOW = [pytest.param(name, marks=pytest.mark.slow) for name in TORCHVISION]
+NETWORKS = ZOO | STRANGERS | TORCHVISION
+
+
+def randomised(network: nn.Module) -> nn.Module:
+    """Batch norms with statistics of their own, so that nothing agrees by chance."""
+    torch.manual_seed(0)
+    for norm in (m for m in network.modules() if isinstance(m, nn.BatchNorm2d)):
+        nn.init.uniform_(norm.weight, 0.5, 1.5)
+        nn.init.normal_(norm.bias, 0, 0.3)
+        nn.init.normal_(norm.running_mean, 0, 0.3)
+        nn.init.uniform_(norm.running_var, 0.5, 2)
+    for values in network.parameters():
+        if float(values.detach().abs().max()) < 1e-3:  # heads and layer scales that start at nothing
+            nn.init.normal_(values, 0, 0.3)
+    return network.eval()
+
+
+def traced(name):
+    make, shape = NETWORKS[name]
+    graph = trace(randomised(make()), shape)
+    flatten_(graph, shape)
+    return graph, shape
+
+
+def masked(graph, found, removed, images):
+    """The answers where every layer reads zeros in place of the removed channels."""
+    handles = []
+    for group, gone in zip(found, removed, strict=True):
+        for member in group.readers():
+            zeros = member.index[torch.isin(member.unit, gone)]
+
+            def hook(module, inputs, zeros=zeros):
+                axis = 1 if isinstance(module, nn.Conv2d) else -1
+                return (inputs[0].index_fill(axis, zeros, 0.0),)
+
+            handles.append(graph.get_submodule(member.name).register_forward_pre_hook(hook))
+    answers = graph(images)
+    for handle in handles:
+        handle.remove()
+    return answers
+
+
+@pytest.mark.parametrize("name", [*ZOO, *STRANGERS, *SLOW])
+@torch.no_grad()
+def test_smaller_network_is_the_masked_one_and_costs_what_is_said(name):
+    graph, shape = traced(name)
+    found = groups(graph, shape)
+    assert found
+    removed = tuple(torch.randperm(g.units)[: g.units // 3 + 1] if g.units > 1 else torch.tensor([], dtype=torch.long) for g in found)
+    images = torch.randn(3, *shape)
+    expected = masked(graph, found, removed, images)
+    smaller = copy.deepcopy(graph)
+    cut_(smaller, found, removed)
+    answers = smaller(images)
+    scale = float(expected.abs().max()) + 1e-6
+    assert float((answers - expected).abs().max()) <= 1e-4 * max(scale, 1)
+    assert float((expected - graph(images)).abs().max()) > 1e-6 * scale
+
+    budget = Budget(layers(graph), macs(graph, shape), found, count_macs=True)
+    left = sum(macs(smaller, shape).values())
+    assert budget.macs([len(gone) for gone in removed]) == pytest.approx(left)
+    assert left < budget.all_macs
+
+    file = session(export(smaller, shape).onnx).run(None, {"image": images.numpy()})[0]
+    np.testing.assert_allclose(file, answers.numpy(), atol=1e-3 * max(scale, 1), rtol=1e-3)
+
+
+@pytest.mark.parametrize("criterion", ["error", "taylor", "activation", "l1", "l2", "bn_scale", "geometric_median"])
+@pytest.mark.parametrize("scope", ["global", "uniform"])
+def test_every_criterion_reaches_the_budget(criterion, scope):
+    data = load("digits")
+    graph = trace(load_model("resnet20", "digits"), data.input_shape)
+    calibration = calibrate(graph, data, images=64, seed=0)
+    before = {k: v.clone() for k, v in graph.state_dict().items()}
+    whole = sum(macs(graph, data.input_shape).values())
+    smaller = copy.deepcopy(graph)
+    remove_channels_(smaller, Channels(amount=0.4, criterion=criterion, scope=scope, round_to=4), calibration)
+    found = smaller.meta["channels"]
+    assert found.requested == 0.4 <= found.reached < 0.5
+    assert found.macs == pytest.approx(1 - found.reached) == sum(macs(smaller, data.input_shape).values()) / whole
+    assert all(kept % 4 == 0 for kept in found.kept.values())
+    assert all(torch.equal(v, before[k]) for k, v in graph.state_dict().items())
+
+
+@pytest.mark.parametrize("name", ["lenet300", "lenet5", "resnet20"])
+def test_half_the_work_costs_little(name):
+    prepared = prepare(load_model(name, "digits"), load("digits"))
+    for steps in ((Channels(amount=0.5),), (Channels(amount=0.5), Quantize())):
+        candidate = compress_prepared(prepared, Recipe(steps=steps))
+        assert candidate.macs <= 0.5 * prepared.baseline.macs
+        assert measure(candidate, prepared).accuracy.drop <= 0.015
+
+
+def calibrated(graph, shape):
+    images = torch.randn(32, *shape, generator=torch.Generator().manual_seed(0))
+    return Calibration(images, images, graph(images).detach())
+
+
+def test_what_cannot_be_removed_is_refused_with_what_can():
+    graph = trace(build("resnet20", input_shape=SHAPE, classes=10), SHAPE)
+    with pytest.raises(Unsupported, match=r"At most \d+\.\d% .* not 90.0%"):
+        remove_channels_(copy.deepcopy(graph), Channels(amount=0.9), calibrated(graph, SHAPE))
+    small = trace(tiny(), (1, 8, 8))
+    with pytest.raises(Unsupported, match="widest removable layer of this network has 8 channels"):
+        remove_channels_(copy.deepcopy(small), Channels(part="all"), calibrated(small, (1, 8, 8)))
+    before = copy.deepcopy(small)
+    remove_channels_(small, Channels(amount=0), calibrated(small, (1, 8, 8)))
+    assert all(torch.equal(v, before.state_dict()[k]) for k, v in small.state_dict().items())
+
+
+def test_slider_positions_are_reached_exactly():
+    graph = trace(build("lenet5", input_shape=SHAPE, classes=10), SHAPE)
+    calibration = calibrated(graph, SHAPE)
+    amounts = [a for a in reachable_amounts(graph, Channels(criterion="l1"), calibration) if a <= 0.9]
+    assert amounts == sorted(amounts) and len(amounts) > 10
+    for amount in amounts[:: len(amounts) // 3]:
+        smaller = copy.deepcopy(graph)
+        remove_channels_(smaller, Channels(criterion="l1", amount=amount), calibration)
+        assert smaller.meta["channels"].reached == pytest.approx(amount)
+
+
+@settings(max_examples=50, deadline=None)
+@given(
+    units=st.lists(st.integers(9, 40), min_size=1, max_size=5), amount=st.floats(0.05, 0.6),
+    round_to=st.sampled_from([1, 4, 8]), uniform=st.booleans(),
+)  # fmt: skip
+def test_allocation_meets_the_budget_in_whole_chunks(units, amount, round_to, uniform):
+    chain = nn.Sequential(nn.Linear(8, units[0]), *[nn.Linear(a, b) for a, b in zip(units, units[1:], strict=False)], nn.Linear(units[-1], 3))
+    every = [Group(str(i), n, (Member(str(i), "out", torch.arange(n), torch.arange(n)), Member(str(i + 1), "in", torch.arange(n), torch.arange(n))), True) for i, n in enumerate(units)]
+    budget = Budget(dict(chain.named_children()), {k: m.weight.numel() for k, m in chain.named_children()}, tuple(every), count_macs=True)
+    orders = [Order(torch.randperm(n), torch.rand(n).sort().values) for n in units]
+    plan = allocate(budget, orders, amount, uniform=uniform, round_to=round_to)
+    kept = [n - len(gone) for n, gone in zip(units, plan.removed, strict=True)]
+    assert all(k == n or (k % round_to == 0 and k >= round_to) for k, n in zip(kept, units, strict=True))
+    sizes = [8, *kept, 3]
+    left = sum(a * b for a, b in zip(sizes, sizes[1:], strict=False))
+    assert plan.macs == pytest.approx(left / budget.all_macs)
+    assert plan.reached >= amount - 1e-9 or plan.reached == pytest.approx(reachable(budget, orders, uniform=uniform, round_to=round_to)[-1])
+
+
+def test_backward_elimination_is_the_brute_force_one():
+    torch.manual_seed(0)
+    inputs = torch.randn(400, 6) @ torch.randn(6, 6)
+    outputs = inputs @ torch.randn(6, 4)
+    member = Member("next", "in", torch.arange(6), torch.arange(6))
+    order = by_error(Group("this", 6, (member,), True), {"next": Rows(inputs, outputs, 6)}, damping=1e-7)
+    x, y, left = (inputs - inputs.mean(0)).double(), (outputs - outputs.mean(0)).double(), list(range(6))
+    lost = 0.0
+    for unit, cost in zip(order.units.tolist()[:4], order.costs.tolist(), strict=False):
+        errors = []
+        for gone in left:
+            rest = [u for u in left if u != gone]
+            fitted = x[:, rest] @ torch.linalg.lstsq(x[:, rest], y).solution
+            errors.append(float((fitted - y).square().sum() / y.square().sum()))
+        assert left[int(np.argmin(errors))] == unit
+        assert min(errors) - lost == pytest.approx(cost, rel=1e-2)
+        lost = min(errors)
+        left.remove(unit)
+
+
+@torch.no_grad()
+def test_rows_are_what_the_layer_multiplies():
+    for conv in (nn.Conv2d(3, 5, 3, 2, 1, bias=True), nn.Conv2d(3, 5, (1, 3), padding="same", dilation=2), nn.Conv2d(3, 5, 2, padding=(0, 1))):
+        graph = trace(nn.Sequential(conv, nn.AdaptiveAvgPool2d(1), nn.Flatten()), (3, 9, 8))
+        rows = rows_of(graph, {"0"}, torch.randn(4, 3, 9, 8))["0"]
+        torch.testing.assert_close(rows.inputs @ conv.weight.flatten(1).T + conv.bias, rows.outputs)
+        layer = graph.get_submodule("0")
+        weight = layer.weight.clone()
+        layer.weight += torch.randn_like(weight)
+        fit_(layer, rows.inputs, rows.outputs, None, damping=1e-9)
+        torch.testing.assert_close(layer.weight, weight, atol=1e-3, rtol=1e-3)
