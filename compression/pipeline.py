@@ -125,14 +125,16 @@ def simulate(
 ) -> fx.GraphModule:
     """The compressed network in torch: parametrized weights, settled batch norm, quantized activations."""
     say = _reporter(progress, stop)
-    graph = copy.deepcopy(prepared.dense)
+    graph, reference = copy.deepcopy(prepared.dense), prepared.dense
     for i, step in enumerate(recipe.steps):
         say(type(step).title, 0.2 * i / len(recipe.steps))
         apply_ = METHODS[step.kind].apply_
         if apply_:
             apply_(graph, step, prepared.calibration)
+        if step.kind == "channels":
+            reference = copy.deepcopy(graph)  # later steps answer like the smaller network: same layers, same shapes
     say("Fitting the weights", 0.2)
-    reconstruct_(graph, prepared.dense, recipe, prepared.calibration)
+    reconstruct_(graph, reference, recipe, prepared.calibration)
     settle_scales_(graph)
     for step in recipe.steps:
         finish_ = METHODS[step.kind].finish_

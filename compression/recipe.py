@@ -173,7 +173,10 @@ def _in_order(steps: tuple[Step, ...]) -> tuple[Step, ...]:
             raise InvalidRecipe(f"The step {kind!r} stands {kinds.count(kind)} times; once is allowed.")
     for before, after in zip(kinds, kinds[1:], strict=False):
         if _rank(before) > _rank(after):
-            raise InvalidRecipe(f"The step {after!r} cannot follow {before!r}: pruned weights must be rounded last.")
+            reason = "pruned weights must be rounded last"
+            if after == "channels":
+                reason = "channels are removed before single weights are changed"
+            raise InvalidRecipe(f"The step {after!r} cannot follow {before!r}: {reason}.")
     return steps
 
 

@@ -37,7 +37,7 @@ class Channels(Settings):
         float,
         Field(
             ge=0.0, le=0.9, title="Removed", json_schema_extra={"unit": "%", "step": 0.01},
-            description="Share of the multiply-accumulates, or of the channels, that goes; at least this much is reached.",
+            description="Share of the multiply-accumulates (or channels) that goes; at least this much is reached.",
         ),
     ] = 0.5  # fmt: skip
     measure: Annotated[
@@ -51,9 +51,9 @@ class Channels(Settings):
         Literal["error", "taylor", "activation", "l1", "l2", "bn_scale", "geometric_median"],
         Field(
             title="Criterion",
-            description="Which channels go first: error, those whose loss the next layer makes up for best; taylor, those "
-            "whose loss changes the answers least; activation, the quietest; l1, l2, bn_scale and geometric_median look "
-            "at the weights alone.",
+            description="Which channels go first: error, those whose loss the next layer makes up for best; taylor, "
+            "those whose loss changes the answers least; activation, the quietest; l1, l2, bn_scale and "
+            "geometric_median look at the weights alone.",
         ),
     ] = "error"  # fmt: skip
     scope: Annotated[
@@ -75,14 +75,14 @@ class Channels(Settings):
         Literal[1, 4, 8, 16],
         Field(
             title="Multiple of",
-            description="Every layer that loses channels keeps a multiple of this many; processors are slow on odd numbers.",
+            description="A layer that loses channels keeps a multiple of this many; odd numbers are slow.",
         ),
     ] = 8  # fmt: skip
     compensate: Annotated[
         bool,
         Field(
             title="Refit the next layer",
-            description="The layers that read removed channels are refitted by least squares on the calibration images.",
+            description="Layers that read removed channels are refitted by least squares on calibration images.",
         ),
     ] = True  # fmt: skip
 

@@ -23,6 +23,7 @@ LAYERS = (
     ("pt2",),
     ("export", "training"),
     ("zoo", "calibration"),
+    ("structure",),
     ("methods", "reconstruct"),
     ("measure",),
     ("pipeline",),

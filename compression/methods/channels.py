@@ -10,15 +10,16 @@ from dataclasses import dataclass
 
 import torch
 from torch import fx, nn
+from torch.utils.weak import WeakIdKeyDictionary
 
 from compression.calibration import Calibration
 from compression.errors import Unsupported
 from compression.graph import layers, macs, operator_name, shapes
-from compression.methods.allocation import Budget, Order, Plan, allocate, reachable
-from compression.methods.channel_scores import orders
-from compression.methods.coupling import Group, groups
-from compression.methods.refit import Rows, refit_, rows_of
 from compression.steps import Channels
+from compression.structure.allocation import Budget, Order, Plan, allocate, reachable
+from compression.structure.coupling import Group, groups
+from compression.structure.refit import Rows, refit_, rows_of
+from compression.structure.scores import orders
 
 aten = torch.ops.aten
 
@@ -49,13 +50,17 @@ def remove_channels_(graph: fx.GraphModule, settings: Channels, calibration: Cal
     """
     if settings.amount == 0:
         return
-    found, rows, ranked, budget = _ranked(graph, settings, calibration)
-    plan = allocate(budget, ranked, settings.amount, uniform=settings.scope == "uniform", round_to=settings.round_to)
+    ranked, budget = _ranked(graph, settings, calibration)
+    found = ranked.found
+    plan = allocate(
+        budget, ranked.orders, settings.amount, uniform=settings.scope == "uniform", round_to=settings.round_to
+    )
     if plan.reached < settings.amount - 1e-9:
         raise Unsupported(_out_of_reach(settings, plan))
     cut_checked_(graph, found, plan.removed, calibration.images[:4])
     if settings.compensate:
-        refit_(graph, rows, calibration.images, _kept_outputs(found, plan.removed, rows))
+        kept_outputs = _kept_outputs(found, plan.removed, ranked.rows)
+        refit_(graph, ranked.rows, calibration.images, kept_outputs)
     kept = {group.name: group.units - len(gone) for group, gone in zip(found, plan.removed, strict=True)}
     graph.meta["channels"] = Removed(settings.amount, plan.reached, plan.macs, kept)
 
@@ -63,8 +68,8 @@ def remove_channels_(graph: fx.GraphModule, settings: Channels, calibration: Cal
 @torch.no_grad()
 def reachable_amounts(graph: fx.GraphModule, settings: Channels, calibration: Calibration) -> tuple[float, ...]:
     """Every share in (0, 1] that `settings.amount` can hit exactly with the other settings as they are, ascending."""
-    _, _, ranked, budget = _ranked(copy.deepcopy(graph), settings, calibration)
-    return reachable(budget, ranked, uniform=settings.scope == "uniform", round_to=settings.round_to)
+    ranked, budget = _ranked(copy.deepcopy(graph), settings, calibration)
+    return reachable(budget, ranked.orders, uniform=settings.scope == "uniform", round_to=settings.round_to)
 
 
 def flatten_(graph: fx.GraphModule, input_shape: tuple[int, int, int]) -> None:
@@ -105,7 +110,7 @@ def silence_(graph: nn.Module, found: tuple[Group, ...], removed: tuple[torch.Te
     for group, gone in zip(found, removed, strict=True):
         for member in group.readers():
             layer = graph.get_submodule(member.name)
-            layer.weight[:, member.index[torch.isin(member.unit, gone)]] = 0  # type: ignore[index]
+            layer.get_parameter("weight")[:, member.index[torch.isin(member.unit, gone)]] = 0
 
 
 @torch.no_grad()
@@ -118,7 +123,7 @@ def cut_(graph: nn.Module, found: tuple[Group, ...], removed: tuple[torch.Tensor
             gone.setdefault((member.name, member.side), []).append(taken)
     for (name, side), parts in gone.items():
         module = graph.get_submodule(name)
-        width = module.weight.shape[1 if side == "in" else 0]  # type: ignore[union-attr]
+        width = module.get_parameter("weight").shape[1 if side == "in" else 0]
         kept = torch.ones(width, dtype=torch.bool)
         kept[torch.cat(parts)] = False
         if not kept.all():
@@ -141,17 +146,38 @@ def _slice_(module: nn.Module, side: str, kept: torch.Tensor) -> None:
         module.out_channels, module.in_channels = module.weight.shape[0], module.weight.shape[1] * module.groups
 
 
-def _ranked(
-    graph: fx.GraphModule, settings: Channels, calibration: Calibration
-) -> tuple[tuple[Group, ...], dict[str, Rows], list[Order], Budget]:
-    """The groups that may lose channels, what their readers see, the order of removal, and what it saves."""
+@dataclass(frozen=True)
+class _Ranked:
+    """What holds for every amount: the groups that may lose channels, their readers' rows, the order of removal."""
+
+    found: tuple[Group, ...]
+    rows: dict[str, Rows]
+    orders: list[Order]
+
+
+_KNOWN: WeakIdKeyDictionary = WeakIdKeyDictionary()
+"""The rankings of each set of calibration images, by settings and weights: a slider move needs no new pass."""
+
+
+def _ranked(graph: fx.GraphModule, settings: Channels, calibration: Calibration) -> tuple[_Ranked, Budget]:
+    """The ranking of this network's channels, from memory where it is known, and what removing them saves."""
     channels, height, width = calibration.images.shape[1:]
     shape = channels, height, width
     flatten_(graph, shape)
+    known = _KNOWN.setdefault(calibration.images, {})
+    weights = tuple(float(layer.weight.double().sum()) for layer in layers(graph).values())
+    key = (settings.criterion, settings.part, settings.round_to, weights)
+    if key not in known:
+        known.clear()  # one network at a time: rows are large
+        known[key] = _rank(graph, settings, calibration, shape)
+    ranked = known[key]
+    return ranked, Budget(layers(graph), macs(graph, shape), ranked.found, count_macs=settings.measure == "macs")
+
+
+def _rank(graph: fx.GraphModule, settings: Channels, calibration: Calibration, shape: tuple[int, int, int]) -> _Ranked:
     found = _usable(graph, settings, shape)
     rows = rows_of(graph, {m.name for group in found for m in group.readers()}, calibration.images)
-    ranked = orders(graph, found, settings.criterion, calibration, rows)
-    return found, rows, ranked, Budget(layers(graph), macs(graph, shape), found, count_macs=settings.measure == "macs")
+    return _Ranked(found, rows, orders(graph, found, settings.criterion, calibration, rows))
 
 
 def _usable(graph: fx.GraphModule, settings: Channels, shape: tuple[int, int, int]) -> tuple[Group, ...]:
@@ -162,7 +188,7 @@ def _usable(graph: fx.GraphModule, settings: Channels, shape: tuple[int, int, in
         raise Unsupported("The channels of this network cannot be followed from layer to layer.") from error
     chosen = tuple(g for g in found if (g.inner or settings.part == "all") and g.units > settings.round_to)
     if settings.criterion == "bn_scale":
-        chosen = tuple(g for g in chosen if any(isinstance(graph.get_submodule(m.name), nn.BatchNorm2d) for m in g.makers()))
+        chosen = tuple(g for g in chosen if _has_norm(graph, g))
     if chosen:
         return chosen
     widest = max((g.units for g in found if g.inner or settings.part == "all"), default=0)
@@ -170,6 +196,10 @@ def _usable(graph: fx.GraphModule, settings: Channels, shape: tuple[int, int, in
         f"No channels can be removed with channels.part {settings.part!r}, criterion {settings.criterion!r} and "
         f"round_to {settings.round_to}: the widest removable layer of this network has {widest} channels."
     )
+
+
+def _has_norm(graph: fx.GraphModule, group: Group) -> bool:
+    return any(isinstance(graph.get_submodule(m.name), nn.BatchNorm2d) for m in group.makers())
 
 
 def _kept_outputs(

@@ -109,12 +109,12 @@ class _Start(nn.Module):
 class _Fixed(torch_pruning.pruner.function.BasePruningFunc):
     """Tells Torch-Pruning how many channels there are at an end; groups that reach one are dropped afterwards."""
 
-    def prune_out_channels(self, layer: nn.Module, idxs: list[int]) -> nn.Module:  # noqa: D102
+    def prune_out_channels(self, layer: nn.Module, idxs: list[int]) -> nn.Module:
         return layer
 
     prune_in_channels = prune_out_channels
 
-    def get_out_channels(self, layer: nn.Module) -> int:  # noqa: D102
+    def get_out_channels(self, layer: nn.Module) -> int:
         return layer.channels  # type: ignore[return-value]
 
     get_in_channels = get_out_channels
@@ -200,4 +200,4 @@ def _side(found: Any, module: nn.Module, handler: Any) -> Literal["in", "out"]:
 def _width(module: nn.Module, side: str) -> int:
     if isinstance(module, nn.BatchNorm2d):
         return module.num_features
-    return module.weight.shape[1 if side == "in" else 0]  # type: ignore[union-attr, return-value]
+    return module.get_parameter("weight").shape[1 if side == "in" else 0]

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import nn
 
-from compression.methods.coupling import Group
+from compression.structure.coupling import Group
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,12 @@ class Budget:
     """Counts what is left once each group has lost some of its units."""
 
     def __init__(
-        self, layers: dict[str, nn.Conv2d | nn.Linear], macs: dict[str, int], groups: tuple[Group, ...], *, count_macs: bool
+        self,
+        layers: dict[str, nn.Conv2d | nn.Linear],
+        macs: dict[str, int],
+        groups: tuple[Group, ...],
+        *,
+        count_macs: bool,
     ):
         self.units = [group.units for group in groups]
         self.count_macs = count_macs
@@ -122,7 +127,7 @@ def _steps(
 ) -> Iterator[tuple[int, int]]:
     """(group, units) of each chunk in the order in which they go; `gone` is kept up to date.
 
-    What a chunk saves only falls while others go, so a stale price is too low and is looked at again when its turn comes.
+    What a chunk saves only falls while others go, so a stale price is too low: it is looked at again in its turn.
     """
 
     def chunk(group: int) -> int:

@@ -12,21 +12,33 @@ from compression.graph import batch_norm_after
 
 Layer = nn.Conv2d | nn.Linear
 
-ROWS = 16_384
-"""Positions of the calibration images that a layer is fitted to, at least; a wide layer takes ROWS_PER_INPUT per input."""
+ROWS = 8_192
+"""Positions that a layer is fitted to, at least; a wide layer takes ROWS_PER_INPUT for each of its inputs."""
 ROWS_PER_INPUT = 16
+IMAGES = 512
 VALUES = 40_000_000
-"""Images are dropped where all of them have more pixels than VALUES / 64: the first maps have about 64 channels."""
+"""Fewer images are taken where IMAGES have more than VALUES / 64 pixels: first maps have about 64 channels."""
 
 
 @dataclass(frozen=True)
 class Rows:
-    """What one layer of the dense network read and gave at drawn positions: inputs [n, in·kh·kw], outputs [n, out]."""
+    """What one layer of the dense network read (X) and gave (Y) at n drawn positions, d = in·kh·kw.
 
-    inputs: torch.Tensor
+    gram [d, d] and cross [d, out]: XᵀX / n and XᵀY / n of centred X and Y; power [d]: mean of X²; outputs [n, out];
+    width: input channels of the layer.
+    """
+
+    gram: torch.Tensor
+    cross: torch.Tensor
+    power: torch.Tensor
     outputs: torch.Tensor
     width: int
-    """Input channels of the layer: [n, width · kh · kw]."""
+
+    @classmethod
+    def of(cls, inputs: torch.Tensor, outputs: torch.Tensor, width: int) -> "Rows":
+        """From inputs [n, d] and outputs [n, out]."""
+        x, y = inputs - inputs.mean(0), outputs - outputs.mean(0)
+        return cls(x.T @ x / len(x), x.T @ y / len(x), inputs.square().mean(0), outputs, width)
 
 
 def rows_of(graph: fx.GraphModule, names: set[str], images: torch.Tensor) -> dict[str, Rows]:
@@ -35,7 +47,9 @@ def rows_of(graph: fx.GraphModule, names: set[str], images: torch.Tensor) -> dic
 
     def keep(node: fx.Node, layer: Layer, value: torch.Tensor, run: Callable[[], torch.Tensor]) -> torch.Tensor:
         outputs = run()
-        found[str(node.target)] = Rows(drawn_inputs(layer, value), drawn_outputs(layer, outputs), layer.weight.shape[1])
+        wanted = max(ROWS, ROWS_PER_INPUT * layer.weight[0].numel())
+        rows = Rows.of(drawn_inputs(layer, value, wanted), drawn_outputs(layer, outputs, wanted), layer.weight.shape[1])
+        found[str(node.target)] = rows
         return outputs
 
     _Visit(graph, names, keep).run(enough(images))
@@ -51,13 +65,16 @@ def refit_(graph: fx.GraphModule, rows: dict[str, Rows], images: torch.Tensor, k
     def fit(node: fx.Node, layer: Layer, value: torch.Tensor, run: Callable[[], torch.Tensor]) -> torch.Tensor:
         target = rows[str(node.target)].outputs[:, kept[str(node.target)]]
         after = batch_norm_after(graph, node)
-        fit_(layer, drawn_inputs(layer, value), target, graph.get_submodule(str(after.target)) if after else None)
+        norm = graph.get_submodule(str(after.target)) if after else None
+        fit_(layer, drawn_inputs(layer, value, len(target)), target, norm)
         return run()
 
     _Visit(graph, set(kept), fit).run(enough(images))
 
 
-def fit_(layer: Layer, inputs: torch.Tensor, outputs: torch.Tensor, norm: nn.Module | None, damping: float = 0.003) -> None:
+def fit_(
+    layer: Layer, inputs: torch.Tensor, outputs: torch.Tensor, norm: nn.Module | None, damping: float = 0.003
+) -> None:
     """The weights closest to X·Wᵀ + b = Y in the least-squares sense, drawn to the old ones by a ridge.
 
         W = (XᵀX + λI)⁻¹ (XᵀY + λW₀),  λ = damping · mean(diag XᵀX),  X and Y centred where a bias can take the means
@@ -77,51 +94,51 @@ def fit_(layer: Layer, inputs: torch.Tensor, outputs: torch.Tensor, norm: nn.Mod
     if layer.bias is not None:
         layer.bias.copy_(bias)
     elif norm is not None:
-        norm.running_mean -= bias  # type: ignore[operator, assignment]
+        norm.get_buffer("running_mean").sub_(bias)
 
 
 def enough(images: torch.Tensor) -> torch.Tensor:
     """As many of the images as one pass has memory for."""
     pixels = images.shape[2] * images.shape[3]
-    return images[: max(16, VALUES // (64 * pixels))]
+    return images[: min(IMAGES, max(16, VALUES // (64 * pixels)))]
 
 
-def drawn_inputs(layer: Layer, value: torch.Tensor) -> torch.Tensor:
-    """Rows of what the layer multiplies its weights by, at drawn positions: [n, in·kh·kw]."""
+def drawn_inputs(layer: Layer, value: torch.Tensor, wanted: int) -> torch.Tensor:
+    """Rows of what the layer multiplies its weights by, at up to `wanted` drawn positions: [n, in·kh·kw]."""
     if isinstance(layer, nn.Linear):
-        rows = value.flatten(0, -2)
-        return rows[_drawn(len(rows), layer)]
-    windows = _windows(layer, value)  # [images, in, h, w, kh, kw], a view
-    images, _, height, width = windows.shape[:4]
-    place = _drawn(images * height * width, layer)
-    image, row, column = place // (height * width), place // width % height, place % width
-    return windows.permute(0, 2, 3, 1, 4, 5)[image, row, column].flatten(1)
+        flat = value.flatten(0, -2)
+        return flat[_drawn(len(flat), wanted)]
+    (kh, kw), (sh, sw), (dh, dw) = layer.kernel_size, layer.stride, layer.dilation
+    padded = F.pad(value, _sides(layer)).permute(0, 2, 3, 1).contiguous()  # [images, H, W, in]
+    images, rows, columns, channels = padded.shape
+    height, width = (rows - dh * (kh - 1) - 1) // sh + 1, (columns - dw * (kw - 1) - 1) // sw + 1
+    place = _drawn(images * height * width, wanted)
+    corner = place // (height * width) * rows * columns + place // width % height * sh * columns + place % width * sw
+    flat = padded.reshape(-1, channels)
+    taps = [flat.index_select(0, corner + i * dh * columns + j * dw) for i in range(kh) for j in range(kw)]
+    return torch.stack(taps, 2).flatten(1)  # [n, in, kh·kw] → [n, in·kh·kw]
 
 
-def drawn_outputs(layer: Layer, value: torch.Tensor) -> torch.Tensor:
+def drawn_outputs(layer: Layer, value: torch.Tensor, wanted: int) -> torch.Tensor:
     """The layer's outputs at the same positions: [n, out]."""
     rows = value.flatten(0, -2) if isinstance(layer, nn.Linear) else value.movedim(1, -1).flatten(0, -2)
-    return rows[_drawn(len(rows), layer)]
+    return rows[_drawn(len(rows), wanted)]
 
 
-def _drawn(positions: int, layer: Layer) -> torch.Tensor:
+def _drawn(positions: int, wanted: int) -> torch.Tensor:
     """Positions by a fixed seed, so that the dense and the smaller network are looked at in the same places."""
-    wanted = max(ROWS, ROWS_PER_INPUT * layer.weight[0].numel())
     if positions <= wanted:
         return torch.arange(positions)
     return torch.randint(positions, (wanted,), generator=torch.Generator().manual_seed(0))
 
 
-def _windows(layer: nn.Conv2d, value: torch.Tensor) -> torch.Tensor:
-    """Every window that the kernel is laid on: [images, in, h, w, kh, kw]."""
-    (kh, kw), (sh, sw), (dh, dw) = layer.kernel_size, layer.stride, layer.dilation
-    if isinstance(layer.padding, str):
-        spans = [d * (k - 1) if layer.padding == "same" else 0 for k, d in ((kw, dw), (kh, dh))]
-        sides = [side for span in spans for side in (span // 2, span - span // 2)]
-    else:
-        sides = [layer.padding[1]] * 2 + [layer.padding[0]] * 2
-    padded = F.pad(value, sides)
-    return padded.unfold(2, dh * (kh - 1) + 1, sh).unfold(3, dw * (kw - 1) + 1, sw)[..., ::dh, ::dw]
+def _sides(layer: nn.Conv2d) -> list[int]:
+    """Padding on the left, right, top and bottom."""
+    if not isinstance(layer.padding, str):
+        return [layer.padding[1]] * 2 + [layer.padding[0]] * 2
+    taps = zip(reversed(layer.kernel_size), reversed(layer.dilation), strict=True)
+    spans = [d * (k - 1) if layer.padding == "same" else 0 for k, d in taps]
+    return [side for span in spans for side in (span // 2, span - span // 2)]
 
 
 class _Visit(fx.Interpreter):

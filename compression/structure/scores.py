@@ -1,13 +1,15 @@
 """What each channel is worth: the criteria of structured pruning."""
 
+from collections.abc import Callable
+
 import torch
 import torch.nn.functional as F
 from torch import fx, nn
 
 from compression.calibration import Calibration
-from compression.methods.allocation import Order
-from compression.methods.coupling import Group
-from compression.methods.refit import Rows
+from compression.structure.allocation import Order
+from compression.structure.coupling import Group, Member
+from compression.structure.refit import Rows
 
 TAYLOR_IMAGES = 256
 
@@ -59,7 +61,7 @@ def taylor(graph: fx.GraphModule, groups: tuple[Group, ...], calibration: Calibr
     """
     read: dict[str, torch.Tensor] = {}
 
-    def hook(name: str):  # noqa: ANN202
+    def hook(name: str) -> Callable[[nn.Module, tuple[torch.Tensor, ...]], None]:
         return lambda module, inputs: read.update({name: inputs[0]})
 
     names = {m.name for group in groups for m in group.readers()}
@@ -119,8 +121,8 @@ def _activation(group: Group, rows: dict[str, Rows]) -> torch.Tensor:
     """Root mean square of what the readers see of each unit."""
     values = torch.zeros(group.units)
     for member in group.readers():
-        inputs = rows[member.name].inputs
-        power = inputs.square().mean(0).reshape(-1, inputs.shape[1] // rows[member.name].width).mean(1)  # [in]
+        seen = rows[member.name]
+        power = seen.power.reshape(seen.width, -1).mean(1)  # [in]
         values.index_add_(0, member.unit, power[member.index])
     return values.sqrt()
 
@@ -128,15 +130,14 @@ def _activation(group: Group, rows: dict[str, Rows]) -> torch.Tensor:
 class _Elimination:
     """The inverse second moments and weights of one reader while units leave it."""
 
-    def __init__(self, rows: Rows, member, damping: float):  # noqa: ANN001
-        x, y = rows.inputs - rows.inputs.mean(0), rows.outputs - rows.outputs.mean(0)
-        gram = x.T @ x / len(x)
+    def __init__(self, rows: Rows, member: Member, damping: float):
+        gram = rows.gram.clone()
         gram.diagonal().add_(damping * gram.diagonal().mean() + 1e-8)
         factor = torch.linalg.cholesky(gram)
         self.inverse = torch.cholesky_inverse(factor)
-        self.weight = torch.cholesky_solve(x.T @ y / len(x), factor)  # [in·kh·kw, out]
-        self.power = float(y.square().mean(0).sum()) + 1e-12
-        taps = rows.inputs.shape[1] // rows.width
+        self.weight = torch.cholesky_solve(rows.cross, factor)  # [in·kh·kw, out]
+        self.power = float(rows.outputs.var(0, correction=0).sum()) + 1e-12
+        taps = len(gram) // rows.width
         order = member.unit.argsort(stable=True)
         index = member.index[order].reshape(int(member.unit.max()) + 1, -1)  # [units, inputs per unit]
         self.columns = (index[..., None] * taps + torch.arange(taps)).flatten(1)  # [units, columns per unit]
