@@ -166,7 +166,7 @@ def test_half_the_work_costs_little(name):
 
 def calibrated(graph, shape):
     images = torch.randn(32, *shape, generator=torch.Generator().manual_seed(0))
-    return Calibration(images, images, graph(images).detach())
+    return Calibration(images, images, graph(images).detach(), {})
 
 
 def test_what_cannot_be_removed_is_refused_with_what_can():
