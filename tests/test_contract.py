@@ -16,7 +16,6 @@ from compression.reconstruct import reconstruct_
 from compression.steps import STEPS, Channels
 from tests.networks import tiny
 
-
 SETTINGS = {"channels": Channels(amount=0.05, part="all", round_to=4)}
 """Where the defaults ask for more than the tiny network can give."""
 
