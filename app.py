@@ -13,9 +13,9 @@ from pages.ui.style import ICON, LOGO, RELOAD, STYLE
 
 log = logging.getLogger(__name__)
 
-misled = bool(PagesManager.uses_pages_directory)
-"""Streamlit takes a folder `pages` for pages of its own until `st.navigation` is called for the first time. So the
-first visitor of a server, if led here by a page's address, is told that there is none; opened again, all is well."""
+# Streamlit takes a folder `pages` for pages of its own until `st.navigation` is called for the first time. So the first
+# visitor of a server, if led here by a page's address, is told that there is none; opened again, all is well.
+misled = bool(PagesManager.uses_pages_directory and st.context.url)
 
 explore = st.Page("pages/lab/explore.py", title="Explore")  # an icon would be fetched from another server for the tab
 

@@ -233,6 +233,7 @@ def test_the_page_measures_what_the_link_says() -> None:
     assert "Measured on all 359 test images" in page.caption[0].value
     assert not page.error
     assert not page.warning
+    assert not page.markdown
     assert [code.language for code in page.code] == ["yaml", "bash"]
     assert Recipe.from_yaml(page.code[0].value) == state.START
 
@@ -271,8 +272,21 @@ def test_a_bad_link_says_so_and_opens_the_usual_start(monkeypatch: pytest.Monkey
 def test_where_there_is_no_network_the_page_says_how_to_get_one() -> None:
     page = opened(state.link_of(DIGITS, Recipe()))
     page.selectbox[0].set_value("cifar100").run()
-    assert "zoo train resnet20 cifar100" in page.info[0].value
+    assert "zoo train resnet20 cifar100" in page.warning[0].value
     assert not page.metric
+
+
+@pytest.mark.usefixtures("engine")
+def test_settings_that_do_not_go_together_are_a_sentence_and_all_controls_stay() -> None:
+    page = opened(state.link_of(DIGITS, state.START))
+    controls = len(page.main) + len(page.sidebar.toggle)
+    page.select_slider[0].set_value(32).run()
+    assert "quantize.activation_bits must be 32 where weight_bits is 32" in page.warning[0].value
+    assert not page.metric
+    assert len(page.sidebar.toggle) > 0
+    page.select_slider[0].set_value(8).run()
+    assert len(page.main) + len(page.sidebar.toggle) == controls
+    assert page.metric
 
 
 @pytest.mark.usefixtures("engine")

@@ -3,6 +3,7 @@
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
+from compression.errors import UserError
 from compression.jobs import News
 from pages.ui import charts, chips, forms, words
 from pages.ui.state import Visit, opened
@@ -13,22 +14,25 @@ def page() -> None:
     """Controls on the left; figures, charts and the file on the right."""
     visit = opened()
     with st.sidebar:
-        chosen = choose(visit)
-    if visit.notice:
-        st.warning(visit.notice)
-    if chosen:
+        obstacle = choose(visit)
+    for sentence in filter(None, (visit.notice, obstacle)):
+        st.warning(sentence)
+    if not obstacle:
         st.subheader(visit.subject.title, anchor=False)
         show(visit)
 
 
-def choose(visit: Visit) -> bool:
-    """The controls; False while they name nothing that can be measured."""
+def choose(visit: Visit) -> str:
+    """The controls; a sentence says why what they name cannot be measured."""
     key = str(visit.generation)
-    subject = forms.subject(visit.subject, key)
-    recipe = forms.recipe(visit.recipe, key)
+    subject, lack = forms.subject(visit.subject, key)
+    try:
+        recipe = forms.recipe(visit.recipe, key)
+    except UserError as error:
+        return str(error)
     if subject:
         visit.choose(subject, recipe)
-    return subject is not None
+    return lack
 
 
 def show(visit: Visit) -> None:
@@ -37,7 +41,7 @@ def show(visit: Visit) -> None:
     plots, take = st.container(key="charts").empty(), st.empty()
     drawn: tuple[Chart, ...] = ()
     for news in visit.news():
-        say(status, news)
+        say(status, visit, news)
         now = visit.now(news)
         if drawn != (drawn := tuple(chart(visit.trail, now, cost) for cost in COSTS)):
             age = "new" if now else "old"
@@ -48,7 +52,7 @@ def show(visit: Visit) -> None:
         offer(visit, news)
 
 
-def say(place: DeltaGenerator, news: News) -> None:
+def say(place: DeltaGenerator, visit: Visit, news: News) -> None:
     """One line: what is being done, what was measured, or what went wrong."""
     with place.container():
         if news.state == "working":
@@ -57,6 +61,7 @@ def say(place: DeltaGenerator, news: News) -> None:
             st.caption(chips.provenance(news.measurement, news.full))
         if news.state in ("lost", "refused"):
             st.error(news.sentence)
+            st.button("Measure again", on_click=visit.measure_again)
 
 
 def draw_charts(place: DeltaGenerator, drawn: tuple[Chart, ...]) -> None:
@@ -68,8 +73,6 @@ def draw_charts(place: DeltaGenerator, drawn: tuple[Chart, ...]) -> None:
 
 def offer(visit: Visit, news: News) -> None:
     """The file and the recipe, to take along."""
-    if news.state in ("lost", "refused"):
-        st.button("Measure again", on_click=visit.measure_again)
     if news.file:
         name = words.file_name(visit.subject, visit.recipe)
         st.download_button("Download .onnx", news.file.read_bytes(), name, on_click="ignore", type="primary")

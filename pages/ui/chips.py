@@ -11,6 +11,7 @@ from pages.ui.trail import Point
 
 SIGNIFICANT = 0.05  # of McNemar's test
 NOTHING = "–"
+NO_BREAK = "\u00a0"
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,7 @@ def draw(point: Point | None) -> None:
     """The three figures side by side."""
     told = figures(point.measurement if point else None)
     for column, figure in zip(st.columns(len(told)), told, strict=True):
-        small = f" :small[:gray[{figure.small}]]" if figure.small else ""
+        small = f" :small[:gray[{figure.small.replace(' ', NO_BREAK)}]]" if figure.small else ""
         column.metric(
             figure.label, f"{figure.value}{small}", figure.change or (0 if point else None), figure.colour,
             delta_description=figure.remark, help=figure.help, border=True,

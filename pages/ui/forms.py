@@ -7,32 +7,31 @@ from pydantic.fields import FieldInfo
 
 from compression.data import DATASETS
 from compression.recipe import Recipe
-from compression.steps import STEPS, Settings, Step, bounds_of, choices_of, step
+from compression.steps import STEPS, Settings, bounds_of, choices_of, step
 from compression.zoo import ARCHITECTURES, Card
 from pages.ui import words
 from pages.ui.subject import FOLDER, Subject, dataset_title, fitting
 
 SEGMENTS = 3
-"""Up to so many choices stand side by side; more become a slider over them."""
+"""Up to so many choices stand side by side; more become a list of words, or a slider over numbers."""
 
 
-def subject(current: Subject, key: str) -> Subject | None:
-    """The pickers for images and network; None while they name nothing that can be tried."""
+def subject(current: Subject, key: str) -> tuple[Subject | None, str]:
+    """The pickers for images and network; while they name nothing that can be tried, a sentence says why."""
     dataset = _dataset(current, key)
     if not dataset:
-        return None
+        return None, "Name a folder of images with train/CLASS/IMAGE and test/CLASS/IMAGE inside."
     known = fitting(dataset)
     if not known:
-        st.info(
-            f"No trained network for {dataset_title(dataset)} yet. Train one with "
+        return None, (
+            f"There is no trained network for {dataset_title(dataset)} yet. Train one with "
             f"`python -m compression zoo train resnet20 {dataset}`."
         )
-        return None
     chosen = st.selectbox(
         "Network", known, _place(current, known), key=f"{key}.network.{dataset}",
         format_func=lambda card: _network(card, dataset),
     )  # fmt: skip
-    return Subject(chosen.model, chosen.dataset, dataset)
+    return Subject(chosen.model, chosen.dataset, dataset), ""
 
 
 def _dataset(current: Subject, key: str) -> str:
@@ -65,24 +64,37 @@ def _place(current: Subject, known: list[Card]) -> int:
 
 
 def recipe(current: Recipe, key: str) -> Recipe:
-    """A group for each technique, and what all of them share."""
-    steps = [made for kind, settings in STEPS.items() if (made := _group(current, kind, settings, f"{key}.{kind}"))]
+    """A group for each technique, and what all of them share.
+
+    Raises `InvalidSetting` or `InvalidRecipe` for values that do not go together, when all widgets are drawn.
+    """
+    groups = {kind: _group(current, kind, settings, f"{key}.{kind}") for kind, settings in STEPS.items()}
     with st.expander("Seed and calibration"):
         names = [name for name in Recipe.model_fields if name != "steps"]
-        shared = {name: control(Recipe, name, getattr(current, name), f"{key}.{name}") for name in names}
-    return Recipe(steps=tuple(steps), **shared)
+        shared = _controls(Recipe, current, names, key)
+    steps = tuple(step(kind, **values) for kind, values in groups.items() if values is not None)
+    return Recipe(steps=steps, **shared)
 
 
-def _group(current: Recipe, kind: str, settings: type[Settings], key: str) -> Step | None:
+def _group(current: Recipe, kind: str, settings: type[Settings], key: str) -> dict[str, Any] | None:
+    """A technique's switch and values: what is measured in a unit at once, the finer choices folded away."""
     present = current.get(kind)
     with st.container(border=True):
         if not st.toggle(f"**{STEPS[kind].title}**", present is not None, key=f"{key}.on", help=settings.__doc__):
             return None
-        values = {
-            name: control(settings, name, getattr(present, name, field.default), f"{key}.{name}")
-            for name, field in settings.model_fields.items()
-        }
-    return step(kind, **values)
+        main = [name for name in settings.model_fields if words.unit_of(settings, name)]
+        finer = [name for name in settings.model_fields if name not in main]
+        values = _controls(settings, present, main, key)
+        if finer:
+            with st.expander("Options"):
+                values |= _controls(settings, present, finer, key)
+    return values
+
+
+def _controls(settings: type[Settings], present: Settings | None, names: list[str], key: str) -> dict[str, Any]:
+    """The widgets of some fields, and what they say; `present` is what they start from, else the defaults."""
+    starts = {name: getattr(present, name, settings.model_fields[name].default) for name in names}
+    return {name: control(settings, name, start, f"{key}.{name}") for name, start in starts.items()}
 
 
 def control(settings: type[Settings], name: str, value: Any, key: str) -> Any:
@@ -107,6 +119,8 @@ def _choice(label: str, choices: tuple[Any, ...], value: Any, unit: str | None, 
     if len(choices) <= SEGMENTS:
         about |= {"required": True, "width": "stretch"}
         return st.segmented_control(label, choices, default=value, format_func=text, **about)
+    if all(isinstance(choice, str) for choice in choices):
+        return st.selectbox(label, choices, choices.index(value), format_func=text, **about)
     return st.select_slider(label, choices, value, format_func=text, **about)
 
 

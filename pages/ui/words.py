@@ -73,6 +73,8 @@ def recipe_line(recipe: Recipe) -> str:
 
 def value_text(value: object, unit: str | None) -> str:
     """'50%' of 0.5, '4 bit' of 4."""
+    if isinstance(value, bool):
+        return "on" if value else "off"
     if unit == "%" and isinstance(value, float):
         return f"{100 * value:g}%"
     return f"{value} {unit}" if unit else str(value)
