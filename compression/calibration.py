@@ -7,7 +7,6 @@ validation images by how far the answers move from the dense network's. The test
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -17,10 +16,10 @@ from torch.nn.utils import parametrize
 from compression import solve
 from compression.data import Dataset
 from compression.export.qdq import quantized_values
-from compression.graph import LAYERS, layers, module_of
+from compression.graph import BATCH, LAYERS, Batches, layers, module_of
 from compression.solve import Moments
 
-HELD_OUT = 512
+HELD_OUT = 256
 RANGE_IMAGES = 256
 
 
@@ -55,75 +54,63 @@ class Range:
 @torch.no_grad()
 def calibrate(graph: fx.GraphModule, data: Dataset, *, images: int, seed: int) -> Calibration:
     """Draws `images` training images by `seed` and asks the dense network for its answers on held-out ones."""
-    drawn = data.normalize(data.calibration(images, seed))
+    drawn = data.normalize(data.calibration(images, seed))  # drawn and held_out: [n, C, H, W]
     generator = torch.Generator().manual_seed(seed)
     held_out = data.normalize(
         data.validation.images[torch.randperm(len(data.validation), generator=generator)[:HELD_OUT]]
     )
-    return Calibration(drawn, held_out, graph(held_out), collect_moments(graph, drawn))
-
-
-class _Collector(fx.Interpreter):
-    """Runs a graph and keeps the moments of every layer."""
-
-    def __init__(self, graph: fx.GraphModule):
-        super().__init__(graph)
-        self.moments = dict[str, Moments]()
-
-    def run_node(self, n: fx.Node) -> Any:
-        value = super().run_node(n)
-        layer = module_of(self.module, n)  # type: ignore[arg-type]
-        if isinstance(layer, LAYERS):
-            self.moments[str(n.target)] = solve.moments(layer, self.env[n.args[0]], value)  # type: ignore[index]
-        return value
+    return Calibration(drawn, held_out, answers(graph, held_out), collect_moments(graph, drawn))
 
 
 @torch.no_grad()
 def collect_moments(graph: fx.GraphModule, images: torch.Tensor) -> dict[str, Moments]:
     """Moments of every layer of `graph`, by name, on float images [n, C, H, W]."""
-    collector = _Collector(graph)
-    collector.run(images)
-    return collector.moments
-
-
-class _Observer(fx.Interpreter):
-    """Runs a graph and keeps the range of every value in `names`."""
-
-    def __init__(self, graph: fx.GraphModule, names: set[str]):
-        super().__init__(graph)
-        self.names, self.ranges = names, dict[str, Range]()
-
-    def run_node(self, n: fx.Node) -> Any:
-        value = super().run_node(n)
-        if n.name in self.names:
-            self.ranges[n.name] = _range(value)
-        return value
+    batches, found = Batches(graph, images), dict[str, Moments]()
+    for node in batches.nodes:
+        layer = module_of(graph, node)
+        x = batches.read(node) if isinstance(layer, LAYERS) else []
+        y = batches.run(node)
+        if isinstance(layer, LAYERS):
+            found[str(node.target)] = solve.moments(layer, x, y)
+    return found
 
 
 @torch.no_grad()
 def observe(graph: fx.GraphModule, images: torch.Tensor) -> dict[str, Range]:
     """Ranges of all values that the 8-bit rule names (`export.qdq.quantized_values`), on float [n, C, H, W]."""
-    observer = _Observer(graph, set(quantized_values(graph).values()))
+    wanted = set(quantized_values(graph).values())
+    batches, ranges = Batches(graph, images[:RANGE_IMAGES]), dict[str, Range]()
+    if "placeholder" in {n.op for n in graph.graph.nodes if n.name in wanted}:
+        first = next(n for n in graph.graph.nodes if n.op == "placeholder")
+        ranges[first.name] = _range([images])
     with parametrize.cached():
-        observer.run(images[:RANGE_IMAGES])
-    return observer.ranges
+        for node in batches.nodes:
+            values = batches.run(node)
+            if node.name in wanted:
+                ranges[node.name] = _range(values)
+    return ranges
 
 
 @torch.no_grad()
 def reestimate_batch_norm_(graph: nn.Module, images: torch.Tensor) -> None:
-    """Running statistics become the plain statistics over `images` (as one batch where memory allows)."""
+    """Running statistics become the average of those of the batches of `images`."""
     with _collecting(graph), parametrize.cached():
-        for part in images.split(1024):
-            graph(part)
+        answers(graph, images)
 
 
 @torch.inference_mode()
 def divergence(graph: nn.Module, calibration: Calibration) -> float:
     """Mean Kullback-Leibler divergence of the answers from the dense network's, on held-out images, in nats."""
     with parametrize.cached():
-        scores = graph(calibration.held_out)
+        scores = answers(graph, calibration.held_out)
     log_p, log_q = calibration.answers.log_softmax(1), scores.log_softmax(1)
     return float(F.kl_div(log_q, log_p, reduction="batchmean", log_target=True))
+
+
+def answers(graph: nn.Module, images: torch.Tensor) -> torch.Tensor:
+    """Scores [n, classes] for float images [n, C, H, W]."""
+    parts = images.to(memory_format=torch.channels_last).split(BATCH)
+    return torch.cat([graph(part) for part in parts])
 
 
 @contextmanager
@@ -141,9 +128,9 @@ def _collecting(graph: nn.Module) -> Iterator[None]:
             norm.training, norm.momentum = training, momentum
 
 
-def _range(value: torch.Tensor) -> Range:
-    low, high = value.aminmax()
-    return Range(float(low), float(high))
+def _range(values: list[torch.Tensor]) -> Range:
+    ends = [value.aminmax() for value in values]
+    return Range(min(float(low) for low, _ in ends), max(float(high) for _, high in ends))
 
 
 def _fits(layer: nn.Module, known: Moments) -> bool:

@@ -69,7 +69,7 @@ def prepare(
     data: Dataset,
     *,
     seed: int = 0,
-    calibration_images: int = 1024,
+    calibration_images: int = 512,
     progress: Progress | None = None,
     stop: Stop | None = None,
 ) -> Prepared:

@@ -35,7 +35,7 @@ class Recipe(Settings):
         Field(
             ge=16, le=1024, title="Calibration images", description="Unlabelled training images the engine looks at."
         ),
-    ] = 1024
+    ] = 512
     quality: Annotated[
         Literal["best", "fast"],
         Field(

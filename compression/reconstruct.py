@@ -13,7 +13,7 @@ from torch import fx, nn
 
 from compression import solve
 from compression.calibration import Calibration, divergence, reestimate_batch_norm_
-from compression.graph import LAYERS, layers, module_of
+from compression.graph import LAYERS, Batches, layers, module_of
 from compression.parametrizations import Mask, WeightQuantizer, attach, find, original
 from compression.recipe import Recipe
 from compression.solve import Grid, Moments
@@ -57,23 +57,14 @@ def walk(graph: fx.GraphModule, dense: fx.GraphModule, images: torch.Tensor, vis
 
     With batch_norm, the statistics of each batch norm of `graph` become those of its input on the way.
     """
-    ours, theirs = fx.Interpreter(graph), fx.Interpreter(dense)
-    for our_node, their_node in zip(graph.graph.nodes, dense.graph.nodes, strict=True):
-        if our_node.op == "output":
-            break
-        if our_node.op == "placeholder":
-            ours.env[our_node] = theirs.env[their_node] = images
-            continue
-        theirs.env[their_node] = theirs.run_node(their_node)
-        module = module_of(graph, our_node)
+    ours, theirs = Batches(graph, images), Batches(dense, images)
+    for our_node, their_node in zip(ours.nodes, theirs.nodes, strict=True):
+        targets, module = theirs.run(their_node), module_of(graph, our_node)
         if isinstance(module, LAYERS):
-            visit(module, solve.moments(module, ours.env[our_node.args[0]], theirs.env[their_node]))
+            visit(module, solve.moments(module, ours.read(our_node), targets))
         if batch_norm and isinstance(module, nn.BatchNorm2d):
-            module.running_var, module.running_mean = torch.var_mean(ours.env[our_node.args[0]], dim=(0, 2, 3))
-        ours.env[our_node] = ours.run_node(our_node)
-        for run, node in ((ours, our_node), (theirs, their_node)):
-            for done in run.user_to_last_uses.get(node, []):
-                del run.env[done]
+            _measure_statistics_(module, ours.read(our_node))
+        ours.run(our_node)
 
 
 @torch.no_grad()
@@ -122,9 +113,8 @@ def _fit_scale(w: torch.Tensor, grid: Grid, m: Moments, quantize: Quantize) -> t
         grid = grid.scaled(grid.scale * SHRINKS[errors.argmin(0)])
     if quantize.rounding == "nearest" or quantize.weight_bits >= 7:  # there is nothing left to gain at 7 bits
         return grid, grid.round(w)
-    few = quantize.weight_bits <= 4
-    q = solve.round_to(grid, w, m, sweeps=1 if few else 0)
-    for _ in range(2 if few and quantize.scale == "mse" else 0):
+    q = solve.round_to(grid, w, m, sweeps=1 if quantize.weight_bits <= 4 else 0)
+    for _ in range({2: 2, 3: 1}.get(quantize.weight_bits, 0) if quantize.scale == "mse" else 0):
         grid = grid.scaled(solve.best_scale(q, grid.scale, m))
         q = solve.descend(grid, grid.round(q), m)
     return grid, q
@@ -136,6 +126,15 @@ def _full_grid(w: torch.Tensor, bits: int, kinds: tuple[bool, ...], keep: torch.
     tops = [torch.full_like(ends, 2 ** (bits - 1) - (1.0 if zero else 0.5)) for zero in kinds]
     offsets = [torch.full_like(ends, 0.0 if zero else 0.5) for zero in kinds]
     return Grid(torch.cat([ends / top for top in tops], 1), torch.cat(tops, 1), torch.cat(offsets, 1), keep)
+
+
+def _measure_statistics_(norm: nn.BatchNorm2d, x: list[torch.Tensor]) -> None:
+    """The norm's statistics become those of x [n, C, H, W], in batches."""
+    found = [torch.var_mean(part, dim=(0, 2, 3), correction=0) for part in x]
+    share = torch.tensor([len(part) for part in x])[:, None] / sum(len(part) for part in x)  # [batches, 1]
+    variances, means = (torch.stack(parts) for parts in zip(*found, strict=True))  # [batches, C]
+    norm.running_mean = (share * means).sum(0)
+    norm.running_var = (share * (variances + (means - norm.running_mean).square())).sum(0)
 
 
 def _statistics(graph: nn.Module) -> dict[nn.BatchNorm2d, tuple[torch.Tensor, torch.Tensor]]:

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-PATCHES = 20_000
+PATCHES = 16_384
 """Patches per layer that moments are averaged over."""
 
 DAMP = 0.01
@@ -30,10 +30,11 @@ class Moments:
     mean_y: torch.Tensor
 
 
-def moments(layer: nn.Conv2d | nn.Linear, x: torch.Tensor, y: torch.Tensor) -> Moments:
-    """Moments of `layer`'s inputs x [n, …] and target answers y [n, …] (both before any activation)."""
+def moments(layer: nn.Conv2d | nn.Linear, x: list[torch.Tensor], y: list[torch.Tensor]) -> Moments:
+    """Moments of `layer`'s inputs x [n, …] and target answers y [n, …], in batches, both before any activation."""
     groups = layer.groups if isinstance(layer, nn.Conv2d) else 1
-    rows, answers = _patches(layer, x, y)  # [m, g, d], [m, out]
+    drawn = [_patches(layer, a, b, PATCHES // len(x)) for a, b in zip(x, y, strict=True)]
+    rows, answers = (torch.cat(parts) for parts in zip(*drawn, strict=True))  # [m, g, d], [m, out]
     mean_x, mean_y = rows.mean(0), answers.mean(0)
     rows = (rows - mean_x).transpose(0, 1)  # [g, m, d]
     answers = (answers - mean_y).unflatten(1, (groups, -1)).transpose(0, 1)  # [g, m, out/g]
@@ -158,19 +159,21 @@ def descend(grid: Grid, q: torch.Tensor, m: Moments) -> torch.Tensor:
     return q
 
 
-def _patches(layer: nn.Conv2d | nn.Linear, x: torch.Tensor, y: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """At most PATCHES patches, drawn evenly at random: inputs [m, g, d] and answers [m, out]."""
+def _patches(
+    layer: nn.Conv2d | nn.Linear, x: torch.Tensor, y: torch.Tensor, limit: int
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """At most `limit` patches, all or drawn at random: inputs [m, g, d] and answers [m, out]."""
     generator = torch.Generator().manual_seed(0)
     if isinstance(layer, nn.Linear):
         rows, answers = x.flatten(0, -2), y.flatten(0, -2)
-        pick = torch.randperm(len(rows), generator=generator)[:PATCHES]
+        pick = torch.randperm(len(rows), generator=generator)[:limit]
         return rows[pick][:, None], answers[pick]
     (kh, kw), (dh, dw) = layer.kernel_size, layer.dilation
     windows = F.pad(x, _padding(layer)).unfold(2, (kh - 1) * dh + 1, layer.stride[0])
     windows = windows.unfold(3, (kw - 1) * dw + 1, layer.stride[1])[..., ::dh, ::dw]  # [n, c, rows, columns, kh, kw]
     n, _, height, width = windows.shape[:4]
     count = n * height * width
-    pick = torch.arange(count) if count <= PATCHES else torch.randint(count, (PATCHES,), generator=generator)
+    pick = torch.arange(count) if count <= limit else torch.randint(count, (limit,), generator=generator)
     image, row, column = pick // (height * width), pick // width % height, pick % width
     chosen = windows[image, :, row, column]  # [m, c, kh, kw]
     return chosen.unflatten(1, (layer.groups, -1)).flatten(2), y[image, :, row, column]

@@ -43,7 +43,7 @@ LAYERS = [
 def test_moments_describe_the_layer(layer, shape):
     """G = W H and mean_y = W mean_x for the layer's own answers, whatever its groups, strides and padding."""
     x = torch.randn(40, *shape) + 1
-    m = solve.moments(layer, x, layer(x))
+    m = solve.moments(layer, [x], [layer(x)])
     w = solve.grouped(layer, layer.weight)
     torch.testing.assert_close(w @ m.h, m.g, rtol=1e-3, atol=1e-4)
     torch.testing.assert_close((w @ m.mean_x[..., None]).flatten(), m.mean_y, rtol=1e-3, atol=1e-4)
@@ -54,7 +54,7 @@ def test_moments_are_those_of_unfold():
     layer, x = nn.Conv2d(3, 4, 3, padding=1), torch.randn(50, 3, 6, 6)
     rows = F.unfold(x, 3, padding=1).movedim(1, -1).flatten(0, 1)
     expected = (rows - rows.mean(0)).T @ (rows - rows.mean(0)) / len(rows)
-    h = solve.moments(layer, x, layer(x)).h[0]
+    h = solve.moments(layer, [x], [layer(x)]).h[0]
     torch.testing.assert_close(h, expected)
 
 
