@@ -15,12 +15,14 @@ import threading
 import uuid
 from collections.abc import Callable
 from concurrent.futures import CancelledError, ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 from weakref import WeakValueDictionary
 
 from distributed import Future
+from distributed.client import ClosedClientError
 from distributed.scheduler import KilledWorker
 
 from compression import cluster, worker
@@ -79,7 +81,12 @@ class Job:
 
     def stop(self) -> None:
         """Ends the work at the engine's next look; a job that has ended stays as it is."""
-        self._end(state="overtaken", sentence="")
+        self._put(state="overtaken", sentence="")
+        with self._changed:
+            future = self._future
+        if future is not None:
+            with suppress(ClosedClientError):  # the program is ending
+                future.cancel()
 
     def _put(self, **changes: Any) -> None:
         with self._changed:
@@ -93,7 +100,7 @@ class Job:
         with self._changed:
             future, self._future = self._future, None
         if future is not None:
-            future.cancel()
+            future.release()
 
     def _send(self, submit: Callable[["Job"], Future]) -> None:
         if self._news.state != "working":

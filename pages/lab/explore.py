@@ -6,17 +6,20 @@ from streamlit.delta_generator import DeltaGenerator
 from compression.errors import UserError
 from compression.jobs import News
 from pages.ui import charts, chips, forms, words
+from pages.ui.chips import Places
 from pages.ui.state import Visit, opened
 from pages.ui.trail import COSTS, Chart, chart
+
+DOWNLOAD = "Download .onnx"
 
 
 def page() -> None:
     """Controls on the left; figures, charts and the file on the right."""
-    visit = opened()
+    visit, notes = opened(), st.empty()
     with st.sidebar:
         obstacle = choose(visit)
-    for sentence in filter(None, (visit.notice, obstacle)):
-        st.warning(sentence)
+    if said := " ".join(filter(None, (visit.notice, obstacle))):
+        notes.warning(said)
     if not obstacle:
         st.subheader(visit.subject.title, anchor=False)
         show(visit)
@@ -24,10 +27,9 @@ def page() -> None:
 
 def choose(visit: Visit) -> str:
     """The controls; a sentence says why what they name cannot be measured."""
-    key = str(visit.generation)
-    subject, lack = forms.subject(visit.subject, key)
+    subject, lack = forms.subject()
     try:
-        recipe = forms.recipe(visit.recipe, key)
+        recipe = forms.recipe()
     except UserError as error:
         return str(error)
     if subject:
@@ -36,20 +38,24 @@ def choose(visit: Visit) -> str:
 
 
 def show(visit: Visit) -> None:
-    """Everything that is measured, redrawn whenever there is news."""
-    figures, status = st.empty(), st.container(key="status").empty()
-    plots, take = st.container(key="charts").empty(), st.empty()
-    drawn: tuple[Chart, ...] = ()
+    """Everything that is measured, redrawn whenever there is news. What is drawn again the same stays as it is."""
+    metrics: Places = st.columns(3)
+    status = st.container(key="status").empty()
+    plots: Places = st.container(key="charts").columns(len(COSTS))
+    download = st.empty()
+    download.button(DOWNLOAD, type="primary", disabled=True)
+    tell_recipe(visit)
+    drawn: tuple[bool, list[Chart]] | None = None
     for news in visit.news():
         say(status, visit, news)
         now = visit.now(news)
-        if drawn != (drawn := tuple(chart(visit.trail, now, cost) for cost in COSTS)):
-            age = "new" if now else "old"
-            with figures.container(key=f"{age}-figures-{news.number}"):  # the style dims those of an earlier setting
-                chips.draw(now or visit.trail.last)
-            draw_charts(plots, drawn)
-    with take.container():
-        offer(visit, news)
+        shown = now or visit.trail.last
+        told = now is None, [chart(visit.trail, shown, cost) for cost in COSTS]
+        if told != drawn:
+            metrics, plots, drawn = chips.draw(metrics, shown, old=now is None), draw_charts(plots, told[1]), told
+    if news.file:
+        name = words.file_name(visit.subject, visit.recipe)
+        download.download_button(DOWNLOAD, news.file.read_bytes(), name, on_click="ignore", type="primary")
 
 
 def say(place: DeltaGenerator, visit: Visit, news: News) -> None:
@@ -64,18 +70,17 @@ def say(place: DeltaGenerator, visit: Visit, news: News) -> None:
             st.button("Measure again", on_click=visit.measure_again)
 
 
-def draw_charts(place: DeltaGenerator, drawn: tuple[Chart, ...]) -> None:
-    """Accuracy against each cost. A figure that stays the same is not mounted again, and keeps its zoom."""
+def draw_charts(places: Places, drawn: list[Chart]) -> Places:
+    """Accuracy against each cost; returns where to draw them next."""
     dark = st.context.theme.type == "dark"
-    for column, data in zip(place.columns(len(drawn)), drawn, strict=True):
-        column.plotly_chart(charts.figure(data, dark=dark), alt=data.alt, config=charts.CONFIG)
+    return [
+        place.plotly_chart(charts.figure(data, dark=dark), alt=data.alt, config=charts.CONFIG)
+        for place, data in zip(places, drawn, strict=True)
+    ]
 
 
-def offer(visit: Visit, news: News) -> None:
-    """The file and the recipe, to take along."""
-    if news.file:
-        name = words.file_name(visit.subject, visit.recipe)
-        st.download_button("Download .onnx", news.file.read_bytes(), name, on_click="ignore", type="primary")
+def tell_recipe(visit: Visit) -> None:
+    """The recipe, to take along."""
     yaml, command = st.tabs(["Recipe as YAML", "Command line"])
     yaml.code(visit.recipe.to_yaml(), language="yaml")
     command.code(words.command(visit.subject, visit.recipe), language="bash")

@@ -1,13 +1,16 @@
 """The three figures of merit with their changes, and the line that says what they were measured on."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
 
 from compression.results import Measurement
 from pages.ui import words
 from pages.ui.trail import Point
+
+Places = Sequence[DeltaGenerator]
 
 SIGNIFICANT = 0.05  # of McNemar's test
 NOTHING = "–"
@@ -40,15 +43,20 @@ def figures(measured: Measurement | None) -> list[Figure]:
     return [_accuracy(measured), _size(measured), _latency(measured)]
 
 
-def draw(point: Point | None) -> None:
-    """The three figures side by side."""
+def draw(places: Places, point: Point | None, *, old: bool) -> Places:
+    """The three figures side by side, grey where they are those of an earlier setting; returns where to draw next."""
     told = figures(point.measurement if point else None)
-    for column, figure in zip(st.columns(len(told)), told, strict=True):
-        small = f" :small[:gray[{figure.small.replace(' ', NO_BREAK)}]]" if figure.small else ""
-        column.metric(
-            figure.label, f"{figure.value}{small}", figure.change or (0 if point else None), figure.colour,
-            delta_description=figure.remark, help=figure.help, border=True,
-        )  # fmt: skip
+    return [_metric(place, figure, old=old) for place, figure in zip(places, told, strict=True)]
+
+
+def _metric(place: DeltaGenerator, figure: Figure, *, old: bool) -> DeltaGenerator:
+    small = f" :small[:gray[{figure.small.replace(' ', NO_BREAK)}]]" if figure.small else ""
+    value = f":gray[{figure.value}]" if old else figure.value
+    unchanged = 0 if figure.remark else None
+    return place.metric(
+        figure.label, f"{value}{small}", figure.change or unchanged, "off" if old else figure.colour,
+        delta_description=figure.remark, help=figure.help, border=True,
+    )  # fmt: skip
 
 
 def provenance(measured: Measurement, full: bool) -> str:

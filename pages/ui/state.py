@@ -6,11 +6,13 @@ from dataclasses import dataclass, field
 from urllib.parse import parse_qsl, urlencode
 
 import streamlit as st
+from streamlit.runtime.scriptrunner import get_script_run_ctx
 
 from compression.errors import UserError
 from compression.jobs import Job, Lab, News, Request
 from compression.recipe import Recipe
 from compression.steps import Prune, Quantize
+from pages.ui import forms
 from pages.ui import subject as subjects
 from pages.ui.subject import Subject
 from pages.ui.trail import Point, Trail
@@ -30,11 +32,10 @@ def lab() -> Lab:
 
 @dataclass
 class Visit:
-    """One browser tab. `generation` names the widgets: a new one makes them take over what `recipe` says."""
+    """One browser tab."""
 
     subject: Subject
     recipe: Recipe = START
-    generation: int = 0
     notice: str = ""
     owner: str = field(default_factory=lambda: uuid.uuid4().hex)
     job: Job | None = None
@@ -67,6 +68,7 @@ class Visit:
     def news(self) -> Iterator[News]:
         """How the current recipe stands, at once and whenever that changes, until it is settled."""
         if self.point is not None:
+            self.trail.add(self.point)
             yield News(state="done", measurement=self.point.measurement, full=True, file=self.point.file)
             return
         assert self.job is not None
@@ -99,7 +101,8 @@ class Visit:
         except UserError as error:
             self.notice = f"This link cannot be opened, so the page shows its usual start. {error}"
             subject, recipe = subjects.default(), START
-        self.subject, self.recipe, self.generation = subject, recipe, self.generation + 1
+        self.subject, self.recipe = subject, recipe
+        st.session_state.update(forms.fill(subject, recipe))
 
     def _write_link(self) -> None:
         link = link_of(self.subject, self.recipe)
@@ -116,12 +119,22 @@ def visit() -> Visit:
 
 
 def opened() -> Visit:
-    """The visit at the start of a run of the page: a link that the page did not write itself is opened."""
-    here = visit()
-    link = st.query_params.to_dict()
-    if link and link != here.link:
+    """The visit at the start of a run of the page, with the link opened that a new tab or the Back button brings.
+
+    Any other link is one that the page wrote itself; the browser reports it late, when it has written more of them.
+    """
+    new = "visit" not in st.session_state
+    here, link = visit(), st.query_params.to_dict()
+    if link and link != here.link and (new or _went_through_history()):
         here.open(link)
+    for name, value in forms.fill(here.subject, here.recipe).items():
+        st.session_state.setdefault(name, value)  # widgets lose what they show when they leave the page
     return here
+
+
+def _went_through_history() -> bool:
+    context = get_script_run_ctx()
+    return context is not None and context.is_history_navigation
 
 
 def link_of(subject: Subject, recipe: Recipe) -> dict[str, str]:

@@ -4,7 +4,6 @@ STYLE = """
 <style>
 [data-testid="stMainBlockContainer"] { padding: 2.5rem 2.5rem 2rem; }
 [data-testid="stStatusWidget"] { display: none; }
-[class*="st-key-old-figures"] { opacity: 0.45; }
 .st-key-status { min-height: 2.75rem; }
 .st-key-charts [data-testid="stHorizontalBlock"] { flex-wrap: wrap; }
 .st-key-charts [data-testid="stColumn"] { min-width: 22rem; }

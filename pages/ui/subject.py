@@ -5,10 +5,13 @@ from pathlib import Path
 
 from compression.data import DATASETS
 from compression.errors import UnknownName
-from compression.zoo import ARCHITECTURES, Card, card, cards
+from compression.zoo import ARCHITECTURES, card, cards
 from compression.zoo.model_cards import card_path
 
 FOLDER = "folder:"
+Pair = tuple[str, str]
+"""A network, and the dataset that its stored weights were trained on."""
+
 FAVOURITES = [("resnet20", "fashion-mnist"), ("lenet5", "fashion-mnist"), ("lenet5", "digits")]
 
 
@@ -57,9 +60,9 @@ def from_query(query: dict[str, str]) -> Subject:
     return found
 
 
-def fitting(dataset: str) -> list[Card]:
+def fitting(dataset: str) -> list[Pair]:
     """The trained networks that can be tried on a dataset; on a folder of images, all of them."""
-    return [c for c in cards() if c.dataset == dataset or dataset.startswith(FOLDER)]
+    return [(c.model, c.dataset) for c in cards() if c.dataset == dataset or dataset.startswith(FOLDER)]
 
 
 def dataset_title(dataset: str) -> str:

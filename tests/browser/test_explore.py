@@ -72,6 +72,26 @@ def test_a_slider_moved_by_keyboard_leads_to_a_new_point(server: str, page: Page
     expect(slider).to_have_value("0.99")
 
 
+def test_quick_keys_are_all_heard_and_back_undoes(server: str, page: Page) -> None:
+    page.goto(link(server))
+    measured(page)
+    slider = page.get_by_role("slider", name="Sparsity")
+    slider.focus()
+    for _ in range(5):
+        page.keyboard.press("ArrowRight")
+        page.wait_for_timeout(120)  # some fall before, some after the page has heard of the ones before them
+    expect(page).to_have_url(re.compile(r"prune\.sparsity=0\.55"))
+    measured(page)
+    expect(slider).to_have_value("0.55")
+    expect(slider).to_be_focused()
+    page.keyboard.press("PageUp")
+    expect(page).to_have_url(re.compile(r"prune\.sparsity=0\.65"))
+    measured(page)
+    page.go_back()
+    expect(slider).to_have_value("0.55")
+    measured(page)
+
+
 def test_a_hover_tells_the_recipe(server: str, page: Page) -> None:
     page.goto(link(server))
     measured(page)
