@@ -1,4 +1,4 @@
-"""`python -m benchmarks [slider | accuracy]`; see the package's docstring."""
+"""`python -m benchmarks [slider | accuracy | files]`; see the package's docstring."""
 
 import before_compression  # noqa: F401 - before everything else: see there
 
@@ -31,6 +31,7 @@ def everything(
     if context.invoked_subcommand is None:
         slider(model, dataset, out)
         _run("accuracy", model, dataset, out, after_another=True)
+        _run("files", model, dataset, out, after_another=True)
 
 
 @app.command()
@@ -43,6 +44,12 @@ def slider(model: ModelOption = "resnet20", dataset: DatasetOption = "fashion-mn
 def accuracy(model: ModelOption = "resnet20", dataset: DatasetOption = "fashion-mnist", out: OutOption = None) -> None:
     """Accuracy lost, bytes and time for a list of recipes, over three seeds."""
     _run("accuracy", model, dataset, out)
+
+
+@app.command()
+def files(model: ModelOption = "resnet20", dataset: DatasetOption = "fashion-mnist", out: OutOption = None) -> None:
+    """Bytes, latency, loading time and memory of packed files beside unpacked ones and ONNX Runtime's quantizer."""
+    _run("files", model, dataset, out)
 
 
 def _run(name: str, model: str, dataset: str, out: Path | None, *, after_another: bool = False) -> None:

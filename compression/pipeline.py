@@ -17,6 +17,7 @@ from compression.calibration import Calibration, calibrate
 from compression.data import Dataset
 from compression.errors import Cancelled, InvalidData, InvalidFile, InvalidModel
 from compression.export import Exported, export
+from compression.export.ledger import ledger
 from compression.export.session import session
 from compression.export.stored import settle_scales_
 from compression.graph import LAYERS, layers, macs, trace
@@ -27,7 +28,7 @@ from compression.methods import METHODS
 from compression.parametrizations import Mask, WeightQuantizer, find, original
 from compression.recipe import Recipe
 from compression.reconstruct import reconstruct_
-from compression.results import LayerReport, Measurement, Predictions
+from compression.results import LayerReport, Ledger, Measurement, Predictions
 
 Progress = Callable[[str, float], None]
 Stop = Callable[[], bool]
@@ -37,13 +38,14 @@ EVALUATION_THREADS = 2
 
 @dataclass(frozen=True)
 class Candidate:
-    """An ONNX file and the recipe that made it; `seconds` is what making it took."""
+    """An ONNX file and the recipe that made it; `ledger` says where its bytes went, `seconds` is what making it took."""
 
     recipe: Recipe
     onnx: bytes
     layers: tuple[LayerReport, ...]
     macs: int
     parameters: int
+    ledger: Ledger
     seconds: float
 
     @property
@@ -247,7 +249,7 @@ def _candidate(
     counted = macs(graph, data.input_shape)
     reports = tuple(_layer_report(name, layer, counted[name], exported) for name, layer in layers(graph).items())
     parameters = sum(report.weights for report in reports)
-    return Candidate(recipe, exported.onnx, reports, sum(counted.values()), parameters, seconds)
+    return Candidate(recipe, exported.onnx, reports, sum(counted.values()), parameters, ledger(exported), seconds)
 
 
 @torch.no_grad()

@@ -95,6 +95,107 @@ class LayerReport:
 
 
 @dataclass(frozen=True)
+class LayerBytes:
+    """What one layer's tensors take in a file. `entropy_bits` is that of its codes, per weight; None for floats."""
+
+    name: str
+    weights: int
+    payload: int
+    positions: int
+    codebooks: int
+    scales: int
+    biases: int
+    entropy_bits: float | None
+
+    @property
+    def size_bytes(self) -> int:
+        """The sum of the parts."""
+        return self.payload + self.positions + self.codebooks + self.scales + self.biases
+
+
+@dataclass(frozen=True)
+class Ledger:
+    """Where the bytes of a file went; the seven parts sum to its size.
+
+    `graph` is the nodes, names and shapes, `functions` are the decoders and all else that is written once. A tensor
+    that several layers share stands with the first.
+    """
+
+    size_bytes: int
+    payload: int
+    positions: int
+    codebooks: int
+    scales: int
+    biases: int
+    graph: int
+    functions: int
+    layers: tuple[LayerBytes, ...]
+
+    @property
+    def entropy_bytes(self) -> float | None:
+        """What all codes would take at their layers' entropy; None where a layer's weights are floats."""
+        bits = [layer.entropy_bits for layer in self.layers]
+        if not bits or None in bits:
+            return None
+        return sum(b * layer.weights for b, layer in zip(bits, self.layers, strict=True) if b) / 8
+
+    @property
+    def entropy_bits(self) -> float | None:
+        """The same per weight, in bits."""
+        found = self.entropy_bytes
+        return None if found is None else 8 * found / sum(layer.weights for layer in self.layers)
+
+
+@dataclass(frozen=True)
+class OverTheWire:
+    """Bytes of a file after lossless compression: gzip at level 9, Zstandard at level 19."""
+
+    gzip: int
+    zstd: int
+
+
+@dataclass(frozen=True)
+class OperatorTime:
+    """All kernels of one operator: how many run for one image, their milliseconds, their share of all kernels' time."""
+
+    operator: str
+    calls: int
+    ms: float
+    share: float
+
+
+@dataclass(frozen=True)
+class Profile:
+    """ONNX Runtime's own account of one image, means over `runs`; the longest operator first.
+
+    `run_ms` is the median of the whole call without the profiler, `kernels_ms` what its kernels take with it.
+    `small_kernels` is the share of the kernels' time spent in kernels of less than 10 µs.
+    """
+
+    operators: tuple[OperatorTime, ...]
+    run_ms: float
+    kernels_ms: float
+    small_kernels: float
+    runs: int
+    threads: int
+
+    @property
+    def outside_kernels(self) -> float:
+        """Share of the call in which no kernel runs, in [0, 1]."""
+        return max(0.0, 1 - self.kernels_ms / self.run_ms) if self.run_ms else 0.0
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One reason why a file is not faster: a sentence, the numbers that show it, and what to do instead."""
+
+    kind: str
+    reason: str
+    evidence: dict[str, Any]
+    advice: str
+
+
+@dataclass(frozen=True)
 class Measurement:
     """Everything measured on one ONNX file. `provenance` is 'measured' unless a label says otherwise."""
 

@@ -4,24 +4,29 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from onnx import FunctionProto, TensorProto, helper
+from onnx import TensorProto
 from torch import fx, nn
 
-from compression.export import pack
+from compression.export import decoders, pack
 from compression.export.qdq import clip_of
 from compression.export.stored import StoredLayer, folded_norm, stored
 from compression.export.translate import Context, translate
 from compression.export.writer import INPUT, Writer
-from compression.graph import module_of, only_reader, shapes
+from compression.graph import LAYERS, module_of, only_reader, shapes
 from compression.parametrizations import ActivationQuantizer
 
 
 @dataclass(frozen=True)
 class Exported:
-    """The bytes of the file, and how each layer's weights stand in it."""
+    """The bytes of the file, and how each layer's weights stand in it.
+
+    `tensors` maps each layer to the names of its stored tensors in the file, and each name to what it holds: 'payload',
+    'positions', 'codebooks', 'scales' or 'biases'. Under '' stand those that belong to no layer.
+    """
 
     onnx: bytes
     encodings: dict[str, pack.Encoding]
+    tensors: dict[str, dict[str, str]]
 
 
 def export(graph: fx.GraphModule, input_shape: tuple[int, int, int], *, packed: bool = True) -> Exported:
@@ -38,10 +43,14 @@ class _Exporter:
 
     def __init__(self, graph: fx.GraphModule, input_shape: tuple[int, int, int], packed: bool):
         self.graph, self.input_shape, self.packed = graph, input_shape, packed
-        self.writer = Writer()
+        self.writer = Writer(outlined=packed)
         self.names: dict[fx.Node, str] = {}
         self.scales: dict[fx.Node, str] = {}
         self.encodings: dict[str, pack.Encoding] = {}
+        self.tensors: dict[str, dict[str, str]] = {}
+        self.layers = {str(n.target): stored(module_of(graph, n), folded_norm(graph, n))  # type: ignore[arg-type]
+                       for n in graph.graph.nodes if isinstance(module_of(graph, n), LAYERS)}  # fmt: skip
+        self.chosen = _choose(self.layers, packed)
         self.shapes = shapes(graph, input_shape)
         self.context = Context(self.writer, self.names, self.shapes)
 
@@ -53,7 +62,7 @@ class _Exporter:
             elif node.op == "output":
                 scores = self.names[node.args[0]]
             elif node.op == "get_attr":
-                self.names[node] = self.writer.constant(_tensor(self.graph, node))
+                self.names[node] = self._kept("", "payload", _tensor(self.graph, node))
             elif node.op == "call_module":
                 self.names[node] = self._module(node, self.graph.get_submodule(node.target))
             elif _is_size(node):
@@ -63,8 +72,9 @@ class _Exporter:
             else:
                 self.names[node] = translate(self.context, node)
         output = next(n for n in self.graph.graph.nodes if n.op == "output").args[0]
-        onnx = self.writer.finish(self.input_shape, scores, self.shapes[output.name][1])
-        return Exported(onnx, self.encodings)
+        onnx, names = self.writer.finish(self.input_shape, scores, self.shapes[output.name][1])
+        tensors = {layer: {names[name]: role for name, role in found.items()} for layer, found in self.tensors.items()}
+        return Exported(onnx, self.encodings, tensors)
 
     def _module(self, node: fx.Node, module: nn.Module) -> str:
         source = node.args[0]
@@ -76,30 +86,28 @@ class _Exporter:
         if isinstance(module, nn.BatchNorm2d):
             return value if folded_norm(self.graph, source) is module else self._batch_norm(value, module)  # type: ignore[arg-type]
         if isinstance(module, nn.LayerNorm):
-            names = [self.writer.constant(p.detach().numpy()) for p in (module.weight, module.bias)]
+            names = [self._kept("", "payload", p.detach().numpy()) for p in (module.weight, module.bias)]
             return self.writer.node(
                 "LayerNormalization", [value, *names], epsilon=module.eps, axis=-len(module.weight.shape)
             )
         return value  # dropout
 
     def _quantizer(self, node: fx.Node, value: str, quantizer: ActivationQuantizer) -> str:
-        scale = self.writer.constant(quantizer.scale.numpy())
+        scale = self._kept("", "scales", quantizer.scale.numpy())
         self.scales[node] = scale
-        zero = self.writer.constant(np.array(quantizer.zero_point, np.uint8))
-        if not self.packed:
-            codes = self.writer.node("QuantizeLinear", [value, scale, zero])
-            return self.writer.node("DequantizeLinear", [codes, scale, zero])
-        inputs = [value, scale] if quantizer.zero_point == 0 else [value, scale, zero]
-        return self.writer.call(_round_function(quantizer.zero_point == 0), inputs)
+        zero = self.writer.constant(np.array(quantizer.zero_point, np.uint8), shared=True)
+        codes = self.writer.node("QuantizeLinear", [value, scale, zero])
+        return self.writer.node("DequantizeLinear", [codes, scale, zero])
 
     def _layer(self, node: fx.Node, layer: nn.Conv2d | nn.Linear) -> str:
         source = node.args[0]
-        values = stored(layer, folded_norm(self.graph, node))
-        integer = source in self.scales and values.scale is not None
+        name = str(node.target)
+        values = self.layers[name]
+        integer = source in self.scales and values.scale is not None and self._runs_in_integers(node)
         if integer:
             values = values.with_bias_in_32_bits(self._scale_of(source))  # type: ignore[arg-type]
-        weights = self._weights(str(node.target), values, integer)
-        bias = self._bias(values, self._scale_of(source)) if integer else self._float_bias(values)  # type: ignore[arg-type]
+        weights = self._weights(name, values, integer)
+        bias = self._bias(name, values, self._scale_of(source)) if integer else self._float_bias(name, values)  # type: ignore[arg-type]
         inputs = [self.names[source], weights, *([bias] if bias else [])]  # type: ignore[index]
         if isinstance(layer, nn.Linear):
             if len(self.shapes[node.name]) == 2:
@@ -109,17 +117,14 @@ class _Exporter:
         return self.writer.node("Conv", inputs, **_conv_attributes(layer))
 
     def _weights(self, name: str, layer: StoredLayer, integer: bool) -> str:
-        encoding = pack.encode(layer.values, layer.bits, layer.zero)
-        if not self.packed:
-            encoding = pack.plain(layer.values, layer.bits, layer.zero)
+        encoding = pack.encode(layer.values, self.chosen[name])
         self.encodings[name] = encoding
-        tensors = [self.writer.constant(t) for t in encoding.tensors]
-        codes = tensors[0]
-        if encoding.function:
-            codes = self.writer.call(pack.decoder(encoding), tensors, s=list(encoding.shape))
+        roles = ["positions"] * (len(encoding.tensors) - 1) + ["payload"]
+        tensors = [self._kept(name, role, tensor) for role, tensor in zip(roles, encoding.tensors, strict=True)]
+        codes = self.writer.decoded(encoding, tensors)
         if layer.scale is None:
             return codes
-        scale = self._half(layer.scale)
+        scale = self._half(name, "scales", layer.scale)
         if integer:
             zero = [self._zero(scale, TensorProto.INT8)] if layer.values.ndim == 2 else []
             return self.writer.node("DequantizeLinear", [codes, scale, *zero], axis=0)
@@ -127,12 +132,18 @@ class _Exporter:
         column = self.writer.constant(np.array([-1] + [1] * (layer.values.ndim - 1), np.int64))
         return self.writer.node("Mul", [floats, self.writer.node("Reshape", [scale, column])])
 
-    def _bias(self, layer: StoredLayer, input_scale: np.ndarray) -> str | None:
+    def _kept(self, name: str, role: str, values: np.ndarray) -> str:
+        """A stored tensor of layer `name`, entered in the books under its role."""
+        tensor = self.writer.constant(values)
+        self.tensors.setdefault(name, {})[tensor] = role
+        return tensor
+
+    def _bias(self, name: str, layer: StoredLayer, input_scale: np.ndarray) -> str | None:
         """The bias in 32-bit integers at the accumulator's scale, computed when the session loads."""
         if not layer.bias.any():
             return None
-        step = self.writer.node("Mul", [self._half(layer.scale), self.writer.constant(input_scale)])
-        steps = self.writer.node("Round", [self.writer.node("Div", [self._half(layer.bias), step])])
+        step = self.writer.node("Mul", [self._half(name, "scales", layer.scale), self.writer.constant(input_scale)])
+        steps = self.writer.node("Round", [self.writer.node("Div", [self._half(name, "biases", layer.bias), step])])
         zero = [self._zero(step, TensorProto.INT32)] if layer.values.ndim == 2 else []
         codes = self.writer.node("Cast", [steps], to=TensorProto.INT32)
         return self.writer.node("DequantizeLinear", [codes, step, *zero], axis=0)
@@ -141,23 +152,38 @@ class _Exporter:
         """Zero-points in the shape of a scale: without them ONNX Runtime does not fuse a Gemm with 8-bit weights."""
         return self.writer.node("Cast", [self.writer.node("Sub", [scale, scale])], to=element)
 
-    def _float_bias(self, layer: StoredLayer) -> str | None:
-        return self._half(layer.bias) if layer.scale is not None else self.writer.constant(layer.bias)
+    def _float_bias(self, name: str, layer: StoredLayer) -> str:
+        if layer.scale is None:
+            return self._kept(name, "biases", layer.bias)
+        return self._half(name, "biases", layer.bias)
 
-    def _half(self, values: np.ndarray) -> str:
+    def _half(self, name: str, role: str, values: np.ndarray) -> str:
         """float32 values, stored as float16 where that is exact."""
         short = values.astype(np.float16)
         if not np.array_equal(short.astype(np.float32), values):
-            return self.writer.constant(values)
-        return self.writer.node("Cast", [self.writer.constant(short)], to=TensorProto.FLOAT)
+            return self._kept(name, role, values)
+        return self.writer.node("Cast", [self._kept(name, role, short)], to=TensorProto.FLOAT)
 
     def _scale_of(self, node: fx.Node) -> np.ndarray:
         return self.graph.get_submodule(str(node.target)).scale.numpy()  # type: ignore[union-attr]
 
     def _batch_norm(self, value: str, norm: nn.BatchNorm2d) -> str:
         tensors = (norm.weight, norm.bias, norm.running_mean, norm.running_var)
-        names = [self.writer.constant(t.detach().numpy()) for t in tensors]
+        names = [self._kept("", "payload", t.detach().numpy()) for t in tensors]
         return self.writer.node("BatchNormalization", [value, *names], epsilon=norm.eps)
+
+    def _runs_in_integers(self, node: fx.Node) -> bool:
+        """False for a convolution whose result is not rounded at once: ONNX Runtime computes it in floats.
+
+        Its weights are then decoded to floats, because 8-bit ones would be turned into floats at every call.
+        """
+        if isinstance(module_of(self.graph, node), nn.Linear):
+            return True
+        reader = only_reader(node)
+        while reader is not None and (folded_norm(self.graph, node) is module_of(self.graph, reader) is not None
+                                      or self._clipped_by_quantizer(reader)):  # fmt: skip
+            reader = only_reader(reader)
+        return reader is not None and isinstance(module_of(self.graph, reader), ActivationQuantizer)
 
     def _clipped_by_quantizer(self, node: fx.Node) -> bool:
         """True for a ReLU or ReLU6 that the quantizer after it performs, because 0 is its lowest code."""
@@ -168,13 +194,11 @@ class _Exporter:
         return float(quantizer.scale) * 255 <= bounds[1] * (1 + 1e-6)
 
 
-def _round_function(zero: bool) -> FunctionProto:
-    """'Q' (scale, zero-point) and 'R' (scale alone): a value to 8 bits and back."""
-    node = helper.make_node
-    nodes = [node("QuantizeLinear", ["v", "s", "z"], ["q"]), node("DequantizeLinear", ["q", "s", "z"], ["y"])]
-    if zero:
-        return pack.function("R", ["v", "s"], "y", [pack.constant("z", np.array(0, np.uint8)), *nodes], [])
-    return pack.function("Q", ["v", "s", "z"], "y", nodes, [])
+def _choose(layers: dict[str, StoredLayer], packed: bool) -> dict[str, pack.Option]:
+    """The encoding of every layer: the smallest file's, or plain."""
+    found = [pack.options(layer.values, layer.bits, layer.zero) for layer in layers.values()]
+    chosen = pack.choose(found, decoders.cost, decoders.needed) if packed else [options[0] for options in found]
+    return dict(zip(layers, chosen, strict=True))
 
 
 def _conv_attributes(layer: nn.Conv2d) -> dict[str, object]:

@@ -1,48 +1,53 @@
-"""Weights as few bytes as possible, and the standard ONNX operators that turn them back.
+"""Weights as few bytes as possible.
 
-Every encoding is a payload and a model-local function that decodes it. ONNX Runtime inlines the function and folds it
-to a constant when a session loads, so what runs is the plain operator. The files are of opset 19: BitwiseAnd needs
-18, and onnx's own reference evaluator reads DequantizeLinear from 19 on.
+| encoding | payload                                                                            | decodes to |
+| plain    | the values themselves                                                              | int8 or float32 |
+| dense    | b-bit codes, b = 1 … 7                                                             | int8 |
+| mask     | one bit per weight + b-bit or float values of those that are not zero              | int8 or float32 |
+| delta    | d-bit distances between them, d = 1 … 8 (Han et al. 2016, §2) + the same values    | int8 or float32 |
 
-| encoding | payload                                  | decodes to |
-| plain    | the values themselves                     | int8 or float32 |
-| dense    | b-bit codes, b = 1 … 7                    | int8 |
-| mask     | one bit per weight + b-bit or float values of those that are not zero | int8 or float32 |
+`decoders` writes the standard ONNX operators that turn them back; `decode` here does the same in NumPy.
 """
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from onnx import AttributeProto, FunctionProto, NodeProto, TensorProto, helper, numpy_helper
 
-DOMAIN = "w"
-"""Domain of the model-local functions: one letter, because it stands at every call."""
-
-OPSET = 19
+DISTANCE_BITS = range(1, 9)
 
 
 @dataclass(frozen=True)
 class Encoding:
-    """One weight tensor as stored. `tensors` are the function's inputs in order; `shape` is its attribute.
+    """One weight tensor as stored. `tensors` holds what says where the values stand, if anything, then the values.
 
-    `zero` says whether zero is a level of the grid (`parametrizations.WeightQuantizer`).
+    `distance_bits` is the width of one distance of the delta encoding, else 0. `zero` says whether zero is a level of
+    the grid (`parametrizations.WeightQuantizer`).
     """
 
     kind: str
     bits: int
     shape: tuple[int, ...]
     tensors: tuple[np.ndarray, ...]
+    distance_bits: int = 0
     zero: bool = True
-
-    @property
-    def function(self) -> str:
-        """Name of the decoder: 'D4', 'M4', 'M32', with an 'o' behind it for odd codes; '' where none is needed."""
-        return "" if self.kind == "plain" else f"{self.kind[0].upper()}{self.bits}{'' if self.zero else 'o'}"
 
     @property
     def size_bytes(self) -> int:
         """Bytes of the payload."""
         return sum(t.nbytes for t in self.tensors)
+
+
+@dataclass(frozen=True)
+class Option:
+    """An encoding that could be made: its payload's bytes, one number per tensor, before anything is packed."""
+
+    kind: str
+    bits: int
+    shape: tuple[int, ...]
+    payload: tuple[int, ...]
+    distance_bits: int = 0
+    zero: bool = True
 
 
 def gain(bits: int, zero: bool = True) -> int:
@@ -54,28 +59,66 @@ def gain(bits: int, zero: bool = True) -> int:
     return 2 ** max(0, 7 - bits if zero else 6 - bits)
 
 
-def plain(values: np.ndarray, bits: int, zero: bool = True) -> Encoding:
-    """`values` decoded already."""
-    return Encoding("plain", bits, values.shape, ((values * values.dtype.type(gain(bits, zero))),), zero)
+def line(bits: int, zero: bool) -> tuple[int, int]:
+    """(factor, offset) that turn unsigned codes u into decoded ones: factor · u - offset."""
+    g = gain(bits, zero)
+    return (g, g * 2 ** (bits - 1)) if zero else (2 * g, g * (2**bits - 1))
 
 
-def encode(values: np.ndarray, bits: int, zero: bool = True) -> Encoding:
-    """The smallest encoding of `values`: int8 codes of a grid with `bits`, or float32 with bits = 32.
+def options(values: np.ndarray, bits: int, zero: bool = True) -> list[Option]:
+    """All encodings that can hold `values`: int8 codes of a grid with `bits`, or float32 with bits = 32.
 
-    Codes are within ±(2^(bits-1)-1) where zero is a level; else odd and within ±(2^bits-1), with 0 for pruned weights.
-
-    A decoder call costs about 16 bytes more than none, which counts.
+    Codes are within ±(2^(bits-1)-1) where zero is a level; else odd and within ±(2^bits-1), with 0 for pruned weights:
+    then zeros cannot be stored as codes, neither densely nor as what bridges long gaps.
     """
-    return min(encodings(values, bits, zero), key=lambda option: option.size_bytes + (16 if option.function else 0))
+    flat = values.ravel()
+    places = np.flatnonzero(flat)
+    width = bits if values.dtype == np.int8 else 32
+
+    def option(kind: str, payload: tuple[int, ...], distance_bits: int = 0) -> Option:
+        return Option(kind, bits, values.shape, payload, distance_bits, zero)
+
+    found = [option("plain", (values.nbytes,))]
+    if width < 8 and (zero or len(places) == flat.size):
+        found.append(option("dense", (_bytes(flat.size, width),)))
+    found.append(option("mask", (_bytes(flat.size, 1), _bytes(max(1, len(places)), width))))
+    gaps = np.diff(places, prepend=-1) - 1
+    for d in DISTANCE_BITS if zero else ():
+        count = max(1, len(places) + int((gaps >> d).sum()))
+        found.append(option("delta", (_bytes(count, d), _bytes(count, width)), d))
+    return found
 
 
-def encodings(values: np.ndarray, bits: int, zero: bool = True) -> list[Encoding]:
-    """All encodings that can hold `values`. Codes that do not fit the bits are a broken invariant."""
-    options = [plain(values, bits, zero), _mask(values, bits, zero)]
-    if values.dtype == np.int8 and bits < 8 and (zero or values.all()):
-        packed = pack_bits(_unsigned(values.ravel(), bits, zero), bits)
-        options.append(Encoding("dense", bits, values.shape, (packed,), zero))
-    return options
+def encode(values: np.ndarray, option: Option) -> Encoding:
+    """`values` in the encoding that `option` names. Codes that do not fit its bits are a broken invariant."""
+    tensors = _ENCODERS[option.kind](values, option)
+    assert tuple(t.nbytes for t in tensors) == option.payload
+    return Encoding(option.kind, option.bits, option.shape, tensors, option.distance_bits, option.zero)
+
+
+def choose(
+    layers: Sequence[Sequence[Option]], cost: Callable[[Option], int], functions: Callable[[Option], dict[str, int]]
+) -> list[Option]:
+    """One option per layer with the least bytes in sum: `cost` of each, and each function's bytes once.
+
+    Starts with everything allowed and gives up functions one by one as long as the sum falls.
+    """
+    priced = [[(cost(option), functions(option), option) for option in layer] for layer in layers]
+    sizes = {name: size for layer in priced for _, needed, _ in layer for name, size in needed.items()}
+
+    def pick(allowed: frozenset[str]) -> tuple[int, list[Option], set[str]]:
+        best = [min((o for o in layer if allowed.issuperset(o[1])), key=lambda o: o[0]) for layer in priced]
+        used = {name for _, needed, _ in best for name in needed}
+        return sum(o[0] for o in best) + sum(sizes[name] for name in used), [o[2] for o in best], used
+
+    total, chosen, used = pick(frozenset(sizes))
+    while used:
+        fewer = [pick(frozenset(used - {name})) for name in sorted(used)]
+        least = min(fewer, key=lambda found: found[0])
+        if least[0] >= total:
+            break
+        total, chosen, used = least
+    return chosen
 
 
 def pack_bits(codes: np.ndarray, bits: int) -> np.ndarray:
@@ -91,156 +134,84 @@ def unpack_bits(packed: np.ndarray, bits: int, count: int) -> np.ndarray:
 
 
 def decode(encoding: Encoding) -> np.ndarray:
-    """What the ONNX function computes, in NumPy: `gain(bits)` times the values that were encoded."""
+    """What the file's operators compute, in NumPy: `gain` times the values that were encoded."""
     size = int(np.prod(encoding.shape))
+    stored = encoding.tensors[-1]
     if encoding.kind == "plain":
-        return encoding.tensors[0]
+        return stored
     if encoding.kind == "dense":
-        return _signed(unpack_bits(encoding.tensors[0], encoding.bits, size), encoding).reshape(encoding.shape)
-    keep = unpack_bits(encoding.tensors[0], 1, size).astype(bool)
-    stored = encoding.tensors[1]
-    kept = stored if encoding.bits in (8, 32) else _signed(unpack_bits(stored, encoding.bits, keep.sum()), encoding)
-    values = np.zeros(size, np.float32 if encoding.bits == 32 else np.int8)
-    values[keep] = kept[: keep.sum()]
-    return values.reshape(encoding.shape)
+        return _signed(unpack_bits(stored, encoding.bits, size), encoding).reshape(encoding.shape)
+    values = np.zeros(size + 8, np.float32 if encoding.bits == 32 else np.int8)
+    where = encoding.tensors[0]
+    if encoding.kind == "mask":
+        places = np.flatnonzero(unpack_bits(where, 1, size))
+    else:
+        count = min(8 * where.nbytes // encoding.distance_bits, 8 * stored.nbytes // encoding.bits)
+        places = np.cumsum(unpack_bits(where, encoding.distance_bits, count).astype(np.int64) + 1) - 1
+    count = len(places)
+    values[places] = (
+        stored[:count] if encoding.bits >= 8 else _signed(unpack_bits(stored, encoding.bits, count), encoding.bits)
+    )
+    return values[:size].reshape(encoding.shape)
 
 
-def decoder(encoding: Encoding) -> FunctionProto:
-    """The model-local function that `encoding.function` names."""
-    build = {"dense": _dense_function, "mask": _mask_function}[encoding.kind]
-    return build(encoding.function, encoding.bits, encoding.zero)
+def _plain(values: np.ndarray, option: Option) -> tuple[np.ndarray, ...]:
+    return (values * values.dtype.type(gain(option.bits, option.zero)),)
 
 
-def function(name: str, inputs: list[str], output: str, nodes: list[NodeProto], attributes: list[str]) -> FunctionProto:
-    """A model-local function of this project's domain."""
-    opsets = [helper.make_opsetid("", OPSET), helper.make_opsetid(DOMAIN, 1)]
-    return helper.make_function(DOMAIN, name, inputs, [output], nodes, opsets, attributes)
+def _dense(values: np.ndarray, option: Option) -> tuple[np.ndarray, ...]:
+    return (pack_bits(_unsigned(values.ravel(), option), option.bits),)
 
 
-def constant(name: str, array: np.ndarray) -> NodeProto:
-    """A Constant node."""
-    return helper.make_node("Constant", [], [name], value=numpy_helper.from_array(array))
-
-
-def attribute_constant(name: str, attribute: str) -> NodeProto:
-    """A Constant node whose integers are the calling node's attribute."""
-    node = helper.make_node("Constant", [], [name])
-    node.attribute.append(AttributeProto(name="value_ints", ref_attr_name=attribute, type=AttributeProto.INTS))
-    return node
-
-
-def _mask(values: np.ndarray, bits: int, zero: bool) -> Encoding:
-    flat = values.ravel()
-    keep = flat != 0
-    kept = flat[keep]
+def _mask(values: np.ndarray, option: Option) -> tuple[np.ndarray, ...]:
+    keep = values.ravel() != 0
+    kept = values.ravel()[keep]
     if not len(kept):
-        kept = np.ones(1, flat.dtype)  # a Gather needs something to gather from
-    if values.dtype == np.int8 and bits < 8:
-        kept = pack_bits(_unsigned(kept, bits, zero), bits)
-    return Encoding("mask", bits, values.shape, (np.packbits(keep, bitorder="little"), kept), zero)
+        kept = np.ones(1, values.dtype)  # a Gather needs something to gather from
+    return np.packbits(keep, bitorder="little"), _packed_values(kept, option)
 
 
-def _unsigned(codes: np.ndarray, bits: int, zero: bool) -> np.ndarray:
-    wide = codes.astype(np.int16)
-    shifted = wide + 2 ** (bits - 1) if zero else (wide + 2**bits - 1) // 2
+def _delta(values: np.ndarray, option: Option) -> tuple[np.ndarray, ...]:
+    """Distance to the value before, less one, and the value. A gap too wide for d bits is bridged by zeros (fillers).
+
+    What the padding of the last bytes would decode to is a filler too, so that the number of values need not be stored.
+    """
+    flat, d = values.ravel(), option.distance_bits
+    places = np.flatnonzero(flat)
+    gaps = np.diff(places, prepend=-1) - 1
+    last = np.cumsum((gaps >> d) + 1) - 1  # where each value stands among values and fillers
+    count = max(1, last[-1] + 1 if len(last) else 0)
+    width = option.bits if values.dtype == np.int8 else 32
+    room = min(8 * size // w for size, w in zip(option.payload, (d, width), strict=True))
+    distances = np.full(room, 2**d - 1, np.uint8)
+    distances[count:] = 0
+    entries = np.zeros(room, values.dtype)
+    distances[last], entries[last] = gaps & (2**d - 1), flat[places]
+    if not len(places):
+        distances[:] = 0
+    return pack_bits(distances, d), _packed_values(entries, option)
+
+
+def _packed_values(values: np.ndarray, option: Option) -> np.ndarray:
+    return values if option.bits >= 8 else pack_bits(_unsigned(values, option), option.bits)
+
+
+_ENCODERS: dict[str, Callable[[np.ndarray, Option], tuple[np.ndarray, ...]]] = {
+    "plain": _plain, "dense": _dense, "mask": _mask, "delta": _delta,
+}  # fmt: skip
+
+
+def _bytes(count: int, bits: int) -> int:
+    return -(-count * bits // 8)
+
+
+def _unsigned(codes: np.ndarray, option: Option) -> np.ndarray:
+    bits, wide = option.bits, codes.astype(np.int16)
+    shifted = wide + 2 ** (bits - 1) if option.zero else (wide + 2**bits - 1) // 2
     assert shifted.min() >= 0 and shifted.max() < 2**bits, f"codes outside {bits} bits"
     return shifted.astype(np.uint8)
 
 
-def _line(bits: int, zero: bool) -> tuple[int, int]:
-    """(factor, offset) that turn unsigned codes u into decoded ones: factor · u - offset."""
-    g = gain(bits, zero)
-    return (g, g * 2 ** (bits - 1)) if zero else (2 * g, g * (2**bits - 1))
-
-
 def _signed(codes: np.ndarray, encoding: Encoding) -> np.ndarray:
-    factor, offset = _line(encoding.bits, encoding.zero)
+    factor, offset = line(encoding.bits, encoding.zero)
     return (codes.astype(np.int16) * factor - offset).astype(np.int8)
-
-
-def _unpack_nodes(packed: str, bits: int, out: str) -> list[NodeProto]:
-    """Nodes from bytes [n] to unsigned codes [⌊8n/bits⌋ or more]: uint8 where bits divides 8, else int32."""
-    node, p = helper.make_node, out + "_"
-    whole = 8 % bits == 0
-    step = bits if whole else 1
-    nodes = [
-        constant(p + "a", np.array([1], np.int64)),
-        constant(p + "s", np.arange(0, 8, step, dtype=np.uint8)[None]),
-        constant(p + "l", np.array(2**step - 1, np.uint8)),
-        constant(p + "f", np.array([-1], np.int64)),
-        node("Unsqueeze", [packed, p + "a"], [p + "u"]),  # [n, 1]
-        node("BitShift", [p + "u", p + "s"], [p + "h"], direction="RIGHT"),  # [n, 8/step]
-        node("BitwiseAnd", [p + "h", p + "l"], [p + "b"]),
-        node("Reshape", [p + "b", p + "f"], [out if whole else p + "r"]),
-    ]
-    if whole:
-        return nodes
-    return [
-        *nodes,
-        # whole groups of `bits` bits: the padding of the last byte is shorter than one code or sliced off later
-        constant(p + "g", np.array([-1, bits], np.int64)),
-        constant(p + "w", 2 ** np.arange(bits, dtype=np.int32)),
-        node("Shape", [p + "r"], [p + "n"]),
-        constant(p + "k", np.array([bits], np.int64)),
-        node("Div", [p + "n", p + "k"], [p + "d"]),
-        node("Mul", [p + "d", p + "k"], [p + "e"]),
-        constant(p + "z", np.array([0], np.int64)),
-        node("Slice", [p + "r", p + "z", p + "e"], [p + "t"]),
-        node("Reshape", [p + "t", p + "g"], [p + "m"]),  # [count, bits]
-        node("Cast", [p + "m"], [p + "i"], to=TensorProto.INT32),
-        node("Mul", [p + "i", p + "w"], [p + "v"]),
-        node("ReduceSum", [p + "v", p + "a"], [out], keepdims=0),
-    ]
-
-
-def _signed_nodes(codes: str, bits: int, zero: bool, out: str) -> list[NodeProto]:
-    factor, offset = _line(bits, zero)
-    return [
-        constant(out + "_g", np.array(factor, np.int32)),
-        constant(out + "_o", np.array(offset, np.int32)),
-        helper.make_node("Cast", [codes], [out + "_c"], to=TensorProto.INT32),
-        helper.make_node("Mul", [out + "_c", out + "_g"], [out + "_d"]),
-        helper.make_node("Sub", [out + "_d", out + "_o"], [out + "_e"]),
-        helper.make_node("Cast", [out + "_e"], [out], to=TensorProto.INT8),
-    ]
-
-
-def _size_nodes() -> list[NodeProto]:
-    """'shape' [rank] and 'size' [1], from the attribute s."""
-    return [
-        attribute_constant("shape", "s"),
-        constant("zero", np.array([0], np.int64)),
-        helper.make_node("ReduceProd", ["shape"], ["size"], keepdims=1),
-    ]
-
-
-def _dense_function(name: str, bits: int, zero: bool) -> FunctionProto:
-    node = helper.make_node
-    nodes = [
-        *_size_nodes(),
-        *_unpack_nodes("c", bits, "u"),
-        node("Slice", ["u", "zero", "size"], ["t"]),
-        *_signed_nodes("t", bits, zero, "v"),
-        node("Reshape", ["v", "shape"], ["w"]),
-    ]
-    return function(name, ["c"], "w", nodes, ["s"])
-
-
-def _mask_function(name: str, bits: int, zero: bool) -> FunctionProto:
-    node = helper.make_node
-    values = [*_unpack_nodes("c", bits, "u"), *_signed_nodes("u", bits, zero, "v")] if bits < 8 else []
-    nodes = [
-        *_size_nodes(),
-        *_unpack_nodes("m", 1, "k"),
-        node("Slice", ["k", "zero", "size"], ["k8"]),
-        *values,
-        constant("pruned", np.zeros(1, np.float32 if bits == 32 else np.int8)),
-        node("Concat", ["pruned", "v" if bits < 8 else "c"], ["table"], axis=0),  # index 0 = pruned
-        node("Cast", ["k8"], ["keep"], to=TensorProto.INT32),
-        constant("axis", np.array(0, np.int64)),
-        node("CumSum", ["keep", "axis"], ["rank"]),
-        node("Mul", ["rank", "keep"], ["index"]),
-        node("Gather", ["table", "index"], ["dense"], axis=0),
-        node("Reshape", ["dense", "shape"], ["w"]),
-    ]
-    return function(name, ["m", "c"], "w", nodes, ["s"])

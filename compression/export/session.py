@@ -24,10 +24,17 @@ def session(model: bytes, *, threads: int = 1, profile: str | None = None) -> or
         raise InvalidFile(f"ONNX Runtime cannot load this file: {str(error).splitlines()[0]}.") from None
 
 
-def optimized(model: bytes, path: str, *, threads: int = 1) -> None:
-    """Writes the graph that ONNX Runtime really runs to `path`."""
+def optimized(model: bytes, path: str, *, threads: int = 1, portable: bool = False) -> None:
+    """Writes the graph that ONNX Runtime really runs to `path`, in its own format where that ends in .ort.
+
+    portable=True leaves out what is arranged for this machine's processor.
+    """
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads
     options.optimized_model_filepath = path
+    if portable:
+        options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
+    if path.endswith(".ort"):
+        options.add_session_config_entry("session.save_model_format", "ORT")
     options.log_severity_level = 3
     ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])

@@ -1,0 +1,214 @@
+"""The standard ONNX operators that turn packed weights back, as model-local functions that are shared by all layers.
+
+ONNX Runtime inlines the functions and folds them to a constant when a session loads, so what runs is the plain
+operator. The files are of opset 19: BitwiseAnd needs 18, and onnx's own reference evaluator reads DequantizeLinear from
+19 on.
+
+| U1 … U7 | bytes → unsigned codes                        |
+| V1 … V7 | bytes → int8 values; with an 'o' behind it, of grids without zero |
+| D       | values → the weights' shape                   |
+| M, N    | bits of a mask, values (int8; float) → weights |
+| P, O    | distances, values (int8; float) → weights      |
+"""
+
+from collections.abc import Callable
+from functools import cache
+
+import numpy as np
+from onnx import AttributeProto, FunctionProto, NodeProto, TensorProto, helper, numpy_helper
+
+from compression.export.pack import Encoding, Option, line
+
+DOMAIN = "w"
+"""Domain of the model-local functions: one letter, because it stands at every call."""
+
+OPSET = 19
+
+CALL_BYTES = 20
+"""A call inside a function."""
+
+
+def calls(encoding: Encoding | Option) -> list[tuple[str, int | None]]:
+    """Functions that decode an encoding, each with the index of the tensor that it reads; the last one joins them."""
+    if encoding.kind == "plain":
+        return []
+    values = len(encoding.tensors if isinstance(encoding, Encoding) else encoding.payload) - 1
+    found: list[tuple[str, int | None]] = [(f"V{encoding.bits}{'' if encoding.zero else 'o'}", values)] if encoding.bits < 8 else []
+    if encoding.kind == "dense":
+        return [*found, ("D", None)]
+    width = 1 if encoding.kind == "mask" else encoding.distance_bits
+    if width < 8:
+        found.append((f"U{width}", 0))
+    join = {"mask": "MN", "delta": "PO"}[encoding.kind][encoding.bits == 32]
+    return [*found, (join, None)]
+
+
+def cost(option: Option) -> int:
+    """Bytes of the stored tensors of an option and of what names them in the graph, functions not counted."""
+    tensors = sum(_tensor_bytes(size) for size in option.payload)
+    shape = 9 + sum(1 + _varint_bytes(length) for length in option.shape) if option.kind != "plain" else 0
+    return tensors + 4 * len(option.payload) + shape
+
+
+def needed(option: Option) -> dict[str, int]:
+    """Bytes of each function that an option needs, and of the run of calls, which is written once for all layers."""
+    steps = calls(option)
+    found = {each: _function_bytes(each) for name, _ in steps for each in (name, *inner(name))}
+    if steps:
+        found["+".join(name for name, _ in steps)] = CALL_BYTES * len(steps)
+    return found
+
+
+def inner(name: str) -> tuple[str, ...]:
+    """Functions that function `name` calls."""
+    return (f"U{name[1]}",) if name[0] == "V" else ()
+
+
+@cache
+def function(name: str) -> FunctionProto:
+    """The model-local function of that name."""
+    if name[0] in _BY_WIDTH:
+        return _BY_WIDTH[name[0]](name, int(name[1]))
+    return _JOINS[name](name)
+
+
+@cache
+def _function_bytes(name: str) -> int:
+    return 1 + _varint_bytes(function(name).ByteSize()) + function(name).ByteSize()
+
+
+def _tensor_bytes(payload: int) -> int:
+    """Bytes of an initializer with one dimension and a name of two letters."""
+    content = 1 + _varint_bytes(payload) + 2 + 4 + 1 + _varint_bytes(payload) + payload
+    return 1 + _varint_bytes(content) + content
+
+
+def _varint_bytes(number: int) -> int:
+    """Bytes of a number in a protobuf message."""
+    return max(1, -(-number.bit_length() // 7))
+
+
+def make_function(
+    name: str, inputs: list[str], output: str, nodes: list[NodeProto], attributes: list[str] | None = None
+) -> FunctionProto:
+    """A model-local function of this project's domain."""
+    opsets = [helper.make_opsetid("", OPSET)]
+    if any(node.domain == DOMAIN for node in nodes):
+        opsets.append(helper.make_opsetid(DOMAIN, 1))
+    return helper.make_function(DOMAIN, name, inputs, [output], nodes, opsets, attributes or [])
+
+
+def constant(name: str, array: np.ndarray) -> NodeProto:
+    """A Constant node."""
+    return helper.make_node("Constant", [], [name], value=numpy_helper.from_array(array))
+
+
+def _unsigned(name: str, bits: int) -> FunctionProto:
+    """Bytes [n] to codes [⌊8n/bits⌋]: uint8 where bits divides 8, else int32."""
+    node = helper.make_node
+    whole = 8 % bits == 0
+    step = bits if whole else 1
+    nodes = [
+        constant("a", np.array([1], np.int64)),
+        constant("s", np.arange(0, 8, step, dtype=np.uint8)[None]),
+        constant("l", np.array(2**step - 1, np.uint8)),
+        constant("f", np.array([-1], np.int64)),
+        node("Unsqueeze", ["c", "a"], ["u"]),  # [n, 1]
+        node("BitShift", ["u", "s"], ["h"], direction="RIGHT"),  # [n, 8/step]
+        node("BitwiseAnd", ["h", "l"], ["b"]),
+        node("Reshape", ["b", "f"], ["y" if whole else "r"]),
+    ]
+    if not whole:
+        nodes += [
+            # whole groups of `bits` bits: the padding of the last byte is shorter than one code or sliced off later
+            constant("g", np.array([-1, bits], np.int64)),
+            constant("w", 2 ** np.arange(bits, dtype=np.int32)),
+            constant("k", np.array([bits], np.int64)),
+            constant("z", np.array([0], np.int64)),
+            node("Shape", ["r"], ["n"]),
+            node("Div", ["n", "k"], ["d"]),
+            node("Mul", ["d", "k"], ["e"]),
+            node("Slice", ["r", "z", "e"], ["t"]),
+            node("Reshape", ["t", "g"], ["m"]),  # [count, bits]
+            node("Cast", ["m"], ["i"], to=TensorProto.INT32),
+            node("Mul", ["i", "w"], ["v"]),
+            node("ReduceSum", ["v", "a"], ["y"], keepdims=0),
+        ]
+    return make_function(name, ["c"], "y", nodes)
+
+
+def _values(name: str, bits: int) -> FunctionProto:
+    """Bytes [n] to signed codes times their gain, int8 [⌊8n/bits⌋]."""
+    node = helper.make_node
+    factor, offset = line(bits, not name.endswith("o"))
+    nodes = [
+        node(f"U{bits}", ["c"], ["u"], domain=DOMAIN),
+        constant("g", np.array(factor, np.int32)),
+        constant("o", np.array(offset, np.int32)),
+        node("Cast", ["u"], ["i"], to=TensorProto.INT32),
+        node("Mul", ["i", "g"], ["d"]),
+        node("Sub", ["d", "o"], ["e"]),
+        node("Cast", ["e"], ["y"], to=TensorProto.INT8),
+    ]
+    return make_function(name, ["c"], "y", nodes)
+
+
+def _size_nodes() -> list[NodeProto]:
+    """'h' = shape [rank] and 'n' = its product [1], from the attribute s; 'z' = [0]."""
+    shape = helper.make_node("Constant", [], ["h"])
+    shape.attribute.append(AttributeProto(name="value_ints", ref_attr_name="s", type=AttributeProto.INTS))
+    return [shape, constant("z", np.array([0], np.int64)), helper.make_node("ReduceProd", ["h"], ["n"], keepdims=1)]
+
+
+def _dense(name: str) -> FunctionProto:
+    node = helper.make_node
+    nodes = [*_size_nodes(), node("Slice", ["v", "z", "n"], ["t"]), node("Reshape", ["t", "h"], ["y"])]
+    return make_function(name, ["v"], "y", nodes, ["s"])
+
+
+def _mask(name: str) -> FunctionProto:
+    node = helper.make_node
+    nodes = [
+        *_size_nodes(),
+        constant("o", np.zeros(1, np.float32 if name == "N" else np.int8)),
+        constant("a", np.array(0, np.int64)),
+        node("Slice", ["m", "z", "n"], ["t"]),
+        node("Concat", ["o", "v"], ["b"], axis=0),  # index 0 = pruned
+        node("Cast", ["t"], ["k"], to=TensorProto.INT32),
+        node("CumSum", ["k", "a"], ["r"]),
+        node("Mul", ["r", "k"], ["i"]),
+        node("Gather", ["b", "i"], ["d"], axis=0),
+        node("Reshape", ["d", "h"], ["y"]),
+    ]
+    return make_function(name, ["v", "m"], "y", nodes, ["s"])
+
+
+def _delta(name: str) -> FunctionProto:
+    """Values scattered into zeros. Fillers after the last one may stand up to eight places behind the end."""
+    node = helper.make_node
+    zero = numpy_helper.from_array(np.zeros(1, np.float32 if name == "O" else np.int8))
+    nodes = [
+        *_size_nodes(),
+        constant("o", np.array(1, np.int32)),
+        constant("a", np.array(0, np.int64)),
+        constant("e", np.array([8], np.int64)),
+        node("Shape", ["p"], ["b"]),
+        node("Shape", ["v"], ["c"]),
+        node("Min", ["b", "c"], ["m"]),
+        node("Slice", ["v", "z", "m"], ["w"]),
+        node("Slice", ["p", "z", "m"], ["t"]),
+        node("Cast", ["t"], ["d"], to=TensorProto.INT32),
+        node("Add", ["d", "o"], ["f"]),
+        node("CumSum", ["f", "a"], ["g"]),
+        node("Sub", ["g", "o"], ["i"]),
+        node("Add", ["n", "e"], ["j"]),
+        node("ConstantOfShape", ["j"], ["k"], value=zero),
+        node("ScatterElements", ["k", "i", "w"], ["l"]),
+        node("Slice", ["l", "z", "n"], ["q"]),
+        node("Reshape", ["q", "h"], ["y"]),
+    ]
+    return make_function(name, ["v", "p"], "y", nodes, ["s"])
+
+
+_BY_WIDTH: dict[str, Callable[[str, int], FunctionProto]] = {"U": _unsigned, "V": _values}
+_JOINS: dict[str, Callable[[str], FunctionProto]] = {"D": _dense, "M": _mask, "N": _mask, "P": _delta, "O": _delta}
