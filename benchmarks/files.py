@@ -146,7 +146,8 @@ def _table(rows: dict[str, dict[str, Any]]) -> str:
 
 def _cells(name: str, row: dict[str, Any]) -> tuple[str, ...]:
     return (
-        name, f"{row['size_bytes']:,}", f"{row['size_ratio']:.1f}", f"{row['wire']['gzip']:,}", f"{row['wire']['zstd']:,}",
+        name, f"{row['size_bytes']:,}", f"{row['size_ratio']:.1f}",
+        f"{row['wire']['gzip']:,}", f"{row['wire']['zstd']:,}",
         f"{100 * row['drop']:.2f}", _ratio(row["to_fp32"]), _ratio(row["to_twin"]), _ratio(row.get("to_peer")),
         f"{row['load_ms']:.0f}", "" if row["peak_kilobytes"] is None else f"{row['peak_kilobytes'] / 1000:.1f}",
     )  # fmt: skip

@@ -38,7 +38,7 @@ EVALUATION_THREADS = 2
 
 @dataclass(frozen=True)
 class Candidate:
-    """An ONNX file and the recipe that made it; `ledger` says where its bytes went, `seconds` is what making it took."""
+    """An ONNX file and the recipe that made it; `ledger` is where its bytes went, `seconds` is what making it took."""
 
     recipe: Recipe
     onnx: bytes

@@ -49,7 +49,7 @@ class Accuracy:
 class Latency:
     """Milliseconds for one image, measured interleaved with the dense baseline in one process.
 
-    `ratio` is the median of candidate over baseline, pair by pair; `drift` is the baseline's own change while measuring.
+    `ratio` is the median of candidate over baseline, pair by pair; `drift` is the baseline's own change meanwhile.
     """
 
     p50_ms: float

@@ -81,7 +81,9 @@ def decoded_by_onnx_runtime(encoding):
     floats = writer.node("Cast", [stored], to=onnx.TensorProto.FLOAT)
     row = writer.node("Reshape", [floats, writer.constant(np.array([1, -1], np.int64))])
     zero = writer.node("Mul", ["image", writer.constant(np.float32(0))])
-    file, _ = writer.finish((1, 1), writer.node("Add", [row, writer.node("Flatten", [zero])]), int(np.prod(encoding.shape)))
+    file, _ = writer.finish(
+        (1, 1), writer.node("Add", [row, writer.node("Flatten", [zero])]), int(np.prod(encoding.shape))
+    )
     return run(file, torch.zeros(1, 1, 1))[0].reshape(encoding.shape)
 
 
@@ -139,7 +141,9 @@ def test_folding_after_quantization_changes_no_code(learned, bits):
     gamma = graph.get_submodule("stem.1").weight.detach().numpy().reshape(-1, 1, 1, 1)
     found = pack.decode(export(graph, SHAPE).encodings["stem.0"])
     alive = gamma.ravel() != 0
-    assert np.array_equal(found[alive], (pack.gain(bits, quantizer.zero) * codes * np.sign(gamma))[alive].astype(np.int8))
+    assert np.array_equal(
+        found[alive], (pack.gain(bits, quantizer.zero) * codes * np.sign(gamma))[alive].astype(np.int8)
+    )
     assert not alive.all() and (gamma < 0).any()
     with torch.no_grad():
         np.testing.assert_allclose(run(export(graph, SHAPE).onnx, images), graph(images).numpy(), atol=1e-3)

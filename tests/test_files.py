@@ -133,7 +133,9 @@ def test_every_encoding_equals_its_unpacked_twin_and_is_folded(
 
 def of_kind(layer, kind: str) -> pack.Option:
     """An encoding of that kind; of distances, those three bits wide."""
-    return next(o for o in pack.options(layer.values, layer.bits, layer.zero) if o.kind == kind and o.distance_bits in (0, 3))
+    return next(
+        o for o in pack.options(layer.values, layer.bits, layer.zero) if o.kind == kind and o.distance_bits in (0, 3)
+    )
 
 
 @pytest.mark.parametrize("kind", ["dense", "mask", "delta"])
@@ -191,7 +193,7 @@ def test_distances_cost_what_a_slow_count_says(values, share, seed):
 
 
 def test_a_function_is_used_only_where_it_pays():
-    """One small layer is cheaper as plain bytes; a thousand weights are worth a decoder, and a second layer shares it."""
+    """A small layer is cheaper as plain bytes; thousands of weights are worth a decoder, which it then shares."""
     rng = np.random.default_rng(0)
 
     def chosen(*sizes: int) -> list[str]:

@@ -180,8 +180,10 @@ class _Exporter:
         if isinstance(module_of(self.graph, node), nn.Linear):
             return True
         reader = only_reader(node)
-        while reader is not None and (folded_norm(self.graph, node) is module_of(self.graph, reader) is not None
-                                      or self._clipped_by_quantizer(reader)):  # fmt: skip
+        norm = folded_norm(self.graph, node)
+        if norm is not None and reader is not None:
+            reader = only_reader(reader)
+        while reader is not None and self._clipped_by_quantizer(reader):
             reader = only_reader(reader)
         return reader is not None and isinstance(module_of(self.graph, reader), ActivationQuantizer)
 
@@ -229,6 +231,5 @@ def _is_size(node: fx.Node) -> bool:
     """Batch sizes and arithmetic on them: reshapes in the file leave these free."""
     return node.op == "call_function" and (
         "sym_size" in str(node.target)
-        or (getattr(node.target, "__module__", "") == "_operator"
-        and "getitem" not in str(node.target))
+        or (getattr(node.target, "__module__", "") == "_operator" and "getitem" not in str(node.target))
     )

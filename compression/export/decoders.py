@@ -33,7 +33,9 @@ def calls(encoding: Encoding | Option) -> list[tuple[str, int | None]]:
     if encoding.kind == "plain":
         return []
     values = len(encoding.tensors if isinstance(encoding, Encoding) else encoding.payload) - 1
-    found: list[tuple[str, int | None]] = [(f"V{encoding.bits}{'' if encoding.zero else 'o'}", values)] if encoding.bits < 8 else []
+    found: list[tuple[str, int | None]] = (
+        [(f"V{encoding.bits}{'' if encoding.zero else 'o'}", values)] if encoding.bits < 8 else []
+    )
     if encoding.kind == "dense":
         return [*found, ("D", None)]
     width = 1 if encoding.kind == "mask" else encoding.distance_bits

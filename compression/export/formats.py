@@ -80,13 +80,13 @@ def _safetensors(compressed: Compressed) -> tuple[bytes, ...]:
 @torch.no_grad()
 def tensors(graph: fx.GraphModule) -> dict[str, torch.Tensor]:
     """The state dict under the original network's names: weights as they are computed with (masked, on their grid)."""
-    found = {}
+    found: dict[str, torch.Tensor] = {}
     for path, module in graph.named_modules():
         if isinstance(module, ActivationQuantizer) or ".parametrizations" in path:
             continue
         state = {**dict(module.named_parameters(recurse=False)), **dict(module.named_buffers(recurse=False))}
         if parametrize.is_parametrized(module):
-            state |= {name: getattr(module, name) for name in module.parametrizations}  # type: ignore[union-attr]
+            state |= {name: getattr(module, name) for name in module.parametrizations}
         found |= {f"{path}.{name}".lstrip("."): t.detach().clone().contiguous() for name, t in state.items()}
     return found
 
@@ -95,7 +95,7 @@ def _config(compressed: Compressed) -> dict[str, Any]:
     known = shapes(compressed.graph, compressed.input_shape)
     output = next(node for node in compressed.graph.graph.nodes if node.op == "output").args[0]
     quantizers = {
-        name.removeprefix("quantizer_"): {"scale": float(module.scale), "zero_point": module.zero_point}
+        name.removeprefix("quantizer_"): {"scale": float(module.get_buffer("scale")), "zero_point": module.zero_point}
         for name, module in compressed.graph.named_modules()
         if isinstance(module, ActivationQuantizer)
     }

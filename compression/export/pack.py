@@ -149,9 +149,8 @@ def decode(encoding: Encoding) -> np.ndarray:
         count = min(8 * where.nbytes // encoding.distance_bits, 8 * stored.nbytes // encoding.bits)
         places = np.cumsum(unpack_bits(where, encoding.distance_bits, count).astype(np.int64) + 1) - 1
     count = len(places)
-    values[places] = (
-        stored[:count] if encoding.bits >= 8 else _signed(unpack_bits(stored, encoding.bits, count), encoding.bits)
-    )
+    kept = stored[:count] if encoding.bits >= 8 else _signed(unpack_bits(stored, encoding.bits, count), encoding)
+    values[places] = kept
     return values[:size].reshape(encoding.shape)
 
 

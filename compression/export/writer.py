@@ -1,4 +1,4 @@
-"""A small ONNX file, node by node: short names, no metadata, equal constants and equal runs of operators stored once."""
+"""A small ONNX file, node by node: short names, no metadata, equal constants and runs of operators stored once."""
 
 from collections import Counter
 from typing import Any

@@ -53,8 +53,8 @@ def diagnose(
 ) -> tuple[Finding, ...]:
     """The reasons that hold for this file on this machine; () where none is known.
 
-    `layers` are the candidate's reports, `profile` is its own (without it, overhead is not judged), `threads` those that
-    its latency was measured with. Raises `InvalidFile` where ONNX Runtime does not accept the bytes.
+    `layers` are the candidate's reports, `profile` is its own (without it, overhead is not judged), `threads` are those
+    that its latency was measured with. Raises `InvalidFile` where ONNX Runtime does not accept the bytes.
     """
     subject = Subject(tuple(layers), optimized_graph(model, threads=threads), machine, profile, threads)
     return tuple(finding for reason in REASONS if (finding := reason(subject)) is not None)
@@ -76,8 +76,8 @@ def _masked(s: Subject) -> Finding | None:
     wasted = round(sum(x.sparsity * x.macs for x in sparse))
     return Finding(
         "masked sparsity",
-        f"{zeros / weights:.0%} of the weights in {len(sparse)} layers are zero, and ONNX Runtime multiplies them all the same: "
-        "it has no kernel for scattered zeros.",
+        f"{zeros / weights:.0%} of the weights in {len(sparse)} layers are zero, and ONNX Runtime multiplies "
+        "them all the same: it has no kernel for scattered zeros.",
         {
             "zero_weights": zeros,
             "layers": len(sparse),
@@ -95,8 +95,8 @@ def _weight_only(s: Subject) -> Finding | None:
         return None
     return Finding(
         "weight-only quantization",
-        f"The weights of {len(rounded)} layers are stored in {_bits(rounded)} bits and turned back into floats when the file "
-        "loads: every product is computed in fp32.",
+        f"The weights of {len(rounded)} layers are stored in {_bits(rounded)} bits and turned back into floats when "
+        "the file loads: every product is computed in fp32.",
         {"layers": len(rounded), "integer_kernels": 0, "float_kernels": _float_kernels(s)},
         "Set the activation bits to 8, so that the products are computed in whole numbers.",
     )
@@ -107,14 +107,15 @@ def _no_vnni(s: Subject) -> Finding | None:
         return None
     return Finding(
         "no VNNI",
-        f"{s.machine.cpu} has no instructions for 8-bit dot products (VNNI); {s.integer} kernels need several others for each.",
+        f"{s.machine.cpu} has no instructions for 8-bit dot products (VNNI); {s.integer} kernels need several "
+        "others for each.",
         {"cpu": s.machine.cpu, "integer_kernels": s.integer},
         "Measure on the processor that the file is meant for; on this one, fewer channels save more than fewer bits.",
     )
 
 
 def _odd_channels(s: Subject) -> Finding | None:
-    """Images' channels and the number of classes are not ours to choose, so the first and the last layer's are left out."""
+    """Channels of images and the number of classes are not ours to choose: ends are left out."""
     odd = [
         (layer, sides)
         for i, layer in enumerate(s.layers)
@@ -125,8 +126,8 @@ def _odd_channels(s: Subject) -> Finding | None:
     macs, named = sum(layer.macs for layer, _ in odd), {layer.name: sides for layer, sides in odd}
     return Finding(
         "odd channel counts",
-        f"{len(odd)} layers have channel counts that {LANES} does not divide; kernels work on {LANES} or 16 at a time and "
-        "compute the missing ones too.",
+        f"{len(odd)} layers have channel counts that {LANES} does not divide; kernels work on {LANES} or 16 at a "
+        "time and compute the missing ones too.",
         {"layers": named, "share_of_macs": macs / max(1, sum(x.macs for x in s.layers))},
         f"Keep a multiple of {LANES} channels in every layer.",
     )
@@ -138,8 +139,8 @@ def _unfused(s: Subject) -> Finding | None:
         return None
     return Finding(
         "conversions left in the graph",
-        f"ONNX Runtime converts between 8 bits and floats {len(edges)} times on the way through the network, because what "
-        f"lies between has no 8-bit kernel or was not fused: {', '.join(_counted(edges))}.",
+        f"ONNX Runtime converts between 8 bits and floats {len(edges)} times on the way through the network, because "
+        f"what lies between has no 8-bit kernel or was not fused: {', '.join(_counted(edges))}.",
         {"nodes": edges, "share_of_time": _share(s, {"QuantizeLinear", "DequantizeLinear"})},
         "Choose a network whose activations are ReLU, ReLU6 or none; others are computed in fp32.",
     )
@@ -173,8 +174,9 @@ def _overhead(s: Subject) -> Finding | None:
     calls = sum(operator.calls for operator in p.operators)
     return Finding(
         "overhead",
-        f"For one image, {p.outside_kernels:.0%} of {p.run_ms:.3f} ms pass outside the {calls} kernels, and {p.small_kernels:.0%} "
-        "of the kernels' time in kernels shorter than 10 µs: starting them costs as much as what they compute.",
+        f"For one image, {p.outside_kernels:.0%} of {p.run_ms:.3f} ms pass outside the {calls} kernels, and "
+        f"{p.small_kernels:.0%} of the kernels' time in kernels shorter than 10 µs: starting them "
+        "costs as much as what they compute.",
         {"outside_kernels": p.outside_kernels, "small_kernels": p.small_kernels, "run_ms": p.run_ms, "kernels": calls},
         "Answer several images at once, or take a network with fewer layers; lighter ones hardly help.",
     )
@@ -192,8 +194,8 @@ def _threads(s: Subject) -> Finding | None:
     if s.threads > 1 and macs / s.threads < 1_000_000:
         return Finding(
             "too little work for the threads",
-            f"{macs:,} multiply-accumulates for one image leave each of {s.threads} threads less than a million: handing out "
-            "the work takes as long as doing it.",
+            f"{macs:,} multiply-accumulates for one image leave each of {s.threads} threads less than a million: "
+            "handing out the work takes as long as doing it.",
             {"threads": s.threads, "macs": macs},
             "Measure with one thread, or answer several images at once.",
         )
@@ -206,7 +208,7 @@ REASONS: tuple[Callable[[Subject], Finding | None], ...] = (
 
 
 def _odd_sides(layer: LayerReport, first: bool, last: bool) -> tuple[int, ...]:
-    """Those of (in, out) channels that the lanes do not divide. A depthwise layer has one channel a group, which is fine."""
+    """Those of (in, out) channels that the lanes do not divide. Depthwise layers have one channel a group: fine."""
     into, out = layer.shape[1], layer.shape[0]
     sides = [n for n, ours in ((into, not first and into > 1), (out, not last)) if ours and n % LANES]
     return tuple(sides)

@@ -9,8 +9,8 @@ from compression.results import Finding, LayerBytes, Ledger, OverTheWire, Profil
 from pages.ui import words
 
 PARTS = {
-    "payload": "Weight codes", "positions": "Positions", "codebooks": "Codebooks", "scales": "Scales", "biases": "Biases",
-    "functions": "Decoders", "graph": "Graph",
+    "payload": "Weight codes", "positions": "Positions", "codebooks": "Codebooks", "scales": "Scales",
+    "biases": "Biases", "functions": "Decoders", "graph": "Graph",
 }  # fmt: skip
 LAYER_PARTS = ("payload", "positions", "codebooks", "scales", "biases")
 COLOURS = {
