@@ -8,7 +8,7 @@ operator. The files are of opset 19: BitwiseAnd needs 18, and onnx's own referen
 | V1 … V7 | bytes → int8 values; with an 'o' behind it, of grids without zero |
 | D       | values → the weights' shape                   |
 | M, N    | bits of a mask, values (int8; float) → weights |
-| P, O    | distances, values (int8; float) → weights      |
+| P, O    | distances, values (int8; float), their largest code → weights |
 """
 
 from collections.abc import Callable
@@ -23,6 +23,9 @@ DOMAIN = "w"
 """Domain of the model-local functions: one letter, because it stands at every call."""
 
 OPSET = 19
+
+PADDING = 1024
+"""Places behind a tensor's end that bridges in the padding of the last byte reach at most: 7 of up to 127, and one."""
 
 CALL_BYTES = 20
 """A call inside a function."""
@@ -186,30 +189,32 @@ def _mask(name: str) -> FunctionProto:
 
 
 def _delta(name: str) -> FunctionProto:
-    """Values scattered into zeros. Fillers after the last one may stand up to eight places behind the end."""
+    """Values scattered into zeros. Bridges (code x) write a zero; those of the padding stand behind the end."""
     node = helper.make_node
-    zero = numpy_helper.from_array(np.zeros(1, np.float32 if name == "O" else np.int8))
+    zero = np.zeros(1, np.float32 if name == "O" else np.int8)
     nodes = [
         *_size_nodes(),
-        constant("o", np.array(1, np.int32)),
+        constant("o", zero),
         constant("a", np.array(0, np.int64)),
-        constant("e", np.array([8], np.int64)),
-        node("Shape", ["p"], ["b"]),
-        node("Shape", ["v"], ["c"]),
-        node("Min", ["b", "c"], ["m"]),
-        node("Slice", ["v", "z", "m"], ["w"]),
-        node("Slice", ["p", "z", "m"], ["t"]),
-        node("Cast", ["t"], ["d"], to=TensorProto.INT32),
-        node("Add", ["d", "o"], ["f"]),
-        node("CumSum", ["f", "a"], ["g"]),
-        node("Sub", ["g", "o"], ["i"]),
-        node("Add", ["n", "e"], ["j"]),
-        node("ConstantOfShape", ["j"], ["k"], value=zero),
-        node("ScatterElements", ["k", "i", "w"], ["l"]),
-        node("Slice", ["l", "z", "n"], ["q"]),
-        node("Reshape", ["q", "h"], ["y"]),
+        constant("e", np.array([PADDING], np.int64)),
+        node("Cast", ["p"], ["d"], to=TensorProto.INT32),
+        node("Less", ["d", "x"], ["f"]),
+        node("Cast", ["f"], ["k"], to=TensorProto.INT32),  # 1 where there is a value
+        node("Concat", ["o", "v"], ["b"], axis=0),  # index 0 = bridge
+        node("CumSum", ["k", "a"], ["r"]),
+        node("Mul", ["r", "k"], ["i"]),
+        node("Gather", ["b", "i"], ["w"], axis=0),
+        node("Add", ["d", "k"], ["g"]),
+        node("CumSum", ["g", "a"], ["j"]),  # the place behind each value
+        node("Add", ["n", "e"], ["m"]),
+        node("ConstantOfShape", ["m"], ["q"], value=numpy_helper.from_array(zero)),
+        node("ScatterElements", ["q", "j", "w"], ["l"]),
+        constant("c", np.array([1], np.int64)),
+        node("Add", ["n", "c"], ["t"]),
+        node("Slice", ["l", "c", "t"], ["u"]),
+        node("Reshape", ["u", "h"], ["y"]),
     ]
-    return make_function(name, ["v", "p"], "y", nodes, ["s"])
+    return make_function(name, ["v", "p", "x"], "y", nodes, ["s"])
 
 
 _BY_WIDTH: dict[str, Callable[[str, int], FunctionProto]] = {"U": _unsigned, "V": _values}

@@ -4,7 +4,7 @@
 | plain    | the values themselves                                                              | int8 or float32 |
 | dense    | b-bit codes, b = 1 … 7                                                             | int8 |
 | mask     | one bit per weight + b-bit or float values of those that are not zero              | int8 or float32 |
-| delta    | d-bit distances between them, d = 1 … 8 (Han et al. 2016, §2) + the same values    | int8 or float32 |
+| delta    | d-bit distances between those, d = 1 … 8 (Han et al. 2016, §2) + the same values   | int8 or float32 |
 
 `decoders` writes the standard ONNX operators that turn them back; `decode` here does the same in NumPy.
 """
@@ -69,7 +69,7 @@ def options(values: np.ndarray, bits: int, zero: bool = True) -> list[Option]:
     """All encodings that can hold `values`: int8 codes of a grid with `bits`, or float32 with bits = 32.
 
     Codes are within ±(2^(bits-1)-1) where zero is a level; else odd and within ±(2^bits-1), with 0 for pruned weights:
-    then zeros cannot be stored as codes, neither densely nor as what bridges long gaps.
+    then zeros cannot be stored densely.
     """
     flat = values.ravel()
     places = np.flatnonzero(flat)
@@ -83,9 +83,9 @@ def options(values: np.ndarray, bits: int, zero: bool = True) -> list[Option]:
         found.append(option("dense", (_bytes(flat.size, width),)))
     found.append(option("mask", (_bytes(flat.size, 1), _bytes(max(1, len(places)), width))))
     gaps = np.diff(places, prepend=-1) - 1
-    for d in DISTANCE_BITS if zero else ():
-        count = max(1, len(places) + int((gaps >> d).sum()))
-        found.append(option("delta", (_bytes(count, d), _bytes(count, width)), d))
+    for d in DISTANCE_BITS:
+        count = max(1, len(places) + int((gaps // (2**d - 1)).sum()))
+        found.append(option("delta", (_bytes(count, d), _bytes(max(1, len(places)), width)), d))
     return found
 
 
@@ -141,17 +141,18 @@ def decode(encoding: Encoding) -> np.ndarray:
         return stored
     if encoding.kind == "dense":
         return _signed(unpack_bits(stored, encoding.bits, size), encoding).reshape(encoding.shape)
-    values = np.zeros(size + 8, np.float32 if encoding.bits == 32 else np.int8)
-    where = encoding.tensors[0]
+    values = np.zeros(size, np.float32 if encoding.bits == 32 else np.int8)
+    where, d = encoding.tensors[0], encoding.distance_bits
     if encoding.kind == "mask":
         places = np.flatnonzero(unpack_bits(where, 1, size))
     else:
-        count = min(8 * where.nbytes // encoding.distance_bits, 8 * stored.nbytes // encoding.bits)
-        places = np.cumsum(unpack_bits(where, encoding.distance_bits, count).astype(np.int64) + 1) - 1
+        codes = unpack_bits(where, d, 8 * where.nbytes // d).astype(np.int64)
+        bridge = codes == 2**d - 1
+        places = (np.cumsum(codes + ~bridge) - 1)[~bridge]
     count = len(places)
     kept = stored[:count] if encoding.bits >= 8 else _signed(unpack_bits(stored, encoding.bits, count), encoding)
     values[places] = kept
-    return values[:size].reshape(encoding.shape)
+    return values.reshape(encoding.shape)
 
 
 def _plain(values: np.ndarray, option: Option) -> tuple[np.ndarray, ...]:
@@ -164,31 +165,28 @@ def _dense(values: np.ndarray, option: Option) -> tuple[np.ndarray, ...]:
 
 def _mask(values: np.ndarray, option: Option) -> tuple[np.ndarray, ...]:
     keep = values.ravel() != 0
-    kept = values.ravel()[keep]
-    if not len(kept):
-        kept = np.ones(1, values.dtype)  # a Gather needs something to gather from
+    kept = _at_least_one(values.ravel()[keep])
     return np.packbits(keep, bitorder="little"), _packed_values(kept, option)
 
 
 def _delta(values: np.ndarray, option: Option) -> tuple[np.ndarray, ...]:
-    """Distance to the value before, less one, and the value. A gap too wide for d bits is bridged by zeros (fillers).
+    """How many zeros stand before each value. The largest code M = 2^d - 1 bridges M zeros and has no value.
 
-    What the padding of the last bytes would decode to is a filler too, so that the number of values need not be stored.
+    The padding of the last byte is such bridges too, so that the number of values need not be stored. Han et al. store
+    a zero with each bridge; without it, grids that have no zero can be stored as well.
     """
-    flat, d = values.ravel(), option.distance_bits
+    flat, bridge = values.ravel(), 2**option.distance_bits - 1
     places = np.flatnonzero(flat)
     gaps = np.diff(places, prepend=-1) - 1
-    last = np.cumsum((gaps >> d) + 1) - 1  # where each value stands among values and fillers
-    count = max(1, last[-1] + 1 if len(last) else 0)
-    width = option.bits if values.dtype == np.int8 else 32
-    room = min(8 * size // w for size, w in zip(option.payload, (d, width), strict=True))
-    distances = np.full(room, 2**d - 1, np.uint8)
-    distances[count:] = 0
-    entries = np.zeros(room, values.dtype)
-    distances[last], entries[last] = gaps & (2**d - 1), flat[places]
-    if not len(places):
-        distances[:] = 0
-    return pack_bits(distances, d), _packed_values(entries, option)
+    last = np.cumsum(gaps // bridge + 1) - 1  # where each value's own code stands among all codes
+    distances = np.full(8 * option.payload[0] // option.distance_bits, bridge, np.uint8)
+    distances[last] = gaps % bridge
+    return pack_bits(distances, option.distance_bits), _packed_values(_at_least_one(flat[places]), option)
+
+
+def _at_least_one(values: np.ndarray) -> np.ndarray:
+    """A Gather needs something to gather from."""
+    return values if len(values) else np.ones(1, values.dtype)
 
 
 def _packed_values(values: np.ndarray, option: Option) -> np.ndarray:

@@ -59,7 +59,12 @@ class Writer:
         for name, read in steps[:-1]:
             assert read is not None
             tensors[read] = self.call(name, [tensors[read]])
-        return self.call(steps[-1][0], tensors[::-1], s=list(encoding.shape)) if steps else tensors[0]
+        if not steps:
+            return tensors[0]
+        inputs = tensors[::-1]
+        if encoding.kind == "delta":
+            inputs.append(self.constant(np.array(2**encoding.distance_bits - 1, np.int32), shared=True))
+        return self.call(steps[-1][0], inputs, s=list(encoding.shape))
 
     def finish(self, shape: tuple[int, int, int], scores: str, classes: int) -> tuple[bytes, dict[str, str]]:
         """The file, and the names that stored tensors have in it by the name that `constant` gave.
