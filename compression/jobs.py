@@ -9,7 +9,6 @@ Nothing here waits for the cluster except `Job.wait`: a page can call everything
 
 import logging
 import os
-import pickle
 import tempfile
 import threading
 import uuid
@@ -28,7 +27,7 @@ from distributed.scheduler import KilledWorker
 from compression import cluster, worker
 from compression.data import home
 from compression.errors import UserError
-from compression.results import Measurement
+from compression.results import Accuracy, Measurement
 from compression.worker import Baseline, Outcome, Refusal, Request, without_predictions
 
 __all__ = ["Job", "Lab", "News", "Request"]
@@ -116,9 +115,9 @@ class Job:
         if event["kind"] == "progress":
             self._put(sentence=event["sentence"], share=event["share"])
         elif event["kind"] == "baseline":
-            self._put(baseline=pickle.loads(event["baseline"]))
+            self._put(baseline=Baseline(Accuracy.from_plain(event["accuracy"]), event["size_bytes"]))
         else:
-            self._put(measurement=pickle.loads(event["measurement"]), full=event["full"])
+            self._put(measurement=Measurement.from_plain(event["measurement"]), full=event["full"])
 
     def _finish(self, future: Future) -> None:
         """Waits in a thread of its own until the task has ended one way or the other."""

@@ -44,6 +44,11 @@ class Accuracy:
     drop: float
     p_value: float | None = None
 
+    @classmethod
+    def from_plain(cls, values: dict[str, Any]) -> "Accuracy":
+        """The record that `dataclasses.asdict` turned into `values`."""
+        return cls(**{**values, "interval": Interval(**values["interval"])})
+
 
 @dataclass(frozen=True)
 class Latency:
@@ -217,6 +222,22 @@ class Measurement:
     def size_ratio(self) -> float:
         """How many times smaller than the smallest plain fp32 file."""
         return self.baseline_size_bytes / self.size_bytes
+
+    def to_plain(self) -> dict[str, Any]:
+        """Everything but the answer for each image, as plain data; `from_plain` reads it back."""
+        return {name: value for name, value in asdict(self).items() if name != "predictions"}
+
+    @classmethod
+    def from_plain(cls, values: dict[str, Any]) -> "Measurement":
+        """A measurement without predictions, from what `to_plain` gave."""
+        took, none = values["latency"], np.empty(0)
+        return cls(**{
+            **values,
+            "accuracy": Accuracy.from_plain(values["accuracy"]),
+            "latency": took and Latency(**{**took, "ratio_interval": Interval(**took["ratio_interval"])}),
+            "machine": Machine(**values["machine"]),
+            "predictions": Predictions(none, none, none),
+        })  # fmt: skip
 
     def summary(self) -> dict[str, Any]:
         """Flat, JSON-ready values under the names that the command line prints."""

@@ -4,12 +4,11 @@ Importing this module is cheap, as the scheduler and the nanny do it too: torch 
 """
 
 import os
-import pickle
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, replace
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
 
@@ -22,9 +21,12 @@ from compression.results import Accuracy, Measurement, Predictions
 
 if TYPE_CHECKING:
     from compression.data import Dataset
-    from compression.pipeline import Prepared
+    from compression.pipeline import Candidate, Prepared
 
 V = TypeVar("V")
+
+PREVIEW = "measured on the file of the fast setting"
+"""Provenance of the point that is shown while the best setting still works."""
 
 
 @dataclass(frozen=True)
@@ -105,19 +107,36 @@ def run(request: Request, topic: str, job: str) -> Outcome | Refusal:
 def _work(request: Request, tell: Callable[..., None], stop: Callable[[], bool]) -> Outcome:
     progress = _paced(lambda sentence, share: tell("progress", sentence=sentence, share=share))
     progress("Loading the engine", 0.0)
-    from compression import pipeline
-
     recipe = Recipe.from_json(request.recipe)
     prepared = _prepare(request, recipe, progress)
     baseline = _baseline(prepared)
-    tell("baseline", baseline=pickle.dumps(baseline))
+    tell("baseline", accuracy=asdict(baseline.accuracy), size_bytes=baseline.size_bytes)
+    if recipe.quality == "best" and recipe.steps:
+        quick = recipe.with_setting("quality", "fast")
+        preview = next(iter(_measurements(request, prepared, quick, progress, stop)))[1]
+        tell("measured", full=False, measurement=replace(preview, provenance=PREVIEW).to_plain())
+    for file, measurement in _measurements(request, prepared, recipe, progress, stop):
+        outcome = Outcome(file.onnx, measurement, baseline)
+        full = measurement.accuracy.n == len(prepared.data.test)
+        tell("measured", full=full, measurement=measurement.to_plain())
+        progress("Measuring on the rest of the test images", 0.95)
+    return outcome
+
+
+def _measurements(
+    request: Request,
+    prepared: "Prepared",
+    recipe: Recipe,
+    progress: Callable[[str, float], None],
+    stop: Callable[[], bool],
+) -> Iterator[tuple["Candidate", Measurement]]:
+    """The file of `recipe` and what is found out about it, first roughly, then fully."""
+    from compression import pipeline
+
     candidate = pipeline.compress_prepared(prepared, recipe, progress=progress, stop=stop)
     progress("Measuring the file", 0.9)
     for measurement in pipeline.stream(candidate, prepared, threads=request.threads, stop=stop):
-        full = measurement.accuracy.n == len(prepared.data.test)
-        tell("measured", full=full, measurement=pickle.dumps(without_predictions(measurement)))
-        progress("Measuring on the rest of the test images", 0.95)
-    return Outcome(candidate.onnx, measurement, baseline)
+        yield candidate, measurement
 
 
 def _baseline(prepared: "Prepared") -> Baseline:

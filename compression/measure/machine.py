@@ -21,7 +21,7 @@ def this_machine() -> Machine:
         vnni="vnni" in info.get("flags", ""),
         system=f"{platform.system()} {platform.machine()}",
         python=platform.python_version(),
-        torch=torch.__version__,
+        torch=str(torch.__version__),
         onnxruntime=onnxruntime.__version__,
     )
 
