@@ -98,14 +98,14 @@ def test_a_recipe_is_in_the_trail_once_at_its_last_visit() -> None:
 
 def test_the_figure_draws_what_the_chart_says() -> None:
     now = point(0.9, 0.90, 90_000, 0.5)
-    drawn = charts.figure(chart(trail(point(0.5, 0.93, 200_000, 0.6)), now, "size"), dark=False)
+    drawn = charts.figure(chart(trail(point(0.5, 0.93, 200_000, 0.6)), now, "size"))
     by_name = {trace.name: trace for trace in drawn.data}
     assert list(by_name["Now"].x) == [90.0]
     assert list(by_name["Pareto front"].x) == [90.0, 200.0, 1095.0]
     assert list(by_name["Now"].error_y.array) == pytest.approx([0.5])
     partly = replace(now, full=False)
-    assert charts.figure(chart(trail(), partly, "size"), dark=True).data[-1].marker.symbol == ("circle-open",)
-    assert charts.EMPTY in charts.figure(chart(Trail(), None, "size"), dark=True).layout.annotations[0].text
+    assert charts.figure(chart(trail(), partly, "size")).data[-1].marker.symbol == ("circle-open",)
+    assert charts.EMPTY in charts.figure(chart(Trail(), None, "size")).layout.annotations[0].text
 
 
 def test_ticks_span_the_values() -> None:
@@ -135,7 +135,7 @@ def test_numbers_have_sensible_units_and_digits() -> None:
 def test_a_recipe_in_words_and_as_a_command() -> None:
     recipe = Recipe(steps=(Prune(sparsity=0.5), Quantize(weight_bits=4)), seed=3)
     told = words.recipe_line(recipe)
-    assert told == "Prune weights: sparsity 50%; Quantize: weight bits 4 bit, activation bits 8 bit"
+    assert told == "Prune weights: sparsity 50%; Quantize: weight bits 4 bit, activation bits 8 bit; Seed 3"
     assert words.recipe_line(Recipe()) == words.BASELINE
     written = words.command(DIGITS, recipe).replace("\\\n", " ").split()
     assert written[:3] == ["python", "-m", "compression"]

@@ -72,9 +72,8 @@ def say(place: DeltaGenerator, visit: Visit, news: News) -> None:
 
 def draw_charts(places: Places, drawn: list[Chart]) -> Places:
     """Accuracy against each cost; returns where to draw them next."""
-    dark = st.context.theme.type == "dark"
     return [
-        place.plotly_chart(charts.figure(data, dark=dark), alt=data.alt, config=charts.CONFIG)
+        place.plotly_chart(charts.figure(data), alt=data.alt, config=charts.CONFIG)
         for place, data in zip(places, drawn, strict=True)
     ]
 

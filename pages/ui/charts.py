@@ -1,7 +1,6 @@
 """Chart data to figure. Nothing is computed here; see `trail`."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import plotly.graph_objects as go
 
@@ -11,33 +10,22 @@ CONFIG = {"displaylogo": False, "modeBarButtonsToRemove": ["select2d", "lasso2d"
 EMPTY = "The first point appears here."
 
 
-@dataclass(frozen=True)
-class Palette:
-    """Colours by role, from Okabe and Ito's set, and an ink that shows on the background."""
-
-    now: str
-    visited: str
-    front: str
-    baseline: str
-    ink: str
+# Okabe and Ito's vermillion, blue (lightened) and bluish green, and a grey. Each shows on white and on the dark theme,
+# so a chart need not be drawn anew when the theme changes.
+NOW, VISITED, FRONT, BASELINE = "#D55E00", "#3987C9", "#009E73", "#808790"
 
 
-LIGHT = Palette(now="#D55E00", visited="#0072B2", front="#009E73", baseline="#1F2328", ink="#1F2328")
-DARK = Palette(now="#E69F00", visited="#56B4E9", front="#009E73", baseline="#E8EAED", ink="#E8EAED")
-
-
-def figure(chart: Chart, *, dark: bool) -> go.Figure:
+def figure(chart: Chart) -> go.Figure:
     """Accuracy against a cost: the front's staircase, the trail, the baseline and where the user is."""
-    colours = DARK if dark else LIGHT
     fig = go.Figure(layout=_layout(chart))
     if not chart.marks:
         fig.add_annotation(text=EMPTY, showarrow=False, xref="paper", yref="paper", x=0.5, y=0.5, opacity=0.6)
         return fig
-    fig.add_trace(_staircase(chart, colours.front))
-    fig.add_trace(_way([*chart.of("visited"), *chart.of("now")], colours.visited))
-    fig.add_trace(_points(chart.of("visited"), "Visited", colours.visited, "circle", 8))
-    fig.add_trace(_points(chart.of("baseline"), "fp32 baseline", colours.baseline, "square", 10))
-    fig.add_trace(_points(chart.of("now"), "Now", colours.now, "circle", 14))
+    fig.add_trace(_staircase(chart, FRONT))
+    fig.add_trace(_way([*chart.of("visited"), *chart.of("now")], VISITED))
+    fig.add_trace(_points(chart.of("visited"), "Visited", VISITED, "circle", 8))
+    fig.add_trace(_points(chart.of("baseline"), "fp32 baseline", BASELINE, "square", 10))
+    fig.add_trace(_points(chart.of("now"), "Now", NOW, "circle", 14))
     return fig
 
 

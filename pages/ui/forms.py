@@ -19,6 +19,7 @@ from pages.ui.subject import FOLDER, Pair, Subject, dataset_title, fitting
 SEGMENTS = 3
 """Up to so many choices stand side by side; more become a list of words, or a slider over numbers."""
 
+QUALITY = "quality"
 SHARED = tuple(name for name in Recipe.model_fields if name != "steps")
 
 
@@ -83,8 +84,9 @@ def recipe() -> Recipe:
     Raises `InvalidSetting` or `InvalidRecipe` for values that do not go together, when all widgets are drawn.
     """
     groups = {kind: _group(kind, settings) for kind, settings in STEPS.items()}
+    shared = {QUALITY: control(Recipe, QUALITY, QUALITY)}
     with st.expander("Seed and calibration"):
-        shared = {name: control(Recipe, name, name) for name in SHARED}
+        shared |= {name: control(Recipe, name, name) for name in SHARED if name != QUALITY}
     steps = tuple(step(kind, **values) for kind, values in groups.items() if values is not None)
     return Recipe(steps=steps, **shared)
 

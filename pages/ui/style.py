@@ -8,10 +8,7 @@ STYLE = """
 .st-key-charts [data-testid="stHorizontalBlock"] { flex-wrap: wrap; }
 .st-key-charts [data-testid="stColumn"] { min-width: 22rem; }
 [data-testid="stMetric"] { min-height: 8.4rem; }
-[data-testid="stMetricValue"] *, [data-testid="stMetricDelta"] * {
-  white-space: normal; overflow-wrap: normal; word-break: normal;
-}
-[data-testid="stMetricDeltaDescription"] p { white-space: normal; }
+[data-testid="stMetricValue"] p, [data-testid="stMetricDeltaDescription"] p { white-space: normal !important; }
 div:has(> [data-testid="stMetricDeltaDescription"]) { flex-wrap: wrap; }
 @media (max-width: 1000px) {
   [data-testid="stSidebar"] { width: 15rem !important; min-width: 15rem !important; }

@@ -62,8 +62,11 @@ def change(ratio: float) -> str:
 
 
 def recipe_lines(recipe: Recipe) -> list[str]:
-    """One line for each step: 'Prune weights: sparsity 50%'."""
-    return [f"{step.title}: {_values(step)}" for step in recipe.steps] or [BASELINE]
+    """One line for each step, 'Prune weights: sparsity 50%', and one for what else is not as usual."""
+    if not recipe.steps:
+        return [BASELINE]
+    unusual = [f"{Recipe.model_fields[name].title} {value}" for name, value in _unusual(recipe)]
+    return [*(f"{step.title}: {_values(step)}" for step in recipe.steps), *([", ".join(unusual)] if unusual else [])]
 
 
 def recipe_line(recipe: Recipe) -> str:
@@ -89,9 +92,7 @@ def unit_of(settings: type[Settings], name: str) -> str | None:
 def command(subject: Subject, recipe: Recipe) -> str:
     """The same on the command line: every setting of each step, and what else is not as usual."""
     settings = [(f"{s.kind}.{name}", value) for s in recipe.steps for name, value in s.model_dump().items()]
-    for name, field in Recipe.model_fields.items():
-        if name != "steps" and getattr(recipe, name) != field.default:
-            settings.append((name, getattr(recipe, name)))
+    settings += _unusual(recipe)
     options = [*subject.options(), *(("--set", f"{path}={value}") for path, value in settings)]
     options.append(("--out", file_name(subject, recipe)))
     lines = (f"{name} {shlex.quote(value)}" for name, value in options)
@@ -110,6 +111,12 @@ def _up(value: float, digits: int) -> float:
 
 def _digits(n: int) -> int:
     return 2 if n >= 5_000 else 1
+
+
+def _unusual(recipe: Recipe) -> list[tuple[str, object]]:
+    """The values beside the steps that are not the defaults."""
+    fields = ((name, field) for name, field in Recipe.model_fields.items() if name != "steps")
+    return [(name, getattr(recipe, name)) for name, field in fields if getattr(recipe, name) != field.default]
 
 
 def _values(step: Settings) -> str:
