@@ -26,7 +26,7 @@ from compression.recipe import Recipe
 from compression.results import Measurement
 from compression.worker import Request
 
-WEIGHT_BITS = (8, 4, 2, 3, 5, 6, 7, 32)
+WEIGHT_BITS = (8, 4, 2, 3, 5, 6, 7)
 ACTIVATION_BITS = (8, 8, 32)
 POSITIONS = 20
 PATIENCE_S = 600.0  # for any one piece of news; training and downloads do not happen here
