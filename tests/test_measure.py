@@ -1,8 +1,8 @@
 """Measurements against oracles: SciPy's intervals, a hand-made file, a slow twin."""
 
-import multiprocessing
+import subprocess
+import sys
 import threading
-import time
 
 import numpy as np
 import pytest
@@ -97,23 +97,23 @@ def test_latency_tells_a_slow_file_from_a_fast_one():
     assert latency(fast, slow, image).ratio < 1 / 1.5
 
 
-def hold_lock(held, release):
-    with machine_lock():
-        held.set()
-        release.wait(20)
+HOLDER = """
+from compression.measure.lock import machine_lock
+with machine_lock():
+    print("held", flush=True)
+    input()
+"""
 
 
 def test_lock_excludes_another_process():
-    context = multiprocessing.get_context("spawn")
-    held, release = context.Event(), context.Event()
-    other = context.Process(target=hold_lock, args=(held, release))
-    other.start()
-    assert held.wait(60)
-    threading.Timer(0.3, release.set).start()
-    begin = time.perf_counter()
-    with machine_lock():
-        assert release.is_set() and time.perf_counter() - begin >= 0.25
-    other.join(20)
+    with subprocess.Popen(
+        [sys.executable, "-c", HOLDER], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as other:
+        assert other.stdout.readline() == "held\n"
+        released = threading.Event()
+        threading.Timer(0.3, lambda: (released.set(), other.stdin.write("\n"), other.stdin.flush())).start()
+        with machine_lock():
+            assert released.is_set()
 
 
 def test_measure_file_takes_any_classifier_and_refuses_what_does_not_fit(tmp_path):

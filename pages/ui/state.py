@@ -95,7 +95,7 @@ class Visit:
 
     def open(self, link: dict[str, str]) -> None:
         """Takes over a link, whole or not at all; what is wrong with it becomes the notice."""
-        self.link = link
+        self.link, self.notice = link, ""
         try:
             subject, recipe = read_link(link)
         except UserError as error:
@@ -112,7 +112,7 @@ class Visit:
 
 
 def visit() -> Visit:
-    """This tab's visit; it opens the link where there is one that the page did not write itself."""
+    """This tab's visit."""
     if "visit" not in st.session_state:
         st.session_state["visit"] = Visit(subjects.default())
     return st.session_state["visit"]
