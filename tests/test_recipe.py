@@ -10,7 +10,6 @@ from compression.errors import InvalidRecipe, InvalidSetting, UnknownName, UserE
 from compression.recipe import Recipe
 from compression.steps import STEPS, Prune, Quantize, allowed
 
-
 recipes = st.builds(
     Recipe,
     steps=st.tuples(st.builds(Prune, sparsity=st.floats(0, 0.99)), st.builds(Quantize, weight_bits=st.integers(2, 8)))

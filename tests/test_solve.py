@@ -102,7 +102,9 @@ def test_descent_never_increases_the_error_and_keeps_masked_weights_at_zero():
 def test_error_is_the_mean_squared_error_up_to_a_constant():
     x, y, w, m = problem()
     other = w + 0.3
-    assert float((solve.error(other, m) - solve.error(w, m)).sum()) == pytest.approx(loss(other, x, y) - loss(w, x, y), rel=1e-3)
+    assert float((solve.error(other, m) - solve.error(w, m)).sum()) == pytest.approx(
+        loss(other, x, y) - loss(w, x, y), rel=1e-3
+    )
 
 
 def test_best_scale_is_the_least_squares_one():
