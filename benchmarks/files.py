@@ -32,6 +32,7 @@ ROWS: dict[str, tuple[str, ...]] = {
     "W8A8": ("quantize.weight_bits=8",),
     "W4A8": ("quantize.weight_bits=4",),
     "80% sparse, W4A8": ("prune.sparsity=0.8", "quantize.weight_bits=4"),
+    "85% sparse, W4A8": ("prune.sparsity=0.85", "quantize.weight_bits=4"),
     "90% sparse, W3A8": ("prune.sparsity=0.9", "quantize.weight_bits=3"),
     "W4, weights only": ("quantize.weight_bits=4", "quantize.activation_bits=32"),
     "80% sparse": ("prune.sparsity=0.8",),
