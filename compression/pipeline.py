@@ -28,10 +28,11 @@ from compression.methods import METHODS
 from compression.parametrizations import Mask, WeightQuantizer, find, original
 from compression.recipe import Recipe
 from compression.reconstruct import reconstruct_
-from compression.results import LayerReport, Ledger, Measurement, Predictions
+from compression.results import LayerReport, LearningPoint, Ledger, Measurement, Predictions
 
 Progress = Callable[[str, float], None]
 Stop = Callable[[], bool]
+Learn = Callable[[LearningPoint], None]
 FIRST = 2000
 EVALUATION_THREADS = 2
 
@@ -100,30 +101,46 @@ def compress(
     prepared: Prepared | None = None,
     progress: Progress | None = None,
     stop: Stop | None = None,
+    learn: Learn | None = None,
+    checkpoint: Path | None = None,
 ) -> Candidate:
     """Applies `recipe` to any classifier and writes the file. The model is left as it was.
 
-    `prepared` (of the same model, data, seed and calibration images) saves tracing and calibration.
+    `prepared` (of the same model, data, seed and calibration images) saves tracing and calibration. Where the recipe
+    trains, `learn` hears how it goes, and a call that finds the file `checkpoint` of one that was cut off goes on from
+    there, to the same file.
     """
     if prepared is None:
         prepared = prepare(
             model, data, seed=recipe.seed, calibration_images=recipe.calibration_images, progress=progress, stop=stop
         )
-    return compress_prepared(prepared, recipe, progress=progress, stop=stop)
+    return compress_prepared(prepared, recipe, progress=progress, stop=stop, learn=learn, checkpoint=checkpoint)
 
 
 def compress_prepared(
-    prepared: Prepared, recipe: Recipe, *, progress: Progress | None = None, stop: Stop | None = None
+    prepared: Prepared,
+    recipe: Recipe,
+    *,
+    progress: Progress | None = None,
+    stop: Stop | None = None,
+    learn: Learn | None = None,
+    checkpoint: Path | None = None,
 ) -> Candidate:
     """`compress` for a network that is prepared already."""
     begin = time.perf_counter()
-    graph = simulate(prepared, recipe, progress=progress, stop=stop)
+    graph = simulate(prepared, recipe, progress=progress, stop=stop, learn=learn, checkpoint=checkpoint)
     exported = export(graph, prepared.data.input_shape)
     return _candidate(graph, exported, recipe, prepared.data, seconds=time.perf_counter() - begin)
 
 
 def simulate(
-    prepared: Prepared, recipe: Recipe, *, progress: Progress | None = None, stop: Stop | None = None
+    prepared: Prepared,
+    recipe: Recipe,
+    *,
+    progress: Progress | None = None,
+    stop: Stop | None = None,
+    learn: Learn | None = None,
+    checkpoint: Path | None = None,
 ) -> fx.GraphModule:
     """The compressed network in torch: parametrized weights, settled batch norm, quantized activations."""
     say = _reporter(progress, stop)

@@ -71,6 +71,22 @@ class Latency:
 
 
 @dataclass(frozen=True)
+class LearningPoint:
+    """Where a training stands after `step` of `steps`: one point of a learning curve.
+
+    loss is the mean since the point before; accuracy, in [0, 1] on validation images, is there where it was just
+    measured, and step 0 is the network before training. seconds_left is estimated from the steps so far.
+    """
+
+    step: int
+    steps: int
+    epoch: int
+    loss: float
+    accuracy: float | None
+    seconds_left: float
+
+
+@dataclass(frozen=True)
 class Machine:
     """Where something was measured."""
 
