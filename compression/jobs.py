@@ -14,10 +14,11 @@ import threading
 import uuid
 from collections.abc import Callable
 from concurrent.futures import CancelledError, ThreadPoolExecutor
+from concurrent.futures import Future as Answer
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 from weakref import WeakValueDictionary
 
 from distributed import Future
@@ -26,15 +27,19 @@ from distributed.scheduler import KilledWorker
 
 from compression import cluster, worker
 from compression.data import home
-from compression.errors import UserError
-from compression.results import Accuracy, Measurement
+from compression.errors import UserError, WorkerLost
+from compression.results import Accuracy, LayerReport, Ledger, Measurement
 from compression.worker import Baseline, Outcome, Refusal, Request, without_predictions
 
 __all__ = ["Job", "Lab", "News", "Request"]
 
 log = logging.getLogger(__name__)
 
+T = TypeVar("T")
 State = Literal["working", "done", "refused", "lost", "overtaken"]
+
+PATIENCE_S = 120.0
+"""How long a small question may take."""
 
 LOST = "The process that measures has stopped, perhaps for lack of memory. A new one is starting: measure again."
 
@@ -44,7 +49,8 @@ class News:
     """How a job stands. `number` grows with every change.
 
     `sentence` says what is being done, or why there is no result. `measurement` is the latest; it is over the full test
-    split if `full`. `baseline` is what it is compared with. `file` is the compressed network, once it is done.
+    split if `full`. `baseline` is what it is compared with. `file` is the compressed network, once it is done, `layers`
+    and `ledger` what it is made of.
     """
 
     number: int = 0
@@ -55,6 +61,8 @@ class News:
     full: bool = False
     baseline: Baseline | None = None
     file: Path | None = None
+    layers: tuple[LayerReport, ...] = ()
+    ledger: Ledger | None = None
 
 
 class Job:
@@ -144,6 +152,7 @@ class Lab:
         self._latest: WeakValueDictionary[str, Job] = WeakValueDictionary()
         self._line = ThreadPoolExecutor(1, thread_name_prefix="lab")  # whatever talks to the cluster, in order
         self._line.submit(self._connected)
+        self._answers = ThreadPoolExecutor(4, thread_name_prefix="answers")
 
     def submit(self, request: Request, *, owner: str) -> Job:
         """A job for `request`. The owner's earlier job, if it still works, is stopped."""
@@ -154,10 +163,26 @@ class Lab:
         self._line.submit(self._send, job)
         return job
 
+    def ask(self, question: Callable[..., T], *about: Any) -> Answer[T]:
+        """What `question(*about)` returns in the worker, when it comes: for small things beside the jobs.
+
+        The answer's `result` raises `UserError` for what a user can mend, `WorkerLost` where the worker has stopped.
+        """
+        future = self._line.submit(lambda: self._connected().client.submit(question, *about, pure=False))
+
+        def answer() -> T:
+            try:
+                return future.result(PATIENCE_S).result(PATIENCE_S)
+            except (CancelledError, KilledWorker, OSError, TimeoutError) as error:
+                raise WorkerLost(LOST) from error
+
+        return self._answers.submit(answer)
+
     def close(self) -> None:
         """Ends the cluster if it is our own."""
         self._line.submit(self._disconnect).result(timeout=30)
         self._line.shutdown()
+        self._answers.shutdown(cancel_futures=True)
 
     def _send(self, job: Job) -> None:
         try:
@@ -200,6 +225,7 @@ def _last_news(future: Future) -> dict[str, Any]:
     return {
         "state": "done", "sentence": "", "share": 1.0, "full": True, "file": keep(outcome.onnx, outcome.measurement),
         "measurement": without_predictions(outcome.measurement), "baseline": outcome.baseline,
+        "layers": outcome.layers, "ledger": outcome.ledger,
     }  # fmt: skip
 
 

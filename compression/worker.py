@@ -17,7 +17,7 @@ from distributed import get_worker
 
 from compression.errors import Cancelled, UserError
 from compression.recipe import Recipe
-from compression.results import Accuracy, Measurement, Predictions
+from compression.results import Accuracy, LayerReport, Ledger, Measurement, Predictions
 
 if TYPE_CHECKING:
     from compression.data import Dataset
@@ -50,11 +50,13 @@ class Baseline:
 
 @dataclass(frozen=True)
 class Outcome:
-    """The compressed file, its measurement over the full test split, and what it is compared with."""
+    """The compressed file, its measurement over the full test split, what it is compared with and made of."""
 
     onnx: bytes
     measurement: Measurement
     baseline: Baseline
+    layers: tuple[LayerReport, ...] = ()
+    ledger: Ledger | None = None
 
 
 @dataclass(frozen=True)
@@ -116,7 +118,7 @@ def _work(request: Request, tell: Callable[..., None], stop: Callable[[], bool])
         preview = next(iter(_measurements(request, prepared, quick, progress, stop)))[1]
         tell("measured", full=False, measurement=replace(preview, provenance=PREVIEW).to_plain())
     for file, measurement in _measurements(request, prepared, recipe, progress, stop):
-        outcome = Outcome(file.onnx, measurement, baseline)
+        outcome = Outcome(file.onnx, measurement, baseline, file.layers, file.ledger)
         full = measurement.accuracy.n == len(prepared.data.test)
         tell("measured", full=full, measurement=measurement.to_plain())
         progress("Measuring on the rest of the test images", 0.95)
@@ -160,6 +162,11 @@ def _prepare(request: Request, recipe: Recipe, progress: Callable[[str, float], 
 
     key = (request.model, request.weights, request.dataset, recipe.seed, recipe.calibration_images)
     return _prepared.get(key, make)
+
+
+def prepared(request: Request) -> "Prepared":
+    """What all recipes for the request's network and dataset share, for whoever asks beside the jobs."""
+    return _prepare(request, Recipe.from_json(request.recipe), lambda sentence, share: None)
 
 
 def _load(request: Request) -> "Dataset":

@@ -28,6 +28,7 @@ LAYERS = (
     ("measure",),
     ("pipeline",),
     ("worker",),
+    ("insight",),
     ("cluster",),
     ("jobs", "store", "search", "report"),
     ("console",),

@@ -13,8 +13,9 @@ from pathlib import Path
 import psutil
 import pytest
 
-from compression import cluster
+from compression import cluster, insight
 from compression.cluster import LOCALHOST, ROOT
+from compression.errors import UnknownName
 from compression.jobs import LOST, Job, Lab, News, Request
 from compression.recipe import Recipe
 from compression.worker import Identity, Recent, identity, runs
@@ -82,6 +83,21 @@ def test_a_job_tells_how_it_stands_and_ends_with_a_measured_file(lab: Lab, own_h
     assert last.file == own_home / "files" / f"{last.measurement.file_hash}.onnx"
     assert hashlib.sha256(last.file.read_bytes()).hexdigest() == last.measurement.file_hash
     assert len(last.file.read_bytes()) == last.measurement.size_bytes
+
+
+def test_a_finished_file_is_explained_and_written_in_other_formats(lab: Lab) -> None:
+    asked = request(0.5)
+    news = done(lab.submit(asked, owner="insight"))
+    assert news.file is not None
+    assert news.ledger is not None
+    assert news.ledger.size_bytes == news.file.stat().st_size
+    told = lab.ask(insight.explain, asked, news.file.read_bytes(), news.layers).result(PATIENCE_S)
+    assert "masked sparsity" in {finding.kind for finding in told.findings}
+    assert {operator.operator for operator in told.profile.operators} & {"Gemm", "FusedGemm"}
+    assert told.wire.zstd < news.ledger.size_bytes
+    assert set(lab.ask(insight.write, asked, "safetensors").result(PATIENCE_S)) == {".safetensors", ".json"}
+    with pytest.raises(UnknownName, match="'tflite'"):
+        lab.ask(insight.write, asked, "tflite").result(PATIENCE_S)
 
 
 def test_the_first_point_comes_before_the_last(lab: Lab) -> None:

@@ -1,0 +1,50 @@
+"""What a worker finds out about a finished file when somebody asks: where its time goes, and the same file otherwise.
+
+These run beside the jobs, through `jobs.Lab.ask`. Importing this module is cheap; see `worker`.
+"""
+
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from compression import worker
+from compression.recipe import Recipe
+from compression.results import Finding, LayerReport, OverTheWire, Profile
+from compression.worker import Request
+
+
+@dataclass(frozen=True)
+class Insight:
+    """Why a file is as fast as it is: what holds it up, ONNX Runtime's account of it and of the fp32 file."""
+
+    findings: tuple[Finding, ...]
+    profile: Profile
+    baseline: Profile
+    wire: OverTheWire
+
+
+def explain(request: Request, onnx: bytes, layers: tuple[LayerReport, ...]) -> Insight:
+    """Profiles the file and the fp32 one for a single image, and names what keeps the file from being faster."""
+    from compression.export.ledger import over_the_wire
+    from compression.measure.diagnose import diagnose
+    from compression.measure.machine import this_machine
+    from compression.measure.profile import profile
+
+    prepared = worker.prepared(request)
+    image = prepared.data.normalize(prepared.data.test.images[:1]).numpy()
+    ours, theirs = (profile(file, image, threads=request.threads) for file in (onnx, prepared.baseline.onnx))
+    found = diagnose(onnx, layers, this_machine(), profile=ours, threads=request.threads)
+    return Insight(found, ours, theirs, over_the_wire(onnx))
+
+
+def write(request: Request, format_name: str) -> dict[str, bytes]:
+    """The network of a request in another format: contents by suffix. It is made anew, which gives the same weights."""
+    from compression import pipeline
+    from compression.export import formats
+
+    prepared, recipe = worker.prepared(request), Recipe.from_json(request.recipe)
+    graph = pipeline.simulate(prepared, recipe)
+    compressed = formats.Compressed(graph, prepared.data.input_shape, recipe, request.model)
+    with tempfile.TemporaryDirectory() as folder:
+        paths = formats.write(format_name, compressed, Path(folder) / "network")
+        return {path.name.removeprefix("network"): path.read_bytes() for path in paths}
