@@ -11,6 +11,7 @@ CompressionError
     ├── InvalidData      images or labels that do not fit
     ├── DataUnavailable  a dataset that could not be reached
     ├── InvalidFile      a file that is not what it should be
+    ├── StoreUnavailable a database that cannot be opened, read or written
     └── Unsupported      well-formed, but outside what the engine can do
 """
 
@@ -62,6 +63,10 @@ class DataUnavailable(UserError):
 
 class InvalidFile(UserError):
     """A file that cannot be read as what it is said to be."""
+
+
+class StoreUnavailable(UserError):
+    """The store's database is damaged, locked, newer than the program, or does not answer."""
 
 
 class Unsupported(UserError):

@@ -29,6 +29,11 @@ class Predictions:
         return len(self.images)
 
 
+def order(n: int) -> np.ndarray:
+    """The fixed order in which `n` test images are answered: any beginning of it is a random sample."""
+    return np.random.default_rng(0).permutation(n)
+
+
 @dataclass(frozen=True)
 class Accuracy:
     """Share of test images answered rightly, in [0, 1], with its Wilson interval over `n` images.
@@ -88,7 +93,7 @@ class LearningPoint:
 
 @dataclass(frozen=True)
 class Machine:
-    """Where something was measured."""
+    """Where something was measured. `id` tells machines of the same make apart; it does not tell which they are."""
 
     cpu: str
     cores: int
@@ -97,6 +102,12 @@ class Machine:
     python: str
     torch: str
     onnxruntime: str
+    id: str = ""
+
+    @property
+    def runtime(self) -> str:
+        """What decides on a file's answers: ONNX Runtime's version, and which kernels the processor lets it use."""
+        return f"onnxruntime {self.onnxruntime}, {self.system}{', VNNI' if self.vnni else ''}"
 
 
 @dataclass(frozen=True)

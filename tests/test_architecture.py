@@ -15,7 +15,7 @@ PAGES = sorted((ROOT / "pages").rglob("*.py"))
 
 # From the bottom up. A module or package of `compression` imports only what stands in a line above its own.
 LAYERS = (
-    ("errors",),
+    ("errors", "engine"),
     ("steps",),
     ("recipe", "results"),
     ("data", "graph", "parametrizations"),
@@ -26,11 +26,11 @@ LAYERS = (
     ("structure",),
     ("methods", "reconstruct"),
     ("measure",),
-    ("pipeline",),
+    ("pipeline", "store"),
     ("worker",),
     ("insight",),
     ("cluster",),
-    ("jobs", "store", "search", "report"),
+    ("jobs", "search", "report"),
     ("console",),
     ("cli",),
     ("__main__",),

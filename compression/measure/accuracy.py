@@ -8,7 +8,9 @@ import onnxruntime as ort
 
 from compression.data import Dataset
 from compression.errors import Cancelled, InvalidFile
-from compression.results import Accuracy, Interval, Predictions
+from compression.results import Accuracy, Interval, Predictions, order
+
+__all__ = ["accuracy", "join", "mcnemar", "order", "predict", "wilson"]
 
 BATCH = 100
 Z95 = 1.959963984540054
@@ -55,11 +57,6 @@ def join(first: Predictions, rest: Predictions) -> Predictions:
         np.concatenate([first.classes, rest.classes]),
         np.concatenate([first.confidences, rest.confidences]),
     )
-
-
-def order(n: int) -> np.ndarray:
-    """The fixed order in which test images are answered: any beginning of it is a random sample."""
-    return np.random.default_rng(0).permutation(n)
 
 
 def wilson(right: int, n: int) -> Interval:

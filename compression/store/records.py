@@ -1,0 +1,202 @@
+"""What the store gives out: frozen records."""
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import MISSING, asdict, dataclass, field, fields, is_dataclass
+from datetime import datetime
+from functools import cache, cached_property, partial
+from types import UnionType
+from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+
+import numpy as np
+
+from compression.recipe import Recipe
+from compression.results import Accuracy, Latency, Machine, Measurement, Predictions
+
+R = TypeVar("R")
+
+Role = Literal["candidate", "baseline"]
+JobState = Literal["waiting", "working", "done", "refused", "lost", "cancelled", "interrupted"]
+
+OPEN: tuple[JobState, ...] = ("waiting", "working")
+"""States of a job that somebody carries out, or that died without a word."""
+
+RESUMABLE: tuple[JobState, ...] = ("lost", "cancelled", "interrupted", "refused")
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A network with its weights and its images.
+
+    `weights` names the dataset that the stored weights were trained on, or a file; `weights_hash` is the SHA-256 of the
+    weights, `data_fingerprint` that of all images, labels, splits and the normalisation.
+    """
+
+    model: str
+    weights: str
+    dataset: str
+    weights_hash: str
+    data_fingerprint: str
+
+    @property
+    def id(self) -> str:
+        """16 hex digits over all five."""
+        return digest(self.model, self.weights, self.dataset, self.weights_hash, self.data_fingerprint)
+
+
+@dataclass(frozen=True)
+class Run:
+    """One file with what was measured on it. `id` never changes, nor does what stands behind it, but the user's notes.
+
+    `accuracy` was taken at `measured` (UTC) on `accuracy_machine`. `latency` is the newest that was taken on *this*
+    machine, else None: those of other machines come from `Store.latencies`, with their machines' names.
+    """
+
+    id: str
+    subject: Subject
+    role: Role
+    recipe_json: str = field(repr=False)
+    recipe_hash: str
+    engine: str
+    file_hash: str
+    size_bytes: int
+    baseline_size_bytes: int
+    macs: int | None
+    parameters: int | None
+    n_test: int
+    seconds: float
+    created: datetime
+    job: str | None
+    accuracy: Accuracy
+    accuracy_machine: Machine
+    measured: datetime
+    latency: Latency | None
+    latency_machine: Machine | None
+    favourite: bool = False
+    note: str = ""
+    deleted: datetime | None = None
+
+    @cached_property
+    def recipe(self) -> Recipe:
+        """How the file was made. Raises `InvalidRecipe` where another version wrote one that this cannot read."""
+        return Recipe.from_json(self.recipe_json)
+
+    @property
+    def full(self) -> bool:
+        """Whether the accuracy is over the whole test split."""
+        return self.accuracy.n == self.n_test
+
+    @property
+    def size_ratio(self) -> float:
+        """How many times smaller than the smallest plain fp32 file."""
+        return self.baseline_size_bytes / self.size_bytes
+
+    @property
+    def measurement(self) -> Measurement:
+        """The same as a measurement that says where it comes from; without the answer for each image."""
+        none = np.empty(0)
+        return Measurement(
+            recipe_hash=self.recipe_hash,
+            file_hash=self.file_hash,
+            accuracy=self.accuracy,
+            size_bytes=self.size_bytes,
+            baseline_size_bytes=self.baseline_size_bytes,
+            latency=self.latency,
+            macs=self.macs,
+            parameters=self.parameters,
+            n_test=self.accuracy.n,
+            seconds=self.seconds,
+            machine=self.latency_machine or self.accuracy_machine,
+            predictions=Predictions(none, none, none),
+            provenance=f"from the store, measured {self.measured.astimezone():%Y-%m-%d %H:%M}",
+        )
+
+
+@dataclass(frozen=True)
+class StoredLatency:
+    """A file's latency on some machine; `here` if it is this one. `measured` is UTC."""
+
+    latency: Latency
+    machine: Machine
+    here: bool
+    measured: datetime
+
+
+@dataclass(frozen=True)
+class JobRecord:
+    """A long job as the store has it. Times are UTC; `heard` is when its program last wrote.
+
+    `progress` holds step, steps, epoch, epochs, loss, accuracy and seconds_left as far as they are known; `app` names
+    the machine and the process that carry it out. `run` is the id of its result, once there is one.
+    """
+
+    id: str
+    kind: str
+    title: str
+    request: dict[str, Any]
+    priority: int
+    state: JobState
+    sentence: str
+    share: float
+    progress: dict[str, Any]
+    app: dict[str, Any]
+    wanted: str | None
+    run: str | None
+    created: datetime
+    started: datetime | None
+    ended: datetime | None
+    heard: datetime
+
+    @property
+    def open(self) -> bool:
+        """Whether it waits or works."""
+        return self.state in OPEN
+
+
+def digest(*parts: str) -> str:
+    """16 hex digits of SHA-256 over the parts."""
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
+
+
+def dump(record: Any) -> str:
+    """A frozen record or plain data as JSON."""
+    return json.dumps(asdict(record) if is_dataclass(record) and not isinstance(record, type) else record)
+
+
+def load(kind: type[R], text: str) -> R:
+    """The inverse of `dump`. Fields that this version does not know are left out, those that it misses are None."""
+    return _build(kind, json.loads(text))
+
+
+def _build(kind: Any, values: Mapping[str, Any]) -> Any:
+    plain, nested, required = _plan(kind)
+    known = {name: values[name] for name in plain if name in values}
+    known |= {name: read(values[name]) for name, read in nested.items() if values.get(name) is not None}
+    return kind(**{name: None for name in required if name not in known}, **known)
+
+
+@cache
+def _plan(kind: type) -> tuple[tuple[str, ...], dict[str, Callable[[Any], Any]], tuple[str, ...]]:
+    """Of a record's fields: those that stand in JSON as they are, how to read the others, and those without default."""
+    hints = get_type_hints(kind)
+    readers = {f.name: _reader(hints[f.name]) for f in fields(kind)}
+    plain = tuple(name for name, read in readers.items() if read is None)
+    required = tuple(f.name for f in fields(kind) if f.default is MISSING and f.default_factory is MISSING)
+    return plain, {name: read for name, read in readers.items() if read is not None}, required
+
+
+def _reader(hint: Any) -> Callable[[Any], Any] | None:
+    """How to make a value of this type out of what JSON has for it; None where that is the value."""
+    if get_origin(hint) in (Union, UnionType):
+        hint = next(choice for choice in get_args(hint) if choice is not type(None))
+    if is_dataclass(hint):
+        return partial(_build, hint)
+    if get_origin(hint) is tuple:
+        read = _reader(get_args(hint)[0]) or _same
+        return lambda values: tuple(map(read, values))
+    return None
+
+
+def _same(value: Any) -> Any:
+    return value
