@@ -10,6 +10,9 @@ import torch
 from torch import nn
 from torch.nn.utils import parametrize
 
+from compression import grids
+from compression.grids import Kind
+
 P = TypeVar("P", bound=nn.Module)
 
 
@@ -26,42 +29,65 @@ class Mask(nn.Module):
 
 
 class WeightQuantizer(nn.Module):
-    """Rounds to a symmetric grid of 2^bits levels at most, with one scale per output channel.
+    """Rounds to a grid of 2^bits levels at most (`compression.grids`) with a scale for each output channel.
 
-    zero=True:  weight = scale · code,     code in {-top, …, 0, …, top}, top = 2^(bits-1) - 1
-    zero=False: weight = scale · code / 2, code odd in {-top, …, -1, 1, …, top}, top = 2^bits - 1
+    weight = scale · code, or scale · multiplier · code where each `group` neighbours among the inputs of a channel have
+    a multiplier of their own. Where a mask stands below, its zeros stay zero. The gradient passes straight through
+    (Bengio et al. 2013).
 
-    The second uses all 2^bits levels and is still symmetric, so that the sign of a batch norm can be folded into the
-    codes; where a mask stands below, its zeros stay zero. The gradient passes straight through (Bengio et al. 2013).
-    scale [out], positive.
+    scale [out], positive; zero_point [out], of grids of the kind 'shifted'; multipliers [out, ⌈d/group⌉], from 1 up.
     """
 
-    def __init__(self, scale: torch.Tensor, bits: int, *, zero: bool = True, keep: torch.Tensor | None = None):
+    def __init__(
+        self,
+        scale: torch.Tensor,
+        bits: int,
+        *,
+        kind: Kind = "zero",
+        keep: torch.Tensor | None = None,
+        zero_point: torch.Tensor | None = None,
+        multipliers: torch.Tensor | None = None,
+        group: int = 0,
+    ):
         super().__init__()
         self.register_buffer("scale", scale)
         self.register_buffer("keep", keep)
-        self.bits, self.zero = bits, zero
-
-    @property
-    def top(self) -> int:
-        """The largest code."""
-        return 2 ** (self.bits - 1) - 1 if self.zero else 2**self.bits - 1
+        self.register_buffer("zero_point", zero_point)
+        self.register_buffer("multipliers", multipliers)
+        self.bits, self.kind, self.group = bits, kind, group
 
     def codes(self, weight: torch.Tensor) -> torch.Tensor:
-        """Integer codes in [-top, top], as floats of the weight's shape; 0 where a mask prunes."""
-        steps = weight / per_channel(self.scale, weight)
-        found = steps.round() if self.zero else 2 * steps.floor() + 1
-        found = found.clamp(-self.top, self.top)
+        """Integer codes as floats of the weight's shape; 0 where a mask prunes."""
+        zero = None if self.zero_point is None else per_channel(self.zero_point, weight)
+        found = grids.nearest(weight / self._steps(weight), self.bits, self.kind, zero)
         return found if self.keep is None else found * self.keep
-
-    @property
-    def step(self) -> torch.Tensor:
-        """Worth of one code, [out]."""
-        return self.scale if self.zero else self.scale / 2
 
     def forward(self, weight: torch.Tensor) -> torch.Tensor:
         """Weight [out, …] to grid points, same shape."""
-        rounded = self.codes(weight) * per_channel(self.step, weight)
+        rounded = self.codes(weight) * self._steps(weight)
+        return weight + (rounded - weight).detach() if weight.requires_grad else rounded
+
+    def _steps(self, weight: torch.Tensor) -> torch.Tensor:
+        """What one code is worth, broadcasting to the weight."""
+        steps = per_channel(self.scale, weight)
+        if self.multipliers is None:
+            return steps
+        wide = self.multipliers.repeat_interleave(self.group, 1)[:, : weight[0].numel()]  # [out, d]
+        return steps * wide.reshape(weight.shape)
+
+
+class Half(nn.Module):
+    """Rounds to half precision what a file stores: the weight times the `gain` [out] of the batch norm behind it."""
+
+    def __init__(self, channels: int):
+        super().__init__()
+        self.register_buffer("gain", torch.ones(channels))
+
+    def forward(self, weight: torch.Tensor) -> torch.Tensor:
+        """Weight [out, …] to the same shape; what half precision cannot hold stays as it is."""
+        gain = per_channel(self.gain, weight)
+        short = (weight * gain).half().float()
+        rounded = torch.where(short.isfinite(), short / gain, weight)
         return weight + (rounded - weight).detach() if weight.requires_grad else rounded
 
 

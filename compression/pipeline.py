@@ -25,7 +25,7 @@ from compression.measure.accuracy import accuracy, join, order, predict
 from compression.measure.latency import latency
 from compression.measure.machine import this_machine
 from compression.methods import METHODS
-from compression.parametrizations import Mask, WeightQuantizer, find, original
+from compression.parametrizations import Half, Mask, WeightQuantizer, find, original
 from compression.recipe import Recipe
 from compression.reconstruct import reconstruct_
 from compression.results import LayerReport, LearningPoint, Ledger, Measurement, Predictions
@@ -274,13 +274,13 @@ def _layer_report(name: str, layer: nn.Conv2d | nn.Linear, layer_macs: int, expo
     encoding, quantizer, dense = exported.encodings[name], find(layer, WeightQuantizer), original(layer)
     noise = float((layer.weight - dense).square().sum())
     power = float(dense.square().sum())
-    mask = find(layer, Mask)
+    mask, half = find(layer, Mask), find(layer, Half)
     return LayerReport(
         name=name,
         kind=type(layer).__mro__[1].__name__ if type(layer) not in LAYERS else type(layer).__name__,
         shape=tuple(dense.shape),
         weights=dense.numel(),
-        bits=quantizer.bits if quantizer else 32,
+        bits=quantizer.bits if quantizer else 16 if half else 32,
         sparsity=float(1 - mask.keep.float().mean()) if mask is not None else 0.0,  # type: ignore[union-attr]
         macs=layer_macs,
         size_bytes=encoding.size_bytes,

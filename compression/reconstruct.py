@@ -14,6 +14,7 @@ from torch import fx, nn
 from compression import solve
 from compression.calibration import Calibration, divergence, reestimate_batch_norm_
 from compression.graph import LAYERS, Batches, layers, module_of
+from compression.grids import Kind
 from compression.parametrizations import Mask, WeightQuantizer, attach, find, original
 from compression.recipe import Recipe
 from compression.solve import Grid, Moments
@@ -83,7 +84,9 @@ def solve_layer_(layer: nn.Conv2d | nn.Linear, m: Moments, prune: Prune | None, 
         w = w * keep
     if quantize is not None and bits < 32:
         grid, zero, w = _fit_grid(w, keep, m, quantize)
-        attach(layer, WeightQuantizer(grid.scale.flatten(), bits, zero=zero, keep=mask.keep if mask else None))  # type: ignore[arg-type]
+        step = grid.scale.flatten() if zero else grid.scale.flatten() / 2
+        kind: Kind = "zero" if zero else "odd"
+        attach(layer, WeightQuantizer(step, bits, kind=kind, keep=mask.keep if mask else None))  # type: ignore[arg-type]
     stored.copy_(w.reshape(stored.shape))
     if layer.bias is not None:
         layer.bias.copy_(m.mean_y - (w @ m.mean_x[..., None]).flatten())
@@ -125,7 +128,8 @@ def _full_grid(w: torch.Tensor, bits: int, kinds: tuple[bool, ...], keep: torch.
     ends = w.abs().amax(2).clamp_min(1e-12)  # [g, out/g]
     tops = [torch.full_like(ends, 2 ** (bits - 1) - (1.0 if zero else 0.5)) for zero in kinds]
     offsets = [torch.full_like(ends, 0.0 if zero else 0.5) for zero in kinds]
-    return Grid(torch.cat([ends / top for top in tops], 1), torch.cat(tops, 1), torch.cat(offsets, 1), keep)
+    low, top, offset = (torch.cat(parts, 1) for parts in ([-top for top in tops], tops, offsets))
+    return Grid(torch.cat([ends / top for top in tops], 1), low, top, offset, keep)
 
 
 def _measure_statistics_(norm: nn.BatchNorm2d, x: list[torch.Tensor]) -> None:

@@ -11,6 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from compression.grids import nearest_power
+
 PATCHES = 16_384
 """Patches per layer that moments are averaged over."""
 
@@ -84,15 +86,19 @@ def round_to(grid: "Grid", w: torch.Tensor, m: Moments, *, sweeps: int) -> torch
 
 @dataclass(frozen=True)
 class Grid:
-    """scale · ({-top … top} + offset) for each row: offset 0 has zero as a level, offset 1/2 has one level more.
+    """scale · ({low … top} + offset) for each row: offset 0 has zero as a level, offset 1/2 has one level more.
 
-    scale, top, offset [g, out/g]; keep [g, out/g, d] or None.
+    With `powers` the levels are 0, ±1, ±2, ±4 … ±top instead. scale, low, top, offset [g, out/g]; keep [g, out/g, d] or
+    None; multipliers [g, out/g, d] of the scale, or None.
     """
 
     scale: torch.Tensor
+    low: torch.Tensor
     top: torch.Tensor
     offset: torch.Tensor
     keep: torch.Tensor | None = None
+    multipliers: torch.Tensor | None = None
+    powers: bool = False
 
     def scaled(self, scale: torch.Tensor) -> "Grid":
         """The same grid with another scale."""
@@ -100,19 +106,36 @@ class Grid:
 
     def rows(self, rows: slice) -> "Grid":
         """The grid of some of the rows."""
-        keep = None if self.keep is None else self.keep[:, rows]
-        return Grid(self.scale[:, rows], self.top[:, rows], self.offset[:, rows], keep)
+
+        def of(values: torch.Tensor | None) -> torch.Tensor | None:
+            return None if values is None else values[:, rows]
+
+        low, top, offset = self.low[:, rows], self.top[:, rows], self.offset[:, rows]
+        return replace(
+            self, scale=self.scale[:, rows], low=low, top=top, offset=offset, keep=of(self.keep),
+            multipliers=of(self.multipliers),
+        )  # fmt: skip
 
     def round(self, w: torch.Tensor) -> torch.Tensor:
         """w [g, out/g, d] to the nearest grid points; masked ones to zero."""
-        wide = replace(self, scale=self.scale[..., None], top=self.top[..., None], offset=self.offset[..., None])
-        q = wide.round_column(w)
+        scale = self.scale[..., None]
+        if self.multipliers is not None:
+            scale = scale * self.multipliers
+        q = self._nearest(w, scale, self.low[..., None], self.top[..., None], self.offset[..., None])
         return q if self.keep is None else q * self.keep
 
-    def round_column(self, w: torch.Tensor) -> torch.Tensor:
-        """w [g, out/g] of one column to the nearest grid points, as if nothing were masked."""
-        steps = (w / self.scale).sub_(self.offset).round_().add_(self.offset)
-        return torch.minimum(torch.maximum(steps, -self.top), self.top).mul_(self.scale)
+    def round_column(self, w: torch.Tensor, i: int) -> torch.Tensor:
+        """w [g, out/g], column i, to the nearest grid points, as if nothing were masked."""
+        scale = self.scale if self.multipliers is None else self.scale * self.multipliers[..., i]
+        return self._nearest(w, scale, self.low, self.top, self.offset)
+
+    def _nearest(
+        self, w: torch.Tensor, scale: torch.Tensor, low: torch.Tensor, top: torch.Tensor, offset: torch.Tensor
+    ) -> torch.Tensor:
+        if self.powers:
+            return nearest_power(w / scale, top).mul_(scale)
+        steps = (w / scale).sub_(offset).round_().add_(offset)
+        return torch.minimum(torch.maximum(steps, low), top).mul_(scale)
 
 
 def best_scale(q: torch.Tensor, scale: torch.Tensor, m: Moments) -> torch.Tensor:
@@ -154,7 +177,7 @@ def _gptq(grid: Grid, w: torch.Tensor, m: Moments) -> torch.Tensor:
         end = min(begin + BLOCK, w.shape[2])
         errors = torch.empty_like(w[..., begin:end])
         for i in range(begin, end):
-            q[..., i] = grid.round_column(w[..., i])
+            q[..., i] = grid.round_column(w[..., i], i)
             errors[..., i - begin] = (w[..., i] - q[..., i]) / u[:, i, i, None]
             w[..., i:end] -= errors[..., i - begin, None] * u[:, None, i, i:end]
         w[..., end:] -= errors @ u[:, begin:end, end:]
@@ -171,7 +194,7 @@ def descend(grid: Grid, q: torch.Tensor, m: Moments) -> torch.Tensor:
         local, old = residual[..., begin:end].clone(), q[..., begin:end].clone()
         for i in range(begin, end):
             target = q[..., i] + local[..., i - begin] / diagonal[..., i]
-            new = grid.round_column(target)
+            new = grid.round_column(target, i)
             if grid.keep is not None:
                 new *= grid.keep[..., i]
             local -= (new - q[..., i])[..., None] * m.h[:, None, i, begin:end]

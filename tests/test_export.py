@@ -19,6 +19,7 @@ from compression.export.qdq import quantized_values
 from compression.export.session import optimized, session
 from compression.export.writer import Writer
 from compression.graph import trace
+from compression.grids import largest
 from compression.pipeline import prepare, simulate
 from compression.recipe import Recipe
 from compression.steps import Prune, Quantize
@@ -48,27 +49,31 @@ def operators(model: bytes, tmp_path) -> collections.Counter:
     return collections.Counter(n.op_type for n in onnx.load(tmp_path / "optimized.onnx").graph.node)
 
 
+BITS = {"zero": [2, 3, 4, 5, 6, 7, 8], "odd": [1, 2, 3, 4, 5, 6], "powers": [2, 3, 4], "shifted": [2, 3, 4, 5, 6, 7, 8]}
+
+
 @st.composite
 def weights(draw):
     """Codes of any grid with any share of pruned ones, or floats, of any shape."""
-    zero = draw(st.booleans())
-    bits = draw(st.sampled_from([2, 3, 4, 5, 6, 7, 8, 32] if zero else [1, 2, 3, 4, 5, 6]))
+    kind = draw(st.sampled_from([*BITS, "half", "float"]))
     shape = tuple(draw(hnp.array_shapes(min_dims=2, max_dims=4, max_side=6)))
     rng = np.random.default_rng(draw(st.integers(0, 2**32)))
     keep = rng.random(shape) < draw(st.sampled_from([0, 0.05, 0.5, 1]))
-    if bits == 32:
-        return bits, True, (rng.normal(size=shape) * keep).astype(np.float32)
-    top = 2 ** (bits - 1) - 1
-    codes = rng.integers(-top, top + 1, shape) if zero else 2 * rng.integers(0, 2**bits, shape) - (2**bits - 1)
-    return bits, zero, (codes * keep).astype(np.int8)
+    if kind in ("half", "float"):
+        floats = (rng.normal(size=shape) * keep).astype(np.float16 if kind == "half" else np.float32)
+        return 16 if kind == "half" else 32, "zero", floats
+    bits = draw(st.sampled_from(BITS[kind]))
+    levels = np.unique(pack.table(bits, kind) // (1 if kind == "shifted" else pack.gain(bits, kind)))
+    levels = levels[np.abs(levels) <= largest(bits, kind)]
+    return bits, kind, (rng.choice(levels, shape) * keep).astype(np.uint8 if kind == "shifted" else np.int8)
 
 
 @given(weights())
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=100, deadline=None)
 def test_every_encoding_decodes_to_the_same_bits_in_numpy_and_onnx_runtime(case):
-    bits, zero, values = case
-    expected = values * values.dtype.type(pack.gain(bits, zero))
-    for option in pack.options(values, bits, zero):
+    bits, kind, values = case
+    expected = values if kind == "shifted" else values * values.dtype.type(pack.gain(bits, kind))
+    for option in pack.options(values, bits, kind):
         encoding = pack.encode(values, option)
         assert tuple(t.nbytes for t in encoding.tensors) == option.payload
         assert np.array_equal(pack.decode(encoding), expected)
@@ -142,7 +147,7 @@ def test_folding_after_quantization_changes_no_code(learned, bits):
     found = pack.decode(export(graph, SHAPE).encodings["stem.0"])
     alive = gamma.ravel() != 0
     assert np.array_equal(
-        found[alive], (pack.gain(bits, quantizer.zero) * codes * np.sign(gamma))[alive].astype(np.int8)
+        found[alive], (pack.gain(bits, quantizer.kind) * codes * np.sign(gamma))[alive].astype(np.int8)
     )
     assert not alive.all() and (gamma < 0).any()
     with torch.no_grad():

@@ -134,7 +134,7 @@ def test_every_encoding_equals_its_unpacked_twin_and_is_folded(
 def of_kind(layer, kind: str) -> pack.Option:
     """An encoding of that kind; of distances, those three bits wide."""
     return next(
-        o for o in pack.options(layer.values, layer.bits, layer.zero) if o.kind == kind and o.distance_bits in (0, 3)
+        o for o in pack.options(layer.values, layer.bits, layer.grid) if o.kind == kind and o.distance_bits in (0, 3)
     )
 
 

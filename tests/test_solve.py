@@ -27,7 +27,7 @@ def loss(w, x, y):
 
 def grid(w, bits, zero=True, keep=None):
     top = torch.full(w.shape[:2], 2 ** (bits - 1) - (1.0 if zero else 0.5))
-    return Grid(w.abs().amax(2) / top, top, torch.full_like(top, 0.0 if zero else 0.5), keep)
+    return Grid(w.abs().amax(2) / top, -top, top, torch.full_like(top, 0.0 if zero else 0.5), keep)
 
 
 LAYERS = [

@@ -117,11 +117,18 @@ class _Exporter:
         return self.writer.node("Conv", inputs, **_conv_attributes(layer))
 
     def _weights(self, name: str, layer: StoredLayer, integer: bool) -> str:
+        if not self.packed:
+            layer = layer.plain()
         encoding = pack.encode(layer.values, self.chosen[name])
         self.encodings[name] = encoding
         roles = ["positions"] * (len(encoding.tensors) - 1) + ["payload"]
         tensors = [self._kept(name, role, tensor) for role, tensor in zip(roles, encoding.tensors, strict=True)]
         codes = self.writer.decoded(encoding, tensors)
+        if layer.limits is not None:
+            codes = self.writer.call(f"Z{layer.bits}", [codes, self._kept(name, "scales", layer.limits)])
+        if layer.multipliers is not None:
+            packed = self._kept(name, "scales", pack.pack_bits(layer.multipliers.ravel() - 1, 4))
+            codes = self.writer.call(f"G{layer.group}x{pack.gain(layer.bits, layer.grid)}", [codes, packed])
         if layer.scale is None:
             return codes
         scale = self._half(name, "scales", layer.scale)
@@ -153,7 +160,7 @@ class _Exporter:
         return self.writer.node("Cast", [self.writer.node("Sub", [scale, scale])], to=element)
 
     def _float_bias(self, name: str, layer: StoredLayer) -> str:
-        if layer.scale is None:
+        if layer.bits == 32:
             return self._kept(name, "biases", layer.bias)
         return self._half(name, "biases", layer.bias)
 
@@ -198,7 +205,8 @@ class _Exporter:
 
 def _choose(layers: dict[str, StoredLayer], packed: bool) -> dict[str, pack.Option]:
     """The encoding of every layer: the smallest file's, or plain."""
-    found = [pack.options(layer.values, layer.bits, layer.zero) for layer in layers.values()]
+    kept = layers.values() if packed else [layer.plain() for layer in layers.values()]
+    found = [pack.options(layer.values, layer.bits, layer.grid) for layer in kept]
     chosen = pack.choose(found, decoders.cost, decoders.needed) if packed else [options[0] for options in found]
     return dict(zip(layers, chosen, strict=True))
 

@@ -5,10 +5,13 @@ operator. The files are of opset 19: BitwiseAnd needs 18, and onnx's own referen
 19 on.
 
 | U1 … U7 | bytes → unsigned codes                        |
-| V1 … V7 | bytes → int8 values; with an 'o' behind it, of grids without zero |
+| V1 … V7 | bytes → int8 values; with o, p or s behind it, of a grid of odd numbers, of powers, or shifted |
+| H       | half-precision values → float32                |
 | D       | values → the weights' shape                   |
 | M, N    | bits of a mask, values (int8; float) → weights |
 | P, O    | distances, values (int8; float), their largest code → weights |
+| Z2 … Z8 | codes modulo 2^bits of a shifted grid, the largest code of each channel → codes with their sign |
+| G       | codes, 4-bit multipliers of their groups → their product |
 """
 
 from collections.abc import Callable
@@ -17,7 +20,8 @@ from functools import cache
 import numpy as np
 from onnx import AttributeProto, FunctionProto, NodeProto, TensorProto, helper, numpy_helper
 
-from compression.export.pack import Encoding, Option, line
+from compression.export.pack import Encoding, Option, gain, line, table
+from compression.grids import Kind
 
 DOMAIN = "w"
 """Domain of the model-local functions: one letter, because it stands at every call."""
@@ -26,6 +30,8 @@ OPSET = 19
 
 PADDING = 1024
 """Places behind a tensor's end that bridges in the padding of the last byte reach at most: 7 of up to 127, and one."""
+
+LETTERS: dict[Kind, str] = {"zero": "", "odd": "o", "powers": "p", "shifted": "s"}
 
 CALL_BYTES = 20
 """A call inside a function."""
@@ -36,15 +42,17 @@ def calls(encoding: Encoding | Option) -> list[tuple[str, int | None]]:
     if encoding.kind == "plain":
         return []
     values = len(encoding.tensors if isinstance(encoding, Encoding) else encoding.payload) - 1
-    found: list[tuple[str, int | None]] = (
-        [(f"V{encoding.bits}{'' if encoding.zero else 'o'}", values)] if encoding.bits < 8 else []
-    )
+    found: list[tuple[str, int | None]] = []
+    if encoding.bits < 8:
+        found.append((f"V{encoding.bits}{LETTERS[encoding.grid]}", values))
+    elif encoding.bits == 16:
+        found.append(("H", values))
     if encoding.kind == "dense":
         return [*found, ("D", None)]
     width = 1 if encoding.kind == "mask" else encoding.distance_bits
     if width < 8:
         found.append((f"U{width}", 0))
-    join = {"mask": "MN", "delta": "PO"}[encoding.kind][encoding.bits == 32]
+    join = {"mask": "MN", "delta": "PO"}[encoding.kind][encoding.bits >= 16]
     return [*found, (join, None)]
 
 
@@ -66,7 +74,7 @@ def needed(option: Option) -> dict[str, int]:
 
 def inner(name: str) -> tuple[str, ...]:
     """Functions that function `name` calls."""
-    return (f"U{name[1]}",) if name[0] == "V" else ()
+    return (f"U{name[1]}",) if name[0] == "V" else ("U4",) if name[0] == "G" else ()
 
 
 @cache
@@ -74,6 +82,8 @@ def function(name: str) -> FunctionProto:
     """The model-local function of that name."""
     if name[0] in _BY_WIDTH:
         return _BY_WIDTH[name[0]](name, int(name[1]))
+    if name[0] == "G":
+        return _grouped(name, *map(int, name[1:].split("x")))
     return _JOINS[name](name)
 
 
@@ -143,19 +153,26 @@ def _unsigned(name: str, bits: int) -> FunctionProto:
 
 
 def _values(name: str, bits: int) -> FunctionProto:
-    """Bytes [n] to signed codes times their gain, int8 [⌊8n/bits⌋]."""
+    """Bytes [n] to codes times their gain, int8 [⌊8n/bits⌋]."""
     node = helper.make_node
-    factor, offset = line(bits, not name.endswith("o"))
-    nodes = [
-        node(f"U{bits}", ["c"], ["u"], domain=DOMAIN),
-        constant("g", np.array(factor, np.int32)),
-        constant("o", np.array(offset, np.int32)),
-        node("Cast", ["u"], ["i"], to=TensorProto.INT32),
+    grid = next(kind for kind, letter in LETTERS.items() if letter == name[2:])
+    nodes = [node(f"U{bits}", ["c"], ["u"], domain=DOMAIN), node("Cast", ["u"], ["i"], to=TensorProto.INT32)]
+    straight = line(bits, grid)
+    if straight is None:
+        nodes += [constant("t", table(bits, grid).astype(np.int8)), node("Gather", ["t", "i"], ["y"], axis=0)]
+        return make_function(name, ["c"], "y", nodes)
+    nodes += [
+        constant("g", np.array(straight[0], np.int32)),
+        constant("o", np.array(straight[1], np.int32)),
         node("Mul", ["i", "g"], ["d"]),
         node("Sub", ["d", "o"], ["e"]),
         node("Cast", ["e"], ["y"], to=TensorProto.INT8),
     ]
     return make_function(name, ["c"], "y", nodes)
+
+
+def _half(name: str) -> FunctionProto:
+    return make_function(name, ["h"], "y", [helper.make_node("Cast", ["h"], ["y"], to=TensorProto.FLOAT)])
 
 
 def _size_nodes() -> list[NodeProto]:
@@ -217,5 +234,67 @@ def _delta(name: str) -> FunctionProto:
     return make_function(name, ["v", "p", "x"], "y", nodes, ["s"])
 
 
-_BY_WIDTH: dict[str, Callable[[str, int], FunctionProto]] = {"U": _unsigned, "V": _values}
-_JOINS: dict[str, Callable[[str], FunctionProto]] = {"D": _dense, "M": _mask, "N": _mask, "P": _delta, "O": _delta}
+def _wrapped(name: str, bits: int) -> FunctionProto:
+    """Codes modulo 2^bits [out, …] and the largest code of each channel [out] → codes times their gain, same shape."""
+    node, wide = helper.make_node, bits == 8
+    nodes = [
+        node("Flatten", ["c"], ["f"], axis=1),
+        node("Cast", ["f"], ["i"], to=TensorProto.INT32),
+        node("Cast", ["l"], ["k"], to=TensorProto.INT32),
+        constant("a", np.array([1], np.int64)),
+        node("Unsqueeze", ["k", "a"], ["t"]),  # [out, 1]
+        node("Greater", ["i", "t"], ["b"]),
+        node("Cast", ["b"], ["n"], to=TensorProto.INT32),
+        constant("p", np.array(2**bits, np.int32)),
+        node("Mul", ["n", "p"], ["m"]),
+        node("Sub", ["i", "m"], ["d"]),
+        constant("g", np.array(gain(bits, "shifted"), np.int32)),
+        node("Mul", ["d", "g"], ["e"]),
+        node("Cast", ["e"], ["r"], to=TensorProto.INT32 if wide else TensorProto.INT8),
+        node("Shape", ["c"], ["s"]),
+        node("Reshape", ["r", "s"], ["y"]),
+    ]
+    return make_function(name, ["c", "l"], "y", nodes)
+
+
+def _grouped(name: str, group: int, over: int) -> FunctionProto:
+    """Codes [out, …], `over` times too large, and packed multipliers less one [out, ⌈d/group⌉] → int8, same shape."""
+    node = helper.make_node
+    nodes = [
+        node("Flatten", ["c"], ["f"], axis=1),
+        node("Cast", ["f"], ["i"], to=TensorProto.INT32),
+        node("Shape", ["i"], ["o"], start=0, end=1),
+        node("Shape", ["i"], ["d"], start=1, end=2),
+        node("U4", ["m"], ["u"], domain=DOMAIN),
+        constant("z", np.array([0], np.int64)),
+        constant("a", np.array([1], np.int64)),
+        constant("g", np.array([group], np.int64)),
+        node("Sub", ["d", "a"], ["e"]),
+        node("Div", ["e", "g"], ["h"]),
+        node("Add", ["h", "a"], ["n"]),  # groups of a channel
+        node("Mul", ["o", "n"], ["p"]),
+        node("Slice", ["u", "z", "p"], ["t"]),
+        node("Concat", ["o", "n"], ["q"], axis=0),
+        node("Reshape", ["t", "q"], ["r"]),  # [out, ⌈d/group⌉]
+        node("Cast", ["r"], ["v"], to=TensorProto.INT32),
+        constant("j", np.array([1], np.int32)),
+        node("Add", ["v", "j"], ["w"]),
+        node("Expand", ["a", "d"], ["x"]),  # a one for each input
+        constant("k", np.array(0, np.int64)),
+        node("CumSum", ["x", "k"], ["aa"], exclusive=1),
+        node("Div", ["aa", "g"], ["ab"]),  # the group of each input
+        node("Gather", ["w", "ab"], ["ac"], axis=1),
+        node("Mul", ["i", "ac"], ["ad"]),
+        constant("l", np.array(over, np.int32)),
+        node("Div", ["ad", "l"], ["ae"]),
+        node("Cast", ["ae"], ["af"], to=TensorProto.INT8),
+        node("Shape", ["c"], ["s"]),
+        node("Reshape", ["af", "s"], ["y"]),
+    ]
+    return make_function(name, ["c", "m"], "y", nodes)
+
+
+_BY_WIDTH: dict[str, Callable[[str, int], FunctionProto]] = {"U": _unsigned, "V": _values, "Z": _wrapped}
+_JOINS: dict[str, Callable[[str], FunctionProto]] = {
+    "D": _dense, "M": _mask, "N": _mask, "P": _delta, "O": _delta, "H": _half,
+}  # fmt: skip

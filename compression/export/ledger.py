@@ -45,7 +45,7 @@ def over_the_wire(onnx_file: bytes) -> OverTheWire:
 def _entropy_of(encoding: pack.Encoding) -> tuple[int, float | None]:
     """Number of weights, and bits per code."""
     codes = pack.decode(encoding)
-    return codes.size, entropy(codes) if codes.dtype == np.int8 else None
+    return codes.size, entropy(codes) if np.issubdtype(codes.dtype, np.integer) else None
 
 
 def _take(roles: dict[str, str], left: dict[str, int]) -> dict[str, Any]:

@@ -1,10 +1,10 @@
 """Weights as few bytes as possible.
 
 | encoding | payload                                                                            | decodes to |
-| plain    | the values themselves                                                              | int8 or float32 |
-| dense    | b-bit codes, b = 1 … 7                                                             | int8 |
-| mask     | one bit per weight + b-bit or float values of those that are not zero              | int8 or float32 |
-| delta    | d-bit distances between those, d = 1 … 8 (Han et al. 2016, §2) + the same values   | int8 or float32 |
+| plain    | the values themselves                                                              | int8 or floats |
+| dense    | b-bit codes, b = 1 … 7 (8 for unsigned ones)                                       | int8 |
+| mask     | one bit per weight + b-bit or float values of those that are not zero              | int8 or floats |
+| delta    | d-bit distances between those, d = 1 … 8 (Han et al. 2016, §2) + the same values   | int8 or floats |
 
 `decoders` writes the standard ONNX operators that turn them back; `decode` here does the same in NumPy.
 """
@@ -14,6 +14,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from compression.grids import Kind, largest
+
 DISTANCE_BITS = range(1, 9)
 
 
@@ -21,8 +23,8 @@ DISTANCE_BITS = range(1, 9)
 class Encoding:
     """One weight tensor as stored. `tensors` holds what says where the values stand, if anything, then the values.
 
-    `distance_bits` is the width of one distance of the delta encoding, else 0. `zero` says whether zero is a level of
-    the grid (`parametrizations.WeightQuantizer`).
+    `distance_bits` is the width of one distance of the delta encoding, else 0. `grid` says which codes there are
+    (`compression.grids`); those of 'shifted' are stored modulo 2^bits, so that zero stays zero and none is negative.
     """
 
     kind: str
@@ -30,7 +32,7 @@ class Encoding:
     shape: tuple[int, ...]
     tensors: tuple[np.ndarray, ...]
     distance_bits: int = 0
-    zero: bool = True
+    grid: Kind = "zero"
 
     @property
     def size_bytes(self) -> int:
@@ -47,45 +49,64 @@ class Option:
     shape: tuple[int, ...]
     payload: tuple[int, ...]
     distance_bits: int = 0
-    zero: bool = True
+    grid: Kind = "zero"
 
 
-def gain(bits: int, zero: bool = True) -> int:
+def gain(bits: int, grid: Kind = "zero") -> int:
     """What codes are multiplied by when they are decoded: as much as fits seven bits, 1 for floats.
 
     The bias is rounded in steps of input scale · weight scale; codes that fill the byte make those steps finer. Seven
     bits, not eight, so that pairs of products never saturate on processors without VNNI.
     """
-    return 2 ** max(0, 7 - bits if zero else 6 - bits)
+    return 1 if bits >= 16 else 2 ** max(0, 6 - largest(bits, grid).bit_length())
 
 
-def line(bits: int, zero: bool) -> tuple[int, int]:
-    """(factor, offset) that turn unsigned codes u into decoded ones: factor · u - offset."""
-    g = gain(bits, zero)
-    return (g, g * 2 ** (bits - 1)) if zero else (2 * g, g * (2**bits - 1))
+def table(bits: int, grid: Kind) -> np.ndarray:
+    """What the unsigned codes 0 … 2^bits - 1 decode to, `gain` included ('shifted': modulo 2^bits): int32 [2^bits]."""
+    codes = np.arange(2**bits, dtype=np.int32)
+    if grid == "shifted":
+        return codes
+    if grid == "odd":
+        return gain(bits, grid) * (2 * codes - 2**bits + 1)
+    signed = codes - 2 ** (bits - 1)
+    if grid == "powers":
+        signed = np.sign(signed) * 2 ** np.maximum(np.abs(signed) - 1, 0)
+        signed[0] = 0  # one code more than there are levels
+    return gain(bits, grid) * signed
 
 
-def options(values: np.ndarray, bits: int, zero: bool = True) -> list[Option]:
-    """All encodings that can hold `values`: int8 codes of a grid with `bits`, or float32 with bits = 32.
+def line(bits: int, grid: Kind) -> tuple[int, int] | None:
+    """(factor, offset) with which unsigned codes u decode to factor · u - offset; None where no line does."""
+    values = table(bits, grid)
+    factor, offset = int(values[-1] - values[-2]), -int(values[0])
+    return (factor, offset) if grid != "powers" else None
 
-    Codes are within ±(2^(bits-1)-1) where zero is a level; else odd and within ±(2^bits-1), with 0 for pruned weights:
-    then zeros cannot be stored densely.
+
+def options(values: np.ndarray, bits: int, grid: Kind = "zero") -> list[Option]:
+    """All encodings that can hold `values`: int8 codes of a `grid` with `bits`, or floats (bits = 16 or 32).
+
+    uint8 codes of a grid of the kind 'shifted' come modulo 2^bits. Where a grid has no zero, 0 stands for pruned
+    weights; then zeros cannot be stored densely. Where the others are all ±1, masks and distances need their sign only.
     """
     flat = values.ravel()
     places = np.flatnonzero(flat)
-    width = bits if values.dtype == np.int8 else 32
 
     def option(kind: str, payload: tuple[int, ...], distance_bits: int = 0) -> Option:
-        return Option(kind, bits, values.shape, payload, distance_bits, zero)
+        return Option(kind, bits, values.shape, payload, distance_bits, grid)
 
     found = [option("plain", (values.nbytes,))]
-    if width < 8 and (zero or len(places) == flat.size):
-        found.append(option("dense", (_bytes(flat.size, width),)))
-    found.append(option("mask", (_bytes(flat.size, 1), _bytes(max(1, len(places)), width))))
+    if bits == 8 and grid == "shifted":
+        return found
+    if bits < 8 and (grid != "odd" or len(places) == flat.size):
+        found.append(option("dense", (_bytes(flat.size, bits),)))
+    if largest(bits, grid) == 1:
+        bits, grid = 1, "odd"
+    kept = _bytes(max(1, len(places)), bits)
+    found.append(option("mask", (_bytes(flat.size, 1), kept)))
     gaps = np.diff(places, prepend=-1) - 1
     for d in DISTANCE_BITS:
         count = max(1, len(places) + int((gaps // (2**d - 1)).sum()))
-        found.append(option("delta", (_bytes(count, d), _bytes(max(1, len(places)), width)), d))
+        found.append(option("delta", (_bytes(count, d), kept), d))
     return found
 
 
@@ -93,7 +114,7 @@ def encode(values: np.ndarray, option: Option) -> Encoding:
     """`values` in the encoding that `option` names. Codes that do not fit its bits are a broken invariant."""
     tensors = _ENCODERS[option.kind](values, option)
     assert tuple(t.nbytes for t in tensors) == option.payload
-    return Encoding(option.kind, option.bits, option.shape, tensors, option.distance_bits, option.zero)
+    return Encoding(option.kind, option.bits, option.shape, tensors, option.distance_bits, option.grid)
 
 
 def choose(
@@ -141,7 +162,7 @@ def decode(encoding: Encoding) -> np.ndarray:
         return stored
     if encoding.kind == "dense":
         return _signed(unpack_bits(stored, encoding.bits, size), encoding).reshape(encoding.shape)
-    values = np.zeros(size, np.float32 if encoding.bits == 32 else np.int8)
+    values = np.zeros(size, _type(encoding))
     where, d = encoding.tensors[0], encoding.distance_bits
     if encoding.kind == "mask":
         places = np.flatnonzero(unpack_bits(where, 1, size))
@@ -156,7 +177,7 @@ def decode(encoding: Encoding) -> np.ndarray:
 
 
 def _plain(values: np.ndarray, option: Option) -> tuple[np.ndarray, ...]:
-    return (values * values.dtype.type(gain(option.bits, option.zero)),)
+    return (values if option.grid == "shifted" else values * values.dtype.type(gain(option.bits, option.grid)),)
 
 
 def _dense(values: np.ndarray, option: Option) -> tuple[np.ndarray, ...]:
@@ -203,12 +224,20 @@ def _bytes(count: int, bits: int) -> int:
 
 
 def _unsigned(codes: np.ndarray, option: Option) -> np.ndarray:
-    bits, wide = option.bits, codes.astype(np.int16)
-    shifted = wide + 2 ** (bits - 1) if option.zero else (wide + 2**bits - 1) // 2
-    assert shifted.min() >= 0 and shifted.max() < 2**bits, f"codes outside {bits} bits"
-    return shifted.astype(np.uint8)
+    """The index of each code in `table`."""
+    values = table(option.bits, option.grid)
+    order = values.argsort(kind="stable")
+    wanted = codes.astype(np.int32) * (1 if option.grid == "shifted" else gain(option.bits, option.grid))
+    found = order[np.searchsorted(values[order], wanted).clip(max=len(order) - 1)]
+    assert np.array_equal(values[found], wanted), f"codes outside {option.bits} bits"
+    return found.astype(np.uint8)
 
 
 def _signed(codes: np.ndarray, encoding: Encoding) -> np.ndarray:
-    factor, offset = line(encoding.bits, encoding.zero)
-    return (codes.astype(np.int16) * factor - offset).astype(np.int8)
+    return table(encoding.bits, encoding.grid)[codes].astype(_type(encoding))
+
+
+def _type(encoding: Encoding) -> type[np.generic]:
+    """What values are before they are decoded further."""
+    floats: dict[int, type[np.generic]] = {16: np.float16, 32: np.float32}
+    return floats.get(encoding.bits, np.uint8 if encoding.grid == "shifted" else np.int8)

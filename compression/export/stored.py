@@ -12,7 +12,8 @@ from torch import fx, nn
 
 from compression.export import pack
 from compression.graph import LAYERS, batch_norm_after, module_of
-from compression.parametrizations import Mask, WeightQuantizer, find, original, per_channel
+from compression.grids import Kind
+from compression.parametrizations import Half, Mask, WeightQuantizer, find, original, per_channel
 
 HALF_LEAST, HALF_LOWEST, HALF_HIGHEST = 2.0**-24, 2.0**-14, 65504.0
 """Smallest, smallest normal and largest number of float16."""
@@ -22,17 +23,26 @@ ACCUMULATOR = np.float32(2**30)
 
 @dataclass(frozen=True)
 class StoredLayer:
-    """values: int8 codes or float32 weights [out, …]; bias [out] float32.
+    """values [out, …]: codes (int8; uint8 modulo 2^bits on a shifted grid) or floats; bias [out] float32.
 
-    scale [out] float32 is the worth of one step of the codes as files decode them, `pack.gain(bits)` times larger than
-    here; None for floats.
+    scale [out] float32 is the worth of one step of the codes as files decode them, `gain` times larger than here; None
+    for floats. limits: uint8 [out], the largest code of each channel of a shifted grid. multipliers: uint8
+    [out, ⌈d/group⌉], by which the codes of each `group` inputs are multiplied.
     """
 
     values: np.ndarray
     scale: np.ndarray | None
     bias: np.ndarray
     bits: int
-    zero: bool = True
+    grid: Kind = "zero"
+    limits: np.ndarray | None = None
+    multipliers: np.ndarray | None = None
+    group: int = 0
+
+    @property
+    def gain(self) -> int:
+        """What the codes of a file are larger by than these: 1 where multipliers fill the byte already."""
+        return pack.gain(self.bits, self.grid) if self.multipliers is None else 1
 
     def with_bias_in_32_bits(self, input_scale: np.ndarray) -> "StoredLayer":
         """The same layer with scales at least so large that the bias fits the integer kernel's 32-bit accumulator.
@@ -43,6 +53,19 @@ class StoredLayer:
         least = np.abs(self.bias) / (input_scale * ACCUMULATOR)
         return self if (self.scale >= least).all() else replace(self, scale=np.maximum(self.scale, least * 1.001))
 
+    def plain(self) -> "StoredLayer":
+        """The same numbers without anything to decode: 8-bit codes as kernels take them, or floats."""
+        if self.scale is None:
+            return replace(self, values=self.values.astype(np.float32), bits=32)
+        codes = self.values.astype(np.int32).reshape(len(self.values), -1)  # [out, d]
+        if self.limits is not None:
+            codes = codes - 2**self.bits * (codes > self.limits[:, None])
+        if self.multipliers is not None:
+            codes = codes * self.multipliers.astype(np.int32).repeat(self.group, 1)[:, : codes.shape[1]]
+        codes = (self.gain * codes).reshape(self.values.shape)
+        kind = np.int32 if self.bits == 8 and self.limits is not None else np.int8
+        return StoredLayer(codes.astype(kind), self.scale, self.bias, 8)
+
 
 @torch.no_grad()
 def stored(layer: nn.Conv2d | nn.Linear, norm: nn.BatchNorm2d | None = None) -> StoredLayer:
@@ -50,17 +73,32 @@ def stored(layer: nn.Conv2d | nn.Linear, norm: nn.BatchNorm2d | None = None) -> 
     gain, shift = _affine(layer, norm)
     quantizer = find(layer, WeightQuantizer)
     if quantizer is None:
-        weights = layer.weight * per_channel(gain, layer.weight)
-        return StoredLayer(weights.float().numpy().copy(), None, shift.numpy(), 32)
+        return _float_layer(layer, gain, shift)
     codes = quantizer.codes(_masked(layer)) * per_channel(torch.where(gain < 0, -1.0, 1.0), layer.weight)
-    scale = quantizer.step * gain.abs() / pack.gain(quantizer.bits, quantizer.zero)
-    if quantizer.zero:
+    if quantizer.kind != "odd":
         codes = codes * per_channel(gain != 0, layer.weight)
     silent = (gain == 0) | ~codes.flatten(1).any(1)  # such a channel is its bias: its scale is next to nothing
-    scale = torch.where(silent, HALF_LEAST, _short(torch.where(silent, 1.0, scale)))
-    return StoredLayer(
-        codes.to(torch.int8).numpy(), scale.numpy(), _short(shift).numpy(), quantizer.bits, quantizer.zero
+    found = StoredLayer(
+        codes.to(torch.int8).numpy(), None, _short(shift).numpy(), quantizer.bits, quantizer.kind, group=quantizer.group
     )
+    if quantizer.multipliers is not None:
+        found = replace(found, multipliers=quantizer.multipliers.to(torch.uint8).numpy())
+    if quantizer.zero_point is not None:
+        top = 2**quantizer.bits - 1
+        limits = torch.where(gain < 0, quantizer.zero_point, top - quantizer.zero_point)
+        wrapped = (codes % 2**quantizer.bits).to(torch.uint8).numpy()
+        found = replace(found, values=wrapped, limits=limits.to(torch.uint8).numpy())
+    scale = quantizer.scale * gain.abs() / found.gain
+    scale = torch.where(silent, HALF_LEAST, _short(torch.where(silent, 1.0, scale)))
+    return replace(found, scale=scale.numpy())
+
+
+def _float_layer(layer: nn.Conv2d | nn.Linear, gain: torch.Tensor, shift: torch.Tensor) -> StoredLayer:
+    """Weights in 32 bits, or in 16 where that was asked for and they fit."""
+    weights = (layer.weight * per_channel(gain, layer.weight)).float()
+    if find(layer, Half) is not None and bool(weights.half().isfinite().all()):
+        return StoredLayer(weights.half().numpy(), None, _short(shift).numpy(), 16)
+    return StoredLayer(weights.numpy().copy(), None, shift.numpy(), 32)
 
 
 @torch.no_grad()
@@ -68,16 +106,19 @@ def settle_scales_(graph: fx.GraphModule) -> None:
     """Rounds scales and biases of quantized layers to what a file stores: torch computes with the same numbers."""
     for node in graph.graph.nodes:
         layer = module_of(graph, node)
-        quantizer = find(layer, WeightQuantizer) if isinstance(layer, LAYERS) else None
-        if quantizer is None:
+        if not isinstance(layer, LAYERS):
             continue
-        norm = folded_norm(graph, node)
-        exact, (gain, shift) = stored(layer, norm), _affine(layer, norm)  # type: ignore[arg-type]
-        settled = torch.from_numpy(exact.scale * pack.gain(quantizer.bits, quantizer.zero)) / gain.abs()
-        quantizer.scale *= torch.where(gain == 0, 1.0, settled / quantizer.step)
+        norm, quantizer, half = folded_norm(graph, node), find(layer, WeightQuantizer), find(layer, Half)
+        gain, shift = _affine(layer, norm)
+        if half is not None:
+            half.gain.copy_(torch.where(gain == 0, 1.0, gain))
+        exact = stored(layer, norm)
+        if quantizer is not None:
+            settled = torch.from_numpy(exact.scale * exact.gain) / gain.abs()
+            quantizer.scale.copy_(torch.where(gain == 0, quantizer.scale, settled))
         owner = norm if norm is not None else layer
-        if owner.bias is not None:  # type: ignore[union-attr]
-            owner.bias += torch.from_numpy(exact.bias) - shift  # type: ignore[union-attr,operator]
+        if exact.bits < 32 and owner.bias is not None:
+            owner.bias += torch.from_numpy(exact.bias) - shift
 
 
 def folded_norm(graph: fx.GraphModule, node: fx.Node) -> nn.BatchNorm2d | None:

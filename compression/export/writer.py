@@ -60,7 +60,8 @@ class Writer:
             assert read is not None
             tensors[read] = self.call(name, [tensors[read]])
         if not steps:
-            return tensors[0]
+            half = encoding.bits == 16
+            return self.node("Cast", tensors, to=TensorProto.FLOAT) if half else tensors[0]
         inputs = tensors[::-1]
         if encoding.kind == "delta":
             inputs.append(self.constant(np.array(2**encoding.distance_bits - 1, np.int32), shared=True))
