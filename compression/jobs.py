@@ -28,7 +28,7 @@ from distributed.scheduler import KilledWorker
 from compression import cluster, worker
 from compression.data import home
 from compression.errors import UserError, WorkerLost
-from compression.results import Accuracy, LayerReport, Ledger, Measurement
+from compression.results import LayerReport, Ledger, Measurement
 from compression.worker import Baseline, Outcome, Refusal, Request, without_predictions
 
 __all__ = ["Job", "Lab", "News", "Request"]
@@ -123,7 +123,7 @@ class Job:
         if event["kind"] == "progress":
             self._put(sentence=event["sentence"], share=event["share"])
         elif event["kind"] == "baseline":
-            self._put(baseline=Baseline(Accuracy.from_plain(event["accuracy"]), event["size_bytes"]))
+            self._put(baseline=Baseline.from_plain(event["baseline"]))
         else:
             self._put(measurement=Measurement.from_plain(event["measurement"]), full=event["full"])
 

@@ -42,10 +42,17 @@ class Request:
 
 @dataclass(frozen=True)
 class Baseline:
-    """The plain fp32 file: its accuracy over the full test split and its bytes."""
+    """The plain fp32 file: its accuracy over the full test split, its bytes, and what the network counts."""
 
     accuracy: Accuracy
     size_bytes: int
+    macs: int | None = None
+    parameters: int | None = None
+
+    @classmethod
+    def from_plain(cls, values: dict[str, Any]) -> "Baseline":
+        """The record that `dataclasses.asdict` turned into `values`."""
+        return cls(**{**values, "accuracy": Accuracy.from_plain(values["accuracy"])})
 
 
 @dataclass(frozen=True)
@@ -112,7 +119,7 @@ def _work(request: Request, tell: Callable[..., None], stop: Callable[[], bool])
     recipe = Recipe.from_json(request.recipe)
     prepared = _prepare(request, recipe, progress)
     baseline = _baseline(prepared)
-    tell("baseline", accuracy=asdict(baseline.accuracy), size_bytes=baseline.size_bytes)
+    tell("baseline", baseline=asdict(baseline))
     if recipe.quality == "best" and recipe.steps:
         quick = recipe.with_setting("quality", "fast")
         preview = next(iter(_measurements(request, prepared, quick, progress, stop)))[1]
@@ -145,7 +152,8 @@ def _baseline(prepared: "Prepared") -> Baseline:
     from compression.measure.accuracy import accuracy
 
     predictions, labels = prepared.baseline_predictions, prepared.data.test.labels.numpy()
-    return Baseline(accuracy(predictions, predictions, labels), len(prepared.baseline.onnx))
+    file = prepared.baseline
+    return Baseline(accuracy(predictions, predictions, labels), len(file.onnx), file.macs, file.parameters)
 
 
 def _prepare(request: Request, recipe: Recipe, progress: Callable[[str, float], None]) -> "Prepared":

@@ -18,6 +18,7 @@ LAYERS = (
     ("errors", "engine"),
     ("steps", "grids"),
     ("recipe", "results"),
+    ("presets", "energy"),
     ("data", "graph", "parametrizations"),
     ("solve",),
     ("pt2",),

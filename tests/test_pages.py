@@ -14,13 +14,18 @@ from streamlit.testing.v1 import AppTest
 
 from compression.cluster import ROOT
 from compression.errors import UserError
+from compression.presets import PRESETS
 from compression.recipe import Recipe
 from compression.results import Accuracy, Interval, Latency, Machine, Measurement, Predictions
 from compression.steps import STEPS, Prune, Quantize
 from compression.worker import Baseline
-from pages.ui import charts, chips, state, subject, words
+from pages.ui import axes, charts, chips, state, subject, views, words
+from pages.ui.budget import Budget, advise
+from pages.ui.front import Spot, stand
+from pages.ui.points import Point, Trail
+from pages.ui.scatter import chart, decades
 from pages.ui.subject import Subject
-from pages.ui.trail import Mark, Point, Trail, chart, decades, stand
+from pages.ui.views import View
 
 PATIENCE_S = 180
 EMPTY = Predictions(np.zeros(0, np.int64), np.zeros(0, np.uint16), np.zeros(0, np.float16))
@@ -41,15 +46,16 @@ def point(sparsity: float, accuracy: float, size_bytes: int, ratio: float | None
 
 
 def trail(*points: Point) -> Trail:
-    made = Trail(baseline=Baseline(Accuracy(0.94, Interval(0.935, 0.945), 10_000, 0.94, 0.0), 1_095_000))
+    made = Trail(
+        baseline=Baseline(Accuracy(0.94, Interval(0.935, 0.945), 10_000, 0.94, 0.0), 1_095_000, 40_000_000, 270_000)
+    )
     for each in points:
         made.add(each)
     return made
 
 
-def mark(x: float, y: float, *, x_arm: float = 0.0, y_arm: float = 0.0, full: bool = True) -> Mark:
-    bounds = Interval(x - x_arm, x + x_arm), Interval(y - y_arm, y + y_arm)
-    return Mark("visited", "front", full, x, bounds[0], y, bounds[1], "")
+def mark(x: float, y: float, *, x_arm: float = 0.0, y_arm: float = 0.0, full: bool = True) -> Spot:
+    return Spot(x, Interval(x - x_arm, x + x_arm), y, Interval(y - y_arm, y + y_arm), full)
 
 
 def test_the_front_is_what_nothing_else_beats_in_both() -> None:
@@ -71,22 +77,88 @@ def test_equal_points_stand_together_and_first_images_beat_nobody() -> None:
 
 def test_the_chart_shows_baseline_trail_and_now_in_its_axes_units() -> None:
     now = point(0.9, 0.90, 90_000, 0.5)
-    data = chart(trail(point(0.5, 0.93, 200_000, 0.6), now), now, "size")
+    data = chart(trail(point(0.5, 0.93, 200_000, 0.6), now), now, "size", "accuracy")
     assert [m.role for m in data.marks] == ["visited", "baseline", "now"]
-    assert [m.x for m in data.marks] == [200.0, 1095.0, 90.0]
-    assert [round(m.y, 6) for m in data.marks] == [93.0, 94.0, 90.0]
+    assert [m.spot.x for m in data.marks] == [200.0, 1095.0, 90.0]
+    assert [round(m.spot.y, 6) for m in data.marks] == [93.0, 94.0, 90.0]
     assert data.front == ((90.0, 90.0), (200.0, 93.0), (1095.0, 94.0))
     assert "sparsity 90%" in data.of("now")[0].text
     assert "90.00% (89.50 to 90.50%)" in data.alt
-    times = chart(trail(now), now, "latency")
-    assert [m.x for m in times.marks] == [1.0, 0.5]
+    times = chart(trail(now), now, "latency", "accuracy")
+    assert [m.spot.x for m in times.marks] == [1.0, 0.5]
     assert times.of("now")[0].x_arms == pytest.approx((0.01, 0.01))
+
+
+def test_what_others_measured_is_replaced_by_what_this_machine_measures() -> None:
+    made, known = trail(), point(0.5, 0.93, 200_000)
+    made.know([replace(known, source="reference")])
+    assert [m.role for m in chart(made, None, "size", "accuracy").marks] == ["reference", "baseline"]
+    assert "reference machine (A CPU)" in chart(made, None, "size", "accuracy").marks[0].text
+    made.know([replace(known, source="earlier"), replace(known, source="reference")])
+    assert [p.source for p in made.points] == ["earlier"]
+    made.add(known)
+    assert [p.source for p in made.points] == ["visit"]
+
+
+def test_the_budget_shades_what_it_allows_and_names_the_best_point_within() -> None:
+    small, accurate, slow = point(0.9, 0.91, 60_000, 0.5), point(0.5, 0.938, 90_000, 0.5), point(0.2, 0.94, 95_000, 0.9)
+    known = [small, accurate, slow]
+    budget = Budget(drop=1.0, size=100, latency=0.6)
+    assert advise(budget, known).point is accurate
+    assert "1 of 3 measured points keeps these limits" in advise(budget, known).reason
+    assert advise(replace(budget, latency=None, wish="most accurate"), known).point is slow
+    assert advise(replace(budget, drop=5.0), known).point is small
+    nothing = advise(Budget(drop=0.0, size=50), known)
+    assert nothing.point is None
+    assert "None of the 3" in nothing.reason
+    drawn = chart(trail(small), small, "size", "accuracy", budget=budget)
+    assert drawn.limits == pytest.approx((100, 93.0))
+    assert chart(trail(small), small, "macs", "accuracy", budget=Budget(size=100)).limits == (None, None)
+    assert len(charts.figure(drawn).layout.shapes) == 4
+
+
+@pytest.mark.parametrize("x", ["macs", "parameters", "energy", "accuracy"])
+def test_every_axis_has_the_baseline_and_the_point(x: axes.Name) -> None:
+    now = point(0.9, 0.90, 90_000, 0.5)
+    data = chart(trail(), now, x, "latency")
+    assert [m.role for m in data.marks] == ["baseline", "now"]
+    assert len(charts.figure(data).data) > 3
+    assert ("estimated" in data.x.title) == (x == "energy")
+
+
+def test_where_less_is_better_on_both_axes_the_front_runs_down() -> None:
+    slow_small, fast_big, bad = mark(50, 0.9), mark(90, 0.5), mark(95, 0.95)
+    assert stand([slow_small, fast_big, bad], "less", "less") == ["front", "front", "behind"]
+
+
+def test_presets_are_recipes_and_a_view_comes_back_from_its_link() -> None:
+    assert {preset.title for preset in PRESETS.values()} >= {"8-bit everywhere", "Fast on CPU"}
+    view = View(
+        (("macs", "accuracy"), ("latency", "energy"), ("size", "latency")), "Bytes", Budget(drop=0.5, wish="fastest")
+    )
+    assert View.from_query(view.to_query()) == view
+    assert View().to_query() == {}
+
+
+def test_undo_and_redo_walk_through_the_recipes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(state.st, "session_state", {})
+    here = state.Visit(DIGITS)
+    here.load(Recipe())
+    here.load(PRESETS["8-bit"].recipe)
+    here.undo()
+    here.undo()
+    assert here.recipe == state.START
+    here.redo()
+    assert here.recipe == Recipe()
+    assert state.st.session_state["prune.on"] is False
+    here.load(state.START)
+    assert not here.undone
 
 
 def test_a_point_without_a_latency_is_missing_from_that_chart_only() -> None:
     now = point(0.9, 0.90, 90_000)
-    assert not chart(trail(), now, "latency").of("now")
-    assert chart(trail(), now, "size").of("now")
+    assert not chart(trail(), now, "latency", "accuracy").of("now")
+    assert chart(trail(), now, "size", "accuracy").of("now")
 
 
 def test_a_recipe_is_in_the_trail_once_at_its_last_visit() -> None:
@@ -98,14 +170,15 @@ def test_a_recipe_is_in_the_trail_once_at_its_last_visit() -> None:
 
 def test_the_figure_draws_what_the_chart_says() -> None:
     now = point(0.9, 0.90, 90_000, 0.5)
-    drawn = charts.figure(chart(trail(point(0.5, 0.93, 200_000, 0.6)), now, "size"))
+    drawn = charts.figure(chart(trail(point(0.5, 0.93, 200_000, 0.6)), now, "size", "accuracy"))
     by_name = {trace.name: trace for trace in drawn.data}
     assert list(by_name["Now"].x) == [90.0]
     assert list(by_name["Pareto front"].x) == [90.0, 200.0, 1095.0]
     assert list(by_name["Now"].error_y.array) == pytest.approx([0.5])
     partly = replace(now, full=False)
-    assert charts.figure(chart(trail(), partly, "size")).data[-1].marker.symbol == ("circle-open",)
-    assert charts.EMPTY in charts.figure(chart(Trail(), None, "size")).layout.annotations[0].text
+    assert by_name["Prune"].marker.color == charts.colour(("prune",))
+    assert charts.figure(chart(trail(), partly, "size", "accuracy")).data[-1].marker.symbol == ("circle-open",)
+    assert charts.EMPTY in charts.figure(chart(Trail(), None, "size", "accuracy")).layout.annotations[0].text
 
 
 def test_ticks_span_the_values() -> None:
@@ -149,7 +222,7 @@ def test_a_recipe_in_words_and_as_a_command() -> None:
 @pytest.mark.parametrize("recipe", [Recipe(), state.START, Recipe(steps=(Prune(sparsity=0.33),), seed=7)])
 def test_a_link_comes_back_as_it_was_written(recipe: Recipe) -> None:
     link = state.link_of(DIGITS, recipe)
-    assert state.read_link(link) == (DIGITS, recipe)
+    assert state.read_link(link) == (DIGITS, recipe, View())
 
 
 @pytest.mark.parametrize(
@@ -162,6 +235,13 @@ def test_a_link_comes_back_as_it_was_written(recipe: Recipe) -> None:
         {"v": "9"},
         {"steps": "prune", "prune.sparsity": "2"},
         {"colour": "red"},
+        {"charts": "size-accuracy"},
+        {"charts": "size-size,size-accuracy,size-latency"},
+        {"charts": "size-weight,size-accuracy,size-latency"},
+        {"panel": "attic"},
+        {"budget": "drop:none,smallest"},
+        {"budget": "drop:99,smallest"},
+        {"budget": "drop:1"},
     ],
 )
 def test_a_bad_link_is_refused_in_one_sentence(link: dict[str, str]) -> None:
@@ -220,41 +300,77 @@ def opened(link: dict[str, str]) -> AppTest:
     return page
 
 
+def recipe_on(page: AppTest) -> Recipe:
+    """What the panel with the recipe says."""
+    return Recipe.from_yaml(next(code.value for code in page.code if code.language == "yaml"))
+
+
 def values(page: AppTest) -> list[str]:
     return [metric.value for metric in page.metric]
 
 
 @pytest.mark.usefixtures("engine")
 def test_the_page_measures_what_the_link_says() -> None:
-    page = opened(state.link_of(DIGITS, state.START))
+    page = opened(state.link_of(DIGITS, state.START, View(panel="Recipe")))
     assert [metric.label for metric in page.metric] == ["Accuracy", "File size", "Latency"]
     assert chips.NOTHING not in values(page)
     assert page.subheader[0].value == "LeNet-300-100 on Digits"
-    assert "Measured on all 359 test images" in page.caption[0].value
+    assert any("Measured on all 359 test images" in caption.value for caption in page.caption)
     assert not page.error
     assert not page.warning
-    assert not page.markdown
-    assert [code.language for code in page.code] == ["yaml", "bash"]
-    assert Recipe.from_yaml(page.code[0].value) == state.START
+    assert recipe_on(page) == state.START
+    assert page.code[-1].language == "bash"
 
 
 @pytest.mark.usefixtures("engine")
 def test_a_moved_slider_leads_to_a_new_point_and_a_new_link() -> None:
-    page = opened(state.link_of(DIGITS, state.START))
+    page = opened(state.link_of(DIGITS, state.START, View(panel="Recipe")))
     before = values(page)
     page.slider[0].set_value(0.9).run()
     assert not page.exception
     assert values(page) != before
     assert page.query_params["prune.sparsity"] == "0.9"
-    assert Recipe.from_yaml(page.code[0].value).get("prune") == Prune(sparsity=0.9)
+    assert recipe_on(page).get("prune") == Prune(sparsity=0.9)
     page.slider[0].set_value(0.5).run()
     assert values(page) == before  # visited already: the same point
 
 
 @pytest.mark.usefixtures("engine")
+def test_each_panel_shows_what_it_says() -> None:
+    page = opened(state.link_of(DIGITS, state.START))
+    for panel in views.PANELS:
+        page.segmented_control(key="panel").set_value(panel).run()
+        assert not page.exception
+        assert not page.error
+        if panel == "Points":
+            assert page.dataframe[0].value.iloc[0]["Accuracy"] == pytest.approx(
+                100 * float(values(page)[0][:4]) / 100, abs=0.1
+            )
+        elif panel == "Speed":
+            assert any("zero, and ONNX Runtime multiplies" in text.value for text in page.markdown)
+            assert page.dataframe[0].value["ms"].max() > 0
+        elif panel == "Layers":
+            assert list(page.dataframe[0].value["Layer"])
+        elif panel == "Files":
+            assert any(button.label == "Prepare" for button in page.button)
+
+
+@pytest.mark.usefixtures("engine")
+def test_presets_undo_and_reset_change_the_recipe() -> None:
+    page = opened(state.link_of(DIGITS, state.START, View(panel="Recipe")))
+    page.button(key="preset.8-bit").click().run()
+    assert recipe_on(page) == PRESETS["8-bit"].recipe
+    by_label = {button.label: button for button in page.button}
+    by_label["Undo"].click().run()
+    assert recipe_on(page) == state.START
+    {button.label: button for button in page.button}["Redo"].click().run()
+    assert recipe_on(page) == PRESETS["8-bit"].recipe
+
+
+@pytest.mark.usefixtures("engine")
 def test_every_technique_can_be_switched_off() -> None:
     page = opened(state.link_of(DIGITS, Recipe()))
-    assert [toggle.value for toggle in page.toggle] == [False] * len(STEPS)
+    assert [toggle.value for toggle in page.sidebar.toggle] == [False] * len(STEPS)
     assert not page.slider
     assert [metric.delta for metric in page.metric[:2]] == ["0", "0"]
 
@@ -262,16 +378,17 @@ def test_every_technique_can_be_switched_off() -> None:
 @pytest.mark.usefixtures("engine")
 def test_a_bad_link_says_so_and_opens_the_usual_start(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(subject, "FAVOURITES", [("lenet300", "digits")])
-    page = opened(state.link_of(DIGITS, Recipe()) | {"steps": "prune", "prune.sparsity": "2"})
+    page = opened(state.link_of(DIGITS, Recipe()) | {"panel": "recipe"} | {"steps": "prune", "prune.sparsity": "2"})
     assert "prune.sparsity must be a number from 0 to 0.99" in page.warning[0].value
     assert page.subheader[0].value == DIGITS.title
-    assert Recipe.from_yaml(page.code[0].value) == state.START
+    page.segmented_control(key="panel").set_value("Recipe").run()
+    assert recipe_on(page) == state.START
 
 
 @pytest.mark.usefixtures("engine")
 def test_where_there_is_no_network_the_page_says_how_to_get_one() -> None:
     page = opened(state.link_of(DIGITS, Recipe()))
-    page.selectbox[0].set_value("cifar100").run()
+    page.sidebar.selectbox[0].set_value("cifar100").run()
     assert "zoo train resnet20 cifar100" in page.warning[0].value
     assert not page.metric
 
@@ -280,7 +397,7 @@ def test_where_there_is_no_network_the_page_says_how_to_get_one() -> None:
 def test_settings_that_do_not_go_together_are_a_sentence_and_all_controls_stay() -> None:
     page = opened(state.link_of(DIGITS, state.START))
     controls = len(page.main) + len(page.sidebar.toggle)
-    page.select_slider[0].set_value(32).run()
+    page.sidebar.select_slider[0].set_value(32).run()
     assert "quantize.activation_bits must be 32 where weight_bits is 32" in page.warning[0].value
     assert not page.metric
     assert len(page.sidebar.toggle) > 0

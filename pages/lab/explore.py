@@ -4,13 +4,12 @@ import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
 from compression.errors import UserError
-from compression.jobs import News
-from pages.ui import charts, chips, forms, words
+from pages.ui import charts, chips, forms, panels, toolbar, views
 from pages.ui.chips import Places
+from pages.ui.plot import plot
+from pages.ui.scatter import Chart, chart
 from pages.ui.state import Visit, opened
-from pages.ui.trail import COSTS, Chart, chart
-
-DOWNLOAD = "Download .onnx"
+from pages.ui.views import View
 
 
 def page() -> None:
@@ -21,7 +20,7 @@ def page() -> None:
     if said := " ".join(filter(None, (visit.notice, obstacle))):
         notes.warning(said)
     if not obstacle:
-        st.subheader(visit.subject.title, anchor=False)
+        toolbar.draw(visit)
         show(visit)
 
 
@@ -29,7 +28,7 @@ def choose(visit: Visit) -> str:
     """The controls; a sentence says why what they name cannot be measured."""
     subject, lack = forms.subject()
     try:
-        recipe = forms.recipe()
+        recipe = forms.recipe(visit.draw_seed)
     except UserError as error:
         return str(error)
     if subject:
@@ -38,51 +37,61 @@ def choose(visit: Visit) -> str:
 
 
 def show(visit: Visit) -> None:
-    """Everything that is measured, redrawn whenever there is news. What is drawn again the same stays as it is."""
+    """Everything that is measured. What comes while it is shown starts the page afresh; what is the same stays."""
+    now, last = visit.now, visit.trail.last
     metrics: Places = st.columns(3)
+    chips.draw(metrics, now or last, old=now is None)
     status = st.container(key="status").empty()
-    plots: Places = st.container(key="charts").columns(len(COSTS))
-    download = st.empty()
-    download.button(DOWNLOAD, type="primary", disabled=True)
-    tell_recipe(visit)
-    drawn: tuple[bool, list[Chart]] | None = None
+    drawn = draw_charts(visit)
+    toolbar.selection(visit)
+    panels.draw(visit, now or last, drawn)
+    follow(visit, status)
+
+
+def draw_charts(visit: Visit) -> list[Chart]:
+    """Three charts and the budget, two by two."""
+    grid = st.container(key="charts")
+    places = [place for _ in range(2) for place in grid.columns(2)]
+    with places[3]:
+        st.markdown("**What I can afford**", help="Shaded on the charts; the best measured point within is named.")
+        budget = views.budget()
+        toolbar.advice(visit, budget)
+    pairs, drawn = [], []
+    for number, place in enumerate(places[:3]):
+        with place:
+            pairs.append(views.axes(number))
+            slot = st.container(key=f"chart-{number}", height=charts.HEIGHT, border=False)
+        drawn.append((slot, pairs[-1]))
+    visit.look(View(tuple(pairs), visit.view.panel, budget))
+    return [draw_chart(visit, number, slot, pair) for number, (slot, pair) in enumerate(drawn)]
+
+
+def draw_chart(visit: Visit, number: int, slot: DeltaGenerator, pair: views.Pair) -> Chart:
+    """One chart; a click on a point selects it."""
+    data = chart(visit.trail, visit.now or visit.trail.last, *pair, budget=visit.view.budget, selected=visit.selected)
+    with slot:
+        clicked, _ = plot(charts.figure(data), data.alt, key=f"plot.{number}")
+    if clicked and clicked != visit.selected:
+        visit.selected = clicked
+        st.rerun()
+    return data
+
+
+def follow(visit: Visit, status: DeltaGenerator) -> None:
+    """One line: what is being done, what was measured, or what went wrong; afresh when there is more to show."""
+    shown = visit.now
     for news in visit.news():
-        say(status, visit, news)
-        now = visit.now(news)
-        shown = now or visit.trail.last
-        told = now is None, [chart(visit.trail, shown, cost) for cost in COSTS]
-        if told != drawn:
-            metrics, plots, drawn = chips.draw(metrics, shown, old=now is None), draw_charts(plots, told[1]), told
-    if news.file:
-        name = words.file_name(visit.subject, visit.recipe)
-        download.download_button(DOWNLOAD, news.file.read_bytes(), name, on_click="ignore", type="primary")
-
-
-def say(place: DeltaGenerator, visit: Visit, news: News) -> None:
-    """One line: what is being done, what was measured, or what went wrong."""
-    with place.container():
-        if news.state == "working":
-            st.progress(min(news.share, 1.0), f"{news.sentence} …")
-        elif news.measurement:
-            st.caption(chips.provenance(news.measurement, news.full))
-        if news.state in ("lost", "refused"):
-            st.error(news.sentence)
-            st.button("Measure again", on_click=visit.measure_again)
-
-
-def draw_charts(places: Places, drawn: list[Chart]) -> Places:
-    """Accuracy against each cost; returns where to draw them next."""
-    return [
-        place.plotly_chart(charts.figure(data), alt=data.alt, config=charts.CONFIG)
-        for place, data in zip(places, drawn, strict=True)
-    ]
-
-
-def tell_recipe(visit: Visit) -> None:
-    """The recipe, to take along."""
-    yaml, command = st.tabs(["Recipe as YAML", "Command line"])
-    yaml.code(visit.recipe.to_yaml(), language="yaml")
-    command.code(words.command(visit.subject, visit.recipe), language="bash")
+        now = visit.now
+        if now is not None and (shown is None or (now.measurement, now.file) != (shown.measurement, shown.file)):
+            st.rerun()
+        with status.container():
+            if news.state == "working":
+                st.progress(min(news.share, 1.0), f"{news.sentence} …")
+            elif news.measurement:
+                st.caption(chips.provenance(news.measurement, news.full))
+            if news.state in ("lost", "refused"):
+                st.error(news.sentence)
+                st.button("Measure again", on_click=visit.measure_again)
 
 
 page()

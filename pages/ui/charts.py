@@ -1,78 +1,131 @@
-"""Chart data to figure. Nothing is computed here; see `trail`."""
+"""Chart data to figure. Nothing is computed here; see `scatter`."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import plotly.graph_objects as go
 
-from pages.ui.trail import Chart, Mark
+from pages.ui.axes import Axis
+from pages.ui.plot import GHOST
+from pages.ui.scatter import Chart, Mark
 
-CONFIG = {"displaylogo": False, "modeBarButtonsToRemove": ["select2d", "lasso2d", "toImage"]}
 EMPTY = "The first point appears here."
+HEIGHT = 400
 
-
-# Okabe and Ito's vermillion, blue (lightened) and bluish green, and a grey. Each shows on white and on the dark theme,
-# so a chart need not be drawn anew when the theme changes.
-NOW, VISITED, FRONT, BASELINE = "#D55E00", "#3987C9", "#009E73", "#808790"
+# Okabe and Ito's colours, blue lightened. Each shows on white and on the dark theme, so a chart need not be drawn anew
+# when the theme changes. Vermillion is kept for the current point, grey for the baseline.
+NOW, FRONT, BASELINE = "#D55E00", "#7A828C", "#808790"
+BUDGET = "#009E73"
+TECHNIQUES = {
+    ("prune",): "#009E73", ("quantize",): "#3987C9", ("prune", "quantize"): "#E69F00", ("channels",): "#CC79A7",
+    ("channels", "quantize"): "#56B4E9", ("channels", "prune", "quantize"): "#A6761D",
+}  # fmt: skip
+OTHERS = ("#8C6BB1", "#66A61E", "#1B9E9E", "#C51B7D")
+SYMBOLS = {"visited": "circle", "reference": "diamond", "baseline": "square", "now": "circle"}
 
 
 def figure(chart: Chart) -> go.Figure:
-    """Accuracy against a cost: the front's staircase, the trail, the baseline and where the user is."""
+    """One quantity against another: the front, the trail, a colour for each technique, the baseline and the present."""
     fig = go.Figure(layout=_layout(chart))
+    _shade(fig, chart)
     if not chart.marks:
         fig.add_annotation(text=EMPTY, showarrow=False, xref="paper", yref="paper", x=0.5, y=0.5, opacity=0.6)
         return fig
-    fig.add_trace(_staircase(chart, FRONT))
-    fig.add_trace(_way([*chart.of("visited"), *chart.of("now")], VISITED))
-    fig.add_trace(_points(chart.of("visited"), "Visited", VISITED, "circle", 8))
-    fig.add_trace(_points(chart.of("baseline"), "fp32 baseline", BASELINE, "square", 10))
-    fig.add_trace(_points(chart.of("now"), "Now", NOW, "circle", 14))
+    fig.add_trace(_staircase(chart))
+    fig.add_trace(_way(chart))
+    others = [*chart.of("reference"), *chart.of("visited")]
+    for technique in sorted({mark.technique for mark in others}, key=lambda kinds: (len(kinds), kinds)):
+        marks = [mark for mark in others if mark.technique == technique]
+        fig.add_trace(_points(marks, _called(technique), colour(technique), 8))
+    fig.add_trace(_points(chart.of("baseline"), "fp32 baseline", BASELINE, 10))
+    fig.add_trace(_ghost())
+    fig.add_trace(_points(chart.of("now"), "Now", NOW, 14))
     return fig
+
+
+def colour(technique: tuple[str, ...]) -> str:
+    """The colour of a combination of steps; it does not depend on what else is on the chart."""
+    return TECHNIQUES.get(technique) or OTHERS[sum(map(ord, "".join(technique))) % len(OTHERS)]
+
+
+def _called(technique: tuple[str, ...]) -> str:
+    return " + ".join(technique).capitalize() if technique else "No step"
 
 
 def _layout(chart: Chart) -> go.Layout:
     return go.Layout(
-        height=380, margin={"l": 8, "r": 8, "t": 8, "b": 8}, hovermode="closest", uirevision=chart.cost,
-        xaxis=_x_axis(chart), yaxis={"title": "Accuracy, %", "showticklabels": bool(chart.marks)},
-        legend={"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0, "xanchor": "left"},
+        template="none", height=HEIGHT, margin={"l": 8, "r": 12, "t": 8, "b": 8}, hovermode="closest",
+        uirevision=f"{chart.x.name} {chart.y.name}", dragmode="zoom",
+        xaxis=_axis(chart.x, chart.x_ticks, chart), yaxis=_axis(chart.y, chart.y_ticks, chart),
+        legend={"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0, "xanchor": "left", "font": {"size": 12}},
     )  # fmt: skip
 
 
-def _x_axis(chart: Chart) -> dict[str, object]:
-    """Logarithmic where the data says at which numbers to put ticks, else linear from zero."""
-    if chart.x_ticks:
-        return {"title": chart.x_title, "type": "log", "tickvals": chart.x_ticks, "tickformat": "~r"}
-    return {"title": chart.x_title, "rangemode": "tozero", "showticklabels": bool(chart.marks)}
+def _axis(axis: Axis, ticks: tuple[float, ...], chart: Chart) -> dict[str, Any]:
+    """Logarithmic where the data says at which numbers to put ticks; costs else start from zero."""
+    told: dict[str, Any] = {"title": {"text": axis.title, "standoff": 8}}
+    if ticks:
+        return told | {"type": "log", "tickvals": ticks, "tickformat": "~r", "showline": True}
+    from_zero = {"rangemode": "tozero"} if axis.better == "less" else {}
+    return told | from_zero | {"showticklabels": bool(chart.marks), "showline": True, "zeroline": False}
 
 
-def _staircase(chart: Chart, colour: str) -> go.Scatter:
+def _shade(fig: go.Figure, chart: Chart) -> None:
+    """The region that the budget allows, and its edges, which can be dragged."""
+    for edge, axis, draw in ((chart.limits[0], chart.x, fig.add_vrect), (chart.limits[1], chart.y, fig.add_hrect)):
+        if edge is None:
+            continue
+        far = 1e9 if axis.better == "more" else (1e-9 if axis.logarithmic else -1e9)
+        name = "x" if axis is chart.x else "y"
+        draw(**{f"{name}0": edge, f"{name}1": far}, fillcolor=BUDGET, opacity=0.10, line_width=0, layer="below")
+        line = fig.add_vline if axis is chart.x else fig.add_hline
+        line(**{name: edge}, line={"color": BUDGET, "width": 2, "dash": "dash"}, layer="below")
+
+
+def _staircase(chart: Chart) -> go.Scatter:
     xs, ys = [x for x, _ in chart.front], [y for _, y in chart.front]
-    line = {"shape": "hv", "color": colour, "width": 2}
+    line = {"shape": "hv" if chart.x.better == "less" else "vh", "color": FRONT, "width": 2}
     return go.Scatter(x=xs, y=ys, mode="lines", name="Pareto front", line=line, hoverinfo="skip")
 
 
-def _way(marks: Sequence[Mark], colour: str) -> go.Scatter:
-    line = {"color": colour, "width": 1, "dash": "dot"}
+def _way(chart: Chart) -> go.Scatter:
+    line = {"color": NOW, "width": 1, "dash": "dot"}
     return go.Scatter(
-        x=[m.x for m in marks], y=[m.y for m in marks], mode="lines", line=line, opacity=0.5,
-        hoverinfo="skip", showlegend=False,
+        x=[x for x, _ in chart.way], y=[y for _, y in chart.way], mode="lines", line=line, opacity=0.5,
+        hoverinfo="skip", showlegend=False, name="Trail",
     )  # fmt: skip
 
 
-def _points(marks: Sequence[Mark], name: str, colour: str, symbol: str, size: int) -> go.Scatter:
+def _ghost() -> go.Scatter:
+    marker = {"symbol": "circle-open-dot", "size": 16, "color": NOW, "opacity": 0.8}
+    return go.Scatter(x=[], y=[], mode="markers", name=GHOST, marker=marker, showlegend=False, hoverinfo="skip")
+
+
+def _points(marks: Sequence[Mark], name: str, shade: str, size: int) -> go.Scatter:
+    barred = [mark.standing != "behind" or mark.role in ("now", "baseline") for mark in marks]
     return go.Scatter(
-        x=[m.x for m in marks], y=[m.y for m in marks], mode="markers", name=name,
-        error_x=_bars([m.x_arms for m in marks], colour), error_y=_bars([m.y_arms for m in marks], colour),
+        x=[m.spot.x for m in marks], y=[m.spot.y for m in marks], mode="markers", name=name,
+        error_x=_bars([m.x_arms if bar else (0, 0) for m, bar in zip(marks, barred, strict=True)], shade),
+        error_y=_bars([m.y_arms if bar else (0, 0) for m, bar in zip(marks, barred, strict=True)], shade),
         marker={
-            "symbol": [symbol if m.full else f"{symbol}-open" for m in marks], "size": size, "color": colour,
-            "opacity": [0.35 if m.standing == "behind" and m.role == "visited" else 1.0 for m in marks],
-            "line": {"width": 2, "color": colour},
+            "symbol": [_symbol(m) for m in marks], "color": shade,
+            "size": [size + 5 * m.pinned for m in marks],
+            "opacity": [0.3 if m.standing == "behind" and m.role in ("visited", "reference") else 1.0 for m in marks],
+            "line": {"width": [3 if m.selected else 1.5 for m in marks],
+                     "color": [NOW if m.selected else shade for m in marks]},
         },
-        customdata=[m.text for m in marks], hovertemplate="%{customdata}<extra></extra>",
+        customdata=[[m.text, m.key] for m in marks], hovertemplate="%{customdata[0]}<extra></extra>",
     )  # fmt: skip
 
 
-def _bars(arms: Sequence[tuple[float, float]], colour: str) -> dict[str, object]:
+def _symbol(mark: Mark) -> str:
+    symbol = "star" if mark.pinned else SYMBOLS[mark.role]
+    return symbol if mark.spot.full else f"{symbol}-open"
+
+
+def _bars(arms: Sequence[tuple[float, float]], shade: str) -> dict[str, object]:
     """Error bars from (down, up) for each point."""
     down, up = [d for d, _ in arms], [u for _, u in arms]
-    style = {"color": colour, "thickness": 1, "width": 3}
-    return {"type": "data", "symmetric": False, "array": up, "arrayminus": down, **style}
+    return {
+        "type": "data", "symmetric": False, "array": up, "arrayminus": down, "color": shade, "thickness": 1, "width": 3,
+    }  # fmt: skip

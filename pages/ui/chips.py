@@ -8,7 +8,7 @@ from streamlit.delta_generator import DeltaGenerator
 
 from compression.results import Measurement
 from pages.ui import words
-from pages.ui.trail import Point
+from pages.ui.points import Point
 
 Places = Sequence[DeltaGenerator]
 

@@ -4,6 +4,7 @@ Widgets are named by what they set, and `fill` says what they show; `state` puts
 come and go has a slot of its own, so that nothing else moves.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import streamlit as st
@@ -78,7 +79,7 @@ def _network(pair: Pair, dataset: str) -> str:
     return title if trained_on == dataset else f"{title}, trained on {DATASETS[trained_on].title}"
 
 
-def recipe() -> Recipe:
+def recipe(draw_seed: Callable[[], None]) -> Recipe:
     """A group for each technique, and what all of them share.
 
     Raises `InvalidSetting` or `InvalidRecipe` for values that do not go together, when all widgets are drawn.
@@ -87,13 +88,14 @@ def recipe() -> Recipe:
     shared = {QUALITY: control(Recipe, QUALITY, QUALITY)}
     with st.expander("Seed and calibration"):
         shared |= {name: control(Recipe, name, name) for name in SHARED if name != QUALITY}
+        st.button("Draw a seed", on_click=draw_seed, width="stretch")
     steps = tuple(step(kind, **values) for kind, values in groups.items() if values is not None)
     return Recipe(steps=steps, **shared)
 
 
 def _group(kind: str, settings: type[Settings]) -> dict[str, Any] | None:
     """A technique's switch and values: what is measured in a unit at once, the finer choices folded away."""
-    with st.container(border=True):
+    with st.container(border=True, key=f"group-{kind}", gap="small"):
         on = st.toggle(f"**{STEPS[kind].title}**", key=f"{kind}.on", help=settings.__doc__)
         body = st.empty()
     if not on:

@@ -118,7 +118,7 @@ def _shown(bars: Sequence[Bar]) -> tuple[Bar, ...]:
 
 def _layout(books: Books) -> go.Layout:
     return go.Layout(
-        barmode="stack", height=110 + 22 * len(books.rows), margin={"l": 8, "r": 8, "t": 8, "b": 8},
+        template="none", barmode="stack", height=110 + 22 * len(books.rows), margin={"l": 8, "r": 8, "t": 8, "b": 8},
         xaxis={"title": "KB"}, yaxis={"autorange": "reversed", "type": "category"},
         legend={"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0, "xanchor": "left", "traceorder": "normal"},
     )  # fmt: skip

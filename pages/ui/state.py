@@ -1,8 +1,12 @@
 """What a visit holds, and the only place that touches `st.session_state`, the link, and the one Lab of the server."""
 
+import secrets
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
 from urllib.parse import parse_qsl, urlencode
 
 import streamlit as st
@@ -12,10 +16,11 @@ from compression.errors import UserError
 from compression.jobs import Job, Lab, News, Request
 from compression.recipe import Recipe
 from compression.steps import Prune, Quantize
-from pages.ui import forms
+from pages.ui import forms, views
 from pages.ui import subject as subjects
+from pages.ui.points import Point, Trail
 from pages.ui.subject import Subject
-from pages.ui.trail import Point, Trail
+from pages.ui.views import View
 
 START = Recipe(steps=(Prune(), Quantize()), quality="fast")
 """What a first visit shows: the two best-known techniques at their defaults, found quickly enough to play with."""
@@ -32,15 +37,21 @@ def lab() -> Lab:
 
 @dataclass
 class Visit:
-    """One browser tab."""
+    """One browser tab. `undone` are the recipes that Redo brings back, the next one last."""
 
     subject: Subject
     recipe: Recipe = START
+    view: View = field(default_factory=View)
     notice: str = ""
     owner: str = field(default_factory=lambda: uuid.uuid4().hex)
     job: Job | None = None
     link: dict[str, str] = field(default_factory=dict)
     trails: dict[Subject, Trail] = field(default_factory=dict)
+    done: list[Recipe] = field(default_factory=list)
+    undone: list[Recipe] = field(default_factory=list)
+    selected: str = ""
+    answers: dict[Any, Future[Any]] = field(default_factory=dict)
+    wanted: set[str] = field(default_factory=set)
 
     @property
     def trail(self) -> Trail:
@@ -48,22 +59,75 @@ class Visit:
         return self.trails.setdefault(self.subject, Trail())
 
     @property
+    def request(self) -> Request:
+        """What the current choice asks of the worker."""
+        return self.request_for(self.recipe)
+
+    def request_for(self, recipe: Recipe) -> Request:
+        """What a recipe for the current network and images asks of the worker."""
+        return Request(self.subject.model, self.subject.weights, self.subject.dataset, recipe.to_json())
+
+    @property
     def point(self) -> Point | None:
         """The current recipe's point, if it was measured in full."""
         return self.trail.visited.get(self.recipe.hash)
 
+    @property
+    def now(self) -> Point | None:
+        """The current recipe's point as far as it is measured."""
+        if self.point is not None or self.job is None or self.job.request != self.request:
+            return self.point
+        news = self.job.news
+        return None if news.measurement is None else Point(self.recipe, news.measurement, news.full)
+
     def choose(self, subject: Subject, recipe: Recipe) -> None:
         """Takes over what the widgets say, writes the link, and asks for a measurement where one is missing."""
         if (subject, recipe) != (self.subject, self.recipe):
+            if subject == self.subject:
+                self.done, self.undone = [*self.done, self.recipe], []
             self.subject, self.recipe, self.notice = subject, recipe, ""
         self._write_link()
-        request = Request(subject.model, subject.weights, subject.dataset, recipe.to_json())
-        if self.point is None and (self.job is None or self.job.request != request):
-            self.job = lab().submit(request, owner=self.owner)
+        if self.point is None and (self.job is None or self.job.request != self.request):
+            self.job = lab().submit(self.request, owner=self.owner)
+
+    def look(self, view: View) -> None:
+        """Takes over how the points are looked at, and writes the link."""
+        self.view = view
+        self._write_link()
 
     def measure_again(self) -> None:
         """Forgets the job that failed, so that the next run of the page sends the request again."""
         self.job = None
+
+    def load(self, recipe: Recipe) -> None:
+        """Puts a recipe into the widgets; to be called before they are drawn."""
+        if recipe != self.recipe:
+            self.done, self.undone = [*self.done, self.recipe], []
+            self._show(recipe)
+
+    def undo(self) -> None:
+        """Back to the recipe before."""
+        if self.done:
+            self.undone.append(self.recipe)
+            self._show(self.done.pop())
+
+    def redo(self) -> None:
+        """Forward to the recipe that was undone last."""
+        if self.undone:
+            self.done.append(self.recipe)
+            self._show(self.undone.pop())
+
+    def draw_seed(self) -> None:
+        """Another seed at random."""
+        self.load(Recipe.from_dict({**self.recipe.to_dict(), "seed": secrets.randbelow(100_000)}))
+
+    def _show(self, recipe: Recipe) -> None:
+        self.recipe, self.notice = recipe, ""
+        st.session_state.update(forms.fill(self.subject, recipe))
+
+    def pin(self, key: str) -> None:
+        """Marks a point, or takes the mark off."""
+        self.trail.pinned ^= {key}
 
     def news(self) -> Iterator[News]:
         """How the current recipe stands, at once and whenever that changes, until it is settled."""
@@ -80,32 +144,34 @@ class Visit:
             if news.number > seen:
                 yield self._kept(news)
 
-    def now(self, news: News) -> Point | None:
-        """The current recipe's point as far as the news have it."""
-        if news.measurement is None:
-            return None
-        return Point(self.recipe, news.measurement, news.full, news.file)
-
     def _kept(self, news: News) -> News:
         if news.baseline is not None:
             self.trail.baseline = news.baseline
         if news.state == "done" and news.measurement is not None:
-            self.trail.add(Point(self.recipe, news.measurement, full=True, file=news.file))
+            point = Point(self.recipe, news.measurement, True, news.file, layers=news.layers, ledger=news.ledger)
+            self.trail.add(point)
         return news
+
+    def answer(self, name: str, question: Callable[..., Any], *about: Any) -> Any:
+        """What the worker says to a question, asked once; None while it is not there yet."""
+        key = (name, self.subject, *(a for a in about if not isinstance(a, bytes)))
+        if key not in self.answers:
+            self.answers = {**dict(list(self.answers.items())[-20:]), key: lab().ask(question, *about)}
+        return self.answers[key]
 
     def open(self, link: dict[str, str]) -> None:
         """Takes over a link, whole or not at all; what is wrong with it becomes the notice."""
         self.link, self.notice = link, ""
         try:
-            subject, recipe = read_link(link)
+            subject, recipe, view = read_link(link)
         except UserError as error:
             self.notice = f"This link cannot be opened, so the page shows its usual start. {error}"
-            subject, recipe = subjects.default(), START
-        self.subject, self.recipe = subject, recipe
-        st.session_state.update(forms.fill(subject, recipe))
+            subject, recipe, view = subjects.default(), START, View()
+        self.subject, self.recipe, self.view = subject, recipe, view
+        st.session_state.update(forms.fill(subject, recipe) | views.fill(view))
 
     def _write_link(self) -> None:
-        link = link_of(self.subject, self.recipe)
+        link = link_of(self.subject, self.recipe, self.view)
         if link != self.link:
             self.link = link
             st.query_params.from_dict(link)
@@ -127,9 +193,20 @@ def opened() -> Visit:
     here, link = visit(), st.query_params.to_dict()
     if link and link != here.link and (new or _went_through_history()):
         here.open(link)
-    for name, value in forms.fill(here.subject, here.recipe).items():
+    for name, value in (forms.fill(here.subject, here.recipe) | views.fill(here.view)).items():
         st.session_state.setdefault(name, value)  # widgets lose what they show when they leave the page
     return here
+
+
+def address(link: dict[str, str]) -> str:
+    """The whole address of a link to the page that is open."""
+    here = (st.context.url or "").split("?")[0]
+    return f"{here}?{urlencode(link, safe=',:')}"
+
+
+def kept(path: Path | None) -> bytes | None:
+    """The bytes of a file that was measured, if it still lies there."""
+    return path.read_bytes() if path is not None and path.exists() else None
 
 
 def _went_through_history() -> bool:
@@ -137,14 +214,16 @@ def _went_through_history() -> bool:
     return context is not None and context.is_history_navigation
 
 
-def link_of(subject: Subject, recipe: Recipe) -> dict[str, str]:
-    """The query of a link to this network, images and recipe."""
-    return subject.to_query() | dict(parse_qsl(recipe.to_query(), keep_blank_values=True))
+def link_of(subject: Subject, recipe: Recipe, view: View | None = None) -> dict[str, str]:
+    """The query of a link to this network, images, recipe and view; a view that is as usual is left out."""
+    query = subject.to_query() | dict(parse_qsl(recipe.to_query(), keep_blank_values=True))
+    return query | (view.to_query() if view else {})
 
 
-def read_link(link: dict[str, str]) -> tuple[Subject, Recipe]:
-    """What a link names; it may leave out the network and images, or the recipe. Raises `UserError`."""
+def read_link(link: dict[str, str]) -> tuple[Subject, Recipe, View]:
+    """What a link names; it may leave out the network and images, the recipe, or the view. Raises `UserError`."""
     rest = dict(link)
     named = {name: rest.pop(name) for name in ("model", "dataset", "weights") if name in rest}
+    view = View.from_query({name: rest.pop(name) for name in views.PARTS if name in rest})
     subject = subjects.from_query(subjects.default().to_query() | named) if named else subjects.default()
-    return subject, Recipe.from_query(urlencode(rest)) if rest else START
+    return subject, Recipe.from_query(urlencode(rest)) if rest else START, view

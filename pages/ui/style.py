@@ -5,8 +5,13 @@ STYLE = """
 [data-testid="stMainBlockContainer"] { padding: 2.5rem 2.5rem 2rem; }
 [data-testid="stStatusWidget"] { display: none; }
 .st-key-status { min-height: 2.75rem; }
-.st-key-charts [data-testid="stHorizontalBlock"] { flex-wrap: wrap; }
-.st-key-charts [data-testid="stColumn"] { min-width: 22rem; }
+.st-key-charts > [data-testid="stLayoutWrapper"] > [data-testid="stHorizontalBlock"] { flex-wrap: wrap; }
+.st-key-charts > [data-testid="stLayoutWrapper"] > [data-testid="stHorizontalBlock"] > [data-testid="stColumn"] {
+  min-width: 22rem; }
+.st-key-charts [data-testid="stColumn"] [data-testid="stColumn"] { min-width: 5rem; }
+[class*="st-key-group-"] { padding: 0.55rem 0.75rem !important; }
+[class*="st-key-group-"] summary { padding: 0.25rem 0.5rem; min-height: 0; }
+[data-testid="stSidebar"] [data-testid="stVerticalBlock"] { gap: 0.6rem; }
 [data-testid="stMetric"] { min-height: 8.4rem; }
 [data-testid="stMetricValue"] p, [data-testid="stMetricDeltaDescription"] p { white-space: normal !important; }
 div:has(> [data-testid="stMetricDeltaDescription"]) { flex-wrap: wrap; }
@@ -14,7 +19,8 @@ div:has(> [data-testid="stMetricDeltaDescription"]) { flex-wrap: wrap; }
   [data-testid="stSidebar"] { width: 15rem !important; min-width: 15rem !important; }
   [data-testid="stMainBlockContainer"] { padding: 2.5rem 1.25rem 2rem; }
   [data-testid="stMetricValue"] { font-size: 1.5rem; }
-  .st-key-charts [data-testid="stColumn"] { flex-basis: 100%; }
+  .st-key-charts > [data-testid="stLayoutWrapper"] > [data-testid="stHorizontalBlock"] > [data-testid="stColumn"] {
+    flex-basis: 100%; }
 }
 </style>
 """
@@ -25,6 +31,6 @@ ICON = """<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 24 24" width="24"
 LOGO = """<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 190 24" width="190" height="24">
 <path d="M1 4h18v3H1zM1 17h18v3H1z" fill="#3987C9"/><path d="M5 10.5h10v3H5z" fill="#D55E00"/>
 <text x="29" y="18" font-family="Source Sans, Segoe UI, Helvetica, Arial, sans-serif" font-size="18"
-font-weight="600" fill="#3987C9">Compression Lab</text></svg>"""
+font-weight="600" fill="#3987C9" textLength="148" lengthAdjust="spacingAndGlyphs">Compression Lab</text></svg>"""
 
 RELOAD = "<script>window.location.reload()</script>"

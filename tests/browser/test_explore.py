@@ -26,7 +26,7 @@ def measured(page: Page) -> None:
     """Waits until the current recipe is measured in full and drawn."""
     expect(page.locator(".st-key-status")).to_contain_text("Measured on all 359 test images")
     expect(page.get_by_test_id("stApp")).to_have_attribute("data-test-script-state", "notRunning")
-    expect(page.locator(MARKS)).to_have_count(2)
+    expect(page.locator(MARKS)).to_have_count(3)
 
 
 def figures(page: Page) -> list[str]:
@@ -48,7 +48,7 @@ def test_the_bare_address_shows_charts_with_content(server: str, page: Page) -> 
     measured(page)
     assert "/explore?" in page.url
     charts = page.locator(".js-plotly-plot")
-    expect(charts).to_have_count(2)
+    expect(charts).to_have_count(3)
     for name in ("fp32 baseline", "Now"):
         expect(charts.first.locator(".legend")).to_contain_text(name)
     assert all(re.search(r"\d", value) for value in figures(page))
@@ -66,7 +66,7 @@ def test_a_slider_moved_by_keyboard_leads_to_a_new_point(server: str, page: Page
     measured(page)
     assert "prune.sparsity=0.99" in page.url
     assert figures(page) != before
-    expect(page.locator(".js-plotly-plot").first.locator(".legend")).to_contain_text("Visited")
+    expect(page.locator(".js-plotly-plot").first.locator(".legend")).to_contain_text("Prune + quantize")
     page.reload()
     measured(page)
     expect(slider).to_have_value("0.99")
@@ -104,21 +104,45 @@ def test_a_hover_tells_the_recipe(server: str, page: Page) -> None:
 
 def test_the_file_can_be_downloaded(server: str, page: Page) -> None:
     recipe = Recipe(steps=(Quantize(weight_bits=4),))
-    page.goto(link(server, recipe))
+    page.goto(f"{link(server, recipe)}&panel=files")
     measured(page)
     with page.expect_download() as started:
-        page.get_by_role("button", name="Download .onnx").click()
+        page.get_by_role("button", name=".onnx,").click()
     download = started.value
     assert download.suggested_filename == f"lenet300-digits-{recipe.hash[:8]}.onnx"
     onnx.checker.check_model(onnx.load(download.path()))
 
 
 def test_the_recipe_can_be_copied(server: str, page: Page) -> None:
-    page.goto(link(server))
+    page.goto(f"{link(server)}&panel=recipe")
     measured(page)
     expect(page.get_by_test_id("stCode").first).to_contain_text("sparsity: 0.5")
-    page.get_by_role("tab", name="Command line").click()
     expect(page.get_by_test_id("stCode").last).to_contain_text("--set prune.sparsity=0.5")
+
+
+def test_a_click_selects_a_point_and_zoom_survives_a_new_one(server: str, page: Page) -> None:
+    page.goto(link(server))
+    measured(page)
+    slider = page.get_by_role("slider", name="Sparsity")
+    slider.focus()
+    page.keyboard.press("End")
+    expect(page).to_have_url(re.compile(r"prune\.sparsity=0\.99"))
+    measured(page)
+    chart = page.locator(".js-plotly-plot").first
+    chart.evaluate("box => Plotly.relayout(box, {'yaxis.range': [0, 100]})")
+    visited = chart.locator(".scatterlayer .trace", has=page.locator(".point")).first.locator(".point").first
+    box = visited.bounding_box()
+    assert box
+    for x, y in ((5, 5), (box["x"] + 2, box["y"] + 2), (box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)):
+        page.mouse.move(x, y)
+    expect(page.locator(".hovertext").first).to_be_visible()
+    page.mouse.down()
+    page.mouse.up()
+    expect(page.locator(".st-key-selection")).to_contain_text("sparsity 50%")
+    page.get_by_role("button", name="Load this recipe").click()
+    expect(slider).to_have_value("0.5")
+    measured(page)
+    assert chart.evaluate("box => box.layout.yaxis.range") == [0, 100]
 
 
 def test_a_bad_link_says_so(server: str, page: Page) -> None:

@@ -1,0 +1,38 @@
+"""Recipes to start from, each for one wish. They are ordinary recipes: what they give is measured like everything else.
+
+PRESETS["8-bit"].recipe
+"""
+
+from dataclasses import dataclass
+
+from compression.recipe import Recipe
+from compression.steps import Channels, Prune, Quantize
+
+
+@dataclass(frozen=True)
+class Preset:
+    """A recipe with a title and one sentence on what it is for."""
+
+    title: str
+    about: str
+    recipe: Recipe
+
+
+PRESETS: dict[str, Preset] = {
+    "8-bit": Preset(
+        "8-bit everywhere",
+        "Weights and activations in 8 bits: about a quarter of the bytes, computed in whole numbers.",
+        Recipe(steps=(Quantize(weight_bits=8, activation_bits=8),)),
+    ),
+    "fast": Preset(
+        "Fast on CPU",
+        "Half of the multiply-accumulates removed as whole channels, the rest computed in 8 bits.",
+        Recipe(steps=(Channels(amount=0.5), Quantize(weight_bits=8, activation_bits=8))),
+    ),
+    "small": Preset(
+        "Smallest file at about 1 point",
+        "Most weights zero and the others in 4 bits, fitted layer by layer.",
+        Recipe(steps=(Prune(sparsity=0.8), Quantize(weight_bits=4, activation_bits=8))),
+    ),
+}
+"""Every preset by the name that the command line uses."""

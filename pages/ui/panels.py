@@ -1,0 +1,135 @@
+"""What stands below the charts, one panel at a time: points, bytes, time, layers, the recipe, files."""
+
+from collections.abc import Callable
+from concurrent.futures import Future
+from dataclasses import replace
+
+import streamlit as st
+
+from compression import insight
+from compression.errors import UserError, WorkerLost
+from pages.ui import ledger, tables, words
+from pages.ui.plot import plot
+from pages.ui.points import Point
+from pages.ui.scatter import Chart
+from pages.ui.state import Visit, kept
+from pages.ui.views import PANELS
+
+WAITING = "Comes with the first measured point."
+
+
+def draw(visit: Visit, point: Point | None, drawn: list[Chart]) -> None:
+    """The choice of a panel, and the panel."""
+    chosen = st.segmented_control("Panel", PANELS, key="panel", required=True, label_visibility="collapsed")
+    visit.look(replace(visit.view, panel=chosen))
+    with st.container(key="panel-body"):
+        SHOWN[chosen](visit, point, drawn)
+
+
+def points(visit: Visit, point: Point | None, drawn: list[Chart]) -> None:
+    """The table behind the charts; a row selects its point."""
+    rows = tables.points(visit.trail, point)
+    if not rows:
+        st.caption(WAITING)
+        return
+    told = st.dataframe(rows, hide_index=True, key="points", on_select="rerun", selection_mode="single-row",
+                        column_config=tables.COLUMNS, height=min(420, 45 + 36 * len(rows)))  # fmt: skip
+    chosen = [rows[i]["key"] for i in told["selection"]["rows"] if i < len(rows)]
+    if chosen and chosen[0] and chosen[0] != visit.selected:
+        visit.selected = chosen[0]
+        st.rerun()
+
+
+def books(visit: Visit, point: Point | None, drawn: list[Chart]) -> None:
+    """Where the bytes of the file went."""
+    if point is None or point.ledger is None:
+        st.caption("Comes when the file is measured in full.")
+        return
+    by_layer = st.toggle("Layer by layer", key="books.layers")
+    shown = ledger.layer_by_layer(point.ledger) if by_layer else ledger.whole_file(point.ledger)
+    plot(ledger.figure(shown), shown.alt, key=f"books.{by_layer}")
+    st.caption(ledger.summary(point.ledger))
+
+
+def speed(visit: Visit, point: Point | None, drawn: list[Chart]) -> None:
+    """Why is it not faster? And ONNX Runtime's own account, beside the fp32 file's."""
+    file = kept(point.file) if point else None
+    if point is None or file is None:
+        st.caption("Comes when the file is measured in full.")
+        return
+    request = visit.request_for(point.recipe)
+    answer = visit.answer("explain", insight.explain, request, file, point.layers)
+    told = _awaited(answer, "Profiling the file")
+    if told is None:
+        return
+    reasons, times = st.columns(2, gap="large")
+    with reasons:
+        st.markdown("**Why isn't it faster?**")
+        st.markdown("\n".join(f"- {line}" for line in ledger.findings(told.findings)) or "Nothing known holds it up.")
+        st.caption(f"Over the wire: {words.size(told.wire.gzip)} with gzip, {words.size(told.wire.zstd)} with zstd.")
+    with times:
+        st.markdown("**Where ONNX Runtime spends its time**", help="Its own profiler, means over 50 runs of one image.")
+        st.dataframe(ledger.operators(told.profile, told.baseline), hide_index=True, column_config=tables.OPERATORS)
+
+
+def layers(visit: Visit, point: Point | None, drawn: list[Chart]) -> None:
+    """One row for each layer of the file."""
+    if point is None or not point.layers:
+        st.caption("Comes when the file is measured in full.")
+        return
+    st.dataframe(tables.layers(point.layers), hide_index=True, column_config=tables.LAYERS)
+
+
+def recipe(visit: Visit, point: Point | None, drawn: list[Chart]) -> None:
+    """The recipe, to take along."""
+    yaml, command = st.columns(2)
+    yaml.code(visit.recipe.to_yaml(), language="yaml")
+    command.code(words.command(visit.subject, visit.recipe), language="bash", wrap_lines=True)
+
+
+def files(visit: Visit, point: Point | None, drawn: list[Chart]) -> None:
+    """The file, and the same network in other formats, which are written when they are asked for."""
+    file = kept(point.file) if point else None
+    if point is None or file is None:
+        st.caption("Comes when the file is measured in full.")
+        return
+    stem = words.file_name(visit.subject, point.recipe).removesuffix(".onnx")
+    for format_name, title in tables.FORMATS.items():
+        with st.container(horizontal=True, vertical_alignment="center", gap="small"):
+            st.markdown(title, width=420)
+            _downloads(visit, point, file, format_name, stem)
+
+
+def _downloads(visit: Visit, point: Point, file: bytes, format_name: str, stem: str) -> None:
+    if format_name == "onnx":
+        contents: dict[str, bytes] | None = {".onnx": file}
+    else:
+        key = f"files.{format_name}.{point.key}"
+        wanted = key in visit.wanted
+        if not wanted:
+            st.button("Prepare", key=key, on_click=visit.wanted.add, args=(key,))
+            return
+        request = visit.request_for(point.recipe)
+        contents = _awaited(visit.answer(format_name, insight.write, request, format_name), "Writing it")
+    for suffix, content in (contents or {}).items():
+        st.download_button(f"{suffix}, {words.size(len(content))}", content, f"{stem}{suffix}", on_click="ignore",
+                           key=f"download.{suffix}.{point.key}")  # fmt: skip
+
+
+def _awaited(answer: Future, doing: str) -> object:
+    """What was asked for, or None and a line that says why it is not there."""
+    with st.spinner(f"{doing} …"):
+        try:
+            return answer.result(timeout=60)
+        except TimeoutError:
+            st.caption("The worker is busy with something else; look again in a moment.")
+        except UserError as error:
+            st.error(str(error))
+        except WorkerLost as error:
+            st.error(str(error))
+    return None
+
+
+SHOWN: dict[str, Callable[[Visit, Point | None, list[Chart]], None]] = dict(
+    zip(PANELS, (points, books, speed, layers, recipe, files), strict=True)
+)

@@ -1,0 +1,73 @@
+"""Figures on the page. Streamlit's own chart starts afresh with every change; this one is updated where it stands.
+
+It runs the Plotly that the `plotly` package carries, from a copy in `static/`, which Streamlit serves.
+"""
+
+import json
+import os
+import shutil
+import tempfile
+from functools import cache
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import plotly
+import plotly.graph_objects as go
+import streamlit as st
+
+HERE = Path(__file__).resolve().parent
+STATIC = HERE.parent.parent / "static"
+CONFIG = {
+    "displaylogo": False, "responsive": True, "displayModeBar": False, "scrollZoom": False,
+    "doubleClick": "reset",
+}  # fmt: skip
+GHOST = "Interpolated"
+"""The trace that follows a slider while it is dragged."""
+
+HTML = '<div class="plot" role="img" style="width:100%"></div><p class="plot-note">Loading the chart …</p>'
+CSS = ".plot-note { opacity: 0.7; }"
+_mount = st.components.v2.component(
+    "compression_plot", html=HTML, css=CSS, js=(HERE / "plot.js").read_text(encoding="utf-8"), isolate_styles=False
+)
+
+
+def plot(
+    figure: go.Figure, alt: str, *, key: str, foresight: dict[str, Any] | None = None
+) -> tuple[str | None, dict[str, float] | None]:
+    """Draws a figure; returns what was clicked (`customdata[1]`) and which edges of shapes were moved, if any.
+
+    `foresight` says, for the class of a slider, which `x` and `y` are expected at its `positions`.
+    """
+    height = int(figure.layout.height or 380)
+    told = _mount(
+        key=key,
+        data={
+            "figure": json.loads(figure.to_json()), "alt": alt, "library": library(),
+            "config": CONFIG, "foresight": foresight, "ghost": GHOST,
+        },
+        height=height,
+        on_clicked_change=_heard,
+        on_moved_change=_heard,
+    )  # fmt: skip
+    return told.clicked, told.moved
+
+
+def _heard() -> None:
+    """What was clicked is in the result."""
+
+
+@cache
+def library() -> str:
+    """The address of Plotly's script below the app's own; its copy is made at the first call."""
+    path = STATIC / f"plotly-{plotly.__version__}.min.js"
+    if not path.exists():
+        STATIC.mkdir(exist_ok=True)
+        source = resources.files("plotly") / "package_data" / "plotly.min.js"
+        handle, temporary = tempfile.mkstemp(dir=STATIC, prefix=".partial-")
+        os.close(handle)
+        with resources.as_file(source) as original:
+            shutil.copyfile(original, temporary)
+        Path(temporary).chmod(0o644)
+        os.replace(temporary, path)
+    return f"app/static/{path.name}"

@@ -1,0 +1,80 @@
+"""What stands above and between the charts: undo, presets, sharing, the selected point, and the budget's advice."""
+
+from functools import partial
+
+import streamlit as st
+
+from compression.presets import PRESETS
+from pages.ui import words
+from pages.ui.budget import Budget, advise
+from pages.ui.points import Point
+from pages.ui.scatter import where
+from pages.ui.state import START, Visit, address, kept, link_of
+
+
+def draw(visit: Visit) -> None:
+    """The title, and what acts on the whole recipe."""
+    with st.container(key="toolbar", horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
+        st.subheader(visit.subject.title, anchor=False, width="content")
+        with st.container(horizontal=True, width="content", gap="small"):
+            with st.popover("Presets"):
+                for name, preset in PRESETS.items():
+                    st.button(preset.title, key=f"preset.{name}", on_click=visit.load, args=(preset.recipe,),
+                              help=preset.about, width="stretch")  # fmt: skip
+            st.button("Undo", on_click=visit.undo, disabled=not visit.done)
+            st.button("Redo", on_click=visit.redo, disabled=not visit.undone)
+            st.button("Reset", on_click=visit.load, args=(START,), disabled=visit.recipe == START)
+            with st.popover("Share"):
+                share(visit)
+
+
+def share(visit: Visit) -> None:
+    """A link that opens the same network, images, recipe and view."""
+    st.caption("Opens this network, these images, this recipe and these charts.")
+    st.code(address(link_of(visit.subject, visit.recipe, visit.view)), language=None, wrap_lines=True)
+
+
+def selection(visit: Visit) -> None:
+    """The point that was clicked, and what can be done with it."""
+    point = visit.trail.find(visit.selected)
+    if point is None:
+        return
+    with st.container(key="selection", border=True):
+        st.markdown(f"**Selected** · {described(point)} · {where(point)}")
+        with st.container(horizontal=True, gap="small"):
+            act(visit, point, "selected")
+            st.button("Deselect", on_click=partial(setattr, visit, "selected", ""))
+
+
+def act(visit: Visit, point: Point, place: str) -> None:
+    """Load the recipe of a point, pin it, download its file."""
+    st.button("Load this recipe", key=f"{place}.load", on_click=visit.load, args=(point.recipe,),
+              disabled=point.recipe == visit.recipe)  # fmt: skip
+    pinned = point.key in visit.trail.pinned
+    st.button("Unpin" if pinned else "Pin", key=f"{place}.pin", on_click=visit.pin, args=(point.key,))
+    if file := kept(point.file):
+        st.download_button("Download .onnx", file, words.file_name(visit.subject, point.recipe),
+                           key=f"{place}.download", on_click="ignore")  # fmt: skip
+
+
+def advice(visit: Visit, budget: Budget) -> None:
+    """The best measured point within the budget, and why."""
+    if not budget.limits:
+        st.caption("Switch a limit on to see which measured point keeps it best.")
+        return
+    found = advise(budget, visit.trail.points)
+    if found.point is None:
+        st.info(found.reason)
+        return
+    st.markdown(described(found.point))
+    st.caption(found.reason)
+    with st.container(horizontal=True, gap="small"):
+        act(visit, found.point, "advice")
+
+
+def described(point: Point) -> str:
+    """'Prune weights: sparsity 50% - 93.8%, 62.0 KB, × 0.49'."""
+    measured = point.measurement
+    latency = f", × {measured.latency.ratio:.2f}" if measured.latency else ""
+    figures = f"{words.percent(measured.accuracy.value, measured.accuracy.n)}, {words.size(measured.size_bytes)}"
+    return f"{words.recipe_line(point.recipe)} – {figures}{latency}"
