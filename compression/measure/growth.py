@@ -1,4 +1,4 @@
-"""Run as a program, alone in its process: prints by how many bytes a session's run made the process grow.
+"""Run as a program, alone in its process: writes by how many bytes a session's run made the process grow.
 
 python growth.py MODEL.onnx BATCH CHANNELS HEIGHT WIDTH
 """
@@ -32,4 +32,4 @@ def main(model: str, *shape: int) -> int:
 
 
 if __name__ == "__main__":
-    print(main(sys.argv[1], *map(int, sys.argv[2:])))
+    sys.stdout.write(str(main(sys.argv[1], *map(int, sys.argv[2:]))))

@@ -87,14 +87,16 @@ class Growth:
         return self.growth_bytes / self.expected_bytes
 
 
-def activations(model: bytes, input_shape: tuple[int, int, int], *, batch: int = 1) -> Activations:
-    """Walks the optimized graph for `batch` images of (C, H, W).
+def activations(
+    model: bytes, input_shape: tuple[int, int, int], *, batch: int = 1, portable: bool = False
+) -> Activations:
+    """Walks the optimized graph for `batch` images of (C, H, W); a `portable` one is not laid out for this processor.
 
     A tensor lives from the step that makes it to the last that reads it; images live from the start, scores to the
     end. Raises `InvalidFile` for bytes that do not load.
     """
-    graph = optimized_model(model)
-    sizes = _sizes(graph, input_shape, batch)
+    graph = optimized_model(model, portable=portable)
+    sizes = {name: value.nbytes for name, value in values_of(graph, input_shape, batch).items()}
     last = {name: i for i, node in enumerate(graph.graph.node) for name in node.input}
     last |= {value.name: len(graph.graph.node) for value in graph.graph.output}
     live = {value.name: sizes[value.name] for value in graph.graph.input if value.name in sizes}
@@ -109,12 +111,12 @@ def activations(model: bytes, input_shape: tuple[int, int, int], *, batch: int =
     return Activations(batch, tuple(steps))
 
 
-def optimized_model(model: bytes) -> onnx.ModelProto:
-    """The model that ONNX Runtime really runs on this machine. Raises `InvalidFile` for bytes that do not load."""
+def optimized_model(model: bytes, *, portable: bool = False) -> onnx.ModelProto:
+    """The model that ONNX Runtime really runs on this machine, or would on any (`portable`). Raises `InvalidFile` for bytes that do not load."""
     session(model)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "optimized.onnx"
-        optimized(model, str(path))
+        optimized(model, str(path), portable=portable)
         return onnx.load(path)
 
 
@@ -139,8 +141,8 @@ def _saved(node: onnx.NodeProto, made: int, dying: set[str], sizes: dict[str, in
     return made if any(name in dying and sizes.get(name) == made for name in reusable) else 0
 
 
-def _sizes(model: onnx.ModelProto, input_shape: tuple[int, int, int], batch: int) -> dict[str, int]:
-    """Bytes of every value that is computed, found by running the graph with all of them as results."""
+def values_of(model: onnx.ModelProto, input_shape: tuple[int, int, int], batch: int = 1) -> dict[str, np.ndarray]:
+    """Every value that an optimized graph computes for blank images, by name, and the images themselves."""
     watched = onnx.ModelProto()
     watched.CopyFrom(model)
     known = {value.name for value in watched.graph.output}
@@ -152,5 +154,4 @@ def _sizes(model: onnx.ModelProto, input_shape: tuple[int, int, int], batch: int
     runner = ort.InferenceSession(watched.SerializeToString(), options, providers=["CPUExecutionProvider"])
     images = {v.name: np.zeros((batch, *input_shape), np.float32) for v in runner.get_inputs() if v.name not in stored}
     names = [output.name for output in runner.get_outputs()]
-    values = dict(zip(names, runner.run(names, images), strict=True)) | images
-    return {name: value.nbytes for name, value in values.items()}
+    return dict(zip(names, runner.run(names, images), strict=True)) | images
