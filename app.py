@@ -9,6 +9,7 @@ import streamlit as st
 from streamlit.runtime.pages_manager import PagesManager
 
 from compression.errors import UserError
+from pages.ui.lesson import LESSONS, page_of
 from pages.ui.style import ICON, LOGO, RELOAD, STYLE
 
 log = logging.getLogger(__name__)
@@ -26,7 +27,9 @@ def start() -> None:
 
 
 home = st.Page(start, title="Start", default=True, visibility="hidden", url_path="start")
-page = st.navigation([home, explore], position="top")
+learn = [st.Page(page_of(name), title=title) for name, title in LESSONS.items()]
+learn.append(st.Page("pages/learn/teacher.py", title="Teacher's sheets"))
+page = st.navigation({"": [home], "Lab": [explore], "Learn": learn}, position="top")
 title = f"{page.title} · Compression Lab"
 st.set_page_config(page_title=title, page_icon=ICON, layout="wide", initial_sidebar_state="expanded")
 st.logo(LOGO, size="large")

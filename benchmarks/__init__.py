@@ -4,6 +4,7 @@
     python -m benchmarks slider                 seconds from a slider's position to its measured points
     python -m benchmarks accuracy               accuracy lost, bytes and time for a list of recipes, over 3 seeds
     python -m benchmarks files                  bytes, latency and loading time of packed files beside others
+    python -m benchmarks lessons                what the lessons quote, into compression/lessons/
     python -m benchmarks accuracy --model lenet5 --dataset digits --out results/
 
 Each prints Markdown to stdout; with `--out FOLDER` it writes BENCHMARK-MODEL-DATASET.json and .md there instead. The

@@ -1,4 +1,4 @@
-"""`python -m benchmarks [slider | accuracy | files]`; see the package's docstring."""
+"""`python -m benchmarks [slider | accuracy | files | lessons]`; see the package's docstring."""
 
 import before_compression  # noqa: F401 - before everything else: see there
 
@@ -50,6 +50,24 @@ def accuracy(model: ModelOption = "resnet20", dataset: DatasetOption = "fashion-
 def files(model: ModelOption = "resnet20", dataset: DatasetOption = "fashion-mnist", out: OutOption = None) -> None:
     """Bytes, latency, loading time and memory of packed files beside unpacked ones and ONNX Runtime's quantizer."""
     _run("files", model, dataset, out)
+
+
+@app.command()
+def lessons(
+    busy: Annotated[bool, typer.Option(help="Leave out latency, and measure on a busy machine.")] = False,
+    only: Annotated[list[str] | None, typer.Option(help="Only this table; may be given several times.")] = None,
+    samples: Annotated[bool, typer.Option(help="Collect the sample images anew as well.")] = False,
+) -> None:
+    """What the lessons quote, into compression/lessons/measured.json: about 8 minutes."""
+    from benchmarks import lessons as measurements
+
+    if not busy:
+        require_quiet()
+    with working() as progress:
+        if samples or not measurements.measured.SAMPLES.is_file():
+            measurements.write_samples()
+        said = measurements.run(progress, latency=not busy, only=tuple(only or ()))
+    typer.echo(said, err=True)
 
 
 def _run(name: str, model: str, dataset: str, out: Path | None, *, after_another: bool = False) -> None:

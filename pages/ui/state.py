@@ -2,7 +2,7 @@
 
 import secrets
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -177,6 +177,42 @@ class Visit:
             st.query_params.from_dict(link)
 
 
+@dataclass
+class Learning:
+    """The first prediction for each question of each lesson in this tab, as the number of the option."""
+
+    answers: dict[tuple[str, str], int] = field(default_factory=dict)
+    hits: set[tuple[str, str]] = field(default_factory=set)
+
+    def answer(self, lesson: str, question: str, option: int, *, right: bool) -> None:
+        """Keeps a prediction; the first one counts."""
+        if (lesson, question) not in self.answers:
+            self.answers[lesson, question] = option
+            self.hits |= {(lesson, question)} if right else set()
+
+    def answered(self, lesson: str) -> int:
+        """How many questions of a lesson have been answered."""
+        return sum(name == lesson for name, _ in self.answers)
+
+    def right(self, lesson: str) -> int:
+        """How many of them rightly."""
+        return sum(name == lesson for name, _ in self.hits)
+
+
+def learning() -> Learning:
+    """How far this tab's lessons are. A link that leads from a lesson to Explore is taken up there."""
+    st.session_state["elsewhere"] = True
+    if "learning" not in st.session_state:
+        st.session_state["learning"] = Learning()
+    return st.session_state["learning"]
+
+
+def chosen_lesson(known: Sequence[str]) -> str:
+    """The lesson that the link names, or the first."""
+    named = st.query_params.get("lesson", "")
+    return named if named in known else known[0]
+
+
 def visit() -> Visit:
     """This tab's visit."""
     if "visit" not in st.session_state:
@@ -189,7 +225,7 @@ def opened() -> Visit:
 
     Any other link is one that the page wrote itself; the browser reports it late, when it has written more of them.
     """
-    new = "visit" not in st.session_state
+    new = st.session_state.pop("elsewhere", False) or "visit" not in st.session_state
     here, link = visit(), st.query_params.to_dict()
     if link and link != here.link and (new or _went_through_history()):
         here.open(link)

@@ -15,6 +15,16 @@ STYLE = """
 [data-testid="stMetric"] { min-height: 8.4rem; }
 [data-testid="stMetricValue"] p, [data-testid="stMetricDeltaDescription"] p { white-space: normal !important; }
 div:has(> [data-testid="stMetricDeltaDescription"]) { flex-wrap: wrap; }
+.st-key-lesson { max-width: 62rem; margin: 0 auto; }
+.st-key-lesson [data-testid="stHorizontalBlock"] { flex-wrap: wrap; }
+.st-key-lesson [data-testid="stColumn"] { min-width: 17rem; }
+.st-key-lesson [class*="st-key-figures"] [data-testid="stColumn"] { min-width: 7rem; }
+.st-key-lesson [class*="st-key-figures"] [data-testid="stMetric"] { min-height: 0; }
+.term { border-bottom: 1px dotted currentColor; cursor: help; }
+@media print {
+  header, [data-testid="stSidebar"], [data-testid="stToolbar"], .st-key-unprinted { display: none !important; }
+  [data-testid="stMainBlockContainer"] { padding: 0; }
+}
 @media (max-width: 1000px) {
   [data-testid="stSidebar"] { width: 15rem !important; min-width: 15rem !important; }
   [data-testid="stMainBlockContainer"] { padding: 2.5rem 1.25rem 2rem; }

@@ -1,0 +1,123 @@
+"""What the lessons quote: every planned row measured on its file, and a few real images and moments to play with.
+
+Writes compression/lessons/measured.json (machine, versions and the whole recipe with every row) and, where images are
+missing or `--samples` asks for it, samples.safetensors. A row whose step this version does not know is left out, and
+the lesson says that it is not measured.
+"""
+
+import json
+from collections.abc import Iterator
+from dataclasses import asdict, replace
+from datetime import UTC, datetime
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors.numpy import save_file
+from torch import nn
+
+from compression import pipeline, zoo
+from compression.console import Progress
+from compression.data import Dataset, load
+from compression.errors import UserError
+from compression.graph import trace
+from compression.lessons import measured
+from compression.lessons.pruning import STUDIED
+from compression.lessons.tables import TABLES, Planned
+from compression.measure.machine import this_machine
+from compression.results import Measurement
+
+IMAGES_EACH_CLASS = 2
+STUDY_IMAGES, STUDY_GROUP = 512, 16
+
+
+def run(progress: Progress, *, latency: bool, only: tuple[str, ...] = ()) -> str:
+    """Measures every planned row (of the tables `only`, if named) once and writes them; a sentence says how many.
+
+    Rows of other tables that were measured before stay. Without `latency` the milliseconds are left out.
+    """
+    wanted = {measured.key(p): p for name, table in TABLES.items() if not only or name in only for p in table}
+    kept = {entry["key"]: entry for entry in measured.document().get("rows", ())} if only else {}
+    found = kept | dict(_rows(wanted, progress, latency=latency))
+    write({"machine": asdict(this_machine()), "at": datetime.now(UTC).isoformat(timespec="seconds"),
+           "latency": latency, "rows": [found[k] for k in sorted(found)]})  # fmt: skip
+    return f"{len(found)} of {len({measured.key(p) for table in TABLES.values() for p in table})} rows are measured."
+
+
+def write(values: dict[str, Any]) -> None:
+    """Replaces what the file says under these names and keeps the rest."""
+    text = json.dumps(measured.document() | values, indent=1, sort_keys=True)
+    measured.JSON.write_text(text + "\n", encoding="utf-8")
+    measured.document.cache_clear()
+
+
+def _rows(wanted: dict[str, Planned], progress: Progress, *, latency: bool) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Network by network, so that each is calibrated once for each number of images."""
+    data: dict[str, Dataset] = {}
+    prepared: dict[tuple[Any, ...], pipeline.Prepared] = {}
+    for number, (key, planned) in enumerate(sorted(wanted.items())):
+        recipe = measured.recipe_of(planned)
+        if recipe is None:
+            continue
+        progress(f"{planned.model}: {planned.name}", number / len(wanted))
+        data.setdefault(planned.dataset, load(planned.dataset))
+        same = (planned.model, planned.dataset, recipe.seed, recipe.calibration_images)
+        try:
+            if same not in prepared:
+                prepared[same] = pipeline.prepare(
+                    zoo.load(planned.model, planned.dataset), data[planned.dataset],
+                    seed=recipe.seed, calibration_images=recipe.calibration_images,
+                )  # fmt: skip
+            result = pipeline.measure(pipeline.compress_prepared(prepared[same], recipe), prepared[same])
+        except UserError as error:
+            progress(f"{planned.name}: {error}", number / len(wanted))
+            continue
+        yield key, _entry(key, planned, recipe.to_dict(), result if latency else replace(result, latency=None))
+
+
+def _entry(key: str, planned: Planned, recipe: dict[str, Any], result: Measurement) -> dict[str, Any]:
+    return {"key": key, "model": planned.model, "dataset": planned.dataset, "recipe": recipe,
+            "measurement": result.to_plain()}  # fmt: skip
+
+
+def write_samples() -> None:
+    """Real images, and for one layer the second moments and gradients over training images."""
+    data, model = load("fashion-mnist"), zoo.load("resnet20", "fashion-mnist")
+    places = _places(data.test.labels)
+    second_moment, gradient_square = _study(model, data)
+    save_file(
+        {
+            "images": data.test.images[places].numpy(),
+            "labels": data.test.labels[places].numpy(),
+            "places": places.numpy(),
+            "second_moment": second_moment.astype(np.float32),
+            "gradient_square": gradient_square.astype(np.float32),
+        },
+        measured.SAMPLES,
+        metadata={"source": data.source, "fingerprint": data.fingerprint, "layer": STUDIED},
+    )
+    measured.samples.cache_clear()
+
+
+def _places(labels: torch.Tensor) -> torch.Tensor:
+    """The first images of each class, class by class."""
+    return torch.cat([(labels == c).nonzero()[:IMAGES_EACH_CLASS, 0] for c in range(int(labels.max()) + 1)])
+
+
+def _study(model: nn.Module, data: Dataset) -> tuple[np.ndarray, np.ndarray]:
+    """Of the studied layer: Σ x xᵀ / n [d, d] of its patches, and its weights' squared gradients, averaged over groups.
+
+    The loss is the cross-entropy with the labels of training images, in groups of STUDY_GROUP.
+    """
+    graph = trace(model, data.input_shape)
+    layer = graph.get_submodule(STUDIED)
+    seen: list[torch.Tensor] = []
+    hook = layer.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].detach()))
+    images = data.normalize(data.train.images[:STUDY_IMAGES]).split(STUDY_GROUP)
+    squares = torch.zeros_like(layer.weight)  # type: ignore[arg-type]
+    for group, labels in zip(images, data.train.labels[:STUDY_IMAGES].split(STUDY_GROUP), strict=True):
+        loss = nn.functional.cross_entropy(graph(group), labels)
+        squares += torch.autograd.grad(loss, layer.weight)[0].square() / len(images)  # type: ignore[arg-type]
+    hook.remove()
+    rows = nn.functional.unfold(torch.cat(seen), 3, padding=1).transpose(1, 2).flatten(0, 1)  # [n, d]
+    return (rows.T @ rows / len(rows)).numpy(), squares.detach().numpy()

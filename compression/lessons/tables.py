@@ -1,0 +1,57 @@
+"""What the lessons want measured: recipes as plain data, so that one for a step that is still to come does no harm."""
+
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Planned:
+    """One row: its name in the table, the recipe as `Recipe.from_dict` reads it, and on what it is measured."""
+
+    name: str
+    recipe: dict[str, Any]
+    model: str = "resnet20"
+    dataset: str = "fashion-mnist"
+
+
+def _recipe(*steps: dict[str, Any], **shared: Any) -> dict[str, Any]:
+    return {"steps": list(steps), **shared}
+
+
+def _prune(sparsity: float, **values: Any) -> dict[str, Any]:
+    return {"step": "prune", "sparsity": sparsity, **values}
+
+
+def _quantize(bits: int, activations: int = 8, **values: Any) -> dict[str, Any]:
+    return {"step": "quantize", "weight_bits": bits, "activation_bits": activations, **values}
+
+
+def _channels(amount: float, **values: Any) -> dict[str, Any]:
+    return {"step": "channels", "amount": amount, **values}
+
+
+NAIVE = {"batch_norm": "keep"}
+
+SPARSITIES = (0.5, 0.7, 0.8, 0.9, 0.95)
+
+TABLES: dict[str, tuple[Planned, ...]] = {
+    "sparsity": (
+        *(Planned(f"{s:.0%} of the weights", _recipe(_prune(s))) for s in SPARSITIES),
+    ),
+    "sparsity-naive": (
+        *(Planned(f"{s:.0%} of the weights", _recipe(_prune(s, refit=False), **NAIVE)) for s in SPARSITIES),
+    ),
+    "patterns": (
+        Planned("Single weights, 50%", _recipe(_prune(0.5))),
+        Planned("2 of every 4", _recipe(_prune(0.5, pattern="2:4"))),
+        Planned("4 of every 8", _recipe(_prune(0.5, pattern="4:8"))),
+        Planned("Single weights, 90%", _recipe(_prune(0.9))),
+        Planned("Channels, half the MACs", _recipe(_channels(0.5))),
+    ),
+    "allocation": (
+        Planned("Together, by magnitude", _recipe(_prune(0.8))),
+        Planned("Each layer, by magnitude", _recipe(_prune(0.8, scope="layer"))),
+        Planned("Together, by activation", _recipe(_prune(0.8, criterion="activation"))),
+        Planned("Each layer, by activation", _recipe(_prune(0.8, criterion="activation", scope="layer"))),
+    ),
+}  # fmt: skip

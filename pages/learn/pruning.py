@@ -1,0 +1,117 @@
+"""Lesson 2, pruning: which weights can go, in which pattern, and what the network still sees."""
+
+import streamlit as st
+
+from compression.lessons import measured, pruning
+from compression.lessons.images import fashion
+from compression.lessons.pictures import mosaic
+from pages.ui import drawings, frame, words
+from pages.ui.drawings import CONFIG
+from pages.ui.lesson import Lesson
+
+
+def page() -> None:
+    """See it, predict, try it, reveal, why, where it breaks, go deeper."""
+    with st.container(key="lesson"):
+        lesson = frame.opened("pruning", pruning.facts())
+        see(lesson)
+        frame.text(lesson, "try")
+        if frame.ask(lesson, "pattern"):
+            frame.text(lesson, "pattern")
+        play(lesson)
+        allocate(lesson)
+        compare(lesson)
+        frame.text(lesson, "why")
+        if frame.ask(lesson, "speed"):
+            frame.text(lesson, "speed")
+            frame.table(measured.rows("patterns"), "Accuracy of five patterns of pruning.")
+        if frame.ask(lesson, "cliff"):
+            frame.text(lesson, "breaks")
+            frame.table(measured.rows("sparsity-naive"), "Accuracy by sparsity, without any repair.")
+            frame.table(measured.rows("sparsity"), "Accuracy by sparsity, with refitted weights.")
+        frame.explore([{"step": "prune", "sparsity": 0.8}], "80% of the weights removed")
+        frame.explore([{"step": "channels", "amount": 0.5}], "half the MACs removed as channels")
+        frame.closing(lesson)
+
+
+def see(lesson: Lesson) -> None:
+    """The weights of one layer as they are."""
+    frame.text(lesson, "see")
+    shown = mosaic(pruning.layer(pruning.STUDIED).weight, columns=16)
+    st.plotly_chart(drawings.picture(shown, height=420), config=CONFIG, alt="All weights of one convolution.")
+    frame.ask(lesson, "energy")
+
+
+@st.fragment
+def play(lesson: Lesson) -> None:
+    """Pattern and share, and what they do to one layer and to one image."""
+    name = st.selectbox("Layer", pruning.LAYERS, format_func=lambda name: pruning.layer(name).title, key="layer")
+    pattern = st.segmented_control(
+        "Pattern", list(pruning.PATTERNS), default="weights", required=True, format_func=pruning.PATTERNS.__getitem__,
+        key="pattern", width="stretch",
+    )  # fmt: skip
+    share = st.slider(
+        "Removed", 0.0, 0.95, 0.5, 0.05, format="percent", disabled=pattern == "2:4", key="share",
+        help="2 of every 4 always removes half.",
+    )  # fmt: skip
+    cut = pruning.cut(name, share, pattern)
+    figures(cut)
+    left, right = st.columns(2)
+    left.plotly_chart(drawings.histogram(cut.histogram), config=CONFIG, alt="Histogram of the layer's weights.")
+    right.plotly_chart(drawings.picture(cut.picture, height=280), config=CONFIG, alt="The mask on the filters.")
+    frame.text(lesson, "look")
+    photo = fashion()
+    number = st.select_slider("Image", range(len(photo.labels)), 3, format_func=photo.title)
+    sight = pruning.sight(name, share, pattern, number)
+    show = {"The image": "", f"**Dense**: {sight.dense_answer}": "dense", f"**Pruned**: {sight.cut_answer}": "cut"}
+    for place, (caption, which) in zip(st.columns([1, 2, 2]), show.items(), strict=True):
+        shown = drawings.picture(getattr(sight, which), height=200, maps=True) if which else None
+        place.plotly_chart(
+            shown or drawings.image(sight.image, height=200), config=CONFIG, alt=caption, key=f"m{which}"
+        )
+        place.caption(caption)
+
+
+def figures(cut: pruning.Cut) -> None:
+    """Four figures of the cut layer."""
+    about = f"fp32 values and where they are; dense {words.size(cut.dense_bytes)}."
+    with st.container(key="figures-pruning"):
+        zeros, change, size = st.columns(3)
+    zeros.metric("Removed", f"{cut.sparsity:.1%}")
+    change.metric("Output change", f"{cut.error:.1%}", help="Squared change of the layer's output over its power.")
+    size.metric("Layer's bytes", words.size(cut.stored_bytes), help=about)
+    st.caption(f"**Faster?** {cut.speed}")
+
+
+def allocate(lesson: Lesson) -> None:
+    """One threshold for all layers, or the same share for each."""
+    frame.text(lesson, "allocate")
+    if frame.ask(lesson, "layer"):
+        frame.text(lesson, "allocated")
+        st.plotly_chart(drawings.shares(pruning.allocation(0.8)), config=CONFIG, alt="What each layer loses at 80%.")
+        frame.table(measured.rows("allocation"), "Accuracy at 80% by comparison and criterion.")
+
+
+def compare(lesson: Lesson) -> None:
+    """Four measures of importance on the same layer."""
+    frame.text(lesson, "criteria")
+    if not frame.ask(lesson, "criterion"):
+        return
+    measures()
+    frame.text(lesson, "criteria-why")
+
+
+@st.fragment
+def measures() -> None:
+    """What each measure keeps at a share of the reader's choice."""
+    share = st.slider("Removed by each measure", 0.1, 0.95, 0.8, 0.05, format="percent", key="criteria")
+    with st.container(key="figures-criteria"):
+        places = st.columns(4)
+    for place, found in zip(places, pruning.criteria(share), strict=True):
+        place.markdown(f"**{found.name}** ${found.formula}$")
+        place.plotly_chart(drawings.picture(found.picture, height=180), config=CONFIG, alt=f"Kept by {found.name}.",
+                           key=f"mask-{found.name}")  # fmt: skip
+        place.caption(f"Output change {found.error:.1%}, after refit {found.refitted:.1%}")
+
+
+page()

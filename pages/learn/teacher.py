@@ -1,0 +1,25 @@
+"""Teacher's sheets, one for each lesson, laid out to be printed."""
+
+from importlib import import_module
+
+import streamlit as st
+
+from pages.ui import frame
+from pages.ui.lesson import LESSONS, read
+from pages.ui.state import chosen_lesson, learning
+
+
+def page() -> None:
+    """A picker that does not print, and the sheet."""
+    learning()
+    with st.container(key="unprinted"):
+        names = list(LESSONS)
+        start = names.index(chosen_lesson(names))
+        name = st.selectbox("Lesson", names, start, format_func=lambda name: LESSONS[name], key="sheet")
+        st.caption("Print this page from the browser: menus and this picker are left out.")
+    facts = import_module(f"compression.lessons.{name.replace('-', '_')}").facts()
+    with st.container(key="lesson"):
+        frame.sheet(read(name, facts))
+
+
+page()

@@ -1,0 +1,110 @@
+"""The lessons' charts: records of the engine to figures. Nothing is computed here."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import plotly.graph_objects as go
+
+from compression.lessons.measured import Row
+from compression.lessons.pictures import Picture
+from compression.lessons.pruning import Histogram, Share
+
+# Okabe and Ito's blue (lightened), vermillion, bluish green, orange and a grey: each shows on both themes.
+VISITED, NOW, FRONT, ORANGE, BASELINE = "#3987C9", "#D55E00", "#009E73", "#E69F00", "#808790"
+
+CONFIG = {"displayModeBar": False}
+MARGIN = {"l": 8, "r": 8, "t": 28, "b": 8}
+DIVERGING = [[0.0, "#D55E00"], [0.5, "#F4F1EC"], [1.0, "#0072B2"]]
+GONE = [[0.0, "rgba(128,135,144,0.28)"], [1.0, "rgba(128,135,144,0.28)"]]
+LEGEND = {"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0, "xanchor": "left"}
+
+
+def histogram(shown: Histogram, unit: str = "Weight") -> go.Figure:
+    """How many weights lie where, what is removed in another colour, and the threshold on both sides of zero."""
+    fig = go.Figure(layout=_layout(280, unit, "Weights", barmode="stack", bargap=0.05))
+    for name, counts, colour in (("Kept", shown.kept, VISITED), ("Removed", shown.removed, NOW)):
+        fig.add_trace(go.Bar(x=shown.centres, y=counts, width=shown.width, name=name, marker={"color": colour}))
+    for edge in () if shown.threshold is None else (-shown.threshold, shown.threshold):
+        fig.add_vline(x=edge, line={"color": NOW, "dash": "dot"})
+    return fig
+
+
+def picture(shown: Picture, *, height: int, maps: bool = False) -> go.Figure:
+    """Weights in two colours around zero, or feature maps from dark to light; removed cells are grey."""
+    fig = go.Figure(layout=_bare(height))
+    if maps:
+        scale = {"colorscale": "Cividis", "zmin": 0, "zmax": shown.reach}
+    else:
+        scale = {"colorscale": DIVERGING, "zmin": -shown.reach, "zmax": shown.reach}
+    fig.add_trace(go.Heatmap(z=shown.gone, colorscale=GONE, showscale=False, hoverinfo="skip"))
+    fig.add_trace(go.Heatmap(z=shown.values, showscale=False, hovertemplate="%{z:.3f}<extra></extra>", **scale))
+    return fig
+
+
+def image(pixels: np.ndarray, *, height: int) -> go.Figure:
+    """One grey image [h, w] of bytes."""
+    fig = go.Figure(layout=_bare(height))
+    fig.add_trace(go.Heatmap(z=pixels, colorscale="Gray", zmin=0, zmax=255, showscale=False, hoverinfo="skip"))
+    return fig
+
+
+def shares(found: Sequence[Share]) -> go.Figure:
+    """What goes of each layer: one threshold for all beside the same share for each."""
+    fig = go.Figure(layout=_layout(90 + 20 * len(found), "Removed", "", barmode="overlay"))
+    titles = [share.title for share in found]
+    texts = [f"{share.title}, {share.weights:,} weights" for share in found]
+    fig.add_trace(go.Bar(
+        y=titles, x=[share.together for share in found], orientation="h", name="All weights compared",
+        marker={"color": VISITED}, customdata=texts, hovertemplate="%{customdata}: %{x:.1%}<extra></extra>",
+    ))  # fmt: skip
+    fig.add_trace(go.Scatter(
+        y=titles, x=[share.each for share in found], mode="lines", name="The same share of each layer",
+        line={"color": NOW, "dash": "dot"}, hoverinfo="skip",
+    ))  # fmt: skip
+    fig.update_xaxes(tickformat=".0%", range=[0, 1])
+    fig.update_yaxes(autorange="reversed", type="category")
+    return fig
+
+
+def ladder(rows: Sequence[Row]) -> go.Figure:
+    """Accuracy of measured rows with their intervals, from top to bottom; the fp32 file as a line."""
+    fig = go.Figure(layout=_layout(110 + 34 * len(rows), "Accuracy on the test images", ""))
+    found = [(row, row.measurement) for row in rows if row.measurement]
+    fig.add_trace(go.Scatter(
+        x=[m.accuracy.value for _, m in found], y=[row.planned.name for row, _ in found], mode="markers+text",
+        marker={"color": VISITED, "size": 11}, showlegend=False, textposition="top center",
+        text=[f"{m.accuracy.value:.1%}" for _, m in found],
+        error_x={
+            "type": "data", "symmetric": False, "color": VISITED, "thickness": 1,
+            "array": [m.accuracy.interval.high - m.accuracy.value for _, m in found],
+            "arrayminus": [m.accuracy.value - m.accuracy.interval.low for _, m in found],
+        },
+        hovertemplate="%{y}: %{x:.2%}<extra></extra>",
+    ))  # fmt: skip
+    for row in rows:
+        if row.measurement is None:
+            fig.add_annotation(x=0.02, xref="paper", y=row.planned.name, text="not measured", showarrow=False,
+                               xanchor="left", opacity=0.6)  # fmt: skip
+    if found:
+        fig.add_vline(x=found[0][1].accuracy.baseline, line={"color": BASELINE, "dash": "dash"},
+                      annotation_text="fp32", annotation_position="top")  # fmt: skip
+    fig.update_xaxes(tickformat=".0%")
+    names = [row.planned.name for row in rows]
+    fig.update_yaxes(type="category", categoryorder="array", categoryarray=names[::-1], range=[-0.7, len(names) - 0.3])
+    return fig
+
+
+def _layout(height: int, x: str, y: str, **more: object) -> go.Layout:
+    return go.Layout(
+        height=height, margin=MARGIN, xaxis={"title": x}, yaxis={"title": y}, legend=LEGEND, hovermode="closest", **more
+    )
+
+
+def _bare(height: int) -> go.Layout:
+    """No axes; cells are square."""
+    off = {"visible": False}
+    return go.Layout(
+        height=height, margin={"l": 0, "r": 0, "t": 0, "b": 0}, xaxis={**off, "constrain": "domain"},
+        yaxis={**off, "autorange": "reversed", "scaleanchor": "x", "constrain": "domain"},
+        plot_bgcolor="rgba(0,0,0,0)", paper_bgcolor="rgba(0,0,0,0)",
+    )  # fmt: skip

@@ -1,0 +1,182 @@
+"""What the lessons say is true: NumPy against the engine, and every right answer recomputed."""
+
+import numpy as np
+import pytest
+import torch
+
+from compression import zoo
+from compression.graph import layers as engine_layers
+from compression.graph import macs, trace
+from compression.lessons import forward, images, measured, networks, pictures, pruning
+from compression.lessons.networks import LENET, LENET300, RESNET
+from compression.lessons.tables import TABLES
+
+
+def pixels(dataset: str, n: int = 4) -> np.ndarray:
+    side = 8 if dataset == "digits" else 28
+    return np.random.default_rng(0).normal(size=(n, 1, side, side)).astype(np.float32)
+
+
+@pytest.mark.parametrize("pair", [RESNET, LENET, LENET300, ("resnet20", "digits"), ("lenet5", "digits")])
+def test_networks_answer_as_in_torch(pair: tuple[str, str]) -> None:
+    x = pixels(pair[1])
+    with torch.inference_mode():
+        expected = zoo.load(*pair)(torch.tensor(x)).numpy()
+    np.testing.assert_allclose(forward.run(pair[0], networks.weights(*pair), x).scores, expected, atol=2e-4)
+
+
+@pytest.mark.parametrize("pair", [RESNET, LENET, LENET300])
+def test_layers_and_their_work_are_the_engines(pair: tuple[str, str]) -> None:
+    shape = (1, 8, 8) if pair[1] == "digits" else (1, 28, 28)
+    graph = trace(zoo.load(*pair), shape)
+    found = networks.layers(*pair)
+    assert [layer.name for layer in found] == list(engine_layers(graph))
+    assert {layer.name: layer.macs for layer in found} == macs(graph, shape)
+    assert len({layer.title for layer in found}) == len(found)
+
+
+def test_watched_layers_show_what_they_read_and_said() -> None:
+    x = pixels("fashion-mnist", 2)
+    seen = forward.run("resnet20", networks.weights(*RESNET), x, ("0", "6.conv1")).seen
+    assert seen["0"].inputs.shape == (2, 1, 28, 28)
+    assert seen["6.conv1"].inputs.shape == (2, 16, 28, 28)
+    assert seen["6.conv1"].outputs.shape == (2, 32, 14, 14)
+    assert seen["6.conv1"].outputs.min() == 0
+
+
+def test_the_sample_images_are_two_of_each_class_and_most_are_recognised() -> None:
+    photo = images.fashion()
+    assert np.bincount(photo.labels).tolist() == [2] * 10
+    scores = forward.run("resnet20", networks.weights(*RESNET), photo.inputs).scores
+    assert (scores.argmax(1) == photo.labels).mean() >= 0.8
+
+
+def test_tiles_stand_side_by_side_with_gaps() -> None:
+    weight = np.arange(2 * 3 * 2 * 2, dtype=np.float32).reshape(2, 3, 2, 2)
+    plane = pictures.mosaic(weight, weight > 3, columns=2)
+    assert plane.values.shape == (5, 5)
+    assert np.isnan(plane.values[2]).all() and np.isnan(plane.values[:, 2]).all()
+    assert plane.values[3, 3] == weight[1, 1, 0, 0]
+    assert plane.gone[0, 0] == 1 and np.isnan(plane.values[0, 0])
+    assert pictures.strip(weight[0], columns=2).values.shape == (5, 5)
+
+
+def test_rows_are_matched_by_their_plan_and_dropped_when_the_plan_changes() -> None:
+    entry = {"steps": [{"step": "prune", "sparsity": 0.5}], "seed": 0}
+    assert measured._agree(entry, {"steps": [{"step": "prune", "sparsity": 0.5, "new": 1}], "seed": 0, "other": 2})
+    assert not measured._agree(entry, {"steps": [{"step": "prune", "sparsity": 0.6}], "seed": 0})
+    assert not measured._agree(entry, {"steps": [], "seed": 0})
+
+
+@pytest.mark.parametrize("table", TABLES)
+def test_measured_rows_name_their_machine_and_lie_in_their_interval(table: str) -> None:
+    rows = measured.rows(table)
+    assert len({row.planned.name for row in rows}) == len(rows)
+    for row in rows:
+        if row.measurement is not None:
+            accuracy = row.measurement.accuracy
+            assert accuracy.interval.low <= accuracy.value <= accuracy.interval.high
+            assert row.measurement.machine.onnxruntime
+            assert row.recipe is not None
+
+
+# Lesson 2, pruning
+
+
+@pytest.mark.parametrize("name", pruning.LAYERS)
+def test_masks_keep_the_largest_of_all_and_of_every_four(name: str) -> None:
+    weight = pruning.layer(name).weight
+    magnitudes, kept = np.abs(weight), pruning.keep(weight, 0.7, "weights")
+    assert (~kept).sum() == round(0.7 * weight.size)
+    assert magnitudes[~kept].max() <= magnitudes[kept].min()
+    fours, pairs = magnitudes.reshape(-1, 4), pruning.keep(weight, 0.7, "2:4").reshape(-1, 4)
+    assert (pairs.sum(1) == 2).all()
+    assert (np.where(pairs, 0, fours).max(1) <= np.where(pairs, fours, np.inf).min(1)).all()
+
+
+def test_groups_go_whole_and_the_least_first() -> None:
+    weight = pruning.layer(pruning.STUDIED).weight
+    for pattern, axes in (("filters", (1, 2, 3)), ("inputs", (0, 2, 3)), ("kernels", (2, 3))):
+        kept = pruning.keep(weight, 0.5, pattern)
+        assert (kept.all(axes) | ~kept.any(axes)).all()
+        norms = np.square(weight).sum(axes)
+        assert norms[~kept.any(axes)].max() <= norms[kept.any(axes)].min()
+        assert kept.mean() == 0.5
+
+
+def test_the_output_error_is_that_of_the_convolution() -> None:
+    weight = pruning.layer("6.conv1").weight
+    kept = pruning.keep(weight, 0.6, "weights")
+    model = zoo.load(*RESNET)
+    seen: list[torch.Tensor] = []
+    model.get_submodule("6.conv1").register_forward_pre_hook(lambda _, x: seen.append(x[0]))
+    with torch.inference_mode():
+        model(torch.tensor(images.fashion().inputs[::2]))
+        dense, pruned = (
+            torch.nn.functional.conv2d(seen[0], torch.tensor(w), stride=2, padding=1) for w in (weight, weight * kept)
+        )
+    expected = float((pruned - dense).square().sum() / dense.square().sum())
+    assert pruning.cut("6.conv1", 0.6, "weights").error == pytest.approx(expected, rel=1e-3)
+
+
+def test_a_cut_counts_its_bytes_and_shows_its_threshold() -> None:
+    cut = pruning.cut(pruning.STUDIED, 0.5, "weights")
+    assert cut.dense_bytes == 4 * 2304
+    assert cut.stored_bytes == 4 * 1152 + 2304 // 8
+    shown = cut.histogram
+    assert shown.kept.sum() == shown.removed.sum() == 1152
+    assert shown.threshold is not None
+    assert shown.threshold == np.sort(np.abs(pruning.layer(pruning.STUDIED).weight), axis=None)[1151]
+    assert pruning.cut(pruning.STUDIED, 0.5, "filters").stored_bytes == 4 * 1152
+    assert (
+        np.isnan(cut.picture.values).sum() > np.isnan(pruning.cut(pruning.STUDIED, 0.0, "weights").picture.values).sum()
+    )
+
+
+def test_what_the_network_still_sees_is_the_pruned_network() -> None:
+    sight = pruning.sight(pruning.STUDIED, 0.8, "filters", 3)
+    model = zoo.load(*RESNET)
+    weight = model.get_parameter("3.conv1.weight")
+    with torch.inference_mode():
+        weight.mul_(torch.tensor(pruning.keep(weight.numpy(), 0.8, "filters")))
+        shares = model(torch.tensor(images.fashion().inputs[3:4])).softmax(1)[0]
+    assert sight.cut_answer == f"{images.CLASSES[int(shares.argmax())]}, {float(shares.max()):.1%} sure"
+    assert sight.dense_answer != sight.cut_answer
+
+
+def test_refitting_leaves_less_error_than_any_other_values() -> None:
+    weight = pruning.layer(pruning.STUDIED).weight
+    kept = pruning.keep(weight, 0.8, "weights")
+    h = measured.samples()["second_moment"]
+
+    def error(w: np.ndarray) -> float:
+        change = (w - weight).reshape(len(weight), -1)
+        return float(((change @ h) * change).sum())
+
+    best = pruning._refitted(weight, kept)
+    assert (best[~kept] == 0).all()
+    drawn = np.random.default_rng(0).normal(size=(5, *weight.shape)) * 0.003 * kept
+    assert all(error(best) < error(best + step) for step in drawn)
+    assert error(best) < 0.3 * error(weight * kept)
+
+
+def test_what_lesson_2_says() -> None:
+    said = pruning.facts()
+    model = zoo.load(*RESNET)
+    squares = torch.cat([layer.weight.flatten() for layer in engine_layers(model).values()]).detach().double().square().sort()[0]
+    half = len(squares) // 2
+    assert said["weights"] == len(squares)
+    assert said["half_energy"] == pytest.approx(float(squares[:half].sum() / squares.sum()), rel=1e-4)
+    assert said["half_energy"] < 0.1  # the right answer to "energy"
+    top = squares[len(squares) - round(0.1 * len(squares)) :]
+    assert said["tenth_energy"] == pytest.approx(float(top.sum() / squares.sum()), rel=1e-4)
+    assert said["error_50"] < said["error_24"] < said["error_filters"]  # "pattern"
+    shares = pruning.allocation(0.8)
+    assert sum(s.together * s.weights for s in shares) == pytest.approx(0.8 * said["weights"], abs=1)
+    assert max(shares, key=lambda s: s.together) in shares[-3:]  # "layer"
+    by_name = {found.name: found for found in pruning.criteria(0.8)}
+    assert by_name["Gradient"].error > by_name["Weight"].error  # "criterion"
+    assert all(found.refitted < found.error for found in by_name.values())
+    assert said["naive_90"] is None or said["naive_90"] < 0.3  # "cliff"
+    assert said["latency_90"] is None or said["latency_90"] > 0.9  # "speed"
+    assert said["together_80"] is None or said["together_80"] > said["each_80"]
