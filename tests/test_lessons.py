@@ -163,7 +163,13 @@ def test_refitting_leaves_less_error_than_any_other_values() -> None:
 def test_what_lesson_2_says() -> None:
     said = pruning.facts()
     model = zoo.load(*RESNET)
-    squares = torch.cat([layer.weight.flatten() for layer in engine_layers(model).values()]).detach().double().square().sort()[0]
+    squares = (
+        torch.cat([layer.weight.flatten() for layer in engine_layers(model).values()])
+        .detach()
+        .double()
+        .square()
+        .sort()[0]
+    )
     half = len(squares) // 2
     assert said["weights"] == len(squares)
     assert said["half_energy"] == pytest.approx(float(squares[:half].sum() / squares.sum()), rel=1e-4)
