@@ -4,7 +4,7 @@ Each is a `torch.nn.utils.parametrize` parametrization: they stack in recipe ord
 gradients, and the exporter reads masks, codes and scales back off them.
 """
 
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 from torch import nn
@@ -32,11 +32,13 @@ class WeightQuantizer(nn.Module):
     """Rounds to a grid of 2^bits levels at most (`compression.grids`) with a scale for each output channel.
 
     weight = scale · code, or scale · multiplier · code where each `group` neighbours among the inputs of a channel have
-    a multiplier of their own. Where a mask stands below, its zeros stay zero. The gradient passes straight through
-    (Bengio et al. 2013).
+    a multiplier of their own. Where a mask stands below, its zeros stay zero. The gradient passes straight through to
+    the weights (Bengio et al. 2013) and, where it learns, to the scale (Esser et al. 2020, equation 3).
 
     scale [out], positive; zero_point [out], of grids of the kind 'shifted'; multipliers [out, ⌈d/group⌉], from 1 up.
     """
+
+    learned = ("scale",)
 
     def __init__(
         self,
@@ -64,8 +66,20 @@ class WeightQuantizer(nn.Module):
 
     def forward(self, weight: torch.Tensor) -> torch.Tensor:
         """Weight [out, …] to grid points, same shape."""
-        rounded = self.codes(weight) * self._steps(weight)
-        return weight + (rounded - weight).detach() if weight.requires_grad else rounded
+        stored = weight.detach()
+        codes, worth = self.codes(stored), self._steps(stored).detach()
+        rounded = codes * worth
+        if self.scale.requires_grad:
+            steps = stored / worth
+            slope = torch.where(self._inside(steps), codes - steps, codes) * worth / per_channel(self.scale, stored)
+            rounded = rounded + slope.detach() * _slowed(self.scale, stored, grids.largest(self.bits, self.kind))
+        return rounded + (weight - stored) if weight.requires_grad else rounded
+
+    def _inside(self, steps: torch.Tensor) -> torch.Tensor:
+        """Which weights, in units of one code, lie between the grid's ends."""
+        zero = None if self.zero_point is None else per_channel(self.zero_point, steps)
+        ends = [grids.nearest(torch.full_like(steps, end), self.bits, self.kind, zero) for end in (-1e6, 1e6)]
+        return (steps > ends[0]) & (steps < ends[1])
 
     def _steps(self, weight: torch.Tensor) -> torch.Tensor:
         """What one code is worth, broadcasting to the weight."""
@@ -100,17 +114,55 @@ class ActivationQuantizer(nn.Module):
         self.zero_point = zero_point
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Any shape to the same shape, with a straight-through gradient inside the range."""
-        low, high = -self.zero_point, 255 - self.zero_point
-        if not x.requires_grad:
-            return (x / self.scale).round_().clamp_(low, high).mul_(self.scale)
-        clamped = (x / self.scale).clamp(low, high)
-        return (clamped + (clamped.round() - clamped).detach()) * self.scale
+        """Any shape to the same shape; the gradient passes straight through where the value was in range."""
+        return _Rounded.apply(x, self.scale, self.zero_point)  # type: ignore[no-any-return]
+
+
+class _Rounded(torch.autograd.Function):
+    """uint8 rounding as one node: written out in tensor operators its backward pass takes five times as long."""
+
+    @staticmethod
+    def forward(ctx: Any, x: torch.Tensor, scale: torch.Tensor, zero_point: int) -> torch.Tensor:
+        """x of any shape to the nearest points of the grid."""
+        ctx.save_for_backward(x)
+        ctx.ends = ((-zero_point - 0.5) * float(scale), (255.5 - zero_point) * float(scale))
+        return (x / scale).round_().clamp_(-zero_point, 255 - zero_point).mul_(scale)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor, None, None]:  # type: ignore[override]
+        """The gradient where x was in range, else zero."""
+        (x,) = ctx.saved_tensors
+        return torch.ops.aten.hardtanh_backward(gradient, x, *ctx.ends), None, None
 
 
 def per_channel(values: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
     """values [out] shaped to multiply weight [out, …]."""
     return values.reshape(-1, *[1] * (weight.dim() - 1))
+
+
+def _slowed(scale: torch.Tensor, weight: torch.Tensor, top: int) -> torch.Tensor:
+    """Zero, [out, 1, …], with `scale`'s gradient divided by √(weights · top): as fast as the weights learn (LSQ)."""
+    slow = (weight[0].numel() * top) ** -0.5
+    return per_channel((scale - scale.detach()) * slow, weight)
+
+
+def learn_values_(model: nn.Module) -> None:
+    """Scales and codebooks become parameters that train: those buffers that a parametrization lists in `learned`."""
+    for module, name in _learnable(model):
+        value = getattr(module, name)
+        if not isinstance(value, nn.Parameter):
+            delattr(module, name)
+            module.register_parameter(name, nn.Parameter(value))
+
+
+def learned_values(model: nn.Module) -> list[nn.Parameter]:
+    """The scales and codebooks that train."""
+    found = [getattr(module, name) for module, name in _learnable(model)]
+    return [value for value in found if isinstance(value, nn.Parameter) and value.requires_grad]
+
+
+def _learnable(model: nn.Module) -> list[tuple[nn.Module, str]]:
+    return [(module, name) for module in model.modules() for name in getattr(type(module), "learned", ())]
 
 
 def attach(layer: nn.Module, parametrization: nn.Module) -> None:

@@ -25,6 +25,7 @@ from compression.measure.accuracy import accuracy, join, order, predict
 from compression.measure.latency import latency
 from compression.measure.machine import this_machine
 from compression.methods import METHODS
+from compression.methods.recover import Lesson, recover_
 from compression.parametrizations import Half, Mask, WeightQuantizer, find, original
 from compression.recipe import Recipe
 from compression.reconstruct import reconstruct_
@@ -154,13 +155,37 @@ def simulate(
             reference = copy.deepcopy(graph)  # later steps answer like the smaller network: same layers, same shapes
     say("Fitting the weights", 0.2)
     reconstruct_(graph, reference, recipe, prepared.calibration)
+    if recipe.get("recover"):
+        say("Learning", 0.3)
+        _recover_(graph, reference, prepared, recipe, say, learn, stop, checkpoint)
     settle_scales_(graph)
+    say("Choosing ranges", 0.8)
+    _finish_(graph, recipe, prepared.calibration)
+    return graph
+
+
+def _finish_(graph: fx.GraphModule, recipe: Recipe, calibration: Calibration) -> None:
     for step in recipe.steps:
         finish_ = METHODS[step.kind].finish_
         if finish_:
-            say("Choosing ranges", 0.8)
-            finish_(graph, step, prepared.calibration)
-    return graph
+            finish_(graph, step, calibration)
+
+
+def _recover_(
+    graph: fx.GraphModule, reference: fx.GraphModule, prepared: Prepared, recipe: Recipe, say: Progress,
+    learn: Learn | None, stop: Stop | None, checkpoint: Path | None,
+) -> None:  # fmt: skip
+    def told(point: LearningPoint) -> None:
+        say(f"Learning, step {point.step:,} of {point.steps:,}", 0.3 + 0.5 * point.step / point.steps)
+        if learn:
+            learn(point)
+
+    purpose = f"{recipe.hash} {prepared.baseline.file_hash}"
+    lesson = Lesson(recipe, prepared.dense, prepared.data, prepared.calibration, purpose)
+    recover_(
+        graph, reference, lesson, lambda copied: _finish_(copied, recipe, prepared.calibration),
+        learn=told, stop=stop, checkpoint=checkpoint,
+    )  # fmt: skip
 
 
 def stream(

@@ -1,4 +1,4 @@
-"""The one training loop. What is learned differs by the loss and the model that are passed in, not by the loop."""
+"""The one training loop. What is learned differs by the model, the loss and the teacher that are passed in."""
 
 import copy
 import json
@@ -8,8 +8,10 @@ import os
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
+from itertools import islice
 from pathlib import Path
+from typing import Any, Literal, Protocol
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -21,29 +23,38 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from compression.data.augmentation import Augmentation
 from compression.data.dataset import Dataset, Split
 from compression.errors import Cancelled, InvalidSetting
+from compression.parametrizations import learned_values
 
 log = logging.getLogger(__name__)
 
 EVALUATION_BATCH = 500  # images
+CHECKPOINT_SECONDS = 15.0
+REPORT_STEPS = 10
 
 
 @dataclass(frozen=True)
 class TrainingConfig:
-    """How to train: SGD with Nesterov momentum, a linear warm-up and a cosine down to zero, weights averaged over time.
+    """How to train: a linear warm-up and a cosine down to zero, weights averaged over time.
 
-    Raises InvalidSetting for a value outside its bounds.
+    The budget is `steps`, or where they are 0 whole `epochs`. Raises InvalidSetting for a value outside its bounds.
     """
 
     epochs: int = 30
     batch_size: int = 128
     learning_rate: float = 0.1  # at the peak
     warmup: float = 0.1  # share of all steps
-    momentum: float = 0.9
+    momentum: float = 0.9  # Nesterov's; Adam's first decay rate
     weight_decay: float = 5e-4  # of weights with two or more dimensions; biases and batch norm go without
     label_smoothing: float = 0.05
     average_epochs: float = 1.0  # horizon of the exponential moving average of weights and buffers; 0 is off
     bfloat16: bool = True  # autocast; weights and optimizer stay in float32
     augmentation: Augmentation = field(default_factory=Augmentation)
+    steps: int = 0
+    evaluate_every: int = 0  # steps; 0 is once an epoch
+    optimizer: Literal["sgd", "adam"] = "sgd"
+    step_rate: float = 0.1  # rate of learned scales and codebooks relative to their size, as a share of learning_rate
+    freeze_batch_norm: float = 1.0  # share of all steps after which statistics stay as they are; 1 is never
+    variants: int = 0  # augmentations of the training images before they come again; 0 is always new ones
 
     def __post_init__(self) -> None:
         for name, low, high in _BOUNDS:
@@ -54,25 +65,50 @@ class TrainingConfig:
 _BOUNDS = (
     ("epochs", 1, 10_000), ("batch_size", 2, 65_536), ("learning_rate", 1e-8, 100.0), ("warmup", 0.0, 1.0),
     ("momentum", 0.0, 0.9999), ("weight_decay", 0.0, 1.0), ("label_smoothing", 0.0, 0.9),
-    ("average_epochs", 0.0, 1000.0),
+    ("average_epochs", 0.0, 1000.0), ("steps", 0, 10_000_000), ("evaluate_every", 0, 10_000_000),
+    ("step_rate", 0.0, 1e6), ("freeze_batch_norm", 0.0, 1.0), ("variants", 0, 1000),
 )  # fmt: skip
 
 
 @dataclass(frozen=True, eq=False)
 class Batch:
-    """`inputs` float32 [n, C, H, W], augmented and normalised; `labels` and `indices` into the split, int64 [n]."""
+    """`inputs` float32 [n, C, H, W], augmented and normalised; `labels` and `indices` into the split, int64 [n].
+
+    `variant` numbers the augmentation: the same images of the same variant are the same inputs. `share` of all steps is
+    done. `answers` is what the teacher says about the inputs, where there is one.
+    """
 
     inputs: torch.Tensor
     labels: torch.Tensor
     indices: torch.Tensor
+    variant: int = 0
+    share: float = 0.0
+    answers: Any = None
 
 
-Loss = Callable[[torch.Tensor, Batch], torch.Tensor]  # (logits [n, classes], batch) → scalar
+Loss = Callable[[Any, Batch], torch.Tensor]
+"""(what the model returns, batch) → scalar. A loss that is a module may have parameters; they learn with the model."""
+
+
+class Teacher(Protocol):
+    """Answers about batches. What it remembers goes into checkpoints, so that a resumed training is the same one."""
+
+    def answers(self, batch: Batch) -> Any:
+        """What the loss wants to know, e.g. scores [n, classes]."""
+
+    def state(self) -> dict[str, torch.Tensor]:
+        """What it remembers."""
+
+    def take_up(self, state: dict[str, torch.Tensor]) -> None:
+        """Goes on from `state`."""
 
 
 @dataclass(frozen=True)
 class Progress:
-    """Where a training stands. `accuracy` in [0, 1] is the last one on validation, None in the first epoch."""
+    """Where a training stands. `accuracy` in [0, 1] is the last one on validation, None before the first.
+
+    `measured` is the same where it was measured just now, else None.
+    """
 
     epoch: int
     epochs: int
@@ -81,26 +117,44 @@ class Progress:
     loss: float
     accuracy: float | None
     seconds_left: float
+    measured: float | None = None
 
 
 @dataclass(frozen=True)
 class Epoch:
-    """What one epoch came to. `accuracy` on validation, in [0, 1]."""
+    """What the steps up to an evaluation came to, usually an epoch's. `accuracy` on validation, in [0, 1]."""
 
     epoch: int
     loss: float
     accuracy: float
     seconds: float
+    step: int = 0
 
 
 @dataclass(frozen=True, eq=False)
 class Trained:
-    """The model of the epoch that was best on validation (eval mode, on the CPU), and how it came about."""
+    """The model that was best on validation (eval mode, on the CPU), and how it came about."""
 
     model: nn.Module
     best_epoch: int
     validation_accuracy: float
     history: tuple[Epoch, ...]
+    best_step: int = 0
+
+
+@dataclass(frozen=True, eq=False)
+class Setting:
+    """What a training consists of besides its config. `purpose` tells checkpoints of different trainings apart.
+
+    `before_step` may change the model (masks, say) before each step: it gets the model, the step's number and how many
+    there are, and must depend on nothing else. `keep_start` lets the untrained model win where it is the best.
+    """
+
+    loss: Loss
+    teacher: Teacher | None = None
+    before_step: Callable[[nn.Module, int, int], None] | None = None
+    purpose: str = ""
+    keep_start: bool = False
 
 
 def train(
@@ -111,24 +165,24 @@ def train(
     seed: int = 0,
     device: str = "cpu",
     loss: Loss | None = None,
+    setting: Setting | None = None,
     progress: Callable[[Progress], None] | None = None,
     stop: Callable[[], bool] | None = None,
     checkpoint: Path | None = None,
 ) -> Trained:
-    """Trains a copy of `model` on the training split and returns its best epoch, chosen on the validation split.
+    """Trains a copy of `model` on the training split and returns its best state, chosen on the validation split.
 
-    `loss` is cross-entropy with the config's label smoothing by default. `stop` is asked before every batch. With
-    `checkpoint`, each epoch is kept in that file, and a call with the same config and seed goes on from there to the
-    same weights; the file is removed at the end. Raises Cancelled when `stop` says so.
+    The loss is cross-entropy with the config's label smoothing by default; `setting` may say more. `stop` is asked
+    before every batch. With `checkpoint`, the state is kept in that file at every evaluation, every 15 seconds and on
+    cancelling, and a call with the same config, seed and purpose goes on from there to the same weights; the file is
+    removed at the end. Raises Cancelled when `stop` says so.
     """
-    run = _Run(model, data, config, seed=seed, device=torch.device(device), loss=loss or smoothed_cross_entropy(config))
+    setting = setting or Setting(loss or smoothed_cross_entropy(config))
+    run = _Run(model, data, config, setting, seed=seed, device=torch.device(device))
     if checkpoint:
         run.resume(checkpoint)
-    with torch.random.fork_rng(devices=[run.device] if run.device.type == "cuda" else []):
-        for epoch in range(len(run.history), config.epochs):
-            run.epoch(epoch, progress or _ignore, stop or _go_on)
-            if checkpoint:
-                run.save(checkpoint)
+    with torch.random.fork_rng(devices=[run.device] if run.device.type == "cuda" else []), torch.enable_grad():
+        run.go(progress or _ignore, stop or _go_on, checkpoint)
     if checkpoint:
         checkpoint.unlink(missing_ok=True)
     return run.result()
@@ -143,15 +197,29 @@ def smoothed_cross_entropy(config: TrainingConfig) -> Loss:
     return loss
 
 
-def accuracy(model: nn.Module, data: Dataset, split: Split, *, device: str | torch.device = "cpu") -> float:
-    """Share of `split` that `model` (in eval mode) classifies correctly, in float32."""
+def accuracy(
+    model: nn.Module,
+    data: Dataset,
+    split: Split,
+    *,
+    device: str | torch.device = "cpu",
+    stop: Callable[[], bool] | None = None,
+) -> float:
+    """Share of `split` that `model` (in eval mode) classifies correctly, in float32. Raises Cancelled."""
     correct = 0
     with torch.inference_mode():
         for start in range(0, len(split), EVALUATION_BATCH):
+            if stop and stop():
+                raise Cancelled("Training was stopped while it was evaluated.")
             images, labels = split.images[start:][:EVALUATION_BATCH], split.labels[start:][:EVALUATION_BATCH]
-            logits = model(data.normalize(images.to(device)))
-            correct += int((logits.argmax(1).cpu() == labels).sum())
+            inputs = data.normalize(images.to(device)).contiguous(memory_format=torch.channels_last)
+            correct += int((scores(model(inputs)).argmax(1).cpu() == labels).sum())
     return correct / len(split)
+
+
+def scores(outputs: Any) -> torch.Tensor:
+    """The class scores [n, classes] of what a model returns: the first where there are several values."""
+    return outputs if isinstance(outputs, torch.Tensor) else outputs[0]
 
 
 def _ignore(_: Progress) -> None:
@@ -163,88 +231,140 @@ def _go_on() -> bool:
 
 
 class _Run:
-    """One training from its first epoch to its last; all that changes meanwhile."""
+    """One training from its first step to its last; all that changes meanwhile."""
 
     def __init__(
-        self, model: nn.Module, data: Dataset, config: TrainingConfig, *, seed: int, device: torch.device, loss: Loss
-    ) -> None:
-        self.data, self.config, self.seed, self.device, self.loss = data, config, seed, device, loss
+        self, model: nn.Module, data: Dataset, config: TrainingConfig, setting: Setting, *, seed: int,
+        device: torch.device,
+    ) -> None:  # fmt: skip
+        self.data, self.config, self.setting, self.seed, self.device = data, config, setting, seed, device
         self.model: nn.Module = copy.deepcopy(model).to(device).to(memory_format=torch.channels_last)
-        self.steps = math.ceil(len(data.train) / config.batch_size)  # per epoch
-        self.average = _averaged(self.model, config.average_epochs * self.steps)
-        self.optimizer = _optimizer(self.model, config)
+        self.loss = setting.loss.to(device) if isinstance(setting.loss, nn.Module) else setting.loss
+        self.per_epoch = math.ceil(len(data.train) / config.batch_size)
+        self.steps = config.steps or config.epochs * self.per_epoch
+        self.period = config.evaluate_every or self.per_epoch
+        self.average = _averaged(self.model, config.average_epochs * self.per_epoch)
+        self.optimizer = _optimizer(self.model, self.loss, config)
         self.fill = (torch.tensor(data.mean) * 255).round().to(torch.uint8).to(device)
         self.history: list[Epoch] = []
         self.best = _state(self.evaluated)
+        self.step, self.total = 0, torch.zeros((), device=device)  # done; sum of losses since the last evaluation
 
     @property
     def evaluated(self) -> nn.Module:
         """The model whose accuracy counts: the averaged one, where there is one."""
         return self.average.module if self.average else self.model
 
-    def epoch(self, epoch: int, progress: Callable[[Progress], None], stop: Callable[[], bool]) -> None:
-        """One pass over the training split, and one over validation."""
-        began = time.perf_counter()
-        torch.manual_seed(_seed_of(self.seed, epoch))  # for layers that draw, like dropout
-        self.model.train()
-        total = torch.zeros((), device=self.device)
-        for step, batch in enumerate(self._batches(epoch)):
+    def go(self, progress: Callable[[Progress], None], stop: Callable[[], bool], checkpoint: Path | None) -> None:
+        """All steps that are left."""
+        began, first, saved = time.perf_counter(), self.step, time.perf_counter()
+        if self.setting.keep_start and not self.history:
+            self._evaluate(stop, 0.0)
+            progress(self._progress(0.0))
+        self._to_training()
+        since = time.perf_counter()
+        for batch in self._batches():
             if stop():
-                raise Cancelled(f"Training was stopped in epoch {epoch + 1} of {self.config.epochs}.")
-            total += self._step(batch, epoch * self.steps + step)
-            if step % 10 == 9 or step == self.steps - 1:
-                progress(self._progress(epoch, step, total.item() / (step + 1), time.perf_counter() - began))
-        measured = accuracy(self.evaluated.eval(), self.data, self.data.validation, device=self.device)
+                if checkpoint:
+                    self.save(checkpoint)
+                epoch, epochs = self.step // self.per_epoch, math.ceil(self.steps / self.per_epoch)
+                raise Cancelled(f"Training was stopped in epoch {epoch + 1} of {epochs}.")
+            self._learn(batch)
+            now = self.step == self.steps or self.step % self.period == 0
+            if now:
+                self._evaluate(stop, time.perf_counter() - since)
+                self._to_training()
+                since = time.perf_counter()
+            if now or self.step % REPORT_STEPS == 0:
+                progress(self._progress((time.perf_counter() - began) / (self.step - first)))
+            if checkpoint and (now or time.perf_counter() - saved > CHECKPOINT_SECONDS):
+                self.save(checkpoint)
+                saved = time.perf_counter()
+
+    def _evaluate(self, stop: Callable[[], bool], seconds: float) -> None:
+        self.model.eval()
+        measured = accuracy(self.evaluated.eval(), self.data, self.data.validation, device=self.device, stop=stop)
         if measured >= max((e.accuracy for e in self.history), default=0.0):
             self.best = _state(self.evaluated)
-        self.history.append(Epoch(epoch, total.item() / self.steps, measured, time.perf_counter() - began))
+        steps = self.step - (self.history[-1].step if self.history else 0)
+        loss = self.total.item() / max(steps, 1)
+        self.history.append(Epoch(max(self.step - 1, 0) // self.per_epoch, loss, measured, seconds, self.step))
+        self.total.zero_()
         log.info("%s", self.history[-1])
 
-    def _batches(self, epoch: int) -> Iterator[Batch]:
-        """Order and augmentation depend on seed and epoch alone, so that a resumed training is the same training."""
-        generator = torch.Generator().manual_seed(_seed_of(self.seed, epoch))
+    def _to_training(self) -> None:
+        self.model.train()
+        if self.step >= self.config.freeze_batch_norm * self.steps:
+            for norm in (m for m in self.model.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)):
+                norm.eval()
+
+    def _batches(self) -> Iterator[Batch]:
+        """From the next step on. Order and augmentation depend on seed and epoch alone, so resuming changes nothing."""
+        while self.step < self.steps:
+            epoch, done = divmod(self.step, self.per_epoch)
+            yield from islice(self._epoch(epoch), done, done + self.steps - self.step)
+
+    def _epoch(self, epoch: int) -> Iterator[Batch]:
+        variant = epoch % self.config.variants if self.config.variants else epoch
+        generator = torch.Generator().manual_seed(_seed_of(self.seed, variant))
         train = self.data.train
         for indices in torch.randperm(len(train), generator=generator).split(self.config.batch_size):
             images = self.config.augmentation(train.images[indices].to(self.device), generator, self.fill)
             inputs = self.data.normalize(images).contiguous(memory_format=torch.channels_last)
-            yield Batch(inputs, train.labels[indices].to(self.device), indices)
+            yield Batch(inputs, train.labels[indices].to(self.device), indices, variant)
 
-    def _step(self, batch: Batch, number: int) -> torch.Tensor:
+    def _learn(self, batch: Batch) -> None:
+        """One step of the optimizer."""
+        torch.manual_seed(_seed_of(self.seed, self.step))  # for layers that draw, like dropout
+        if self.setting.before_step:
+            self.setting.before_step(self.model, self.step, self.steps)
+        if self.step == math.ceil(self.config.freeze_batch_norm * self.steps):
+            self._to_training()
+        rate = _learning_rate(self.config, (self.step + 1) / self.steps)
         for group in self.optimizer.param_groups:
-            group["lr"] = _learning_rate(self.config, (number + 1) / (self.config.epochs * self.steps))
+            group["lr"] = rate * group["relative"]
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.bfloat16):
-            logits = self.model(batch.inputs)
-        loss = self.loss(logits.float(), batch)
+            if self.setting.teacher:
+                batch = replace(batch, share=self.step / self.steps)
+                batch = replace(batch, answers=_floats(self.setting.teacher.answers(batch)))
+            outputs = self.model(batch.inputs)
+        loss = self.loss(_floats(outputs), batch)
         self.optimizer.zero_grad()
         loss.backward()
         self.optimizer.step()
+        self.step += 1
         if self.average:
             self.average.update_parameters(self.model)
-        return loss.detach()
+            _copy_what_has_no_average(self.model, self.average.module)
+        self.total += loss.detach()
 
-    def _progress(self, epoch: int, step: int, loss: float, elapsed: float) -> Progress:
-        per_step = elapsed / (step + 1)
-        done = epoch * self.steps + step + 1
-        left = per_step * (self.config.epochs * self.steps - done)
-        measured = self.history[-1].accuracy if self.history else None
-        return Progress(epoch, self.config.epochs, done, self.config.epochs * self.steps, loss, measured, left)
+    def _progress(self, per_step: float) -> Progress:
+        last = self.history[-1] if self.history else None
+        measured = last.accuracy if last and last.step == self.step else None
+        steps = self.step - (last.step if last else 0)
+        loss = last.loss if last and measured is not None else self.total.item() / max(steps, 1)
+        return Progress(
+            max(self.step - 1, 0) // self.per_epoch, math.ceil(self.steps / self.per_epoch), self.step, self.steps,
+            loss, last.accuracy if last else None, per_step * (self.steps - self.step), measured,
+        )  # fmt: skip
 
     def result(self) -> Trained:
-        """The best epoch as a model of its own."""
+        """The best state as a model of its own."""
         model = copy.deepcopy(self.evaluated).cpu().to(memory_format=torch.contiguous_format)
         model.load_state_dict(self.best)
-        best = max(self.history, key=lambda e: (e.accuracy, e.epoch))  # the later one of equals
-        return Trained(model.eval(), best.epoch, best.accuracy, tuple(self.history))
+        best = max(self.history, key=lambda e: (e.accuracy, e.step))  # the later one of equals
+        return Trained(model.eval(), best.epoch, best.accuracy, tuple(self.history), best.step)
 
     def save(self, path: Path) -> None:
         """Keeps all state in one file, replaced whole."""
-        tensors = {f"model.{k}": v for k, v in _state(self.model).items()}
-        tensors |= {f"best.{k}": v for k, v in self.best.items()}
-        if self.average:
-            tensors |= {f"average.{k}": v for k, v in _state(self.average).items()}
+        tensors = {"total": self.total.cpu()}
+        for part, state in self._parts().items():
+            tensors |= {f"{part}.{name}": tensor for name, tensor in state.items()}
+        tensors |= {f"best.{name}": tensor for name, tensor in self.best.items()}
         for index, state in self.optimizer.state_dict()["state"].items():
-            tensors[f"momentum.{index}"] = state["momentum_buffer"].cpu().contiguous()
-        metadata = {"run": self._identity(), "history": json.dumps([asdict(e) for e in self.history])}
+            tensors |= {f"optimizer.{index}.{k}": v.to("cpu", copy=True).contiguous() for k, v in state.items()}
+        history = json.dumps([asdict(e) for e in self.history])
+        metadata = {"run": self._identity(), "step": str(self.step), "history": history}
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".partial-")
         os.close(handle)
@@ -265,22 +385,45 @@ class _Run:
             log.warning("the checkpoint %s cannot be read (%s); training starts anew", path, error)
             return
         self._take_up(tensors)
+        self.step = int(metadata["step"])
         self.history = [Epoch(**e) for e in json.loads(metadata["history"])]
+
+    def _parts(self) -> dict[str, dict[str, torch.Tensor]]:
+        """What has a state, besides the optimizer."""
+        parts = {"model": _state(self.model)}
+        if self.average:
+            parts["average"] = _state(self.average)
+        if isinstance(self.loss, nn.Module):
+            parts["loss"] = _state(self.loss)
+        if self.setting.teacher:
+            parts["teacher"] = self.setting.teacher.state()
+        return parts
 
     def _take_up(self, tensors: dict[str, torch.Tensor]) -> None:
         def part(prefix: str) -> dict[str, torch.Tensor]:
             return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
 
+        self.total = tensors["total"].to(self.device)
         self.model.load_state_dict(part("model."))
         self.best = part("best.")
         if self.average:
             self.average.load_state_dict(part("average."))
-        state = {int(k): {"momentum_buffer": v} for k, v in part("momentum.").items()}
+        if isinstance(self.loss, nn.Module):
+            self.loss.load_state_dict(part("loss."))
+        if self.setting.teacher:
+            self.setting.teacher.take_up(part("teacher."))
+        state: dict[int, dict[str, torch.Tensor]] = {}
+        for name, tensor in part("optimizer.").items():
+            index, _, key = name.partition(".")
+            state.setdefault(int(index), {})[key] = tensor
         self.optimizer.load_state_dict(self.optimizer.state_dict() | {"state": state})
 
     def _identity(self) -> str:
         shapes = {name: list(tensor.shape) for name, tensor in self.model.state_dict().items()}
-        what = {"config": asdict(self.config), "seed": self.seed, "data": self.data.fingerprint, "shapes": shapes}
+        what = {
+            "config": asdict(self.config), "seed": self.seed, "data": self.data.fingerprint, "shapes": shapes,
+            "purpose": self.setting.purpose,
+        }  # fmt: skip
         return json.dumps(what, sort_keys=True)
 
 
@@ -292,12 +435,29 @@ def _averaged(model: nn.Module, horizon_steps: float) -> AveragedModel | None:
     return AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(decay), use_buffers=True)
 
 
-def _optimizer(model: nn.Module, config: TrainingConfig) -> torch.optim.SGD:
-    trained = [p for p in model.parameters() if p.requires_grad]
-    groups = [
-        {"params": [p for p in trained if p.ndim > 1], "weight_decay": config.weight_decay},
-        {"params": [p for p in trained if p.ndim <= 1], "weight_decay": 0.0},
+@torch.no_grad()
+def _copy_what_has_no_average(model: nn.Module, average: nn.Module) -> None:
+    """Masks and counters of the averaged model are those of the model."""
+    for ours, theirs in zip(average.buffers(), model.buffers(), strict=True):
+        if not ours.is_floating_point():
+            ours.copy_(theirs)
+
+
+def _optimizer(model: nn.Module, loss: Loss, config: TrainingConfig) -> torch.optim.Optimizer:
+    """Each group's rate is the schedule's times its `relative`."""
+    learned = learned_values(model)
+    own = {id(p) for p in learned}
+    others = [p for p in model.parameters() if p.requires_grad and id(p) not in own]
+    others += list(loss.parameters()) if isinstance(loss, nn.Module) else []
+    groups: list[dict[str, Any]] = [
+        {"params": [p for p in others if p.ndim > 1], "weight_decay": config.weight_decay, "relative": 1.0},
+        {"params": [p for p in others if p.ndim <= 1], "weight_decay": 0.0, "relative": 1.0},
     ]
+    for values in learned:
+        size = float(values.detach().abs().mean())
+        groups.append({"params": [values], "weight_decay": 0.0, "relative": config.step_rate * size})
+    if config.optimizer == "adam":
+        return torch.optim.AdamW(groups, lr=config.learning_rate, betas=(config.momentum, 0.999))
     return torch.optim.SGD(groups, lr=config.learning_rate, momentum=config.momentum, nesterov=config.momentum > 0)
 
 
@@ -306,6 +466,13 @@ def _learning_rate(config: TrainingConfig, share: float) -> float:
     if share < config.warmup:
         return config.learning_rate * share / config.warmup
     return config.learning_rate * (1 + math.cos(math.pi * (share - config.warmup) / max(1 - config.warmup, 1e-9))) / 2
+
+
+def _floats(values: Any) -> Any:
+    """Tensors, also inside tuples and lists, in float32."""
+    if isinstance(values, torch.Tensor):
+        return values.float()
+    return tuple(_floats(value) for value in values)
 
 
 def _state(model: nn.Module) -> dict[str, torch.Tensor]:

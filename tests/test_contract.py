@@ -39,7 +39,7 @@ def compressed(graph, kind, calibration):
     return changed
 
 
-@pytest.mark.parametrize("kind", METHODS)
+@pytest.mark.parametrize("kind", [kind for kind in METHODS if kind != "recover"])  # it trains what the others changed
 def test_technique(kind, dense):
     """Changes the copy and not the dense network; its state round-trips; gradients reach the stored weights."""
     graph, calibration = dense

@@ -29,5 +29,6 @@ METHODS: dict[str, Method] = {
     "channels": Method(apply_=remove_channels_),
     "prune": Method(apply_=prune_),
     "quantize": Method(finish_=quantize_activations_),
+    "recover": Method(),
 }
 """Every technique under its step's name (`compression.steps.STEPS` has the settings)."""

@@ -1,0 +1,279 @@
+"""Recovery: the compressed network is trained, as it is, to answer like the dense one again.
+
+Masks stay, and grids and codebooks stay grids and codebooks: the parametrizations train with straight-through
+gradients, so that quantization-aware training, sparse fine-tuning and training after channels were removed are one
+thing. Knowledge distillation after Hinton et al. 2015; `compression.losses` has the other ways to learn from a teacher.
+"""
+
+import copy
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import fx, nn
+from torch.nn.utils import parametrize
+
+from compression import losses, training, zoo
+from compression.calibration import Calibration, divergence, reestimate_batch_norm_
+from compression.data import Augmentation, Dataset, Split
+from compression.errors import InvalidModel
+from compression.gradual import Cubic
+from compression.graph import layers, macs, shapes, trace
+from compression.parametrizations import Mask, find, learn_values_, original
+from compression.recipe import Recipe
+from compression.results import LearningPoint
+from compression.steps import Prune, Recover
+from compression.teachers import Chain, Scores, Watched, embedding, maps, tapped, unlabelled
+from compression.training import Batch, Setting, TrainingConfig
+
+EVALUATIONS = 8
+AVERAGED = 0.02  # horizon of the average of weights, as a share of all steps
+VARIANTS = 4
+ATTENTION, DISTANCES, ANGLES = 1000.0, 25.0, 50.0  # weights beside the teacher's answers; from the papers
+BFLOAT16_MACS = 10_000_000  # smaller networks gain nothing from it
+WATCHING = ("hint", "attention", "relational")
+
+
+@dataclass(frozen=True)
+class Lesson:
+    """What a recovery needs to know besides the network: `dense` is the teacher called self, `purpose` an identity."""
+
+    recipe: Recipe
+    dense: fx.GraphModule
+    data: Dataset
+    calibration: Calibration
+    purpose: str
+
+
+def recover_(
+    graph: fx.GraphModule,
+    reference: fx.GraphModule,
+    lesson: Lesson,
+    finish_: Callable[[fx.GraphModule], None],
+    *,
+    learn: Callable[[LearningPoint], None] | None = None,
+    stop: Callable[[], bool] | None = None,
+    checkpoint: Path | None = None,
+) -> None:
+    """Trains the weights, batch norms and scales of `graph`; masks, grids and shapes stay.
+
+    `reference` has the weights from before pruning and rounding. `finish_` makes a copy compute as the file will, with
+    rounded activations. Raises Cancelled, and UserError where the teacher does not fit.
+    """
+    settings = lesson.recipe.get("recover")
+    assert isinstance(settings, Recover)
+    teacher, objective, names = _teaching(graph, settings, lesson)
+    before_step = _schedule_(graph, reference, lesson.recipe, settings)
+    learner = copy.deepcopy(graph)
+    start_between_(learner, reference)
+    finish_(learner)
+    for dropout in (m for m in learner.modules() if isinstance(m, nn.Dropout)):
+        dropout.p = 0.0  # noise would only blur what the teacher says
+    if settings.learned_steps:
+        learn_values_(learner)
+    data = _images(settings, lesson)
+    trained = training.train(
+        tapped(learner, names) if names else learner,
+        data,
+        _config(graph, settings, data),
+        seed=lesson.recipe.seed,
+        device="cuda" if torch.cuda.is_available() else "cpu",
+        setting=Setting(objective, teacher, before_step, lesson.purpose, keep_start=settings.schedule == "none"),
+        progress=_told(learn) if learn else None,
+        stop=stop,
+        checkpoint=checkpoint,
+    )
+    known = trained.model.state_dict()
+    graph.load_state_dict({name: known[name] for name in graph.state_dict()})
+    _settle_batch_norm_(graph, lesson)
+
+
+@torch.no_grad()
+def start_between_(graph: nn.Module, reference: nn.Module) -> None:
+    """Moves stored weights towards `reference`'s as far as the computed ones stay what they are.
+
+    Solvers leave stored weights on grid points, the middle of what rounds there; from near the dense weight a gradient
+    soon finds the border that matters. The share of the way is found by bisection, for each weight by itself.
+    """
+    for name, layer in layers(graph).items():
+        if not parametrize.is_parametrized(layer):
+            continue
+        stored, target = original(layer), layers(reference)[name].weight
+        shape_by = layer.parametrizations.weight
+        start, computed = stored.clone(), layer.weight.clone()
+        share, width = torch.ones_like(stored), 0.5
+        for _ in range(8):
+            same = shape_by_of(shape_by, start + share * (target - start)) == computed
+            share = torch.where(same, (share + width).clamp_max(1.0), share - width)
+            width /= 2
+        there = start + share * (target - start)
+        stored.copy_(torch.where(shape_by_of(shape_by, there) == computed, there, start))
+
+
+def shape_by_of(chain: Any, weight: torch.Tensor) -> torch.Tensor:
+    """What the parametrizations make of stored weights."""
+    for parametrization in chain:
+        weight = parametrization(weight)
+    return weight
+
+
+class Objective(nn.Module):
+    """The loss as settings say: the teacher's part weighs alpha, the labels' the rest."""
+
+    def __init__(self, settings: Recover, hints: nn.Module | None = None):
+        super().__init__()
+        self.settings, self.hints = settings, hints
+
+    def forward(self, outputs: Any, batch: Batch) -> torch.Tensor:
+        """outputs: scores [n, classes], or (scores, features) where the method watches features."""
+        s, scores = self.settings, training.scores(outputs)
+        if s.method == "fine-tune":
+            return F.cross_entropy(scores, batch.labels)
+        soft = self._soft(scores, outputs, batch)
+        if not s.labels:
+            return soft
+        return s.alpha * soft + (1 - s.alpha) * F.cross_entropy(scores, batch.labels)
+
+    def _soft(self, scores: torch.Tensor, outputs: Any, batch: Batch) -> torch.Tensor:
+        s, known = self.settings, training.scores(batch.answers)
+        if s.method == "decoupled":
+            target = batch.labels if s.labels else known.argmax(1)
+            return losses.decoupled(scores, known, target, s.temperature)
+        soft = losses.response(scores, known, s.temperature)
+        if s.method not in WATCHING:
+            return soft
+        ours, theirs = outputs[1], batch.answers[1]
+        if self.hints is not None:
+            return soft + self.hints(ours, theirs)
+        if s.method == "attention":
+            return soft + ATTENTION * torch.stack(list(map(losses.attention, ours, theirs))).sum()
+        distance, angle = losses.distance_relation(ours[0], theirs[0]), losses.angle_relation(ours[0], theirs[0])
+        return soft + DISTANCES * distance + ANGLES * angle
+
+
+def _teaching(graph: fx.GraphModule, settings: Recover, lesson: Lesson) -> tuple[Any, nn.Module, list[str]]:
+    """The teacher, the loss, and the names of the student's values that the loss compares."""
+    if settings.method == "fine-tune":
+        return None, Objective(settings), []
+    teacher = _network(settings.teacher, lesson)
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    if settings.method not in WATCHING:
+        count = len(_images(settings, lesson, teacher=teacher).train)
+        mirrored = lesson.data.mirror
+        taught: Any = Scores(teacher, count, mirrored=mirrored, device=device)
+        if settings.assistant != "none":
+            first = Scores(_network(settings.assistant, lesson), count, mirrored=mirrored, device=device)
+            taught = Chain(first, taught)
+        return taught, Objective(settings), []
+    ours, theirs = (_watched(network, settings, lesson.data) for network in (graph, teacher))
+    most = min(len(ours), len(theirs))
+    ours, theirs = ours[len(ours) - most :], theirs[len(theirs) - most :]
+    hints = _hints(graph, ours, teacher, theirs, lesson.data) if settings.method == "hint" else None
+    return Watched(tapped(teacher, theirs), device=device), Objective(settings, hints), ours
+
+
+def _watched(network: fx.GraphModule, settings: Recover, data: Dataset) -> list[str]:
+    if settings.method == "relational":
+        return [embedding(network)]
+    found = maps(network, data.input_shape)
+    if settings.method == "attention" and not found:
+        raise InvalidModel("recover.method 'attention' needs feature maps, and the network or its teacher has none.")
+    return found or [embedding(network)]
+
+
+def _hints(
+    graph: fx.GraphModule, ours: list[str], teacher: fx.GraphModule, theirs: list[str], data: Dataset
+) -> losses.Hints:
+    our_shapes, their_shapes = shapes(graph, data.input_shape), shapes(teacher, data.input_shape)
+    return losses.Hints([our_shapes[name][1] for name in ours], [their_shapes[name][1] for name in theirs])
+
+
+def _network(name: str, lesson: Lesson) -> fx.GraphModule:
+    """The teacher by name. Raises Unsupported where the zoo has no weights of it for the dataset."""
+    if name == "self":
+        return copy.deepcopy(lesson.dense)
+    card, data = zoo.card(name, lesson.data.name), lesson.data
+    if (card.mean, card.std) != (data.mean, data.std):
+        raise InvalidModel(f"The teacher {name!r} was trained on images that were normalised in another way.")
+    return trace(zoo.load(name, data.name), data.input_shape)
+
+
+def _images(settings: Recover, lesson: Lesson, teacher: nn.Module | None = None) -> Dataset:
+    """What the step may see: all training images or the calibration images, with labels or without."""
+    data = lesson.data
+    if settings.images == "calibration":
+        generator = torch.Generator().manual_seed(lesson.recipe.seed)
+        drawn = torch.randperm(len(data.train), generator=generator)[: lesson.recipe.calibration_images]
+        data = replace(data, train=Split(data.train.images[drawn], data.train.labels[drawn]))
+    if settings.labels or teacher is not None:
+        return data
+    return unlabelled(data, lesson.dense)
+
+
+def _config(graph: fx.GraphModule, settings: Recover, data: Dataset) -> TrainingConfig:
+    per_epoch = math.ceil(len(data.train) / settings.batch_size)
+    convolutions = [m for m in graph.modules() if isinstance(m, nn.Conv2d)]
+    shift = min(data.input_shape[1:]) // 14 if convolutions else 0
+    big = sum(macs(graph, data.input_shape).values()) >= BFLOAT16_MACS
+    grouped = any(m.groups > 1 for m in convolutions)
+    return TrainingConfig(
+        batch_size=settings.batch_size,
+        learning_rate=settings.learning_rate,
+        warmup=0.05,
+        weight_decay=0.0,
+        label_smoothing=0.0,
+        average_epochs=AVERAGED * settings.steps / per_epoch,
+        bfloat16=big and not grouped and _fast_bfloat16(),
+        augmentation=Augmentation(flip=data.mirror, shift=shift),
+        steps=settings.steps,
+        evaluate_every=max(settings.steps // EVALUATIONS, 1),
+        optimizer="adam",
+        freeze_batch_norm={"off": 1.0, "late": 0.75, "on": 0.0}[settings.freeze_batch_norm],
+        variants=VARIANTS,
+    )
+
+
+def _fast_bfloat16() -> bool:
+    return torch.cuda.is_available() or bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+
+
+@torch.no_grad()
+def _schedule_(
+    graph: fx.GraphModule, reference: fx.GraphModule, recipe: Recipe, settings: Recover
+) -> Callable[[nn.Module, int, int], None] | None:
+    """Takes weights back to the reference's where the schedule starts there; what is done to masks before each step."""
+    prune = recipe.get("prune")
+    if settings.schedule == "none" or not isinstance(prune, Prune):
+        return None
+    for name, layer in layers(graph).items():
+        if find(layer, Mask) is not None:
+            original(layer).copy_(layers(reference)[name].weight)
+    return Cubic(graph, free=prune.pattern == "free", scope=prune.scope) if settings.schedule == "cubic" else None
+
+
+@torch.no_grad()
+def _settle_batch_norm_(graph: fx.GraphModule, lesson: Lesson) -> None:
+    """Batch-norm statistics as training left them, or of the calibration images, as the recipe asks.
+
+    auto takes those that move the answers on held-out images less from the dense network's.
+    """
+    norms = [m for m in graph.modules() if isinstance(m, nn.BatchNorm2d)]
+    if not norms or lesson.recipe.batch_norm == "keep":
+        return
+    before = [(norm.running_mean.clone(), norm.running_var.clone()) for norm in norms]  # type: ignore[union-attr]
+    distance = divergence(graph, lesson.calibration)
+    reestimate_batch_norm_(graph, lesson.calibration.images)
+    if lesson.recipe.batch_norm == "auto" and divergence(graph, lesson.calibration) > distance:
+        for norm, (mean, variance) in zip(norms, before, strict=True):
+            norm.running_mean, norm.running_var = mean, variance
+
+
+def _told(learn: Callable[[LearningPoint], None]) -> Callable[[training.Progress], None]:
+    def told(p: training.Progress) -> None:
+        learn(LearningPoint(p.step, p.steps, p.epoch, p.loss, p.measured, p.seconds_left))
+
+    return told

@@ -1,0 +1,211 @@
+"""Recovery: masks and grids survive training, losses are their formulas, a stopped one goes on, labels stay unread."""
+
+import copy
+import dataclasses
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from compression import losses
+from compression.data import load
+from compression.data.dataset import Split
+from compression.errors import Cancelled, InvalidSetting
+from compression.export.session import session
+from compression.graph import layers
+from compression.grids import largest
+from compression.methods.recover import start_between_
+from compression.parametrizations import Mask, WeightQuantizer, find, learn_values_, learned_values
+from compression.pipeline import compress_prepared, prepare, simulate
+from compression.recipe import Recipe
+from compression.steps import Channels, Prune, Quantize, Recover, steps_for
+from compression.zoo import ARCHITECTURES
+from tests.networks import trained
+
+SHORT = {"steps": 24, "batch_size": 32}
+METHODS = ("distill", "fine-tune", "hint", "attention", "relational", "decoupled")
+
+
+@pytest.fixture(scope="module")
+def prepared():
+    data = load("digits")
+    return prepare(trained(data), data, calibration_images=128)
+
+
+def recipe(*steps, **settings):
+    return Recipe(steps=(*steps, Recover(**(SHORT | settings))), calibration_images=128)
+
+
+def accuracy(graph, data):
+    with torch.no_grad():
+        return (graph(data.normalize(data.test.images)).argmax(1) == data.test.labels).float().mean().item()
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_every_method_recovers_what_pruning_cost(prepared, method):
+    steps = (Prune(sparsity=0.7, refit=False),)
+    before = accuracy(simulate(prepared, Recipe(steps=steps, calibration_images=128)), prepared.data)
+    after = accuracy(simulate(prepared, recipe(*steps, method=method, steps=40, learning_rate=0.005)), prepared.data)
+    assert after > before + 0.08
+
+
+@pytest.mark.parametrize("schedule", ["none", "cubic", "rewind"])
+def test_masks_and_grids_are_exact_after_training(prepared, schedule):
+    steps = (Prune(sparsity=0.6), Quantize(weight_bits=3))
+    graph = simulate(prepared, recipe(*steps, schedule=schedule))
+    plain = simulate(prepared, Recipe(steps=steps, calibration_images=128))
+    zeros = total = moved = 0
+    for name, layer in layers(graph).items():
+        mask, quantizer = find(layer, Mask), find(layer, WeightQuantizer)
+        weight = layer.weight.detach()
+        assert not weight[~mask.keep].any()
+        codes = weight / quantizer.scale.view(-1, *[1] * (weight.dim() - 1))
+        torch.testing.assert_close(codes, codes.round(), atol=1e-4, rtol=0)
+        assert codes.abs().max() <= largest(3, quantizer.kind) + 1e-4
+        zeros, total = zeros + int((~mask.keep).sum()), total + weight.numel()
+        moved += int((weight != layers(plain)[name].weight).sum())
+        if schedule != "cubic":
+            assert torch.equal(mask.keep, find(layers(plain)[name], Mask).keep)
+    assert zeros == round(0.6 * total)
+    assert moved > 0
+
+
+@pytest.mark.parametrize(
+    "steps",
+    [(Prune(sparsity=0.5), Quantize(weight_bits=4)), (Channels(amount=0.1, part="all", round_to=4), Quantize())],
+    ids=["sparse", "channels"],
+)
+def test_file_agrees_and_the_recipe_reproduces_it(prepared, steps):
+    asked = recipe(*steps)
+    candidate = compress_prepared(prepared, asked)
+    assert compress_prepared(prepared, Recipe.from_query(asked.to_query())).onnx == candidate.onnx
+    images = prepared.data.normalize(prepared.data.test.images)
+    answers = session(candidate.onnx).run(None, {"image": images.numpy()})[0]
+    with torch.no_grad():
+        simulated = simulate(prepared, asked)(images).numpy()
+    assert (answers.argmax(1) == simulated.argmax(1)).mean() >= 0.995
+
+
+def test_a_stopped_recovery_goes_on_to_the_same_file(prepared, tmp_path):
+    asked, checkpoint = recipe(Quantize(weight_bits=2), method="hint"), tmp_path / "run.safetensors"
+    whole = compress_prepared(prepared, asked)
+    points = []
+    with pytest.raises(Cancelled):
+        compress_prepared(prepared, asked, learn=points.append, stop=lambda: bool(points) and points[-1].step >= 10,
+                          checkpoint=checkpoint)  # fmt: skip
+    assert checkpoint.is_file() and points[-1].step < 20
+    seen = []
+    resumed = compress_prepared(prepared, asked, learn=seen.append, checkpoint=checkpoint)
+    assert resumed.onnx == whole.onnx and seen[0].step > points[0].step and not checkpoint.exists()
+
+
+def test_the_curve_starts_before_training_and_ends_with_the_last_step(prepared):
+    points = []
+    simulate(prepared, recipe(Quantize(weight_bits=2)), learn=points.append)
+    assert points[0].step == 0 and points[0].accuracy is not None
+    assert points[-1].step == points[-1].steps == 24 and points[-1].seconds_left == 0
+    assert sum(p.accuracy is not None for p in points) >= 8
+
+
+def test_labels_are_not_read_where_they_are_off(prepared):
+    poisoned = dataclasses.replace(
+        prepared.data,
+        train=Split(prepared.data.train.images, prepared.data.train.labels.flip(0)),
+        validation=Split(prepared.data.validation.images, prepared.data.validation.labels.flip(0)),
+    )
+    other = dataclasses.replace(prepared, data=poisoned)
+    for method in ("distill", "decoupled"):
+        asked = recipe(Prune(sparsity=0.8), labels=False, method=method)
+        assert compress_prepared(prepared, asked).onnx == compress_prepared(other, asked).onnx
+    asked = recipe(Prune(sparsity=0.8), alpha=0.5)
+    assert compress_prepared(prepared, asked).onnx != compress_prepared(other, asked).onnx
+
+
+def test_settings_that_do_not_go_together():
+    with pytest.raises(InvalidSetting, match=r"recover\.labels must be true"):
+        Recover(method="fine-tune", labels=False)
+    assert steps_for(3, 0.09) == 2000 and steps_for(0.0001, 5.0) == 1
+
+
+def test_teachers_are_the_networks_of_the_zoo():
+    for name in ("teacher", "assistant"):
+        choices = Recover.model_fields[name].annotation.__args__
+        assert set(choices[1:]) == set(ARCHITECTURES)
+
+
+def test_response_is_hintons_formula_and_keeps_the_size_of_its_gradient():
+    torch.manual_seed(0)
+    student, teacher = torch.randn(6, 5, requires_grad=True), torch.randn(6, 5)
+    for t in (1.0, 4.0, 20.0):
+        p, q = F.softmax(teacher / t, 1), F.softmax(student / t, 1)
+        expected = t * t * (p * (p / q).log()).sum(1).mean()
+        loss = losses.response(student, teacher, t)
+        torch.testing.assert_close(loss, expected)
+        (gradient,) = torch.autograd.grad(loss, student)
+        torch.testing.assert_close(gradient, (t * (q - p) / 6).detach())
+
+
+def test_decoupled_by_hand_and_as_a_split_of_response():
+    torch.manual_seed(1)
+    student, teacher, target = torch.randn(4, 5), torch.randn(4, 5), torch.tensor([0, 1, 2, 3])
+    p, q = F.softmax(teacher / 2, 1), F.softmax(student / 2, 1)
+    expected = torch.zeros(())
+    for i, t in enumerate(target):
+        others = [c for c in range(5) if c != t]
+        pair = [(p[i, t], q[i, t]), (1 - p[i, t], 1 - q[i, t])]
+        tckd = sum(a * (a / b).log() for a, b in pair)
+        hat_p, hat_q = p[i, others] / (1 - p[i, t]), q[i, others] / (1 - q[i, t])
+        expected += 4 * (tckd + 8 * (hat_p * (hat_p / hat_q).log()).sum()) / 4
+    torch.testing.assert_close(losses.decoupled(student, teacher, target, 2.0), expected)
+    one = student[:1], teacher[:1], target[:1]
+    both = losses.decoupled(*one, 2.0, others_weight=float(1 - p[0, target[0]]))
+    torch.testing.assert_close(both, losses.response(student[:1], teacher[:1], 2.0))
+
+
+def test_attention_by_hand():
+    student = torch.tensor([[[[3.0, 0.0]], [[4.0, 0.0]]]])  # squares: 12.5, 0 → (1, 0)
+    teacher = torch.tensor([[[[1.0, 1.0]]]])  # (1, 1) / √2
+    half = 0.5**0.5
+    torch.testing.assert_close(losses.attention(student, teacher), torch.tensor(((1 - half) ** 2 + half**2) / 2))
+
+
+def test_relations_by_hand():
+    student = torch.tensor([[0.0, 0.0], [3.0, 0.0], [0.0, 4.0]])
+    teacher = torch.tensor([[0.0], [1.0], [2.0]])
+    ours, theirs = torch.tensor([3.0, 4.0, 5.0]) / 4, torch.tensor([1.0, 2.0, 1.0]) / (4 / 3)
+    huber = F.smooth_l1_loss(ours, theirs, reduction="sum") * 2 / 9
+    torch.testing.assert_close(losses.distance_relation(student, teacher), huber)
+    again = losses.angle_relation(student, student * 3 + 1)
+    torch.testing.assert_close(again, torch.zeros(()), atol=1e-6, rtol=0)
+    right_angle, flat = torch.tensor([[1.0, 0], [0, 0], [0, 1]]), torch.tensor([[1.0, 0], [0, 0], [-1, 0]])
+    # at the middle point the cosine is 0 and -1; at the outer ones √½ and 1; each stands twice among 27
+    middle, outer = F.smooth_l1_loss(torch.tensor(0.0), torch.tensor(-1.0)), (1 - 0.5**0.5) ** 2 / 2
+    torch.testing.assert_close(losses.angle_relation(right_angle, flat), (2 * middle + 4 * outer) / 27)
+
+
+@pytest.mark.parametrize("bits", [2, 3])
+@pytest.mark.parametrize("kind", ["zero", "odd"])
+def test_gradient_of_a_learned_scale_is_lsqs(bits, kind):
+    torch.manual_seed(bits)
+    quantizer, top = WeightQuantizer(torch.full((4,), 0.3), bits, kind=kind), largest(bits, kind)
+    learn_values_(quantizer)
+    assert learned_values(quantizer) == [quantizer.scale]
+    weight = torch.randn(4, 50, requires_grad=True)
+    out = quantizer(weight)
+    out.sum().backward()
+    steps, level = weight.detach() / 0.3, quantizer.codes(weight.detach())
+    slope = torch.where(steps.abs() < top, level - steps, level).sum(1) / (50 * top) ** 0.5
+    torch.testing.assert_close(quantizer.scale.grad, slope)
+    torch.testing.assert_close(weight.grad, torch.ones_like(weight))
+    torch.testing.assert_close(out, level * 0.3)
+
+
+def test_stored_weights_start_near_the_dense_ones_and_compute_the_same(prepared):
+    graph = simulate(prepared, Recipe(steps=(Quantize(weight_bits=3),), calibration_images=128))
+    before, moved = copy.deepcopy(graph), copy.deepcopy(graph)
+    start_between_(moved, prepared.dense)
+    for name, layer in layers(moved).items():
+        dense, solved = layers(prepared.dense)[name].weight, layers(before)[name]
+        assert torch.equal(layer.weight, solved.weight)
+        stored = layer.parametrizations.weight.original
+        assert (stored - dense).abs().sum() < 0.5 * (solved.parametrizations.weight.original - dense).abs().sum()
