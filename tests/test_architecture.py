@@ -27,6 +27,7 @@ LAYERS = (
     ("structure",),
     ("methods", "reconstruct"),
     ("measure",),
+    ("devices",),
     ("pipeline", "store"),
     ("worker",),
     ("insight",),
