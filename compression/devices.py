@@ -1,15 +1,18 @@
 """Where a file is meant to run: does it fit, and roughly how long would it take? Facts with sources, rough estimates.
 
 Everything computed here is *estimated*: a roofline (Williams et al. 2009) over the operators of the very file, with
-what processors can do by their documents. Nothing is fitted to measurements of the zoo's networks.
+what processors can do by their documents. Nothing is fitted to measurements of the zoo's networks. No torch in here:
+pages list the catalogue.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from compression.errors import UnknownName
-from compression.measure.roofline import Work
+
+if TYPE_CHECKING:
+    from compression.measure.roofline import Work
 
 KB, MB, GB = 1 << 10, 1 << 20, 1 << 30
 ATTAINED = 0.35
@@ -97,7 +100,7 @@ class Fit:
 class Load:
     """What of a file matters to a device: `work` of its operators, its bytes, its weights, its peak of activations."""
 
-    work: tuple[Work, ...]
+    work: "tuple[Work, ...]"
     file_bytes: int
     weights: int
     activation_bytes: int
@@ -108,6 +111,21 @@ class Load:
         return sum(w.macs for w in self.work if w.integer) > sum(w.macs for w in self.work) / 2
 
 
+@dataclass(frozen=True)
+class Deployment:
+    """`fits` by the device's name. `peak_bytes` of live activations for one image, in the graph that runs here.
+
+    `estimated_ms` is the roofline's estimate for one image on this machine, to be compared with what was measured.
+    """
+
+    fits: dict[str, Fit]
+    peak_bytes: int
+    peak_operator: str
+    operators: int
+    integer: bool
+    estimated_ms: float
+
+
 def fit(load: Load, device: Device) -> Fit:
     """Does a file fit on a device, and how long would an image take there?"""
     need = _need(load, device.runtime)
@@ -116,7 +134,7 @@ def fit(load: Load, device: Device) -> Fit:
     return Fit(device, need, flash, ram, ms, None if ms is None else ms * device.watts)
 
 
-def estimate_ms(work: Sequence[Work], device: Device) -> float:
+def estimate_ms(work: "Sequence[Work]", device: Device) -> float:
     """Milliseconds for one image: the roofline of each operator plus what starting it costs."""
     seconds = 0.0
     for each in work:

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from compression import worker
+from compression.devices import Deployment
 from compression.recipe import Recipe
-from compression.results import Finding, LayerReport, OverTheWire, Profile
+from compression.results import Finding, Growth, LayerReport, OverTheWire, Profile
 from compression.worker import Request
 
 
@@ -48,3 +49,20 @@ def write(request: Request, format_name: str) -> dict[str, bytes]:
     with tempfile.TemporaryDirectory() as folder:
         paths = formats.write(format_name, compressed, Path(folder) / "network")
         return {path.name.removeprefix("network"): path.read_bytes() for path in paths}
+
+
+def deploy(request: Request, onnx: bytes, weights: int) -> tuple[Deployment, Deployment]:
+    """How the file and the fp32 one would fare on each device."""
+    from compression.deployment import deployment
+
+    prepared = worker.prepared(request)
+    shape, baseline = prepared.data.input_shape, prepared.baseline
+    ours = deployment(onnx, shape, weights, threads=request.threads)
+    return ours, deployment(baseline.onnx, shape, baseline.parameters, threads=request.threads)
+
+
+def grow(request: Request, onnx: bytes) -> Growth:
+    """What a process of its own grows by while the file answers a large batch."""
+    from compression.measure.memory import growth
+
+    return growth(onnx, worker.prepared(request).data.input_shape)

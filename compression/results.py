@@ -218,6 +218,24 @@ class Profile:
 
 
 @dataclass(frozen=True)
+class Growth:
+    """What a process grew by at `batch` images while a session ran, and the live bytes that explain it.
+
+    `growth_bytes` is the resident set's high-water mark after the run minus the resident set before (the images and
+    the weights were there already); `expected_bytes` is `Activations.resident_bytes` without the images.
+    """
+
+    batch: int
+    growth_bytes: int
+    expected_bytes: int
+
+    @property
+    def ratio(self) -> float:
+        """Grown by over expected; integer kernels keep buffers of their own, so theirs is above 1."""
+        return self.growth_bytes / self.expected_bytes
+
+
+@dataclass(frozen=True)
 class Finding:
     """One reason why a file is not faster: a sentence, the numbers that show it, and what to do instead."""
 

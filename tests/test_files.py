@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 import compression.export as exporting
-from compression import zoo
+from compression import snippets, zoo
 from compression.data import load
 from compression.errors import UnknownName
 from compression.export import export, formats, pack
@@ -263,7 +263,7 @@ def test_documented_lines_load_each_format(name, candidate, tmp_path, monkeypatc
     graph = simulate(prepared, found.recipe)
     formats.write(name, formats.Compressed(graph, SHAPE, found.recipe, "lenet5"), tmp_path / "net")
     monkeypatch.chdir(tmp_path)
-    lines = formats.snippet(name, "net")
+    lines = snippets.snippet(name, "net")
     assert len([line for line in lines.splitlines() if not line.startswith("import")]) <= 3
     images = prepared.data.normalize(prepared.data.test.images[:100])
     names = {"images": images.numpy()}
@@ -278,8 +278,20 @@ def test_documented_lines_load_each_format(name, candidate, tmp_path, monkeypatc
         assert name == "ort" or np.array_equal(names["scores"], expected)
 
 
+def test_lines_for_other_languages_name_file_and_shape():
+    for language in snippets.LANGUAGES:
+        lines = snippets.foreign_snippet(language, "net", (3, 32, 32))
+        assert "net.onnx" in lines and "1, 3, 32, 32" in lines and "{{" not in lines
+    with pytest.raises(UnknownName, match="known are C\\+\\+, JavaScript"):
+        snippets.foreign_snippet("COBOL", "net", SHAPE)
+
+
+def test_every_format_has_its_lines():
+    assert list(snippets.PYTHON) == list(formats.FORMATS)
+
+
 def test_unknown_format_lists_the_known_ones(candidate, tmp_path):
     with pytest.raises(UnknownName, match="known are onnx, qdq, ort, safetensors"):
-        formats.snippet("tflite", "net")
+        snippets.snippet("tflite", "net")
     with pytest.raises(UnknownName, match="tflite"):
         formats.write("tflite", formats.Compressed(candidate[0].dense, SHAPE, Recipe()), tmp_path / "net")

@@ -35,12 +35,11 @@ class Compressed:
 
 @dataclass(frozen=True)
 class Format:
-    """One kind of output. `suffixes` are those of its files; `snippet` loads NAME + suffix and answers `images`."""
+    """One kind of output. `suffixes` are those of its files; `compression.snippets` has the lines that load it."""
 
     title: str
     suffixes: tuple[str, ...]
     write: Callable[[Compressed], tuple[bytes, ...]]
-    snippet: str
 
 
 def write(name: str, compressed: Compressed, stem: Path) -> tuple[Path, ...]:
@@ -110,30 +109,10 @@ def _config(compressed: Compressed) -> dict[str, Any]:
     }
 
 
-RUN_ONNX = """\
-import onnxruntime
-session = onnxruntime.InferenceSession("{stem}{suffix}")
-scores = session.run(None, {{"image": images}})[0]
-"""
-
-RUN_TORCH = """\
-import json, safetensors.torch, compression.zoo as zoo
-config = json.load(open("{stem}.json"))
-model = zoo.build(**config["network"])
-model.load_state_dict(safetensors.torch.load_file("{stem}.safetensors"))
-"""
-
 FORMATS: dict[str, Format] = {
-    "onnx": Format("ONNX, packed", (".onnx",), _packed, RUN_ONNX),
-    "qdq": Format("ONNX, unpacked (QuantizeLinear and DequantizeLinear)", (".qdq.onnx",), _plain, RUN_ONNX),
-    "ort": Format("ONNX Runtime's own format", (".ort",), _ort, RUN_ONNX),
-    "safetensors": Format("PyTorch weights and how they were made", (".safetensors", ".json"), _safetensors, RUN_TORCH),
+    "onnx": Format("ONNX, packed", (".onnx",), _packed),
+    "qdq": Format("ONNX, unpacked (QuantizeLinear and DequantizeLinear)", (".qdq.onnx",), _plain),
+    "ort": Format("ONNX Runtime's own format", (".ort",), _ort),
+    "safetensors": Format("PyTorch weights and how they were made", (".safetensors", ".json"), _safetensors),
 }
 """Every format by name."""
-
-
-def snippet(name: str, stem: str) -> str:
-    """The Python lines that load what `write` wrote under `stem`. Raises `UnknownName`."""
-    if name not in FORMATS:
-        raise UnknownName("format", name, FORMATS)
-    return FORMATS[name].snippet.format(stem=stem, suffix=FORMATS[name].suffixes[0])

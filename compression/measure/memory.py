@@ -12,6 +12,7 @@ import onnx
 import onnxruntime as ort
 
 from compression.export.session import optimized, session
+from compression.results import Growth
 
 GROWTH = Path(__file__).with_name("growth.py")
 LEAST_GROWTH = 64 << 20
@@ -67,24 +68,6 @@ class Activations:
     def resident_bytes(self) -> int:
         """The most memory that live tensors take, those counted once that share it."""
         return max(step.live_bytes - step.saved_bytes for step in self.steps)
-
-
-@dataclass(frozen=True)
-class Growth:
-    """What a process grew by at `batch` images while a session ran, and the live bytes that explain it.
-
-    `growth_bytes` is the resident set's high-water mark after the run minus the resident set before (the images and
-    the weights were there already); `expected_bytes` is `Activations.resident_bytes` without the images.
-    """
-
-    batch: int
-    growth_bytes: int
-    expected_bytes: int
-
-    @property
-    def ratio(self) -> float:
-        """Grown by over expected; integer kernels keep buffers of their own, so theirs is above 1."""
-        return self.growth_bytes / self.expected_bytes
 
 
 def activations(

@@ -59,7 +59,7 @@ def speed(visit: Visit, point: Point | None, drawn: list[Chart]) -> None:
         return
     request = visit.request_for(point.recipe)
     answer = visit.answer("explain", insight.explain, request, file, point.layers)
-    told = _awaited(answer, "Profiling the file")
+    told = awaited(answer, "Profiling the file")
     if told is None:
         return
     reasons, times = st.columns(2, gap="large")
@@ -110,13 +110,13 @@ def _downloads(visit: Visit, point: Point, file: bytes, format_name: str, stem: 
             st.button("Prepare", key=key, on_click=visit.wanted.add, args=(key,))
             return
         request = visit.request_for(point.recipe)
-        contents = _awaited(visit.answer(format_name, insight.write, request, format_name), "Writing it")
+        contents = awaited(visit.answer(format_name, insight.write, request, format_name), "Writing it")
     for suffix, content in (contents or {}).items():
         st.download_button(f"{suffix}, {words.size(len(content))}", content, f"{stem}{suffix}", on_click="ignore",
                            key=f"download.{suffix}.{point.key}")  # fmt: skip
 
 
-def _awaited(answer: Future, doing: str) -> object:
+def awaited(answer: Future, doing: str) -> object:
     """What was asked for, or None and a line that says why it is not there."""
     with st.spinner(f"{doing} …"):
         try:

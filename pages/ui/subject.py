@@ -28,6 +28,11 @@ class Subject:
         """'ResNet-20 on Fashion-MNIST'."""
         return f"{ARCHITECTURES[self.model].title} on {dataset_title(self.dataset)}"
 
+    @property
+    def input_shape(self) -> tuple[int, int, int]:
+        """Channels, height and width of an image."""
+        return card(self.model, self.weights).input_shape
+
     def to_query(self) -> dict[str, str]:
         """The part of a link that names it."""
         trained = {} if self.weights == self.dataset else {"weights": self.weights}

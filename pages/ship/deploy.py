@@ -1,0 +1,89 @@
+"""Deploy: take the file along, see on which devices it fits, and what keeps it from being faster."""
+
+import streamlit as st
+
+from compression import insight, snippets
+from pages.ui import chips, fits, panels, words
+from pages.ui.points import Point
+from pages.ui.state import Visit, kept, opened
+
+
+def page() -> None:
+    """The file of the recipe that was explored last, from download to device."""
+    visit = opened()
+    visit.choose(visit.subject, visit.recipe)
+    st.space("small")
+    st.markdown(f"### {visit.subject.title}")
+    st.caption(words.recipe_line(visit.recipe))
+    status = st.empty()
+    point = measured(visit, status)
+    if point is None:
+        return
+    chips.draw(st.columns(3), point, old=False)
+    devices(visit, point)
+    take_along(visit, point)
+    panels.speed(visit, point, [])
+
+
+def measured(visit: Visit, status: st.delta_generator.DeltaGenerator) -> Point | None:
+    """The recipe's point with its file, once it is measured; until then a line says what is being done."""
+    for news in visit.news():
+        with status.container():
+            if news.state == "working":
+                st.progress(min(news.share, 1.0), f"{news.sentence} …")
+            elif news.state in ("lost", "refused"):
+                st.error(news.sentence)
+                st.button("Measure again", on_click=visit.measure_again)
+    point = visit.point
+    if point is None or kept(point.file) is None:
+        return None
+    status.empty()
+    return point
+
+
+def devices(visit: Visit, point: Point) -> None:
+    """Which devices it fits on, with estimates; this machine's estimate beside what was measured."""
+    file, request = kept(point.file) or b"", visit.request_for(point.recipe)
+    weights = point.measurement.parameters or 0
+    found = panels.awaited(visit.answer("deploy", insight.deploy, request, file, weights), "Counting what it needs")
+    if found is None:
+        return
+    ours, fp32 = found
+    st.markdown("#### Devices", help="Whether it fits is counted; times and energies are estimates (roofline).")
+    rows = fits.rows(ours, fp32)
+    chosen = st.dataframe(rows, hide_index=True, column_config=fits.COLUMNS, on_select="rerun", key="devices",
+                          selection_mode="single-row", height=38 + 35 * len(rows))  # fmt: skip
+    picked = [list(ours.fits.values())[i] for i in chosen["selection"]["rows"]]
+    st.caption(
+        "\n".join(f"- {line}" for line in fits.details(picked[0])) if picked else "Select a device for its sums."
+    )
+    here, transfer = st.columns(2, gap="large")
+    with here:
+        st.markdown("#### This machine")
+        st.markdown(fits.on_this_machine(ours, point.measurement.latency))
+        grown = None
+        if st.toggle("Measure a process's memory", key="deploy.grow"):
+            grown = panels.awaited(visit.answer("grow", insight.grow, request, file), "Answering a large batch")
+        st.markdown(fits.memory(ours, grown))
+    with transfer:
+        st.markdown("#### On the way", help="At usual rates of each network, which are assumed.")
+        sizes = point.measurement.size_bytes, point.measurement.baseline_size_bytes
+        st.dataframe(fits.transfers(*sizes), hide_index=True)
+
+
+def take_along(visit: Visit, point: Point) -> None:
+    """Every format with its size and the lines that load it."""
+    st.markdown("#### Take it along")
+    files, code = st.columns(2, gap="large")
+    with files:
+        panels.files(visit, point, [])
+    stem = words.file_name(visit.subject, point.recipe).removesuffix(".onnx")
+    shape = visit.subject.input_shape
+    with code:
+        texts = {f"Python, {name}": snippets.snippet(name, stem) for name in snippets.PYTHON}
+        texts |= {name: snippets.foreign_snippet(name, stem, shape) for name in snippets.LANGUAGES}
+        language = st.selectbox("Lines that run it", texts, key="deploy.language")
+        st.code(texts[language], language={"C++": "cpp", "JavaScript": "javascript"}.get(language, "python"))
+
+
+page()
