@@ -6,7 +6,7 @@ validation images by how far the answers move from the dense network's. The test
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 import torch.nn.functional as F
@@ -27,20 +27,27 @@ RANGE_IMAGES = 256
 class Calibration:
     """images and held_out: float32 [n, C, H, W], normalised; answers: the dense network's scores on `held_out`.
 
-    dense_moments: of each layer's inputs and answers in the dense network, by name.
+    dense_moments: of each layer's inputs and answers in the dense network, by name. targets: the dense network's own
+    answers, layer by layer, at the places where patches are drawn (`solve.answers_of`), [m, out]. network: that network.
     """
 
     images: torch.Tensor
     held_out: torch.Tensor
     answers: torch.Tensor
     dense_moments: dict[str, Moments]
+    targets: dict[str, torch.Tensor] = field(default_factory=dict)
+    network: fx.GraphModule | None = None
+
+    def targets_of(self, graph: fx.GraphModule) -> dict[str, torch.Tensor] | None:
+        """The targets, if `graph` is the network that they were collected on."""
+        return self.targets if graph is self.network else None
 
     def moments(self, graph: fx.GraphModule) -> dict[str, Moments]:
         """Moments of `graph`'s layers: the dense network's, or collected now where layers have changed their shape."""
         found = layers(graph)
         if all(name in self.dense_moments and _fits(m, self.dense_moments[name]) for name, m in found.items()):
             return self.dense_moments
-        return collect_moments(graph, self.images)
+        return collect(graph, self.images)[0]
 
 
 @dataclass(frozen=True)
@@ -59,20 +66,21 @@ def calibrate(graph: fx.GraphModule, data: Dataset, *, images: int, seed: int) -
     held_out = data.normalize(
         data.validation.images[torch.randperm(len(data.validation), generator=generator)[:HELD_OUT]]
     )
-    return Calibration(drawn, held_out, answers(graph, held_out), collect_moments(graph, drawn))
+    return Calibration(drawn, held_out, answers(graph, held_out), *collect(graph, drawn), graph)
 
 
 @torch.no_grad()
-def collect_moments(graph: fx.GraphModule, images: torch.Tensor) -> dict[str, Moments]:
-    """Moments of every layer of `graph`, by name, on float images [n, C, H, W]."""
-    batches, found = Batches(graph, images), dict[str, Moments]()
+def collect(graph: fx.GraphModule, images: torch.Tensor) -> tuple[dict[str, Moments], dict[str, torch.Tensor]]:
+    """Moments and targets of every layer of `graph`, by name, on float images [n, C, H, W]."""
+    batches, found, targets = Batches(graph, images), dict[str, Moments](), dict[str, torch.Tensor]()
     for node in batches.nodes:
-        layer = module_of(graph, node)
+        layer, name = module_of(graph, node), str(node.target)
         x = batches.read(node) if isinstance(layer, LAYERS) else []
         y = batches.run(node)
         if isinstance(layer, LAYERS):
-            found[str(node.target)] = solve.moments(layer, x, y)
-    return found
+            targets[name] = solve.answers_of(layer, y)
+            found[name] = solve.moments_of(layer, x, targets[name])
+    return found, targets
 
 
 @torch.no_grad()

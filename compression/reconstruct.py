@@ -9,11 +9,13 @@ collected once.
 from collections.abc import Callable
 
 import torch
+import torch.nn.functional as F
 from torch import fx, nn
 
 from compression import solve
 from compression.calibration import Calibration, divergence, reestimate_batch_norm_
-from compression.graph import LAYERS, Batches, layers, module_of
+from compression.export.stored import folded_norm
+from compression.graph import LAYERS, Batches, module_of
 from compression.grids import Kind
 from compression.parametrizations import Mask, WeightQuantizer, attach, find, original
 from compression.recipe import Recipe
@@ -40,32 +42,59 @@ def reconstruct_(graph: fx.GraphModule, dense: fx.GraphModule, recipe: Recipe, c
         solve_layer_(layer, m, prune, quantize)  # type: ignore[arg-type]
 
     before = _statistics(graph)
+    settle = recipe.batch_norm != "keep"
     if recipe.quality == "best":
-        walk(graph, dense, calibration.images, visit, batch_norm=recipe.batch_norm != "keep")
+        walk(graph, dense, calibration.images, visit, batch_norm=settle, targets=calibration.targets_of(dense))
     else:
-        known = calibration.moments(dense)
-        for name, layer in layers(graph).items():
-            visit(layer, known[name])
-        if recipe.batch_norm != "keep":
-            reestimate_batch_norm_(graph, calibration.images)
+        _visit_all_(graph, calibration, dense, visit, batch_norm=settle)
     if recipe.batch_norm == "auto":
         _keep_the_better_(graph, before, calibration)
 
 
 @torch.no_grad()
-def walk(graph: fx.GraphModule, dense: fx.GraphModule, images: torch.Tensor, visit: Visit, *, batch_norm: bool) -> None:
-    """Runs both networks node by node on `images` [n, C, H, W]; before a layer of `graph` runs, `visit` may change it.
+def walk(
+    graph: fx.GraphModule,
+    dense: fx.GraphModule,
+    images: torch.Tensor,
+    visit: Visit,
+    *,
+    batch_norm: bool,
+    targets: dict[str, torch.Tensor] | None = None,
+) -> None:
+    """Runs `graph` node by node on `images` [n, C, H, W]; before a layer runs, `visit` may change it.
 
-    With batch_norm, the statistics of each batch norm of `graph` become those of its input on the way.
+    `targets` are the dense network's answers (`Calibration.targets`); without them it runs beside. With batch_norm, the
+    statistics of each batch norm of `graph` are settled on the way.
     """
     ours, theirs = Batches(graph, images), Batches(dense, images)
-    for our_node, their_node in zip(ours.nodes, theirs.nodes, strict=True):
-        targets, module = theirs.run(their_node), module_of(graph, our_node)
+    for node, their_node in zip(ours.nodes, theirs.nodes, strict=True):
+        module, answers = module_of(graph, node), theirs.run(their_node) if targets is None else []
         if isinstance(module, LAYERS):
-            visit(module, solve.moments(module, ours.read(our_node), targets))
-        if batch_norm and isinstance(module, nn.BatchNorm2d):
-            _measure_statistics_(module, ours.read(our_node))
-        ours.run(our_node)
+            wanted = solve.answers_of(module, answers) if targets is None else targets[str(node.target)]
+            m = solve.moments_of(module, ours.read(node), wanted)
+            visit(module, m)
+            if batch_norm:
+                _match_statistics_(folded_norm(graph, node), module, m)
+        if batch_norm and isinstance(module, nn.BatchNorm2d) and not _is_folded(graph, node):
+            _measure_statistics_(module, ours.read(node))
+        ours.run(node)
+
+
+def _visit_all_(
+    graph: fx.GraphModule, calibration: Calibration, dense: fx.GraphModule, visit: Visit, *, batch_norm: bool
+) -> None:
+    """Each layer on the moments of the dense network."""
+    known = calibration.moments(dense)
+    for node in graph.graph.nodes:
+        layer = module_of(graph, node)
+        if isinstance(layer, LAYERS):
+            visit(layer, known[str(node.target)])
+            if batch_norm:
+                _match_statistics_(folded_norm(graph, node), layer, known[str(node.target)])
+    if batch_norm and any(
+        isinstance(module_of(graph, n), nn.BatchNorm2d) and not _is_folded(graph, n) for n in graph.graph.nodes
+    ):
+        reestimate_batch_norm_(graph, calibration.images)
 
 
 @torch.no_grad()
@@ -101,8 +130,7 @@ def _fit_grid(
     """
     n, kinds = w.shape[1], (True, False) if quantize.weight_bits <= 6 else (True,)
     rows, keeps = torch.cat([w] * len(kinds), 1), None if keep is None else torch.cat([keep] * len(kinds), 1)
-    wide = Moments(m.h, torch.cat([m.g] * len(kinds), 1), m.mean_x, m.mean_y)
-    grid, q = _fit_scale(rows, _full_grid(w, quantize.weight_bits, kinds, keeps), wide, quantize)
+    grid, q = _fit_scale(rows, _full_grid(w, quantize.weight_bits, kinds, keeps), m.repeated(len(kinds)), quantize)
     parts = [slice(i * n, (i + 1) * n) for i in range(len(kinds))]
     best = min(range(len(kinds)), key=lambda i: float(solve.error(q[:, parts[i]], m).sum()))
     return grid.rows(parts[best]), kinds[best], q[:, parts[best]]
@@ -132,13 +160,32 @@ def _full_grid(w: torch.Tensor, bits: int, kinds: tuple[bool, ...], keep: torch.
     return Grid(torch.cat([ends / top for top in tops], 1), low, top, offset, keep)
 
 
+def _match_statistics_(norm: nn.BatchNorm2d | None, layer: nn.Conv2d | nn.Linear, m: Moments) -> None:
+    """Statistics under which what `norm` makes of the layer's answers has the mean and variance that it had before.
+
+    Both follow from the moments: the mean is W·E[x] + b and the variance of a row is w H wᵀ. They are compared with
+    those of the target answers at the same places, so that it hardly matters which places were drawn.
+    """
+    if norm is None or m.var_y is None:
+        return
+    w = solve.grouped(layer, layer.weight)
+    mean = (w @ m.mean_x[..., None]).flatten() + (0 if layer.bias is None else layer.bias)
+    share = ((w * (w @ m.h)).sum(2).flatten() / m.var_y.clamp_min(1e-12)).clamp(1e-4, 1e4)
+    norm.running_mean = mean - (m.mean_y - norm.running_mean) * share.sqrt()  # type: ignore[operator]
+    norm.running_var = ((norm.running_var + norm.eps) * share - norm.eps).clamp_min(0)  # type: ignore[operator]
+
+
 def _measure_statistics_(norm: nn.BatchNorm2d, x: list[torch.Tensor]) -> None:
     """The norm's statistics become those of x [n, C, H, W], in batches."""
-    found = [torch.var_mean(part, dim=(0, 2, 3), correction=0) for part in x]
-    share = torch.tensor([len(part) for part in x])[:, None] / sum(len(part) for part in x)  # [batches, 1]
-    variances, means = (torch.stack(parts) for parts in zip(*found, strict=True))  # [batches, C]
-    norm.running_mean = (share * means).sum(0)
-    norm.running_var = (share * (variances + (means - norm.running_mean).square())).sum(0)
+    mean, variance = torch.zeros_like(norm.running_mean), torch.ones_like(norm.running_var)  # type: ignore[arg-type]
+    for number, part in enumerate(x, 1):
+        F.batch_norm(part, mean, variance, training=True, momentum=1 / number)
+    norm.running_mean, norm.running_var = mean, variance
+
+
+def _is_folded(graph: fx.GraphModule, node: fx.Node) -> bool:
+    """Whether batch norm `node` stands directly behind a convolution."""
+    return folded_norm(graph, node.args[0]) is module_of(graph, node)  # type: ignore[arg-type]
 
 
 def _statistics(graph: nn.Module) -> dict[nn.BatchNorm2d, tuple[torch.Tensor, torch.Tensor]]:

@@ -5,46 +5,93 @@ G = Σ y* xᵀ / n [out, d], where y* are the answers it should give. Up to a co
 tr(W H Wᵀ) - 2 tr(W Gᵀ). Everything here is batched over a layer's groups: H [g, d, d], G and W [g, out/g, d].
 """
 
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import nn
 
 from compression.grids import nearest_power
 
-PATCHES = 16_384
-"""Patches per layer that moments are averaged over."""
+PATCHES, LEAST_PATCHES, PATCHES_PER_INPUT = 16_384, 2_048, 28
+"""Patches that a layer's moments are averaged over: so many for each input of a patch, within bounds."""
 
 DAMP = 0.01
 """Ridge towards the given weights, as a share of H's mean diagonal."""
 
 BLOCK = 64
 
-ROUNDS, TOLERANCE = 60, 1e-11
+GRAM_COLUMNS = 192
+"""Columns of XᵀX at once: only the half that is on and above the diagonal is computed."""
+
+ROUNDS, TOLERANCE = 60, 1e-9
 """Of conjugate gradients: how many at most, and the squared residual, relative to the right side, that is enough."""
 
 
 @dataclass(frozen=True)
 class Moments:
-    """h [g, d, d], g [g, out/g, d], mean_x [g, d] and mean_y [out] of one layer's patches and target answers."""
+    """h [g, d, d], g [g, out/g, d], mean_x [g, d] and mean_y [out] of one layer's patches and target answers.
+
+    var_y [out] is the variance of those answers, where somebody needs it. `found` keeps what is computed from h.
+    """
 
     h: torch.Tensor
     g: torch.Tensor
     mean_x: torch.Tensor
     mean_y: torch.Tensor
+    var_y: torch.Tensor | None = None
+    found: dict[str, torch.Tensor] = field(default_factory=dict, repr=False, compare=False)
+
+    def repeated(self, times: int) -> "Moments":
+        """The same for a layer in which all rows stand `times` times."""
+        return replace(self, g=torch.cat([self.g] * times, 1))
+
+    @property
+    def ridge(self) -> torch.Tensor:
+        """λ = DAMP · mean(diag H), [g, 1, 1]."""
+        return DAMP * self.h.diagonal(dim1=1, dim2=2).mean(1)[:, None, None].clamp_min(1e-10)
+
+    @property
+    def root(self) -> torch.Tensor:
+        """The upper U with UᵀU = (H + λI)⁻¹, [g, d, d]: what least squares and GPTQ work with. Computed once."""
+        if "root" not in self.found:
+            lower = torch.linalg.cholesky(self.h + self.ridge * torch.eye(self.h.shape[2]))
+            self.found["root"] = torch.linalg.cholesky(torch.cholesky_inverse(lower), upper=True)
+        return self.found["root"]
 
 
 def moments(layer: nn.Conv2d | nn.Linear, x: list[torch.Tensor], y: list[torch.Tensor]) -> Moments:
     """Moments of `layer`'s inputs x [n, …] and target answers y [n, …], in batches, both before any activation."""
-    groups = layer.groups if isinstance(layer, nn.Conv2d) else 1
-    drawn = [_patches(layer, a, b, PATCHES // len(x)) for a, b in zip(x, y, strict=True)]
-    rows, answers = (torch.cat(parts) for parts in zip(*drawn, strict=True))  # [m, g, d], [m, out]
-    mean_x, mean_y = rows.mean(0), answers.mean(0)
-    rows = (rows - mean_x).transpose(0, 1)  # [g, m, d]
-    answers = (answers - mean_y).unflatten(1, (groups, -1)).transpose(0, 1)  # [g, m, out/g]
-    n = rows.shape[1]
-    return Moments(rows.mT @ rows / n, answers.mT @ rows / n, mean_x, mean_y)
+    return moments_of(layer, x, answers_of(layer, y))
+
+
+def moments_of(layer: nn.Conv2d | nn.Linear, x: list[torch.Tensor], answers: torch.Tensor) -> Moments:
+    """The same from `answers_of` the dense network, which depend on nothing else and can be kept."""
+    limit = patches(layer) // len(x)
+    rows = torch.cat([_patches(layer, part, limit) for part in x], 1)  # [g, m, d]
+    mean_x, mean_y = rows.mean(1), answers.mean(0)
+    rows.sub_(mean_x[:, None])
+    centred = answers - mean_y
+    targets = centred.unflatten(1, (len(rows), -1)).transpose(0, 1)  # [g, m, out/g]
+    n, order = rows.shape[1], _order(layer)
+    h, g = _gram(rows) / n, targets.mT @ rows / n
+    if order is not None:
+        h, g, mean_x = h[:, order][:, :, order], g[..., order], mean_x[:, order]
+    return Moments(h, g, mean_x, mean_y, centred.square().mean(0))
+
+
+def answers_of(layer: nn.Conv2d | nn.Linear, y: list[torch.Tensor]) -> torch.Tensor:
+    """`layer`'s answers y [n, …], in batches, at the places where its patches are drawn: [m, out]."""
+    limit = patches(layer) // len(y)
+    rows = [part.permute(0, 2, 3, 1).flatten(0, 2) if part.dim() == 4 else part.flatten(0, -2) for part in y]
+    return torch.cat([part[_places(len(part), limit, layer)] for part in rows])
+
+
+def patches(layer: nn.Conv2d | nn.Linear) -> int:
+    """How many patches are drawn for a layer."""
+    return min(PATCHES, max(LEAST_PATCHES, PATCHES_PER_INPUT * layer.weight[0].numel()))
 
 
 def grouped(layer: nn.Conv2d | nn.Linear, weight: torch.Tensor) -> torch.Tensor:
@@ -63,12 +110,10 @@ def refit(w: torch.Tensor, keep: torch.Tensor | None, m: Moments) -> torch.Tenso
 
     w, keep [g, out/g, d]; entries that are not kept are zero. With keep=None one system serves all rows.
     """
-    ridge = DAMP * m.h.diagonal(dim1=1, dim2=2).mean(1)[:, None, None].clamp_min(1e-10)  # [g, 1, 1]
-    eye = torch.eye(w.shape[2])
-    right = m.g + ridge * w
+    right = m.g + m.ridge * w
     if keep is None:
-        return torch.cholesky_solve(right.mT, torch.linalg.cholesky(m.h + ridge * eye)).mT
-    return _conjugate_gradients(w, keep.to(w.dtype), m.h, m.g + ridge * w, ridge)
+        return right @ m.root.mT @ m.root
+    return _conjugate_gradients(w, keep.to(w.dtype), m.h, right, m.ridge)
 
 
 def round_to(grid: "Grid", w: torch.Tensor, m: Moments, *, sweeps: int) -> torch.Tensor:
@@ -169,58 +214,135 @@ def _conjugate_gradients(
 
 
 def _gptq(grid: Grid, w: torch.Tensor, m: Moments) -> torch.Tensor:
-    damp = DAMP * m.h.diagonal(dim1=1, dim2=2).mean(1)[:, None, None].clamp_min(1e-10)
-    inverse = torch.cholesky_inverse(torch.linalg.cholesky(m.h + damp * torch.eye(w.shape[2])))
-    u = torch.linalg.cholesky(inverse, upper=True)  # [g, d, d]
-    w, q = w.clone(), torch.empty_like(w)
-    for begin in range(0, w.shape[2], BLOCK):
-        end = min(begin + BLOCK, w.shape[2])
-        errors = torch.empty_like(w[..., begin:end])
+    nearest = _nearest(grid)
+    w, u = _columns(w), _pairs(m.root / m.root.diagonal(dim1=1, dim2=2)[..., None])
+    q, errors = np.empty_like(w), np.empty_like(w)
+    for begin in range(0, len(w), BLOCK):
+        end = min(begin + BLOCK, len(w))
         for i in range(begin, end):
-            q[..., i] = grid.round_column(w[..., i], i)
-            errors[..., i - begin] = (w[..., i] - q[..., i]) / u[:, i, i, None]
-            w[..., i:end] -= errors[..., i - begin, None] * u[:, None, i, i:end]
-        w[..., end:] -= errors @ u[:, begin:end, end:]
-    return q
+            q[i] = nearest(w[i], i)
+            np.subtract(w[i], q[i], out=errors[i])
+            w[i + 1 : end] -= u[i, i + 1 : end, :, None] * errors[i]
+        _spread_(w[end:], u[begin:end, end:], errors[begin:end])
+    return _rows(q)
 
 
 def descend(grid: Grid, q: torch.Tensor, m: Moments) -> torch.Tensor:
     """One sweep over the columns of q [g, out/g, d], each rounded to its best point given all the others."""
-    q = q.clone()
-    residual = m.g - q @ m.h  # [g, out/g, d]
-    diagonal = m.h.diagonal(dim1=1, dim2=2)[:, None].clamp_min(1e-10)  # [g, 1, d]
-    for begin in range(0, q.shape[2], BLOCK):
-        end = min(begin + BLOCK, q.shape[2])
-        local, old = residual[..., begin:end].clone(), q[..., begin:end].clone()
+    nearest, keep = _nearest(grid), None if grid.keep is None else _columns(grid.keep)
+    residual = _columns(m.g - q @ m.h)  # [d, g, out/g]
+    h = _pairs(m.h)
+    steps = 1 / _columns(m.h.diagonal(dim1=1, dim2=2)[:, None].clamp_min(1e-10))  # [d, g, 1]
+    q = _columns(q)
+    changes = np.empty_like(q)
+    for begin in range(0, len(q), BLOCK):
+        end = min(begin + BLOCK, len(q))
         for i in range(begin, end):
-            target = q[..., i] + local[..., i - begin] / diagonal[..., i]
-            new = grid.round_column(target, i)
-            if grid.keep is not None:
-                new *= grid.keep[..., i]
-            local -= (new - q[..., i])[..., None] * m.h[:, None, i, begin:end]
-            q[..., i] = new
-        residual -= (q[..., begin:end] - old) @ m.h[:, begin:end]
-    return q
+            new = nearest(q[i] + residual[i] * steps[i], i)
+            if keep is not None:
+                new *= keep[i]
+            np.subtract(new, q[i], out=changes[i])
+            q[i] = new
+            residual[i + 1 : end] -= h[i, i + 1 : end, :, None] * changes[i]
+        _spread_(residual[end:], h[begin:end, end:], changes[begin:end])
+    return _rows(q)
 
 
-def _patches(
-    layer: nn.Conv2d | nn.Linear, x: torch.Tensor, y: torch.Tensor, limit: int
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """At most `limit` patches, all or drawn at random: inputs [m, g, d] and answers [m, out]."""
+def _nearest(grid: Grid) -> Callable[[np.ndarray, int], np.ndarray]:
+    """`grid.round_column` for arrays: a column has so few weights that PyTorch would mostly be starting operators."""
+    if grid.powers:
+        return lambda column, i: grid.round_column(torch.from_numpy(column), i).numpy()
+    scale, offset = grid.scale.numpy(), grid.offset.numpy()  # [g, out/g]
+    low, high = grid.low.numpy() - offset, grid.top.numpy() - offset
+    multipliers = None if grid.multipliers is None else _columns(grid.multipliers)
+
+    def nearest(column: np.ndarray, i: int) -> np.ndarray:
+        step = scale if multipliers is None else scale * multipliers[i]
+        codes = column / step
+        codes -= offset
+        np.rint(codes, out=codes)
+        np.maximum(codes, low, out=codes)
+        np.minimum(codes, high, out=codes)
+        codes += offset
+        codes *= step
+        return codes
+
+    return nearest
+
+
+def _columns(values: torch.Tensor) -> np.ndarray:
+    """A copy of values [g, rows, d] as an array [d, g, rows], in which a column's values lie side by side."""
+    return values.permute(2, 0, 1).clone(memory_format=torch.contiguous_format).numpy()
+
+
+def _rows(columns: np.ndarray) -> torch.Tensor:
+    """The inverse of `_columns`."""
+    return torch.from_numpy(columns).permute(1, 2, 0).contiguous()
+
+
+def _pairs(values: torch.Tensor) -> np.ndarray:
+    """values [g, d, d] as an array [d, d, g]."""
+    return values.permute(1, 2, 0).contiguous().numpy()
+
+
+def _spread_(rest: np.ndarray, factors: np.ndarray, changes: np.ndarray) -> None:
+    """rest [e, g, rows] loses factors [b, e, g] times changes [b, g, rows], group by group.
+
+    PyTorch multiplies here, so that NumPy starts no threads of its own beside PyTorch's.
+    """
+    for group in range(rest.shape[1] if len(rest) else 0):
+        of, change = (torch.from_numpy(values) for values in (factors[..., group], changes[:, group]))
+        torch.from_numpy(rest[:, group]).addmm_(of.T, change, alpha=-1)
+
+
+def _gram(rows: torch.Tensor) -> torch.Tensor:
+    """rowsᵀ · rows, [g, d, d], of rows [g, m, d]."""
+    d = rows.shape[2]
+    if d <= GRAM_COLUMNS:
+        return rows.mT @ rows
+    h = rows.new_empty(len(rows), d, d)
+    for begin in range(0, d, GRAM_COLUMNS):
+        end = begin + GRAM_COLUMNS
+        h[:, begin:end, begin:] = rows[..., begin:end].mT @ rows[..., begin:]
+        h[:, end:, begin:end] = h[:, begin:end, end:].mT
+    return h
+
+
+def _patches(layer: nn.Conv2d | nn.Linear, x: torch.Tensor, limit: int) -> torch.Tensor:
+    """At most `limit` patches of one batch x, [g, m, d]; those of a convolution go position by position, see `_order`.
+
+    Feature maps are read in channels-last order, so that a position's channels are one piece of memory.
+    """
+    if isinstance(layer, nn.Linear):
+        rows = x.flatten(0, -2)
+        return rows[_places(len(rows), limit, layer)][None]
+    padded = F.pad(x, _padding(layer)).permute(0, 2, 3, 1)  # [n, rows, columns, c]
+    n, height, width, channels = padded.shape
+    (kh, kw), (dh, dw), (sh, sw) = layer.kernel_size, layer.dilation, layer.stride
+    down, across = (height - (kh - 1) * dh - 1) // sh + 1, (width - (kw - 1) * dw - 1) // sw + 1
+    pick = _places(n * down * across, limit, layer)
+    image, row, column = pick // (down * across), pick // across % down, pick % across
+    corners = (image * height + row * sh) * width + column * sw  # [m]
+    window = (torch.arange(kh) * dh * width)[:, None] + torch.arange(kw) * dw  # [kh, kw]
+    pixels = padded.reshape(-1, channels)[(corners[:, None] + window.flatten()).flatten()]  # [m·kh·kw, c]
+    chosen = pixels.view(len(pick), kh * kw, layer.groups, -1)  # [m, kh·kw, g, c/g]
+    return chosen.permute(2, 0, 1, 3).flatten(2)
+
+
+def _order(layer: nn.Conv2d | nn.Linear) -> torch.Tensor | None:
+    """Where each input of a weight row (channel, position) stands in a row of `_patches` (position, channel): [d]."""
+    if isinstance(layer, nn.Linear) or layer.kernel_size == (1, 1):
+        return None
+    channels, kh, kw = layer.weight.shape[1:]
+    return torch.arange(kh * kw * channels).view(kh * kw, channels).T.flatten()
+
+
+def _places(count: int, limit: int, layer: nn.Conv2d | nn.Linear) -> torch.Tensor:
+    """Which of `count` places are drawn, always the same: all, or `limit` at random."""
     generator = torch.Generator().manual_seed(0)
     if isinstance(layer, nn.Linear):
-        rows, answers = x.flatten(0, -2), y.flatten(0, -2)
-        pick = torch.randperm(len(rows), generator=generator)[:limit]
-        return rows[pick][:, None], answers[pick]
-    (kh, kw), (dh, dw) = layer.kernel_size, layer.dilation
-    windows = F.pad(x, _padding(layer)).unfold(2, (kh - 1) * dh + 1, layer.stride[0])
-    windows = windows.unfold(3, (kw - 1) * dw + 1, layer.stride[1])[..., ::dh, ::dw]  # [n, c, rows, columns, kh, kw]
-    n, _, height, width = windows.shape[:4]
-    count = n * height * width
-    pick = torch.arange(count) if count <= limit else torch.randint(count, (limit,), generator=generator)
-    image, row, column = pick // (height * width), pick // width % height, pick % width
-    chosen = windows[image, :, row, column]  # [m, c, kh, kw]
-    return chosen.unflatten(1, (layer.groups, -1)).flatten(2), y[image, :, row, column]
+        return torch.randperm(count, generator=generator)[:limit]
+    return torch.arange(count) if count <= limit else torch.randint(count, (limit,), generator=generator)
 
 
 def _padding(layer: nn.Conv2d) -> tuple[int, int, int, int]:
