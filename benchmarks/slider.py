@@ -115,7 +115,7 @@ def _evaluation_seconds(model: str, dataset: str) -> float:
     """Median of three evaluations of the plain fp32 file over the full test split, session already loaded."""
     data = cli.load_data(dataset)
     file = pipeline.prepare(cli.load_model(model, data), data).baseline.onnx
-    runner, images = session(file, threads=pipeline.EVALUATION_THREADS), order(len(data.test))
+    runner, images = session(file), order(len(data.test))
     seconds = []
     for _ in range(3):
         began = time.perf_counter()

@@ -35,7 +35,6 @@ Progress = Callable[[str, float], None]
 Stop = Callable[[], bool]
 Learn = Callable[[LearningPoint], None]
 FIRST = 2000
-EVALUATION_THREADS = 2
 
 
 @dataclass(frozen=True)
@@ -90,8 +89,9 @@ def prepare(
     recipe = Recipe(seed=seed, calibration_images=calibration_images)
     baseline = _candidate(dense, export(dense, data.input_shape, packed=False), recipe, data, seconds=0.0)
     say("Measuring the fp32 file", 0.4)
-    predictions = predict(session(baseline.onnx, threads=EVALUATION_THREADS), data, order(len(data.test)), stop=stop)
-    return Prepared(dense, data, calibration, baseline, predictions, session(baseline.onnx))
+    runner = session(baseline.onnx)
+    predictions = predict(runner, data, order(len(data.test)), stop=stop)
+    return Prepared(dense, data, calibration, baseline, predictions, runner)
 
 
 def compress(
@@ -201,13 +201,15 @@ def stream(
     say = _reporter(progress, stop)
     begin = time.perf_counter()
     images = prepared.baseline_predictions.images
-    runner = session(candidate.onnx, threads=EVALUATION_THREADS)
+    runner = session(candidate.onnx)
     say(f"Answering {min(first, len(images)):,} test images", 0.0)
     found = predict(runner, prepared.data, images[:first], stop=stop)
     say("Timing one image", 0.2)
-    base = prepared.baseline_session if threads == 1 else session(prepared.baseline.onnx, threads=threads)
+    timed, base = runner, prepared.baseline_session
+    if threads != 1:
+        timed, base = session(candidate.onnx, threads=threads), session(prepared.baseline.onnx, threads=threads)
     image = prepared.data.normalize(prepared.data.test.images[:1]).numpy()
-    took = latency(session(candidate.onnx, threads=threads), base, image)
+    took = latency(timed, base, image)
     labels = prepared.data.test.labels.numpy()
 
     def measurement() -> Measurement:
@@ -265,10 +267,8 @@ def measure_file(
     runners = [session(content, threads=threads), session(reference, threads=threads)]
     image = data.normalize(data.test.images[:1]).numpy()
     images = order(len(data.test))
-    found = predict(session(content, threads=EVALUATION_THREADS), data, images, stop=stop)
-    expected = (
-        found if baseline is None else predict(session(reference, threads=EVALUATION_THREADS), data, images, stop=stop)
-    )
+    found = predict(session(content), data, images, stop=stop)
+    expected = found if baseline is None else predict(session(reference), data, images, stop=stop)
     return Measurement(
         recipe_hash="",
         file_hash=hashlib.sha256(content).hexdigest(),

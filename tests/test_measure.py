@@ -16,7 +16,7 @@ from compression.data import load
 from compression.errors import Cancelled, InvalidFile
 from compression.export.session import session
 from compression.measure.accuracy import accuracy, join, mcnemar, order, predict, wilson
-from compression.measure.latency import latency, median_interval
+from compression.measure.latency import _pairs, latency, median_interval
 from compression.measure.lock import machine_lock
 from compression.measure.machine import this_machine
 from compression.pipeline import measure_file
@@ -57,6 +57,18 @@ def test_median_interval_covers_the_median_as_often_as_it_says():
     intervals = [median_interval(rng.exponential(size=100)) for _ in range(400)]
     covered = np.mean([i.low <= np.log(2) <= i.high for i in intervals])
     assert 0.92 <= covered <= 0.99
+
+
+def test_stopping_when_the_ratio_is_precise_keeps_its_interval_honest():
+    """Noise that ends runs early, at different lengths; the true median ratio is 1/2."""
+    rng, covered, lengths = np.random.default_rng(0), [], set()
+    for _ in range(400):
+        times = _pairs(lambda: (1e-4 * rng.lognormal(sigma=0.05), 2e-4 * rng.lognormal(sigma=0.05)))
+        interval = median_interval(times[:, 0] / times[:, 1])
+        covered.append(interval.low <= 0.5 <= interval.high)
+        lengths.add(len(times))
+    assert len(lengths) > 2
+    assert 0.92 <= np.mean(covered) <= 0.99
 
 
 def test_accuracy_counts_on_the_same_images():

@@ -1,10 +1,13 @@
 """How often a file is right, how sure that is, and whether it differs from the baseline."""
 
+import os
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from math import comb, sqrt
 
 import numpy as np
 import onnxruntime as ort
+import torch
 
 from compression.data import Dataset
 from compression.errors import Cancelled, InvalidFile
@@ -12,25 +15,34 @@ from compression.results import Accuracy, Interval, Predictions, order
 
 __all__ = ["accuracy", "join", "mcnemar", "order", "predict", "wilson"]
 
-BATCH = 100
+BATCH = 64
+"""Images at once: their feature maps stay in a core's own cache, and kernels like multiples of 16."""
+
+WORKERS = min(2, os.cpu_count() or 1)
+"""Batches that are answered side by side. Each takes one thread of a session with one: nobody waits for others."""
+
 Z95 = 1.959963984540054
 
 
 def predict(
     session: ort.InferenceSession, data: Dataset, images: np.ndarray, *, stop: Callable[[], bool] | None = None
 ) -> Predictions:
-    """Class and confidence for the test images at the indices `images` [n]. Raises `Cancelled` when `stop()` is true."""
-    name = session.get_inputs()[0].name
-    classes, confidences = [], []
-    for part in np.array_split(images, max(1, -(-len(images) // BATCH))):
+    """Class and confidence for the test images at the indices `images` [n]. Raises `Cancelled` when `stop()` is true.
+
+    `session` is one with a single thread: several of its runs go side by side.
+    """
+    name, pixels, table = session.get_inputs()[0].name, data.test.images.numpy(), _normalized(data)
+
+    def answer(part: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         if stop and stop():
             raise Cancelled("The measurement was stopped.")
-        batch = data.normalize(data.test.images[part]).numpy()
-        scores = _run(session, name, batch, len(data.classes))
-        top = scores.argmax(1)
-        classes.append(top.astype(np.uint16))
-        confidences.append(1 / np.exp(scores - scores.max(1, keepdims=True)).sum(1))
-    return Predictions(images, np.concatenate(classes), np.concatenate(confidences).astype(np.float16))
+        scores = _run(session, name, _batch(pixels[part], table), len(data.classes))
+        confidence = 1 / np.exp(scores - scores.max(1, keepdims=True)).sum(1)
+        return scores.argmax(1).astype(np.uint16), confidence.astype(np.float16)
+
+    with ThreadPoolExecutor(WORKERS) as pool:
+        found = list(pool.map(answer, (images[i : i + BATCH] for i in range(0, len(images), BATCH))))
+    return Predictions(images, *(np.concatenate(parts) for parts in zip(*found, strict=True)))
 
 
 def accuracy(found: Predictions, baseline: Predictions, labels: np.ndarray) -> Accuracy:
@@ -76,6 +88,20 @@ def mcnemar(gained: int, lost: int) -> float:
         return 1.0
     tail = sum(comb(n, i) for i in range(k + 1))
     return min(1.0, 2 * tail / 2**n)
+
+
+def _normalized(data: Dataset) -> np.ndarray:
+    """What each of the 256 values of a pixel is normalised to, by channel: [C, 256] float32."""
+    values = torch.arange(256, dtype=torch.uint8)[:, None, None, None].expand(-1, data.input_shape[0], 1, 1)
+    return np.ascontiguousarray(data.normalize(values)[:, :, 0, 0].numpy().T)
+
+
+def _batch(pixels: np.ndarray, table: np.ndarray) -> np.ndarray:
+    """pixels uint8 [n, C, H, W] as `Dataset.normalize` has them, looked up."""
+    batch = np.empty(pixels.shape, np.float32)
+    for channel, values in enumerate(table):
+        batch[:, channel] = values[pixels[:, channel]]
+    return batch
 
 
 def _run(session: ort.InferenceSession, name: str, batch: np.ndarray, classes: int) -> np.ndarray:

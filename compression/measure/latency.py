@@ -2,6 +2,7 @@
 
 import os
 import time
+from collections.abc import Callable
 
 import numpy as np
 import onnxruntime as ort
@@ -11,7 +12,12 @@ from compression.results import Interval, Latency
 
 WARM_UP = 10
 SECONDS = 0.25
-PAIRS = (40, 400)
+PAIRS, LOOK_EVERY = (80, 400), 40
+"""Fewest and most pairs, and after how many more the interval is looked at."""
+
+PRECISE = 0.01
+"""Half the width of the ratio's interval, relative to the ratio, at which a run ends early."""
+
 DRIFT = 0.05
 TRIES = 3
 
@@ -40,14 +46,10 @@ def median_interval(values: np.ndarray) -> Interval:
 
 
 def _measure(candidate: ort.InferenceSession, baseline: ort.InferenceSession, image: np.ndarray) -> Latency:
-    once = _time(candidate, image) + _time(baseline, image)
     for _ in range(WARM_UP):
-        once = _time(candidate, image) + _time(baseline, image)
-    pairs = int(np.clip(SECONDS / max(once, 1e-9), *PAIRS))
-    times = np.empty((pairs, 2))
-    for pair in times:
-        pair[0], pair[1] = _time(candidate, image), _time(baseline, image)
-    ratio = times[:, 0] / times[:, 1]
+        _time(candidate, image), _time(baseline, image)
+    times = _pairs(lambda: (_time(candidate, image), _time(baseline, image)))
+    ratio, pairs = times[:, 0] / times[:, 1], len(times)
     halves = np.median(times[: pairs // 2, 1]), np.median(times[pairs // 2 :, 1])
     return Latency(
         p50_ms=float(np.median(times[:, 0]) * 1e3),
@@ -62,6 +64,24 @@ def _measure(candidate: ort.InferenceSession, baseline: ort.InferenceSession, im
         drift=float(abs(halves[0] - halves[1]) / min(halves)),
         load=os.getloadavg()[0],
     )
+
+
+def _pairs(take: Callable[[], tuple[float, float]]) -> np.ndarray:
+    """Pairs of times [n, 2], until their ratio is precise or `SECONDS` have passed.
+
+    That the width decides when to stop, and never the ratio itself, keeps the interval at its level (Chow & Robbins
+    1965; simulated in the tests).
+    """
+    times: list[tuple[float, float]] = []
+    while len(times) < PAIRS[1]:
+        times.extend(take() for _ in range(LOOK_EVERY))
+        if len(times) < PAIRS[0]:
+            continue
+        pairs = np.array(times)
+        interval = median_interval(pairs[:, 0] / pairs[:, 1])
+        if interval.high - interval.low < PRECISE * (interval.high + interval.low) or pairs.sum() > SECONDS:
+            break
+    return np.array(times)
 
 
 def _time(session: ort.InferenceSession, image: np.ndarray) -> float:
