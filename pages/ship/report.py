@@ -1,0 +1,49 @@
+"""Report: the question, the recommendation with its reason, and the numbers, as a file for those who decide."""
+
+from dataclasses import replace
+from datetime import datetime
+
+import streamlit as st
+
+from pages.ui import report, report_html, views, words
+from pages.ui.report import Report
+from pages.ui.state import opened
+
+NOTHING = "Nothing is measured yet for this network and these images. Measure a few recipes in Explore first."
+
+
+def page() -> None:
+    """The limits on the left, the report in the middle, its files on top."""
+    visit = opened()
+    with st.sidebar:
+        st.markdown("**What is asked**")
+        budget = views.budget()
+        visit.look(replace(visit.view, budget=budget))
+        title = st.text_input("Title", f"{visit.subject.title}: smaller and faster", max_chars=120)
+    told = report.report(title.strip() or visit.subject.title, visit.trail, budget, datetime.now().astimezone())
+    st.space("small")
+    if told is None:
+        st.info(NOTHING)
+        st.page_link("pages/lab/explore.py", label="Open Explore")
+        return
+    downloads(told, words.file_name(visit.subject, visit.recipe).removesuffix(".onnx"))
+    st.iframe(report_html.to_html(told), height=1100)
+
+
+def downloads(told: Report, stem: str) -> None:
+    """The report in each form."""
+    files = {
+        "HTML": (report_html.to_html(told), "html", "text/html"),
+        "Markdown": (report.to_markdown(told), "md", "text/markdown"),
+        "CSV": (report.to_csv(told), "csv", "text/csv"),
+        "JSON": (report.to_json(told), "json", "application/json"),
+    }
+    with st.container(horizontal=True):
+        for name, (content, suffix, kind) in files.items():
+            style = "primary" if name == "HTML" else "secondary"
+            file_name = f"{stem}-report.{suffix}"
+            st.download_button(name, content, file_name, kind, on_click="ignore", type=style, key=f"report.{suffix}")
+        st.caption("The HTML file needs no network and prints on A4; print it to get a PDF.")
+
+
+page()

@@ -1,0 +1,101 @@
+"""The report: its numbers are the measured ones, its file needs nothing else, and it prints on four pages."""
+
+import csv
+import io
+import json
+import re
+from dataclasses import replace
+from datetime import datetime
+
+import pytest
+from playwright.sync_api import sync_playwright
+from streamlit.testing.v1 import AppTest
+
+from compression.cluster import ROOT
+from pages.ui import report, report_html, words
+from pages.ui.budget import Budget
+from pages.ui.points import Trail
+from tests.test_pages import point, trail
+
+WHEN = datetime(2026, 1, 2, 3, 4)
+MEASURED = trail(point(0.5, 0.935, 400_000, 0.9), point(0.7, 0.93, 250_000, 0.95), point(0.9, 0.88, 90_000, 1.0))
+
+
+WITHIN = Budget(drop=1.5)
+
+
+def told(budget: Budget = WITHIN, known: Trail = MEASURED) -> report.Report:
+    found = report.report("Smaller <b>& faster", known, budget, WHEN)
+    assert found is not None
+    return found
+
+
+def test_the_recommendation_keeps_the_budget_and_says_why():
+    found = told()
+    assert "drop ≤ 1.5 points" in found.question
+    assert "250.0 KB" in found.answer and "93.00% right against 94.00%" in found.answer
+    assert [row.chosen for row in found.rows] == [False, True, False]
+    assert "2 of 3 measured points" in found.reason
+    assert "sparsity: 0.7" in found.recipe_yaml
+
+
+def test_what_no_file_keeps_is_said():
+    found = told(Budget(size=10))
+    assert found.answer == "None of the measured files." and not any(row.chosen for row in found.rows)
+    assert not found.recipe_yaml
+
+
+def test_every_number_is_the_measured_one():
+    found = told()
+    rows = list(csv.DictReader(io.StringIO(report.to_csv(found))))
+    kept = sorted(MEASURED.points, key=lambda p: p.measurement.size_bytes)
+    assert [float(row["accuracy"]) for row in rows] == [p.measurement.accuracy.value for p in kept]
+    assert [int(row["size_bytes"]) for row in rows] == [p.measurement.size_bytes for p in kept]
+    plain = json.loads(report.to_json(found))
+    assert [f["latency_ratio"] for f in plain["files"]] == [p.measurement.latency.ratio for p in kept]
+    for text in (report.to_markdown(found), report_html.to_html(found)):
+        assert all(words.size(p.measurement.size_bytes) in text for p in kept)
+        assert all(words.percent(p.measurement.accuracy.value, 10_000) in text for p in kept)
+
+
+def test_points_that_are_not_measured_in_full_are_left_out():
+    rough = replace(point(0.8, 0.9, 100_000), full=False)
+    assert report.report("x", trail(rough), Budget(), WHEN) is None
+    assert len(told(known=trail(point(0.5, 0.93, 1000), rough)).rows) == 1
+
+
+def test_the_file_names_nothing_outside_itself_and_escapes_what_users_write():
+    html = report_html.to_html(told())
+    assert not re.search(r"(src|href)=|url\(|https?://|<script", html)
+    assert "<b>" not in html.split("<svg")[0] and "Smaller &lt;b&gt;&amp; faster" in html
+
+
+def test_a_chart_has_a_dot_for_every_point_and_the_baseline():
+    assert report_html.svg(told().charts[0]).count("<circle") == 4
+    assert report_html.svg(told().charts[1]).count("<circle") == 4
+
+
+@pytest.mark.browser
+def test_a_full_report_prints_to_at_most_four_pages(chromium_path, tmp_path):
+    many = trail(*(point(0.01 * i, 0.94 - 0.0005 * i, 400_000 - 3000 * i, 0.9) for i in range(1, 90)))
+    path = tmp_path / "report.html"
+    path.write_text(report_html.to_html(told(known=many)), encoding="utf-8")
+    with sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path=chromium_path, args=["--no-sandbox"])
+        page = chromium.new_page()
+        requests: list[str] = []
+        page.on("request", lambda request: requests.append(request.url))
+        page.goto(path.as_uri())
+        pdf = page.pdf(format="A4")
+        chromium.close()
+    assert requests == [path.as_uri()]
+    assert 1 <= len(re.findall(rb"/Type\s*/Page\b", pdf)) <= 4
+
+
+def test_the_page_without_points_leads_to_explore():
+    page = AppTest.from_file(str(ROOT / "app.py"), default_timeout=60)
+    for name, value in {"model": "lenet300", "dataset": "digits"}.items():
+        page.query_params[name] = value
+    page.switch_page("pages/ship/report.py").run()
+    assert not page.exception
+    assert any("Nothing is measured yet" in info.value for info in page.info)
