@@ -105,6 +105,41 @@ class Half(nn.Module):
         return weight + (rounded - weight).detach() if weight.requires_grad else rounded
 
 
+class Codebook(nn.Module):
+    """Every weight becomes one of the entries of its channel's book, times the channel's scale (Han et al. 2016).
+
+    weight = scale · entries[book][k],  entries whole numbers in [-top, top]
+
+    Output channels share the books in runs of equal length. Whole numbers are what the integer kernels take; that they
+    are 8 bits wide costs next to nothing. Entries and stored weights both learn: the gradient passes straight through
+    the choice of k. entries [books, K] ascending; scale [out], negative where a batch norm's scale is, so that folding
+    leaves the entries alone; keep: of a mask below, or None.
+    """
+
+    bits, top = 8, 127
+
+    def __init__(self, entries: torch.Tensor, scale: torch.Tensor, *, keep: torch.Tensor | None = None):
+        super().__init__()
+        self.entries = nn.Parameter(entries)
+        self.register_buffer("scale", scale)
+        self.register_buffer("keep", keep)
+
+    def codes(self, weight: torch.Tensor) -> torch.Tensor:
+        """The entry nearest to each weight [out, …] in units of its channel's scale, same shape; 0 where pruned."""
+        book = self.entries.round().clamp(-self.top, self.top)
+        book = self.entries + (book - self.entries).detach()
+        book = book.sort(1).values.repeat_interleave(len(weight) // len(book), 0)  # [out, K]
+        steps = (weight.detach() / per_channel(self.scale, weight)).flatten(1)  # [out, d]
+        middles = ((book[:, 1:] + book[:, :-1]) / 2).detach().contiguous()
+        found = book.gather(1, torch.searchsorted(middles, steps)).reshape(weight.shape)
+        return found if self.keep is None else found * self.keep
+
+    def forward(self, weight: torch.Tensor) -> torch.Tensor:
+        """Weight [out, …] to entries, same shape."""
+        shared = self.codes(weight) * per_channel(self.scale, weight)
+        return shared + (weight - weight.detach()) if weight.requires_grad else shared
+
+
 class ActivationQuantizer(nn.Module):
     """Rounds a value to uint8: scale · (clamp(round(x / scale) + zero_point, 0, 255) - zero_point)."""
 

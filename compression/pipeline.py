@@ -26,7 +26,7 @@ from compression.measure.latency import latency
 from compression.measure.machine import this_machine
 from compression.methods import METHODS
 from compression.methods.recover import Lesson, recover_
-from compression.parametrizations import Half, Mask, WeightQuantizer, find, original
+from compression.parametrizations import Codebook, Half, Mask, WeightQuantizer, find, original
 from compression.recipe import Recipe
 from compression.reconstruct import reconstruct_
 from compression.results import LayerReport, LearningPoint, Ledger, Measurement, Predictions
@@ -296,22 +296,30 @@ def _candidate(
 
 @torch.no_grad()
 def _layer_report(name: str, layer: nn.Conv2d | nn.Linear, layer_macs: int, exported: Exported) -> LayerReport:
-    encoding, quantizer, dense = exported.encodings[name], find(layer, WeightQuantizer), original(layer)
+    encoding, dense = exported.encodings[name], original(layer)
     noise = float((layer.weight - dense).square().sum())
     power = float(dense.square().sum())
-    mask, half = find(layer, Mask), find(layer, Half)
+    mask = find(layer, Mask)
     return LayerReport(
         name=name,
         kind=type(layer).__mro__[1].__name__ if type(layer) not in LAYERS else type(layer).__name__,
         shape=tuple(dense.shape),
         weights=dense.numel(),
-        bits=quantizer.bits if quantizer else 16 if half else 32,
+        bits=_bits(layer),
         sparsity=float(1 - mask.keep.float().mean()) if mask is not None else 0.0,  # type: ignore[union-attr]
         macs=layer_macs,
         size_bytes=encoding.size_bytes,
         sqnr_db=10 * math.log10(power / noise) if noise > 0 and power > 0 else None,
         encoding=encoding.kind,
     )
+
+
+def _bits(layer: nn.Module) -> int:
+    """Bits that tell the weight's values apart: of its grid, of its codebook's codes, or of its floats."""
+    quantizer, book = find(layer, WeightQuantizer), find(layer, Codebook)
+    if book is not None:
+        return max(1, (book.entries.shape[1] - 1).bit_length())
+    return quantizer.bits if quantizer else 16 if find(layer, Half) else 32
 
 
 @torch.inference_mode()

@@ -173,11 +173,28 @@ def _in_order(steps: tuple[Step, ...]) -> tuple[Step, ...]:
             raise InvalidRecipe(f"The step {kind!r} stands {kinds.count(kind)} times; once is allowed.")
     for before, after in zip(kinds, kinds[1:], strict=False):
         if _rank(before) > _rank(after):
-            reason = "pruned weights must be rounded last"
-            if after == "channels":
-                reason = "channels are removed before single weights are changed"
-            raise InvalidRecipe(f"The step {after!r} cannot follow {before!r}: {reason}.")
+            raise InvalidRecipe(f"The step {after!r} cannot follow {before!r}: {_BEFORE[after]}.")
+    _share_settles_the_weights(steps)
     return steps
+
+
+_BEFORE = {
+    "channels": "channels are removed before anything else changes the layers",
+    "prune": "pruned weights must be rounded last",
+    "share": "rounded weights have few values already, which a codebook would change again",
+}
+"""Why a step cannot follow one that comes later in the usual order."""
+
+
+def _share_settles_the_weights(steps: tuple[Step, ...]) -> None:
+    """After share, quantize has only the values between layers left to round."""
+    kinds = {s.kind: s for s in steps}
+    if "share" in kinds and "quantize" in kinds and kinds["quantize"].weight_bits < 8:  # type: ignore[union-attr]
+        raise InvalidRecipe(
+            "quantize.weight_bits must be 8 or more after the step 'share', not "
+            f"{kinds['quantize'].weight_bits}: the weights lie in codebooks of 8-bit entries "  # type: ignore[union-attr]
+            f"then, and share.entries says how many values they take."
+        )
 
 
 def _rank(kind: str) -> int:

@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import fx, nn
 
-from compression import solve
+from compression import codebooks, solve
 from compression.calibration import Calibration, divergence, reestimate_batch_norm_
 from compression.export.stored import folded_norm
 from compression.graph import LAYERS, Batches, module_of
@@ -20,7 +20,7 @@ from compression.grids import Kind
 from compression.parametrizations import Mask, WeightQuantizer, attach, find, original
 from compression.recipe import Recipe
 from compression.solve import Grid, Moments
-from compression.steps import Prune, Quantize
+from compression.steps import Prune, Quantize, Share
 
 SHRINKS = torch.linspace(0.35, 1.0, 14)
 """Shares of the largest magnitude that are tried as the end of a grid."""
@@ -34,12 +34,16 @@ def reconstruct_(graph: fx.GraphModule, dense: fx.GraphModule, recipe: Recipe, c
 
     `dense` is the network to be answered like: same layers, nothing compressed.
     """
-    prune, quantize = recipe.get("prune"), recipe.get("quantize")
     if not recipe.steps:
         return
+    prune, share, quantize = (recipe.get(kind) for kind in ("prune", "share", "quantize"))
+    signs = _signs(graph)
 
     def visit(layer: nn.Conv2d | nn.Linear, m: Moments) -> None:
-        solve_layer_(layer, m, prune, quantize)  # type: ignore[arg-type]
+        if share is not None:
+            share_layer_(layer, m, prune, share, signs[layer])  # type: ignore[arg-type]
+        else:
+            solve_layer_(layer, m, prune, quantize)  # type: ignore[arg-type]
 
     before = _statistics(graph)
     settle = recipe.batch_norm != "keep"
@@ -116,9 +120,44 @@ def solve_layer_(layer: nn.Conv2d | nn.Linear, m: Moments, prune: Prune | None, 
         step = grid.scale.flatten() if zero else grid.scale.flatten() / 2
         kind: Kind = "zero" if zero else "odd"
         attach(layer, WeightQuantizer(step, bits, kind=kind, keep=mask.keep if mask else None))  # type: ignore[arg-type]
+    _store_(layer, w, m)
+
+
+@torch.no_grad()
+def share_layer_(
+    layer: nn.Conv2d | nn.Linear, m: Moments, prune: Prune | None, share: Share, sign: torch.Tensor
+) -> None:
+    """Chooses the layer's codebooks, and its stored weights among their entries, for the least error under `m`."""
+    mask, stored = find(layer, Mask), original(layer)
+    keep = solve.grouped(layer, mask.keep) if mask is not None else None  # type: ignore[arg-type]
+    w = solve.grouped(layer, stored)
+    if share.assignment != "nearest" and (prune is None or prune.refit):
+        w = solve.refit(w, keep, m)
+    elif keep is not None:
+        w = w * keep
+    books, w = codebooks.fit(w, keep, m, share, sign)
+    attach(layer, books.parametrization(mask.keep if mask else None))  # type: ignore[arg-type]
+    _store_(layer, w, m)
+
+
+def _store_(layer: nn.Conv2d | nn.Linear, w: torch.Tensor, m: Moments) -> None:
+    """Writes w [g, out/g, d], and the bias under which the answers have the right mean."""
+    stored = original(layer)
     stored.copy_(w.reshape(stored.shape))
     if layer.bias is not None:
         layer.bias.copy_(m.mean_y - (w @ m.mean_x[..., None]).flatten())
+
+
+def _signs(graph: fx.GraphModule) -> dict[nn.Module, torch.Tensor]:
+    """For each layer, -1 for the output channels that a batch norm turns round, else 1: [out]."""
+    found: dict[nn.Module, torch.Tensor] = {}
+    for node in graph.graph.nodes:
+        layer = module_of(graph, node)
+        if isinstance(layer, LAYERS):
+            norm = folded_norm(graph, node)
+            out = original(layer).new_ones(len(original(layer)))
+            found[layer] = out if norm is None else torch.where(norm.weight < 0, -out, out)
+    return found
 
 
 def _fit_grid(

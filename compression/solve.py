@@ -116,7 +116,7 @@ def refit(w: torch.Tensor, keep: torch.Tensor | None, m: Moments) -> torch.Tenso
     return _conjugate_gradients(w, keep.to(w.dtype), m.h, right, m.ridge)
 
 
-def round_to(grid: "Grid", w: torch.Tensor, m: Moments, *, sweeps: int) -> torch.Tensor:
+def round_to(grid: "Grid | Levels", w: torch.Tensor, m: Moments, *, sweeps: int) -> torch.Tensor:
     """Points of `grid` for w [g, out/g, d] with little error: GPTQ, then coordinate descent.
 
     GPTQ (Frantar et al. 2023) where nothing is masked: column by column, each rounding error is made up for by the
@@ -183,6 +183,39 @@ class Grid:
         return torch.minimum(torch.maximum(steps, low), top).mul_(scale)
 
 
+@dataclass(frozen=True)
+class Levels:
+    """scale · one of `levels` for each row: any set of values, as codebooks have them.
+
+    scale [g, out/g], not zero; levels [g, out/g, K] ascending; middles [g, out/g, K-1] between them; keep [g, out/g, d]
+    or None.
+    """
+
+    scale: torch.Tensor
+    levels: torch.Tensor
+    middles: torch.Tensor
+    keep: torch.Tensor | None = None
+
+    @classmethod
+    def of(cls, scale: torch.Tensor, levels: torch.Tensor, keep: torch.Tensor | None = None) -> "Levels":
+        """Rows of ascending `levels`."""
+        middles = (levels[..., 1:] + levels[..., :-1]) / 2
+        return cls(scale, levels.contiguous(), middles.contiguous(), keep)
+
+    def index(self, w: torch.Tensor) -> torch.Tensor:
+        """Number of the nearest level for each of w [g, out/g, d]."""
+        return torch.searchsorted(self.middles, (w / self.scale[..., None]).contiguous())
+
+    def round(self, w: torch.Tensor) -> torch.Tensor:
+        """w [g, out/g, d] to the nearest levels; masked ones to zero."""
+        q = self.levels.gather(2, self.index(w)) * self.scale[..., None]
+        return q if self.keep is None else q * self.keep
+
+    def round_column(self, w: torch.Tensor, i: int) -> torch.Tensor:
+        """w [g, out/g] of one column (the levels are the same in all) to the nearest, as if nothing were masked."""
+        return self.levels.gather(2, self.index(w[..., None]))[..., 0] * self.scale
+
+
 def best_scale(q: torch.Tensor, scale: torch.Tensor, m: Moments) -> torch.Tensor:
     """The scale [g, out/g] with the least error for the codes of q: scale · (q·g) / (q·H·q)."""
     factor = (q * m.g).sum(2) / (q * (q @ m.h)).sum(2).clamp_min(1e-20)
@@ -213,7 +246,7 @@ def _conjugate_gradients(
     return x
 
 
-def _gptq(grid: Grid, w: torch.Tensor, m: Moments) -> torch.Tensor:
+def _gptq(grid: Grid | Levels, w: torch.Tensor, m: Moments) -> torch.Tensor:
     nearest = _nearest(grid)
     w, u = _columns(w), _pairs(m.root / m.root.diagonal(dim1=1, dim2=2)[..., None])
     q, errors = np.empty_like(w), np.empty_like(w)
@@ -227,7 +260,7 @@ def _gptq(grid: Grid, w: torch.Tensor, m: Moments) -> torch.Tensor:
     return _rows(q)
 
 
-def descend(grid: Grid, q: torch.Tensor, m: Moments) -> torch.Tensor:
+def descend(grid: Grid | Levels, q: torch.Tensor, m: Moments) -> torch.Tensor:
     """One sweep over the columns of q [g, out/g, d], each rounded to its best point given all the others."""
     nearest, keep = _nearest(grid), None if grid.keep is None else _columns(grid.keep)
     residual = _columns(m.g - q @ m.h)  # [d, g, out/g]
@@ -248,9 +281,12 @@ def descend(grid: Grid, q: torch.Tensor, m: Moments) -> torch.Tensor:
     return _rows(q)
 
 
-def _nearest(grid: Grid) -> Callable[[np.ndarray, int], np.ndarray]:
+def _nearest(grid: Grid | Levels) -> Callable[[np.ndarray, int], np.ndarray]:
     """`grid.round_column` for arrays: a column has so few weights that PyTorch would mostly be starting operators."""
-    if grid.powers:
+    if isinstance(grid, Levels) and grid.levels.eq(grid.levels[0, 0]).all():  # one book for all rows
+        steps, middles, levels = grid.scale.numpy(), grid.middles[0, 0].numpy(), grid.levels[0, 0].numpy()
+        return lambda column, i: levels[np.searchsorted(middles, column / steps)] * steps
+    if isinstance(grid, Levels) or grid.powers:
         return lambda column, i: grid.round_column(torch.from_numpy(column), i).numpy()
     scale, offset = grid.scale.numpy(), grid.offset.numpy()  # [g, out/g]
     low, high = grid.low.numpy() - offset, grid.top.numpy() - offset

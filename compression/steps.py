@@ -124,6 +124,46 @@ class Prune(Settings):
     ] = True
 
 
+class Share(Settings):
+    """Let weights share few values, kept in a codebook (Han et al. 2016)."""
+
+    kind: ClassVar[str] = "share"
+    title: ClassVar[str] = "Share weights"
+
+    entries: Annotated[
+        int,
+        Field(
+            ge=2, le=256, title="Codebook entries", json_schema_extra={"step": 1},
+            description="How many different values the weights of a book may take; 16 cost 4 bits a weight. They "
+            "are 8-bit whole numbers times a scale per channel, so that integer kernels can compute with them.",
+        ),
+    ] = 16  # fmt: skip
+    channels_per_book: Annotated[
+        Literal[0, 8, 16, 32, 64, 128],
+        Field(
+            title="Channels per book",
+            description="Output channels that share a codebook; 0 gives each layer one book. More books, better fit, "
+            "more bytes.",
+        ),
+    ] = 0  # fmt: skip
+    weighting: Annotated[
+        Literal["hessian", "magnitude", "none"],
+        Field(
+            title="Weights count by",
+            description="What k-means looks at besides closeness: hessian, how much a change of the weight changes the "
+            "layer's answers; magnitude, its size.",
+        ),
+    ] = "hessian"  # fmt: skip
+    assignment: Annotated[
+        Literal["second-order", "nearest"],
+        Field(
+            title="Assignment",
+            description="second-order lets later weights make up for earlier ones and fits the entries to the answers; "
+            "nearest does not look at the data.",
+        ),
+    ] = "second-order"  # fmt: skip
+
+
 class Quantize(Settings):
     """Store weights, and optionally compute, with few bits (Krishnamoorthi 2018; Nagel et al. 2021)."""
 
@@ -284,10 +324,10 @@ def steps_for(minutes: float, seconds_per_step: float) -> int:
     return max(1, min(1_000_000, int(minutes * 60 / seconds_per_step)))
 
 
-Step = Channels | Prune | Quantize | Recover
+Step = Channels | Prune | Share | Quantize | Recover
 
-STEPS: dict[str, type[Channels] | type[Prune] | type[Quantize] | type[Recover]] = {
-    "channels": Channels, "prune": Prune, "quantize": Quantize, "recover": Recover,
+STEPS: dict[str, type[Step]] = {
+    "channels": Channels, "prune": Prune, "share": Share, "quantize": Quantize, "recover": Recover,
 }  # fmt: skip
 """Every step by name, in the order in which the techniques are meant to be applied."""
 

@@ -21,6 +21,7 @@ LAYERS = (
     ("presets", "energy", "snippets"),
     ("data", "graph", "parametrizations"),
     ("solve", "losses", "gradual"),
+    ("codebooks",),
     ("pt2",),
     ("export", "training"),
     ("zoo", "calibration", "teachers"),

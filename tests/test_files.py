@@ -26,7 +26,7 @@ from compression.export.qdq import quantized_values
 from compression.export.session import optimized, session
 from compression.graph import layers, trace
 from compression.methods.quantize import insert_quantizers_
-from compression.parametrizations import ActivationQuantizer, Mask, WeightQuantizer, attach
+from compression.parametrizations import ActivationQuantizer, Codebook, Mask, WeightQuantizer, attach
 from compression.pipeline import compress_prepared, prepare, simulate
 from compression.recipe import Recipe
 from compression.steps import Prune, Quantize
@@ -100,10 +100,14 @@ def quantized(bits: int, activation_bits: int, *, empty: bool) -> torch.fx.Graph
                 layer,
                 WeightQuantizer(layer.weight.detach().abs().flatten(1).amax(1).clamp_min(0.01) / 2 ** (bits - 1), bits),
             )
-    if activation_bits == 8:
-        carried = quantized_values(graph)
-        quantizers = {name: ActivationQuantizer(0.02, 100 if name == "x" else 0) for name in set(carried.values())}
-        insert_quantizers_(graph, carried, quantizers)
+    return in_8_bits(graph) if activation_bits == 8 else graph
+
+
+def in_8_bits(graph: torch.fx.GraphModule) -> torch.fx.GraphModule:
+    """The graph with a quantizer at every value that may have one."""
+    carried = quantized_values(graph)
+    quantizers = {name: ActivationQuantizer(0.02, 100 if name == "x" else 0) for name in set(carried.values())}
+    insert_quantizers_(graph, carried, quantizers)
     return graph
 
 
@@ -129,6 +133,50 @@ def test_every_encoding_equals_its_unpacked_twin_and_is_folded(
     assert not DECODERS & set(found), found
     books = ledger(packed)
     assert sum(getattr(books, role) for role in ROLES) + books.graph + books.functions == len(packed.onnx)
+
+
+@pytest.mark.parametrize("books", [1, 2])
+@pytest.mark.parametrize("activation_bits", [8, 32])
+@pytest.mark.parametrize("entries", [2, 16, 200])
+@pytest.mark.parametrize("kind", ["codebook-dense", "codebook-mask", "codebook-delta"])
+def test_every_codebook_encoding_equals_its_unpacked_twin_and_is_folded(
+    kind, entries, activation_bits, books, monkeypatch, tmp_path
+):
+    graph = with_codebooks(entries, activation_bits, books, zeros=0 if kind == "codebook-dense" else 0.7)
+    twin = export(graph, SHAPE, packed=False).onnx
+    monkeypatch.setattr(
+        exporting, "_choose", lambda found, packed: {n: with_book(layer, kind) for n, layer in found.items()}
+    )
+    packed = export(graph, SHAPE)
+    assert all(e.kind == kind or (entries == 200 and e.kind == "plain") for e in packed.encodings.values())
+    assert np.array_equal(run(packed.onnx, some_images()), run(twin, some_images()))
+    optimized(packed.onnx, str(tmp_path / "optimized.onnx"))
+    found = collections.Counter(node.op_type for node in onnx.load(tmp_path / "optimized.onnx").graph.node)
+    assert not (DECODERS | {"GatherElements"}) & set(found), found
+    books_of_file = ledger(packed)
+    assert sum(getattr(books_of_file, role) for role in ROLES) + books_of_file.graph + books_of_file.functions == len(
+        packed.onnx
+    )
+    assert books_of_file.codebooks > 0 or entries == 200
+
+
+def with_codebooks(entries: int, activation_bits: int, books: int, *, zeros: float) -> torch.fx.GraphModule:
+    """`tiny` with random weights among `entries`, a share `zeros` of them masked, all of the second layer's."""
+    graph = trace(tiny(), SHAPE)
+    torch.manual_seed(0)
+    for number, layer in enumerate(layers(graph).values()):
+        keep = torch.rand(layer.weight.shape) >= (1 if number == 1 and zeros else zeros)
+        attach(layer, Mask(keep))
+        each = torch.stack([torch.randperm(254)[:entries] - 127.0 for _ in range(books)]).sort(1).values
+        attach(layer, Codebook(each, layer.weight.detach().abs().flatten(1).amax(1) / 127, keep=keep))
+    return in_8_bits(graph) if activation_bits == 8 else graph
+
+
+def with_book(layer, kind: str) -> pack.Option:
+    """An encoding of that kind with all the books that the layer has; plain where books do not pay."""
+    found = pack.options(layer.values, layer.bits, layer.grid, layer.books)
+    fitting = [o for o in found if o.kind == kind and o.distance_bits in (0, 3)]
+    return max(fitting, key=lambda o: o.books, default=found[0])
 
 
 def of_kind(layer, kind: str) -> pack.Option:

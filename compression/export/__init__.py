@@ -121,8 +121,8 @@ class _Exporter:
             layer = layer.plain()
         encoding = pack.encode(layer.values, self.chosen[name])
         self.encodings[name] = encoding
-        roles = ["positions"] * (len(encoding.tensors) - 1) + ["payload"]
-        tensors = [self._kept(name, role, tensor) for role, tensor in zip(roles, encoding.tensors, strict=True)]
+        placed = zip(encoding.roles, encoding.tensors, strict=True)
+        tensors = [self._kept(name, role, tensor) for role, tensor in placed]
         codes = self.writer.decoded(encoding, tensors)
         if layer.limits is not None:
             codes = self.writer.call(f"Z{layer.bits}", [codes, self._kept(name, "scales", layer.limits)])
@@ -206,7 +206,7 @@ class _Exporter:
 def _choose(layers: dict[str, StoredLayer], packed: bool) -> dict[str, pack.Option]:
     """The encoding of every layer: the smallest file's, or plain."""
     kept = layers.values() if packed else [layer.plain() for layer in layers.values()]
-    found = [pack.options(layer.values, layer.bits, layer.grid) for layer in kept]
+    found = [pack.options(layer.values, layer.bits, layer.grid, layer.books) for layer in kept]
     chosen = pack.choose(found, decoders.cost, decoders.needed) if packed else [options[0] for options in found]
     return dict(zip(layers, chosen, strict=True))
 

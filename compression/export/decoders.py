@@ -10,6 +10,8 @@ operator. The files are of opset 19: BitwiseAnd needs 18, and onnx's own referen
 | D       | values → the weights' shape                   |
 | M, N    | bits of a mask, values (int8; float) → weights |
 | P, O    | distances, values (int8; float), their largest code → weights |
+| Q, R    | the same as M and P with codes in place of values → 1 + code, or 0 |
+| L       | codes of all weights, codebooks → weights |
 | Z2 … Z8 | codes modulo 2^bits of a shifted grid, the largest code of each channel → codes with their sign |
 | G       | codes, 4-bit multipliers of their groups → their product |
 """
@@ -38,22 +40,25 @@ CALL_BYTES = 20
 
 
 def calls(encoding: Encoding | Option) -> list[tuple[str, int | None]]:
-    """Functions that decode an encoding, each with the index of the tensor that it reads; the last one joins them."""
-    if encoding.kind == "plain":
+    """Functions that decode an encoding, each with the index of the tensor that it reads.
+
+    Those without an index read what is there by then: the join, and after it the lookup in codebooks.
+    """
+    if encoding.join == "plain":
         return []
-    values = len(encoding.tensors if isinstance(encoding, Encoding) else encoding.payload) - 1
+    tensors = encoding.tensors if isinstance(encoding, Encoding) else encoding.payload
+    values, bits = len(tensors) - 1 - bool(encoding.books), encoding.bits
     found: list[tuple[str, int | None]] = []
-    if encoding.bits < 8:
-        found.append((f"V{encoding.bits}{LETTERS[encoding.grid]}", values))
-    elif encoding.bits == 16:
+    if bits < 8:
+        found.append((f"U{bits}" if encoding.books else f"V{bits}{LETTERS[encoding.grid]}", values))
+    elif bits == 16:
         found.append(("H", values))
-    if encoding.kind == "dense":
-        return [*found, ("D", None)]
-    width = 1 if encoding.kind == "mask" else encoding.distance_bits
+    width = {"dense": 8, "mask": 1, "delta": encoding.distance_bits}[encoding.join]
     if width < 8:
         found.append((f"U{width}", 0))
-    join = {"mask": "MN", "delta": "PO"}[encoding.kind][encoding.bits >= 16]
-    return [*found, (join, None)]
+    if encoding.books:
+        return [*found, ({"dense": "D", "mask": "Q", "delta": "R"}[encoding.join], None), ("L", None)]
+    return [*found, ({"dense": "DD", "mask": "MN", "delta": "PO"}[encoding.join][bits >= 16], None)]
 
 
 def cost(option: Option) -> int:
@@ -188,14 +193,48 @@ def _dense(name: str) -> FunctionProto:
     return make_function(name, ["v"], "y", nodes, ["s"])
 
 
+def _lookup(name: str) -> FunctionProto:
+    """Codes of any shape, in books [books, K] one after the other, to int8 values of the same shape."""
+    node = helper.make_node
+    nodes = [
+        constant("f", np.array([-1], np.int64)),
+        node("Shape", ["b"], ["n"], start=0, end=1),  # [1]: number of books
+        node("Concat", ["n", "f"], ["r"], axis=0),
+        node("Reshape", ["c", "r"], ["d"]),  # [books, weights of each]
+        node("Cast", ["d"], ["i"], to=TensorProto.INT64),
+        node("GatherElements", ["b", "i"], ["g"], axis=1),
+        node("Shape", ["c"], ["t"]),
+        node("Reshape", ["g", "t"], ["y"]),
+    ]
+    return make_function(name, ["c", "b"], "y", nodes)
+
+
+_STORED = {"N": np.float32, "O": np.float32, "Q": np.int32, "R": np.int32}
+"""Type of what joins expand, where it is not int8."""
+
+
+def _behind_zero(name: str) -> list[NodeProto]:
+    """'b' = zero and behind it what the join `name` expands: the values 'v', or 1 + the codes."""
+    node = helper.make_node
+    zero = constant("o", np.zeros(1, _STORED.get(name, np.int8)))
+    if name not in "QR":
+        return [zero, node("Concat", ["o", "v"], ["b"], axis=0)]
+    return [
+        zero,
+        constant("vo", np.array(1, np.int32)),
+        node("Cast", ["v"], ["vi"], to=TensorProto.INT32),
+        node("Add", ["vi", "vo"], ["vp"]),
+        node("Concat", ["o", "vp"], ["b"], axis=0),
+    ]
+
+
 def _mask(name: str) -> FunctionProto:
     node = helper.make_node
     nodes = [
         *_size_nodes(),
-        constant("o", np.zeros(1, np.float32 if name == "N" else np.int8)),
+        *_behind_zero(name),  # index 0 = pruned
         constant("a", np.array(0, np.int64)),
         node("Slice", ["m", "z", "n"], ["t"]),
-        node("Concat", ["o", "v"], ["b"], axis=0),  # index 0 = pruned
         node("Cast", ["t"], ["k"], to=TensorProto.INT32),
         node("CumSum", ["k", "a"], ["r"]),
         node("Mul", ["r", "k"], ["i"]),
@@ -208,16 +247,15 @@ def _mask(name: str) -> FunctionProto:
 def _delta(name: str) -> FunctionProto:
     """Values scattered into zeros. Bridges (code x) write a zero; those of the padding stand behind the end."""
     node = helper.make_node
-    zero = np.zeros(1, np.float32 if name == "O" else np.int8)
+    zero = np.zeros(1, _STORED.get(name, np.int8))
     nodes = [
         *_size_nodes(),
-        constant("o", zero),
+        *_behind_zero(name),  # index 0 = bridge
         constant("a", np.array(0, np.int64)),
         constant("e", np.array([PADDING], np.int64)),
         node("Cast", ["p"], ["d"], to=TensorProto.INT32),
         node("Less", ["d", "x"], ["f"]),
         node("Cast", ["f"], ["k"], to=TensorProto.INT32),  # 1 where there is a value
-        node("Concat", ["o", "v"], ["b"], axis=0),  # index 0 = bridge
         node("CumSum", ["k", "a"], ["r"]),
         node("Mul", ["r", "k"], ["i"]),
         node("Gather", ["b", "i"], ["w"], axis=0),
@@ -296,5 +334,6 @@ def _grouped(name: str, group: int, over: int) -> FunctionProto:
 
 _BY_WIDTH: dict[str, Callable[[str, int], FunctionProto]] = {"U": _unsigned, "V": _values, "Z": _wrapped}
 _JOINS: dict[str, Callable[[str], FunctionProto]] = {
-    "D": _dense, "M": _mask, "N": _mask, "P": _delta, "O": _delta, "H": _half,
+    "D": _dense, "M": _mask, "N": _mask, "P": _delta, "O": _delta, "H": _half, "Q": _mask, "R": _delta,
+    "L": _lookup,
 }  # fmt: skip

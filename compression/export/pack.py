@@ -6,6 +6,9 @@
 | mask     | one bit per weight + b-bit or float values of those that are not zero              | int8 or floats |
 | delta    | d-bit distances between those, d = 1 … 8 (Han et al. 2016, §2) + the same values   | int8 or floats |
 
+Where few values occur, dense, mask and delta have a twin with a codebook in front: codebook-dense, … store the values
+that occur as int8, one row for each of `books` runs of output channels, and codes as narrow as their number allows.
+
 `decoders` writes the standard ONNX operators that turn them back; `decode` here does the same in NumPy.
 """
 
@@ -18,6 +21,9 @@ from compression.grids import Kind, largest
 
 DISTANCE_BITS = range(1, 9)
 
+CODEBOOK = "codebook-"
+"""What the kinds of encodings with codebooks begin with."""
+
 
 @dataclass(frozen=True)
 class Encoding:
@@ -25,6 +31,8 @@ class Encoding:
 
     `distance_bits` is the width of one distance of the delta encoding, else 0. `grid` says which codes there are
     (`compression.grids`); those of 'shifted' are stored modulo 2^bits, so that zero stays zero and none is negative.
+    `books` is the number of codebooks, which stand last, [books, K] and for mask and delta with 0 as each one's first;
+    `bits` is the width of their codes then.
     """
 
     kind: str
@@ -33,11 +41,23 @@ class Encoding:
     tensors: tuple[np.ndarray, ...]
     distance_bits: int = 0
     grid: Kind = "zero"
+    books: int = 0
 
     @property
     def size_bytes(self) -> int:
-        """Bytes of the payload."""
+        """Bytes of all its tensors."""
         return sum(t.nbytes for t in self.tensors)
+
+    @property
+    def join(self) -> str:
+        """How values or codes get their places: 'plain', 'dense', 'mask' or 'delta'."""
+        return self.kind.removeprefix(CODEBOOK)
+
+    @property
+    def roles(self) -> tuple[str, ...]:
+        """What each tensor is in the books of the file: 'positions', 'payload' or 'codebooks'."""
+        last = ("payload", "codebooks") if self.books else ("payload",)
+        return ("positions",) * (len(self.tensors) - len(last)) + last
 
 
 @dataclass(frozen=True)
@@ -50,6 +70,12 @@ class Option:
     payload: tuple[int, ...]
     distance_bits: int = 0
     grid: Kind = "zero"
+    books: int = 0
+
+    @property
+    def join(self) -> str:
+        """How values or codes get their places: 'plain', 'dense', 'mask' or 'delta'."""
+        return self.kind.removeprefix(CODEBOOK)
 
 
 def gain(bits: int, grid: Kind = "zero") -> int:
@@ -82,39 +108,39 @@ def line(bits: int, grid: Kind) -> tuple[int, int] | None:
     return (factor, offset) if grid != "powers" else None
 
 
-def options(values: np.ndarray, bits: int, grid: Kind = "zero") -> list[Option]:
+def options(values: np.ndarray, bits: int, grid: Kind = "zero", books: int = 0) -> list[Option]:
     """All encodings that can hold `values`: int8 codes of a `grid` with `bits`, or floats (bits = 16 or 32).
 
     uint8 codes of a grid of the kind 'shifted' come modulo 2^bits. Where a grid has no zero, 0 stands for pruned
     weights; then zeros cannot be stored densely. Where the others are all ±1, masks and distances need their sign only.
+    `books` is the number of runs of output channels that had a codebook each.
     """
-    flat = values.ravel()
-    places = np.flatnonzero(flat)
-
-    def option(kind: str, payload: tuple[int, ...], distance_bits: int = 0) -> Option:
-        return Option(kind, bits, values.shape, payload, distance_bits, grid)
-
-    found = [option("plain", (values.nbytes,))]
+    found = [Option("plain", bits, values.shape, (values.nbytes,), 0, grid)]
     if bits == 8 and grid == "shifted":
         return found
-    if bits < 8 and (grid != "odd" or len(places) == flat.size):
-        found.append(option("dense", (_bytes(flat.size, bits),)))
-    if largest(bits, grid) == 1:
-        bits, grid = 1, "odd"
-    kept = _bytes(max(1, len(places)), bits)
-    found.append(option("mask", (_bytes(flat.size, 1), kept)))
-    gaps = np.diff(places, prepend=-1) - 1
-    for d in DISTANCE_BITS:
-        count = max(1, len(places) + int((gaps // (2**d - 1)).sum()))
-        found.append(option("delta", (_bytes(count, d), kept), d))
+    placings = _placings(values.ravel())
+    for placing in placings:
+        if placing.join == "dense" and (bits >= 8 or (grid == "odd" and not values.all())):
+            continue
+        sign = placing.join != "dense" and largest(bits, grid) == 1
+        width, kind = (1, "odd") if sign else (bits, grid)
+        payload = (*placing.positions, _bytes(placing.count, width))
+        found.append(Option(placing.join, width, values.shape, payload, placing.distance_bits, kind))  # type: ignore[arg-type]
+    if values.dtype == np.int8 and gain(bits, grid) == 1:
+        for count in sorted({1, books or 1}):
+            found += _with_codebooks(placings, values, bits, count)
     return found
 
 
 def encode(values: np.ndarray, option: Option) -> Encoding:
     """`values` in the encoding that `option` names. Codes that do not fit its bits are a broken invariant."""
-    tensors = _ENCODERS[option.kind](values, option)
+    if option.join == "plain":
+        tensors = _plain(values, option)
+    else:
+        coded = _coded(values, option) if option.books else (_packed_values(_kept(values, values, option), option),)
+        tensors = (*_POSITIONS[option.join](values.ravel(), option), *coded)
     assert tuple(t.nbytes for t in tensors) == option.payload
-    return Encoding(option.kind, option.bits, option.shape, tensors, option.distance_bits, option.grid)
+    return Encoding(option.kind, option.bits, option.shape, tensors, option.distance_bits, option.grid, option.books)
 
 
 def choose(
@@ -156,67 +182,129 @@ def unpack_bits(packed: np.ndarray, bits: int, count: int) -> np.ndarray:
 
 def decode(encoding: Encoding) -> np.ndarray:
     """What the file's operators compute, in NumPy: `gain` times the values that were encoded."""
+    if encoding.join == "plain":
+        return encoding.tensors[0]
     size = int(np.prod(encoding.shape))
-    stored = encoding.tensors[-1]
-    if encoding.kind == "plain":
-        return stored
-    if encoding.kind == "dense":
-        return _signed(unpack_bits(stored, encoding.bits, size), encoding).reshape(encoding.shape)
+    places = _PLACES[encoding.join](encoding, size)
+    stored = encoding.tensors[len(encoding.tensors) - 1 - bool(encoding.books)]
+    kept = stored[: len(places)] if encoding.bits >= 8 else unpack_bits(stored, encoding.bits, len(places))
+    if encoding.books:
+        codes = np.zeros(size, np.int64)
+        codes[places] = kept.astype(np.int64) + (encoding.join != "dense")
+        return np.take_along_axis(encoding.tensors[-1], codes.reshape(encoding.books, -1), 1).reshape(encoding.shape)
     values = np.zeros(size, _type(encoding))
-    where, d = encoding.tensors[0], encoding.distance_bits
-    if encoding.kind == "mask":
-        places = np.flatnonzero(unpack_bits(where, 1, size))
-    else:
-        codes = unpack_bits(where, d, 8 * where.nbytes // d).astype(np.int64)
-        bridge = codes == 2**d - 1
-        places = (np.cumsum(codes + ~bridge) - 1)[~bridge]
-    count = len(places)
-    kept = stored[:count] if encoding.bits >= 8 else _signed(unpack_bits(stored, encoding.bits, count), encoding)
-    values[places] = kept
+    values[places] = kept if encoding.bits >= 8 else _signed(kept, encoding)
     return values.reshape(encoding.shape)
+
+
+@dataclass(frozen=True)
+class _Placing:
+    """A way to say where values stand: bytes that it takes, and how many values there are then."""
+
+    join: str
+    positions: tuple[int, ...]
+    count: int
+    distance_bits: int = 0
 
 
 def _plain(values: np.ndarray, option: Option) -> tuple[np.ndarray, ...]:
     return (values if option.grid == "shifted" else values * values.dtype.type(gain(option.bits, option.grid)),)
 
 
-def _dense(values: np.ndarray, option: Option) -> tuple[np.ndarray, ...]:
-    return (pack_bits(_unsigned(values.ravel(), option), option.bits),)
+def _placings(flat: np.ndarray) -> list[_Placing]:
+    places = np.flatnonzero(flat)
+    count = max(1, len(places))  # a Gather needs something to gather from
+    gaps = np.diff(places, prepend=-1) - 1
+    found = [_Placing("dense", (), flat.size), _Placing("mask", (_bytes(flat.size, 1),), count)]
+    for d in DISTANCE_BITS:
+        distances = max(1, len(places) + int((gaps // (2**d - 1)).sum()))
+        found.append(_Placing("delta", (_bytes(distances, d),), count, d))
+    return found
 
 
-def _mask(values: np.ndarray, option: Option) -> tuple[np.ndarray, ...]:
-    keep = values.ravel() != 0
-    kept = _at_least_one(values.ravel()[keep])
-    return np.packbits(keep, bitorder="little"), _packed_values(kept, option)
+def _with_codebooks(placings: list[_Placing], values: np.ndarray, width: int, books: int) -> list[Option]:
+    """The encodings with so many codebooks whose codes are narrower than `width`."""
+    found = []
+    columns = {join: _book(values, books, join).shape[1] for join in ("dense", "mask", "delta")}
+    for placing in placings:
+        entries = columns[placing.join] - (placing.join != "dense")
+        bits = max(1, (entries - 1).bit_length())
+        if bits < width or books > 1:
+            payload = (*placing.positions, _bytes(placing.count, bits), books * columns[placing.join])
+            kind = CODEBOOK + placing.join
+            found.append(Option(kind, bits, values.shape, payload, placing.distance_bits, books=books))
+    return found
 
 
-def _delta(values: np.ndarray, option: Option) -> tuple[np.ndarray, ...]:
+def _book(values: np.ndarray, books: int, join: str) -> np.ndarray:
+    """The values that occur in each run of output channels, ascending, int8 [books, K].
+
+    Shorter books repeat their last value. Where zeros have no codes, 0 stands in front of the others.
+    """
+    rows = [np.unique(row if join == "dense" else row[row != 0]) for row in values.reshape(books, -1)]
+    longest = max(1, *(len(row) for row in rows))
+    book = np.stack([np.pad(row, (0, longest - len(row)), "edge" if len(row) else "constant") for row in rows])
+    return book if join == "dense" else np.pad(book, ((0, 0), (1, 0)))
+
+
+def _coded(values: np.ndarray, option: Option) -> tuple[np.ndarray, np.ndarray]:
+    """Packed codes and the books that they are places in."""
+    book = _book(values, option.books, option.join)
+    first = option.join != "dense"
+    rows = zip(book[:, first:], values.reshape(option.books, -1), strict=True)
+    codes = np.concatenate([np.searchsorted(entries, row) for entries, row in rows])
+    kept = np.minimum(_kept(codes, values, option), book.shape[1] - first - 1).astype(np.uint8)
+    return kept if option.bits >= 8 else pack_bits(kept, option.bits), book
+
+
+def _kept(items: np.ndarray, values: np.ndarray, option: Option) -> np.ndarray:
+    """Those of `items`, one for each of `values`, that are stored: all, or where a value is not zero; at least one."""
+    kept = items.ravel() if option.join == "dense" else items.ravel()[values.ravel() != 0]
+    return kept if len(kept) else np.ones(1, items.dtype)
+
+
+def _mask(flat: np.ndarray, option: Option) -> tuple[np.ndarray, ...]:
+    return (np.packbits(flat != 0, bitorder="little"),)
+
+
+def _distances(flat: np.ndarray, option: Option) -> tuple[np.ndarray, ...]:
     """How many zeros stand before each value. The largest code M = 2^d - 1 bridges M zeros and has no value.
 
     The padding of the last byte is such bridges too, so that the number of values need not be stored. Han et al. store
     a zero with each bridge; without it, grids that have no zero can be stored as well.
     """
-    flat, bridge = values.ravel(), 2**option.distance_bits - 1
+    bridge = 2**option.distance_bits - 1
     places = np.flatnonzero(flat)
     gaps = np.diff(places, prepend=-1) - 1
     last = np.cumsum(gaps // bridge + 1) - 1  # where each value's own code stands among all codes
     distances = np.full(8 * option.payload[0] // option.distance_bits, bridge, np.uint8)
     distances[last] = gaps % bridge
-    return pack_bits(distances, option.distance_bits), _packed_values(_at_least_one(flat[places]), option)
+    return (pack_bits(distances, option.distance_bits),)
 
 
-def _at_least_one(values: np.ndarray) -> np.ndarray:
-    """A Gather needs something to gather from."""
-    return values if len(values) else np.ones(1, values.dtype)
+_POSITIONS: dict[str, Callable[[np.ndarray, Option], tuple[np.ndarray, ...]]] = {
+    "dense": lambda flat, option: (), "mask": _mask, "delta": _distances,
+}  # fmt: skip
+
+
+def _places_of_mask(encoding: Encoding, size: int) -> np.ndarray:
+    return np.flatnonzero(unpack_bits(encoding.tensors[0], 1, size))
+
+
+def _places_of_distances(encoding: Encoding, size: int) -> np.ndarray:
+    d, stored = encoding.distance_bits, encoding.tensors[0]
+    codes = unpack_bits(stored, d, 8 * stored.nbytes // d).astype(np.int64)
+    bridge = codes == 2**d - 1
+    return (np.cumsum(codes + ~bridge) - 1)[~bridge]
+
+
+_PLACES: dict[str, Callable[[Encoding, int], np.ndarray]] = {
+    "dense": lambda encoding, size: np.arange(size), "mask": _places_of_mask, "delta": _places_of_distances,
+}  # fmt: skip
 
 
 def _packed_values(values: np.ndarray, option: Option) -> np.ndarray:
     return values if option.bits >= 8 else pack_bits(_unsigned(values, option), option.bits)
-
-
-_ENCODERS: dict[str, Callable[[np.ndarray, Option], tuple[np.ndarray, ...]]] = {
-    "plain": _plain, "dense": _dense, "mask": _mask, "delta": _delta,
-}  # fmt: skip
 
 
 def _bytes(count: int, bits: int) -> int:

@@ -13,7 +13,7 @@ from torch import fx, nn
 from compression.export import pack
 from compression.graph import LAYERS, batch_norm_after, module_of
 from compression.grids import Kind
-from compression.parametrizations import Half, Mask, WeightQuantizer, find, original, per_channel
+from compression.parametrizations import Codebook, Half, Mask, WeightQuantizer, find, original, per_channel
 
 HALF_LEAST, HALF_LOWEST, HALF_HIGHEST = 2.0**-24, 2.0**-14, 65504.0
 """Smallest, smallest normal and largest number of float16."""
@@ -27,7 +27,8 @@ class StoredLayer:
 
     scale [out] float32 is the worth of one step of the codes as files decode them, `gain` times larger than here; None
     for floats. limits: uint8 [out], the largest code of each channel of a shifted grid. multipliers: uint8
-    [out, ⌈d/group⌉], by which the codes of each `group` inputs are multiplied.
+    [out, ⌈d/group⌉], by which the codes of each `group` inputs are multiplied. books: the number of codebooks that
+    runs of output channels have, whose entries the codes are.
     """
 
     values: np.ndarray
@@ -38,6 +39,7 @@ class StoredLayer:
     limits: np.ndarray | None = None
     multipliers: np.ndarray | None = None
     group: int = 0
+    books: int = 0
 
     @property
     def gain(self) -> int:
@@ -71,7 +73,9 @@ class StoredLayer:
 def stored(layer: nn.Conv2d | nn.Linear, norm: nn.BatchNorm2d | None = None) -> StoredLayer:
     """What `layer`, followed by `norm`, becomes in a file."""
     gain, shift = _affine(layer, norm)
-    quantizer = find(layer, WeightQuantizer)
+    quantizer, book = find(layer, WeightQuantizer), find(layer, Codebook)
+    if book is not None:
+        return _shared_layer(layer, book, gain, shift)
     if quantizer is None:
         return _float_layer(layer, gain, shift)
     codes = quantizer.codes(_masked(layer)) * per_channel(torch.where(gain < 0, -1.0, 1.0), layer.weight)
@@ -93,6 +97,17 @@ def stored(layer: nn.Conv2d | nn.Linear, norm: nn.BatchNorm2d | None = None) -> 
     return replace(found, scale=scale.numpy())
 
 
+def _shared_layer(layer: nn.Conv2d | nn.Linear, book: Codebook, gain: torch.Tensor, shift: torch.Tensor) -> StoredLayer:
+    """Entries of codebooks, turned round only where training has turned the sign of a batch norm's scale."""
+    folded = book.scale * gain
+    codes = book.codes(_masked(layer)) * per_channel(torch.where(folded < 0, -1.0, 1.0), layer.weight)
+    silent = (gain == 0) | ~codes.flatten(1).any(1)
+    scale = torch.where(silent, HALF_LEAST, _short(torch.where(silent, 1.0, folded.abs())))
+    return StoredLayer(
+        codes.to(torch.int8).numpy(), scale.numpy(), _short(shift).numpy(), book.bits, books=len(book.entries)
+    )
+
+
 def _float_layer(layer: nn.Conv2d | nn.Linear, gain: torch.Tensor, shift: torch.Tensor) -> StoredLayer:
     """Weights in 32 bits, or in 16 where that was asked for and they fit."""
     weights = (layer.weight * per_channel(gain, layer.weight)).float()
@@ -109,6 +124,7 @@ def settle_scales_(graph: fx.GraphModule) -> None:
         if not isinstance(layer, LAYERS):
             continue
         norm, quantizer, half = folded_norm(graph, node), find(layer, WeightQuantizer), find(layer, Half)
+        book = find(layer, Codebook)
         gain, shift = _affine(layer, norm)
         if half is not None:
             half.gain.copy_(torch.where(gain == 0, 1.0, gain))
@@ -116,6 +132,9 @@ def settle_scales_(graph: fx.GraphModule) -> None:
         if quantizer is not None:
             settled = torch.from_numpy(exact.scale * exact.gain) / gain.abs()
             quantizer.scale.copy_(torch.where(gain == 0, quantizer.scale, settled))
+        if book is not None:
+            settled = torch.from_numpy(exact.scale) / gain.abs() * book.scale.sign()
+            book.scale.copy_(torch.where(gain == 0, book.scale, settled))
         owner = norm if norm is not None else layer
         if exact.bits < 32 and owner.bias is not None:
             owner.bias += torch.from_numpy(exact.bias) - shift

@@ -56,16 +56,19 @@ class Writer:
     def decoded(self, encoding: Encoding, tensors: list[str]) -> str:
         """Adds what decodes the stored `tensors` of an encoding; returns the name of the weights."""
         steps, tensors = calls(encoding), list(tensors)
-        for name, read in steps[:-1]:
-            assert read is not None
-            tensors[read] = self.call(name, [tensors[read]])
+        for name, read in steps:
+            if read is not None:
+                tensors[read] = self.call(name, [tensors[read]])
         if not steps:
             half = encoding.bits == 16
             return self.node("Cast", tensors, to=TensorProto.FLOAT) if half else tensors[0]
+        join, *lookup = [name for name, read in steps if read is None]
+        books = [tensors.pop()] if lookup else []
         inputs = tensors[::-1]
-        if encoding.kind == "delta":
+        if encoding.join == "delta":
             inputs.append(self.constant(np.array(2**encoding.distance_bits - 1, np.int32), shared=True))
-        return self.call(steps[-1][0], inputs, s=list(encoding.shape))
+        joined = self.call(join, inputs, s=list(encoding.shape))
+        return self.call(lookup[0], [joined, *books]) if lookup else joined
 
     def finish(self, shape: tuple[int, int, int], scores: str, classes: int) -> tuple[bytes, dict[str, str]]:
         """The file, and the names that stored tensors have in it by the name that `constant` gave.

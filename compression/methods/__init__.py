@@ -28,6 +28,7 @@ class Method:
 METHODS: dict[str, Method] = {
     "channels": Method(apply_=remove_channels_),
     "prune": Method(apply_=prune_),
+    "share": Method(),
     "quantize": Method(finish_=quantize_activations_),
     "recover": Method(),
 }

@@ -1,0 +1,205 @@
+"""Codebooks: few values that all weights of a layer, or of a run of its channels, share.
+
+Weights are divided by a scale per output channel first, so that one book serves channels of any size. The entries start
+from k-means (Han et al. 2016, "Deep Compression", §3; weighted by the Hessian's diagonal: Choi et al. 2017, "Towards
+the limit of network quantization", eq. 9). Then, in turns, each weight is assigned to an entry given what all others
+do (`compression.solve`), and the entries are fitted to the assignment by least squares.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch.nn.functional import one_hot
+
+from compression import solve
+from compression.parametrizations import Codebook
+from compression.solve import Levels, Moments
+from compression.steps import Share
+
+FEW = 32
+"""Books of so many entries keep to 7 bits, whose products never saturate on processors without VNNI."""
+
+TURNS = 3
+"""How often entries are fitted and weights assigned anew."""
+
+MANY = 64
+"""From so many entries on there is nothing left to gain from turns."""
+
+COARSE = 256
+"""Places at which the first clusters may end; of many clusters, twice as many."""
+
+ONE_HOTS = 20_000_000
+"""Numbers in the assignments that entries are fitted to at most; of a larger layer every n-th row is looked at."""
+
+DAMP = 1e-3
+
+
+@dataclass(frozen=True)
+class Books:
+    """entries [books, K] whole numbers, ascending; scale [g, out/g]; keep [g, out/g, d] or None."""
+
+    entries: torch.Tensor
+    scale: torch.Tensor
+    keep: torch.Tensor | None
+
+    def levels(self) -> Levels:
+        """As points to round to."""
+        groups, rows = self.scale.shape
+        each = self.entries.repeat_interleave(groups * rows // len(self.entries), 0)  # [out, K]
+        return Levels.of(self.scale, each.reshape(groups, rows, -1), self.keep)
+
+    def parametrization(self, keep: torch.Tensor | None) -> Codebook:
+        """As torch computes with them; `keep` in the weight's shape."""
+        return Codebook(self.entries.clone(), self.scale.flatten().clone(), keep=keep)
+
+
+def fit(
+    w: torch.Tensor, keep: torch.Tensor | None, m: Moments, share: Share, sign: torch.Tensor
+) -> tuple[Books, torch.Tensor]:
+    """Books for w [g, out/g, d] and the weights that they give, same shape.
+
+    sign [out]: ±1, of each channel's batch-norm scale; keep: which weights are not pruned.
+    """
+    books = _first(w, keep, m, share, sign)
+    if share.assignment == "nearest" or share.entries >= 2 * MANY:
+        return books, books.levels().round(w)
+    size = books.scale.square()  # errors count in relation to their channel's size
+    q = solve.round_to(books.levels(), w, m, sweeps=1)
+    least = (solve.error(q, m) / size).sum()
+    for _ in range(TURNS if share.entries < MANY else 0):
+        turned = refit(books, q, m)
+        turned_q = solve.descend(turned.levels(), turned.levels().round(q), m)
+        error = (solve.error(turned_q, m) / size).sum()
+        if error >= least:
+            break
+        books, q, least = turned, turned_q, error
+    return books, q
+
+
+def refit(books: Books, q: torch.Tensor, m: Moments) -> Books:
+    """The books with the least error for the assignment that q [g, out/g, d] stands for, on whole numbers again.
+
+    With A [d, K] the assignment of a row, s its scale and e its book's entries, q = s·A·e and the error relative to s
+    is eᵀ(Σ AᵀHA)e - 2 eᵀ(Σ Aᵀg / s): a linear system for each book.
+    """
+    levels, count = books.levels(), books.entries.shape[1]
+    index = levels.index(q)
+    out, d = q.shape[0] * q.shape[1], q.shape[2]
+    stride = max(1, out * d * count // ONE_HOTS)
+    run = out // len(books.entries)
+    fitted = []
+    for begin, entries in zip(range(0, out, run), books.entries, strict=True):
+        rows = torch.arange(begin, begin + run)[::stride]
+        group, row = rows // q.shape[1], rows % q.shape[1]
+        chosen = one_hot(index[group, row], count).to(q.dtype)  # [rows, d, K]
+        if books.keep is not None:
+            chosen = chosen * books.keep[group, row, :, None]
+        square = (chosen.mT @ (m.h[group] @ chosen if len(m.h) > 1 else m.h @ chosen)).sum(0)  # [K, K]
+        right = (chosen.mT @ (m.g[group, row] / books.scale[group, row, None])[..., None]).sum(0)[:, 0]
+        ridge = DAMP * square.diagonal().mean().clamp_min(1e-10) * torch.eye(count)
+        fitted.append(torch.linalg.solve(square + ridge, right + ridge @ entries))
+    entries, scale = _whole(torch.stack(fitted), books.scale)
+    values = entries.repeat_interleave(run, 0).gather(1, index.reshape(out, d)).reshape(q.shape)
+    turned = values * scale[..., None] * (1 if books.keep is None else books.keep)
+    return Books(entries.sort(1).values, solve.best_scale(turned, scale, m), books.keep)
+
+
+def kmeans(values: torch.Tensor, weights: torch.Tensor, k: int, rounds: int = 200) -> torch.Tensor:
+    """k centres [k] ascending of values [n] with little Σ weight · (value - nearest centre)²; all values if there are
+    no more than k.
+
+    Lloyd's algorithm on sorted values, where a cluster is a run and its mean a difference of sums. It starts from the
+    best runs of all on a coarse grid; of very many, from where the theory has them.
+    """
+    distinct = values.unique()
+    if len(distinct) <= k:
+        return torch.cat([distinct, distinct[-1:].expand(k - len(distinct))])
+    order = values.argsort()
+    x, w = values[order].double(), weights[order].double().clamp_min(1e-12)
+    mass, moment = _sums(w), _sums(w * x)
+    if k < 2 * MANY:
+        ends = torch.searchsorted(x, _spread(x, w, min(2 * COARSE, max(COARSE, 8 * k))))
+        centres = _best_runs(torch.stack([mass, moment, _sums(w * x * x)]), ends, k)
+    else:
+        centres = _spread(x, w, k)
+    for _ in range(rounds):
+        ends = torch.searchsorted(x, (centres[1:] + centres[:-1]) / 2)
+        ends = torch.cat([ends.new_zeros(1), ends, ends.new_full((1,), len(x))])
+        held = mass[ends[1:]] - mass[ends[:-1]]
+        moved = torch.where(held > 0, (moment[ends[1:]] - moment[ends[:-1]]) / held.clamp_min(1e-300), centres)
+        if torch.equal(moved, centres):
+            break
+        centres = moved
+    return centres.to(values.dtype)
+
+
+def _first(w: torch.Tensor, keep: torch.Tensor | None, m: Moments, share: Share, sign: torch.Tensor) -> Books:
+    """Books by k-means over the weights in units of their channel's root mean square."""
+    kept = torch.ones_like(w) if keep is None else keep.to(w.dtype)
+    power = (w * kept).square().sum(2) / kept.sum(2).clamp_min(1)
+    scale = torch.where(power > 0, power.sqrt(), 1.0) * sign.reshape(power.shape)
+    x = w / scale[..., None]
+    importance = {
+        "hessian": m.h.diagonal(dim1=1, dim2=2)[:, None].expand_as(w),
+        "magnitude": x.abs(),
+        "none": torch.ones_like(w),
+    }[share.weighting] * kept
+    count = _books(len(sign), share.channels_per_book)
+    parts = zip(*(t.reshape(count, -1) for t in (x, importance, kept)), strict=True)
+    none = w.new_zeros(share.entries)
+    centres = [kmeans(a[k > 0], b[k > 0], share.entries) if k.any() else none for a, b, k in parts]
+    entries, scale = _whole(torch.stack(centres), scale)
+    return Books(entries, scale, keep)
+
+
+def _books(out: int, channels: int) -> int:
+    """Number of books: of the least run of channels that is not shorter than asked for and divides the layer."""
+    if not channels:
+        return 1
+    return out // next(n for n in range(min(channels, out), out + 1) if out % n == 0)
+
+
+def _whole(entries: torch.Tensor, scale: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """entries [books, K] rounded to whole numbers, with the scale [g, out/g] that makes up for the change of unit."""
+    top = Codebook.top // 2 if entries.shape[1] <= FEW else Codebook.top
+    ends = entries.abs().amax(1, keepdim=True)
+    unit = torch.where(ends > 0, ends, top) / top  # [books, 1]; a book for nothing but pruned weights is all zeros
+    each = unit.repeat_interleave(scale.numel() // len(unit), 0).reshape(scale.shape)
+    return (entries / unit).round(), scale * each
+
+
+def _sums(values: torch.Tensor) -> torch.Tensor:
+    """Sums of the first 0, 1, …, n values."""
+    return torch.cat([values.new_zeros(1), values.cumsum(0)])
+
+
+def _best_runs(sums: torch.Tensor, ends: torch.Tensor, k: int) -> torch.Tensor:
+    """Means [k] of the k runs with the least squared error in sum, if runs end at `ends` [m] only.
+
+    sums [3, n+1]: of weight, weight·x and weight·x² over the first 0 … n values. Dynamic programming over the last run
+    (Wang & Song 2011, "Ckmeans.1d.dp", eq. 1).
+    """
+    ends = torch.cat([ends.new_zeros(1), ends, ends.new_full((1,), sums.shape[1] - 1)]).unique()
+    mass, moment, power = sums[:, ends][:, None] - sums[:, ends][:, :, None]  # [3, from, to]
+    error = (power - moment.square() / mass.clamp_min(1e-300)).clamp_min(0)
+    error = torch.where(torch.ones_like(error, dtype=torch.bool).triu(), error, float("inf"))  # an empty run costs none
+    least, cuts = error[0], []
+    for _ in range(k - 1):
+        least, cut = (least[:, None] + error).min(0)
+        cuts.append(cut)
+    place, places = len(ends) - 1, [len(ends) - 1]
+    for cut in reversed(cuts):
+        place = int(cut[place])
+        places.append(place)
+    runs = torch.tensor([0, *reversed(places)])
+    means = moment[runs[:-1], runs[1:]] / mass[runs[:-1], runs[1:]].clamp_min(1e-300)
+    return torch.where(runs[1:] > runs[:-1], means, means.max()).sort().values
+
+
+def _spread(x: torch.Tensor, w: torch.Tensor, k: int) -> torch.Tensor:
+    """k points of ascending x [n] at equal shares of density^⅓: there the best centres lie (Panter & Dite 1951)."""
+    bins = 2 * k
+    place = ((x - x[0]) / (x[-1] - x[0]) * bins).long().clamp_max(bins - 1)
+    density = torch.zeros(bins, dtype=x.dtype).index_add_(0, place, w).pow(1 / 3).cumsum(0)
+    shares = (torch.arange(k, dtype=x.dtype) + 0.5) / k * density[-1]
+    return x[0] + (torch.searchsorted(density, shares) + 0.5) / bins * (x[-1] - x[0])
