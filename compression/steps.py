@@ -133,7 +133,7 @@ class Share(Settings):
     entries: Annotated[
         int,
         Field(
-            ge=2, le=256, title="Codebook entries", json_schema_extra={"step": 1},
+            ge=2, le=256, title="Codebook entries", json_schema_extra={"unit": "values", "step": 1},
             description="How many different values the weights of a book may take; 16 cost 4 bits a weight. They "
             "are 8-bit whole numbers times a scale per channel, so that integer kernels can compute with them.",
         ),

@@ -66,7 +66,7 @@ def test_levels_round_to_the_nearest():
     points = grid.levels * grid.scale[..., None]  # [1, 4, 7]
     nearest = (w[..., None] - points[:, :, None]).abs().amin(3)
     torch.testing.assert_close((grid.round(w) - w).abs(), nearest)
-    torch.testing.assert_close(grid.round_column(w[..., 3]), grid.round(w)[..., 3])
+    torch.testing.assert_close(grid.round_column(w[..., 3], 3), grid.round(w)[..., 3])
 
 
 def test_assignment_is_close_to_the_best_of_all():
