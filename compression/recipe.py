@@ -182,6 +182,7 @@ _BEFORE = {
     "channels": "channels are removed before anything else changes the layers",
     "prune": "pruned weights must be rounded last",
     "share": "rounded weights have few values already, which a codebook would change again",
+    "quantize": "training has to see the rounded weights",
 }
 """Why a step cannot follow one that comes later in the usual order."""
 
@@ -193,7 +194,7 @@ def _share_settles_the_weights(steps: tuple[Step, ...]) -> None:
         raise InvalidRecipe(
             "quantize.weight_bits must be 8 or more after the step 'share', not "
             f"{kinds['quantize'].weight_bits}: the weights lie in codebooks of 8-bit entries "  # type: ignore[union-attr]
-            f"then, and share.entries says how many values they take."
+            "then, and share.entries says how many values they take."
         )
 
 
