@@ -217,6 +217,37 @@ class Profile:
         return max(0.0, 1 - self.kernels_ms / self.run_ms) if self.run_ms else 0.0
 
 
+LEVELS: dict[str, tuple[float, ...]] = {
+    "sparsity": (0.5, 0.7, 0.8, 0.9, 0.95),
+    "bits": (8, 4, 3, 2),
+    "rank": (0.75, 0.5, 0.25),
+}
+"""At which levels the sensitivity of a layer is taken: share of zeros, bits of a weight, share of the full rank."""
+
+
+@dataclass(frozen=True)
+class SensitivityPoint:
+    """Accuracy in [0, 1] on `n` validation images with one layer at this level of `LEVELS`, simulated in torch."""
+
+    technique: str
+    level: float
+    accuracy: float
+    n: int
+
+
+@dataclass(frozen=True)
+class LayerSensitivity:
+    """One layer's curves, and the dense network's accuracy on the same images."""
+
+    name: str
+    dense: float
+    points: tuple[SensitivityPoint, ...]
+
+    def curve(self, technique: str) -> tuple[SensitivityPoint, ...]:
+        """The points of one technique, in the order of the levels."""
+        return tuple(point for point in self.points if point.technique == technique)
+
+
 @dataclass(frozen=True)
 class Growth:
     """What a process grew by at `batch` images while a session ran, and the live bytes that explain it.

@@ -31,6 +31,7 @@ LAYERS = (
     ("devices",),
     ("deployment",),
     ("pipeline", "store"),
+    ("sensitivity",),
     ("worker",),
     ("insight",),
     ("cluster",),

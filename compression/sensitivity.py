@@ -1,0 +1,173 @@
+"""What each layer's compression costs when it alone is compressed: curves over sparsity, bits and rank.
+
+The weights of every layer at every level come from the *fast* setting, in which a layer depends on no other: one
+simulation a level serves all layers. Accuracy is taken on validation images, so that choices made from these curves
+leave the test split alone, and in torch with float activations: it is *simulated*, not measured on a file.
+"""
+
+import copy
+import hashlib
+import json
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import asdict
+from functools import cached_property
+from pathlib import Path
+
+import torch
+from torch import fx, nn
+
+from compression.data import home
+from compression.engine import engine_version
+from compression.errors import Cancelled, UnknownName
+from compression.export.stored import folded_norm
+from compression.graph import BATCH, LAYERS, layers, module_of
+from compression.pipeline import Prepared, simulate
+from compression.recipe import Recipe
+from compression.results import LEVELS, LayerSensitivity, SensitivityPoint
+from compression.steps import Prune, Quantize
+
+IMAGES = 2000
+
+
+class Sweep:
+    """The curves of all layers of one network, layer by layer; what is known is kept on disk and not computed again."""
+
+    def __init__(self, prepared: Prepared, *, images: int = IMAGES):
+        self.prepared = prepared
+        drawn = torch.randperm(len(prepared.data.validation), generator=torch.Generator().manual_seed(0))[:images]
+        self._split = prepared.data.validation.subset(drawn)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The layers, in the network's order."""
+        return tuple(layers(self.prepared.dense))
+
+    def all(self, stop: Callable[[], bool] | None = None) -> Iterator[LayerSensitivity]:
+        """Every layer's curves in the network's order. Raises `Cancelled` between two layers when `stop` says so."""
+        for name in self.names:
+            if stop and stop():
+                raise Cancelled("The sweep was stopped.")
+            yield self.layer(name)
+
+    def layer(self, name: str) -> LayerSensitivity:
+        """One layer's curves. Raises `UnknownName` where the network has no such layer."""
+        if name not in self.names:
+            raise UnknownName("layer", name, self.names)
+        path = self._path(name)
+        if (known := _read(path)) is None:
+            known = self._measure(name)
+            _write(path, known)
+        return known
+
+    def known(self) -> dict[str, LayerSensitivity]:
+        """What was computed before."""
+        found = {name: _read(self._path(name)) for name in self.names}
+        return {name: curves for name, curves in found.items() if curves is not None}
+
+    @torch.inference_mode()
+    def _measure(self, name: str) -> LayerSensitivity:
+        graph = copy.deepcopy(self.prepared.dense)
+        node = next(n for n in graph.graph.nodes if n.op == "call_module" and n.target == name)
+        layer, norm = module_of(graph, node), folded_norm(graph, node)
+        assert isinstance(layer, LAYERS)
+        kept = [copy.deepcopy(module.state_dict()) if module else None for module in (layer, norm)]
+        before = _until(graph, node, self.prepared.data.normalize(self._split.images))
+        points = []
+        for technique, levels in LEVELS.items():
+            for level in levels:
+                _put(layer, norm, *self._variant(technique, level, name))
+                points.append(SensitivityPoint(technique, level, self._accuracy(graph, node, before), len(self._split)))
+                _put(layer, norm, *kept)
+        return LayerSensitivity(name, self._accuracy(graph, node, before), tuple(points))
+
+    def _variant(self, technique: str, level: float, name: str) -> tuple[dict[str, torch.Tensor], dict | None]:
+        """The layer's weights at that level, and the statistics of the batch norm behind it."""
+        if technique == "rank":
+            layer = layers(self.prepared.dense)[name]
+            return {**layer.state_dict(), "weight": truncated(layer.weight, level)}, None
+        graph = self._simulated[technique, level]
+        node = next(n for n in graph.graph.nodes if n.op == "call_module" and n.target == name)
+        layer, norm = graph.get_submodule(name), folded_norm(graph, node)
+        state = {"weight": layer.weight.detach()} | ({"bias": layer.bias.detach()} if layer.bias is not None else {})
+        return state, norm.state_dict() if norm is not None else None
+
+    @cached_property
+    def _simulated(self) -> dict[tuple[str, float], fx.GraphModule]:
+        """The whole network at each level; no layer of it depends on another."""
+        shared = {"quality": "fast", "batch_norm": "reestimate", "seed": self.prepared.baseline.recipe.seed}
+        steps = {("sparsity", s): Prune(sparsity=s, scope="layer") for s in LEVELS["sparsity"]}
+        steps |= {("bits", b): Quantize(weight_bits=int(b), activation_bits=32) for b in LEVELS["bits"]}  # type: ignore[dict-item]
+        return {key: simulate(self.prepared, Recipe(steps=(step,), **shared)) for key, step in steps.items()}
+
+    def _accuracy(self, graph: fx.GraphModule, node: fx.Node, before: list[dict[fx.Node, torch.Tensor]]) -> float:
+        scores = torch.cat([_onward(graph, node, dict(env)) for env in before])
+        return float((scores.argmax(1) == self._split.labels).float().mean())
+
+    def _path(self, name: str) -> Path:
+        what = (self.prepared.baseline.file_hash, self.prepared.data.fingerprint, engine_version(), len(self._split))
+        key = hashlib.sha256(json.dumps([*what, name, LEVELS]).encode()).hexdigest()[:32]
+        return home() / "sensitivity" / f"{key}.json"
+
+
+def truncated(weight: torch.Tensor, share: float) -> torch.Tensor:
+    """The best approximation of weight [out, …] as a matrix of `share` of its rank (Eckart & Young 1936)."""
+    u, s, v = torch.linalg.svd(weight.detach().flatten(1), full_matrices=False)
+    rank = max(1, round(share * len(s)))
+    return ((u[:, :rank] * s[:rank]) @ v[:rank]).reshape(weight.shape)
+
+
+def _put(
+    layer: nn.Module, norm: nn.Module | None, state: dict[str, torch.Tensor], statistics: dict[str, torch.Tensor] | None
+) -> None:
+    layer.load_state_dict(state)
+    if norm is not None and statistics is not None:
+        norm.load_state_dict(statistics)
+
+
+def _until(graph: fx.GraphModule, node: fx.Node, images: torch.Tensor) -> list[dict[fx.Node, torch.Tensor]]:
+    """What the rest of the graph reads when `node` is about to run, for each batch of images."""
+    first = next(n for n in graph.graph.nodes if n.op == "placeholder")
+    found = []
+    for part in images.to(memory_format=torch.channels_last).split(BATCH):
+        run = fx.Interpreter(graph)
+        run.env[first] = part
+        for each in graph.graph.nodes:
+            if each is node:
+                break
+            if each.op != "placeholder":
+                run.env[each] = run.run_node(each)
+                for done in run.user_to_last_uses.get(each, []):
+                    del run.env[done]
+        found.append(dict(run.env))
+    return found
+
+
+def _onward(graph: fx.GraphModule, node: fx.Node, env: dict[fx.Node, torch.Tensor]) -> torch.Tensor:
+    """The scores when everything from `node` on runs."""
+    run, begun = fx.Interpreter(graph), False
+    run.env.update(env)
+    for each in graph.graph.nodes:
+        begun = begun or each is node
+        if begun and each.op == "output":
+            return run.env[each.args[0]]
+        if begun:
+            run.env[each] = run.run_node(each)
+            for done in run.user_to_last_uses.get(each, []):
+                run.env.pop(done, None)
+    raise AssertionError("a graph has an output")
+
+
+def _read(path: Path) -> LayerSensitivity | None:
+    try:
+        plain = json.loads(path.read_text(encoding="utf-8"))
+        return LayerSensitivity(plain["name"], plain["dense"], tuple(SensitivityPoint(**p) for p in plain["points"]))
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _write(path: Path, curves: LayerSensitivity) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_suffix(f".partial-{os.getpid()}")
+    temporary.write_text(json.dumps(asdict(curves)), encoding="utf-8")
+    os.replace(temporary, path)
