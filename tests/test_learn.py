@@ -133,6 +133,18 @@ def test_the_pruning_sliders_change_the_figures() -> None:
     assert all(a != b for a, b in zip(before, after, strict=True))
 
 
+def test_the_number_line_follows_bits_and_levels() -> None:
+    page = opened("quantization")
+    assert [metric.value for metric in page.metric][:2] == ["7", "0.0%"]
+    page.slider(key="bits").set_value(4).run()
+    assert page.metric[0].value == "15"
+    page.slider(key="clip").set_value(0.5).run()
+    assert page.metric[1].value != "0.0%"
+    page.selectbox(key="scheme").set_value("ternary").run()
+    assert page.metric[0].value == "3"
+    assert page.slider(key="bits").disabled
+
+
 @pytest.mark.parametrize("name", ["pruning", [*LESSONS][-1]])
 def test_the_teachers_sheet_has_it_all(name: str) -> None:
     page = AppTest.from_file(str(ROOT / "app.py"), default_timeout=PATIENCE_S)

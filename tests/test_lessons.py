@@ -7,9 +7,10 @@ import torch
 from compression import zoo
 from compression.graph import layers as engine_layers
 from compression.graph import macs, trace
-from compression.lessons import forward, images, measured, networks, pictures, pruning
+from compression.lessons import forward, images, measured, networks, pictures, pruning, quantization
 from compression.lessons.networks import LENET, LENET300, RESNET
 from compression.lessons.tables import TABLES
+from compression.parametrizations import WeightQuantizer
 
 
 def pixels(dataset: str, n: int = 4) -> np.ndarray:
@@ -186,3 +187,77 @@ def test_what_lesson_2_says() -> None:
     assert said["naive_90"] is None or said["naive_90"] < 0.3  # "cliff"
     assert said["latency_90"] is None or said["latency_90"] > 0.9  # "speed"
     assert said["together_80"] is None or said["together_80"] > said["each_80"]
+
+
+# Lesson 3, quantization
+
+
+@pytest.mark.parametrize("scheme", quantization.SCHEMES)
+@pytest.mark.parametrize("bits", [2, 4, 8])
+def test_weights_go_to_the_nearest_level(scheme: str, bits: int) -> None:
+    w = quantization._weights("6.conv1").ravel()[:500]
+    grid = quantization.levels(w, bits, scheme, 0.8)
+    assert (np.diff(grid) > 0).all()
+    brute = np.abs(w[:, None] - grid).min(1)
+    np.testing.assert_allclose(np.abs(quantization.nearest(w, grid) - w), brute, atol=1e-7)
+    counts = {"symmetric": 2**bits - 1, "asymmetric": 2**bits, "logarithmic": 2**bits - 1, "ternary": 3, "binary": 2}
+    assert len(grid) == counts[scheme]
+    assert scheme == "binary" or 0.0 in np.round(grid, 9)
+
+
+def test_the_symmetric_grid_is_the_engines() -> None:
+    w = torch.tensor(quantization._weights(quantization.STUDIED))
+    scale = w.abs().amax((1, 2, 3)) / 7
+    expected = WeightQuantizer(scale, 4)(w).numpy()
+    rows = w.numpy().reshape(16, -1)
+    ours = quantization._symmetric(rows, np.abs(rows).max(1, keepdims=True), 4)
+    np.testing.assert_allclose(ours.reshape(expected.shape), expected, atol=1e-6)
+    one = quantization.nearest(rows.ravel(), quantization.levels(rows, 4, "symmetric", 0.5))
+    np.testing.assert_allclose(quantization._symmetric(rows.ravel(), 0.5 * np.abs(rows).max(), 4), one, atol=1e-6)
+
+
+def test_the_clip_curve_adds_up_and_its_minimum_is_the_best() -> None:
+    inside, outside, together = quantization.clip_curve(quantization.STUDIED, 3)
+    np.testing.assert_allclose(inside.y + outside.y, together.y)
+    w = quantization._weights(quantization.STUDIED).ravel()
+    at = 20
+    rounded = quantization.nearest(w, quantization.levels(w, 3, "symmetric", float(together.x[at])))
+    assert together.y[at] == pytest.approx(float(np.square(rounded - w).sum() / np.square(w).sum()), rel=1e-4)
+    assert outside.y[-1] == 0
+    assert together.y.min() == together.y[np.isclose(together.x, quantization.best_clip(quantization.STUDIED, 3))][0]
+
+
+def test_the_convolution_in_whole_numbers_is_nearly_the_one_in_float() -> None:
+    model = zoo.load(*RESNET)
+    x = torch.tensor(images.fashion().inputs[5:6])
+    expected = torch.nn.functional.conv2d(x, model.get_parameter("0.weight"), padding=1)[0, 7, 3, 27].item()
+    found = quantization.convolution(5, 7, 3, 27)
+    assert found.exact == pytest.approx(expected, abs=1e-5)
+    assert found.total == found.products.sum()
+    assert found.products[1, 1] == (int(found.pixels[1, 1]) - found.zero) * int(found.weights[1, 1])
+    assert found.result == pytest.approx(found.total * found.pixel_scale * found.weight_scale)
+    reach = 0.5 * found.pixel_scale * np.abs(found.weights).sum() * found.weight_scale + 9 * 2 * found.weight_scale
+    assert abs(found.result - expected) < reach
+
+
+def test_what_lesson_3_says() -> None:
+    said = quantization.facts()
+    assert said["bit_db"] == pytest.approx(6.02, abs=0.3)  # "bit"
+    assert said["clip_3"] < 0.7 < said["clip_8"]  # "clip"
+    assert abs(said["log_8_db"] - said["log_db"]) < 0.5  # "log"
+    assert said["linear_db"] < said["log_db"]
+    assert 2.5 < said["outlier_bits"] < 3.5  # "outlier"
+    x = quantization._inputs().astype(np.float64)
+    wide = np.round(x / (10 * x.max() / 255)) * (10 * x.max() / 255)
+    expected = 10 * np.log10(np.square(x).sum() / np.square(wide - x).sum())
+    assert said["outlier_db"] == pytest.approx(expected, abs=0.01)
+    assert said["largest_sum"] == 144 * 255 * 127 < 2 ** said["sum_bits"]  # "accumulator"
+    assert 2**15 < said["largest_sum"] < 2**31
+    assert said["tensor_db"] < said["channel_db"] < said["best_db"]
+    assert said["best_2"] is None or said["best_2"] > 0.88 > 0.5 > said["naive_2"]  # "two"
+
+
+def test_ranges_grow_with_the_images() -> None:
+    largest, percentile = quantization.ranges(99.0)
+    assert (np.diff(largest.y) >= 0).all()
+    assert (percentile.y <= largest.y).all()

@@ -33,6 +33,7 @@ def _channels(amount: float, **values: Any) -> dict[str, Any]:
 NAIVE = {"batch_norm": "keep"}
 
 SPARSITIES = (0.5, 0.7, 0.8, 0.9, 0.95)
+BITS = (8, 6, 4, 3, 2)
 
 TABLES: dict[str, tuple[Planned, ...]] = {
     "sparsity": (
@@ -53,5 +54,22 @@ TABLES: dict[str, tuple[Planned, ...]] = {
         Planned("Each layer, by magnitude", _recipe(_prune(0.8, scope="layer"))),
         Planned("Together, by activation", _recipe(_prune(0.8, criterion="activation"))),
         Planned("Each layer, by activation", _recipe(_prune(0.8, criterion="activation", scope="layer"))),
+    ),
+    "bits": (
+        *(Planned(f"{bits} bits", _recipe(_quantize(bits))) for bits in BITS),
+    ),
+    "bits-naive": (
+        *(Planned(f"{b} bits", _recipe(_quantize(b, scale="minmax", rounding="nearest"), **NAIVE)) for b in BITS),
+    ),
+    "ladder": (
+        Planned("Nearest, one scale a tensor",
+                _recipe(_quantize(3, granularity="tensor", scale="minmax", rounding="nearest"), **NAIVE)),
+        Planned("One scale a channel", _recipe(_quantize(3, scale="minmax", rounding="nearest"), **NAIVE)),
+        Planned("Scale of least error", _recipe(_quantize(3, scale="mse", rounding="nearest"), **NAIVE)),
+        Planned("Bias correction",
+                _recipe(_quantize(3, scale="mse", rounding="nearest", bias_correction=True), **NAIVE)),
+        Planned("GPTQ on the dense inputs", _recipe(_quantize(3), quality="fast", **NAIVE)),
+        Planned("Layer by layer, batch norm", _recipe(_quantize(3))),
+        Planned("Quantization-aware training", _recipe(_quantize(3), {"step": "recover", "steps": 150})),
     ),
 }  # fmt: skip

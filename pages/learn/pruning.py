@@ -6,7 +6,6 @@ from compression.lessons import measured, pruning
 from compression.lessons.images import fashion
 from compression.lessons.pictures import mosaic
 from pages.ui import drawings, frame, words
-from pages.ui.drawings import CONFIG
 from pages.ui.lesson import Lesson
 
 
@@ -38,7 +37,7 @@ def see(lesson: Lesson) -> None:
     """The weights of one layer as they are."""
     frame.text(lesson, "see")
     shown = mosaic(pruning.layer(pruning.STUDIED).weight, columns=16)
-    st.plotly_chart(drawings.picture(shown, height=420), config=CONFIG, alt="All weights of one convolution.")
+    frame.draw(drawings.picture(shown, height=420), "All weights of one convolution.")
     frame.ask(lesson, "energy")
 
 
@@ -57,8 +56,8 @@ def play(lesson: Lesson) -> None:
     cut = pruning.cut(name, share, pattern)
     figures(cut)
     left, right = st.columns(2)
-    left.plotly_chart(drawings.histogram(cut.histogram), config=CONFIG, alt="Histogram of the layer's weights.")
-    right.plotly_chart(drawings.picture(cut.picture, height=280), config=CONFIG, alt="The mask on the filters.")
+    frame.draw(drawings.histogram(cut.histogram), "Histogram of the layer's weights.", left)
+    frame.draw(drawings.picture(cut.picture, height=280), "The mask on the filters.", right)
     frame.text(lesson, "look")
     photo = fashion()
     number = st.select_slider("Image", range(len(photo.labels)), 3, format_func=photo.title)
@@ -66,9 +65,7 @@ def play(lesson: Lesson) -> None:
     show = {"The image": "", f"**Dense**: {sight.dense_answer}": "dense", f"**Pruned**: {sight.cut_answer}": "cut"}
     for place, (caption, which) in zip(st.columns([1, 2, 2]), show.items(), strict=True):
         shown = drawings.picture(getattr(sight, which), height=200, maps=True) if which else None
-        place.plotly_chart(
-            shown or drawings.image(sight.image, height=200), config=CONFIG, alt=caption, key=f"m{which}"
-        )
+        frame.draw(shown or drawings.image(sight.image, height=200), caption, place, f"maps-{which}")
         place.caption(caption)
 
 
@@ -88,7 +85,7 @@ def allocate(lesson: Lesson) -> None:
     frame.text(lesson, "allocate")
     if frame.ask(lesson, "layer"):
         frame.text(lesson, "allocated")
-        st.plotly_chart(drawings.shares(pruning.allocation(0.8)), config=CONFIG, alt="What each layer loses at 80%.")
+        frame.draw(drawings.shares(pruning.allocation(0.8)), "What each layer loses at 80%.")
         frame.table(measured.rows("allocation"), "Accuracy at 80% by comparison and criterion.")
 
 
@@ -109,8 +106,8 @@ def measures() -> None:
         places = st.columns(4)
     for place, found in zip(places, pruning.criteria(share), strict=True):
         place.markdown(f"**{found.name}** ${found.formula}$")
-        place.plotly_chart(drawings.picture(found.picture, height=180), config=CONFIG, alt=f"Kept by {found.name}.",
-                           key=f"mask-{found.name}")  # fmt: skip
+        mask = drawings.picture(found.picture, height=180)
+        frame.draw(mask, f"Kept by {found.name}.", place, f"mask-{found.name}")
         place.caption(f"Output change {found.error:.1%}, after refit {found.refitted:.1%}")
 
 

@@ -5,16 +5,21 @@ from collections.abc import Sequence
 import numpy as np
 import plotly.graph_objects as go
 
+from compression.lessons.curves import Bars, Line
 from compression.lessons.measured import Row
 from compression.lessons.pictures import Picture
 from compression.lessons.pruning import Histogram, Share
+from compression.lessons.quantization import NumberLine
 
 # Okabe and Ito's blue (lightened), vermillion, bluish green, orange and a grey: each shows on both themes.
 VISITED, NOW, FRONT, ORANGE, BASELINE = "#3987C9", "#D55E00", "#009E73", "#E69F00", "#808790"
 
+COLOURS = (VISITED, NOW, FRONT, ORANGE, "#CC79A7", BASELINE)
+MOST_LEVELS = 64
 CONFIG = {"displayModeBar": False}
 MARGIN = {"l": 8, "r": 8, "t": 28, "b": 8}
 DIVERGING = [[0.0, "#D55E00"], [0.5, "#F4F1EC"], [1.0, "#0072B2"]]
+BLEND = [[0, VISITED], [1, NOW]]
 GONE = [[0.0, "rgba(128,135,144,0.28)"], [1.0, "rgba(128,135,144,0.28)"]]
 LEGEND = {"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0, "xanchor": "left"}
 
@@ -88,9 +93,59 @@ def ladder(rows: Sequence[Row]) -> go.Figure:
     if found:
         fig.add_vline(x=found[0][1].accuracy.baseline, line={"color": BASELINE, "dash": "dash"},
                       annotation_text="fp32", annotation_position="top")  # fmt: skip
-    fig.update_xaxes(tickformat=".0%")
+    fig.update_xaxes(tickformat=".0%", range=None if found else [0, 1])
     names = [row.planned.name for row in rows]
     fig.update_yaxes(type="category", categoryorder="array", categoryarray=names[::-1], range=[-0.7, len(names) - 0.3])
+    return fig
+
+
+def number_line(shown: NumberLine) -> go.Figure:
+    """Each weight where it lies, its rounding error upwards and in colour, the grid's levels as lines."""
+    fig = go.Figure(layout=_layout(300, "Weight", "Rounding error", showlegend=False))
+    for level in shown.levels if len(shown.levels) <= MOST_LEVELS else ():
+        fig.add_vline(x=level, line={"color": BASELINE, "width": 1, "dash": "dot"})
+    reach = float(np.abs(shown.errors).max())
+    fig.add_trace(go.Scattergl(
+        x=shown.weights, y=shown.errors, mode="markers", hovertemplate="%{x:.4f} moves by %{y:.4f}<extra></extra>",
+        marker={"size": 4, "color": np.abs(shown.errors), "colorscale": BLEND, "cmin": 0, "cmax": reach},
+    ))  # fmt: skip
+    return fig
+
+
+def lines(shown: Sequence[Line], x: str, y: str, *, percent: bool = False, log_y: bool = False,
+          mark: float | None = None, points: bool = False) -> go.Figure:  # fmt: skip
+    """Lines under their names; `mark` is a place on the horizontal axis."""
+    fig = go.Figure(layout=_layout(300, x, y))
+    for line, colour in zip(shown, COLOURS, strict=False):
+        fig.add_trace(go.Scatter(
+            x=line.x, y=line.y, name=line.name, mode="lines+markers" if points else "lines",
+            line={"color": colour, "width": 2},
+        ))  # fmt: skip
+    if mark is not None:
+        fig.add_vline(x=mark, line={"color": BASELINE, "dash": "dash"})
+    fig.update_xaxes(tickformat=".0%" if percent else None)
+    fig.update_yaxes(type="log" if log_y else "linear", exponentformat="power")
+    return fig
+
+
+def bars(shown: Bars, *, height: int = 260, percent: bool = False) -> go.Figure:
+    """One bar for each label, with its value beside it."""
+    fig = go.Figure(layout=_layout(height, shown.name, ""))
+    form = "%{x:.1%}" if percent else "%{x:,.4~g}"
+    fig.add_trace(go.Bar(y=shown.labels, x=shown.values, orientation="h", marker={"color": VISITED},
+                         texttemplate=form, hovertemplate="%{y}: " + form + "<extra></extra>"))  # fmt: skip
+    fig.update_xaxes(tickformat=".0%" if percent else None)
+    fig.update_yaxes(autorange="reversed", type="category")
+    return fig
+
+
+def matrix(values: np.ndarray, *, height: int = 170) -> go.Figure:
+    """A few numbers in their places, written out."""
+    fig = go.Figure(layout=_bare(height))
+    fig.add_trace(go.Heatmap(
+        z=values, colorscale=DIVERGING, zmid=0, showscale=False, texttemplate="%{z}", hoverinfo="skip", xgap=2, ygap=2,
+        textfont={"color": "#1F2328", "size": 14},
+    ))  # fmt: skip
     return fig
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
+import plotly.graph_objects as go
 import streamlit as st
 
 from compression.lessons import measured
@@ -67,9 +68,14 @@ def _feedback(question: Question, chosen: int) -> None:
     st.info(f"**{right.text}** {right.says}")
 
 
+def draw(figure: go.Figure, alt: str, place: Any = st, key: str | None = None) -> None:
+    """A chart with its text for those who cannot see it."""
+    place.plotly_chart(figure, alt=alt, config=drawings.CONFIG, key=key)
+
+
 def table(rows: Sequence[Row], alt: str) -> None:
     """Measured rows as a chart, with what they were measured on and the numbers behind it."""
-    st.plotly_chart(drawings.ladder(rows), alt=alt, config=drawings.CONFIG)
+    draw(drawings.ladder(rows), alt)
     st.caption(provenance(rows))
     with st.expander("The numbers"):
         st.dataframe([_numbers(row) for row in rows], hide_index=True)

@@ -1,0 +1,119 @@
+"""Lesson 3, quantization: a grid for numbers, where it ends, and a convolution in whole numbers."""
+
+import streamlit as st
+
+from compression.lessons import measured, quantization
+from compression.lessons.images import fashion
+from pages.ui import drawings, frame
+from pages.ui.lesson import Lesson
+
+
+def page() -> None:
+    """See it, predict, try it, reveal, why, where it breaks, go deeper."""
+    with st.container(key="lesson"):
+        lesson = frame.opened("quantization", quantization.facts())
+        frame.text(lesson, "see")
+        frame.ask(lesson, "bit")
+        frame.text(lesson, "try")
+        play()
+        if frame.ask(lesson, "log"):
+            frame.text(lesson, "schemes")
+        ends(lesson)
+        calibrate(lesson)
+        integer(lesson)
+        frame.text(lesson, "why")
+        if frame.ask(lesson, "two"):
+            frame.text(lesson, "breaks")
+            frame.table(measured.rows("bits-naive"), "Accuracy by bits, plain rounding.")
+            frame.table(measured.rows("bits"), "Accuracy by bits, with second-order rounding.")
+        frame.text(lesson, "ladder")
+        frame.table(measured.rows("ladder"), "Accuracy of each rung at 3 bits.")
+        frame.explore([{"step": "quantize", "weight_bits": 3}], "3-bit weights")
+        frame.closing(lesson)
+
+
+@st.fragment
+def play() -> None:
+    """Layer, bits, scheme and the end of the grid; every weight's error, and the trade-off between the two kinds."""
+    left, right = st.columns(2)
+    name = left.selectbox("Layer", quantization.LAYERS, format_func=quantization.title, key="layer")
+    scheme = right.selectbox(
+        "Levels", list(quantization.SCHEMES), format_func=quantization.SCHEMES.__getitem__, key="scheme"
+    )
+    left, right = st.columns(2)
+    fixed = scheme in ("ternary", "binary")
+    bits = left.slider("Bits", 2, 8, 3, key="bits", disabled=fixed)
+    clip = right.slider("End of the grid", 0.1, 1.0, 1.0, 0.02, format="percent", key="clip", disabled=fixed)
+    shown = quantization.number_line(name, bits, scheme, clip)
+    with st.container(key="figures-quantization"):
+        levels, clipped, ratio = st.columns(3)
+    levels.metric("Levels", len(shown.levels))
+    clipped.metric("Beyond the ends", f"{shown.clipped:.1%}")
+    ratio.metric("Signal to noise", f"{shown.sqnr_db:.1f} dB", help="Power of the weights over power of the errors.")
+    frame.draw(drawings.number_line(shown), "Rounding error of every weight.")
+
+
+def ends(lesson: Lesson) -> None:
+    """Clipping against rounding, and one scale against many."""
+    frame.text(lesson, "clip")
+    if not frame.ask(lesson, "clip"):
+        return
+    curves()
+    frame.text(lesson, "clipped")
+    frame.text(lesson, "channel")
+
+
+@st.fragment
+def curves() -> None:
+    """The two errors by the end of the grid, and the ratio by how many scales there are."""
+    bits = st.slider("Bits of the symmetric grid", 2, 8, 3, key="clip-bits")
+    name = quantization.STUDIED
+    figure = drawings.lines(
+        quantization.clip_curve(name, bits), "End of the grid, of the largest weight", "Error power",
+        percent=True, log_y=True, mark=quantization.best_clip(name, bits),
+    )  # fmt: skip
+    frame.draw(figure, "Error from rounding, from clipping, and their sum.")
+    frame.draw(drawings.bars(quantization.granularity(name, bits)), "Signal to noise by number of scales.")
+
+
+def calibrate(lesson: Lesson) -> None:
+    """What calibration sees, and what one outlier does."""
+    frame.text(lesson, "calibrate")
+    if frame.ask(lesson, "outlier"):
+        frame.text(lesson, "outlier")
+        looked()
+
+
+@st.fragment
+def looked() -> None:
+    """Ends of the range by images, for a percentile of the reader's choice."""
+    percentile = st.select_slider("Percentile", (90.0, 99.0, 99.9, 99.99), 99.9, key="percentile")
+    figure = drawings.lines(quantization.ranges(percentile), "Images looked at", "Upper end", points=True)
+    frame.draw(figure, "Upper end of the range by number of images.")
+
+
+def integer(lesson: Lesson) -> None:
+    """One output pixel in whole numbers."""
+    frame.text(lesson, "integer")
+    step()
+    frame.ask(lesson, "accumulator")
+
+
+@st.fragment
+def step() -> None:
+    """Image, channel and place, and the nine products."""
+    photo = fashion()
+    left, right = st.columns(2)
+    image = left.select_slider("Image", range(len(photo.labels)), 3, format_func=photo.title, key="image")
+    channel = right.slider("Output channel", 0, 15, 4, key="channel")
+    row, column = left.slider("Row", 0, 27, 10, key="row"), right.slider("Column", 0, 27, 12, key="column")
+    shown = quantization.convolution(image, channel, row, column)
+    parts = {f"Pixels, zero point {shown.zero}": shown.pixels, "Weights": shown.weights, "Products": shown.products}
+    for number, (place, (title, values)) in enumerate(zip(st.columns(3), parts.items(), strict=True)):
+        place.caption(f"**{title}**")
+        frame.draw(drawings.matrix(values), title, place, f"matrix-{number}")
+    scales = f"× {shown.pixel_scale:.5f} × {shown.weight_scale:.5f}"
+    st.markdown(f"Sum **{shown.total:,}** {scales} = **{shown.result:.4f}**; in float it is {shown.exact:.4f}.")
+
+
+page()
