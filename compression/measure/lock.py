@@ -1,17 +1,127 @@
-"""One lock for the whole machine: what is timed runs alone, whoever started it."""
+"""Turns on this machine, whoever works on it: what is timed runs alone, and a training waits while a user does.
 
+Three files that every process of the machine locks (flock(2), so that a process that dies lets go):
+
+- *stopwatch*, by one alone: somebody takes the time;
+- *work*, shared by all who compute, and taken alone by whoever takes the time: so that waits for all others to pause;
+- *quick*, shared by jobs that a user waits for: a training pauses meanwhile.
+
+Whoever computes says so by `computing`, and calls `give_way` every batch.
+"""
+
+import fcntl
+import os
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
-from filelock import FileLock
+FOLDER = Path(tempfile.gettempdir())
+STOPWATCH, WORK, QUICK = (FOLDER / f"compression-lab{suffix}.lock" for suffix in ("", "-work", "-quick"))
+LOOK_S = 0.02
+"""How often one who waits looks whether it is over."""
 
-LOCK_FILE = Path(tempfile.gettempdir()) / "compression-lab.lock"
+_thread = threading.local()
 
 
 @contextmanager
 def machine_lock() -> Iterator[None]:
-    """Held while milliseconds are measured; blocks until nobody else holds it."""
-    with FileLock(LOCK_FILE, mode=0o666):
+    """Held while milliseconds are measured; blocks until nobody else takes the time or computes."""
+    share: _Share | None = getattr(_thread, "share", None)
+    if share:
+        share.leave()
+    try:
+        with _locked(STOPWATCH, fcntl.LOCK_EX), _locked(WORK, fcntl.LOCK_EX):
+            yield
+    finally:
+        if share:
+            share.enter()
+
+
+@contextmanager
+def computing(*, quick: bool = False) -> Iterator[None]:
+    """Says that this thread computes, and with `quick` that a user waits for it. It must call `give_way` often."""
+    if getattr(_thread, "share", None):
         yield
+        return
+    with ExitStack() as held:
+        if quick:
+            held.enter_context(_locked(QUICK, fcntl.LOCK_SH))
+        _thread.share = share = _Share(patient=not quick)
+        held.callback(setattr, _thread, "share", None)
+        held.callback(share.leave)
+        share.enter()
+        yield
+
+
+def give_way(stop: Callable[[], bool] | None = None, *, pausing: Callable[[], None] | None = None) -> None:
+    """Pauses while somebody takes the time and, in a job that is not quick, while a quick one works.
+
+    `stop` ends the waiting; `pausing` is called once if there is any. Does nothing outside `computing`.
+    """
+    share: _Share | None = getattr(_thread, "share", None)
+    if share is None or not share.unwelcome():
+        return
+    share.leave()
+    if pausing:
+        pausing()
+    try:
+        while share.unwelcome() and not (stop and stop()):
+            time.sleep(LOOK_S)
+    finally:
+        share.enter()
+
+
+class _Share:
+    """One thread's part in the lock *work*. A `patient` one lets quick ones pass."""
+
+    def __init__(self, *, patient: bool):
+        self._patient = patient
+        self._work: int | None = None
+
+    def enter(self) -> None:
+        """Takes part. Passing by the stopwatch on the way, one never slips in before somebody who waits to time."""
+        with _locked(STOPWATCH, fcntl.LOCK_SH):
+            self._work = _lock(WORK, fcntl.LOCK_SH)
+
+    def leave(self) -> None:
+        """Takes no part any more."""
+        if self._work is not None:
+            os.close(self._work)
+            self._work = None
+
+    def unwelcome(self) -> bool:
+        """Whether somebody wants the machine for himself."""
+        return not _free(STOPWATCH, fcntl.LOCK_SH) or (self._patient and not _free(QUICK, fcntl.LOCK_EX))
+
+
+@contextmanager
+def _locked(path: Path, how: int) -> Iterator[None]:
+    held = _lock(path, how)
+    try:
+        yield
+    finally:
+        os.close(held)
+
+
+def _lock(path: Path, how: int) -> int:
+    """An open file with the lock on it; closing it lets go."""
+    handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+    with suppress(PermissionError):  # another user made it, for everybody
+        os.fchmod(handle, 0o666)
+    try:
+        fcntl.flock(handle, how)
+    except BaseException:
+        os.close(handle)
+        raise
+    return handle
+
+
+def _free(path: Path, how: int) -> bool:
+    try:
+        os.close(_lock(path, how | fcntl.LOCK_NB))
+    except BlockingIOError:
+        return False
+    return True
