@@ -1,17 +1,20 @@
 """Where jobs run: a Dask cluster of our own on this machine, or one that is there already.
 
-Our own is a scheduler, a nanny and one worker with one thread. It listens on 127.0.0.1 only, has no dashboard, and each
-of its processes ends by itself when the program that started it is gone. What survives all the same (a machine that was
+Our own is a scheduler, a nanny and one worker with one thread, for what users wait for; with the first training comes
+another nanny with a worker of its own. They listen on 127.0.0.1 only, have no dashboard, and each process ends by
+itself when the program that started it is gone. What survives all the same (a machine that was
 suspended half-way, say) is ended at the next start, by the id and start time that were written down.
 """
 
 import atexit
+import copy
 import json
 import logging
 import os
-from collections.abc import Iterable
+import threading
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -25,8 +28,12 @@ from compression.worker import Identity, identity, runs
 
 log = logging.getLogger(__name__)
 
+QUICK, LONG = "quick", "long"
+"""Names of our workers: for what users wait for, and for trainings."""
+
 ROOT = Path(__file__).resolve().parent.parent
 LOCALHOST = "127.0.0.1"
+START_S = 60
 
 PRELOAD = """
 import sys; sys.path.insert(0, {root!r})
@@ -43,6 +50,7 @@ class Crew:
 
     client: Client
     own: Any = None
+    _hiring: threading.Lock = field(default_factory=threading.Lock, repr=False)
 
     def fit(self) -> bool:
         """Whether work can be sent. A worker that died is not counted against it: its nanny brings up another."""
@@ -50,12 +58,28 @@ class Crew:
             return False
         return self.own is None or all(process.returncode is None for process in _processes(self.own))
 
+    def workers(self, name: str) -> list[str] | None:
+        """Which workers carry out jobs of this kind, as `Client.submit` takes it: None is any of somebody else's.
+
+        The worker for trainings is started when it is asked for.
+        """
+        if self.own is None:
+            return None
+        with self._hiring:
+            if name == LONG and len(self.own.workers) < 2:
+                self.own.new_spec = copy.deepcopy(self.own.new_spec)
+                self.own.new_spec["options"]["worker_kwargs"]["name"] = LONG
+                self.own.scale(2)
+                self.client.wait_for_workers(2, timeout=START_S)
+                _write_down(_alive(self.own))
+        return [name]
+
     def close(self) -> None:
         """Disconnects, and ends the cluster if it is ours."""
         with suppress(OSError, RuntimeError, TimeoutError):  # it may be dead already
             self.client.close(timeout=2)
         if self.own is not None:
-            identities = [identity(process.pid) for process in _processes(self.own) if process.returncode is None]
+            identities = list(_alive(self.own))
             with suppress(OSError, RuntimeError, TimeoutError):
                 self.own.close(timeout=5)
             _end(identities)
@@ -101,9 +125,10 @@ def _start() -> Crew:
             "preload_nanny": [_preload("all_threads")],
             "local_directory": str(_folder()),
             "dashboard": False,
+            "name": QUICK,
         },
     )
-    _write_down(identity(process.pid) for process in _processes(cluster))
+    _write_down(_alive(cluster))
     return Crew(Client(cluster, set_as_default=False), cluster)
 
 
@@ -115,6 +140,13 @@ def _processes(cluster: Any) -> list[Any]:
     """The scheduler's and the nanny's processes."""
     members = (cluster.scheduler, *cluster.workers.values())
     return [member.process for member in members if member.process is not None]
+
+
+def _alive(cluster: Any) -> Iterator[Identity]:
+    for process in _processes(cluster):
+        if process.returncode is None:
+            with suppress(psutil.NoSuchProcess):  # it has ended, and nobody has looked yet
+                yield identity(process.pid)
 
 
 def _folder() -> Path:

@@ -6,7 +6,22 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 # What carries requests about and keeps answers; none of it decides on the bytes of a file or on what is measured.
-AROUND_IT = {"__main__", "cli", "cluster", "console", "engine", "jobs", "report", "search", "store", "worker"}
+AROUND_IT = {
+    "__main__",
+    "cli",
+    "cluster",
+    "console",
+    "engine",
+    "insight",
+    "jobs",
+    "keeper",
+    "long_jobs",
+    "news",
+    "report",
+    "search",
+    "store",
+    "worker",
+}
 LIBRARIES = ("torch", "torchvision", "numpy", "onnx", "onnxruntime", "scikit-learn", "torch-pruning")
 
 

@@ -4,142 +4,51 @@
     job = lab.submit(Request("lenet5", "digits", "digits", recipe.to_json()), owner="session 1")
     news = job.wait(after=job.news.number, timeout=1.0)
 
+A request that was carried out before is answered from the store. Trainings are long jobs, which nobody overtakes and
+which stand in the store until they are done:
+
+    job = lab.long.start(Training("resnet20", "digits"), minutes=5)
+    lab.long.get(job.id)                                        # from another page, later
+
 Nothing here waits for the cluster except `Job.wait`: a page can call everything else while it draws.
 """
 
-import logging
-import os
-import tempfile
 import threading
+import time
 import uuid
 from collections.abc import Callable
 from concurrent.futures import CancelledError, ThreadPoolExecutor
 from concurrent.futures import Future as Answer
 from contextlib import suppress
-from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, TypeVar
 from weakref import WeakValueDictionary
 
 from distributed import Future
-from distributed.client import ClosedClientError
 from distributed.scheduler import KilledWorker
 
-from compression import cluster, worker
-from compression.data import home
+from compression import cluster, long_work, worker
+from compression.cluster import LONG, QUICK
 from compression.errors import UserError, WorkerLost
-from compression.results import LayerReport, Ledger, Measurement
-from compression.worker import Baseline, Outcome, Refusal, Request, without_predictions
+from compression.keeper import Keeper
+from compression.long_jobs import LongJobs
+from compression.long_work import Training, Work
+from compression.news import LOST, Job, News, apology, keep, result
+from compression.recipe import Recipe
+from compression.store import Store
+from compression.worker import Outcome, Request
 
-__all__ = ["Job", "Lab", "News", "Request"]
-
-log = logging.getLogger(__name__)
+__all__ = ["LOST", "Job", "Lab", "News", "Request", "Training", "keep"]
 
 T = TypeVar("T")
-State = Literal["working", "done", "refused", "lost", "overtaken"]
 
 PATIENCE_S = 120.0
 """How long a small question may take."""
 
-LOST = "The process that measures has stopped, perhaps for lack of memory. A new one is starting: measure again."
+PARTING_S = 5.0
+"""How long results may take to be kept when the program ends."""
 
-
-@dataclass(frozen=True)
-class News:
-    """How a job stands. `number` grows with every change.
-
-    `sentence` says what is being done, or why there is no result. `measurement` is the latest; it is over the full test
-    split if `full`. `baseline` is what it is compared with. `file` is the compressed network, once it is done, `layers`
-    and `ledger` what it is made of.
-    """
-
-    number: int = 0
-    state: State = "working"
-    sentence: str = "Waiting for the worker"
-    share: float = 0.0
-    measurement: Measurement | None = None
-    full: bool = False
-    baseline: Baseline | None = None
-    file: Path | None = None
-    layers: tuple[LayerReport, ...] = ()
-    ledger: Ledger | None = None
-
-
-class Job:
-    """One request on its way. All methods may be called from any thread."""
-
-    def __init__(self, request: Request):
-        self.id = uuid.uuid4().hex
-        self.request = request
-        self._news = News()
-        self._changed = threading.Condition()
-        self._future: Future | None = None
-
-    @property
-    def news(self) -> News:
-        """How it stands now."""
-        return self._news
-
-    def wait(self, *, after: int, timeout: float) -> News:
-        """The news once their number is higher than `after`, or after `timeout` seconds whatever they are then."""
-        with self._changed:
-            self._changed.wait_for(lambda: self._news.number > after, timeout)
-            return self._news
-
-    def stop(self) -> None:
-        """Ends the work at the engine's next look; a job that has ended stays as it is."""
-        self._put(state="overtaken", sentence="")
-        with self._changed:
-            future = self._future
-        if future is not None:
-            with suppress(ClosedClientError):  # the program is ending
-                future.cancel()
-
-    def _put(self, **changes: Any) -> None:
-        with self._changed:
-            if self._news.state == "working":
-                self._news = replace(self._news, number=self._news.number + 1, **changes)
-                self._changed.notify_all()
-
-    def _end(self, **changes: Any) -> None:
-        """Keeps the last news and lets go of the future, so that neither worker nor scheduler keeps anything."""
-        self._put(**changes)
-        with self._changed:
-            future, self._future = self._future, None
-        if future is not None:
-            future.release()
-
-    def _send(self, submit: Callable[["Job"], Future]) -> None:
-        if self._news.state != "working":
-            return
-        future = submit(self)
-        with self._changed:
-            self._future = future
-        threading.Thread(target=self._finish, args=(future,), name="job", daemon=True).start()
-        if self._news.state != "working":  # stopped in the meantime
-            future.cancel()
-
-    def _hear(self, event: dict[str, Any]) -> None:
-        if event["kind"] == "progress":
-            self._put(sentence=event["sentence"], share=event["share"])
-        elif event["kind"] == "baseline":
-            self._put(baseline=Baseline.from_plain(event["baseline"]))
-        else:
-            self._put(measurement=Measurement.from_plain(event["measurement"]), full=event["full"])
-
-    def _finish(self, future: Future) -> None:
-        """Waits in a thread of its own until the task has ended one way or the other."""
-        try:
-            error = future.exception()
-        except CancelledError:  # by us, when nobody reads the news any more, or because the scheduler is gone
-            self._end(state="lost", sentence=LOST)
-            return
-        if error is None:
-            self._end(**_last_news(future))
-        elif isinstance(error, KilledWorker):
-            self._end(state="lost", sentence=LOST)
-        else:
-            self._end(state="refused", sentence=_apology(error))
+FIRST, NEXT, LATER = 100, 50, 10
+"""Priorities of what users wait for, of small questions, and of what nobody waits for. Trainings have their own."""
 
 
 class Lab:
@@ -150,17 +59,36 @@ class Lab:
         self._crew: cluster.Crew | None = None
         self._jobs: WeakValueDictionary[str, Job] = WeakValueDictionary()
         self._latest: WeakValueDictionary[str, Job] = WeakValueDictionary()
+        self._keeper = Keeper()
         self._line = ThreadPoolExecutor(1, thread_name_prefix="lab")  # whatever talks to the cluster, in order
         self._line.submit(self._connected)
+        self._desk = ThreadPoolExecutor(1, thread_name_prefix="desk")  # looks into the store first
+        self._desk.submit(self._keeper.begin)
         self._answers = ThreadPoolExecutor(4, thread_name_prefix="answers")
+        self._ends: set[threading.Thread] = set()
+        self.long = LongJobs(self._keeper, self._crew_now, self._topic, self._lay_base)
 
-    def submit(self, request: Request, *, owner: str) -> Job:
-        """A job for `request`. The owner's earlier job, if it still works, is stopped."""
+    @property
+    def store(self) -> Store:
+        """Where results are kept. Raises `StoreUnavailable`."""
+        return self._keeper.store
+
+    @property
+    def trouble(self) -> str:
+        """Why results are not kept just now, in a sentence; empty where they are."""
+        return self._keeper.trouble
+
+    def submit(self, request: Request, *, owner: str, anew: bool = False) -> Job:
+        """A job for `request`. The owner's earlier job, if it still works, is stopped.
+
+        What was measured before, on this machine and with this engine, is answered from the store unless it is wanted
+        `anew`.
+        """
         if (older := self._latest.get(owner)) is not None:
             older.stop()
         job = Job(request)
         self._jobs[job.id] = self._latest[owner] = job
-        self._line.submit(self._send, job)
+        self._desk.submit(self._look_up, job, anew)
         return job
 
     def ask(self, question: Callable[..., T], *about: Any) -> Answer[T]:
@@ -168,7 +96,7 @@ class Lab:
 
         The answer's `result` raises `UserError` for what a user can mend, `WorkerLost` where the worker has stopped.
         """
-        future = self._line.submit(lambda: self._connected().client.submit(question, *about, pure=False))
+        future = self._line.submit(self._put_to_work, question, *about, priority=NEXT)
 
         def answer() -> T:
             try:
@@ -179,23 +107,85 @@ class Lab:
         return self._answers.submit(answer)
 
     def close(self) -> None:
-        """Ends the cluster if it is our own."""
+        """Writes down what is done, and ends the cluster if it is our own. Trainings can be resumed later."""
+        self.long.close()
+        self._desk.shutdown()
+        for job in list(self._jobs.values()):
+            job.stop()
+        end = time.monotonic() + PARTING_S
+        for thread in list(self._ends):
+            thread.join(timeout=max(0.0, end - time.monotonic()))
         self._line.submit(self._disconnect).result(timeout=30)
         self._line.shutdown()
         self._answers.shutdown(cancel_futures=True)
 
-    def _send(self, job: Job) -> None:
+    def _look_up(self, job: Job, anew: bool) -> None:
+        assert isinstance(job.request, Request)
+        found = None if anew else self._keeper.answer(job.request)
+        if found:
+            job.end(**found)
+        else:
+            self._line.submit(self._send, job, anew)
+
+    def _send(self, job: Job, anew: bool) -> None:
+        if job.news.state != "working":
+            return
         try:
             if self._crew is None:
-                job._put(sentence="Starting the engine")
-            crew = self._connected()
-            job._send(lambda job: crew.client.submit(
-                worker.run, job.request, self._topic, job.id, key=f"compress-{job.id}", pure=False
-            ))  # fmt: skip
+                job.put(sentence="Starting the engine")
+            about = (job.request, self._topic, job.id)
+            how: dict[str, Any] = {"key": f"compress-{job.id}", "priority": FIRST}
+            if _trains(job.request):
+                future = self._put_to_work(long_work.compress, *about, kind=LONG, **how)
+            else:
+                future = self._put_to_work(worker.run, *about, anew, **how)
         except UserError as error:
-            job._end(state="refused", sentence=str(error))
+            job.end(state="refused", sentence=str(error))
         except (OSError, RuntimeError, TimeoutError) as error:
-            job._end(state="refused", sentence=_apology(error))
+            job.end(state="refused", sentence=apology(error))
+        else:
+            job.hold(future)
+            self._in_the_end(self._finish, job, future)
+
+    def _finish(self, job: Job, future: Future) -> None:
+        """Waits in a thread of its own until the task has ended; the page is told first, then the store."""
+        found = result(future)
+        job.settle(found)
+        if isinstance(found, Outcome):
+            self._keeper.keep(found)
+            self._lay_base(found)
+
+    def _lay_base(self, outcome: Outcome) -> None:
+        """Has the fp32 file kept too, that the outcome is compared with, unless it is already."""
+        subject = outcome.subject
+        if outcome.role == "candidate" and self._keeper.lacks_baseline(subject):
+            request = Request(subject.model, subject.weights, subject.dataset, outcome.recipe)
+            with suppress(RuntimeError, UserError, OSError):  # the program is ending, or the cluster has
+                future = self._line.submit(self._put_to_work, worker.base, request, priority=LATER).result()
+                self._in_the_end(self._keep_base, future)
+
+    def _keep_base(self, future: Future) -> None:
+        found = result(future)
+        if isinstance(found, Outcome):
+            self._keeper.keep(found)
+
+    def _in_the_end(self, wait: Callable[..., None], *about: Any) -> None:
+        def act() -> None:
+            try:
+                wait(*about)
+            finally:
+                self._ends.discard(thread)
+
+        thread = threading.Thread(target=act, name="job", daemon=True)
+        self._ends.add(thread)
+        thread.start()
+
+    def _put_to_work(self, task: Callable[..., Any], *about: Any, kind: str = QUICK, **how: Any) -> Future:
+        crew = self._connected()
+        return crew.client.submit(task, *about, workers=crew.workers(kind), pure=False, **how)
+
+    def _crew_now(self) -> cluster.Crew:
+        return self._line.submit(self._connected).result()
 
     def _connected(self) -> cluster.Crew:
         if self._crew is None or not self._crew.fit():
@@ -210,39 +200,15 @@ class Lab:
             crew.close()
 
     def _hear(self, event: tuple[float, dict[str, Any]]) -> None:
-        job = self._jobs.get(event[1]["job"])
+        about = event[1]["job"]
+        job = self._jobs.get(about) or self.long.get(about)
         if job is not None:
-            job._hear(event[1])
+            job.hear(event[1])
 
 
-def _last_news(future: Future) -> dict[str, Any]:
+def _trains(work: Work) -> bool:
+    """Whether a request would keep those waiting who move sliders. One that cannot be read is refused by the worker."""
     try:
-        outcome: Outcome | Refusal = future.result(timeout=30)
-    except (CancelledError, OSError, TimeoutError):  # the worker died with the result in its memory
-        return {"state": "lost", "sentence": LOST}
-    if isinstance(outcome, Refusal):
-        return {"state": "refused", "sentence": outcome.sentence}
-    return {
-        "state": "done", "sentence": "", "share": 1.0, "full": True, "file": keep(outcome.onnx, outcome.measurement),
-        "measurement": without_predictions(outcome.measurement), "baseline": outcome.baseline,
-        "layers": outcome.layers, "ledger": outcome.ledger,
-    }  # fmt: skip
-
-
-def keep(onnx: bytes, measurement: Measurement) -> Path:
-    """Writes the file under its hash, whole or not at all; returns where it lies."""
-    path = home() / "files" / f"{measurement.file_hash}.onnx"
-    if not path.exists():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".partial-")
-        with os.fdopen(handle, "wb") as file:
-            file.write(onnx)
-        os.replace(temporary, path)
-    return path
-
-
-def _apology(error: BaseException | None) -> str:
-    """A sentence for the page; the log has the rest under the same number."""
-    number = uuid.uuid4().hex[:8]
-    log.error("%s: unexpected failure of a job", number, exc_info=error)
-    return f"Something went wrong inside the program. The log has the details under number {number}."
+        return isinstance(work, Training) or Recipe.from_json(work.recipe).get("recover") is not None
+    except UserError:
+        return False

@@ -10,23 +10,32 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, replace
 from importlib import import_module
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
 
 import psutil
 from distributed import get_worker
 
+from compression.engine import engine_version
 from compression.errors import Cancelled, UserError
+from compression.measure.lock import computing, give_way
 from compression.recipe import Recipe
-from compression.results import Accuracy, LayerReport, Ledger, Measurement, Predictions
+from compression.results import Accuracy, LayerReport, LearningPoint, Ledger, Measurement, Predictions
+from compression.store.records import Role, Subject
 
 if TYPE_CHECKING:
     from compression.data import Dataset
     from compression.pipeline import Candidate, Prepared
 
 V = TypeVar("V")
+Tell = Callable[..., None]
+Stop = Callable[[], bool]
 
 PREVIEW = "measured on the file of the fast setting"
 """Provenance of the point that is shown while the best setting still works."""
+
+UNTRAINED = "measured on a file before training"
+"""Provenance of the point that is shown while a network still learns."""
 
 
 @dataclass(frozen=True)
@@ -57,13 +66,20 @@ class Baseline:
 
 @dataclass(frozen=True)
 class Outcome:
-    """The compressed file, its measurement over the full test split, what it is compared with and made of."""
+    """The compressed file, its measurement over the full test split, what it is compared with and made of.
+
+    `recipe` (JSON) was applied to `subject` by the `engine` of that version.
+    """
 
     onnx: bytes
     measurement: Measurement
     baseline: Baseline
-    layers: tuple[LayerReport, ...] = ()
-    ledger: Ledger | None = None
+    layers: tuple[LayerReport, ...]
+    ledger: Ledger
+    subject: Subject
+    recipe: str
+    engine: str
+    role: Role = "candidate"
 
 
 @dataclass(frozen=True)
@@ -80,9 +96,9 @@ class Recent(Generic[V]):
         self._size = size
         self._values: OrderedDict[Any, V] = OrderedDict()
 
-    def get(self, key: Any, make: Callable[[], V]) -> V:
-        """The value kept for `key`, or a new one."""
-        value = self._values.pop(key, None) or make()
+    def get(self, key: Any, make: Callable[[], V], *, anew: bool = False) -> V:
+        """The value kept for `key`, or a new one, as also where it is wanted `anew`."""
+        value = (None if anew else self._values.pop(key, None)) or make()
         self._values[key] = value
         while len(self._values) > self._size:
             self._values.popitem(last=False)
@@ -93,58 +109,132 @@ _prepared: Recent["Prepared"] = Recent(2)
 _outcomes: Recent[Outcome] = Recent(64)
 
 
-def run(request: Request, topic: str, job: str) -> Outcome | Refusal:
-    """The task that Dask runs. News go out as events on `topic`; each names its `job`."""
-    worker = get_worker()
-    key = worker.get_current_task()
+def run(request: Request, topic: str, job: str, anew: bool = False) -> Outcome | Refusal:
+    """The task that Dask runs for a user who waits. News go out as events on `topic`; each names its `job`."""
+    tell, cancelled = wired(topic, job)
 
     def stop() -> bool:
-        task = worker.state.tasks.get(key)
-        return task is None or task.state == "cancelled"
+        give_way(cancelled)
+        return cancelled()
+
+    def task() -> Outcome:
+        return _outcomes.get((request, _weights(request)), lambda: work(request, tell, stop), anew=anew)
+
+    with computing(quick=True):
+        return answered(task)
+
+
+def wired(topic: str, job: str) -> tuple[Tell, Stop]:
+    """How the task that runs here tells its news, and how it learns that nobody wants it any more."""
+    worker = get_worker()
+    key = worker.get_current_task()
 
     def tell(kind: str, **news: Any) -> None:
         worker.log_event(topic, {"job": job, "kind": kind, **news})
 
+    def cancelled() -> bool:
+        task = worker.state.tasks.get(key)
+        return task is None or task.state == "cancelled"
+
+    return tell, cancelled
+
+
+def answered(task: Callable[[], V]) -> V | Refusal:
+    """What `task` returns, or why it returns nothing."""
     try:
-        return _outcomes.get(request, lambda: _work(request, tell, stop))
+        return task()
     except Cancelled:
         return Refusal("")
     except UserError as error:
         return Refusal(str(error))
 
 
-def _work(request: Request, tell: Callable[..., None], stop: Callable[[], bool]) -> Outcome:
+def work(request: Request, tell: Tell, stop: Stop, checkpoint: Path | None = None) -> Outcome:
+    """Makes and measures the file. A training goes on from `checkpoint` where that is there."""
     progress = _paced(lambda sentence, share: tell("progress", sentence=sentence, share=share))
     progress("Loading the engine", 0.0)
     recipe = Recipe.from_json(request.recipe)
-    prepared = _prepare(request, recipe, progress)
+    prepared = _prepare(request, recipe, progress, stop)
     baseline = _baseline(prepared)
     tell("baseline", baseline=asdict(baseline))
-    if recipe.quality == "best" and recipe.steps:
-        quick = recipe.with_setting("quality", "fast")
-        preview = next(iter(_measurements(request, prepared, quick, progress, stop)))[1]
-        tell("measured", full=False, measurement=replace(preview, provenance=PREVIEW).to_plain())
-    for file, measurement in _measurements(request, prepared, recipe, progress, stop):
-        outcome = Outcome(file.onnx, measurement, baseline, file.layers, file.ledger)
+    course = Course(request, prepared, progress, stop, lambda point: tell("learned", point=asdict(point)), checkpoint)
+    if (sketch := _sketch(recipe)) and not (checkpoint and checkpoint.exists()):
+        preview = next(iter(_measurements(course, sketch)))[1]
+        provenance = UNTRAINED if recipe.get("recover") else PREVIEW
+        tell("measured", full=False, measurement=replace(preview, provenance=provenance).to_plain())
+    for file, measurement in _measurements(course, recipe):
         full = measurement.accuracy.n == len(prepared.data.test)
         tell("measured", full=full, measurement=measurement.to_plain())
         progress("Measuring on the rest of the test images", 0.95)
-    return outcome
+        made = file, measurement
+    return _outcome(request, prepared, *made, baseline)
 
 
-def _measurements(
-    request: Request,
-    prepared: "Prepared",
-    recipe: Recipe,
-    progress: Callable[[str, float], None],
-    stop: Callable[[], bool],
-) -> Iterator[tuple["Candidate", Measurement]]:
+def base(request: Request) -> Outcome | Refusal:
+    """The plain fp32 file of the request's network, as it is kept beside the compressed ones."""
+    with computing(quick=True):
+        return answered(lambda: plain(request, prepared(request)))
+
+
+def plain(request: Request, prepared: "Prepared") -> Outcome:
+    """The fp32 file and its measurement; timed against itself."""
+    from compression.export.session import session
+    from compression.measure.latency import latency
+    from compression.measure.machine import this_machine
+
+    file, found, baseline = prepared.baseline, prepared.baseline_predictions, _baseline(prepared)
+    image = prepared.data.normalize(prepared.data.test.images[:1]).numpy()
+    runner = session(file.onnx, threads=request.threads)
+    measurement = Measurement(
+        recipe_hash=file.recipe.hash, file_hash=file.file_hash, accuracy=baseline.accuracy, size_bytes=len(file.onnx),
+        baseline_size_bytes=len(file.onnx), latency=latency(runner, runner, image), macs=file.macs,
+        parameters=file.parameters, n_test=len(found), seconds=0.0, machine=this_machine(), predictions=found,
+    )  # fmt: skip
+    return replace(_outcome(request, prepared, file, measurement, baseline), role="baseline")
+
+
+def _outcome(
+    request: Request, prepared: "Prepared", file: "Candidate", measurement: Measurement, baseline: Baseline
+) -> Outcome:
+    images = prepared.data.fingerprint
+    subject = Subject(request.model, request.weights, request.dataset, _weights(request), images)
+    return Outcome(
+        file.onnx, measurement, baseline, file.layers, file.ledger, subject, file.recipe.to_json(), engine_version()
+    )
+
+
+def _sketch(recipe: Recipe) -> Recipe | None:
+    """A recipe that soon gives a first idea of what this one leads to; None where it is quick itself."""
+    untrained = Recipe.from_dict({**recipe.to_dict(), "quality": "fast", "steps": _untrained(recipe)})
+    return None if untrained == recipe or not recipe.steps else untrained
+
+
+def _untrained(recipe: Recipe) -> list[dict[str, Any]]:
+    return [step for step in recipe.to_dict()["steps"] if step["step"] != "recover"]
+
+
+class Course(NamedTuple):
+    """What belongs to one request's work while it goes on."""
+
+    request: Request
+    prepared: "Prepared"
+    progress: Callable[[str, float], None]
+    stop: Stop
+    learn: Callable[[LearningPoint], None]
+    checkpoint: Path | None
+
+
+def _measurements(course: Course, recipe: Recipe) -> Iterator[tuple["Candidate", Measurement]]:
     """The file of `recipe` and what is found out about it, first roughly, then fully."""
     from compression import pipeline
 
-    candidate = pipeline.compress_prepared(prepared, recipe, progress=progress, stop=stop)
-    progress("Measuring the file", 0.9)
-    for measurement in pipeline.stream(candidate, prepared, threads=request.threads, stop=stop):
+    candidate = pipeline.compress_prepared(
+        course.prepared, recipe,
+        progress=course.progress, stop=course.stop, learn=course.learn, checkpoint=course.checkpoint,
+    )  # fmt: skip
+    course.progress("Measuring the file", 0.9)
+    threads = course.request.threads
+    for measurement in pipeline.stream(candidate, course.prepared, threads=threads, stop=course.stop):
         yield candidate, measurement
 
 
@@ -156,20 +246,36 @@ def _baseline(prepared: "Prepared") -> Baseline:
     return Baseline(accuracy(predictions, predictions, labels), len(file.onnx), file.macs, file.parameters)
 
 
-def _prepare(request: Request, recipe: Recipe, progress: Callable[[str, float], None]) -> "Prepared":
+def _prepare(
+    request: Request, recipe: Recipe, progress: Callable[[str, float], None], stop: Stop | None = None
+) -> "Prepared":
     """What all recipes for one network and dataset share. It is not stopped half-way: the next request wants it too."""
     from compression import pipeline, zoo
+
+    def pause() -> bool:
+        if stop:
+            stop()
+        return False
 
     def make() -> "Prepared":
         progress("Loading images", 0.0)
         data = _load(request)
         model = zoo.load(request.model, request.weights)
         return pipeline.prepare(
-            model, data, seed=recipe.seed, calibration_images=recipe.calibration_images, progress=progress
-        )
+            model, data,
+            seed=recipe.seed, calibration_images=recipe.calibration_images, progress=progress, stop=pause,
+        )  # fmt: skip
 
-    key = (request.model, request.weights, request.dataset, recipe.seed, recipe.calibration_images)
+    weights = _weights(request)
+    key = (request.model, request.weights, weights, request.dataset, recipe.seed, recipe.calibration_images)
     return _prepared.get(key, make)
+
+
+def _weights(request: Request) -> str:
+    """SHA-256 of the stored weights: they may be trained anew while the worker lives."""
+    from compression import zoo
+
+    return zoo.card(request.model, request.weights).sha256
 
 
 def prepared(request: Request) -> "Prepared":

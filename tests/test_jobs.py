@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import psutil
@@ -110,15 +111,72 @@ def test_the_first_point_comes_before_the_last(lab: Lab) -> None:
     assert measured[0].file is None
 
 
-def test_a_repeated_request_is_answered_from_memory(lab: Lab) -> None:
+def test_a_repeated_request_is_answered_from_the_store(lab: Lab) -> None:
     first = done(lab.submit(request(0.32), owner="a"))
-    job = lab.submit(request(0.32), owner="b")
-    news = done(job)
+    assert first.measurement is not None
+    assert first.run is not None
+    assert until(lambda: kept(lab, first), 30)
+    news = done(lab.submit(request(0.32), owner="b"))
     assert news.number == 1  # no progress, no measuring: the answer is the first news
     assert news.measurement is not None
-    assert first.measurement is not None
-    assert news.measurement.summary() == first.measurement.summary()
-    assert news.file == first.file
+    assert news.measurement.provenance.startswith("from the store, measured 20")
+    assert replace(news.measurement, provenance="measured").to_plain() == first.measurement.to_plain()
+    assert (news.run, news.file, news.layers, news.ledger) == (first.run, first.file, first.layers, first.ledger)
+    assert news.baseline == first.baseline
+
+
+def kept(lab: Lab, news: News) -> bool:
+    """Whether the store has what a later request is answered with."""
+    runs = [run for run in lab.store.runs() if run.id == news.run]
+    return bool(runs) and lab.store.baseline(runs[0].subject) is not None
+
+
+def test_what_is_wanted_anew_is_measured_again(lab: Lab) -> None:
+    first = done(lab.submit(request(0.33), owner="a"))
+    assert until(lambda: kept(lab, first), 30)
+    again = done(lab.submit(request(0.33), owner="a", anew=True))
+    assert again.measurement is not None
+    assert again.number > 1
+    assert (again.measurement.provenance, again.run) == ("measured", first.run)
+    assert again.run is not None
+    assert until(lambda: len(lab.store.latencies(again.run)) == 2, 30)
+    assert len(lab.store.predictions(again.run) or ()) == 359
+
+
+@pytest.fixture
+def scheduler(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another Lab of this process is a guest on the same cluster."""
+    worker_pid(lab)
+    monkeypatch.setenv("COMPRESSION_SCHEDULER", lab._crew.client.scheduler.address)  # type: ignore[union-attr]
+    monkeypatch.setenv("COMPRESSION_TRUSTED_NETWORK", "1")
+
+
+@pytest.mark.usefixtures("scheduler")
+def test_the_answer_of_another_program_counts_too(lab: Lab) -> None:
+    first = done(lab.submit(request(0.34), owner="a"))
+    assert until(lambda: kept(lab, first), 30)
+    other = Lab()  # it has never seen the images: it goes by the card of the weights
+    try:
+        news = done(other.submit(request(0.34), owner="b"))
+        assert (news.number, news.run) == (1, first.run)
+        assert first.file is not None
+        first.file.unlink()  # what cannot be downloaded is no answer
+        news = done(other.submit(request(0.34), owner="b"))
+        assert news.number > 1
+        assert first.file.exists()
+    finally:
+        other.close()
+
+
+@pytest.mark.usefixtures("scheduler")
+def test_without_a_store_there_are_results_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COMPRESSION_DATABASE", "sqlite:////proc/nowhere/store.sqlite")
+    lost = Lab()
+    try:
+        assert done(lost.submit(request(0.35), owner="a")).state == "done"
+        assert until(lambda: "/proc/nowhere/store.sqlite cannot be used" in lost.trouble, 10)
+    finally:
+        lost.close()
 
 
 def test_a_newer_request_overtakes_the_older_one_of_the_same_owner(lab: Lab) -> None:

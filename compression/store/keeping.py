@@ -27,7 +27,7 @@ from compression.results import (
 from compression.store import answers
 from compression.store.book import JobBook
 from compression.store.database import Database
-from compression.store.records import Role, Run, StoredLatency, Subject, digest, dump, load
+from compression.store.records import Role, Run, StoredLatency, Subject, digest, dump, load, run_id
 from compression.store.tables import (
     AccuracyRow,
     Base,
@@ -88,7 +88,7 @@ class Store:
         number of all test images where `measurement` is on fewer.
         """
         whole, now = n_test or measurement.n_test, when or datetime.now(UTC)
-        run = digest(subject.id, recipe.hash, engine, measurement.file_hash, role)
+        run = run_id(subject, recipe.hash, engine, measurement.file_hash, role)
         with self._database.write() as connection:
             _keep(connection, SubjectRow, {"id": subject.id, **vars(subject)})
             _keep(connection, MachineRow, _machine(measurement.machine))

@@ -154,6 +154,11 @@ class JobRecord:
         return self.state in OPEN
 
 
+def run_id(subject: Subject, recipe_hash: str, engine: str, file_hash: str, role: Role) -> str:
+    """16 hex digits that say what a run is: the same for whoever makes the same file of the same network."""
+    return digest(subject.id, recipe_hash, engine, file_hash, role)
+
+
 def digest(*parts: str) -> str:
     """16 hex digits of SHA-256 over the parts."""
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]

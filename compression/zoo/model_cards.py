@@ -46,13 +46,13 @@ class Card:
 
 
 def user_weights() -> Path:
-    """The folder for what is trained on this machine, beside the weights that come with the program."""
+    """The folder for what is trained on this machine; it takes the place of weights that come with the program."""
     return home() / "zoo"
 
 
 def card_path(model: str, dataset: str) -> Path | None:
-    """The card of the pair's stored weights: those that come with the program first, then the user's own."""
-    paths = [folder / f"{model}-{dataset}.json" for folder in (WEIGHTS, user_weights())]
+    """The card of the pair's stored weights: the user's own before those that come with the program."""
+    paths = [folder / f"{model}-{dataset}.json" for folder in (user_weights(), WEIGHTS)]
     return next((path for path in paths if path.is_file() and path.with_suffix(".safetensors").is_file()), None)
 
 

@@ -1,0 +1,195 @@
+"""What jobs have to do with the store: answers to requests that were carried out before, and results that are kept.
+
+A store that fails costs no result: the failure becomes `trouble`, a sentence for the page.
+"""
+
+import json
+import logging
+import os
+import threading
+from collections.abc import Callable
+from dataclasses import asdict
+from datetime import UTC, datetime, timedelta
+from typing import Any, TypeVar
+
+from compression.data import DATASETS
+from compression.engine import engine_version
+from compression.errors import StoreUnavailable, UserError
+from compression.long_work import Training, Work
+from compression.measure.machine import this_machine
+from compression.news import News, keep
+from compression.recipe import Recipe
+from compression.results import LearningPoint
+from compression.store import JobRecord, Run, Store, Subject
+from compression.store.records import OPEN
+from compression.worker import Baseline, Identity, Outcome, Request, identity, runs
+from compression.zoo import ARCHITECTURES, card
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+SILENCE = timedelta(minutes=2)
+"""A job on another machine that was not heard of for so long has died."""
+
+
+class Keeper:
+    """The store of one program, opened when it is first needed. All methods may be called from any thread."""
+
+    def __init__(self) -> None:
+        self.trouble = ""
+        self._store: Store | None = None
+        self._lock = threading.Lock()
+        self._known: dict[tuple[str, str, str], Subject] = {}
+        self._based: set[Subject] = set()
+
+    @property
+    def store(self) -> Store:
+        """The open store. Raises `StoreUnavailable`."""
+        with self._lock:
+            if self._store is None:
+                self._store = Store.open()
+            return self._store
+
+    def begin(self) -> None:
+        """Opens the store, and marks the jobs of programs that have died."""
+        engine_version()
+        self._try(lambda: end_orphans(self.store))
+
+    def answer(self, request: Request) -> dict[str, Any] | None:
+        """The last news of a request that was carried out before, on this machine and with this engine; else None."""
+        return self._try(lambda: self._answer(request))
+
+    def keep(self, outcome: Outcome, job: str | None = None) -> None:
+        """Keeps a result."""
+        self._known[_name(outcome.subject)] = outcome.subject
+        keep(outcome.onnx, outcome.measurement)
+        self._try(lambda: self.store.add(
+            outcome.subject, Recipe.from_json(outcome.recipe), outcome.measurement, engine=outcome.engine,
+            layers=outcome.layers, ledger=outcome.ledger, role=outcome.role, job=job,
+        ))  # fmt: skip
+
+    def lacks_baseline(self, subject: Subject) -> bool:
+        """Whether the fp32 file of a network is not kept yet."""
+        if subject not in self._based and self._try(lambda: self.store.baseline(subject)) is not None:
+            self._based.add(subject)
+        return subject not in self._based
+
+    def enter(self, job: str, work: Work, *, minutes: float | None, priority: int) -> None:
+        """Writes a long job into the book. Raises `StoreUnavailable`: a job that nobody finds again is not begun."""
+        self.store.jobs.add(
+            job, kind="train" if isinstance(work, Training) else "compress", title=title(work),
+            request=to_plain(work, minutes), app=this_program(), priority=priority,
+        )  # fmt: skip
+
+    def note(self, job: str, news: News, *, begun: bool, begins: bool) -> None:
+        """Writes down how a long job stands; `begins` where it has begun just now."""
+        changes: dict[str, Any] = {"sentence": news.sentence, "share": news.share}
+        changes["state"] = "working" if begun else "waiting"
+        if news.curve:
+            changes["progress"] = news.curve[-1]
+        if begins:
+            changes["started"] = datetime.now(UTC)
+        self._try(lambda: self.store.jobs.put(job, **changes))
+
+    def learn(self, job: str, curve: tuple[LearningPoint, ...], *, after: int) -> int:
+        """Writes down the points of a curve beyond the step `after`; returns the last one's step."""
+        points = [point for point in curve if point.step > after]
+        self._try(lambda: self.store.jobs.learn(job, points))
+        return points[-1].step if points else after
+
+    def close_entry(self, job: str, **changes: Any) -> None:
+        """Writes down how a long job ended."""
+        self._try(lambda: self.store.jobs.put(job, ended=datetime.now(UTC), **changes))
+
+    def rewrite(self, job: str, work: Work) -> None:
+        """The request of a job with its steps settled, so that it is the same one whenever it is begun again."""
+        self._try(lambda: self.store.jobs.put(job, request=json.dumps(to_plain(work, None)), title=title(work)))
+
+    def wishes(self, jobs: list[str]) -> set[str]:
+        """Says that these jobs live; returns those that somebody elsewhere wants to be cancelled."""
+        return set(self._try(lambda: self.store.jobs.hear(jobs)) or ())
+
+    def _answer(self, request: Request) -> dict[str, Any] | None:
+        subject = self._subject(request)
+        if subject is None:
+            return None
+        recipe = Recipe.from_json(request.recipe)
+        run = self.store.answer(subject, recipe, engine=engine_version(), threads=request.threads)
+        base = self.store.baseline(subject) if run else None
+        path = self.store.file(run) if run else None
+        return _news(self.store, run, base) | {"file": path} if run and base and path else None
+
+    def _subject(self, request: Request) -> Subject | None:
+        """What the store calls the request's network and images; None where only a worker can tell.
+
+        A named dataset is the one that the weights were trained on. If it should not be, no run has this key.
+        """
+        known = card(request.model, request.weights)
+        name = (request.model, request.weights, request.dataset)
+        if (seen := self._known.get(name)) and seen.weights_hash == known.sha256:
+            return seen
+        if request.dataset != request.weights or request.dataset not in DATASETS:
+            return None
+        return Subject(*name, known.sha256, known.data_fingerprint)
+
+    def _try(self, act: Callable[[], T | None]) -> T | None:
+        try:
+            found = act()
+        except StoreUnavailable as error:
+            log.warning("%s", error, exc_info=error)
+            self.trouble = str(error)
+            return None
+        except UserError:  # the worker will say so
+            return None
+        self.trouble = ""
+        return found
+
+
+def end_orphans(store: Store) -> list[JobRecord]:
+    """Marks open jobs whose program has died as interrupted; returns them."""
+    orphans = [job for job in store.jobs.all(states=OPEN) if not _lives(job)]
+    return [job for job in orphans if store.jobs.interrupt(job.id, job.heard)]
+
+
+def this_program() -> dict[str, Any]:
+    """Who carries out a job: this process, on this machine."""
+    return {"machine": this_machine().id, **identity(os.getpid())._asdict()}
+
+
+def to_plain(work: Work, minutes: float | None) -> dict[str, Any]:
+    """A long job's request as the book keeps it."""
+    return asdict(work) | ({"minutes": minutes} if minutes else {})
+
+
+def from_plain(kind: str, values: dict[str, Any]) -> tuple[Work, float | None]:
+    """The inverse of `to_plain`."""
+    rest = {name: value for name, value in values.items() if name != "minutes"}
+    return (Training(**rest) if kind == "train" else Request(**rest)), values.get("minutes")
+
+
+def title(work: Work) -> str:
+    """'ResNet-20 on digits: prune, quantize, recover'."""
+    network = ARCHITECTURES[work.model].title if work.model in ARCHITECTURES else work.model
+    what = "training from scratch"
+    if isinstance(work, Request):
+        what = ", ".join(step.kind for step in Recipe.from_json(work.recipe).steps)
+    return f"{network} on {work.dataset}: {what}"
+
+
+def _lives(job: JobRecord) -> bool:
+    app = job.app
+    if app.get("machine") == this_machine().id:
+        return runs(Identity(app["pid"], app["started"]))
+    return datetime.now(UTC) - job.heard < SILENCE
+
+
+def _name(subject: Subject) -> tuple[str, str, str]:
+    return subject.model, subject.weights, subject.dataset
+
+
+def _news(store: Store, run: Run, base: Run) -> dict[str, Any]:
+    return {
+        "state": "done", "sentence": "", "share": 1.0, "full": True, "measurement": run.measurement,
+        "baseline": Baseline(base.accuracy, base.size_bytes, base.macs, base.parameters), "layers": store.layers(run.id),
+        "ledger": store.ledger(run.id), "run": run.id, "curve": tuple(store.curve(run)),
+    }  # fmt: skip

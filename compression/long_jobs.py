@@ -1,0 +1,216 @@
+"""Long jobs: trainings that wait for their turn, go on after a crash, and stand in the store for whoever comes back."""
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+from compression import long_work
+from compression.cluster import LONG, Crew
+from compression.errors import Unsupported, UserError
+from compression.keeper import Keeper, from_plain, this_program
+from compression.long_work import PACE_EPOCHS, Training, Work
+from compression.news import Job, apology, result
+from compression.recipe import Recipe
+from compression.results import LearningPoint
+from compression.worker import Outcome, Refusal, Request
+
+log = logging.getLogger(__name__)
+
+LOOK_S = 0.5
+"""How often news are written down and wishes from elsewhere are read."""
+
+LOSSES = 3
+"""So many crashes in a row without a step in between, and a job is given up."""
+
+WAITING = "Waiting for its turn"
+
+MAX_STEPS, MAX_EPOCHS = 1_000_000, 10_000
+
+
+@dataclass
+class Entry:
+    """A long job that is carried out here."""
+
+    job: Job
+    work: Work
+    minutes: float | None
+    priority: int
+    begun: bool = False
+    written: int = -1  # number of the last news that stand in the book
+    seen: int = -1  # last step of the curve that does
+
+
+class LongJobs:
+    """Carries out trainings on `crew()`'s worker for them, one after the other, those of a higher priority first."""
+
+    def __init__(self, keeper: Keeper, crew: Callable[[], Crew], topic: str, kept: Callable[[Outcome], None]):
+        self._keeper, self._crew, self._topic, self._kept = keeper, crew, topic, kept
+        self._entries: dict[str, Entry] = {}
+        self._lock = threading.Lock()
+        self._closing = False
+        self._clerk: threading.Thread | None = None
+
+    def get(self, job: str) -> Job | None:
+        """The job with this id, if it is carried out here now."""
+        entry = self._entries.get(job)
+        return entry.job if entry else None
+
+    def start(self, work: Work, *, minutes: float | None = None, priority: int = 0) -> Job:
+        """Begins a training, unless the same one is on its way already.
+
+        `minutes` become the recipe's steps (or the training's epochs) by the speed that is measured first. Raises
+        `StoreUnavailable`.
+        """
+        with self._lock:
+            for entry in self._entries.values():
+                if entry.work == work and entry.job.news.state == "working":
+                    return entry.job
+            job = Job(work)
+            self._keeper.enter(job.id, work, minutes=minutes, priority=priority)
+            return self._carry(Entry(job, work, minutes, priority))
+
+    def resume(self, job: str) -> Job:
+        """Goes on with a job that stopped, where its last checkpoint is. Raises `UserError`."""
+        with self._lock:
+            if (entry := self._entries.get(job)) and entry.job.news.state == "working":
+                return entry.job
+            book = self._keeper.store.jobs
+            record = book.get(job)
+            work, minutes = from_plain(record.kind, record.request)
+            if not book.claim(job, this_program()):
+                raise Unsupported(f"The job {record.title!r} cannot be resumed: it is {book.get(job).state}.")
+            again = Job(work, id=job)
+            again.put(curve=tuple(book.curve(job)))
+            return self._carry(Entry(again, work, minutes, record.priority))
+
+    def cancel(self, job: str) -> None:
+        """Stops a job, wherever it is carried out; one that has ended stays as it is. Raises `UserError`."""
+        if live := self.get(job):
+            live.stop()
+        else:
+            self._keeper.store.jobs.ask(job, "cancel")
+
+    def forget(self, job: str) -> None:
+        """Takes an ended job and what it has half learned off the list; its result stays. Raises `UserError`."""
+        book = self._keeper.store.jobs
+        record = book.get(job)
+        book.forget(job)
+        work, _ = from_plain(record.kind, record.request)
+        if isinstance(work, Request) and not record.open:
+            long_work.checkpoint(work).unlink(missing_ok=True)
+
+    def close(self) -> None:
+        """Stops all jobs so that they can be resumed."""
+        self._closing = True
+        for entry in list(self._entries.values()):
+            entry.job.stop()
+        end = time.monotonic() + 10
+        while self._entries and time.monotonic() < end:
+            time.sleep(0.05)
+
+    def _carry(self, entry: Entry) -> Job:
+        entry.job.put(sentence=WAITING)
+        self._entries[entry.job.id] = entry
+        threading.Thread(target=self._carry_out, args=(entry,), name="long-job", daemon=True).start()
+        if self._clerk is None or not self._clerk.is_alive():
+            self._clerk = threading.Thread(target=self._keep_book, name="clerk", daemon=True)
+            self._clerk.start()
+        return entry.job
+
+    def _carry_out(self, entry: Entry) -> None:
+        job, found = entry.job, None
+        try:
+            if entry.minutes:
+                found = self._settle_steps(entry)
+            if not isinstance(found, Refusal):
+                found = self._persist(entry, _task(entry.work))
+        except UserError as error:
+            found = Refusal(str(error))
+        except (OSError, RuntimeError, TimeoutError) as error:
+            found = Refusal(apology(error))
+        if isinstance(found, Outcome):
+            self._keeper.keep(found, job.id)
+            self._kept(found)
+        job.settle(found)
+        self._close(entry)
+
+    def _settle_steps(self, entry: Entry) -> Refusal | None:
+        """Minutes become steps, which from now on stand in the request."""
+        point = self._persist(entry, long_work.pace)
+        if isinstance(point, Refusal) or point is None:
+            return point or Refusal("")
+        assert entry.minutes
+        entry.work = with_steps(entry.work, point, entry.minutes)
+        entry.minutes, entry.job.request = None, entry.work
+        self._keeper.rewrite(entry.job.id, entry.work)
+        return None
+
+    def _persist(self, entry: Entry, task: Callable[..., Any]) -> Any:
+        """What the task returns; where its process dies it is sent again, unless it dies without coming further."""
+        losses, reached = 0, -1
+        while entry.job.news.state == "working" and losses < LOSSES:
+            found = self._send(entry, task)
+            if found is not None or entry.job.news.state != "working":
+                return found
+            step = entry.job.news.curve[-1].step if entry.job.news.curve else -1
+            losses, reached = (1 if step > reached else losses + 1), step
+            entry.job.put(sentence="The worker stopped; going on from the last checkpoint")
+        return None
+
+    def _send(self, entry: Entry, task: Callable[..., Any]) -> Any:
+        crew = self._crew()
+        workers, job = crew.workers(LONG), entry.job
+        future = crew.client.submit(
+            task, entry.work, self._topic, job.id,
+            key=f"{task.__name__}-{job.id}-{time.monotonic_ns()}", workers=workers, priority=entry.priority, pure=False,
+        )  # fmt: skip
+        job.hold(future)
+        try:
+            return result(future)
+        finally:
+            job.let_go()
+
+    def _close(self, entry: Entry) -> None:
+        news = entry.job.news
+        self._keeper.learn(entry.job.id, news.curve, after=entry.seen)
+        state: Any = "interrupted" if self._closing else "cancelled"
+        state = state if news.state == "overtaken" else news.state
+        changes = {"sentence": news.sentence, "share": news.share, "run_id": news.run}
+        self._keeper.close_entry(entry.job.id, state=state, **changes)
+        self._entries.pop(entry.job.id, None)
+
+    def _keep_book(self) -> None:
+        """The clerk: writes down what is new while there are jobs, and stops those that somebody wants stopped."""
+        while entries := list(self._entries.values()):
+            for entry in entries:
+                self._write(entry)
+            for job in self._keeper.wishes([entry.job.id for entry in entries]):
+                if live := self.get(job):
+                    live.stop()
+            time.sleep(LOOK_S)
+
+    def _write(self, entry: Entry) -> None:
+        news = entry.job.news
+        if news.state == "working" and news.number != entry.written:
+            entry.written = news.number
+            begins = not entry.begun and news.sentence != WAITING
+            entry.begun = entry.begun or begins
+            self._keeper.note(entry.job.id, news, begun=entry.begun, begins=begins)
+            entry.seen = self._keeper.learn(entry.job.id, news.curve, after=entry.seen)
+
+
+def with_steps(work: Work, point: LearningPoint, minutes: float) -> Work:
+    """The work with as many steps, or whole epochs, as fit into the minutes at the speed of `point`; at least one."""
+    each = point.seconds_left / max(point.steps - point.step, 1)
+    steps = max(1, int(60 * minutes / max(each, 1e-9)))
+    if isinstance(work, Training):
+        return replace(work, epochs=min(max(1, steps * PACE_EPOCHS // point.steps), MAX_EPOCHS))
+    recipe = Recipe.from_json(work.recipe)
+    return replace(work, recipe=recipe.with_setting("recover.steps", min(steps, MAX_STEPS)).to_json())
+
+
+def _task(work: Work) -> Callable[..., Any]:
+    return long_work.train if isinstance(work, Training) else long_work.compress

@@ -1,0 +1,141 @@
+"""What a worker does for minutes or hours: trainings, beside which users go on working. They make way for everybody.
+
+Importing this module is cheap; see `worker`.
+"""
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+from compression import worker
+from compression.data import home
+from compression.errors import Cancelled, InvalidSetting
+from compression.measure.lock import computing, give_way
+from compression.recipe import Recipe
+from compression.results import LearningPoint
+from compression.store.records import digest
+from compression.worker import Outcome, Refusal, Request, Stop, Tell
+
+if TYPE_CHECKING:
+    from compression.training import Progress
+
+T = TypeVar("T")
+PAUSED = "Pausing while somebody moves a slider or takes the time"
+LEARNING = 0.95
+"""Share of a training's work that is learning; the rest is measuring."""
+
+PACE_EPOCHS = 3
+"""The training whose speed is measured is planned for so many epochs."""
+
+ENOUGH_POINTS = 2
+"""After so many points of a curve the speed is known well enough."""
+
+
+@dataclass(frozen=True)
+class Training:
+    """A network of the zoo to be trained from its recipe; `epochs` 0 is the recipe's own number."""
+
+    model: str
+    dataset: str
+    epochs: int = 0
+    seed: int = 0
+
+
+Work = Request | Training
+
+
+def compress(request: Request, topic: str, job: str) -> Outcome | Refusal:
+    """The task of a recipe that trains."""
+    return _carried_out(topic, job, lambda tell, stop: worker.work(request, tell, stop, checkpoint(request)))
+
+
+def train(training: Training, topic: str, job: str) -> Outcome | Refusal:
+    """The task of a training from scratch: weights and card are stored, and the fp32 file is measured."""
+
+    def task(tell: Tell, stop: Stop) -> Outcome:
+        from compression import zoo
+
+        def told(now: "Progress") -> None:
+            tell("learned", point=asdict(_point(now)))
+            tell("progress", sentence=f"Epoch {now.epoch + 1} of {now.epochs}", share=LEARNING * now.step / now.steps)
+
+        zoo.train(
+            training.model, training.dataset, epochs=training.epochs or None, seed=training.seed, device=_device(),
+            progress=told, stop=stop,
+        )  # fmt: skip
+        tell("progress", sentence="Measuring the fp32 file", share=LEARNING)
+        request = Request(training.model, training.dataset, training.dataset, Recipe().to_json())
+        return worker.plain(request, worker.prepared(request))
+
+    return _carried_out(topic, job, task)
+
+
+def pace(work: Work, topic: str, job: str) -> LearningPoint | Refusal:
+    """The task that finds out how long a step takes here: the work is begun and left after a few of them.
+
+    In the point, `seconds_left` is for the `steps` - `step` that were to come.
+    """
+
+    def task(tell: Tell, stop: Stop) -> LearningPoint:
+        points: list[LearningPoint] = []
+        tell("progress", sentence="Measuring how long a step takes", share=0.0)
+
+        def enough() -> bool:
+            return len(points) >= ENOUGH_POINTS or stop()
+
+        try:
+            _begin(work, lambda point: points.append(point) if point.step else None, enough)
+        except Cancelled:
+            if len(points) < ENOUGH_POINTS:
+                raise
+        if not points:
+            raise InvalidSetting("Minutes go with a recipe that trains; this one has no step 'recover'.")
+        return points[-1]
+
+    return _carried_out(topic, job, task)
+
+
+def checkpoint(request: Request) -> Path:
+    """Where a request's training is kept while it is under way, on the machine that carries it out."""
+    path = home() / "checkpoints" / f"{digest(*map(str, asdict(request).values()))}.safetensors"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return path
+
+
+def _begin(work: Work, learn: Callable[[LearningPoint], None], stop: Stop) -> None:
+    """Begins the work and keeps nothing of it."""
+    from compression import data, pipeline, training, zoo
+
+    if isinstance(work, Request):
+        recipe = Recipe.from_json(work.recipe).with_setting("quality", "fast")
+        pipeline.compress_prepared(worker.prepared(work), recipe, stop=stop, learn=learn)
+        return
+    images = data.load(work.dataset)
+    network = zoo.build(work.model, input_shape=images.input_shape, classes=len(images.classes), seed=work.seed)
+    config = zoo.recipe(work.model, images, epochs=PACE_EPOCHS)
+    training.train(
+        network, images, config,
+        seed=work.seed, device=_device(), progress=lambda now: learn(_point(now)), stop=stop,
+    )  # fmt: skip
+
+
+def _point(now: "Progress") -> LearningPoint:
+    return LearningPoint(now.step, now.steps, now.epoch, now.loss, now.accuracy, now.seconds_left)
+
+
+def _device() -> str:
+    import torch
+
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def _carried_out(topic: str, job: str, task: Callable[[Tell, Stop], T]) -> T | Refusal:
+    tell, cancelled = worker.wired(topic, job)
+
+    def stop() -> bool:
+        give_way(cancelled, pausing=lambda: tell("progress", sentence=PAUSED, share=None))
+        return cancelled()
+
+    with computing():
+        return worker.answered(lambda: task(tell, stop))
