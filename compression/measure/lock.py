@@ -113,7 +113,7 @@ def _lock(path: Path, how: int) -> int:
         os.fchmod(handle, 0o666)
     try:
         fcntl.flock(handle, how)
-    except BaseException:
+    except OSError:
         os.close(handle)
         raise
     return handle

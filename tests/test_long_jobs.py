@@ -1,0 +1,207 @@
+"""Trainings as jobs, on a real cluster: they learn, make way, are cancelled, survive crashes, stand in the store."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from compression.cluster import LONG, ROOT
+from compression.jobs import Job, Lab, News, Request, Training
+from compression.keeper import end_orphans, from_plain, this_program, title, to_plain
+from compression.long_jobs import with_steps
+from compression.long_work import PACE_EPOCHS, PAUSED
+from compression.recipe import Recipe
+from compression.results import LearningPoint
+from compression.store import JobRecord, Store
+from compression.zoo import card
+
+PATIENCE_S = 180.0  # a cold engine on a busy machine
+ENDLESS = 5000  # epochs
+
+APP = """
+import before_compression
+from compression.jobs import Lab, Training
+lab = Lab()
+job = lab.long.start(Training("lenet300", "digits", epochs=5000, seed=3))
+news = job.news
+while not news.curve or news.curve[-1].epoch < 3:
+    news = job.wait(after=news.number, timeout=600)
+print(job.id, flush=True)
+while True:
+    news = job.wait(after=news.number, timeout=600)
+"""
+
+
+@pytest.fixture(scope="module")
+def lab(own_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
+    """A program with a home of its own, as its weights take the place of those that come with the program."""
+    home, temporary = tmp_path_factory.mktemp("long"), tmp_path_factory.mktemp("locks")
+    (home / "datasets").symlink_to(own_home / "datasets")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("COMPRESSION_HOME", str(home))
+        patch.setenv("TMPDIR", str(temporary))  # of the workers: their locks are not those of others on this machine
+        lab = Lab()
+        yield lab
+        lab.close()
+
+
+def until(condition: Callable[[], object], seconds: float = PATIENCE_S) -> bool:
+    end = time.monotonic() + seconds
+    while not condition() and time.monotonic() < end:
+        time.sleep(0.02)
+    return bool(condition())
+
+
+def ended(job: Job) -> News:
+    assert until(lambda: job.news.state != "working")
+    return job.news
+
+
+def learning(job: Job, *, beyond: int = 0) -> int:
+    """The step that the job has reached, once it is beyond one."""
+    assert until(lambda: (job.news.curve and job.news.curve[-1].step > beyond) or job.news.state != "working")
+    assert job.news.state == "working", job.news.sentence
+    return job.news.curve[-1].step
+
+
+def record(lab: Lab, job: Job) -> JobRecord:
+    return lab.store.jobs.get(job.id)
+
+
+def stopped(lab: Lab, job: Job) -> None:
+    lab.long.cancel(job.id)
+    assert until(lambda: record(lab, job).state == "cancelled", 10)
+    assert until(lambda: not any(lab._crew.client.processing().values()), 30)  # type: ignore[union-attr]
+
+
+def test_a_baseline_is_trained_measured_and_kept(lab: Lab) -> None:
+    job = lab.long.start(Training("lenet300", "digits", epochs=3))
+    assert record(lab, job).open
+    news = ended(job)
+    assert news.state == "done", news.sentence
+    assert news.curve[-1].step == news.curve[-1].steps
+    assert [point.step for point in news.curve] == sorted({point.step for point in news.curve})
+    known = card("lenet300", "digits")
+    assert known.epochs == 3  # the user's own weights come first
+    run = lab.store.run(news.run or "")
+    assert (run.role, run.subject.weights_hash, run.job) == ("baseline", known.sha256, job.id)
+    assert run.accuracy.n == 359
+    assert abs(run.accuracy.value - known.test_accuracy) < 0.01
+    assert lab.store.curve(run) == list(news.curve)
+    assert until(lambda: not record(lab, job).open, 10)
+    kept = record(lab, job)
+    assert (kept.state, kept.run, kept.kind) == ("done", news.run, "train")
+    assert kept.title == "LeNet-300-100 on digits: training from scratch"
+    assert kept.started is not None and kept.ended is not None
+    assert kept.created <= kept.started <= kept.ended
+
+
+def test_minutes_become_epochs_that_stand_in_the_request(lab: Lab) -> None:
+    job = lab.long.start(Training("lenet300", "digits", seed=1), minutes=0.05)
+    assert ended(job).state == "done", job.news.sentence
+    assert until(lambda: not record(lab, job).open, 10)
+    request = record(lab, job).request
+    assert "minutes" not in request
+    assert 1 <= request["epochs"] < 1000
+    assert job.news.curve[-1].epoch == request["epochs"] - 1
+
+
+def test_somebody_elsewhere_cancels_within_two_seconds_and_it_goes_on_later(lab: Lab) -> None:
+    job = lab.long.start(Training("lenet300", "digits", epochs=ENDLESS, seed=2))
+    assert lab.long.start(Training("lenet300", "digits", epochs=ENDLESS, seed=2)) is job  # the same one: not twice
+    assert until(lambda: job.news.curve and job.news.curve[-1].epoch >= 1)
+    other = Store.open()
+    begin = time.monotonic()
+    assert other.jobs.ask(job.id, "cancel")
+    assert until(lambda: other.jobs.get(job.id).state == "cancelled", 10)
+    assert until(lambda: not any(lab._crew.client.processing().values()), 10)  # type: ignore[union-attr]
+    assert time.monotonic() - begin < 2
+    reached = job.news.curve[-1].step
+    assert other.jobs.get(job.id).progress["step"] > 0
+    again = lab.long.resume(job.id)
+    assert again.id == job.id
+    assert len(again.news.curve) >= len(job.news.curve)  # what was learned is on the curve from the beginning
+    again.put(curve=())
+    assert learning(again) > reached / 2  # from the checkpoint, not from the start
+    assert record(lab, again).wanted is None
+    stopped(lab, again)
+
+
+def test_a_slider_overtakes_a_training_which_then_goes_on(lab: Lab) -> None:
+    job = lab.long.start(Training("lenet300", "digits", epochs=ENDLESS, seed=4))
+    learning(job)
+    sentences = set()
+    recipe = Recipe().with_setting("prune.sparsity", 0.37).to_json()
+    slider = lab.submit(Request("lenet5", "digits", "digits", recipe), owner="me")
+    while slider.news.state == "working":
+        slider.wait(after=slider.news.number, timeout=0.01)
+        sentences.add(job.news.sentence)
+    assert slider.news.state == "done", slider.news.sentence
+    assert PAUSED in sentences
+    learning(job, beyond=job.news.curve[-1].step)
+    stopped(lab, job)
+
+
+def test_a_training_goes_on_by_itself_when_its_worker_is_killed(lab: Lab) -> None:
+    job = lab.long.start(Training("lenet300", "digits", epochs=ENDLESS, seed=5))
+    assert until(lambda: job.news.curve and job.news.curve[-1].epoch >= 2)
+    client = lab._crew.client  # type: ignore[union-attr]
+    [worker] = [w for w, about in client.scheduler_info()["workers"].items() if about["name"] == LONG]
+    pid = client.run(os.getpid, workers=[worker])[worker]
+    os.kill(pid, signal.SIGKILL)
+    reached = job.news.curve[-1].step
+    assert until(lambda: "going on from the last checkpoint" in job.news.sentence, 30)
+    job.put(curve=())
+    assert learning(job) > reached / 2
+    stopped(lab, job)
+
+
+def test_a_training_is_resumed_when_its_app_was_killed(lab: Lab) -> None:
+    command = [sys.executable, "-c", APP]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as app:
+        assert app.stdout is not None
+        name = app.stdout.readline().strip()
+        assert lab.store.jobs.get(name).state == "working"
+        assert end_orphans(lab.store) == []  # it lives
+        app.send_signal(signal.SIGKILL)
+    assert [job.id for job in end_orphans(lab.store)] == [name]
+    found = lab.store.jobs.get(name)
+    assert (found.state, found.open) == ("interrupted", False)
+    reached = found.progress["step"]
+    job = lab.long.resume(name)
+    job.put(curve=())
+    assert learning(job) > reached / 2
+    assert record(lab, job).app == this_program()
+    stopped(lab, job)
+    lab.long.forget(name)
+    assert name not in [each.id for each in lab.store.jobs.all()]
+
+
+def test_a_mistake_is_a_sentence_in_the_list(lab: Lab) -> None:
+    job = lab.long.start(Training("lenet300", "cifar7"))
+    assert ended(job).state == "refused"
+    assert until(lambda: not record(lab, job).open, 10)
+    assert "Unknown dataset 'cifar7'" in record(lab, job).sentence
+
+
+@pytest.mark.parametrize(("minutes", "epochs"), [(1.0, 600 * PACE_EPOCHS // 520), (1e-9, 1), (1e9, 10_000)])
+def test_minutes_become_steps_by_the_measured_speed(minutes: float, epochs: int) -> None:
+    point = LearningPoint(step=20, steps=520, epoch=0, loss=1.0, accuracy=None, seconds_left=50.0)  # 0.1 s a step
+    training = with_steps(Training("lenet5", "digits"), point, minutes)
+    assert isinstance(training, Training)
+    assert training.epochs == epochs
+
+
+@pytest.mark.parametrize(
+    ("kind", "work"),
+    [("train", Training("lenet5", "digits", 4, 2)), ("compress", Request("lenet5", "a", "b", Recipe().to_json(), 2))],
+)
+def test_a_request_comes_back_from_the_book(kind: str, work: Training | Request) -> None:
+    assert from_plain(kind, to_plain(work, 2.5)) == (work, 2.5)
+    assert from_plain(kind, to_plain(work, None)) == (work, None)
+    assert title(work).startswith("LeNet-5 (Caffe) on ")
