@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import fx, nn
 from torch.nn.utils import parametrize
 
-from compression import solve
+from compression import ranges, solve
 from compression.data import Dataset
 from compression.export.qdq import quantized_values
 from compression.graph import BATCH, LAYERS, Batches, layers, module_of
@@ -21,6 +21,10 @@ from compression.solve import Moments
 
 HELD_OUT = 256
 RANGE_IMAGES = 256
+PERCENTILE = 0.9999
+"""Share of what lies on one side of zero that the percentile range covers."""
+
+LEVELS = 255
 
 
 @dataclass(frozen=True)
@@ -84,18 +88,21 @@ def collect(graph: fx.GraphModule, images: torch.Tensor) -> tuple[dict[str, Mome
 
 
 @torch.no_grad()
-def observe(graph: fx.GraphModule, images: torch.Tensor) -> dict[str, Range]:
-    """Ranges of all values that the 8-bit rule names (`export.qdq.quantized_values`), on float [n, C, H, W]."""
+def observe(graph: fx.GraphModule, images: torch.Tensor, method: str = "minmax") -> dict[str, Range]:
+    """Ranges of all values that the 8-bit rule names (`export.qdq.quantized_values`), on float [n, C, H, W].
+
+    method: 'minmax', or 'percentile', 'mse' or 'entropy', which leave out what is rare; see `compression.ranges`.
+    """
     wanted = set(quantized_values(graph).values())
     batches, ranges = Batches(graph, images[:RANGE_IMAGES]), dict[str, Range]()
     if "placeholder" in {n.op for n in graph.graph.nodes if n.name in wanted}:
         first = next(n for n in graph.graph.nodes if n.op == "placeholder")
-        ranges[first.name] = _range([images])
+        ranges[first.name] = _range([images], method)
     with parametrize.cached():
         for node in batches.nodes:
             values = batches.run(node)
             if node.name in wanted:
-                ranges[node.name] = _range(values)
+                ranges[node.name] = _range(values, method)
     return ranges
 
 
@@ -136,9 +143,23 @@ def _collecting(graph: nn.Module) -> Iterator[None]:
             norm.training, norm.momentum = training, momentum
 
 
-def _range(values: list[torch.Tensor]) -> Range:
+def _range(values: list[torch.Tensor], method: str) -> Range:
     ends = [value.aminmax() for value in values]
-    return Range(min(float(low) for low, _ in ends), max(float(high) for _, high in ends))
+    low, high = min(float(low) for low, _ in ends), max(float(high) for _, high in ends)
+    if method == "minmax":
+        return Range(low, high)
+    return Range(-_covered([-v for v in values], -low, method), _covered(values, high, method))
+
+
+def _covered(values: list[torch.Tensor], end: float, method: str) -> float:
+    """The part of the side from 0 to `end` that the method covers; an `end` below 0 stays."""
+    if end <= 0:
+        return end
+    counts = torch.stack([v.flatten().histc(ranges.BINS, 0, end) for v in values]).sum(0)
+    shares = {"mse": ranges.mse_share, "entropy": ranges.entropy_share}
+    if method == "percentile":
+        return end * ranges.percentile_share(counts, PERCENTILE)
+    return end * shares[method](counts, LEVELS)
 
 
 def _fits(layer: nn.Module, known: Moments) -> bool:

@@ -13,17 +13,15 @@ import torch.nn.functional as F
 from torch import fx, nn
 
 from compression import codebooks, solve
+from compression.allotment import allot
 from compression.calibration import Calibration, divergence, reestimate_batch_norm_
 from compression.export.stored import folded_norm
-from compression.graph import LAYERS, Batches, module_of
-from compression.grids import Kind
-from compression.parametrizations import Mask, WeightQuantizer, attach, find, original
+from compression.fit import fit
+from compression.graph import LAYERS, Batches, layers, module_of
+from compression.parametrizations import Half, Mask, WeightQuantizer, attach, find, original
 from compression.recipe import Recipe
-from compression.solve import Grid, Moments
+from compression.solve import Moments
 from compression.steps import Prune, Quantize, Share
-
-SHRINKS = torch.linspace(0.35, 1.0, 14)
-"""Shares of the largest magnitude that are tried as the end of a grid."""
 
 Visit = Callable[[nn.Conv2d | nn.Linear, Moments], None]
 
@@ -39,14 +37,21 @@ def reconstruct_(graph: fx.GraphModule, dense: fx.GraphModule, recipe: Recipe, c
     prune, share, quantize = (recipe.get(kind) for kind in ("prune", "share", "quantize"))
     signs = _signs(graph)
 
+    own = allot(graph, quantize, calibration) if isinstance(quantize, Quantize) else {}
+    settings = {layer: own.get(name) for name, layer in layers(graph).items()}
+    before, norms, settle = _statistics(graph), _norms(graph), recipe.batch_norm != "keep"
+
     def visit(layer: nn.Conv2d | nn.Linear, m: Moments) -> None:
         if share is not None:
             share_layer_(layer, m, prune, share, signs[layer])  # type: ignore[arg-type]
         else:
-            solve_layer_(layer, m, prune, quantize)  # type: ignore[arg-type]
+            solve_layer_(layer, m, prune, settings[layer])  # type: ignore[arg-type]
+        norm = norms.get(layer)
+        if norm is not None and isinstance(quantize, Quantize) and quantize.bias_correction:
+            before[norm] = before[norm][0] + _mean_error(layer, m), before[norm][1]
+            if not settle:
+                norm.running_mean = before[norm][0]
 
-    before = _statistics(graph)
-    settle = recipe.batch_norm != "keep"
     if recipe.quality == "best":
         walk(graph, dense, calibration.images, visit, batch_norm=settle, targets=calibration.targets_of(dense))
     else:
@@ -105,22 +110,21 @@ def _visit_all_(
 def solve_layer_(layer: nn.Conv2d | nn.Linear, m: Moments, prune: Prune | None, quantize: Quantize | None) -> None:
     """Chooses the layer's stored weights, and its grid where bits are asked for, for the least error under `m`."""
     mask, stored = find(layer, Mask), original(layer)
-    bits = quantize.weight_bits if quantize else 32
+    bits = quantize.bits if quantize else 32
     if bits == 32 and (mask is None or mask.keep.all()):  # type: ignore[operator]
         return
     keep = solve.grouped(layer, mask.keep) if mask is not None else None  # type: ignore[arg-type]
     w = solve.grouped(layer, stored)
     data_free = quantize is not None and quantize.rounding == "nearest"
-    if not data_free and (prune is None or prune.refit):
+    if not data_free and bits < 16 and (prune is None or prune.refit):
         w = solve.refit(w, keep, m)
     elif keep is not None:
         w = w * keep
-    if quantize is not None and bits < 32:
-        grid, zero, w = _fit_grid(w, keep, m, quantize)
-        step = grid.scale.flatten() if zero else grid.scale.flatten() / 2
-        kind: Kind = "zero" if zero else "odd"
-        attach(layer, WeightQuantizer(step, bits, kind=kind, keep=mask.keep if mask else None))  # type: ignore[arg-type]
-    _store_(layer, w, m)
+    if quantize is not None and bits < 16:
+        w = _quantize_(layer, w, keep, m, quantize, mask)
+    elif bits == 16:
+        attach(layer, Half(len(stored)))
+    _store_(layer, w, m, corrected=quantize is None or quantize.bias_correction)
 
 
 @torch.no_grad()
@@ -140,11 +144,11 @@ def share_layer_(
     _store_(layer, w, m)
 
 
-def _store_(layer: nn.Conv2d | nn.Linear, w: torch.Tensor, m: Moments) -> None:
-    """Writes w [g, out/g, d], and the bias under which the answers have the right mean."""
+def _store_(layer: nn.Conv2d | nn.Linear, w: torch.Tensor, m: Moments, *, corrected: bool = True) -> None:
+    """Writes w [g, out/g, d] and, if `corrected`, the bias under which the answers have the right mean."""
     stored = original(layer)
     stored.copy_(w.reshape(stored.shape))
-    if layer.bias is not None:
+    if layer.bias is not None and corrected:
         layer.bias.copy_(m.mean_y - (w @ m.mean_x[..., None]).flatten())
 
 
@@ -160,43 +164,29 @@ def _signs(graph: fx.GraphModule) -> dict[nn.Module, torch.Tensor]:
     return found
 
 
-def _fit_grid(
-    w: torch.Tensor, keep: torch.Tensor | None, m: Moments, quantize: Quantize
-) -> tuple[Grid, bool, torch.Tensor]:
-    """The better of the grids with and without zero as a level, whether it has zero, and its points for w.
-
-    Both are fitted at once, as twice as many rows.
-    """
-    n, kinds = w.shape[1], (True, False) if quantize.weight_bits <= 6 else (True,)
-    rows, keeps = torch.cat([w] * len(kinds), 1), None if keep is None else torch.cat([keep] * len(kinds), 1)
-    grid, q = _fit_scale(rows, _full_grid(w, quantize.weight_bits, kinds, keeps), m.repeated(len(kinds)), quantize)
-    parts = [slice(i * n, (i + 1) * n) for i in range(len(kinds))]
-    best = min(range(len(kinds)), key=lambda i: float(solve.error(q[:, parts[i]], m).sum()))
-    return grid.rows(parts[best]), kinds[best], q[:, parts[best]]
+def _quantize_(
+    layer: nn.Module, w: torch.Tensor, keep: torch.Tensor | None, m: Moments, quantize: Quantize, mask: Mask | None
+) -> torch.Tensor:
+    """Puts w [g, out/g, d] on the best grid, which becomes the layer's; returns its points."""
+    found = fit(w, keep, m, quantize)
+    quantizer = WeightQuantizer(
+        found.step, quantize.bits, kind=found.kind, keep=mask.keep if mask else None, zero_point=found.zero_point,
+        multipliers=found.multipliers(quantize.group_size), group=quantize.group_size,
+    )  # fmt: skip
+    attach(layer, quantizer)
+    return found.points
 
 
-def _fit_scale(w: torch.Tensor, grid: Grid, m: Moments, quantize: Quantize) -> tuple[Grid, torch.Tensor]:
-    if quantize.scale == "mse":
-        weights = m.h.diagonal(dim1=1, dim2=2)[:, None]  # [g, 1, d]
-        tried = [grid.scaled(grid.scale * shrink) for shrink in SHRINKS]
-        errors = torch.stack([(weights * (g.round(w) - w).square()).sum(2) for g in tried])  # [tried, g, rows]
-        grid = grid.scaled(grid.scale * SHRINKS[errors.argmin(0)])
-    if quantize.rounding == "nearest" or quantize.weight_bits >= 7:  # there is nothing left to gain at 7 bits
-        return grid, grid.round(w)
-    q = solve.round_to(grid, w, m, sweeps=1 if quantize.weight_bits <= 4 else 0)
-    for _ in range({2: 2, 3: 1}.get(quantize.weight_bits, 0) if quantize.scale == "mse" else 0):
-        grid = grid.scaled(solve.best_scale(q, grid.scale, m))
-        q = solve.descend(grid, grid.round(q), m)
-    return grid, q
+def _norms(graph: fx.GraphModule) -> dict[nn.Module, nn.BatchNorm2d]:
+    """The batch norm that is folded into each layer which has one."""
+    found = {module_of(graph, node): folded_norm(graph, node) for node in graph.graph.nodes}
+    return {layer: norm for layer, norm in found.items() if layer is not None and norm is not None}
 
 
-def _full_grid(w: torch.Tensor, bits: int, kinds: tuple[bool, ...], keep: torch.Tensor | None) -> Grid:
-    """For each kind, rows whose largest magnitude is the grid's end; w [g, out/g, d]."""
-    ends = w.abs().amax(2).clamp_min(1e-12)  # [g, out/g]
-    tops = [torch.full_like(ends, 2 ** (bits - 1) - (1.0 if zero else 0.5)) for zero in kinds]
-    offsets = [torch.full_like(ends, 0.0 if zero else 0.5) for zero in kinds]
-    low, top, offset = (torch.cat(parts, 1) for parts in ([-top for top in tops], tops, offsets))
-    return Grid(torch.cat([ends / top for top in tops], 1), low, top, offset, keep)
+def _mean_error(layer: nn.Conv2d | nn.Linear, m: Moments) -> torch.Tensor:
+    """By how much the layer's mean answers differ from those it should give (Nagel et al. 2019, §4.2): [out]."""
+    means = (solve.grouped(layer, layer.weight) @ m.mean_x[..., None]).flatten()
+    return means + (0 if layer.bias is None else layer.bias) - m.mean_y
 
 
 def _match_statistics_(norm: nn.BatchNorm2d | None, layer: nn.Conv2d | nn.Linear, m: Moments) -> None:

@@ -15,17 +15,18 @@ PAGES = sorted((ROOT / "pages").rglob("*.py"))
 
 # From the bottom up. A module or package of `compression` imports only what stands in a line above its own.
 LAYERS = (
-    ("errors", "engine"),
+    ("errors", "engine", "processor"),
     ("steps", "grids"),
     ("recipe", "results"),
     ("presets", "energy", "snippets"),
     ("data", "graph", "parametrizations"),
-    ("solve", "losses", "gradual"),
+    ("solve", "ranges", "losses", "gradual"),
     ("codebooks",),
     ("pt2",),
     ("export", "training"),
     ("zoo", "calibration", "teachers"),
-    ("structure",),
+    ("structure", "fit"),
+    ("allotment",),
     ("methods", "reconstruct"),
     ("measure",),
     ("devices",),

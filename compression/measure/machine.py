@@ -4,20 +4,21 @@ import functools
 import hashlib
 import os
 import platform
-from importlib.metadata import version
 from pathlib import Path
+from importlib.metadata import version
 
+from compression.processor import cpuinfo, has_vnni
 from compression.results import Machine
 
 
 @functools.cache
 def this_machine() -> Machine:
     """The machine that runs this process."""
-    info = _cpuinfo()
+    info = cpuinfo()
     return Machine(
         cpu=info.get("model name") or platform.processor() or platform.machine(),
         cores=os.cpu_count() or 1,
-        vnni="vnni" in info.get("flags", ""),
+        vnni=has_vnni(),
         system=f"{platform.system()} {platform.machine()}",
         python=platform.python_version(),
         torch=version("torch"),
@@ -34,13 +35,3 @@ def _id(cpu: str) -> str:
         name = ""
     parts = (name or platform.node(), platform.machine(), cpu, str(os.cpu_count()))
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:12]
-
-
-def _cpuinfo() -> dict[str, str]:
-    """The first processor's entries of /proc/cpuinfo; empty where there is no such file."""
-    try:
-        first = Path("/proc/cpuinfo").read_text().split("\n\n")[0]
-    except OSError:
-        return {}
-    pairs = (line.partition(":") for line in first.splitlines())
-    return {key.strip(): value.strip() for key, _, value in pairs}

@@ -19,7 +19,10 @@ def quantize_activations_(graph: fx.GraphModule, settings: Quantize, calibration
     if settings.activation_bits == 32:
         return
     carried = quantized_values(graph)
-    quantizers = {name: activation_quantizer(found) for name, found in observe(graph, calibration.images).items()}
+    quantizers = {
+        name: activation_quantizer(found)
+        for name, found in observe(graph, calibration.images, settings.activation_range).items()
+    }
     insert_quantizers_(graph, carried, quantizers)
 
 

@@ -1,0 +1,89 @@
+"""How many bits, and which grid, each layer's weights get."""
+
+import copy
+
+import torch
+from torch import fx
+
+from compression import fit, solve
+from compression.calibration import Calibration, divergence
+from compression.errors import UnknownName
+from compression.graph import layers
+from compression.parametrizations import original
+from compression.processor import saturates
+from compression.solve import Moments
+from compression.steps import Quantize
+
+CHOICES = (2, 3, 4, 5, 6, 7, 8)
+REFERENCE = 3
+"""Bits at which each layer's weight in the network's answers is tried out."""
+
+EXEMPT_BITS = 8
+
+
+def allot(graph: fx.GraphModule, settings: Quantize, calibration: Calibration) -> dict[str, Quantize]:
+    """The settings of every layer of `graph`, by name. Raises `UnknownName` for an override of a layer it lacks."""
+    names = list(layers(graph))
+    for name in settings.overrides:
+        if name not in names:
+            raise UnknownName("layer in quantize.layer_bits", name, names)
+    bits = dict.fromkeys(names, settings.bits)
+    if settings.allocation == "mixed" and settings.bits < EXEMPT_BITS:
+        bits = mixed(graph, settings, calibration)
+    if settings.exempt_ends:
+        bits |= {name: max(EXEMPT_BITS, bits[name]) for name in (names[0], names[-1])}
+    bits |= settings.overrides
+    narrow = settings.reduce_range == "on" or (settings.reduce_range == "auto" and saturates())
+    whole = settings.model_copy(update={"reduce_range": "on" if narrow else "off"})
+    if narrow and settings.activation_bits == 8:
+        bits = {name: 7 if b == 8 else b for name, b in bits.items()}
+    return {name: whole.with_bits(b) for name, b in bits.items()}
+
+
+@torch.no_grad()
+def mixed(graph: fx.GraphModule, settings: Quantize, calibration: Calibration) -> dict[str, int]:
+    """Bits by layer, on average per weight what `settings` ask for, with the least harm to the network's answers.
+
+    A layer's harm at `REFERENCE` bits is the divergence of the answers on held-out images when it alone is rounded so;
+    at other bits it is in proportion to the squared error of the layer's own answers (after Dong et al. 2019, HAWQ).
+    Then each bit goes where it helps most for its cost.
+    """
+    moments = calibration.moments(graph)
+    plain = settings.model_copy(update={"rounding": "nearest", "scheme": "linear", "granularity": "channel"})
+    trial = copy.deepcopy(graph)
+    harm: dict[str, dict[int, float]] = {}
+    for name, layer in layers(trial).items():
+        w, weight = solve.grouped(layer, layer.weight), original(layer)
+        kept = weight.clone()
+        rounded = {bits: fit.fit(w, None, moments[name], plain.with_bits(bits)).points for bits in CHOICES}
+        errors = {bits: _noise(points - w, moments[name]) for bits, points in rounded.items()}
+        weight.copy_(rounded[REFERENCE].reshape(weight.shape))
+        unit = divergence(trial, calibration) / max(errors[REFERENCE], 1e-20)
+        weight.copy_(kept)
+        harm[name] = {bits: unit * error for bits, error in errors.items()}
+    sizes = {name: original(layer).numel() for name, layer in layers(graph).items()}
+    return cheapest(harm, sizes, settings.bits * sum(sizes.values()))
+
+
+def cheapest(harm: dict[str, dict[int, float]], sizes: dict[str, int], budget: int) -> dict[str, int]:
+    """Bits by layer that spend at most `budget` bits; each more goes where harm falls most per bit of the file.
+
+    harm[layer][bits] falls with the bits. Every layer has the fewest that there are, even where that is over budget.
+    """
+    bits = {name: min(found) for name, found in harm.items()}
+    left = budget - sum(bits[name] * sizes[name] for name in bits)
+    while True:
+        gains = {
+            name: (harm[name][b] - harm[name][b + 1]) / sizes[name]
+            for name, b in bits.items() if b + 1 in harm[name] and sizes[name] <= left
+        }  # fmt: skip
+        if not gains:
+            return bits
+        best = max(gains, key=lambda name: gains[name])
+        bits[best] += 1
+        left -= sizes[best]
+
+
+def _noise(error: torch.Tensor, m: Moments) -> float:
+    """Mean squared error of the answers that an error of the weights [g, out/g, d] makes."""
+    return float((error * (error @ m.h)).sum())

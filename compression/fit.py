@@ -1,0 +1,244 @@
+"""Which grid a layer's weights get and which of its points they take: scale, groups, rounding.
+
+Everything is batched as in `compression.solve`: w [g, out/g, d]. Grids are fitted to the layer's moments, so that what
+counts is the error of its answers.
+"""
+
+from dataclasses import dataclass, replace
+
+import torch
+import torch.nn.functional as F
+
+from compression import ranges, solve
+from compression.errors import InvalidSetting
+from compression.grids import BYTE, GROUP_TOP, SATURATION_FREE, Kind, largest
+from compression.solve import Grid, Moments
+from compression.steps import Quantize
+
+FINE = torch.linspace(0.35, 1.0, 14)
+COARSE = torch.linspace(0.06, 0.9, 29)
+POWERS = torch.linspace(0.5, 1.4, 19)
+"""Shares of the largest magnitude that are tried as the end of a grid: many levels, at most three, powers of two."""
+
+CHANNEL_SHARES = (0.7, 0.8, 0.9, 1.0, 1.1)
+"""Tried as a channel's scale where groups have multiples of it, relative to what covers the widest group."""
+
+PERCENTILE = 0.99
+"""Share of a channel's weights that the percentile scale covers."""
+
+NOTHING_TO_GAIN = 7
+"""From so many bits on, rounding to the nearest is as good as anything."""
+
+STEPS, RATE, WARM_UP, SHARPEST, SOFTEST = 400, 0.03, 0.2, 2.0, 20.0
+"""Of adaptive rounding: steps, learning rate, share before the choice is forced, last and first exponent β."""
+
+STRETCH_LOW, STRETCH_HIGH = -0.1, 1.1
+"""Between which the sigmoid of adaptive rounding is stretched before it is cut to [0, 1]: ζ and γ there."""
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """A layer's grid, and its weights on it: points [g, out/g, d]."""
+
+    grid: Grid
+    kind: Kind
+    points: torch.Tensor
+
+    @property
+    def step(self) -> torch.Tensor:
+        """What one code is worth: [out]."""
+        return self.grid.scale.flatten() / (2 if self.kind == "odd" else 1)
+
+    @property
+    def zero_point(self) -> torch.Tensor | None:
+        """[out] on a shifted grid."""
+        return -self.grid.low.flatten() if self.kind == "shifted" else None
+
+    def multipliers(self, group: int) -> torch.Tensor | None:
+        """[out, ⌈d/group⌉] where groups have scales of their own."""
+        return None if self.grid.multipliers is None else self.grid.multipliers.flatten(0, 1)[:, ::group].contiguous()
+
+
+def fit(w: torch.Tensor, keep: torch.Tensor | None, m: Moments, settings: Quantize) -> Fitted:
+    """The best grid that `settings` allow and its points for w; w already fitted, keep [g, out/g, d] or None."""
+    tried = kinds(settings)
+    if settings.granularity == "channel" and len(tried) > 1:
+        return _fit_together(w, keep, m, settings, tried)
+    found = [_fit_kind(w, keep, m, settings, (kind,)) for kind in tried]
+    fitted = [Fitted(grid, kind, q) for (grid, q), kind in zip(found, tried, strict=True)]
+    return min(fitted, key=lambda f: float(solve.error(f.points, m).sum()))
+
+
+def kinds(settings: Quantize) -> tuple[Kind, ...]:
+    """The grids to choose between."""
+    if settings.scheme == "linear":
+        return ("odd",) if settings.bits == 1 else ("zero", "odd") if settings.bits <= 6 else ("zero",)
+    only: dict[str, Kind] = {"asymmetric": "shifted", "logarithmic": "powers", "ternary": "zero", "binary": "odd"}
+    return (only[settings.scheme],)
+
+
+def _fit_together(
+    w: torch.Tensor, keep: torch.Tensor | None, m: Moments, settings: Quantize, tried: tuple[Kind, ...]
+) -> Fitted:
+    """All kinds at once, as so many times more rows."""
+    n, times = w.shape[1], len(tried)
+    rows, keeps = torch.cat([w] * times, 1), None if keep is None else torch.cat([keep] * times, 1)
+    grid, q = _fit_kind(rows, keeps, m.repeated(times), settings, tried)
+    parts = [slice(i * n, (i + 1) * n) for i in range(times)]
+    best = min(range(times), key=lambda i: float(solve.error(q[:, parts[i]], m).sum()))
+    return Fitted(grid.rows(parts[best]), tried[best], q[:, parts[best]])
+
+
+def _fit_kind(
+    w: torch.Tensor, keep: torch.Tensor | None, m: Moments, settings: Quantize, tried: tuple[Kind, ...]
+) -> tuple[Grid, torch.Tensor]:
+    weights = m.h.diagonal(dim1=1, dim2=2)[:, None]  # [g, 1, d]
+    together = settings.granularity == "tensor"
+    grid = _full_grid(w, keep, settings, tried, together)
+    coarse = largest(settings.bits, tried[0]) == 1
+    if settings.granularity == "group":
+        grid = _with_groups(grid, w, weights, settings, tried[0])
+    elif settings.scale == "mse" or coarse:
+        shares = COARSE if coarse else POWERS if grid.powers else FINE
+        grid = _least_squares(grid, w, weights, shares, together)
+    return _rounded(grid, w, m, settings)
+
+
+def _full_grid(
+    w: torch.Tensor, keep: torch.Tensor | None, settings: Quantize, tried: tuple[Kind, ...], together: bool
+) -> Grid:
+    """Rows whose grid ends where the scale method says, `w` holding the rows of each kind one after the other."""
+    n = w.shape[1] // len(tried)
+    made = [_ends(w[:, i * n : (i + 1) * n], settings, kind, together) for i, kind in enumerate(tried)]
+    scale, low, top, offset = (torch.cat(parts, 1) for parts in zip(*made, strict=True))
+    return Grid(scale, low, top, offset, keep, powers=tried == ("powers",))
+
+
+def _ends(w: torch.Tensor, settings: Quantize, kind: Kind, together: bool) -> tuple[torch.Tensor, ...]:
+    """scale, low, top and offset of each row: [g, rows]."""
+    lowest, highest = _extent(w, settings)
+    if together:
+        lowest, highest = lowest.min().expand_as(lowest), highest.max().expand_as(highest)
+    steps = largest(settings.bits, kind) / (2 if kind == "odd" else 1)
+    if kind == "shifted":
+        scale = (highest - lowest).clamp_min(1e-12) / steps
+        zero_point = (-lowest / scale).round().clamp(0, steps)
+        return scale, -zero_point, steps - zero_point, torch.zeros_like(scale)
+    top = torch.full_like(highest, steps)
+    scale = torch.maximum(-lowest, highest).clamp_min(1e-12) / top
+    return scale, -top, top, torch.full_like(top, 0.5 if kind == "odd" else 0.0)
+
+
+def _extent(w: torch.Tensor, settings: Quantize) -> tuple[torch.Tensor, torch.Tensor]:
+    """The range of each row that the scale method wants covered; it holds zero: [g, rows] twice."""
+    if settings.scale == "percentile":
+        ends = w.abs().quantile(PERCENTILE, dim=2)
+        return torch.maximum(w.amin(2).clamp_max(0), -ends), torch.minimum(w.amax(2).clamp_min(0), ends)
+    share = 1.0
+    if settings.scale == "entropy":
+        relative = w.abs() / w.abs().amax(2, keepdim=True).clamp_min(1e-12)
+        share = ranges.entropy_share(relative.flatten().histc(ranges.BINS, 0, 1), max(2, 2 ** (settings.bits - 1)))
+    return share * w.amin(2).clamp_max(0), share * w.amax(2).clamp_min(0)
+
+
+def _least_squares(grid: Grid, w: torch.Tensor, weights: torch.Tensor, shares: torch.Tensor, together: bool) -> Grid:
+    """The share of the grid's scale with the least squared error, each input weighted by its power [g, 1, d]."""
+    tried = [grid.scaled(grid.scale * share) for share in shares]
+    errors = torch.stack([(weights * (g.round(w) - w).square()).sum(2) for g in tried])  # [tried, g, rows]
+    if together:
+        errors = errors.sum((1, 2), keepdim=True).expand_as(errors)
+    return grid.scaled(grid.scale * shares[errors.argmin(0)])
+
+
+def _with_groups(grid: Grid, w: torch.Tensor, weights: torch.Tensor, settings: Quantize, kind: Kind) -> Grid:
+    """Multipliers from 1 up for each group of inputs, and the channel's scale that goes with them best."""
+    size, d = settings.group_size, w.shape[2]
+    most = largest_multiplier(settings, kind)
+    groups = F.pad(w, (0, -d % size)).unflatten(2, (-1, size))  # [g, rows, groups, size]
+    count = groups.shape[2]
+    power = F.pad(weights, (0, -d % size)).unflatten(2, (-1, size)).expand_as(groups)
+    rows = replace(
+        grid, keep=None, low=_repeat(grid.low, count), top=_repeat(grid.top, count),
+        offset=_repeat(grid.offset, count), scale=(groups.abs().amax(3) / grid.top[..., None]).flatten(1, 2),
+    )  # fmt: skip
+    shares = COARSE if largest(settings.bits, kind) == 1 else POWERS if grid.powers else FINE
+    if settings.scale != "mse":
+        shares = torch.ones(1)
+    wanted = _least_squares(rows, groups.flatten(1, 2), power.flatten(1, 2), shares, False).scale
+    wanted = wanted.unflatten(1, (-1, count)).clamp_min(1e-12)  # [g, rows, groups]
+    tried = []
+    for share in CHANNEL_SHARES:
+        scale = wanted.amax(2) * share / most
+        multipliers = (wanted / scale[..., None]).round().clamp(1, most)
+        tried.append(replace(grid, scale=scale, multipliers=multipliers.repeat_interleave(size, 2)[..., :d]))
+    errors = torch.stack([(weights * (g.round(w) - w).square()).sum(2) for g in tried])  # [tried, g, rows]
+    best = errors.argmin(0)  # [g, rows]
+    scales, multipliers = torch.stack([g.scale for g in tried]), torch.stack([g.multipliers for g in tried])  # type: ignore[misc]
+    chosen = best[None, ..., None].expand(1, *multipliers.shape[1:])
+    return replace(grid, scale=scales.gather(0, best[None])[0], multipliers=multipliers.gather(0, chosen)[0])
+
+
+def _repeat(rows: torch.Tensor, count: int) -> torch.Tensor:
+    return rows.repeat_interleave(count, 1)
+
+
+def largest_multiplier(settings: Quantize, kind: Kind) -> int:
+    """The largest multiplier of a group with which codes still fit the byte of an 8-bit kernel."""
+    byte = SATURATION_FREE if settings.reduce_range == "on" else BYTE
+    return max(1, min(GROUP_TOP, byte // largest(settings.bits, kind)))
+
+
+def _rounded(grid: Grid, w: torch.Tensor, m: Moments, settings: Quantize) -> tuple[Grid, torch.Tensor]:
+    bits, together = settings.bits, settings.granularity == "tensor"
+    if settings.rounding == "nearest" or bits >= NOTHING_TO_GAIN:
+        return grid, grid.round(w)
+    if settings.rounding == "adaptive":
+        return grid, adaptive(grid, w, m)
+    q = solve.round_to(grid, w, m, sweeps=1 if bits <= 4 else 0)
+    for _ in range({1: 3, 2: 2, 3: 1}.get(bits, 0) if settings.scale == "mse" else 0):
+        grid = grid.scaled(_best_scale(q, grid.scale, m, together))
+        q = solve.descend(grid, grid.round(q), m)
+    return grid, q
+
+
+def _best_scale(q: torch.Tensor, scale: torch.Tensor, m: Moments, together: bool) -> torch.Tensor:
+    if not together:
+        return solve.best_scale(q, scale, m)
+    factor = (q * m.g).sum() / (q * (q @ m.h)).sum().clamp_min(1e-20)
+    return scale * factor if 0.5 < float(factor) < 2 else scale
+
+
+@torch.enable_grad()
+def adaptive(grid: Grid, w: torch.Tensor, m: Moments) -> torch.Tensor:
+    """Learns for each weight whether it goes up or down (Nagel et al. 2020, AdaRound, eq. 20-25).
+
+    q = scale · (⌊w/scale⌋ + h(V)), h a sigmoid stretched and cut to [0, 1]; the error of the layer's answers plus
+    Σ 1 - |2h - 1|^β is minimised with Adam, β falling from 20 to 2, until h is 0 or 1. The error is that of the
+    moments, so a step costs one product with H.
+    """
+    if grid.powers:
+        raise InvalidSetting("Adaptive rounding needs a grid of equal steps; powers of two are not.")
+    scale = grid.scale[..., None] if grid.multipliers is None else grid.scale[..., None] * grid.multipliers
+    low, top, offset = grid.low[..., None], grid.top[..., None], grid.offset[..., None]
+    steps = w / scale - offset
+    floor = steps.floor()
+    share = ((steps - floor) - STRETCH_LOW) / (STRETCH_HIGH - STRETCH_LOW)
+    v = torch.logit(share.clamp(1e-4, 1 - 1e-4)).detach().requires_grad_()
+    optimizer = torch.optim.Adam([v], lr=RATE)
+    worst = float((solve.error(grid.round(w), m) - solve.error(w, m)).sum().clamp_min(1e-12))
+
+    def points(up: torch.Tensor) -> torch.Tensor:
+        q = torch.minimum(torch.maximum(floor + up + offset, low), top) * scale
+        return q if grid.keep is None else q * grid.keep
+
+    for step in range(STEPS):
+        h = (torch.sigmoid(v) * (STRETCH_HIGH - STRETCH_LOW) + STRETCH_LOW).clamp(0, 1)
+        loss = solve.error(points(h), m).sum() / worst
+        done = (step / STEPS - WARM_UP) / (1 - WARM_UP)
+        if done > 0:
+            beta = SHARPEST + (SOFTEST - SHARPEST) * (1 - done)
+            loss = loss + (1 - (2 * h - 1).abs().pow(beta)).mean()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    return points((v > 0).to(w.dtype)).detach()

@@ -1,0 +1,26 @@
+"""What the processor says of itself."""
+
+import functools
+import platform
+from pathlib import Path
+
+
+@functools.cache
+def cpuinfo() -> dict[str, str]:
+    """The first processor's entries of /proc/cpuinfo; empty where there is no such file."""
+    try:
+        first = Path("/proc/cpuinfo").read_text().split("\n\n")[0]
+    except OSError:
+        return {}
+    pairs = (line.partition(":") for line in first.splitlines())
+    return {key.strip(): value.strip() for key, _, value in pairs}
+
+
+def has_vnni() -> bool:
+    """True where 8-bit products are summed in 32 bits by one instruction."""
+    return "vnni" in cpuinfo().get("flags", "")
+
+
+def saturates() -> bool:
+    """True where ONNX Runtime's kernels sum two 8-bit products in 16 bits: x86 without VNNI, as far as we can tell."""
+    return platform.machine().lower() in ("x86_64", "amd64") and bool(cpuinfo().get("flags")) and not has_vnni()
