@@ -190,10 +190,10 @@ _BEFORE = {
 def _share_settles_the_weights(steps: tuple[Step, ...]) -> None:
     """After share, quantize has only the values between layers left to round."""
     kinds = {s.kind: s for s in steps}
-    if "share" in kinds and "quantize" in kinds and kinds["quantize"].weight_bits < 8:  # type: ignore[union-attr]
+    if "share" in kinds and "quantize" in kinds and kinds["quantize"].bits < 8:  # type: ignore[union-attr]
         raise InvalidRecipe(
             "quantize.weight_bits must be 8 or more after the step 'share', not "
-            f"{kinds['quantize'].weight_bits}: the weights lie in codebooks of 8-bit entries "  # type: ignore[union-attr]
+            f"{kinds['quantize'].bits}: the weights lie in codebooks of 8-bit entries "  # type: ignore[union-attr]
             "then, and share.entries says how many values they take."
         )
 

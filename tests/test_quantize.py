@@ -66,7 +66,7 @@ CASES = [
     for scheme, found in SCHEME_BITS.items()
     for bits in found
     for acts in (8, 32)
-    if not (scheme == "asymmetric" and (bits, acts) == (8, 8)) and not (scheme == "linear" and 2 <= bits)
+    if not (scheme == "asymmetric" and (bits, acts) == (8, 8)) and not (scheme == "linear" and bits >= 2)
 ]
 
 

@@ -4,8 +4,8 @@ import functools
 import hashlib
 import os
 import platform
-from pathlib import Path
 from importlib.metadata import version
+from pathlib import Path
 
 from compression.processor import cpuinfo, has_vnni
 from compression.results import Machine

@@ -1,7 +1,7 @@
-"""Linear quantization: weights to a symmetric grid per output channel, values between layers to uint8.
+"""Quantization of the values between layers, to uint8.
 
-Krishnamoorthi 2018, "Quantizing deep convolutional networks for efficient inference". Which grid points the weights
-take is found by `compression.reconstruct`.
+Krishnamoorthi 2018, "Quantizing deep convolutional networks for efficient inference". Weights get their bits in
+`compression.allotment`, their grids in `compression.fit` and their values in `compression.reconstruct`.
 """
 
 import torch

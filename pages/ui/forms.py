@@ -94,13 +94,13 @@ def recipe(draw_seed: Callable[[], None]) -> Recipe:
 
 
 def _group(kind: str, settings: type[Settings]) -> dict[str, Any] | None:
-    """A technique's switch and values: what is measured in a unit at once, the finer choices folded away."""
+    """A technique's switch and values: what has a unit or is marked as main at once, the finer choices folded away."""
     with st.container(border=True, key=f"group-{kind}", gap="small"):
         on = st.toggle(f"**{STEPS[kind].title}**", key=f"{kind}.on", help=settings.__doc__)
         body = st.empty()
     if not on:
         return None
-    main = [name for name in settings.model_fields if words.unit_of(settings, name)]
+    main = [name for name in settings.model_fields if words.unit_of(settings, name) or words.is_main(settings, name)]
     finer = [name for name in settings.model_fields if name not in main]
     with body.container():
         values = {name: control(settings, name, f"{kind}.{name}") for name in main}
@@ -119,6 +119,8 @@ def control(settings: type[Settings], name: str, key: str) -> Any:
         return _choice(label, choices, unit, about)
     if field.annotation is bool:
         return st.toggle(label, **about)
+    if field.annotation is str:
+        return st.text_input(label, **about)
     low, high = bounds_of(field)
     if field.annotation is int:
         return st.number_input(label, int(low or 0), None if high is None else int(high), step=1, **about)

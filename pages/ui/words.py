@@ -89,6 +89,12 @@ def unit_of(settings: type[Settings], name: str) -> str | None:
     return str(extra["unit"]) if isinstance(extra, dict) and "unit" in extra else None
 
 
+def is_main(settings: type[Settings], name: str) -> bool:
+    """True for a choice that belongs beside what has a unit."""
+    extra = settings.model_fields[name].json_schema_extra
+    return isinstance(extra, dict) and bool(extra.get("main"))
+
+
 def command(subject: Subject, recipe: Recipe) -> str:
     """The same on the command line: every setting of each step, and what else is not as usual."""
     settings = [(f"{s.kind}.{name}", value) for s in recipe.steps for name, value in s.model_dump().items()]
