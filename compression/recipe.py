@@ -180,6 +180,7 @@ def _in_order(steps: tuple[Step, ...]) -> tuple[Step, ...]:
 
 _BEFORE = {
     "channels": "channels are removed before anything else changes the layers",
+    "factorize": "layers are split before single weights are changed",
     "prune": "pruned weights must be rounded last",
     "share": "rounded weights have few values already, which a codebook would change again",
     "quantize": "training has to see the rounded weights",

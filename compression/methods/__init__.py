@@ -1,5 +1,6 @@
 """The techniques: one module each, one table of all."""
 
+import copy
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -8,25 +9,31 @@ from torch import fx
 
 from compression.calibration import Calibration
 from compression.methods.channels import remove_channels_
+from compression.methods.factorize import beside, factorize_
 from compression.methods.prune import prune_
 from compression.methods.quantize import quantize_activations_
 
 Apply = Callable[[fx.GraphModule, Any, Calibration], None]
+Beside = Callable[[fx.GraphModule, fx.GraphModule], fx.GraphModule]
 
 
 @dataclass(frozen=True)
 class Method:
     """`apply_` says where weights may lie, in recipe order; `finish_` acts once their values and batch norm are settled.
 
-    The values are chosen between the two, by `compression.reconstruct`, for all techniques together.
+    The values are chosen between the two, by `compression.reconstruct`, for all techniques together. A technique that
+    changes which layers there are has `beside`: from the network that was answered like before it and the changed
+    network, one with the same nodes to be answered like after it.
     """
 
     apply_: Apply | None = None
+    beside: Beside | None = None
     finish_: Apply | None = None
 
 
 METHODS: dict[str, Method] = {
-    "channels": Method(apply_=remove_channels_),
+    "channels": Method(apply_=remove_channels_, beside=lambda before, after: copy.deepcopy(after)),
+    "factorize": Method(apply_=factorize_, beside=beside),
     "prune": Method(apply_=prune_),
     "share": Method(),
     "quantize": Method(finish_=quantize_activations_),

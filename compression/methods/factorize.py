@@ -1,0 +1,259 @@
+"""Low-rank factorization: layers become products of smaller layers where that saves work.
+
+Which products there are: `compression.structure.lowrank`. Which of them each layer gets, so that the network does with
+a budget of multiply-accumulates: here, by an exact knapsack over what each loses times what such a loss does to the
+network's answers.
+"""
+
+import copy
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import fx, nn
+from torch.utils.weak import WeakIdKeyDictionary
+
+from compression.calibration import Calibration
+from compression.errors import Unsupported
+from compression.export.stored import folded_norm
+from compression.graph import LAYERS, layers, macs, module_of, shapes
+from compression.steps import Factorize
+from compression.structure.lowrank import Layer, Place, Problem, Split, modules, splittable
+
+FORMS = {
+    "best": ("output", "input", "spatial", "tucker"), "spatial": ("spatial",), "channel": ("output", "input"),
+    "tucker": ("tucker",),
+}  # fmt: skip
+
+BINS = 4000
+"""Steps in which a budget is spent."""
+
+JUDGES = 64
+"""Calibration images on which the effect of a loss is measured."""
+
+TYPICAL = 0.05
+"""A loss near this share of a layer's answers is what the effect is measured with."""
+
+
+@dataclass(frozen=True)
+class Factorized:
+    """What `factorize_` did, kept in `graph.meta['factorize']`.
+
+    Shares in [0, 1]: `requested` (None where ranks go by energy) and `reached` of the multiply-accumulates removed.
+    `splits`: kind and ranks of the product in place of each layer, by name.
+    """
+
+    requested: float | None
+    reached: float
+    splits: dict[str, Split]
+
+
+@torch.no_grad()
+def factorize_(graph: fx.GraphModule, settings: Factorize, calibration: Calibration) -> None:
+    """Replaces layers by products until at least `settings.amount` of the multiply-accumulates is gone.
+
+    The last layer of a product keeps the layer's name; `graph.meta['factorize']` says what was done. Raises
+    `Unsupported` where so much cannot be removed.
+    """
+    by_energy = settings.rank == "energy"
+    if settings.amount == 0 and not by_energy:
+        return
+    counted = macs(graph, _shape(calibration))
+    options = _options(graph, settings, calibration)
+    chosen = _by_energy(options, settings.energy) if by_energy else _by_budget(options, settings.amount, counted)
+    known = _problems(graph, settings, calibration)
+    for name, split in chosen.items():
+        problem = known(name)
+        _insert_(graph, name, modules(problem.layer, problem.factors(split), split.kind))
+    graph.recompile()
+    reached = 1 - sum(macs(graph, _shape(calibration)).values()) / sum(counted.values())
+    graph.meta["factorize"] = Factorized(None if by_energy else settings.amount, reached, chosen)
+
+
+@torch.no_grad()
+def beside(reference: fx.GraphModule, graph: fx.GraphModule) -> fx.GraphModule:
+    """A network with the nodes of the factorized `graph` and the answers of `reference`, which had its layers whole.
+
+    The first layers of each product answer like those of `graph`; the last one like the whole layer. So `reconstruct`
+    can walk through both side by side.
+    """
+    reference = copy.deepcopy(reference)
+    for name in graph.meta["factorize"].splits if "factorize" in graph.meta else ():
+        whole = reference.get_submodule(name)
+        made = [copy.deepcopy(graph.get_submodule(path)) for path in parts_of(graph, name)]
+        _insert_(reference, name, [*made, whole], whole_reads_input=True)
+    reference.recompile()
+    return reference
+
+
+def parts_of(graph: nn.Module, name: str) -> list[str]:
+    """Paths of the layers of a product before the last one, which is called `name`."""
+    found = dict(graph.named_modules())
+    return [path for path in _paths(name) if path in found]
+
+
+def _paths(name: str) -> list[str]:
+    return [f"{name}_first", f"{name}_core"]
+
+
+def _insert_(graph: fx.GraphModule, name: str, made: list[Layer] | list[nn.Module], *, whole_reads_input: bool = False) -> None:
+    """Puts the layers `made` where the layer `name` stood, in order, the last one under its name."""
+    node = next(n for n in graph.graph.nodes if n.op == "call_module" and n.target == name)
+    path, _, leaf = name.rpartition(".")
+    parent, value = graph.get_submodule(path), node.args[0]
+    fresh = dict(zip([p.rpartition(".")[2] for p in _paths(name)], made[:-1], strict=False)) | {leaf: made[-1]}
+    siblings = {key: module for key, module in parent._modules.items()}
+    parent._modules.clear()
+    for key, module in siblings.items():  # in the order of execution
+        parent._modules.update(fresh if key == leaf else {key: module})
+    with graph.graph.inserting_before(node):
+        for each in parts_of(graph, name):
+            value = graph.graph.call_module(each, (value,))
+    if not whole_reads_input:
+        node.args = (value,)
+
+
+@dataclass(frozen=True)
+class _Option:
+    """The products that a layer may become, its own multiply-accumulates, and what a loss of all its answers does."""
+
+    macs: int
+    splits: list[Split]
+    effect: float
+
+
+_KNOWN: WeakIdKeyDictionary = WeakIdKeyDictionary()
+"""The options for each set of calibration images, by settings and weights: a slider move measures nothing anew."""
+
+
+def _options(graph: fx.GraphModule, settings: Factorize, calibration: Calibration) -> dict[str, _Option]:
+    known = _KNOWN.setdefault(calibration.images, {})
+    weights = tuple(float(layer.weight.double().sum()) for layer in layers(graph).values())
+    key = (settings.form, settings.activation_aware, settings.round_to, weights)
+    if key not in known:
+        known.clear()
+        known[key] = _measured(graph, settings, calibration)
+    return known[key]
+
+
+def _measured(graph: fx.GraphModule, settings: Factorize, calibration: Calibration) -> dict[str, _Option]:
+    problem_of, found = _problems(graph, settings, calibration), {}
+    judges = calibration.images[:JUDGES]
+    answers = graph(judges).log_softmax(1)
+    for name in _usable(graph):
+        problem = problem_of(name)
+        splits = problem.splits(settings.round_to, FORMS[settings.form])
+        if splits:
+            typical = min(splits, key=lambda s: abs(s.error - TYPICAL))
+            with _weight(problem.layer, problem.product(typical)):
+                now = graph(judges).log_softmax(1)
+            moved = F.kl_div(now, answers, reduction="batchmean", log_target=True)
+            found[name] = _Option(problem.macs, splits, max(float(moved), 1e-9) / max(typical.error, 1e-6))
+    return found
+
+
+@contextmanager
+def _weight(layer: nn.Module, weight: torch.Tensor) -> Iterator[None]:
+    """`layer` with another weight for a while."""
+    kept = layer.weight.detach().clone()  # type: ignore[union-attr,operator]
+    try:
+        layer.weight.copy_(weight.reshape(kept.shape))  # type: ignore[union-attr,operator]
+        yield
+    finally:
+        layer.weight.copy_(kept)  # type: ignore[union-attr,operator]
+
+
+def _problems(graph: fx.GraphModule, settings: Factorize, calibration: Calibration):
+    """Makes the problem of a layer by its name; one at a time, because moments are large."""
+    nodes, known = _usable(graph), shapes(graph, _shape(calibration))
+    moments = calibration.moments(graph) if settings.activation_aware else {}
+
+    def problem(name: str) -> Problem:
+        node, layer = nodes[name], graph.get_submodule(name)
+        h = moments[name].h[0] if moments else torch.eye(layer.weight[0].numel())
+        return Problem(layer, h, _importance(graph, node), Place(_size(known, node.args[0]), _size(known, node)))
+
+    return problem
+
+
+def _usable(graph: fx.GraphModule) -> dict[str, fx.Node]:
+    """The nodes of layers that can be split and are called once, by the layer's name."""
+    calls: dict[str, list[fx.Node]] = {}
+    for node in graph.graph.nodes:
+        if isinstance(module_of(graph, node), LAYERS):
+            calls.setdefault(str(node.target), []).append(node)
+    return {name: found[0] for name, found in calls.items() if len(found) == 1 and splittable(graph.get_submodule(name))}
+
+
+def _importance(graph: fx.GraphModule, node: fx.Node) -> torch.Tensor:
+    """What each answer counts: by how much the batch norm behind it multiplies it, [out]."""
+    norm, out = folded_norm(graph, node), module_of(graph, node).weight.shape[0]  # type: ignore[union-attr,index]
+    if norm is None:
+        return torch.ones(out)
+    gain = (norm.weight / (norm.running_var + norm.eps).sqrt()).abs()
+    return gain.clamp_min(0.01 * gain.max().clamp_min(1e-6))
+
+
+def _size(known: dict[str, tuple[int, ...]], node: fx.Node) -> tuple[int, int]:
+    """Height and width of a node's value, (1, positions) of rows."""
+    shape = known[node.name]
+    return (shape[2], shape[3]) if len(shape) == 4 else (1, int(np.prod(shape[1:-1], dtype=int)))
+
+
+def _shape(calibration: Calibration) -> tuple[int, int, int]:
+    channels, height, width = calibration.images.shape[1:]
+    return channels, height, width
+
+
+def _by_energy(options: dict[str, _Option], energy: float) -> dict[str, Split]:
+    """For each layer the cheapest product that keeps so much of its answers, where there is one."""
+    found = {}
+    for name, option in options.items():
+        good = [split for split in option.splits if split.error <= 1 - energy]
+        if good:
+            found[name] = min(good, key=lambda split: split.macs)
+    return found
+
+
+def _by_budget(options: dict[str, _Option], amount: float, counted: dict[str, int]) -> dict[str, Split]:
+    """The products with the least effect in sum that leave at most (1 - amount) of the multiply-accumulates.
+
+    A knapsack with one choice for each layer - whole, or one of its products - solved by dynamic programming over the
+    budget in BINS steps.
+    """
+    total = sum(counted.values())
+    fixed = total - sum(option.macs for option in options.values())
+    least = fixed + sum(min(split.macs for split in option.splits) for option in options.values())
+    if least > (1 - amount) * total:
+        raise Unsupported(
+            f"At most {1 - least / total:.1%} of the multiply-accumulates can be removed by factorizing with these "
+            f"settings, not {amount:.1%}."
+        )
+    step = ((1 - amount) * total - fixed) / BINS
+    best, cuts = np.zeros(BINS + 1), []  # least effect within a budget of so many steps
+    for option in options.values():
+        costs = [option.macs, *(split.macs for split in option.splits)]
+        losses = [0.0, *(option.effect * split.error for split in option.splits)]
+        tried = [_shifted(best, int(np.ceil(cost / step - 1e-9)), loss) for cost, loss in zip(costs, losses, strict=True)]
+        cuts.append(np.argmin(tried, 0))
+        best = np.min(tried, 0)
+    return _traced(options, cuts, step)
+
+
+def _shifted(best: np.ndarray, steps: int, loss: float) -> np.ndarray:
+    """What is best within each budget if `steps` of it are spent on something that costs `loss`."""
+    return np.concatenate([np.full(min(steps, len(best)), np.inf), best[: max(0, len(best) - steps)] + loss])
+
+
+def _traced(options: dict[str, _Option], cuts: list[np.ndarray], step: float) -> dict[str, Split]:
+    """The choices that led to the best end."""
+    left, found = BINS, {}
+    for (name, option), cut in zip(reversed(options.items()), reversed(cuts), strict=True):
+        chosen = option.splits[cut[left] - 1] if cut[left] else None
+        if chosen is not None:
+            found[name] = chosen
+        left -= int(np.ceil((chosen.macs if chosen else option.macs) / step - 1e-9))
+    return dict(reversed(found.items()))
