@@ -148,11 +148,11 @@ def simulate(
     graph, reference = copy.deepcopy(prepared.dense), prepared.dense
     for i, step in enumerate(recipe.steps):
         say(type(step).title, 0.2 * i / len(recipe.steps))
-        apply_ = METHODS[step.kind].apply_
-        if apply_:
-            apply_(graph, step, prepared.calibration)
-        if step.kind == "channels":
-            reference = copy.deepcopy(graph)  # later steps answer like the smaller network: same layers, same shapes
+        method = METHODS[step.kind]
+        if method.apply_:
+            method.apply_(graph, step, prepared.calibration)
+        if method.beside:  # fast lets later steps answer like the network that this one left
+            reference = method.beside(reference, graph) if recipe.quality == "best" else copy.deepcopy(graph)
     say("Fitting the weights", 0.2)
     reconstruct_(graph, reference, recipe, prepared.calibration)
     if recipe.get("recover"):

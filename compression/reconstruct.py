@@ -21,7 +21,7 @@ from compression.graph import LAYERS, Batches, layers, module_of
 from compression.parametrizations import Half, Mask, WeightQuantizer, attach, find, original
 from compression.recipe import Recipe
 from compression.solve import Moments
-from compression.steps import Prune, Quantize, Share
+from compression.steps import Factorize, Prune, Quantize, Share
 
 Visit = Callable[[nn.Conv2d | nn.Linear, Moments], None]
 
@@ -35,13 +35,14 @@ def reconstruct_(graph: fx.GraphModule, dense: fx.GraphModule, recipe: Recipe, c
     if not recipe.steps:
         return
     prune, share, quantize = (recipe.get(kind) for kind in ("prune", "share", "quantize"))
-    signs = _signs(graph)
-
+    factorize, signs = recipe.get("factorize"), _signs(graph)
     own = allot(graph, quantize, calibration) if isinstance(quantize, Quantize) else {}
     settings = {layer: own.get(name) for name, layer in layers(graph).items()}
     before, norms, settle = _statistics(graph), _norms(graph), recipe.batch_norm != "keep"
 
     def visit(layer: nn.Conv2d | nn.Linear, m: Moments) -> None:
+        if isinstance(factorize, Factorize) and factorize.refit and find(layer, Mask) is None:
+            _store_(layer, solve.refit(solve.grouped(layer, original(layer)), None, m), m)
         if share is not None:
             share_layer_(layer, m, prune, share, signs[layer])  # type: ignore[arg-type]
         else:
@@ -116,7 +117,7 @@ def solve_layer_(layer: nn.Conv2d | nn.Linear, m: Moments, prune: Prune | None, 
     keep = solve.grouped(layer, mask.keep) if mask is not None else None  # type: ignore[arg-type]
     w = solve.grouped(layer, stored)
     data_free = quantize is not None and quantize.rounding == "nearest"
-    if not data_free and bits < 16 and (prune is None or prune.refit):
+    if not data_free and (bits < 16 or keep is not None) and (prune is None or prune.refit):
         w = solve.refit(w, keep, m)
     elif keep is not None:
         w = w * keep

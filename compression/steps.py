@@ -88,7 +88,7 @@ class Channels(Settings):
 
 
 class Factorize(Settings):
-    """Replace layers by products of smaller ones (low rank; Jaderberg et al. 2014, Zhang et al. 2016, Kim et al. 2016)."""
+    """Replace layers by products of smaller ones (Jaderberg et al. 2014, Zhang et al. 2016, Kim et al. 2016)."""
 
     kind: ClassVar[str] = "factorize"
     title: ClassVar[str] = "Factorize layers"

@@ -239,7 +239,7 @@ class TestMistakes:
             (("--set", "prune.sparsity=nan"), ("prune.sparsity", "nan")),
             (("--set", "quantize.weight_bits=9"), ("quantize.weight_bits", "9", "2, 3, 4, 5, 6, 7, 8, 32")),
             (("--set", "quantize.bits=8"), ("bits", "weight_bits")),
-            (("--set", "shrink.amount=1"), ("shrink", "prune, share, quantize")),
+            (("--set", "shrink.amount=1"), ("shrink", "factorize, prune, share, quantize")),
             (("--set", "prune.sparsity"), ("KEY=VALUE", "prune.sparsity")),
             (("--set", "steps=prune"), ("steps", "prune")),
             (("--seed", "-1"), ("seed", "-1", "0")),

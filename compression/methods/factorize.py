@@ -6,7 +6,7 @@ network's answers.
 """
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -99,13 +99,15 @@ def _paths(name: str) -> list[str]:
     return [f"{name}_first", f"{name}_core"]
 
 
-def _insert_(graph: fx.GraphModule, name: str, made: list[Layer] | list[nn.Module], *, whole_reads_input: bool = False) -> None:
+def _insert_(
+    graph: fx.GraphModule, name: str, made: list[Layer] | list[nn.Module], *, whole_reads_input: bool = False
+) -> None:
     """Puts the layers `made` where the layer `name` stood, in order, the last one under its name."""
     node = next(n for n in graph.graph.nodes if n.op == "call_module" and n.target == name)
     path, _, leaf = name.rpartition(".")
     parent, value = graph.get_submodule(path), node.args[0]
     fresh = dict(zip([p.rpartition(".")[2] for p in _paths(name)], made[:-1], strict=False)) | {leaf: made[-1]}
-    siblings = {key: module for key, module in parent._modules.items()}
+    siblings = dict(parent._modules)
     parent._modules.clear()
     for key, module in siblings.items():  # in the order of execution
         parent._modules.update(fresh if key == leaf else {key: module})
@@ -166,7 +168,7 @@ def _weight(layer: nn.Module, weight: torch.Tensor) -> Iterator[None]:
         layer.weight.copy_(kept)  # type: ignore[union-attr,operator]
 
 
-def _problems(graph: fx.GraphModule, settings: Factorize, calibration: Calibration):
+def _problems(graph: fx.GraphModule, settings: Factorize, calibration: Calibration) -> Callable[[str], Problem]:
     """Makes the problem of a layer by its name; one at a time, because moments are large."""
     nodes, known = _usable(graph), shapes(graph, _shape(calibration))
     moments = calibration.moments(graph) if settings.activation_aware else {}
@@ -185,7 +187,9 @@ def _usable(graph: fx.GraphModule) -> dict[str, fx.Node]:
     for node in graph.graph.nodes:
         if isinstance(module_of(graph, node), LAYERS):
             calls.setdefault(str(node.target), []).append(node)
-    return {name: found[0] for name, found in calls.items() if len(found) == 1 and splittable(graph.get_submodule(name))}
+    return {
+        name: found[0] for name, found in calls.items() if len(found) == 1 and splittable(graph.get_submodule(name))
+    }
 
 
 def _importance(graph: fx.GraphModule, node: fx.Node) -> torch.Tensor:
@@ -237,7 +241,9 @@ def _by_budget(options: dict[str, _Option], amount: float, counted: dict[str, in
     for option in options.values():
         costs = [option.macs, *(split.macs for split in option.splits)]
         losses = [0.0, *(option.effect * split.error for split in option.splits)]
-        tried = [_shifted(best, int(np.ceil(cost / step - 1e-9)), loss) for cost, loss in zip(costs, losses, strict=True)]
+        tried = [
+            _shifted(best, int(np.ceil(cost / step - 1e-9)), loss) for cost, loss in zip(costs, losses, strict=True)
+        ]
         cuts.append(np.argmin(tried, 0))
         best = np.min(tried, 0)
     return _traced(options, cuts, step)

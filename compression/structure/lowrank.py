@@ -14,7 +14,7 @@ times a root of the moments of what is contracted; all that follows is then the 
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 
 import torch
