@@ -36,7 +36,7 @@ def reconstruct_(graph: fx.GraphModule, dense: fx.GraphModule, recipe: Recipe, c
         return
     prune, share, quantize = (recipe.get(kind) for kind in ("prune", "share", "quantize"))
     factorize, signs = recipe.get("factorize"), _signs(graph)
-    own = allot(graph, quantize, calibration) if isinstance(quantize, Quantize) else {}
+    own = allot(graph, quantize, calibration) if isinstance(quantize, Quantize) and share is None else {}
     settings = {layer: own.get(name) for name, layer in layers(graph).items()}
     before, norms, settle = _statistics(graph), _norms(graph), recipe.batch_norm != "keep"
 

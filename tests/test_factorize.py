@@ -234,3 +234,11 @@ def test_layers_that_are_not_split_stay_whole():
     factorize_(graph, Factorize(amount=0.05, round_to=1), ready.calibration)
     assert "depthwise.0" not in graph.meta["factorize"].splits
     assert set(method._usable(ready.dense)) == {"stem.0", "left", "right", "head"}
+
+
+@pytest.mark.parametrize("step", [Prune(sparsity=0.8), Factorize(amount=0.5)], ids=lambda s: s.kind)
+def test_refitting_pays_where_nothing_is_quantized(step):
+    ready = prepare(load_model("lenet5", "digits"), load("digits"), calibration_images=64)
+    steps = (step, type(step)(**{**step.model_dump(), "refit": False}))
+    refitted, left = (divergence(simulate(ready, Recipe(steps=(s,))), ready.calibration) for s in steps)
+    assert refitted < 0.5 * left
