@@ -19,6 +19,7 @@ log = logging.getLogger(__name__)
 misled = bool(PagesManager.uses_pages_directory and st.context.url)
 
 deploy = st.Page("pages/ship/deploy.py", title="Deploy")
+layers = st.Page("pages/lab/layers.py", title="Layers")
 report = st.Page("pages/ship/report.py", title="Report")
 explore = st.Page("pages/lab/explore.py", title="Explore")  # an icon would be fetched from another server for the tab
 
@@ -31,7 +32,7 @@ def start() -> None:
 home = st.Page(start, title="Start", default=True, visibility="hidden", url_path="start")
 learn = [st.Page(page_of(name), title=title) for name, title in LESSONS.items()]
 learn.append(st.Page("pages/learn/teacher.py", title="Teacher's sheets"))
-page = st.navigation({"": [home], "Lab": [explore], "Ship": [deploy, report], "Learn": learn}, position="top")
+page = st.navigation({"": [home], "Lab": [explore, layers], "Ship": [deploy, report], "Learn": learn}, position="top")
 title = f"{page.title} · Compression Lab"
 st.set_page_config(page_title=title, page_icon=ICON, layout="wide", initial_sidebar_state="expanded")
 st.logo(LOGO, size="large")

@@ -6,12 +6,26 @@ These run beside the jobs, through `jobs.Lab.ask`. Importing this module is chea
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from compression import worker
 from compression.devices import Deployment
 from compression.recipe import Recipe
-from compression.results import Finding, Growth, LayerReport, OverTheWire, Profile
-from compression.worker import Request
+from compression.results import (
+    FeatureMaps,
+    Finding,
+    Growth,
+    LayerReport,
+    LayerSensitivity,
+    LayerView,
+    OverTheWire,
+    Profile,
+    Structure,
+)
+from compression.worker import Recent, Request
+
+_sweeps: Recent[Any] = Recent(2)
+_graphs: Recent[Any] = Recent(4)
 
 
 @dataclass(frozen=True)
@@ -40,11 +54,10 @@ def explain(request: Request, onnx: bytes, layers: tuple[LayerReport, ...]) -> I
 
 def write(request: Request, format_name: str) -> dict[str, bytes]:
     """The network of a request in another format: contents by suffix. It is made anew, which gives the same weights."""
-    from compression import pipeline
     from compression.export import formats
 
     prepared, recipe = worker.prepared(request), Recipe.from_json(request.recipe)
-    graph = pipeline.simulate(prepared, recipe)
+    graph = _graph(request)
     compressed = formats.Compressed(graph, prepared.data.input_shape, recipe, request.model)
     with tempfile.TemporaryDirectory() as folder:
         paths = formats.write(format_name, compressed, Path(folder) / "network")
@@ -66,3 +79,40 @@ def grow(request: Request, onnx: bytes) -> Growth:
     from compression.measure.memory import growth
 
     return growth(onnx, worker.prepared(request).data.input_shape)
+
+
+def sensitivity(request: Request, layer: str) -> LayerSensitivity:
+    """One layer's curves, from disk where they are known."""
+    from compression.sensitivity import Sweep
+
+    prepared = worker.prepared(request)
+    key = (prepared.baseline.file_hash, prepared.data.fingerprint)
+    return _sweeps.get(key, lambda: Sweep(prepared)).layer(layer)
+
+
+def look(request: Request, layer: str) -> LayerView:
+    """A layer before and after the request's recipe."""
+    from compression.inspection import inspect
+
+    return inspect(worker.prepared(request), _graph(request), layer)
+
+
+def structure(request: Request) -> Structure:
+    """The dense network as a graph."""
+    from compression import inspection
+
+    return inspection.structure(worker.prepared(request).dense)
+
+
+def features(request: Request, layer: str, image: int) -> FeatureMaps:
+    """What a layer makes of a test image before and after the request's recipe."""
+    from compression.inspection import feature_maps
+
+    return feature_maps(worker.prepared(request), _graph(request), layer, image)
+
+
+def _graph(request: Request) -> Any:
+    """The compressed network in torch, made anew the first time: the same weights as those in the file."""
+    from compression import pipeline
+
+    return _graphs.get(request, lambda: pipeline.simulate(worker.prepared(request), Recipe.from_json(request.recipe)))

@@ -248,6 +248,63 @@ class LayerSensitivity:
         return tuple(point for point in self.points if point.technique == technique)
 
 
+Picture = tuple[tuple[float, ...], ...]
+"""Rows of values: a kernel or a feature map, [height][width]."""
+
+
+@dataclass(frozen=True)
+class Histogram:
+    """How many weights lie in each of equally wide bins from `low` to `high`; `zeros` are exactly zero."""
+
+    low: float
+    high: float
+    counts: tuple[int, ...]
+    zeros: int
+
+
+@dataclass(frozen=True)
+class LayerView:
+    """One layer before and after compression; what tells of it after is None where it is gone.
+
+    `grid` holds the values that the first channel's weights take. `weight_error` and `output_error` are relative
+    (Frobenius) norms, the second of the centred answers to calibration images, each network on its own inputs.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    shape_after: tuple[int, ...] | None
+    before: Histogram
+    after: Histogram | None
+    grid: tuple[float, ...]
+    singular: tuple[float, ...]
+    singular_after: tuple[float, ...] | None
+    kernels: tuple[Picture, ...]
+    kernels_after: tuple[Picture, ...] | None
+    weight_error: float | None
+    output_error: float | None
+
+
+@dataclass(frozen=True)
+class Structure:
+    """A network as a graph: (name, what it is) of each operator in order, the layers' names, and who reads whom."""
+
+    nodes: tuple[tuple[str, str], ...]
+    layers: tuple[str, ...]
+    edges: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True)
+class FeatureMaps:
+    """A test image [height][width][channel] in 0…255, what both networks answer, and a layer's first channels."""
+
+    image: list[list[list[int]]]
+    label: str
+    answers: tuple[str, ...]
+    confidences: tuple[float, ...]
+    before: tuple[Picture, ...]
+    after: tuple[Picture, ...] | None
+
+
 @dataclass(frozen=True)
 class Growth:
     """What a process grew by at `batch` images while a session ran, and the live bytes that explain it.

@@ -32,7 +32,7 @@ LAYERS = (
     ("devices",),
     ("deployment",),
     ("pipeline", "store"),
-    ("sensitivity",),
+    ("sensitivity", "inspection"),
     ("worker",),
     ("insight", "long_work"),
     ("cluster", "news"),

@@ -15,30 +15,13 @@ def page() -> None:
     st.space("small")
     st.markdown(f"### {visit.subject.title}")
     st.caption(words.recipe_line(visit.recipe))
-    status = st.empty()
-    point = measured(visit, status)
+    point = panels.measured(visit, st.empty())
     if point is None:
         return
     chips.draw(st.columns(3), point, old=False)
     devices(visit, point)
     take_along(visit, point)
     panels.speed(visit, point, [])
-
-
-def measured(visit: Visit, status: st.delta_generator.DeltaGenerator) -> Point | None:
-    """The recipe's point with its file, once it is measured; until then a line says what is being done."""
-    for news in visit.news():
-        with status.container():
-            if news.state == "working":
-                st.progress(min(news.share, 1.0), f"{news.sentence} …")
-            elif news.state in ("lost", "refused"):
-                st.error(news.sentence)
-                st.button("Measure again", on_click=visit.measure_again)
-    point = visit.point
-    if point is None or kept(point.file) is None:
-        return None
-    status.empty()
-    return point
 
 
 def devices(visit: Visit, point: Point) -> None:

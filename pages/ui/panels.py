@@ -5,6 +5,7 @@ from concurrent.futures import Future
 from dataclasses import replace
 
 import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
 
 from compression import insight
 from compression.errors import UserError, WorkerLost
@@ -128,6 +129,22 @@ def awaited(answer: Future, doing: str) -> object:
         except WorkerLost as error:
             st.error(str(error))
     return None
+
+
+def measured(visit: Visit, status: DeltaGenerator) -> Point | None:
+    """The recipe's point with its file, once it is measured; until then a line says what is being done."""
+    for news in visit.news():
+        with status.container():
+            if news.state == "working":
+                st.progress(min(news.share, 1.0), f"{news.sentence} …")
+            elif news.state in ("lost", "refused"):
+                st.error(news.sentence)
+                st.button("Measure again", on_click=visit.measure_again)
+    point = visit.point
+    if point is None or kept(point.file) is None:
+        return None
+    status.empty()
+    return point
 
 
 SHOWN: dict[str, Callable[[Visit, Point | None, list[Chart]], None]] = dict(

@@ -15,6 +15,7 @@ from streamlit.runtime.scriptrunner import get_script_run_ctx
 from compression.errors import UserError
 from compression.jobs import Job, Lab, News, Request
 from compression.recipe import Recipe
+from compression.results import LayerSensitivity
 from compression.steps import Prune, Quantize
 from pages.ui import forms, views
 from pages.ui import subject as subjects
@@ -52,6 +53,7 @@ class Visit:
     selected: str = ""
     answers: dict[Any, Future[Any]] = field(default_factory=dict)
     wanted: set[str] = field(default_factory=set)
+    sweeps: dict[Subject, dict[str, LayerSensitivity]] = field(default_factory=dict)
 
     @property
     def trail(self) -> Trail:
@@ -66,6 +68,16 @@ class Visit:
     def request_for(self, recipe: Recipe) -> Request:
         """What a recipe for the current network and images asks of the worker."""
         return Request(self.subject.model, self.subject.weights, self.subject.dataset, recipe.to_json())
+
+    @property
+    def plain_request(self) -> Request:
+        """What concerns the network itself, whatever the recipe."""
+        return self.request_for(Recipe())
+
+    @property
+    def curves(self) -> dict[str, LayerSensitivity]:
+        """The sensitivities of the network's layers that this visit knows."""
+        return self.sweeps.setdefault(self.subject, {})
 
     @property
     def point(self) -> Point | None:

@@ -1,0 +1,145 @@
+"""Layers: which of them pay for the result, what happened inside each, and what one alone would cost."""
+
+from collections.abc import Sequence
+
+import streamlit as st
+
+from compression import insight
+from compression.results import LayerReport, LayerSensitivity
+from pages.ui import insides, panels, words
+from pages.ui.plot import plot
+from pages.ui.points import Point
+from pages.ui.state import Visit, opened
+
+AS_THE_REST = "as the rest"
+VIEWS = ("Weights", "Rank", "Kernels", "Feature maps")
+SIMULATED = "Simulated in torch on validation images, one layer at a time; the other numbers are of the file."
+
+
+def page() -> None:
+    """The table of layers, one of them in detail, and the sensitivity of all."""
+    visit = opened()
+    visit.choose(visit.subject, visit.recipe)
+    st.space("small")
+    st.markdown(f"### {visit.subject.title}")
+    st.caption(words.recipe_line(visit.recipe))
+    point = panels.measured(visit, st.empty())
+    if point is None:
+        return
+    asked = visit.answer("structure", insight.structure, visit.plain_request)
+    network = panels.awaited(asked, "Reading the network")
+    if network is None:
+        return
+    known, names = visit.curves, [report.name for report in point.layers]
+    left, right = st.columns([5, 4], gap="large")
+    with left:
+        chosen = choose(point.layers, known)
+    with right:
+        detail(visit, point, names[chosen], network.layers)
+    sensitivity(visit, network.layers, names[chosen])
+    with st.expander("The network as a graph"):
+        st.graphviz_chart(insides.drawing(network, names[chosen]), width="content")
+
+
+def choose(reports: Sequence[LayerReport], known: dict[str, LayerSensitivity]) -> int:
+    """The table; its selected row, the first one at the start."""
+    told = st.dataframe(
+        insides.rows(reports, known), hide_index=True, column_config=insides.COLUMNS, key="layers.table",
+        on_select="rerun", selection_mode="single-row", height=min(700, 38 + 35 * len(reports)),
+    )  # fmt: skip
+    rows = told["selection"]["rows"]
+    return rows[0] if rows and rows[0] < len(reports) else 0
+
+
+def detail(visit: Visit, point: Point, name: str, known: Sequence[str]) -> None:
+    """One layer before and after, and its own number of bits."""
+    st.markdown(f"#### {name}")
+    if name not in known:
+        st.caption("This layer came with the recipe; the dense network has none to compare it with.")
+        return
+    request = visit.request_for(point.recipe)
+    view = panels.awaited(visit.answer("look", insight.look, request, name), "Looking inside")
+    if view is None:
+        return
+    st.caption(insides.errors(view))
+    override(visit, name)
+    chosen = st.segmented_control("View", VIEWS, default=VIEWS[0], key="layers.view", label_visibility="collapsed")
+    if chosen == "Rank":
+        plot(insides.singular(view), f"Singular values of {name}, before and after.", key="layers.singular")
+    elif chosen == "Kernels":
+        kernels(view.kernels, view.kernels_after)
+    elif chosen == "Feature maps":
+        maps(visit, point, name)
+    else:
+        plot(insides.histogram(view), f"Histogram of the weights of {name}, before and after.", key="layers.weights")
+
+
+def kernels(before: Sequence, after: Sequence | None) -> None:
+    """The first kernels as images, before above after."""
+    if not before:
+        st.caption("This layer has no kernels larger than one pixel.")
+        return
+    plot(insides.pictures(before, after), f"{len(before)} kernels, before and after.", key="layers.kernels")
+
+
+def maps(visit: Visit, point: Point, name: str) -> None:
+    """What the layer makes of a test image, before above after."""
+    image = st.number_input("Test image", 0, point.measurement.n_test - 1, 0, key="layers.image")
+    request = visit.request_for(point.recipe)
+    found = panels.awaited(visit.answer("features", insight.features, request, name, int(image)), "Answering")
+    if found is None:
+        return
+    st.markdown(insides.answers(found))
+    if not found.before:
+        st.caption("The answers of this layer are numbers, not maps.")
+        return
+    plot(insides.pictures(found.before, found.after), "Feature maps, before and after.", key="layers.maps")
+
+
+def override(visit: Visit, name: str) -> None:
+    """Bits of this layer alone; the recipe carries them."""
+    quantize = visit.recipe.get("quantize")
+    if quantize is None:
+        st.caption("Switch quantization on in Explore to give a layer its own number of bits.")
+        return
+    now = quantize.overrides.get(name, AS_THE_REST)
+    options = [AS_THE_REST, *range(2, 9)]
+    bits = st.select_slider("Bits of this layer", options, now, key=f"layers.bits.{name}.{visit.recipe.hash[:8]}")
+    if bits != now:
+        table = {k: v for k, v in quantize.overrides.items() if k != name}
+        table |= {} if bits == AS_THE_REST else {name: bits}
+        visit.load(visit.recipe.with_setting("quantize.layer_bits", table))
+        st.rerun()
+
+
+def sensitivity(visit: Visit, names: Sequence[str], chosen: str) -> None:
+    """The curves of the chosen layer and of all, computed in the background while the page is open."""
+    st.markdown("#### Sensitivity", help=SIMULATED)
+    known, wanted = visit.curves, st.toggle("Compute it in the background", key="layers.sweep")
+    missing = [name for name in names if name not in known]
+    if wanted and missing:
+        sweep(visit, missing, len(names))
+    if chosen in known:
+        plot(insides.curves(known[chosen]), f"Sensitivity of {chosen}.", key="layers.curves")
+    if known:
+        ordered = [known[name] for name in names if name in known]
+        plot(insides.heatmap(ordered), f"Points lost by each of {len(ordered)} layers.", key="layers.heatmap")
+        st.caption(SIMULATED)
+    elif not wanted:
+        st.caption("Which layers can bear what? Takes a minute or two for a small network; it can be interrupted.")
+
+
+@st.fragment(run_every=1.0)
+def sweep(visit: Visit, missing: Sequence[str], total: int) -> None:
+    """Asks for one layer after the other; the page starts afresh with each that comes."""
+    done = total - len(missing)
+    st.progress(done / total, f"Layer {done + 1} of {total}: {missing[0]} …")
+    answer = visit.answer("sensitivity", insight.sensitivity, visit.plain_request, missing[0])
+    if answer.done():
+        found = panels.awaited(answer, "Computing")
+        if found is not None:
+            visit.curves[missing[0]] = found
+            st.rerun()
+
+
+page()
