@@ -20,19 +20,23 @@ misled = bool(PagesManager.uses_pages_directory and st.context.url)
 
 deploy = st.Page("pages/ship/deploy.py", title="Deploy")
 layers = st.Page("pages/lab/layers.py", title="Layers")
+demo = st.Page("pages/ship/demo.py", title="Demo")
 report = st.Page("pages/ship/report.py", title="Report")
 explore = st.Page("pages/lab/explore.py", title="Explore")  # an icon would be fetched from another server for the tab
 
 
 def start() -> None:
-    """The bare address leads to the first page, so that every page has an address of its own."""
-    st.switch_page(explore, query_params=st.query_params.to_dict())
+    """The bare address leads to the first page, so that every page has an address of its own; ?demo=1 to the demo."""
+    link = st.query_params.to_dict()
+    st.switch_page(demo if link.pop("demo", "") == "1" else explore, query_params=link)
 
 
 home = st.Page(start, title="Start", default=True, visibility="hidden", url_path="start")
 learn = [st.Page(page_of(name), title=title) for name, title in LESSONS.items()]
 learn.append(st.Page("pages/learn/teacher.py", title="Teacher's sheets"))
-page = st.navigation({"": [home], "Lab": [explore, layers], "Ship": [deploy, report], "Learn": learn}, position="top")
+page = st.navigation(
+    {"": [home], "Lab": [explore, layers], "Ship": [deploy, report, demo], "Learn": learn}, position="top"
+)
 title = f"{page.title} · Compression Lab"
 st.set_page_config(page_title=title, page_icon=ICON, layout="wide", initial_sidebar_state="expanded")
 st.logo(LOGO, size="large")

@@ -72,4 +72,15 @@ TABLES: dict[str, tuple[Planned, ...]] = {
         Planned("Layer by layer, batch norm", _recipe(_quantize(3))),
         Planned("Quantization-aware training", _recipe(_quantize(3), {"step": "recover", "steps": 150})),
     ),
+    "story-bytes": (
+        Planned("8-bit weights", _recipe(_quantize(8))),
+        Planned("4-bit weights", _recipe(_quantize(4))),
+        Planned("80% zeros, 4-bit weights", _recipe(_prune(0.8), _quantize(4))),
+    ),
+    "story-zeros": (
+        Planned("50% zeros", _recipe(_prune(0.5))),
+        Planned("90% zeros", _recipe(_prune(0.9))),
+        Planned("Half the arithmetic, as whole channels", _recipe(_channels(0.5))),
+        Planned("Computed in 8 bits", _recipe(_quantize(8))),
+    ),
 }  # fmt: skip

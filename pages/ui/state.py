@@ -225,6 +225,30 @@ def chosen_lesson(known: Sequence[str]) -> str:
     return named if named in known else known[0]
 
 
+@dataclass
+class Tale:
+    """Where the demo stands."""
+
+    story: int = 0
+    slide: int = 0
+
+    def open(self, story: int) -> None:
+        """Another story begins with its first slide."""
+        if story != self.story:
+            self.story, self.slide = story, 0
+
+    def turn(self, by: int) -> None:
+        """To a slide before or after; the page keeps it within the story."""
+        self.slide = max(0, self.slide + by)
+
+
+def tale() -> Tale:
+    """This tab's place in the demo."""
+    if "tale" not in st.session_state:
+        st.session_state["tale"] = Tale()
+    return st.session_state["tale"]
+
+
 def visit() -> Visit:
     """This tab's visit."""
     if "visit" not in st.session_state:
