@@ -66,6 +66,8 @@ def lessons(
     with working() as progress:
         if samples or not measurements.measured.SAMPLES.is_file():
             measurements.write_samples()
+        if not only or "students" in only:
+            measurements.write_students()
         said = measurements.run(progress, latency=not busy, only=tuple(only or ()))
     typer.echo(said, err=True)
 

@@ -21,13 +21,15 @@ from compression.console import Progress
 from compression.data import Dataset, load
 from compression.errors import UserError
 from compression.graph import trace
-from compression.lessons import measured
+from compression.lessons import distillation, measured
+from compression.lessons.distillation import Course
 from compression.lessons.pruning import STUDIED
 from compression.lessons.tables import TABLES, Planned
 from compression.measure.machine import this_machine
 from compression.results import Measurement
 
 IMAGES_EACH_CLASS = 2
+TEACHER_IMAGES = 1000
 STUDY_IMAGES, STUDY_GROUP = 512, 16
 
 
@@ -38,14 +40,40 @@ def run(progress: Progress, *, latency: bool, only: tuple[str, ...] = ()) -> str
     """
     wanted = {measured.key(p): p for name, table in TABLES.items() if not only or name in only for p in table}
     kept = {entry["key"]: entry for entry in measured.document().get("rows", ())} if only else {}
-    found = kept | dict(_rows(wanted, progress, latency=latency))
-    write({"machine": asdict(this_machine()), "at": datetime.now(UTC).isoformat(timespec="seconds"),
-           "latency": latency, "rows": [found[k] for k in sorted(found)]})  # fmt: skip
+    found = dict(kept)
+    for key, entry in _rows(wanted, progress, latency=latency):
+        found[key] = entry
+        write({"machine": asdict(this_machine()), "at": datetime.now(UTC).isoformat(timespec="seconds"),
+               "latency": latency, "rows": [found[k] for k in sorted(found)]})  # fmt: skip
     return f"{len(found)} of {len({measured.key(p) for table in TABLES.values() for p in table})} rows are measured."
+
+
+def write_students() -> None:
+    """How the lesson's students fare by temperature and alpha, and with an assistant; over seeds, on test images."""
+    grid: list[dict[str, float]] = []
+    for alpha in distillation.ALPHAS:
+        for temperature in distillation.TEMPERATURES:
+            if alpha == 0 and grid:  # the temperature plays no part
+                grid.append({**grid[0], "temperature": temperature})
+                continue
+            found = [distillation.outcome(Course(temperature, alpha, seed=s)) for s in range(distillation.SEEDS)]
+            grid.append({"temperature": temperature, "alpha": alpha, **_spread(found)})
+    small = [Course(hidden=distillation.SMALL, seed=seed) for seed in range(distillation.SEEDS)]
+    assistants = {
+        "labels": _spread([distillation.outcome(replace(course, alpha=0.0)) for course in small]),
+        "direct": _spread([distillation.outcome(course) for course in small]),
+        "assistant": _spread([distillation.through_assistant(course) for course in small]),
+    }
+    write({"students": {"grid": grid, "assistants": assistants, "seeds": distillation.SEEDS}})
+
+
+def _spread(found: list[float]) -> dict[str, float]:
+    return {"mean": float(np.mean(found)), "deviation": float(np.std(found, ddof=1))}
 
 
 def write(values: dict[str, Any]) -> None:
     """Replaces what the file says under these names and keeps the rest."""
+    measured.document.cache_clear()
     text = json.dumps(measured.document() | values, indent=1, sort_keys=True)
     measured.JSON.write_text(text + "\n", encoding="utf-8")
     measured.document.cache_clear()
@@ -92,11 +120,31 @@ def write_samples() -> None:
             "places": places.numpy(),
             "second_moment": second_moment.astype(np.float32),
             "gradient_square": gradient_square.astype(np.float32),
+            **_teachers_answers(model, data),
+            **_digits(),
         },
         measured.SAMPLES,
         metadata={"source": data.source, "fingerprint": data.fingerprint, "layer": STUDIED},
     )
     measured.samples.cache_clear()
+
+
+@torch.inference_mode()
+def _teachers_answers(model: nn.Module, data: Dataset) -> dict[str, np.ndarray]:
+    """The network's scores for validation images, and their labels."""
+    scores = model(data.normalize(data.validation.images[:TEACHER_IMAGES]))
+    labels = data.validation.labels[:TEACHER_IMAGES].numpy().astype(np.uint8)
+    return {"teacher_scores": scores.numpy().astype(np.float16), "teacher_labels": labels}
+
+
+def _digits() -> dict[str, np.ndarray]:
+    """All of Digits in its three splits."""
+    data, found = load("digits"), dict[str, np.ndarray]()
+    for name in ("train", "validation", "test"):
+        split = getattr(data, name)
+        found[f"digits_{name}_images"] = split.images[:, 0].numpy()
+        found[f"digits_{name}_labels"] = split.labels.numpy().astype(np.uint8)
+    return found
 
 
 def _places(labels: torch.Tensor) -> torch.Tensor:

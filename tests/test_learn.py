@@ -145,6 +145,16 @@ def test_the_number_line_follows_bits_and_levels() -> None:
     assert page.slider(key="bits").disabled
 
 
+def test_a_student_learns_on_the_spot() -> None:
+    page = opened("distillation")
+    charts = len(page.get("plotly_chart"))
+    page.button(key="teach").click().run()
+    assert not page.exception
+    assert not page.error
+    assert len(page.get("plotly_chart")) == charts + 1
+    assert any(block.value.startswith("Test images: taught **9") for block in page.markdown)
+
+
 @pytest.mark.parametrize("name", ["pruning", [*LESSONS][-1]])
 def test_the_teachers_sheet_has_it_all(name: str) -> None:
     page = AppTest.from_file(str(ROOT / "app.py"), default_timeout=PATIENCE_S)

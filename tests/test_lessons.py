@@ -5,9 +5,11 @@ import pytest
 import torch
 
 from compression import zoo
+from compression.data import load
 from compression.graph import layers as engine_layers
 from compression.graph import macs, trace
-from compression.lessons import forward, images, measured, networks, pictures, pruning, quantization
+from compression.lessons import distillation, forward, images, measured, networks, pictures, pruning, quantization
+from compression.lessons.distillation import Course
 from compression.lessons.networks import LENET, LENET300, RESNET
 from compression.lessons.tables import TABLES
 from compression.parametrizations import WeightQuantizer
@@ -261,3 +263,62 @@ def test_ranges_grow_with_the_images() -> None:
     largest, percentile = quantization.ranges(99.0)
     assert (np.diff(largest.y) >= 0).all()
     assert (percentile.y <= largest.y).all()
+
+
+# Lesson 4, distillation
+
+
+def test_the_students_loss_and_gradient_are_those_of_torch() -> None:
+    course, train = Course(temperature=3.0, alpha=0.7), distillation.digits("train")
+    tensors = distillation._fresh(8, np.random.default_rng(1))
+    batch, known = np.arange(20), np.arange(len(train.labels)) % 3 == 0
+    found, gradient = distillation._loss(tensors, train, distillation.teacher_scores(), known, batch, course)
+    w = {name: torch.tensor(t, requires_grad=True) for name, t in tensors.items()}
+    x, labels = torch.tensor(train.inputs[batch]).double(), torch.tensor(train.labels[batch])
+    z = torch.relu(x @ w["w1"] + w["b1"]) @ w["w2"] + w["b2"]
+    soft = torch.nn.functional.kl_div(
+        (z / 3).log_softmax(1), (torch.tensor(distillation.teacher_scores()[batch]).double() / 3).softmax(1),
+        reduction="none",
+    ).sum(1)  # fmt: skip
+    hard = torch.nn.functional.cross_entropy(z, labels, reduction="none") * torch.tensor(known[batch])
+    loss = (0.7 * 9 * soft + 0.3 * hard).mean()
+    loss.backward()
+    assert found == pytest.approx(loss.item(), rel=1e-6)
+    for name, tensor in w.items():
+        np.testing.assert_allclose(gradient[name], tensor.grad.numpy(), atol=1e-8)  # type: ignore[union-attr]
+
+
+def test_the_same_course_makes_the_same_student() -> None:
+    one, two = (next(iter(distillation.teach(Course(seed=3)))) for _ in range(2))
+    assert one[0] == two[0]
+    assert next(iter(distillation.teach(Course(seed=4))))[0] != one[0]
+
+
+def test_the_splits_are_the_datasets() -> None:
+    data = load("digits")
+    x = data.normalize(data.test.images).reshape(-1, 64).numpy()
+    np.testing.assert_allclose(distillation.digits("test").inputs, x, atol=1e-6)
+    assert (distillation.digits("test").labels == data.test.labels.numpy()).all()
+    assert len(distillation.digits("train").labels) == len(data.train)
+
+
+def test_what_lesson_4_says() -> None:
+    said, shares = distillation.facts(), distillation.affinity(4.0)
+    np.testing.assert_allclose(shares.sum(1), 1)
+    assert said["top_8"] < 0.3 < 0.8 < said["top_1"]  # "temperature"
+    assert said["shirt_near"] == "T-shirt/top"  # "shirt"
+    assert said["shirt_far_share"] < said["shirt_near_share"]
+    assert 60 < said["gradient_falls"] < 140  # "gradient"
+    cells, labels = distillation.cells(), said["labels_only"]
+    if cells is not None:
+        assert said["taught"] > labels + 0.1  # "labels"
+        assert (cells[1:] > cells[0].max()).all()  # "alpha"
+    three = forward.softmax(np.array([4.0, 2.0, 0.0])), forward.softmax(np.array([4.0, 2.0, 0.0]), 4.0)
+    assert [f"{share:.1%}" for share in np.concatenate(three)] == ["86.7%", "11.7%", "1.6%", "50.6%", "30.7%", "18.6%"]
+
+
+def test_a_measured_student_is_the_one_that_learns_here() -> None:
+    found = distillation.grid()
+    if found is not None:
+        mine = [distillation.outcome(Course(4.0, 0.9, seed=seed)) for seed in range(distillation.SEEDS)]
+        assert found[4.0, 0.9].mean == pytest.approx(np.mean(mine), abs=0.02)

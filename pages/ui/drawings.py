@@ -6,6 +6,7 @@ import numpy as np
 import plotly.graph_objects as go
 
 from compression.lessons.curves import Bars, Line
+from compression.lessons.distillation import Pair
 from compression.lessons.measured import Row
 from compression.lessons.pictures import Picture
 from compression.lessons.pruning import Histogram, Share
@@ -20,6 +21,7 @@ CONFIG = {"displayModeBar": False}
 MARGIN = {"l": 8, "r": 8, "t": 28, "b": 8}
 DIVERGING = [[0.0, "#D55E00"], [0.5, "#F4F1EC"], [1.0, "#0072B2"]]
 BLEND = [[0, VISITED], [1, NOW]]
+HEAT = [[0.0, "#F4F1EC"], [1.0, "#3987C9"]]
 GONE = [[0.0, "rgba(128,135,144,0.28)"], [1.0, "rgba(128,135,144,0.28)"]]
 LEGEND = {"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0, "xanchor": "left"}
 
@@ -146,6 +148,31 @@ def matrix(values: np.ndarray, *, height: int = 170) -> go.Figure:
         z=values, colorscale=DIVERGING, zmid=0, showscale=False, texttemplate="%{z}", hoverinfo="skip", xgap=2, ygap=2,
         textfont={"color": "#1F2328", "size": 14},
     ))  # fmt: skip
+    return fig
+
+
+def table(cells: np.ndarray, rows: Sequence[str], columns: Sequence[str], *, form: str = ".0%", height: int = 380,
+          x: str = "", y: str = "") -> go.Figure:  # fmt: skip
+    """Numbers as colours in rows and columns, written into their cells."""
+    fig = go.Figure(layout=_layout(height, x, y))
+    fig.add_trace(go.Heatmap(
+        z=cells, x=columns, y=rows, colorscale=HEAT, showscale=False, texttemplate=f"%{{z:{form}}}", xgap=1, ygap=1,
+        hovertemplate=f"%{{y}}, %{{x}}: %{{z:{form}}}<extra></extra>",
+    ))  # fmt: skip
+    fig.update_xaxes(type="category", tickangle=0 if len(columns) < 7 else 45)
+    fig.update_yaxes(type="category", autorange="reversed")
+    return fig
+
+
+def learning(pair: Pair, epochs: int) -> go.Figure:
+    """Two students' accuracy on validation images, epoch by epoch."""
+    fig = go.Figure(layout=_layout(300, "Epoch", "Accuracy on validation images"))
+    for name, told, colour in (("Taught", pair.taught, VISITED), ("Labels only", pair.alone, NOW)):
+        fig.add_trace(go.Scatter(
+            x=[e.number for e in told], y=[e.accuracy for e in told], name=name, line={"color": colour, "width": 2}
+        ))  # fmt: skip
+    fig.update_xaxes(range=[0, epochs])
+    fig.update_yaxes(tickformat=".0%", range=[0, 1])
     return fig
 
 

@@ -95,6 +95,12 @@ def provenance(rows: Sequence[Row]) -> str:
     return f"Measured on the exported files: {on}, {images}; {bars}. {where.cpu}, {measured.measured_at()[:10]}. {told}"
 
 
+def measured_on(what: str) -> str:
+    """'Measured: Digits, five seeds. Intel(R) …, 2026-11-24.'"""
+    where = measured.machine()
+    return f"Measured: {what}. {where.cpu if where else ''}, {measured.measured_at()[:10]}."
+
+
 def _numbers(row: Row) -> dict[str, Any]:
     found = row.measurement
     if found is None:

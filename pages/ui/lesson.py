@@ -18,6 +18,7 @@ TEXTS = Path(__file__).resolve().parent.parent / "learn" / "texts"
 LESSONS = {
     "pruning": "Pruning",
     "quantization": "Quantization",
+    "distillation": "Distillation",
 }
 """Title of each lesson in the menu, in the order of the course."""
 

@@ -1,0 +1,91 @@
+"""Lesson 4, distillation: soft answers, the loss, and a student that learns while one watches."""
+
+import streamlit as st
+
+from compression.lessons import distillation
+from compression.lessons.distillation import ALPHAS, EPOCHS, TEMPERATURES, Course
+from compression.lessons.images import CLASSES, fashion
+from pages.ui import drawings, frame
+
+
+def page() -> None:
+    """See it, predict, try it, reveal, why, where it breaks, go deeper."""
+    with st.container(key="lesson"):
+        lesson = frame.opened("distillation", distillation.facts())
+        frame.text(lesson, "see")
+        look()
+        if frame.ask(lesson, "temperature"):
+            frame.text(lesson, "dark")
+        if frame.ask(lesson, "shirt"):
+            frame.text(lesson, "classes")
+            neighbours()
+        frame.text(lesson, "why")
+        if frame.ask(lesson, "gradient"):
+            frame.text(lesson, "scaled")
+            lines = drawings.lines(distillation.gradients(), "Temperature", "Mean size of the gradient", log_y=True)
+            frame.draw(lines, "The gradient by temperature, with and without the factor.")
+        frame.text(lesson, "try")
+        teach()
+        if frame.ask(lesson, "labels") and frame.ask(lesson, "alpha"):
+            frame.text(lesson, "outcomes")
+            outcomes()
+            frame.text(lesson, "breaks")
+        frame.explore([{"step": "quantize", "weight_bits": 2}, {"step": "recover", "steps": 100}], "2 bits, recovered")
+        frame.closing(lesson)
+
+
+@st.fragment
+def look() -> None:
+    """One image and the teacher's softened answer."""
+    photo = fashion()
+    left, right = st.columns(2)
+    image = left.select_slider("Image", range(len(photo.labels)), 12, format_func=photo.title, key="image")
+    temperature = right.select_slider("Temperature", TEMPERATURES, 1.0, key="temperature")
+    left, right = st.columns([1, 2])
+    frame.draw(drawings.image(photo.pixels[image, 0], height=220), photo.title(image), left)
+    answer = drawings.bars(distillation.soft(image, temperature), height=300, percent=True)
+    frame.draw(answer, "The share of each class.", right)
+
+
+@st.fragment
+def neighbours() -> None:
+    """Which classes the teacher thinks of, class by class."""
+    temperature = st.select_slider("Temperature of the table", TEMPERATURES, 4.0, key="table-temperature")
+    table = drawings.table(distillation.affinity(temperature), CLASSES, CLASSES, height=440)
+    frame.draw(table, "Mean softened answer by class.")
+
+
+@st.fragment
+def teach() -> None:
+    """A course of the reader's choice, learned on the spot beside one with labels alone."""
+    left, middle, right = st.columns(3)
+    course = Course(
+        left.select_slider("Student's temperature", TEMPERATURES, 4.0, key="course-temperature"),
+        middle.slider("Teacher's share, alpha", 0.1, 1.0, 0.9, 0.1, key="course-alpha"),
+        seed=right.number_input("Seed", 0, 99, 0, key="course-seed"),
+    )
+    place = st.empty()
+    if not st.button("Let the student learn", key="teach", type="primary"):
+        return
+    with st.spinner("Learning"):
+        for pair in distillation.side_by_side(course):
+            if pair.pause:
+                frame.draw(drawings.learning(pair, EPOCHS), "Two students learn.", place)
+    st.markdown(
+        f"Test images: taught **{pair.taught_accuracy:.1%}**, labels only **{pair.alone_accuracy:.1%}**. "
+        f"Seed {course.seed}, {EPOCHS} epochs."
+    )
+
+
+def outcomes() -> None:
+    """The measured table of courses."""
+    found = distillation.cells()
+    if found is None:
+        st.caption("Not measured yet.")
+        return
+    rows, columns = [f"α = {alpha:g}" for alpha in ALPHAS], [f"T = {t:g}" for t in TEMPERATURES]
+    frame.draw(drawings.table(found, rows, columns, form=".1%", height=300), "Accuracy by temperature and alpha.")
+    st.caption(frame.measured_on("Digits, 359 test images, five seeds"))
+
+
+page()
