@@ -72,6 +72,12 @@ def lessons(
     typer.echo(said, err=True)
 
 
+@app.command()
+def peers(model: ModelOption = "resnet20", dataset: DatasetOption = "fashion-mnist", out: OutOption = None) -> None:
+    """Accuracy, bytes, latency and seconds beside other tools; install requirements-bench.txt first."""
+    _run("peers", model, dataset, out)
+
+
 def _run(name: str, model: str, dataset: str, out: Path | None, *, after_another: bool = False) -> None:
     quiet = require_quiet(load_counts=not after_another)
     with working() as progress:

@@ -6,7 +6,7 @@ validation images by how far the answers move from the dense network's. The test
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 import torch.nn.functional as F
@@ -19,8 +19,9 @@ from compression.export.qdq import quantized_values
 from compression.graph import BATCH, LAYERS, Batches, layers, module_of
 from compression.solve import Moments
 
-HELD_OUT = 256
-RANGE_IMAGES = 256
+HELD_OUT, RANGE_IMAGES, QUICK = 256, 256, 64
+"""Images that are judged on, that ranges are taken from, and how many do for both where it has to be quick."""
+
 PERCENTILE = 0.9999
 """Share of what lies on one side of zero that the percentile range covers."""
 
@@ -32,7 +33,8 @@ class Calibration:
     """images and held_out: float32 [n, C, H, W], normalised; answers: the dense network's scores on `held_out`.
 
     dense_moments: of each layer's inputs and answers in the dense network, by name. targets: the dense network's own
-    answers, layer by layer, at the places where patches are drawn (`solve.answers_of`), [m, out]. network: that network.
+    answers, layer by layer, at the places where patches are drawn (`solve.answers_of`), [m, out], and `network`,
+    that network. Ranges are taken from `range_images` of the images, batch norms measured on `norm_images` (None: all).
     """
 
     images: torch.Tensor
@@ -41,6 +43,15 @@ class Calibration:
     dense_moments: dict[str, Moments]
     targets: dict[str, torch.Tensor] = field(default_factory=dict)
     network: fx.GraphModule | None = None
+    range_images: int = RANGE_IMAGES
+    norm_images: int | None = None
+
+    def quick(self) -> "Calibration":
+        """The same with fewer images to judge on, to take ranges from and to measure batch norms on."""
+        return replace(
+            self, held_out=self.held_out[:QUICK], answers=self.answers[:QUICK], range_images=QUICK,
+            norm_images=2 * QUICK,
+        )  # fmt: skip
 
     def targets_of(self, graph: fx.GraphModule) -> dict[str, torch.Tensor] | None:
         """The targets, if `graph` is the network that they were collected on."""
@@ -94,7 +105,7 @@ def observe(graph: fx.GraphModule, images: torch.Tensor, method: str = "minmax")
     method: 'minmax', or 'percentile', 'mse' or 'entropy', which leave out what is rare; see `compression.ranges`.
     """
     wanted = set(quantized_values(graph).values())
-    batches, ranges = Batches(graph, images[:RANGE_IMAGES]), dict[str, Range]()
+    batches, ranges = Batches(graph, images), dict[str, Range]()
     if "placeholder" in {n.op for n in graph.graph.nodes if n.name in wanted}:
         first = next(n for n in graph.graph.nodes if n.op == "placeholder")
         ranges[first.name] = _range([images], method)

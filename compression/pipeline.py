@@ -28,7 +28,7 @@ from compression.methods import METHODS
 from compression.methods.recover import Lesson, recover_
 from compression.parametrizations import Codebook, Half, Mask, WeightQuantizer, find, original
 from compression.recipe import Recipe
-from compression.reconstruct import reconstruct_
+from compression.reconstruct import reconstruct_, settle_batch_norm_
 from compression.results import LayerReport, LearningPoint, Ledger, Measurement, Predictions
 
 Progress = Callable[[str, float], None]
@@ -146,21 +146,24 @@ def simulate(
     """The compressed network in torch: parametrized weights, settled batch norm, quantized activations."""
     say = _reporter(progress, stop)
     graph, reference = copy.deepcopy(prepared.dense), prepared.dense
+    calibration = prepared.calibration if recipe.quality == "best" else prepared.calibration.quick()
     for i, step in enumerate(recipe.steps):
         say(type(step).title, 0.2 * i / len(recipe.steps))
-        method = METHODS[step.kind]
+        method, best = METHODS[step.kind], recipe.quality == "best"
         if method.apply_:
-            method.apply_(graph, step, prepared.calibration)
+            method.apply_(graph, step, calibration)
+        if method.beside and (step.kind == "channels" or not best):
+            settle_batch_norm_(graph, recipe, calibration)
         if method.beside:  # fast lets later steps answer like the network that this one left
-            reference = method.beside(reference, graph) if recipe.quality == "best" else copy.deepcopy(graph)
+            reference = method.beside(reference, graph) if best else copy.deepcopy(graph)
     say("Fitting the weights", 0.2)
-    reconstruct_(graph, reference, recipe, prepared.calibration)
+    reconstruct_(graph, reference, recipe, calibration)
     if recipe.get("recover"):
         say("Learning", 0.3)
         _recover_(graph, reference, prepared, recipe, say, learn, stop, checkpoint)
     settle_scales_(graph)
     say("Choosing ranges", 0.8)
-    _finish_(graph, recipe, prepared.calibration)
+    _finish_(graph, recipe, calibration)
     return graph
 
 

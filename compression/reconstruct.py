@@ -32,7 +32,7 @@ def reconstruct_(graph: fx.GraphModule, dense: fx.GraphModule, recipe: Recipe, c
 
     `dense` is the network to be answered like: same layers, nothing compressed.
     """
-    if not recipe.steps:
+    if not any(recipe.get(kind) for kind in ("factorize", "prune", "share", "quantize")):
         return
     prune, share, quantize = (recipe.get(kind) for kind in ("prune", "share", "quantize"))
     factorize, signs = recipe.get("factorize"), _signs(graph)
@@ -57,6 +57,17 @@ def reconstruct_(graph: fx.GraphModule, dense: fx.GraphModule, recipe: Recipe, c
         walk(graph, dense, calibration.images, visit, batch_norm=settle, targets=calibration.targets_of(dense))
     else:
         _visit_all_(graph, calibration, dense, visit, batch_norm=settle)
+    if recipe.batch_norm == "auto":
+        _keep_the_better_(graph, before, calibration)
+
+
+@torch.no_grad()
+def settle_batch_norm_(graph: fx.GraphModule, recipe: Recipe, calibration: Calibration) -> None:
+    """Statistics of batch norms measured anew, for a network whose layers have changed their shape."""
+    if recipe.batch_norm == "keep":
+        return
+    before = _statistics(graph)
+    reestimate_batch_norm_(graph, calibration.images[: calibration.norm_images])
     if recipe.batch_norm == "auto":
         _keep_the_better_(graph, before, calibration)
 
@@ -104,7 +115,7 @@ def _visit_all_(
     if batch_norm and any(
         isinstance(module_of(graph, n), nn.BatchNorm2d) and not _is_folded(graph, n) for n in graph.graph.nodes
     ):
-        reestimate_batch_norm_(graph, calibration.images)
+        reestimate_batch_norm_(graph, calibration.images[: calibration.norm_images])
 
 
 @torch.no_grad()
@@ -219,7 +230,8 @@ def _is_folded(graph: fx.GraphModule, node: fx.Node) -> bool:
 
 
 def _statistics(graph: nn.Module) -> dict[nn.BatchNorm2d, tuple[torch.Tensor, torch.Tensor]]:
-    return {m: (m.running_mean, m.running_var) for m in graph.modules() if isinstance(m, nn.BatchNorm2d)}  # type: ignore[misc]
+    norms = [m for m in graph.modules() if isinstance(m, nn.BatchNorm2d)]
+    return {m: (m.running_mean.clone(), m.running_var.clone()) for m in norms}  # type: ignore[union-attr]
 
 
 def _keep_the_better_(

@@ -19,10 +19,9 @@ def quantize_activations_(graph: fx.GraphModule, settings: Quantize, calibration
     if settings.activation_bits == 32:
         return
     carried = quantized_values(graph)
-    quantizers = {
-        name: activation_quantizer(found)
-        for name, found in observe(graph, calibration.images, settings.activation_range).items()
-    }
+    images = calibration.images[: calibration.range_images]
+    found = observe(graph, images, settings.activation_range)
+    quantizers = {name: activation_quantizer(range_) for name, range_ in found.items()}
     insert_quantizers_(graph, carried, quantizers)
 
 
