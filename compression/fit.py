@@ -95,7 +95,7 @@ def _fit_kind(
     weights = m.h.diagonal(dim1=1, dim2=2)[:, None]  # [g, 1, d]
     together = settings.granularity == "tensor"
     grid = _full_grid(w, keep, settings, tried, together)
-    coarse = largest(settings.bits, tried[0]) == 1
+    coarse = len(tried) == 1 and largest(settings.bits, tried[0]) == 1
     if settings.granularity == "group":
         grid = _with_groups(grid, w, weights, settings, tried[0])
     elif settings.scale == "mse" or coarse:
