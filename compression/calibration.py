@@ -57,6 +57,11 @@ class Calibration:
         """The targets, if `graph` is the network that they were collected on."""
         return self.targets if graph is self.network else None
 
+    def of(self, graph: fx.GraphModule) -> "Calibration":
+        """What the same images tell about `graph`, which answers like the network that this was collected on."""
+        moments, targets = collect(graph, self.images)
+        return replace(self, dense_moments=moments, targets=targets, network=graph)
+
     def moments(self, graph: fx.GraphModule) -> dict[str, Moments]:
         """Moments of `graph`'s layers: the dense network's, or collected now where layers have changed their shape."""
         found = layers(graph)

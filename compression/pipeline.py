@@ -5,7 +5,7 @@ import hashlib
 import math
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import onnxruntime as ort
@@ -15,6 +15,7 @@ from torch.export import ExportedProgram
 
 from compression.calibration import Calibration, calibrate
 from compression.data import Dataset
+from compression.equalize import equalized
 from compression.errors import Cancelled, InvalidData, InvalidFile, InvalidModel
 from compression.export import Exported, export
 from compression.export.ledger import ledger
@@ -30,6 +31,7 @@ from compression.parametrizations import Codebook, Half, Mask, WeightQuantizer, 
 from compression.recipe import Recipe
 from compression.reconstruct import reconstruct_, settle_batch_norm_
 from compression.results import LayerReport, LearningPoint, Ledger, Measurement, Predictions
+from compression.steps import Quantize
 
 Progress = Callable[[str, float], None]
 Stop = Callable[[], bool]
@@ -145,6 +147,7 @@ def simulate(
 ) -> fx.GraphModule:
     """The compressed network in torch: parametrized weights, settled batch norm, quantized activations."""
     say = _reporter(progress, stop)
+    prepared = _equalized(prepared, recipe, say)
     graph, reference = copy.deepcopy(prepared.dense), prepared.dense
     calibration = prepared.calibration if recipe.quality == "best" else prepared.calibration.quick()
     for i, step in enumerate(recipe.steps):
@@ -165,6 +168,16 @@ def simulate(
     say("Choosing ranges", 0.8)
     _finish_(graph, recipe, calibration)
     return graph
+
+
+def _equalized(prepared: Prepared, recipe: Recipe, say: Progress) -> Prepared:
+    """The same for the network with evened-out ranges, where the recipe asks for that: it comes before every step."""
+    quantize = recipe.get("quantize")
+    if not isinstance(quantize, Quantize) or not quantize.equalize:
+        return prepared
+    say("Equalizing layers", 0.0)
+    dense = equalized(prepared.dense, prepared.calibration.images)
+    return replace(prepared, dense=dense, calibration=prepared.calibration.of(dense))
 
 
 def _finish_(graph: fx.GraphModule, recipe: Recipe, calibration: Calibration) -> None:

@@ -8,11 +8,13 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch import nn
 
 from compression import fit, grids, ranges, solve
 from compression.allotment import allot, cheapest
 from compression.calibration import divergence, observe
 from compression.data import load
+from compression.equalize import equalized, pairs
 from compression.errors import InvalidSetting, UnknownName
 from compression.export import export, pack
 from compression.export.session import session
@@ -164,6 +166,56 @@ def test_batch_norm_scales_of_both_signs_and_zero_fold_into_every_grid(learned):
         Quantize(weight_bits=16, activation_bits=32),
     ):
         agrees(strange, step)
+
+
+class Separable(nn.Module):
+    """Three layers in a row as mobile networks have them, whose channels differ thirtyfold."""
+
+    def __init__(self):
+        super().__init__()
+        self.expand = nn.Sequential(nn.Conv2d(1, 12, 1, bias=False), nn.BatchNorm2d(12), nn.ReLU6())
+        self.depthwise = nn.Sequential(nn.Conv2d(12, 12, 3, padding=1, groups=12, bias=False), nn.BatchNorm2d(12))
+        self.project = nn.Sequential(nn.ReLU(), nn.Conv2d(12, 20, 1, groups=2), nn.ReLU(), nn.MaxPool2d(2))
+        self.head = nn.Linear(20, 10)
+        size = torch.logspace(-1.5, 0, 12)[torch.randperm(12)]
+        self.expand[1].weight.data, self.expand[1].bias.data = size, 0.1 * size
+        self.depthwise[0].weight.data /= size.reshape(-1, 1, 1, 1)
+
+    def forward(self, x):
+        return self.head(self.project(self.depthwise(self.expand(x))).mean((2, 3)))
+
+
+@pytest.fixture(scope="module")
+def uneven():
+    torch.manual_seed(0)
+    return prepare(Separable().eval(), load("digits"))
+
+
+@torch.no_grad()
+def test_equalization_changes_no_answer_and_evens_out_ranges(uneven):
+    images = uneven.calibration.images
+    found = pairs(uneven.dense)
+    assert [(p.first.weight.shape[0], p.second.weight.shape[0]) for p in found] == [(12, 12), (12, 20), (20, 10)]
+    even = equalized(uneven.dense, images)
+    torch.testing.assert_close(even(images), uneven.dense(images), rtol=1e-3, atol=1e-4)
+    for pair in pairs(even)[1:]:  # no ReLU6 in between
+        gain = 1 if pair.norm is None else pair.norm.weight / (pair.norm.running_var + pair.norm.eps).sqrt()
+        first = gain * pair.first.weight.abs().flatten(1).amax(1)
+        second = torch.stack([pair.second.weight[:, i].abs().amax() for i in range(pair.second.weight.shape[1])])
+        if len(second) == len(first):
+            torch.testing.assert_close(first, second, rtol=0.05, atol=1e-5)
+
+
+def test_equalization_helps_where_one_scale_serves_channels_of_all_sizes(uneven):
+    rough = {"granularity": "tensor", "rounding": "nearest", "weight_bits": 6}
+    images = uneven.calibration.held_out
+    lost = {}
+    for on in (False, True):
+        graph = simulate(uneven, Recipe(steps=(Quantize(equalize=on, **rough),), batch_norm="keep"))
+        with torch.no_grad():
+            lost[on] = float((graph(images) - uneven.dense(images)).square().mean())
+    assert lost[True] < 0.5 * lost[False]
+    agrees(uneven, Quantize(equalize=True, weight_bits=4))
 
 
 @st.composite

@@ -1,0 +1,128 @@
+"""Cross-layer equalization.
+
+Nagel et al. 2019, "Data-free quantization through weight equalization and bias correction". Dividing a channel's values
+by s > 0 behind one layer and multiplying the next layer's weights for it by s changes no answer where only scaling,
+ReLU and pooling lie between. s = √(r₁ / r₂) gives the channel the same range r in both layers (equation 11), so that no
+channel is lost in the steps of another.
+"""
+
+import copy
+from dataclasses import dataclass
+
+import torch
+from torch import fx, nn
+
+from compression.export.qdq import clip_of
+from compression.export.stored import folded_norm
+from compression.graph import LAYERS, Batches, module_of, only_reader, operator_name
+
+HOMOGENEOUS = {"max_pool2d", "avg_pool2d", "adaptive_avg_pool2d", "flatten"}
+"""Operators that keep channels apart and let a positive factor through."""
+
+ROUNDS = 10
+SLACK = 1.1
+"""How much further than on the calibration images values may reach before a ReLU6 would cut them off."""
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two layers with nothing but the first one's batch norm, an activation and pooling between.
+
+    bound is where the activation cuts off (infinite for none or ReLU); value names what it reads.
+    """
+
+    first: nn.Conv2d | nn.Linear
+    norm: nn.BatchNorm2d | None
+    second: nn.Conv2d | nn.Linear
+    bound: float
+    value: str
+
+
+@torch.no_grad()
+def equalized(graph: fx.GraphModule, images: torch.Tensor) -> fx.GraphModule:
+    """A copy of `graph` that gives the same answers, with ranges of neighbouring layers evened out.
+
+    Channels that a ReLU6 cuts off on `images` [n, C, H, W] stay as they are, and none is scaled up into the cut.
+    """
+    graph = copy.deepcopy(graph)
+    found = pairs(graph)
+    peaks = _peaks(graph, images, {pair.value for pair in found if pair.bound < float("inf")})
+    for _ in range(ROUNDS):
+        for pair in found:
+            scale = _scale(pair, peaks.get(pair.value))
+            _apply_(pair, scale)
+            if pair.value in peaks:
+                peaks[pair.value] = peaks[pair.value] / scale
+    return graph
+
+
+def pairs(graph: fx.GraphModule) -> list[Pair]:
+    """All pairs of neighbouring layers, in order of execution."""
+    calls = [str(n.target) for n in graph.graph.nodes if n.op == "call_module"]
+    found = [_pair(graph, node) for node in graph.graph.nodes if isinstance(module_of(graph, node), LAYERS)]
+    names = {module: name for name, module in graph.named_modules()}
+    return [p for p in found if p and calls.count(names[p.first]) == calls.count(names[p.second]) == 1]
+
+
+def _pair(graph: fx.GraphModule, node: fx.Node) -> Pair | None:
+    first, norm, bound, value = module_of(graph, node), folded_norm(graph, node), float("inf"), node
+    reader = only_reader(node)
+    if norm is not None and reader is not None:
+        value, reader = reader, only_reader(reader)
+    if reader is not None and (clip := clip_of(reader)) is not None:
+        bound, reader = clip[1], only_reader(reader)
+    while reader is not None and (
+        operator_name(reader) in HOMOGENEOUS or isinstance(module_of(graph, reader), nn.Dropout)
+    ):
+        reader = only_reader(reader)
+    second = module_of(graph, reader) if reader is not None else None
+    if not isinstance(first, LAYERS) or not isinstance(second, LAYERS) or _inputs(second) != len(first.weight):
+        return None
+    return Pair(first, norm, second, bound, value.name)
+
+
+def _inputs(layer: nn.Conv2d | nn.Linear) -> int:
+    return layer.in_channels if isinstance(layer, nn.Conv2d) else layer.in_features
+
+
+def _by_input(layer: nn.Conv2d | nn.Linear) -> torch.Tensor:
+    """The layer's weights by input channel, [in, …]."""
+    groups = layer.groups if isinstance(layer, nn.Conv2d) else 1
+    weight = layer.weight.unflatten(0, (groups, -1)).transpose(1, 2)  # [g, in/g, out/g, …]
+    return weight.flatten(0, 1)
+
+
+def _scale(pair: Pair, peaks: torch.Tensor | None) -> torch.Tensor:
+    """s of each channel, [channels]; peaks are the largest values that the activation reads."""
+    first = pair.first.weight.abs().flatten(1).amax(1)
+    if pair.norm is not None:
+        first = first * (pair.norm.weight / (pair.norm.running_var + pair.norm.eps).sqrt()).abs()  # type: ignore[operator]
+    second = _by_input(pair.second).abs().flatten(1).amax(1)
+    scale = torch.where((first > 0) & (second > 0), (first / second.clamp_min(1e-12)).sqrt(), 1.0).clamp(1e-3, 1e3)
+    if peaks is None:
+        return scale
+    return torch.where(peaks * SLACK < pair.bound, scale.maximum(peaks * SLACK / pair.bound), 1.0)
+
+
+def _apply_(pair: Pair, scale: torch.Tensor) -> None:
+    first, second = pair.first, pair.second
+    owner = pair.norm if pair.norm is not None else first
+    owner.weight.div_(scale.reshape(-1, *[1] * (owner.weight.dim() - 1)))
+    if owner.bias is not None:
+        owner.bias.div_(scale)
+    if isinstance(second, nn.Conv2d):
+        columns = scale.reshape(second.groups, -1).repeat_interleave(len(second.weight) // second.groups, 0)
+        second.weight.mul_(columns[..., None, None])  # [out, in/g, 1, 1]
+    else:
+        second.weight.mul_(scale)
+
+
+def _peaks(graph: fx.GraphModule, images: torch.Tensor, wanted: set[str]) -> dict[str, torch.Tensor]:
+    """The largest value of each channel, by name of the value."""
+    found: dict[str, torch.Tensor] = {}
+    batches = Batches(graph, images)
+    for node in batches.nodes:
+        values = batches.run(node)
+        if node.name in wanted:
+            found[node.name] = torch.stack([v.transpose(0, 1).flatten(1).amax(1) for v in values]).amax(0)
+    return found
