@@ -14,7 +14,7 @@ from compression.processor import saturates
 from compression.solve import Moments
 from compression.steps import Quantize
 
-CHOICES = (2, 3, 4, 5, 6, 7, 8)
+CHOICES = (1, 2, 3, 4, 5, 6, 7, 8)
 REFERENCE = 3
 """Bits at which each layer's weight in the network's answers is tried out."""
 
