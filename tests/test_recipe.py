@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from compression.errors import InvalidRecipe, InvalidSetting, UnknownName, UserError
@@ -22,6 +22,7 @@ recipes = st.builds(
 
 
 @given(recipes)
+@settings(deadline=None)
 def test_round_trips(recipe):
     for there, back in (
         ("to_json", "from_json"),
