@@ -25,7 +25,7 @@ LAYERS = (
     ("pt2",),
     ("export", "training"),
     ("zoo", "calibration", "teachers"),
-    ("structure", "fit", "equalize"),
+    ("structure", "sparsity", "fit", "equalize"),
     ("allotment",),
     ("methods", "reconstruct"),
     ("measure",),

@@ -19,7 +19,7 @@ def _recipe(*steps: dict[str, Any], **shared: Any) -> dict[str, Any]:
 
 
 def _prune(sparsity: float, **values: Any) -> dict[str, Any]:
-    return {"step": "prune", "sparsity": sparsity, **values}
+    return {"step": "prune", "sparsity": sparsity, "criterion": "magnitude", **values}
 
 
 def _quantize(bits: int, activations: int = 8, **values: Any) -> dict[str, Any]:
