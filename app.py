@@ -18,6 +18,7 @@ log = logging.getLogger(__name__)
 # visitor of a server, if led here by a page's address, is told that there is none; opened again, all is well.
 misled = bool(PagesManager.uses_pages_directory and st.context.url)
 
+compare = st.Page("pages/lab/compare.py", title="Compare")
 deploy = st.Page("pages/ship/deploy.py", title="Deploy")
 layers = st.Page("pages/lab/layers.py", title="Layers")
 demo = st.Page("pages/ship/demo.py", title="Demo")
@@ -35,7 +36,7 @@ home = st.Page(start, title="Start", default=True, visibility="hidden", url_path
 learn = [st.Page(page_of(name), title=title) for name, title in LESSONS.items()]
 learn.append(st.Page("pages/learn/teacher.py", title="Teacher's sheets"))
 page = st.navigation(
-    {"": [home], "Lab": [explore, layers], "Ship": [deploy, report, demo], "Learn": learn}, position="top"
+    {"": [home], "Lab": [explore, layers, compare], "Ship": [deploy, report, demo], "Learn": learn}, position="top"
 )
 title = f"{page.title} · Compression Lab"
 st.set_page_config(page_title=title, page_icon=ICON, layout="wide", initial_sidebar_state="expanded")

@@ -1,4 +1,4 @@
-"""`python -m benchmarks [slider | accuracy | files | lessons]`; see the package's docstring."""
+"""`python -m benchmarks [slider | accuracy | files | lessons | reference]`; see the package's docstring."""
 
 import before_compression  # noqa: F401 - before everything else: see there
 
@@ -76,6 +76,26 @@ def lessons(
 def peers(model: ModelOption = "resnet20", dataset: DatasetOption = "fashion-mnist", out: OutOption = None) -> None:
     """Accuracy, bytes, latency and seconds beside other tools; install requirements-bench.txt first."""
     _run("peers", model, dataset, out)
+
+
+@app.command()
+def reference(
+    model: ModelOption = "resnet20",
+    dataset: DatasetOption = "fashion-mnist",
+    few: Annotated[bool, typer.Option(help="A third of the recipes, to try the program.")] = False,
+    busy: Annotated[bool, typer.Option(help="Measure on a machine that is not quiet; the file says so.")] = False,
+) -> None:
+    """The sweep that comes with the app; written into compression/reference."""
+    from benchmarks.reference import sweep
+    from compression.reference import path_of
+
+    if not busy:
+        require_quiet()
+    with working() as progress:
+        found = sweep(model, dataset, progress, quiet=not busy, few=few)
+    path = path_of(model, dataset)
+    path.write_text(found.to_json(), encoding="utf-8")
+    typer.echo(f"Wrote {len(found.points)} points in {path}.", err=True)
 
 
 def _run(name: str, model: str, dataset: str, out: Path | None, *, after_another: bool = False) -> None:

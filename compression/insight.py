@@ -6,9 +6,10 @@ These run beside the jobs, through `jobs.Lab.ask`. Importing this module is chea
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from compression import worker
+from compression.compare import Comparison, compare
 from compression.devices import Deployment
 from compression.recipe import Recipe
 from compression.results import (
@@ -19,11 +20,16 @@ from compression.results import (
     LayerSensitivity,
     LayerView,
     OverTheWire,
+    Predictions,
     Profile,
     Structure,
 )
 from compression.worker import Recent, Request
 
+if TYPE_CHECKING:
+    from compression.data import Dataset
+
+_loaded: Recent["Dataset"] = Recent(2)
 _sweeps: Recent[Any] = Recent(2)
 _graphs: Recent[Any] = Recent(4)
 
@@ -116,3 +122,10 @@ def _graph(request: Request) -> Any:
     from compression import pipeline
 
     return _graphs.get(request, lambda: pipeline.simulate(worker.prepared(request), Recipe.from_json(request.recipe)))
+
+
+def compare_answers(dataset: str, a: Predictions, b: Predictions) -> Comparison:
+    """Two files' answers on a dataset's test images."""
+    from compression import data
+
+    return compare(a, b, _loaded.get(dataset, lambda: data.load(dataset)))

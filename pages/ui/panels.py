@@ -1,20 +1,19 @@
 """What stands below the charts, one panel at a time: points, bytes, time, layers, the recipe, files."""
 
 from collections.abc import Callable
-from concurrent.futures import Future
 from dataclasses import replace
 
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
 from compression import insight
-from compression.errors import UserError, WorkerLost
 from pages.ui import ledger, tables, words
 from pages.ui.plot import plot
 from pages.ui.points import Point
 from pages.ui.scatter import Chart
-from pages.ui.state import Visit, kept
+from pages.ui.state import Visit, asked, kept
 from pages.ui.views import PANELS
+from pages.ui.waiting import awaited
 
 WAITING = "Comes with the first measured point."
 
@@ -115,20 +114,6 @@ def _downloads(visit: Visit, point: Point, file: bytes, format_name: str, stem: 
     for suffix, content in (contents or {}).items():
         st.download_button(f"{suffix}, {words.size(len(content))}", content, f"{stem}{suffix}", on_click="ignore",
                            key=f"download.{suffix}.{point.key}")  # fmt: skip
-
-
-def awaited(answer: Future, doing: str) -> object:
-    """What was asked for, or None and a line that says why it is not there."""
-    with st.spinner(f"{doing} …"):
-        try:
-            return answer.result(timeout=60)
-        except TimeoutError:
-            st.caption("The worker is busy with something else; look again in a moment.")
-        except UserError as error:
-            st.error(str(error))
-        except WorkerLost as error:
-            st.error(str(error))
-    return None
 
 
 def measured(visit: Visit, status: DeltaGenerator) -> Point | None:

@@ -2,8 +2,9 @@
 
 import secrets
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from concurrent.futures import Future
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,11 +13,14 @@ from urllib.parse import parse_qsl, urlencode
 import streamlit as st
 from streamlit.runtime.scriptrunner import get_script_run_ctx
 
-from compression.errors import UserError
+from compression import reference
+from compression.errors import StoreUnavailable, UserError
 from compression.jobs import Job, Lab, News, Request
 from compression.recipe import Recipe
 from compression.results import LayerSensitivity
 from compression.steps import Prune, Quantize
+from compression.store import Run, Store
+from compression.worker import Baseline
 from pages.ui import forms, views
 from pages.ui import subject as subjects
 from pages.ui.points import Point, Trail
@@ -26,6 +30,12 @@ from pages.ui.views import View
 START = Recipe(steps=(Prune(), Quantize()), quality="fast")
 """What a first visit shows: the two best-known techniques at their defaults, found quickly enough to play with."""
 
+ANSWERS = 20
+"""So many answers of the worker are kept for a tab."""
+
+REMEMBERED = 300
+"""So many earlier runs stand on the charts at most."""
+
 TICK_S = 0.25
 """How long the page waits for news before it looks whether the user has touched something."""
 
@@ -34,6 +44,12 @@ TICK_S = 0.25
 def lab() -> Lab:
     """The one of this server; its first use starts the worker."""
     return Lab()
+
+
+@st.cache_resource(show_spinner=False)
+def store() -> Store:
+    """What this machine, and whoever shares its database, has measured."""
+    return Store.open()
 
 
 @dataclass
@@ -51,14 +67,15 @@ class Visit:
     done: list[Recipe] = field(default_factory=list)
     undone: list[Recipe] = field(default_factory=list)
     selected: str = ""
-    answers: dict[Any, Future[Any]] = field(default_factory=dict)
     wanted: set[str] = field(default_factory=set)
     sweeps: dict[Subject, dict[str, LayerSensitivity]] = field(default_factory=dict)
 
     @property
     def trail(self) -> Trail:
         """The points of the network and images chosen now."""
-        return self.trails.setdefault(self.subject, Trail())
+        if self.subject not in self.trails:
+            self.trails[self.subject] = known(self.subject)
+        return self.trails[self.subject]
 
     @property
     def request(self) -> Request:
@@ -164,12 +181,9 @@ class Visit:
             self.trail.add(point)
         return news
 
-    def answer(self, name: str, question: Callable[..., Any], *about: Any) -> Any:
-        """What the worker says to a question, asked once; None while it is not there yet."""
-        key = (name, self.subject, *(a for a in about if not isinstance(a, bytes)))
-        if key not in self.answers:
-            self.answers = {**dict(list(self.answers.items())[-20:]), key: lab().ask(question, *about)}
-        return self.answers[key]
+    def answer(self, name: str, question: Callable[..., Any], *about: Any) -> Future[Any]:
+        """The worker's answer to a question about the current network and images."""
+        return asked((name, self.subject, *(a for a in about if not isinstance(a, bytes))), question, *about)
 
     def open(self, link: dict[str, str]) -> None:
         """Takes over a link, whole or not at all; what is wrong with it becomes the notice."""
@@ -268,6 +282,112 @@ def opened() -> Visit:
     for name, value in (forms.fill(here.subject, here.recipe) | views.fill(here.view)).items():
         st.session_state.setdefault(name, value)  # widgets lose what they show when they leave the page
     return here
+
+
+def asked(key: Hashable, question: Callable[..., Any], *about: Any) -> Future[Any]:
+    """The worker's answer to a question; asked once in a tab, again where it failed."""
+    answers: dict[Hashable, Future[Any]] = st.session_state.setdefault("answers", {})
+    answer = answers.get(key)
+    if answer is None or (answer.done() and answer.exception() is not None):
+        answers[key] = lab().ask(question, *about)
+        while len(answers) > ANSWERS:
+            answers.pop(next(iter(answers)))
+    return answers[key]
+
+
+@dataclass
+class Table:
+    """The page Compare in one tab: which two runs stand side by side, and what was deleted last."""
+
+    a: str = ""
+    b: str = ""
+    notice: str = ""
+    deleted: list[str] = field(default_factory=list)
+
+    def put(self, chosen: list[Run]) -> None:
+        """Puts two runs side by side."""
+        self.a, self.b = (run.id for run in chosen)
+        self._show()
+
+    def fit(self, runs: list[Run]) -> None:
+        """Keeps A and B among the runs there are: at first the two newest of one network and its images."""
+        ids = {run.id for run in runs}
+        newest = runs[0]
+        second = next((r for r in runs[1:] if r.subject == newest.subject), newest)
+        if self.a not in ids:
+            self.a = second.id
+        if self.b not in ids:
+            self.b = newest.id
+        for side in ("a", "b"):
+            if st.session_state.get(f"compare.{side}") not in ids:
+                st.session_state[f"compare.{side}"] = getattr(self, side)
+
+    def look(self) -> None:
+        """Takes over which two runs the lists show, and writes the link."""
+        self.a, self.b = st.session_state["compare.a"], st.session_state["compare.b"]
+        link = {"a": self.a, "b": self.b}
+        if st.query_params.to_dict() != link:
+            st.query_params.from_dict(link)
+
+    def favour(self, chosen: list[Run], value: bool) -> None:
+        """Marks runs as favourites, or takes the mark off."""
+        for run in chosen:
+            store().favourite(run.id, value)
+
+    def annotate(self, chosen: list[Run], note: str) -> None:
+        """Keeps a note on a run."""
+        for run in chosen:
+            store().annotate(run.id, note)
+
+    def delete(self, chosen: list[Run]) -> None:
+        """Puts runs out of sight, until they are restored."""
+        for run in chosen:
+            store().delete(run.id)
+        self.deleted = [run.id for run in chosen]
+
+    def restore(self) -> None:
+        """Brings back what was deleted last."""
+        for run in self.deleted:
+            store().restore(run)
+        self.deleted = []
+
+    def _show(self) -> None:
+        st.session_state.update({"compare.a": self.a, "compare.b": self.b})
+
+
+def table() -> Table:
+    """This tab's page Compare, with the link opened that a new tab or the Back button brings."""
+    new = "table" not in st.session_state
+    here: Table = st.session_state.setdefault("table", Table())
+    link = st.query_params.to_dict()
+    if link and (new or _went_through_history()):
+        here.notice = ""
+        try:
+            for side in ("a", "b"):
+                if side in link:
+                    setattr(here, side, store().run(link[side]).id)
+                    st.session_state[f"compare.{side}"] = link[side]
+        except UserError as error:
+            here.notice = f"This link cannot be opened, so the page shows the newest runs. {error}"
+    return here
+
+
+def known(subject: Subject) -> Trail:
+    """The points that a visit starts with: those that came with the app, and the newest that were measured here."""
+    trail = Trail()
+    sweep = reference.load(subject.model, subject.dataset) if subject.weights == subject.dataset else None
+    if sweep:
+        trail.baseline = Baseline(sweep.accuracy, sweep.size_bytes, sweep.macs, sweep.parameters)
+        trail.know(Point(recipe, measured, True, source="reference") for recipe, measured in sweep.points)
+    with suppress(StoreUnavailable):
+        runs = store().runs(model=subject.model, dataset=subject.dataset, limit=REMEMBERED)
+        trail.know(map(remembered, (run for run in runs if run.full and run.subject.weights == subject.weights)))
+    return trail
+
+
+def remembered(run: Run) -> Point:
+    """A run of the store as a point of a chart."""
+    return Point(run.recipe, run.measurement, run.full, store().file(run), "earlier")
 
 
 def address(link: dict[str, str]) -> str:

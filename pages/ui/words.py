@@ -66,7 +66,10 @@ def recipe_lines(recipe: Recipe) -> list[str]:
     if not recipe.steps:
         return [BASELINE]
     unusual = [f"{Recipe.model_fields[name].title} {value}" for name, value in _unusual(recipe)]
-    return [*(f"{step.title}: {_values(step)}" for step in recipe.steps), *([", ".join(unusual)] if unusual else [])]
+    return [
+        *(f"{step.title}: {step_values(step)}" for step in recipe.steps),
+        *([", ".join(unusual)] if unusual else []),
+    ]
 
 
 def recipe_line(recipe: Recipe) -> str:
@@ -125,7 +128,7 @@ def _unusual(recipe: Recipe) -> list[tuple[str, object]]:
     return [(name, getattr(recipe, name)) for name, field in fields if getattr(recipe, name) != field.default]
 
 
-def _values(step: Settings) -> str:
+def step_values(step: Settings) -> str:
     """What a person would say of a step: everything with a unit, and what is not as usual."""
     told = []
     for name, field in STEPS[step.kind].model_fields.items():

@@ -1,0 +1,105 @@
+"""Compare: everything that was measured, in a table; and any two runs side by side."""
+
+from functools import partial
+
+import streamlit as st
+
+from compression.store import FORMS, Run, export
+from pages.ui import runs, sections
+from pages.ui.plot import plot
+from pages.ui.runs import Filter
+from pages.ui.sections import SECTIONS
+from pages.ui.state import Table, store, table
+
+EMPTY = "Nothing is stored yet. Every file that is measured on the page Explore appears here."
+
+
+def page() -> None:
+    """Filters and table, parallel coordinates, two runs."""
+    here = table()
+    st.subheader("Compare", anchor=False)
+    if here.notice:
+        st.warning(here.notice)
+    everything = store().runs()
+    undo(here)
+    if not everything:
+        st.info(EMPTY)
+        return
+    wanted = choose(everything)
+    shown = [run for run in everything if wanted.keeps(run)]
+    if not shown:
+        st.info("No run fits these filters.")
+        return
+    act(here, listed(shown), shown)
+    with st.expander(f"Settings and measures of {min(len(shown), runs.LINES):,} runs as parallel coordinates"):
+        plot(runs.parallel(shown), "Settings and measures of each run as a line.", key="parallel")
+        st.caption("Drag along an axis to keep only the runs in between; double-click it to let all back in.")
+    two(here, everything)
+
+
+def choose(everything: list[Run]) -> Filter:
+    """What is looked for."""
+    text, subject, favourites = st.columns([3, 3, 2], vertical_alignment="bottom")
+    subjects = {(run.subject.model, run.subject.dataset): runs.title(run) for run in everything}
+    return Filter(
+        text.text_input("Search", key="runs.text", placeholder="a setting, a value, a note"),
+        subject.selectbox("Network and images", [None, *subjects], key="runs.subject",
+                          format_func=lambda pair: subjects.get(pair, "All")),
+        favourites.toggle("Favourites only", key="runs.favourites"),
+    )  # fmt: skip
+
+
+def listed(shown: list[Run]) -> list[Run]:
+    """The table; returns the runs that are ticked."""
+    told = st.dataframe([runs.row(run) for run in shown], hide_index=True, key="runs", on_select="rerun",
+                        selection_mode="multi-row", column_config=sections.COLUMNS, height=360)  # fmt: skip
+    return [shown[i] for i in told["selection"]["rows"] if i < len(shown)]
+
+
+def act(here: Table, chosen: list[Run], shown: list[Run]) -> None:
+    """What can be done with the ticked runs, and the table as a file."""
+    with st.container(horizontal=True, gap="small", vertical_alignment="bottom"):
+        st.button("Compare these two", type="primary", disabled=len(chosen) != 2, on_click=here.put, args=(chosen,))
+        starred = bool(chosen) and all(run.favourite for run in chosen)
+        st.button("Unmark" if starred else "Mark as favourite", disabled=not chosen,
+                  on_click=here.favour, args=(chosen, not starred))  # fmt: skip
+        st.button("Delete", disabled=not chosen, on_click=here.delete, args=(chosen,))
+        with st.popover("Note", disabled=len(chosen) != 1):
+            note = st.text_area(
+                "Note", chosen[0].note if len(chosen) == 1 else "", key=f"note.{[r.id for r in chosen]}"
+            )
+            st.button("Keep", on_click=here.annotate, args=(chosen, note))
+        with st.popover("Export"):
+            for form in FORMS:
+                content = partial(export, store(), shown, form)
+                st.download_button(f"{len(shown):,} runs as {form}", content, f"runs.{form}", key=f"export.{form}",
+                                   on_click="ignore", width="stretch")  # fmt: skip
+        st.caption(f"{len(shown):,} runs, {len(chosen)} ticked. Kept in {store().place}.")
+
+
+def undo(here: Table) -> None:
+    """Brings back what was deleted last."""
+    if here.deleted:
+        with st.container(horizontal=True, vertical_alignment="center"):
+            st.caption(f"{len(here.deleted)} deleted.")
+            st.button("Undo", on_click=here.restore)
+
+
+def two(here: Table, everything: list[Run]) -> None:
+    """A and B, and one section at a time of what tells them apart."""
+    by_id = {run.id: run for run in everything}
+    here.fit(everything)
+    sides = st.columns(2)
+    for side, place in zip("ab", sides, strict=True):
+        place.selectbox(side.upper(), list(by_id), key=f"compare.{side}", format_func=lambda id: runs.label(by_id[id]))
+    here.look()
+    a, b = by_id[here.a], by_id[here.b]
+    if a.id == b.id:
+        st.info("Choose two different runs.")
+        return
+    section = st.segmented_control("Section", list(SECTIONS), key="compare.section", default="Measures", required=True,
+                                   label_visibility="collapsed")  # fmt: skip
+    SECTIONS[section](a, b)
+
+
+page()

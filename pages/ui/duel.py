@@ -1,0 +1,160 @@
+"""Two runs side by side: what is told of them, as data and figures. The counting is done in `compression.compare`."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import plotly.graph_objects as go
+
+from compression.compare import Comparison, Reliability, differences
+from compression.steps import STEPS
+from compression.store import Run
+from pages.ui import runs, words
+
+A, B = "#3987C9", "#D55E00"
+LOSS, GAIN = "#D55E00", "#3987C9"
+
+
+@dataclass(frozen=True)
+class Delta:
+    """One measure of two runs, its change from A to B, and whether the change is more than noise."""
+
+    measure: str
+    a: str
+    b: str
+    change: str
+    verdict: str
+
+
+def settings(a: Run, b: Run) -> list[dict[str, str]]:
+    """The rows of the settings that differ."""
+    ours, theirs = runs.readable(a), runs.readable(b)
+    if ours is None or theirs is None:
+        return []
+    return [
+        {"Setting": _named(d.path), "A": _told(d.path, d.a), "B": _told(d.path, d.b)}
+        for d in differences(ours, theirs)
+    ]  # fmt: skip
+
+
+def deltas(a: Run, b: Run, found: Comparison | None) -> list[Delta]:
+    """Accuracy, size, latency, multiply-accumulates and weights."""
+    told = [_accuracy(a, b, found), _size(a, b)]
+    if a.latency and b.latency:
+        told.append(_latency(a, b))
+    for name, title in (("macs", "Multiply-accumulates"), ("parameters", "Weights")):
+        ours, theirs = getattr(a, name), getattr(b, name)
+        if ours and theirs:
+            told.append(Delta(title, f"{ours:,}", f"{theirs:,}", words.change(theirs / ours) or "none", "counted"))
+    return told
+
+
+def _accuracy(a: Run, b: Run, found: Comparison | None) -> Delta:
+    values = [words.percent(run.accuracy.value, run.accuracy.n) for run in (a, b)]
+    if found is None:
+        return Delta("Accuracy", *values, "", "the answers for each image were not kept")
+    n = found.n
+    bounds = f"{words.points(found.interval.low, n) or '0'} to {words.points(found.interval.high, n) or '0'}"
+    sure = "significant" if found.p_value <= 0.05 else "within noise"
+    change = words.points(found.difference, n) or "none"
+    return Delta("Accuracy", *values, change, f"{sure}: {bounds}, McNemar p = {found.p_value:.2g}")
+
+
+def _size(a: Run, b: Run) -> Delta:
+    values = [words.size(run.size_bytes) for run in (a, b)]
+    return Delta("File size", *values, words.change(b.size_bytes / a.size_bytes) or "none", "exact")
+
+
+def _latency(a: Run, b: Run) -> Delta:
+    assert a.latency and b.latency
+    values = [f"× {run.ratio:.2f} ({run.ratio_interval.low:.2f} to {run.ratio_interval.high:.2f})"
+              for run in (a.latency, b.latency)]  # fmt: skip
+    ours, theirs = a.latency.ratio_interval, b.latency.ratio_interval
+    apart = ours.high < theirs.low or theirs.high < ours.low
+    change = words.change(b.latency.ratio / a.latency.ratio) or "none"
+    return Delta("Latency, fp32 = 1", *values, change, "intervals apart" if apart else "intervals overlap: a tie")
+
+
+def by_class(found: Comparison) -> go.Figure:
+    """Accuracy of both on each class."""
+    names = [c.name for c in found.classes]
+    fig = go.Figure(layout=_layout(300, "", "Accuracy, %"))
+    for name, shade, values in (("A", A, [c.a for c in found.classes]), ("B", B, [c.b for c in found.classes])):
+        texts = [f"{name}: {c.name}, {v:.1%} of {c.n:,} images" for c, v in zip(found.classes, values, strict=True)]
+        fig.add_trace(go.Scatter(
+            x=names, y=[100 * v for v in values], name=name, mode="markers", customdata=texts,
+            marker={"color": shade, "size": 11, "symbol": "circle" if name == "A" else "diamond"},
+            hovertemplate="%{customdata}<extra></extra>",
+        ))  # fmt: skip
+    return fig
+
+
+def confusion(found: Comparison) -> go.Figure:
+    """How many more images of a class [row] B answers as another [column] than A does; the diagonal is left out."""
+    names = [c.name for c in found.classes]
+    size = len(found.confusion)
+    values = [[None if i == j else found.confusion[i][j] for j in range(size)] for i in range(size)]
+    far = max((abs(v) for line in values for v in line if v), default=1)
+    heat = go.Heatmap(
+        z=values, x=names if len(names) == size else None, y=names if len(names) == size else None,
+        colorscale=[[0, GAIN], [0.5, "rgba(128,135,144,0.10)"], [1, LOSS]], zmin=-far, zmax=far,
+        hovertemplate="%{y} answered as %{x}: %{z:+d} images<extra></extra>",
+        colorbar={"thickness": 10, "title": "B − A"}, xgap=1, ygap=1,
+    )  # fmt: skip
+    layout = _layout(420, "Answer", "Truth")
+    layout.update(yaxis={"title": "Truth", "autorange": "reversed", "showgrid": False}, xaxis={"showgrid": False})
+    return go.Figure(heat, layout)
+
+
+def reliability(a: Reliability, b: Reliability) -> go.Figure:
+    """Confidence against accuracy: on the diagonal a file is right as often as it says."""
+    fig = go.Figure(layout=_layout(420, "Confidence, %", "Right, %"))
+    fig.add_trace(go.Scatter(x=[0, 100], y=[0, 100], mode="lines", name="As it says", hoverinfo="skip",
+                             line={"color": "#808790", "dash": "dot", "width": 1}))  # fmt: skip
+    for name, shade, found in (("A", A, a), ("B", B, b)):
+        fig.add_trace(go.Scatter(
+            x=[100 * bin.confidence for bin in found.bins], y=[100 * bin.accuracy for bin in found.bins],
+            mode="lines+markers", name=f"{name}, error {100 * found.error:.1f} points", line={"color": shade},
+            marker={"symbol": "circle" if name == "A" else "diamond", "size": 8},
+            customdata=[f"{bin.n:,} images" for bin in found.bins], hovertemplate="%{customdata}<extra></extra>",
+        ))  # fmt: skip
+    return fig
+
+
+def summary(found: Comparison) -> str:
+    """Which images only one of the two answers rightly, in a sentence."""
+    return (
+        f"Of {found.n:,} test images both are right on {found.both:,}, only A on {found.a_only:,}, only B on "
+        f"{found.b_only:,}, neither on {found.neither:,}."
+    )
+
+
+def _layout(height: int, x: str, y: str) -> go.Layout:
+    return go.Layout(
+        template="none", height=height, margin={"l": 8, "r": 8, "t": 8, "b": 8}, xaxis={"title": x}, yaxis={"title": y},
+        legend={"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0, "xanchor": "left"},
+    )  # fmt: skip
+
+
+def _named(path: str) -> str:
+    """'Prune weights: sparsity' of 'prune.sparsity'."""
+    kind, _, name = path.partition(".")
+    if kind not in STEPS:
+        return kind.replace("_", " ").capitalize()
+    if not name:
+        return STEPS[kind].title
+    return f"{STEPS[kind].title}: {str(STEPS[kind].model_fields[name].title).lower()}"
+
+
+def _told(path: str, value: Any) -> str:
+    kind, _, name = path.partition(".")
+    if kind in STEPS and not name:
+        return "off" if value is None else words.step_values(value) or "on"
+    return words.value_text(value, words.unit_of(STEPS[kind], name) if kind in STEPS else None)
+
+
+def rows(found: Sequence[Delta]) -> list[dict[str, str]]:
+    """The rows of a table."""
+    return [
+        {"": d.measure, "A": d.a, "B": d.b, "B against A": d.change, "How sure": d.verdict} for d in found
+    ]  # fmt: skip

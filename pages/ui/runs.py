@@ -1,0 +1,111 @@
+"""Stored runs as rows of a table, what a filter leaves of them, and the lines of parallel coordinates."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import plotly.graph_objects as go
+
+from compression.store import Run
+from compression.zoo import ARCHITECTURES
+from pages.ui import words
+from pages.ui.subject import dataset_title
+
+LINES = 400
+"""So many runs stand in the parallel coordinates at most: the newest."""
+
+
+@dataclass(frozen=True)
+class Filter:
+    """What the table shows. `text` is looked for in recipe, note, network and images; None leaves a choice open."""
+
+    text: str = ""
+    subject: tuple[str, str] | None = None
+    favourites: bool = False
+
+    def keeps(self, run: Run) -> bool:
+        """Whether a run is shown."""
+        if self.favourites and not run.favourite:
+            return False
+        if self.subject is not None and (run.subject.model, run.subject.dataset) != self.subject:
+            return False
+        where = f"{recipe_line(run)} {run.note} {title(run)} {run.id}".lower()
+        return all(word in where for word in self.text.lower().split())
+
+
+def title(run: Run) -> str:
+    """'ResNet-20 on Fashion-MNIST'."""
+    model = run.subject.model
+    return f"{ARCHITECTURES[model].title if model in ARCHITECTURES else model} on {dataset_title(run.subject.dataset)}"
+
+
+def recipe_line(run: Run) -> str:
+    """The recipe in words; its hash where another version wrote one that this cannot read."""
+    recipe = readable(run)
+    return words.recipe_line(recipe) if recipe else f"recipe {run.recipe_hash[:8]} of another version"
+
+
+def readable(run: Run) -> Any:
+    """The recipe, or None."""
+    from compression.errors import UserError
+
+    try:
+        return run.recipe
+    except UserError:
+        return None
+
+
+def label(run: Run) -> str:
+    """One line that tells a run from the others."""
+    accuracy = words.percent(run.accuracy.value, run.accuracy.n)
+    return f"{recipe_line(run)} – {accuracy}, {words.size(run.size_bytes)} – {run.created.astimezone():%d %b %H:%M}"
+
+
+def row(run: Run) -> dict[str, Any]:
+    """A row of the table; numbers stay numbers, so that a column sorts."""
+    latency = run.latency
+    return {
+        "Favourite": "★" if run.favourite else "",
+        "Network and images": title(run),
+        "Recipe": recipe_line(run),
+        "Accuracy": 100 * run.accuracy.value,
+        "Drop": 100 * run.accuracy.drop,
+        "Size": run.size_bytes / 1000,
+        "Smaller": run.size_ratio,
+        "Latency": latency and latency.ratio,
+        "MACs": run.macs and run.macs / 1e6,
+        "Images": run.accuracy.n,
+        "Note": run.note,
+        "Measured": run.measured,
+        "Run": run.id,
+    }
+
+
+DIMENSIONS = {
+    "channels.amount": "Channels removed, %", "prune.sparsity": "Sparsity, %", "quantize.weight_bits": "Weight bits",
+    "quantize.activation_bits": "Activation bits",
+}  # fmt: skip
+
+
+def parallel(runs: Sequence[Run]) -> go.Figure:
+    """A line for each run through its settings and its measures; a step that is off stands at its neutral value."""
+    chosen = [run for run in runs if readable(run) is not None][:LINES]
+    columns = [(told, [_setting(run, path) for run in chosen]) for path, told in DIMENSIONS.items()]
+    columns += [
+        ("Size, KB", [run.size_bytes / 1000 for run in chosen]),
+        ("Latency, fp32 = 1", [run.latency.ratio if run.latency else 1.0 for run in chosen]),
+        ("Accuracy, %", [100 * run.accuracy.value for run in chosen]),
+    ]
+    accuracy = columns[-1][1]
+    lines = go.Parcoords(
+        dimensions=[{"label": told, "values": values} for told, values in columns if len(set(values)) > 1],
+        line={"color": accuracy, "colorscale": "Cividis", "showscale": False},
+        labelangle=0, unselected={"line": {"opacity": 0.05}},
+    )  # fmt: skip
+    return go.Figure(lines, go.Layout(template="none", height=320, margin={"l": 60, "r": 40, "t": 50, "b": 16}))
+
+
+def _setting(run: Run, path: str) -> float:
+    kind, _, name = path.partition(".")
+    value = getattr(run.recipe.get(kind), name, 32 if "bits" in name else 0.0)
+    return 100 * value if isinstance(value, float) else value

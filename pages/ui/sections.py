@@ -1,0 +1,139 @@
+"""The sections of two runs side by side."""
+
+from collections.abc import Callable
+
+import streamlit as st
+
+from compression import insight
+from compression.compare import Comparison, Flip
+from compression.store import Run
+from compression.worker import Request
+from pages.ui import duel, ledger, tables
+from pages.ui.plot import plot
+from pages.ui.state import asked, kept, store
+from pages.ui.waiting import awaited
+
+COLUMNS = {
+    "Favourite": st.column_config.TextColumn("★", width=40),
+    "Recipe": st.column_config.TextColumn(width="large"),
+    "Accuracy": st.column_config.NumberColumn("Accuracy, %", format="%.2f"),
+    "Drop": st.column_config.NumberColumn("Drop, points", format="%.2f"),
+    "Size": st.column_config.NumberColumn("Size, KB", format="%.1f"),
+    "Smaller": st.column_config.NumberColumn("Times smaller", format="%.1f"),
+    "Latency": st.column_config.NumberColumn("Latency, fp32 = 1", format="%.2f"),
+    "MACs": st.column_config.NumberColumn("MACs, million", format="%.2f"),
+    "Images": st.column_config.NumberColumn("Test images", format="localized"),
+    "Measured": st.column_config.DatetimeColumn(format="YYYY-MM-DD HH:mm"),
+    "Run": st.column_config.TextColumn(width="small"),
+}
+
+
+def measures(a: Run, b: Run) -> None:
+    """The settings that differ, and what that changed."""
+    left, right = st.columns([2, 3])
+    rows = duel.settings(a, b)
+    left.markdown("**Settings that differ**")
+    left.dataframe(rows, hide_index=True) if rows else left.caption("None: the same recipe on the same network.")
+    right.markdown("**What that changed**")
+    right.dataframe(duel.rows(duel.deltas(a, b, compared(a, b))), hide_index=True)
+
+
+def classes(a: Run, b: Run) -> None:
+    """Accuracy for each class, and which classes are taken for which."""
+    found = compared(a, b)
+    if found is None:
+        return
+    left, right = st.columns(2)
+    with left:
+        st.markdown("**Accuracy for each class**")
+        plot(duel.by_class(found), "Accuracy of A and B on each class.", key="duel.classes")
+        st.dataframe([vars(c) for c in found.classes], hide_index=True, column_config={
+            "name": "Class", "n": "Images", "a": st.column_config.NumberColumn("A", format="percent"),
+            "b": st.column_config.NumberColumn("B", format="percent"),
+        })  # fmt: skip
+    with right:
+        st.markdown("**Mistakes that B makes more (or fewer) than A**")
+        plot(duel.confusion(found), "For each class, how many more images B answers as another.", key="duel.confusion")
+
+
+def flipped(a: Run, b: Run) -> None:
+    """The very images that only one of the two answers rightly."""
+    found = compared(a, b)
+    if found is None:
+        return
+    st.caption(duel.summary(found))
+    _flips("Right in A, wrong in B", found.lost, found.a_only)
+    _flips("Wrong in A, right in B", found.won, found.b_only)
+
+
+def _flips(heading: str, flips: tuple[Flip, ...], count: int) -> None:
+    st.markdown(f"**{heading}** ({count:,}{f', {len(flips)} shown' if count > len(flips) else ''})")
+    if not flips:
+        st.caption("None.")
+    with st.container(horizontal=True, gap="small"):
+        for flip in flips:
+            told = f"{flip.label}: {flip.a} {flip.a_confidence:.0%} → {flip.b} {flip.b_confidence:.0%}"
+            st.image(flip.png, told, width=112)
+
+
+def confidence(a: Run, b: Run) -> None:
+    """Whether the files are right as often as they say."""
+    found = compared(a, b)
+    if found is not None:
+        figure = duel.reliability(found.a_reliability, found.b_reliability)
+        plot(figure, "Confidence against how often A and B are right.", key="duel.reliability")
+        st.caption("Each point is a tenth of the confidences. Below the line a file is right less often than it says.")
+
+
+def books(a: Run, b: Run) -> None:
+    """The byte ledgers side by side, on one scale."""
+    for side, run in (("A", a), ("B", b)):
+        found = store().ledger(run.id)
+        st.markdown(f"**{side}**")
+        if found is None:
+            st.caption("No ledger was kept for this file.")
+            continue
+        shown = ledger.whole_file(found)
+        figure = ledger.figure(shown)
+        figure.update_xaxes(range=[0, 1.05 * max(a.size_bytes, b.size_bytes) / 1000])
+        plot(figure, shown.alt, key=f"duel.books.{side}")
+        st.caption(ledger.summary(found))
+
+
+def speed(a: Run, b: Run) -> None:
+    """ONNX Runtime's own account of both files."""
+    for side, run, place in zip("AB", (a, b), st.columns(2), strict=True):
+        with place:
+            st.markdown(f"**{side}**")
+            file = kept(store().file(run))
+            if file is None:
+                st.caption("The file does not lie on this machine any more.")
+                continue
+            subject = run.subject
+            request = Request(subject.model, subject.weights, subject.dataset, run.recipe_json)
+            layers = store().layers(run.id)
+            told = awaited(asked(("explain", run.id), insight.explain, request, file, layers), "Profiling the file")
+            if told is not None:
+                st.dataframe(ledger.operators(told.profile, told.baseline), hide_index=True,
+                             column_config=tables.OPERATORS)  # fmt: skip
+                st.markdown("\n".join(f"- {line}" for line in ledger.findings(told.findings)))
+
+
+def compared(a: Run, b: Run) -> Comparison | None:
+    """Both runs' answers image by image, or None and a line that says why not."""
+    if a.subject.data_fingerprint != b.subject.data_fingerprint:
+        st.caption("These runs were measured on different images, so no image can be compared.")
+        return None
+    ours, theirs = store().predictions(a.id), store().predictions(b.id)
+    if ours is None or theirs is None:
+        st.caption("The answers for each image were not kept for one of these runs.")
+        return None
+    answer = asked(("compare", a.id, b.id), insight.compare_answers, a.subject.dataset, ours, theirs)
+    return awaited(answer, "Comparing image by image")
+
+
+SECTIONS: dict[str, Callable[[Run, Run], None]] = {
+    "Measures": measures, "Classes": classes, "Images that flipped": flipped, "Confidence": confidence,
+    "Bytes": books, "Operators": speed,
+}  # fmt: skip
+"""Every section by the name that the page shows."""
