@@ -68,15 +68,15 @@ def test_the_table_lists_what_is_stored_and_filters_it(stored: Store) -> None:
     page = opened()
     rows = page.dataframe[0].value
     assert len(rows) == len(RECIPES)
-    assert list(rows["Recipe"])[0].startswith("Prune weights: sparsity 90%")
+    assert next(iter(rows["Recipe"])).startswith("Prune weights: sparsity 90%")
     page.text_input(key="runs.text").set_value("sparsity 90%").run()
-    assert [recipe for recipe in page.dataframe[0].value["Recipe"]] == [runs.recipe_line(newest(stored)[0])]
+    assert list(page.dataframe[0].value["Recipe"]) == [runs.recipe_line(newest(stored)[0])]
     page.text_input(key="runs.text").set_value("no such thing").run()
     assert "No run fits" in page.info[0].value
 
 
 def test_two_runs_side_by_side_with_every_section(stored: Store) -> None:
-    sparse, two, eight = newest(stored)
+    _sparse, two, eight = newest(stored)
     page = opened(a=eight.id, b=two.id)
     assert not page.warning
     settings, changed = (table.value for table in page.dataframe[1:3])
@@ -116,7 +116,7 @@ def test_marks_and_deletions_and_their_undoing(stored: Store) -> None:
 
 
 def test_what_is_told_of_two_runs(stored: Store) -> None:
-    sparse, two, eight = newest(stored)
+    _sparse, two, eight = newest(stored)
     assert duel.settings(two, two) == []
     told = {delta.measure: delta for delta in duel.deltas(eight, two, None)}
     assert told["File size"].change.startswith("-")

@@ -11,7 +11,7 @@ from pages.ui import ledger, tables, words
 from pages.ui.plot import plot
 from pages.ui.points import Point
 from pages.ui.scatter import Chart
-from pages.ui.state import Visit, asked, kept
+from pages.ui.state import Visit, kept
 from pages.ui.views import PANELS
 from pages.ui.waiting import awaited
 
