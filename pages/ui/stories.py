@@ -5,12 +5,14 @@ from dataclasses import dataclass
 
 import plotly.graph_objects as go
 
-from compression.lessons import measured
+from compression.lessons import distillation, measured
 from compression.lessons.measured import Row
 from compression.results import Measurement
 from pages.ui import words
 
 GREY, MARK = "#808790", "#D55E00"
+TEMPERATURE, TAUGHT = 4.0, 0.9
+"""Of the story on distillation: temperature, and the teacher's share of the loss."""
 
 
 @dataclass(frozen=True)
@@ -103,8 +105,44 @@ def _zeros() -> Story | None:
 
 
 def _student() -> Story | None:
-    """Made by the lesson on distillation's table, where it is measured."""
-    return None
+    """From the table of the lesson on distillation: a small network on Digits, taught by LeNet-300-100."""
+    found = distillation.grid()
+    if found is None:
+        return None
+    temperatures = sorted({t for t, alpha in found if alpha == TAUGHT})
+    means = [found[t, TAUGHT].mean for t in temperatures]
+    best = temperatures[means.index(max(means))]
+    alone, hard, soft = found[1.0, 0.0], found[1.0, TAUGHT], found[TEMPERATURE, TAUGHT]
+    names = ("From labels alone", "Teacher's answers, T = 1", f"Teacher's answers, T = {TEMPERATURE:g}")
+    outcomes = (alone, hard, soft)
+    facts = distillation.facts()
+    small = f"{facts['student_weights']:,} weights; the teacher has {facts['teacher_weights']:,}"
+    return Story(
+        f"A student taught at T = {TEMPERATURE:g}",
+        (
+            Slide("A small network, and few labels", _percent(alone), f"right, from {facts['labelled']} labels",
+                  f"{small}. A label says which digit it is, and nothing else.", _outcomes(names[:1], outcomes[:1])),
+            Slide("A teacher answers what nobody labelled", _percent(hard), "right after learning from its answers",
+                  "The teacher looks at all training images, and the student learns to answer like it.",
+                  _outcomes(names[:2], outcomes[:2])),
+            Slide("Softened, its answers say more", _percent(soft), f"right at T = {TEMPERATURE:g}",
+                  "A temperature above 1 lets the student see which digits look alike to the teacher. "
+                  f"The spread over several students is {100 * soft.deviation:.1f} points.",
+                  _outcomes(names, outcomes)),
+            Slide("How warm is best?", f"T = {best:g}", "did best here",
+                  f"Between the best and the worst temperature lie {100 * (max(means) - min(means)):.1f} points.",
+                  _outcomes([f"T = {t:g}" for t in temperatures], [found[t, TAUGHT] for t in temperatures])),
+        ),
+    )  # fmt: skip
+
+
+def _percent(found: distillation.Outcome) -> str:
+    return f"{100 * found.mean:.1f}%"
+
+
+def _outcomes(names: Sequence[str], found: Sequence[distillation.Outcome]) -> Bars:
+    title = "Right answers on Digits, mean of several students"
+    return Bars(title, tuple(names), tuple(100 * o.mean for o in found), tuple(map(_percent, found)))
 
 
 def _complete(table: str) -> list[tuple[str, Measurement]] | None:
