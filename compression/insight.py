@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from compression import worker
+from compression.compare import Comparison, compare
 from compression.devices import Deployment
 from compression.recipe import Recipe
 from compression.results import (
@@ -19,6 +20,7 @@ from compression.results import (
     LayerSensitivity,
     LayerView,
     OverTheWire,
+    Predictions,
     Profile,
     Structure,
 )
