@@ -32,6 +32,8 @@ ROWS: dict[str, tuple[str, ...]] = {
     "90% sparse": ("prune.sparsity=0.9",),
     "2:4 sparse": ("prune.pattern=2:4",),
     "half the MACs": ("channels.amount=0.5",),
+    "codebooks of 16": ("share.entries=16",),
+    "low rank, 1.5 times fewer MACs": ("factorize.amount=0.334",),
     "50% sparse, W8A8": ("prune.sparsity=0.5", "quantize.weight_bits=8", "quantize.activation_bits=8"),
     "80% sparse, W4A8": ("prune.sparsity=0.8", "quantize.weight_bits=4", "quantize.activation_bits=8"),
 }

@@ -89,12 +89,12 @@ HISTOGRAM_IMAGES = 256
 
 
 def nncf_quantize(task: Task) -> None:
-    """NNCF's post-training quantization of the ONNX file, with its accurate or its fast bias correction."""
+    """NNCF's post-training quantization of the ONNX file, with its default, fast bias correction."""
     nncf, onnx = import_module("nncf"), import_module("onnx")
     images = nncf.Dataset([image[None].numpy() for image in task.images], lambda image: {"image": image})
     model = nncf.quantize(
-        onnx.load(task.source), images, subset_size=len(task.images), fast_bias_correction=task.setting["fast"],
-        preset=nncf.QuantizationPreset.MIXED, target_device=nncf.TargetDevice.CPU_SPR,
+        onnx.load(task.source), images, subset_size=len(task.images),
+        preset=nncf.QuantizationPreset.MIXED, target_device=nncf.TargetDevice.CPU,
     )  # fmt: skip
     onnx.save(model, task.target)
 
@@ -123,8 +123,8 @@ def brevitas_gptq(task: Task) -> None:
     with calibrate.bias_correction_mode(network):
         _run(network, batches)
     import_module("brevitas.export").export_onnx_qcdq(
-        network, batches[0][:1], export_path=task.target, opset_version=17, input_names=["image"], dynamo=False,
-        dynamic_axes={"image": {0: "n"}},
+        network, batches[0][:1], export_path=task.target, opset_version=17, input_names=["image"],
+        output_names=["scores"], dynamic_axes={"image": {0: "n"}}, dynamo=False,
     )  # fmt: skip
 
 

@@ -1,23 +1,27 @@
 """Seconds from a slider's position to its measured points, in the warm worker that the app uses.
 
-Twenty recipes that differ in sparsity, weight bits and activation bits go one by one through `compression.jobs`, as a
-page sends them. Timed are the arrival of the first measured point (2,000 test images, bytes and latency included) and
-of the one over the full test split. One more recipe goes ahead of them and is not counted: it loads the engine, the
+Recipes of every technique go one by one through `compression.jobs`, as a page sends them, first with the fast setting,
+then with the best. Timed are the arrival of the first measured point (2,000 test images, bytes and latency included)
+and of the one over the full test split. One more recipe goes ahead of them and is not counted: it loads the engine, the
 images and the calibration, which happens once. For comparison, `evaluation` is how long ONNX Runtime alone takes over
-the full test split with the plain fp32 file.
+the full test split with the plain fp32 file. Everything runs in an empty folder: what was measured before is not told.
 """
 
+import os
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from statistics import median
 from typing import Any
 
 from benchmarks.quiet import Quiet
-from benchmarks.report import Report, Spread, spread, table
+from benchmarks.report import Report, spread, table
 from compression import cli, pipeline
 from compression.console import Progress
+from compression.data import home
 from compression.errors import Unsupported, WorkerLost
 from compression.export.session import session
 from compression.jobs import Job, Lab, News
@@ -26,21 +30,22 @@ from compression.recipe import Recipe
 from compression.results import Measurement
 from compression.worker import Request
 
-WEIGHT_BITS = (8, 4, 2, 3, 5, 6, 7)
-ACTIVATION_BITS = (8, 8, 32)
-POSITIONS = 20
+QUALITIES = ("fast", "best")
 PATIENCE_S = 600.0  # for any one piece of news; training and downloads do not happen here
 
-
-def positions() -> list[Recipe]:
-    """Twenty recipes: 0 to 95% sparse, with every width of the weights, two in three with 8-bit activations."""
-    return [
-        Recipe()
-        .with_setting("prune.sparsity", round(0.05 * number, 2))
-        .with_setting("quantize.weight_bits", WEIGHT_BITS[number % len(WEIGHT_BITS)])
-        .with_setting("quantize.activation_bits", ACTIVATION_BITS[number % len(ACTIVATION_BITS)])
-        for number in range(POSITIONS)
-    ]
+TECHNIQUES: dict[str, tuple[tuple[str, ...], ...]] = {
+    "quantize, 8-bit activations": tuple((f"quantize.weight_bits={bits}",) for bits in (8, 4, 2, 3, 5, 6, 7)),
+    "prune": tuple((f"prune.sparsity={share}",) for share in (0.3, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95)),
+    "prune and quantize": tuple(
+        (f"prune.sparsity={share}", f"quantize.weight_bits={bits}")
+        for share, bits in ((0.3, 8), (0.5, 4), (0.6, 3), (0.7, 6), (0.8, 4), (0.9, 4), (0.5, 2))
+    ),
+    "channels": tuple((f"channels.amount={share}",) for share in (0.2, 0.3, 0.4, 0.5, 0.6)),
+    "channels and quantize": tuple((f"channels.amount={s}", "quantize.weight_bits=4") for s in (0.2, 0.3, 0.4, 0.5)),
+    "share": tuple((f"share.entries={entries}",) for entries in (4, 8, 16, 32, 64)),
+    "factorize": tuple((f"factorize.amount={share}",) for share in (0.2, 0.3, 0.4, 0.5)),
+}
+"""Positions of the sliders by technique, as `--set` writes them."""
 
 
 @dataclass(frozen=True)
@@ -61,30 +66,49 @@ class Visit:
 
 def run(model: str, dataset: str, quiet: Quiet, progress: Progress) -> Report:
     """Sends every position and reports medians and 95th percentiles."""
+    visits: dict[tuple[str, str], list[Visit]] = {(name, q): [] for name in TECHNIQUES for q in QUALITIES}
+    plan = [(key, settings) for key in visits for settings in TECHNIQUES[key[0]]]
     with _lab() as lab:
         progress("Loading the engine, the images and the calibration", 0.0)
         cold = _visit(lab, model, dataset, Recipe().with_setting("prune.sparsity", 0.99))
-        visits = []
-        for number, recipe in enumerate(positions()):
-            progress(f"Position {number + 1} of {POSITIONS}", number / POSITIONS)
-            visits.append(_visit(lab, model, dataset, recipe))
-    first, full = spread([v.first_s for v in visits]), spread([v.full_s for v in visits])
+        for number, ((name, quality), settings) in enumerate(plan):
+            progress(f"{name}, {quality}", number / len(plan))
+            recipe = cli.read_recipe(None, list(settings), None).with_setting("quality", quality)
+            visits[name, quality].append(_visit(lab, model, dataset, recipe))
     evaluation_s = _evaluation_seconds(model, dataset)
+    rows = [_row(name, quality, found) for (name, quality), found in visits.items()]
+    rows += [_row("all", q, [v for key, found in visits.items() if key[1] == q for v in found]) for q in QUALITIES]
     values = {
-        "first_s": asdict(first), "full_s": asdict(full), "cold_full_s": cold.full_s, "evaluation_s": evaluation_s,
-        "n_test": cold.measurement.n_test, "positions": [visit.values() for visit in visits],
+        "rows": rows, "cold_full_s": cold.full_s, "evaluation_s": evaluation_s, "n_test": cold.measurement.n_test,
+        "positions": [visit.values() for found in visits.values() for visit in found],
     }  # fmt: skip
-    markdown = _markdown(f"{model} on {dataset}", cold, first, full, evaluation_s)
-    return Report("slider", model, dataset, cold.measurement.machine, quiet, values, markdown)
+    title = f"{model} on {dataset}, {cold.measurement.n_test:,} test images"
+    return Report(
+        "slider", model, dataset, cold.measurement.machine, quiet, values, _markdown(title, rows, cold, evaluation_s)
+    )
+
+
+def _row(name: str, quality: str, visits: list[Visit]) -> dict[str, Any]:
+    first, full = spread([v.first_s for v in visits]), spread([v.full_s for v in visits])
+    return {"technique": name, "quality": quality, "first_s": asdict(first), "full_s": asdict(full)}
 
 
 @contextmanager
 def _lab() -> Iterator[Lab]:
-    lab = Lab()
-    try:
-        yield lab
-    finally:
-        lab.close()
+    """A laboratory in a folder of its own, with the datasets that are there."""
+    before = os.environ.get("COMPRESSION_HOME")
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
+        (home() / "datasets").mkdir(parents=True, exist_ok=True)
+        (Path(folder) / "datasets").symlink_to(home() / "datasets", target_is_directory=True)
+        os.environ["COMPRESSION_HOME"] = folder
+        lab = Lab()
+        try:
+            yield lab
+        finally:
+            lab.close()
+            os.environ.pop("COMPRESSION_HOME")
+            if before is not None:
+                os.environ["COMPRESSION_HOME"] = before
 
 
 def _visit(lab: Lab, model: str, dataset: str, recipe: Recipe) -> Visit:
@@ -124,12 +148,18 @@ def _evaluation_seconds(model: str, dataset: str) -> float:
     return median(seconds)
 
 
-def _markdown(title: str, cold: Visit, first: Spread, full: Spread, evaluation_s: float) -> str:
-    rows = [
-        ("first measured point (2,000 images, bytes, latency)", f"{first.median:.2f}", f"{first.p95:.2f}"),
-        (f"full test split ({cold.measurement.n_test:,} images)", f"{full.median:.2f}", f"{full.p95:.2f}"),
-        ("ONNX Runtime alone over the full test split, fp32 file", f"{evaluation_s:.2f}", ""),
-        ("full test split from a cold start", f"{cold.full_s:.1f}", ""),
-    ]
-    heading = f"{title}: seconds after a slider has moved, {first.n} positions, warm worker."
-    return f"{heading}\n\n{table(('what', 'median, s', 'p95, s'), rows)}"
+def _markdown(title: str, rows: list[dict[str, Any]], cold: Visit, evaluation_s: float) -> str:
+    header = ("technique", "setting", "first point: median, s", "p95, s", "full test split: median, s", "p95, s", "n")
+    cells = [
+        (
+            row["technique"], row["quality"],
+            *(f"{row[what][part]:.2f}" for what in ("first_s", "full_s") for part in ("median", "p95")),
+            str(row["first_s"]["n"]),
+        )
+        for row in rows
+    ]  # fmt: skip
+    heading = (
+        f"{title}: seconds after a slider has moved, warm worker. ONNX Runtime alone takes {evaluation_s:.2f} s over "
+        f"the full test split with the fp32 file; from a cold start the full result took {cold.full_s:.1f} s."
+    )
+    return f"{heading}\n\n{table(header, cells)}"
