@@ -20,7 +20,7 @@ FEW = 32
 """Books of so many entries keep to 7 bits, whose products never saturate on processors without VNNI."""
 
 TURNS = 3
-"""How often entries are fitted and weights assigned anew."""
+"""How often entries are fitted and weights assigned anew, at most; once where it has to be fast."""
 
 MANY = 64
 """From so many entries on there is nothing left to gain from turns."""
@@ -54,7 +54,7 @@ class Books:
 
 
 def fit(
-    w: torch.Tensor, keep: torch.Tensor | None, m: Moments, share: Share, sign: torch.Tensor
+    w: torch.Tensor, keep: torch.Tensor | None, m: Moments, share: Share, sign: torch.Tensor, *, turns: int = TURNS
 ) -> tuple[Books, torch.Tensor]:
     """Books for w [g, out/g, d] and the weights that they give, same shape.
 
@@ -66,7 +66,7 @@ def fit(
     size = books.scale.square()  # errors count in relation to their channel's size
     q = solve.round_to(books.levels(), w, m, sweeps=1)
     least = (solve.error(q, m) / size).sum()
-    for _ in range(TURNS if share.entries < MANY else 0):
+    for _ in range(turns if share.entries < MANY else 0):
         turned = refit(books, q, m)
         turned_q = solve.descend(turned.levels(), turned.levels().round(q), m)
         error = (solve.error(turned_q, m) / size).sum()

@@ -26,6 +26,7 @@ from compression.measure.accuracy import accuracy, join, order, predict
 from compression.measure.latency import latency
 from compression.measure.machine import this_machine
 from compression.methods import METHODS
+from compression.methods.factorize import products
 from compression.methods.recover import Lesson, recover_
 from compression.parametrizations import Codebook, Half, Mask, WeightQuantizer, find, original
 from compression.recipe import Recipe
@@ -305,13 +306,19 @@ def _candidate(
     graph: fx.GraphModule, exported: Exported, recipe: Recipe, data: Dataset, *, seconds: float
 ) -> Candidate:
     counted = macs(graph, data.input_shape)
-    reports = tuple(_layer_report(name, layer, counted[name], exported) for name, layer in layers(graph).items())
+    product = products(graph)
+    reports = tuple(
+        _layer_report(name, layer, counted[name], exported, product.get(name, ""))
+        for name, layer in layers(graph).items()
+    )
     parameters = sum(report.weights for report in reports)
     return Candidate(recipe, exported.onnx, reports, sum(counted.values()), parameters, ledger(exported), seconds)
 
 
 @torch.no_grad()
-def _layer_report(name: str, layer: nn.Conv2d | nn.Linear, layer_macs: int, exported: Exported) -> LayerReport:
+def _layer_report(
+    name: str, layer: nn.Conv2d | nn.Linear, layer_macs: int, exported: Exported, product: str
+) -> LayerReport:
     encoding, dense = exported.encodings[name], original(layer)
     noise = float((layer.weight - dense).square().sum())
     power = float(dense.square().sum())
@@ -327,6 +334,7 @@ def _layer_report(name: str, layer: nn.Conv2d | nn.Linear, layer_macs: int, expo
         size_bytes=encoding.size_bytes,
         sqnr_db=10 * math.log10(power / noise) if noise > 0 and power > 0 else None,
         encoding=encoding.kind,
+        product=product,
     )
 
 

@@ -35,7 +35,7 @@ def reconstruct_(graph: fx.GraphModule, dense: fx.GraphModule, recipe: Recipe, c
     if not any(recipe.get(kind) for kind in ("factorize", "prune", "share", "quantize")):
         return
     prune, share, quantize = (recipe.get(kind) for kind in ("prune", "share", "quantize"))
-    factorize, signs = recipe.get("factorize"), _signs(graph)
+    factorize, signs, best = recipe.get("factorize"), _signs(graph), recipe.quality == "best"
     own = allot(graph, quantize, calibration) if isinstance(quantize, Quantize) and share is None else {}
     settings = {layer: own.get(name) for name, layer in layers(graph).items()}
     before, norms, settle = _statistics(graph), _norms(graph), recipe.batch_norm != "keep"
@@ -44,7 +44,7 @@ def reconstruct_(graph: fx.GraphModule, dense: fx.GraphModule, recipe: Recipe, c
         if isinstance(factorize, Factorize) and factorize.refit and find(layer, Mask) is None:
             _store_(layer, solve.refit(solve.grouped(layer, original(layer)), None, m), m)
         if share is not None:
-            share_layer_(layer, m, prune, share, signs[layer])  # type: ignore[arg-type]
+            share_layer_(layer, m, prune, share, signs[layer], turns=codebooks.TURNS if best else 1)  # type: ignore[arg-type]
         else:
             solve_layer_(layer, m, prune, settings[layer])  # type: ignore[arg-type]
         norm = norms.get(layer)
@@ -53,7 +53,7 @@ def reconstruct_(graph: fx.GraphModule, dense: fx.GraphModule, recipe: Recipe, c
             if not settle:
                 norm.running_mean = before[norm][0]
 
-    if recipe.quality == "best":
+    if best:
         walk(graph, dense, calibration.images, visit, batch_norm=settle, targets=calibration.targets_of(dense))
     else:
         _visit_all_(graph, calibration, dense, visit, batch_norm=settle)
@@ -141,7 +141,7 @@ def solve_layer_(layer: nn.Conv2d | nn.Linear, m: Moments, prune: Prune | None, 
 
 @torch.no_grad()
 def share_layer_(
-    layer: nn.Conv2d | nn.Linear, m: Moments, prune: Prune | None, share: Share, sign: torch.Tensor
+    layer: nn.Conv2d | nn.Linear, m: Moments, prune: Prune | None, share: Share, sign: torch.Tensor, *, turns: int
 ) -> None:
     """Chooses the layer's codebooks, and its stored weights among their entries, for the least error under `m`."""
     mask, stored = find(layer, Mask), original(layer)
@@ -151,7 +151,7 @@ def share_layer_(
         w = solve.refit(w, keep, m)
     elif keep is not None:
         w = w * keep
-    books, w = codebooks.fit(w, keep, m, share, sign)
+    books, w = codebooks.fit(w, keep, m, share, sign, turns=turns)
     attach(layer, books.parametrization(mask.keep if mask else None))  # type: ignore[arg-type]
     _store_(layer, w, m)
 

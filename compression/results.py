@@ -112,7 +112,10 @@ class Machine:
 
 @dataclass(frozen=True)
 class LayerReport:
-    """One layer of a candidate. `sparsity` in [0, 1]; `sqnr_db` is the weights' signal-to-quantization-noise ratio."""
+    """One layer of a candidate. `sparsity` in [0, 1]; `sqnr_db` is the weights' signal-to-quantization-noise ratio.
+
+    `product` names what a layer is part of that was factorized, with its ranks: 'tucker 16, 24'.
+    """
 
     name: str
     kind: str
@@ -124,6 +127,7 @@ class LayerReport:
     size_bytes: int
     sqnr_db: float | None
     encoding: str
+    product: str = ""
 
 
 @dataclass(frozen=True)

@@ -285,7 +285,7 @@ def _nearest(grid: Grid | Levels) -> Callable[[np.ndarray, int], np.ndarray]:
     """`grid.round_column` for arrays: a column has so few weights that PyTorch would mostly be starting operators."""
     if isinstance(grid, Levels) and grid.levels.eq(grid.levels[0, 0]).all():  # one book for all rows
         steps, middles, levels = grid.scale.numpy(), grid.middles[0, 0].numpy(), grid.levels[0, 0].numpy()
-        return lambda column, i: levels[np.searchsorted(middles, column / steps)] * steps
+        return lambda column, i: levels[middles.searchsorted(column / steps)] * steps
     if isinstance(grid, Levels) or grid.powers:
         return lambda column, i: grid.round_column(torch.from_numpy(column), i).numpy()
     scale, offset = grid.scale.numpy(), grid.offset.numpy()  # [g, out/g]

@@ -17,7 +17,7 @@ from compression.export.session import session
 from compression.graph import Batches, layers, macs, module_of
 from compression.methods import factorize as method
 from compression.methods.factorize import _by_budget, _Option, beside, factorize_, parts_of
-from compression.pipeline import prepare, simulate
+from compression.pipeline import compress_prepared, prepare, simulate
 from compression.recipe import Recipe
 from compression.solve import moments
 from compression.steps import Channels, Factorize, Prune, Quantize, Share
@@ -168,6 +168,15 @@ def test_a_network_does_with_its_budget(prepared, form):
         str(node.target) for node in graph.graph.nodes if isinstance(module_of(graph, node), nn.Conv2d | nn.Linear)
     ]
     assert called[:4] == list(layers(graph))[:4]
+
+
+def test_reports_name_the_product(prepared):
+    candidate = compress_prepared(prepared, Recipe(steps=(Factorize(amount=0.5, form="tucker"),), quality="fast"))
+    named = [layer for layer in candidate.layers if layer.product]
+    assert named and all(layer.product.split()[0] in ("tucker", "output") for layer in named)
+    assert {layer.name for layer in named if layer.name.endswith("_core")}
+    ranks = {layer.name: layer.product.split(" ", 1)[1].split(", ") for layer in named}
+    assert all(str(layer.shape[0]) == ranks[layer.name][0] for layer in named if layer.name.endswith("_first"))
 
 
 def test_the_network_beside_has_the_same_nodes_and_the_dense_answers(prepared):

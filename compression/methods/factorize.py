@@ -89,6 +89,15 @@ def beside(reference: fx.GraphModule, graph: fx.GraphModule) -> fx.GraphModule:
     return reference
 
 
+def products(graph: fx.GraphModule) -> dict[str, str]:
+    """For each layer of a product, what that is, with its ranks: 'spatial 16'."""
+    found: dict[str, str] = {}
+    for name, split in graph.meta["factorize"].splits.items() if "factorize" in graph.meta else ():
+        text = f"{split.kind} {', '.join(map(str, split.ranks))}"
+        found |= dict.fromkeys([*parts_of(graph, name), name], text)
+    return found
+
+
 def parts_of(graph: nn.Module, name: str) -> list[str]:
     """Paths of the layers of a product before the last one, which is called `name`."""
     found = dict(graph.named_modules())

@@ -83,5 +83,6 @@ def layers(reports: Sequence[LayerReport]) -> list[dict[str, Any]]:
             "Stored as": report.encoding,
             "SQNR, dB": report.sqnr_db,
         }
+        | ({"Product": report.product} if any(each.product for each in reports) else {})
         for report in reports
     ]
