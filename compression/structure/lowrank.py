@@ -52,6 +52,16 @@ class Place:
     outputs: tuple[int, int]
 
 
+@dataclass(frozen=True)
+class _Fitted:
+    """axes [R, a]: the first layer, the most important row first; lower [R·b, R·b] and answers [o, R·b]: `_fit_all`."""
+
+    axes: torch.Tensor
+    lower: torch.Tensor
+    answers: torch.Tensor
+    taps: int
+
+
 class Problem:
     """One layer that may be split. h [d, d]: moments of its patches; importance [o]: what each answer counts."""
 
@@ -62,7 +72,7 @@ class Problem:
         self.h = h + RIDGE * h.diagonal().mean() * torch.eye(len(h))
         self.scaled = importance[:, None] * self.weight.flatten(1)  # [o, d]
         self.covariance = self.scaled @ self.h @ self.scaled.T
-        self._known: dict[str, torch.Tensor] = {}
+        self._known: dict[str, _Fitted] = {}
         self.variance = float(self.covariance.trace().clamp_min(1e-20))
 
     @property
@@ -87,7 +97,7 @@ class Problem:
         first, rest = self._first(split.kind, split.ranks[0])
         if split.kind != "tucker":
             return first, rest
-        axes = _main_axes(self._answers_of(split.kind, split.ranks[0]))[1][:, : split.ranks[1]]
+        axes = self.answers(split.kind, split.ranks[0])[1][:, : split.ranks[1]]
         return first, *self._projected(rest, axes)
 
     def product(self, split: Split) -> torch.Tensor:
@@ -114,51 +124,65 @@ class Problem:
 
     def fit(self, kind: str, rank: int) -> float:
         """Share of the answers' variance that is lost behind the first layer of `kind`, where the rest is fitted."""
-        kept = self._answers_of(kind, rank).trace()
-        return max(0.0, 1 - float(kept) / self.variance)
+        return max(0.0, 1 - float(self._answers(kind, rank).square().sum()) / self.variance)
 
     def answers(self, kind: str, rank: int) -> tuple[torch.Tensor, torch.Tensor]:
         """Variances along the main axes of the answers that are fitted behind the first layer, and those axes."""
-        return _main_axes(self._answers_of(kind, rank))
+        root = self._answers(kind, rank)
+        return _main_axes(root @ root.T)
 
-    def _answers_of(self, kind: str, rank: int) -> torch.Tensor:
-        """Covariance [o, o] of the answers that are fitted behind the first layer."""
-        solved, right = self._solved(kind, rank)
-        return self.importance[:, None] * (solved @ right.T) * self.importance
+    def _answers(self, kind: str, rank: int) -> torch.Tensor:
+        """Y [o, r·b], where Y Yᵀ is the covariance of the answers that are fitted behind the first layer."""
+        fitted = self._fitted(kind)
+        return self.importance[:, None] * fitted.answers[:, : rank * fitted.taps]
 
     def _first(self, kind: str, rank: int) -> tuple[torch.Tensor, torch.Tensor]:
         """Weights of the first layer, and of one that follows it, fitted by least squares."""
-        solved, _ = self._solved(kind, rank)
-        o, i, kh, kw = self.weight.shape
-        first = self._axes(kind)[:rank]
+        fitted, (o, i, kh, kw) = self._fitted(kind), self.weight.shape
+        first, size = fitted.axes[:rank], rank * fitted.taps
+        lower = fitted.lower[:size, :size]
+        rest = torch.linalg.solve_triangular(lower, fitted.answers[:, :size], upper=False, left=False)
         if kind == "spatial":
-            return first.reshape(rank, i, kh, 1), solved.reshape(o, rank, 1, kw)
-        return first.reshape(rank, i, 1, 1), solved.reshape(o, rank, kh, kw)
+            return first.reshape(rank, i, kh, 1), rest.reshape(o, rank, 1, kw)
+        return first.reshape(rank, i, 1, 1), rest.reshape(o, rank, kh, kw)
 
-    def _solved(self, kind: str, rank: int) -> tuple[torch.Tensor, torch.Tensor]:
-        """A = G S⁻¹ and G [o, r·b], with S = T H Tᵀ and G = W H Tᵀ; T is the first layer, b the taps behind it."""
-        first, (weight, h) = self._axes(kind)[:rank], self._views(kind)
-        a, b = weight.shape[1:]
-        through = (first @ h.reshape(a, -1)).reshape(rank, b, a, b)  # T H
-        square = torch.einsum("rbcd,sc->rbsd", through, first).reshape(rank * b, rank * b)
-        right = torch.einsum("oab,rdab->ord", weight, through).reshape(len(weight), rank * b)
-        ridge = 1e-6 * square.diagonal().mean() * torch.eye(rank * b)
-        return torch.linalg.solve(square + ridge, right.T).T, right
-
-    def _axes(self, kind: str) -> torch.Tensor:
-        """Rows of the first layer, the most important first: [≤ a, a]."""
+    def _fitted(self, kind: str) -> "_Fitted":
+        """What follows the first layer, for all ranks of it at once. Tucker products begin like those of kind input."""
         view = "spatial" if kind == "spatial" else "input"
         if view not in self._known:
-            self._known[view] = self._contracted(view)
+            self._known[view] = self._fit_all(view)
         return self._known[view]
 
+    def _fit_all(self, kind: str) -> "_Fitted":
+        """With T the first layer and b the taps behind it: S = T H Tᵀ = L Lᵀ, G = W H Tᵀ, Y = G L⁻ᵀ.
+
+        The first r·b rows and columns of S are those of rank r, and so are those of L and the columns of Y.
+        """
+        axes, (weight, h) = self._contracted(kind), self._views(kind)
+        (rank, a), b = axes.shape, weight.shape[2]
+        through = (axes @ h.reshape(a, -1)).reshape(rank * b, a, b)  # T H
+        square = torch.einsum("nab,ra->nrb", through, axes).reshape(rank * b, rank * b)
+        answers = (weight.flatten(1) @ self.h).reshape(-1, a, b)  # W H
+        right = torch.einsum("oab,ra->orb", answers, axes).reshape(-1, rank * b)
+        lower = torch.linalg.cholesky(square + 1e-6 * square.diagonal().mean() * torch.eye(rank * b))
+        return _Fitted(axes, lower, torch.linalg.solve_triangular(lower, right.T, upper=False).T, b)
+
     def _contracted(self, kind: str) -> torch.Tensor:
-        """Uᵀ L⁻¹, where L Lᵀ are the moments of what the first layer reads and U S Vᵀ = Lᵀ W."""
+        """Uᵀ L⁻¹ [R, a], where L Lᵀ are the moments of what the first layer reads and U S Vᵀ = Lᵀ W."""
         weight, h = self._views(kind)
         lower = torch.linalg.cholesky(torch.einsum("abcb->ac", h) / h.shape[1])
         wide = (self.importance[:, None, None] * weight).permute(1, 0, 2).flatten(1)  # [a, o·b]
         u = torch.linalg.svd(lower.T @ wide, full_matrices=False).U
-        return torch.linalg.solve_triangular(lower.T, u, upper=True).T
+        useful = u[:, : math.ceil(self.macs / self._row_macs(kind))]  # more rows save nothing
+        return torch.linalg.solve_triangular(lower.T, useful, upper=True).T
+
+    def _row_macs(self, kind: str) -> int:
+        """Multiply-accumulates of one row of the first layer, at least."""
+        i, kh = self.weight.shape[1:3]
+        if kind == "input":
+            return i * math.prod(self.place.inputs)
+        o, kw = self.weight.shape[0], self.weight.shape[3]
+        return i * kh * self.place.outputs[0] * self.place.inputs[1] + o * kw * math.prod(self.place.outputs)
 
     def _views(self, kind: str) -> tuple[torch.Tensor, torch.Tensor]:
         """Weights [o, a, b] and moments [a, b, a, b]; the first layer contracts a: channels, or channels and rows."""
