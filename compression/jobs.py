@@ -82,10 +82,12 @@ class Lab:
         """A job for `request`. The owner's earlier job, if it still works, is stopped.
 
         What was measured before, on this machine and with this engine, is answered from the store unless it is wanted
-        `anew`.
+        `anew`. What a long job is about to find out is that job, which nobody overtakes.
         """
         if (older := self._latest.get(owner)) is not None:
             older.stop()
+        if same := self.long.find(request):
+            return same
         job = Job(request)
         self._jobs[job.id] = self._latest[owner] = job
         self._desk.submit(self._look_up, job, anew)

@@ -15,6 +15,7 @@ from compression.long_work import PACE_EPOCHS, Training, Work
 from compression.news import Job, apology, result
 from compression.recipe import Recipe
 from compression.results import LearningPoint
+from compression.steps import steps_for
 from compression.worker import Outcome, Refusal, Request
 
 log = logging.getLogger(__name__)
@@ -27,7 +28,7 @@ LOSSES = 3
 
 WAITING = "Waiting for its turn"
 
-MAX_STEPS, MAX_EPOCHS = 1_000_000, 10_000
+MAX_EPOCHS = 10_000
 
 
 @dataclass
@@ -58,6 +59,11 @@ class LongJobs:
         entry = self._entries.get(job)
         return entry.job if entry else None
 
+    def find(self, work: Work) -> Job | None:
+        """The job that carries out this very work here now."""
+        entries = [entry for entry in list(self._entries.values()) if entry.work == work]
+        return next((entry.job for entry in entries if entry.job.news.state == "working"), None)
+
     def start(self, work: Work, *, minutes: float | None = None, priority: int = 0) -> Job:
         """Begins a training, unless the same one is on its way already.
 
@@ -65,9 +71,8 @@ class LongJobs:
         `StoreUnavailable`.
         """
         with self._lock:
-            for entry in self._entries.values():
-                if entry.work == work and entry.job.news.state == "working":
-                    return entry.job
+            if same := self.find(work):
+                return same
             job = Job(work)
             self._keeper.enter(job.id, work, minutes=minutes, priority=priority)
             return self._carry(Entry(job, work, minutes, priority))
@@ -205,11 +210,11 @@ class LongJobs:
 def with_steps(work: Work, point: LearningPoint, minutes: float) -> Work:
     """The work with as many steps, or whole epochs, as fit into the minutes at the speed of `point`; at least one."""
     each = point.seconds_left / max(point.steps - point.step, 1)
-    steps = max(1, int(60 * minutes / max(each, 1e-9)))
+    steps = steps_for(minutes, max(each, 1e-9))
     if isinstance(work, Training):
         return replace(work, epochs=min(max(1, steps * PACE_EPOCHS // point.steps), MAX_EPOCHS))
     recipe = Recipe.from_json(work.recipe)
-    return replace(work, recipe=recipe.with_setting("recover.steps", min(steps, MAX_STEPS)).to_json())
+    return replace(work, recipe=recipe.with_setting("recover.steps", steps).to_json())
 
 
 def _task(work: Work) -> Callable[..., Any]:

@@ -121,7 +121,7 @@ def _begin(work: Work, learn: Callable[[LearningPoint], None], stop: Stop) -> No
 
 
 def _point(now: "Progress") -> LearningPoint:
-    return LearningPoint(now.step, now.steps, now.epoch, now.loss, now.accuracy, now.seconds_left)
+    return LearningPoint(now.step, now.steps, now.epoch, now.loss, now.measured, now.seconds_left)
 
 
 def _device() -> str:

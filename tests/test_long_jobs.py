@@ -111,6 +111,40 @@ def test_minutes_become_epochs_that_stand_in_the_request(lab: Lab) -> None:
     assert job.news.curve[-1].epoch == request["epochs"] - 1
 
 
+def recovery(seed: int, steps: int = 40) -> Request:
+    settings = {"prune.sparsity": 0.9, "recover.steps": steps, "quality": "fast", "seed": seed}
+    recipe = Recipe()
+    for name, value in settings.items():
+        recipe = recipe.with_setting(name, value)
+    return Request("lenet300", "digits", "digits", recipe.to_json())
+
+
+def test_a_recipe_that_trains_leaves_its_file_and_its_curve_in_the_store(lab: Lab) -> None:
+    job = lab.long.start(recovery(1))
+    news = ended(job)
+    assert news.state == "done", news.sentence
+    assert news.curve[-1].step == 40
+    run = lab.store.run(news.run or "")
+    assert run.recipe_json == recovery(1).recipe
+    assert lab.store.file(run) == news.file
+    assert lab.store.curve(run) == list(news.curve)
+    assert until(lambda: lab.store.baseline(run.subject) is not None, 30)
+    answer = lab.submit(recovery(1), owner="later")  # the page asks for the same recipe
+    assert ended(answer).run == news.run
+    assert answer.news.number == 1
+    assert answer.news.curve == news.curve
+
+
+def test_a_page_that_asks_for_a_training_keeps_no_slider_waiting(lab: Lab) -> None:
+    training = lab.submit(recovery(2, steps=100_000), owner="trainer")
+    learning(training)
+    slider = lab.submit(Request("lenet300", "digits", "digits", Recipe().to_json()), owner="me")
+    assert ended(slider).state == "done"
+    assert training.news.state == "working"
+    lab.submit(recovery(3, steps=1), owner="trainer")  # which overtakes the first
+    assert training.news.state == "overtaken"
+
+
 def test_somebody_elsewhere_cancels_within_two_seconds_and_it_goes_on_later(lab: Lab) -> None:
     job = lab.long.start(Training("lenet300", "digits", epochs=ENDLESS, seed=2))
     assert lab.long.start(Training("lenet300", "digits", epochs=ENDLESS, seed=2)) is job  # the same one: not twice
@@ -189,12 +223,16 @@ def test_a_mistake_is_a_sentence_in_the_list(lab: Lab) -> None:
     assert "Unknown dataset 'cifar7'" in record(lab, job).sentence
 
 
-@pytest.mark.parametrize(("minutes", "epochs"), [(1.0, 600 * PACE_EPOCHS // 520), (1e-9, 1), (1e9, 10_000)])
+@pytest.mark.parametrize(("minutes", "epochs"), [(1.0, 600 * PACE_EPOCHS // 520), (1e-9, 1), (1e9, 1_000_000 * PACE_EPOCHS // 520)])
 def test_minutes_become_steps_by_the_measured_speed(minutes: float, epochs: int) -> None:
     point = LearningPoint(step=20, steps=520, epoch=0, loss=1.0, accuracy=None, seconds_left=50.0)  # 0.1 s a step
     training = with_steps(Training("lenet5", "digits"), point, minutes)
     assert isinstance(training, Training)
     assert training.epochs == epochs
+    recipe = Recipe().with_setting("recover.steps", 520)
+    learner = with_steps(Request("lenet5", "digits", "digits", recipe.to_json()), point, 1.0)
+    assert isinstance(learner, Request)
+    assert Recipe.from_json(learner.recipe) == recipe.with_setting("recover.steps", 600)
 
 
 @pytest.mark.parametrize(

@@ -233,6 +233,11 @@ def learning() -> Learning:
     return st.session_state["learning"]
 
 
+def elsewhere() -> None:
+    """Says that this page is none that shows the visit: a link that leads from it to Explore is taken up there."""
+    st.session_state["elsewhere"] = True
+
+
 def chosen_lesson(known: Sequence[str]) -> str:
     """The lesson that the link names, or the first."""
     named = st.query_params.get("lesson", "")

@@ -1,0 +1,118 @@
+"""Jobs: trainings that run for minutes, wherever they were started, and the store that keeps what came of it all."""
+
+from collections.abc import Callable
+
+import streamlit as st
+
+from compression.errors import UserError
+from compression.jobs import Training
+from compression.keeper import end_orphans
+from compression.store import FORMS, JobRecord, export
+from pages.ui import joblist
+from pages.ui.joblist import Row
+from pages.ui.state import elsewhere, lab
+
+EXPLORE = "pages/lab/explore.py"
+EVERY_S = 1.0
+SHOWN = 50
+NOTHING = "No training yet. What you start here, or in Explore, goes on when you close the browser."
+OWN = "0 trains for as many epochs as the network's own recipe says."
+
+
+def page() -> None:
+    """What can be trained, what is being trained, and where everything is kept."""
+    elsewhere()
+    st.subheader("Jobs", anchor=False)
+    begin()
+    end_orphans(lab().store)
+    busy = any(job.open for job in lab().store.jobs.all(limit=SHOWN))
+    st.fragment(listing, run_every=EVERY_S if busy else None)(busy)
+    st.divider()
+    keeping()
+
+
+def begin() -> None:
+    """Trains any network of the zoo on any dataset that has a name."""
+    networks, images = joblist.networks(), joblist.images()
+    with st.expander("Train a network from scratch"), st.form("train", border=False):
+        places = st.columns([3, 3, 2, 2], vertical_alignment="bottom")
+        model = places[0].selectbox("Network", networks, format_func=networks.__getitem__)
+        dataset = places[1].selectbox("Images", images, format_func=images.__getitem__)
+        minutes = places[2].number_input("Minutes", 0.0, 10_000.0, 0.0, 1.0, help=OWN)
+        seed = places[3].number_input("Seed", 0, 2**31 - 1, 0)
+        if st.form_submit_button("Train", type="primary"):
+            lab().long.start(Training(model, dataset, seed=int(seed)), minutes=minutes or None)
+            st.rerun()
+
+
+def listing(busy: bool) -> None:
+    """All jobs, the newest first; looked at again and again while one is open."""
+    jobs = lab().store.jobs.all(limit=SHOWN)
+    if busy != any(job.open for job in jobs):
+        st.rerun()  # begins or ends the looking again
+    if not jobs:
+        st.info(NOTHING)
+    for job in jobs:
+        with st.container(border=True):
+            draw(job, joblist.row(job, lab().store.machine.id))
+
+
+def draw(job: JobRecord, row: Row) -> None:
+    """One job: how it stands, what can be done about it, and how it learned."""
+    head, buttons = st.columns([5, 3], vertical_alignment="center")
+    head.markdown(f"**{row.title}** :{row.colour}-badge[{row.state}]")
+    head.caption(row.remark)
+    with buttons.container(horizontal=True, horizontal_alignment="right"):
+        actions(row)
+    if row.share is not None:
+        st.progress(min(row.share, 1.0), row.line or None)
+    elif row.line:
+        st.caption(row.line)
+    if job.progress and st.toggle("Learning curve", job.state == "working", key=f"curve.{row.id}"):
+        curve = lab().store.jobs.curve(row.id)
+        if curve:
+            st.plotly_chart(joblist.figure(curve), key=f"figure.{row.id}", alt=joblist.alt(curve))
+
+
+def actions(row: Row) -> None:
+    """What can be done about a job."""
+    if row.link:
+        st.page_link(EXPLORE, label="Open result", query_params=row.link)
+    if row.can_cancel:
+        action("Cancel", lab().long.cancel, row)
+    elif row.can_resume:
+        action("Resume", lab().long.resume, row)
+    if row.can_resume or row.state == "done":
+        action("Remove", lab().long.forget, row)
+
+
+def action(label: str, act: Callable[[str], object], row: Row) -> None:
+    """A button; what stands in the way is said."""
+
+    def clicked() -> None:
+        try:
+            act(row.id)
+        except UserError as error:
+            st.toast(str(error))
+
+    st.button(label, key=f"{label}.{row.id}", on_click=clicked)
+
+
+def keeping() -> None:
+    """The store: where it is, what is in it, and its table as a file."""
+    store = lab().store
+    runs = store.runs(role=None)
+    st.markdown("**Store**", help="Every file that was measured, here and in Explore, with all that is known of it.")
+    if lab().trouble:
+        st.warning(lab().trouble)
+    st.caption(f"{len(runs):,} files in `{store.place}`")
+    with st.container(horizontal=True):
+        for form in FORMS:
+            name = f"compression-runs.{form}"
+            st.download_button(
+                form.upper() if form != "parquet" else "Parquet", lambda form=form: export(store, runs, form), name,
+                on_click="ignore", disabled=not runs, key=f"export.{form}",
+            )  # fmt: skip
+
+
+page()

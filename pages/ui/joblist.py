@@ -1,0 +1,132 @@
+"""What the list of jobs says: each job's state, progress, curve, and where its result is opened. Data and words."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Literal
+
+import plotly.graph_objects as go
+
+from compression.data import DATASETS
+from compression.errors import UserError
+from compression.keeper import from_plain
+from compression.long_work import Training
+from compression.recipe import Recipe
+from compression.results import LearningPoint
+from compression.store import JobRecord
+from compression.zoo import ARCHITECTURES
+from pages.ui.state import link_of
+from pages.ui.subject import Subject
+
+Colour = Literal["gray", "blue", "green", "orange", "red"]
+LEARNING, VALIDATION = "#808790", "#3987C9"
+HEIGHT = 220
+
+STATES: dict[str, tuple[str, Colour]] = {
+    "waiting": ("waiting", "gray"), "working": ("working", "blue"), "done": ("done", "green"),
+    "cancelled": ("cancelled", "gray"), "interrupted": ("interrupted", "orange"), "lost": ("crashed", "red"),
+    "refused": ("refused", "red"),
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Row:
+    """One job for the page. `share` is None where there is no bar; `link` leads to what came out, if anything did."""
+
+    id: str
+    title: str
+    state: str
+    colour: Colour
+    share: float | None
+    line: str
+    remark: str
+    can_cancel: bool
+    can_resume: bool
+    link: dict[str, str] | None
+
+
+def row(job: JobRecord, here: str) -> Row:
+    """A job as the machine `here` shows it."""
+    state, colour = STATES[job.state]
+    remark = [] if job.app.get("machine") == here else ["on another machine"]
+    remark += [f"begun {_clock(job.started or job.created)}"]
+    if job.started and job.ended and job.ended > job.started:
+        remark.append(f"took {duration((job.ended - job.started).total_seconds())}")
+    if job.priority:
+        remark.append(f"priority {job.priority}")
+    share = job.share if job.open or (0 < job.share < 1) else None
+    return Row(
+        job.id, job.title, state, colour, share, _line(job), " · ".join(remark),
+        can_cancel=job.open and job.wanted is None, can_resume=not job.open and job.state != "done",
+        link=_link(job) if job.run else None,
+    )  # fmt: skip
+
+
+def duration(seconds: float) -> str:
+    """'45 s', '3 min', '2 h 05 min'."""
+    if seconds < 90:
+        return f"{max(seconds, 0):.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60:02d} min"
+
+
+def figure(curve: Sequence[LearningPoint]) -> go.Figure:
+    """Loss and validation accuracy against steps."""
+    measured = [point for point in curve if point.accuracy is not None]
+    figure = go.Figure(layout={
+        "height": HEIGHT, "margin": {"l": 8, "r": 8, "t": 8, "b": 8}, "hovermode": "x unified",
+        "xaxis": {"title": "Step"}, "yaxis": {"title": "Loss", "rangemode": "tozero"},
+        "yaxis2": {"title": "Validation, %", "overlaying": "y", "side": "right", "showgrid": False},
+        "legend": {"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0},
+    })  # fmt: skip
+    figure.add_scatter(
+        x=[p.step for p in curve], y=[p.loss for p in curve], name="Loss", mode="lines", line={"color": LEARNING}
+    )
+    figure.add_scatter(
+        x=[p.step for p in measured], y=[100 * (p.accuracy or 0) for p in measured], name="Validation accuracy",
+        mode="lines+markers", line={"color": VALIDATION}, yaxis="y2",
+    )  # fmt: skip
+    return figure
+
+
+def alt(curve: Sequence[LearningPoint]) -> str:
+    """The curve in a sentence, for those who hear it."""
+    last = curve[-1]
+    return f"Loss and validation accuracy against steps; after {last.step:,} steps the loss is {last.loss:.3f}."
+
+
+def networks() -> dict[str, str]:
+    """What can be trained, by name."""
+    return {name: architecture.title for name, architecture in ARCHITECTURES.items()}
+
+
+def images() -> dict[str, str]:
+    """What it can be trained on, by name."""
+    return {name: spec.title for name, spec in DATASETS.items()}
+
+
+def _line(job: JobRecord) -> str:
+    """'Epoch 3 of 40 · step 1,200 of 10,000 · loss 0.52 · validation 91.2% · 3 min left'."""
+    told, known = [job.sentence] if job.sentence else [], job.progress
+    if known:
+        told.append(f"step {known['step']:,} of {known['steps']:,}")
+        told.append(f"loss {known['loss']:.3f}")
+        if known.get("accuracy") is not None:
+            told.append(f"validation {known['accuracy']:.1%}")
+        if job.open and known.get("seconds_left"):
+            told.append(f"{duration(known['seconds_left'])} left")
+    return " · ".join(told)
+
+
+def _link(job: JobRecord) -> dict[str, str] | None:
+    try:
+        work, _ = from_plain(job.kind, job.request)
+        if isinstance(work, Training):
+            return link_of(Subject(work.model, work.dataset, work.dataset), Recipe())
+        return link_of(Subject(work.model, work.weights, work.dataset), Recipe.from_json(work.recipe))
+    except (TypeError, UserError):  # written by another version
+        return None
+
+
+def _clock(when: datetime) -> str:
+    return f"{when.astimezone():%d %b %H:%M}"
