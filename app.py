@@ -37,7 +37,8 @@ home = st.Page(start, title="Start", default=True, visibility="hidden", url_path
 learn = [st.Page(page_of(name), title=title) for name, title in LESSONS.items()]
 learn.append(st.Page("pages/learn/teacher.py", title="Teacher's sheets"))
 page = st.navigation(
-    {"": [home], "Lab": [explore, layers, compare, jobs], "Ship": [deploy, report, demo], "Learn": learn}, position="top"
+    {"": [home], "Lab": [explore, layers, compare, jobs], "Ship": [deploy, report, demo], "Learn": learn},
+    position="top",
 )
 title = f"{page.title} · Compression Lab"
 st.set_page_config(page_title=title, page_icon=ICON, layout="wide", initial_sidebar_state="expanded")

@@ -1,4 +1,4 @@
-"""The command line: compress, measure, zoo and data.
+"""The command line: compress, measure, zoo, data, runs and jobs.
 
 The result goes to stdout and nothing else does: one JSON object with `--json`, else a short table. Progress and errors
 go to stderr. Exit code 0 is success, 2 a user's mistake (one sentence, no traceback), 1 any other failure. torch is
@@ -14,11 +14,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from compression import cli_store
 from compression.console import (
     Progress,
     Row,
-    Sentences,
     check_writable,
+    group,
     print_json,
     print_table,
     read_bytes,
@@ -47,17 +48,12 @@ if TYPE_CHECKING:
     Model = nn.Module | ExportedProgram
 
 
-def _group(**settings: Any) -> typer.Typer:
-    return typer.Typer(
-        cls=Sentences, no_args_is_help=True, add_completion=False,
-        rich_markup_mode=None, pretty_exceptions_enable=False, **settings,
-    )  # fmt: skip
-
-
-app = _group(help="Compress image classifiers and measure the file that comes out.")
-zoo_app, data_app = _group(help="Networks with trained weights."), _group(help="Datasets.")
+app = group(help="Compress image classifiers and measure the file that comes out.")
+zoo_app, data_app = group(help="Networks with trained weights."), group(help="Datasets.")
 app.add_typer(zoo_app, name="zoo")
 app.add_typer(data_app, name="data")
+app.add_typer(cli_store.runs_app, name="runs")
+app.add_typer(cli_store.jobs_app, name="jobs")
 
 
 def settings_help() -> str:

@@ -28,6 +28,14 @@ class Sentences(TyperGroup):
             raise typer.Exit(2 if isinstance(error, UserError) else 1) from None
 
 
+def group(**settings: Any) -> typer.Typer:
+    """A group of commands in our manner."""
+    return typer.Typer(
+        cls=Sentences, no_args_is_help=True, add_completion=False,
+        rich_markup_mode=None, pretty_exceptions_enable=False, **settings,
+    )  # fmt: skip
+
+
 class Progress:
     """What is being done and how far it is, on stderr: one line redrawn on a terminal, else a line a sentence."""
 

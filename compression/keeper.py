@@ -8,7 +8,7 @@ import logging
 import os
 import threading
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
 
@@ -86,7 +86,8 @@ class Keeper:
         changes: dict[str, Any] = {"sentence": news.sentence, "share": news.share}
         changes["state"] = "working" if begun else "waiting"
         if news.curve:
-            changes["progress"] = news.curve[-1]
+            measured = [point.accuracy for point in news.curve if point.accuracy is not None]
+            changes["progress"] = replace(news.curve[-1], accuracy=measured[-1] if measured else None)
         if begins:
             changes["started"] = datetime.now(UTC)
         self._try(lambda: self.store.jobs.put(job, **changes))
@@ -168,12 +169,13 @@ def from_plain(kind: str, values: dict[str, Any]) -> tuple[Work, float | None]:
 
 
 def title(work: Work) -> str:
-    """'ResNet-20 on digits: prune, quantize, recover'."""
+    """'ResNet-20 on Digits: prune, quantize, recover'."""
+    images = DATASETS[work.dataset].title if work.dataset in DATASETS else work.dataset
     network = ARCHITECTURES[work.model].title if work.model in ARCHITECTURES else work.model
     what = "training from scratch"
     if isinstance(work, Request):
         what = ", ".join(step.kind for step in Recipe.from_json(work.recipe).steps)
-    return f"{network} on {work.dataset}: {what}"
+    return f"{network} on {images}: {what}"
 
 
 def _lives(job: JobRecord) -> bool:

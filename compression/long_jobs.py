@@ -116,6 +116,11 @@ class LongJobs:
         while self._entries and time.monotonic() < end:
             time.sleep(0.05)
 
+    @property
+    def _ending(self) -> bool:
+        """Whether the program comes to its end."""
+        return self._closing or not threading.main_thread().is_alive()
+
     def _carry(self, entry: Entry) -> Job:
         entry.job.put(sentence=WAITING)
         self._entries[entry.job.id] = entry
@@ -135,7 +140,7 @@ class LongJobs:
         except UserError as error:
             found = Refusal(str(error))
         except (OSError, RuntimeError, TimeoutError) as error:
-            found = Refusal(apology(error))
+            found = None if self._ending else Refusal(apology(error))
         if isinstance(found, Outcome):
             self._keeper.keep(found, job.id)
             self._kept(found)
@@ -181,10 +186,11 @@ class LongJobs:
     def _close(self, entry: Entry) -> None:
         news = entry.job.news
         self._keeper.learn(entry.job.id, news.curve, after=entry.seen)
-        state: Any = "interrupted" if self._closing else "cancelled"
-        state = state if news.state == "overtaken" else news.state
-        changes = {"sentence": news.sentence, "share": news.share, "run_id": news.run}
-        self._keeper.close_entry(entry.job.id, state=state, **changes)
+        state: Any = "cancelled" if news.state == "overtaken" else news.state
+        sentence = news.sentence
+        if self._ending and state in ("cancelled", "lost"):
+            state, sentence = "interrupted", "The program was ended; resume it here."
+        self._keeper.close_entry(entry.job.id, state=state, sentence=sentence, share=news.share, run_id=news.run)
         self._entries.pop(entry.job.id, None)
 
     def _keep_book(self) -> None:

@@ -41,6 +41,7 @@ LAYERS = (
     ("long_jobs",),
     ("jobs", "search", "report", "lessons"),
     ("console",),
+    ("cli_store",),
     ("cli",),
     ("__main__",),
 )
@@ -109,7 +110,9 @@ def test_nothing_is_pickled(path):
     assert all("weights_only=True" in ast.unparse(node) for node in loads)
 
 
-@pytest.mark.parametrize("path", [path for path in ENGINE if unit(path) not in {"cli", "console"}], ids=named)
+@pytest.mark.parametrize(
+    "path", [path for path in ENGINE if unit(path) not in {"cli", "cli_store", "console"}], ids=named
+)
 def test_engine_neither_prints_nor_swallows(path):
     assert "print" not in called(path)
     handlers = [node for node in nodes(path) if isinstance(node, ast.ExceptHandler)]

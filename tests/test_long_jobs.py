@@ -96,7 +96,7 @@ def test_a_baseline_is_trained_measured_and_kept(lab: Lab) -> None:
     assert until(lambda: not record(lab, job).open, 10)
     kept = record(lab, job)
     assert (kept.state, kept.run, kept.kind) == ("done", news.run, "train")
-    assert kept.title == "LeNet-300-100 on digits: training from scratch"
+    assert kept.title == "LeNet-300-100 on Digits: training from scratch"
     assert kept.started is not None and kept.ended is not None
     assert kept.created <= kept.started <= kept.ended
 
@@ -223,7 +223,9 @@ def test_a_mistake_is_a_sentence_in_the_list(lab: Lab) -> None:
     assert "Unknown dataset 'cifar7'" in record(lab, job).sentence
 
 
-@pytest.mark.parametrize(("minutes", "epochs"), [(1.0, 600 * PACE_EPOCHS // 520), (1e-9, 1), (1e9, 1_000_000 * PACE_EPOCHS // 520)])
+@pytest.mark.parametrize(
+    ("minutes", "epochs"), [(1.0, 600 * PACE_EPOCHS // 520), (1e-9, 1), (1e9, 1_000_000 * PACE_EPOCHS // 520)]
+)
 def test_minutes_become_steps_by_the_measured_speed(minutes: float, epochs: int) -> None:
     point = LearningPoint(step=20, steps=520, epoch=0, loss=1.0, accuracy=None, seconds_left=50.0)  # 0.1 s a step
     training = with_steps(Training("lenet5", "digits"), point, minutes)
@@ -243,3 +245,13 @@ def test_a_request_comes_back_from_the_book(kind: str, work: Training | Request)
     assert from_plain(kind, to_plain(work, 2.5)) == (work, 2.5)
     assert from_plain(kind, to_plain(work, None)) == (work, None)
     assert title(work).startswith("LeNet-5 (Caffe) on ")
+
+
+@pytest.mark.slow
+def test_a_program_that_ends_leaves_its_training_to_be_resumed(lab: Lab) -> None:
+    with subprocess.Popen([sys.executable, "-c", APP], cwd=ROOT, stdout=subprocess.PIPE, text=True) as app:
+        assert app.stdout is not None
+        name = app.stdout.readline().strip()
+        app.send_signal(signal.SIGINT)
+    assert lab.store.jobs.get(name).state == "interrupted"
+    assert lab.store.jobs.get(name).progress["step"] > 0

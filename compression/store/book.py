@@ -67,7 +67,7 @@ class JobBook:
 
     def interrupt(self, job: str, heard: datetime) -> bool:
         """Marks an open job as interrupted, unless it was heard of since `heard`."""
-        values = {"state": "interrupted", "ended": heard, "sentence": "The program that carried it out was stopped."}
+        values = {"state": "interrupted", "ended": heard, "sentence": "The program that carried it out has stopped."}
         with self._database.write() as connection:
             found = update(JobRow).where(JobRow.id == job, JobRow.state.in_(OPEN), JobRow.heard <= heard)
             return connection.execute(found.values(**values)).rowcount == 1

@@ -10,6 +10,7 @@ from compression.keeper import end_orphans
 from compression.store import FORMS, JobRecord, export
 from pages.ui import joblist
 from pages.ui.joblist import Row
+from pages.ui.plot import plot
 from pages.ui.state import elsewhere, lab
 
 EXPLORE = "pages/lab/explore.py"
@@ -22,6 +23,7 @@ OWN = "0 trains for as many epochs as the network's own recipe says."
 def page() -> None:
     """What can be trained, what is being trained, and where everything is kept."""
     elsewhere()
+    st.space("small")
     st.subheader("Jobs", anchor=False)
     begin()
     end_orphans(lab().store)
@@ -38,7 +40,7 @@ def begin() -> None:
         places = st.columns([3, 3, 2, 2], vertical_alignment="bottom")
         model = places[0].selectbox("Network", networks, format_func=networks.__getitem__)
         dataset = places[1].selectbox("Images", images, format_func=images.__getitem__)
-        minutes = places[2].number_input("Minutes", 0.0, 10_000.0, 0.0, 1.0, help=OWN)
+        minutes = places[2].number_input("Minutes", 0.0, 10_000.0, 0.0, 1.0, "%g", help=OWN)
         seed = places[3].number_input("Seed", 0, 2**31 - 1, 0)
         if st.form_submit_button("Train", type="primary"):
             lab().long.start(Training(model, dataset, seed=int(seed)), minutes=minutes or None)
@@ -71,7 +73,7 @@ def draw(job: JobRecord, row: Row) -> None:
     if job.progress and st.toggle("Learning curve", job.state == "working", key=f"curve.{row.id}"):
         curve = lab().store.jobs.curve(row.id)
         if curve:
-            st.plotly_chart(joblist.figure(curve), key=f"figure.{row.id}", alt=joblist.alt(curve))
+            plot(joblist.figure(curve), joblist.alt(curve), key=f"figure.{row.id}")
 
 
 def actions(row: Row) -> None:

@@ -74,7 +74,7 @@ def figure(curve: Sequence[LearningPoint]) -> go.Figure:
     """Loss and validation accuracy against steps."""
     measured = [point for point in curve if point.accuracy is not None]
     figure = go.Figure(layout={
-        "height": HEIGHT, "margin": {"l": 8, "r": 8, "t": 8, "b": 8}, "hovermode": "x unified",
+        "height": HEIGHT, "uirevision": "curve", "margin": {"l": 8, "r": 8, "t": 8, "b": 8}, "hovermode": "x unified",
         "xaxis": {"title": "Step"}, "yaxis": {"title": "Loss", "rangemode": "tozero"},
         "yaxis2": {"title": "Validation, %", "overlaying": "y", "side": "right", "showgrid": False},
         "legend": {"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0},
