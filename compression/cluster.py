@@ -65,14 +65,18 @@ class Crew:
         """
         if self.own is None:
             return None
-        with self._hiring:
-            if name == LONG and len(self.own.workers) < 2:
-                self.own.new_spec = copy.deepcopy(self.own.new_spec)
-                self.own.new_spec["options"]["worker_kwargs"]["name"] = LONG
-                self.own.scale(2)
-                self.client.wait_for_workers(2, timeout=START_S)
-                _write_down(_alive(self.own))
+        if name == LONG:
+            with self._hiring:
+                self._hire()
         return [name]
+
+    def _hire(self) -> None:
+        if len(self.own.workers) < 2:
+            self.own.new_spec = copy.deepcopy(self.own.new_spec)
+            self.own.new_spec["options"]["worker_kwargs"]["name"] = LONG
+            self.own.scale(2)
+            self.client.wait_for_workers(2, timeout=START_S)
+            _write_down(_alive(self.own))
 
     def close(self) -> None:
         """Disconnects, and ends the cluster if it is ours."""

@@ -40,6 +40,7 @@ class Entry:
     minutes: float | None
     priority: int
     begun: bool = False
+    closed: bool = False
     written: int = -1  # number of the last news that stand in the book
     seen: int = -1  # last step of the curve that does
 
@@ -52,6 +53,7 @@ class LongJobs:
         self._entries: dict[str, Entry] = {}
         self._lock = threading.Lock()
         self._closing = False
+        self._closing_one = threading.Lock()
         self._clerk: threading.Thread | None = None
 
     def get(self, job: str) -> Job | None:
@@ -93,8 +95,8 @@ class LongJobs:
 
     def cancel(self, job: str) -> None:
         """Stops a job, wherever it is carried out; one that has ended stays as it is. Raises `UserError`."""
-        if live := self.get(job):
-            live.stop()
+        if entry := self._entries.get(job):
+            self._stop(entry)
         else:
             self._keeper.store.jobs.ask(job, "cancel")
 
@@ -111,10 +113,7 @@ class LongJobs:
         """Stops all jobs so that they can be resumed."""
         self._closing = True
         for entry in list(self._entries.values()):
-            entry.job.stop()
-        end = time.monotonic() + 10
-        while self._entries and time.monotonic() < end:
-            time.sleep(0.05)
+            self._stop(entry)
 
     @property
     def _ending(self) -> bool:
@@ -173,6 +172,8 @@ class LongJobs:
     def _send(self, entry: Entry, task: Callable[..., Any]) -> Any:
         crew = self._crew()
         workers, job = crew.workers(LONG), entry.job
+        if job.news.state != "working":
+            return None
         future = crew.client.submit(
             task, entry.work, self._topic, job.id,
             key=f"{task.__name__}-{job.id}-{time.monotonic_ns()}", workers=workers, priority=entry.priority, pure=False,
@@ -183,7 +184,16 @@ class LongJobs:
         finally:
             job.let_go()
 
+    def _stop(self, entry: Entry) -> None:
+        """Stops a job, and says so at once: its last batch or a worker that just starts may take a moment longer."""
+        entry.job.stop()
+        self._close(entry)
+
     def _close(self, entry: Entry) -> None:
+        with self._closing_one:
+            closed, entry.closed = entry.closed, True
+        if closed:
+            return
         news = entry.job.news
         self._keeper.learn(entry.job.id, news.curve, after=entry.seen)
         state: Any = "cancelled" if news.state == "overtaken" else news.state
@@ -191,7 +201,8 @@ class LongJobs:
         if self._ending and state in ("cancelled", "lost"):
             state, sentence = "interrupted", "The program was ended; resume it here."
         self._keeper.close_entry(entry.job.id, state=state, sentence=sentence, share=news.share, run_id=news.run)
-        self._entries.pop(entry.job.id, None)
+        if self._entries.get(entry.job.id) is entry:
+            del self._entries[entry.job.id]
 
     def _keep_book(self) -> None:
         """The clerk: writes down what is new while there are jobs, and stops those that somebody wants stopped."""
@@ -199,13 +210,13 @@ class LongJobs:
             for entry in entries:
                 self._write(entry)
             for job in self._keeper.wishes([entry.job.id for entry in entries]):
-                if live := self.get(job):
-                    live.stop()
+                if entry := self._entries.get(job):
+                    self._stop(entry)
             time.sleep(LOOK_S)
 
     def _write(self, entry: Entry) -> None:
         news = entry.job.news
-        if news.state == "working" and news.number != entry.written:
+        if news.state == "working" and not entry.closed and news.number != entry.written:
             entry.written = news.number
             begins = not entry.begun and news.sentence != WAITING
             entry.begun = entry.begun or begins

@@ -5,6 +5,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from pathlib import Path
 
@@ -16,10 +17,11 @@ from compression.cluster import ROOT
 from compression.errors import UserError
 from compression.presets import PRESETS
 from compression.recipe import Recipe
-from compression.results import Accuracy, Interval, Latency, Machine, Measurement, Predictions
+from compression.results import Accuracy, Interval, Latency, LearningPoint, Machine, Measurement, Predictions
 from compression.steps import STEPS, Prune, Quantize
+from compression.store import JobRecord
 from compression.worker import Baseline
-from pages.ui import axes, charts, chips, state, subject, views, words
+from pages.ui import axes, charts, chips, joblist, state, subject, views, words
 from pages.ui.budget import Budget, advise
 from pages.ui.front import Spot, stand
 from pages.ui.points import Point, Trail
@@ -412,3 +414,54 @@ def test_an_error_of_the_engine_is_one_sentence_on_the_page() -> None:
     assert len(page.error) == 1
     assert "/nowhere" in page.error[0].value
     assert "\n" not in page.error[0].value
+
+
+@pytest.mark.usefixtures("engine")
+def test_the_jobs_page_trains_lists_and_hands_out_tables() -> None:
+    page = opened(state.link_of(DIGITS, state.START))
+    page.switch_page("pages/lab/jobs.py").run()
+    assert not page.exception
+    assert not page.error
+    page.selectbox[1].set_value("digits")
+    page.number_input[0].set_value(0.01)
+    page.button[0].click().run()
+    assert not page.exception
+    [job] = [job for job in state.lab().store.jobs.all() if job.kind == "train"]
+    assert job.title == "LeNet-300-100 on Digits: training from scratch"
+    assert any(job.title in each.value for each in page.markdown)
+    state.lab().long.cancel(job.id)
+    assert state.lab().store.jobs.get(job.id).state == "cancelled"
+    page.run()
+    assert [button.label for button in page.button][-2:] == ["Resume", "Remove"]
+    page.button(key=f"Remove.{job.id}").click().run()
+    assert job.title not in " ".join(each.value for each in page.markdown)
+    assert "store.sqlite" in page.caption[-1].value
+
+
+def test_a_job_is_told_in_words() -> None:
+    when = datetime(2026, 5, 4, 12, tzinfo=UTC)
+    progress = {"step": 1200, "steps": 10_000, "epoch": 2, "loss": 0.521, "accuracy": 0.9123, "seconds_left": 200.0}
+    request = {"model": "lenet5", "dataset": "digits", "epochs": 3, "seed": 0}
+    job = JobRecord(
+        "j", "train", "t", request, 2, "working", "Epoch 3 of 40", 0.1, progress, {"machine": "there"}, None, "r", when,
+        when, None, when,
+    )  # fmt: skip
+    told = joblist.row(job, "here")
+    assert told.line == "Epoch 3 of 40 · step 1,200 of 10,000 · loss 0.521 · validation 91.2% · 3 min left"
+    assert told.remark.startswith("on another machine · begun ")
+    assert told.remark.endswith("priority 2")
+    assert (told.can_cancel, told.can_resume, told.share) == (True, False, 0.1)
+    assert told.link == state.link_of(Subject("lenet5", "digits", "digits"), Recipe())
+    ended = replace(job, state="cancelled", wanted="cancel", ended=when + timedelta(seconds=45))
+    assert "took 45 s" in joblist.row(ended, "there").remark
+    assert (joblist.row(ended, "there").can_cancel, joblist.row(ended, "there").can_resume) == (False, True)
+    assert "left" not in joblist.row(ended, "there").line
+    assert [joblist.duration(s) for s in (45, 200, 7500)] == ["45 s", "3 min", "2 h 05 min"]
+
+
+def test_a_learning_curve_is_drawn_as_it_was_learned() -> None:
+    points = [LearningPoint(s, 30, 0, 3.0 / s, 0.5 if s == 20 else None, 1.0) for s in (10, 20, 30)]
+    loss, validation = joblist.figure(points).data
+    assert list(loss.x) == [10, 20, 30]
+    assert (list(validation.x), list(validation.y)) == ([20], [50.0])
+    assert "after 30 steps the loss is 0.100" in joblist.alt(points)
