@@ -9,10 +9,14 @@ reloaded: that runs our `compression/__init__.py` inside the module object that 
 loaded before (`compression.zstd`) and everybody who holds the module keep working. Nothing is dropped, so there is no
 moment at which another thread finds it missing.
 
+It also asks OpenMP, before PyTorch loads it, to let waiting threads sleep: by default they spin, and where PyTorch and
+ONNX Runtime or other programs take turns on the same cores, that makes everything several times slower.
+
 Dask's processes import it in their preload, which must be text, not this file: Dask runs a copy of a preload file.
 """
 
 import importlib
+import os
 import sys
 from pathlib import Path
 
@@ -27,4 +31,5 @@ def put_ours_first() -> None:
         importlib.reload(loaded)
 
 
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 put_ours_first()
