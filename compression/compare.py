@@ -207,14 +207,14 @@ def _flips(
     return tuple(
         Flip(
             int(a.images[i]), name[labels[i]], name[a.classes[i]], name[b.classes[i]],
-            float(a.confidences[i]), float(b.confidences[i]), _png(data, int(a.images[i])),
+            float(a.confidences[i]), float(b.confidences[i]), picture(data, int(a.images[i])),
         )
         for i in which
     )  # fmt: skip
 
 
-def _png(data: "Dataset", image: int, least: int = 84) -> bytes:
-    """A test image with whole pixels, at least `least` of the screen's wide."""
+def picture(data: "Dataset", image: int, least: int = 84) -> bytes:
+    """A test image as PNG, with whole pixels, at least `least` of the screen's wide."""
     import io
 
     from PIL import Image

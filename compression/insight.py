@@ -4,7 +4,9 @@ These run beside the jobs, through `jobs.Lab.ask`. Importing this module is chea
 """
 
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass
+from math import exp
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -129,3 +131,37 @@ def compare_answers(dataset: str, a: Predictions, b: Predictions) -> Comparison:
     from compression import data
 
     return compare(a, b, _loaded.get(dataset, lambda: data.load(dataset)))
+
+
+@dataclass(frozen=True)
+class Teaching:
+    """What the dense network says of a few images: `scores` [images][classes] before the softmax."""
+
+    classes: tuple[str, ...]
+    labels: tuple[str, ...]
+    pictures: tuple[bytes, ...]
+    scores: tuple[tuple[float, ...], ...]
+
+
+def teach(request: Request, images: tuple[int, ...]) -> Teaching:
+    """The teacher's scores for test images, which a temperature then softens."""
+    from compression.compare import picture
+    from compression.export.session import session
+
+    prepared = worker.prepared(request)
+    data, runner = prepared.data, session(prepared.baseline.onnx)
+    batch = data.normalize(data.test.images[list(images)]).numpy()
+    scores = runner.run(None, {runner.get_inputs()[0].name: batch})[0]
+    return Teaching(
+        classes=data.classes,
+        labels=tuple(data.classes[int(data.test.labels[i])] for i in images),
+        pictures=tuple(picture(data, i) for i in images),
+        scores=tuple(tuple(map(float, row)) for row in scores),
+    )
+
+
+def soften(scores: Sequence[float], temperature: float) -> list[float]:
+    """The softmax of scores / temperature: what a student is shown (Hinton et al. 2015, eq. 1)."""
+    highest = max(scores)
+    powers = [exp((score - highest) / temperature) for score in scores]
+    return [power / sum(powers) for power in powers]

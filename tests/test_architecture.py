@@ -18,7 +18,7 @@ LAYERS = (
     ("errors", "engine", "processor"),
     ("steps", "grids"),
     ("recipe", "results"),
-    ("presets", "energy", "reference", "snippets"),
+    ("presets", "energy", "foresight", "reference", "snippets"),
     ("data", "graph", "parametrizations"),
     ("solve", "ranges", "losses", "gradual"),
     ("codebooks",),

@@ -51,8 +51,9 @@ def choose(everything: list[Run]) -> Filter:
 
 def listed(shown: list[Run]) -> list[Run]:
     """The table; returns the runs that are ticked."""
-    told = st.dataframe([runs.row(run) for run in shown], hide_index=True, key="runs", on_select="rerun",
-                        selection_mode="multi-row", column_config=sections.COLUMNS, height=360)  # fmt: skip
+    rows, height = [runs.row(run) for run in shown], min(360, 40 + 35 * len(shown))
+    told = st.dataframe(rows, hide_index=True, key="runs", on_select="rerun", selection_mode="multi-row",
+                        column_config=sections.COLUMNS, height=height)  # fmt: skip
     return [shown[i] for i in told["selection"]["rows"] if i < len(shown)]
 
 

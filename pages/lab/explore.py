@@ -1,11 +1,14 @@
 """Explore: move a setting, see the measured file land on the charts."""
 
+from dataclasses import replace
+
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
 from compression.errors import UserError
 from pages.ui import charts, chips, forms, panels, toolbar, views
 from pages.ui.chips import Places
+from pages.ui.foresight import Foreseen
 from pages.ui.plot import plot
 from pages.ui.scatter import Chart, chart
 from pages.ui.state import Visit, opened
@@ -63,14 +66,18 @@ def draw_charts(visit: Visit) -> list[Chart]:
             slot = st.container(key=f"chart-{number}", height=charts.HEIGHT, border=False)
         drawn.append((slot, pairs[-1]))
     visit.look(View(tuple(pairs), visit.view.panel, budget))
-    return [draw_chart(visit, number, slot, pair) for number, (slot, pair) in enumerate(drawn)]
+    expected = visit.foresee()
+    return [draw_chart(visit, number, slot, pair, expected) for number, (slot, pair) in enumerate(drawn)]
 
 
-def draw_chart(visit: Visit, number: int, slot: DeltaGenerator, pair: views.Pair) -> Chart:
-    """One chart; a click on a point selects it."""
-    data = chart(visit.trail, visit.now or visit.trail.last, *pair, budget=visit.view.budget, selected=visit.selected)
+def draw_chart(visit: Visit, number: int, slot: DeltaGenerator, pair: views.Pair, expected: Foreseen) -> Chart:
+    """One chart; a click on a point selects it, and a dragged slider moves the point that is expected."""
+    now = visit.now
+    data = chart(visit.trail, now or visit.trail.last, *pair, budget=visit.view.budget, selected=visit.selected)
+    if now is None:
+        data = replace(data, ghost=expected.here(*pair))
     with slot:
-        clicked, _ = plot(charts.figure(data), data.alt, key=f"plot.{number}")
+        clicked, _ = plot(charts.figure(data), data.alt, key=f"plot.{number}", foresight=expected.on(*pair))
     if clicked and clicked != visit.selected:
         visit.selected = clicked
         st.rerun()
@@ -79,8 +86,10 @@ def draw_chart(visit: Visit, number: int, slot: DeltaGenerator, pair: views.Pair
 
 def follow(visit: Visit, status: DeltaGenerator) -> None:
     """One line: what is being done, what was measured, or what went wrong; afresh when there is more to show."""
-    shown = visit.now
+    shown, curve = visit.now, visit.curve
     for news in visit.news():
+        if visit.view.panel == "Learning" and len(news.curve) > len(curve):
+            st.rerun()
         now = visit.now
         if now is not None and (shown is None or (now.measurement, now.file) != (shown.measurement, shown.file)):
             st.rerun()

@@ -11,6 +11,8 @@ from pages.ui.scatter import Chart, Mark
 
 EMPTY = "The first point appears here."
 HEIGHT = 400
+FOCUS = 8.0
+"""So many points of accuracy below the best a chart begins with."""
 
 # Okabe and Ito's colours, blue lightened. Each shows on white and on the dark theme, so a chart need not be drawn anew
 # when the theme changes. Vermillion is kept for the current point, grey for the baseline.
@@ -38,7 +40,7 @@ def figure(chart: Chart) -> go.Figure:
         marks = [mark for mark in others if mark.technique == technique]
         fig.add_trace(_points(marks, _called(technique), colour(technique), 8))
     fig.add_trace(_points(chart.of("baseline"), "fp32 baseline", BASELINE, 10))
-    fig.add_trace(_ghost())
+    fig.add_trace(_ghost(chart))
     fig.add_trace(_points(chart.of("now"), "Now", NOW, 14))
     return fig
 
@@ -61,13 +63,29 @@ def _layout(chart: Chart) -> go.Layout:
     )  # fmt: skip
 
 
+def _focus(axis: Axis, values: list[float], now: list[float]) -> dict[str, Any]:
+    """Accuracies far below the best would press all others together: they lie outside until a double-click."""
+    if axis.name != "accuracy" or not values:
+        return {}
+    best = max(values)
+    low = min([best - FOCUS, *(value - 1 for value in now)])
+    return {"range": [low, min(100.5, best + 1.5)]} if min(values) < low else {}
+
+
 def _axis(axis: Axis, ticks: tuple[float, ...], chart: Chart) -> dict[str, Any]:
     """Logarithmic where the data says at which numbers to put ticks; costs else start from zero."""
     told: dict[str, Any] = {"title": {"text": axis.title, "standoff": 8}}
     if ticks:
         return told | {"type": "log", "tickvals": ticks, "tickformat": "~r", "showline": True}
+    told |= _focus(axis, *_along(axis, chart))
     from_zero = {"rangemode": "tozero"} if axis.better == "less" else {}
     return told | from_zero | {"showticklabels": bool(chart.marks), "showline": True, "zeroline": False}
+
+
+def _along(axis: Axis, chart: Chart) -> tuple[list[float], list[float]]:
+    """Where all marks, and where the current one, lie along an axis."""
+    return tuple([mark.spot.x if axis is chart.x else mark.spot.y for mark in marks]
+                 for marks in (chart.marks, chart.of("now")))  # type: ignore[return-value] # fmt: skip
 
 
 def _shade(fig: go.Figure, chart: Chart) -> None:
@@ -96,9 +114,14 @@ def _way(chart: Chart) -> go.Scatter:
     )  # fmt: skip
 
 
-def _ghost() -> go.Scatter:
-    marker = {"symbol": "circle-open-dot", "size": 16, "color": NOW, "opacity": 0.8}
-    return go.Scatter(x=[], y=[], mode="markers", name=GHOST, marker=marker, showlegend=False, hoverinfo="skip")
+def _ghost(chart: Chart) -> go.Scatter:
+    """Where the point is expected: empty but while a slider is dragged, or while the present recipe is measured."""
+    at = [chart.ghost] if chart.ghost else []
+    return go.Scatter(
+        x=[x for x, _ in at], y=[y for _, y in at], mode="markers+text", name=GHOST, showlegend=False, hoverinfo="skip",
+        marker={"symbol": "circle-open-dot", "size": 16, "color": NOW, "opacity": 0.8},
+        text=["interpolated"] * len(at), textposition="top right", textfont={"size": 12, "color": NOW},
+    )  # fmt: skip
 
 
 def _points(marks: Sequence[Mark], name: str, shade: str, size: int) -> go.Scatter:

@@ -78,7 +78,8 @@ def _latency(a: Run, b: Run) -> Delta:
 def by_class(found: Comparison) -> go.Figure:
     """Accuracy of both on each class."""
     names = [c.name for c in found.classes]
-    fig = go.Figure(layout=_layout(300, "", "Accuracy, %"))
+    fig = go.Figure(layout=_layout(300, "Class", "Accuracy, %"))
+    fig.update_xaxes(type="category")
     for name, shade, values in (("A", A, [c.a for c in found.classes]), ("B", B, [c.b for c in found.classes])):
         texts = [f"{name}: {c.name}, {v:.1%} of {c.n:,} images" for c, v in zip(found.classes, values, strict=True)]
         fig.add_trace(go.Scatter(
@@ -102,7 +103,10 @@ def confusion(found: Comparison) -> go.Figure:
         colorbar={"thickness": 10, "title": "B − A"}, xgap=1, ygap=1,
     )  # fmt: skip
     layout = _layout(420, "Answer", "Truth")
-    layout.update(yaxis={"title": "Truth", "autorange": "reversed", "showgrid": False}, xaxis={"showgrid": False})
+    layout.update(
+        yaxis={"title": "Truth", "autorange": "reversed", "showgrid": False, "type": "category"},
+        xaxis={"title": "Answer", "showgrid": False, "type": "category"},
+    )
     return go.Figure(heat, layout)
 
 

@@ -8,6 +8,7 @@ from streamlit.delta_generator import DeltaGenerator
 
 from compression import insight
 from pages.ui import ledger, tables, words
+from pages.ui.learning import learning
 from pages.ui.plot import plot
 from pages.ui.points import Point
 from pages.ui.scatter import Chart
@@ -80,6 +81,11 @@ def layers(visit: Visit, point: Point | None, drawn: list[Chart]) -> None:
     st.dataframe(tables.layers(point.layers), hide_index=True, column_config=tables.LAYERS)
 
 
+def curve(visit: Visit, point: Point | None, drawn: list[Chart]) -> None:
+    """How the network recovers."""
+    learning(visit)
+
+
 def recipe(visit: Visit, point: Point | None, drawn: list[Chart]) -> None:
     """The recipe, to take along."""
     yaml, command = st.columns(2)
@@ -133,5 +139,5 @@ def measured(visit: Visit, status: DeltaGenerator) -> Point | None:
 
 
 SHOWN: dict[str, Callable[[Visit, Point | None, list[Chart]], None]] = dict(
-    zip(PANELS, (points, books, speed, layers, recipe, files), strict=True)
+    zip(PANELS, (points, books, speed, layers, curve, recipe, files), strict=True)
 )

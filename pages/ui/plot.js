@@ -52,8 +52,10 @@ function follow(box, data) {
     const started = way.shown !== undefined
     way.shown = at
     if (!started || index < 0) continue
-    const spot = { x: [[between(way.positions, way.x, at)]], y: [[between(way.positions, way.y, at)]] }
-    window.Plotly.restyle(box, spot, [index])
+    const x = between(way.positions, way.x, at)
+    const y = between(way.positions, way.y, at)
+    const text = `≈ ${Number(y.toPrecision(4))}, ${Number(x.toPrecision(3))}<br>interpolated`
+    window.Plotly.restyle(box, { x: [[x]], y: [[y]], text: [[text]] }, [index])
   }
 }
 

@@ -20,7 +20,7 @@ HERE = Path(__file__).resolve().parent
 STATIC = HERE.parent.parent / "static"
 CONFIG = {
     "displaylogo": False, "responsive": True, "displayModeBar": False, "scrollZoom": False,
-    "doubleClick": "reset",
+    "doubleClick": "reset+autosize",
 }  # fmt: skip
 GHOST = "Interpolated"
 """The trace that follows a slider while it is dragged."""

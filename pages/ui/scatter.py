@@ -42,7 +42,8 @@ class Mark:
 class Chart:
     """Marks with the visit in its order, the Pareto front's corners from left to right, and the budget's edges.
 
-    `limits` are the edges in the axes' units, None where the budget does not speak of an axis.
+    `limits` are the edges in the axes' units, None where the budget does not speak of an axis; `ghost` is where the
+    current recipe is expected while it is not measured.
     """
 
     x: Axis
@@ -54,6 +55,7 @@ class Chart:
     way: tuple[tuple[float, float], ...]
     limits: tuple[float | None, float | None]
     alt: str
+    ghost: tuple[float, float] | None = None
 
     def of(self, role: Role) -> list[Mark]:
         """The marks with that role."""

@@ -72,7 +72,7 @@ def _flips(heading: str, flips: tuple[Flip, ...], count: int) -> None:
         st.caption("None.")
     with st.container(horizontal=True, gap="small"):
         for flip in flips:
-            told = f"{flip.label}: {flip.a} {flip.a_confidence:.0%} → {flip.b} {flip.b_confidence:.0%}"
+            told = f"{flip.label}. A: {flip.a} {flip.a_confidence:.0%}, B: {flip.b} {flip.b_confidence:.0%}"
             st.image(flip.png, told, width=112)
 
 

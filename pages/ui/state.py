@@ -17,12 +17,14 @@ from compression import reference
 from compression.errors import StoreUnavailable, UserError
 from compression.jobs import Job, Lab, News, Request
 from compression.recipe import Recipe
+from compression.results import LearningPoint
 from compression.results import LayerSensitivity
 from compression.steps import Prune, Quantize
 from compression.store import Run, Store
 from compression.worker import Baseline
 from pages.ui import forms, views
 from pages.ui import subject as subjects
+from pages.ui.foresight import Foreseen, foresee
 from pages.ui.points import Point, Trail
 from pages.ui.subject import Subject
 from pages.ui.views import View
@@ -109,6 +111,16 @@ class Visit:
         news = self.job.news
         return None if news.measurement is None else Point(self.recipe, news.measurement, news.full)
 
+    @property
+    def plain(self) -> Recipe:
+        """The current seed and calibration without any step."""
+        return Recipe.from_dict({**self.recipe.to_dict(), "steps": []})
+
+    @property
+    def curve(self) -> tuple[LearningPoint, ...]:
+        """What the current recipe's network has learned so far."""
+        return self.job.news.curve if self.job is not None and self.job.request == self.request else ()
+
     def choose(self, subject: Subject, recipe: Recipe) -> None:
         """Takes over what the widgets say, writes the link, and asks for a measurement where one is missing."""
         if (subject, recipe) != (self.subject, self.recipe):
@@ -123,6 +135,10 @@ class Visit:
         """Takes over how the points are looked at, and writes the link."""
         self.view = view
         self._write_link()
+
+    def foresee(self) -> Foreseen:
+        """What the known points let expect of the current recipe and along its sliders."""
+        return foresee(self.recipe, self.trail.points)
 
     def measure_again(self) -> None:
         """Forgets the job that failed, so that the next run of the page sends the request again."""

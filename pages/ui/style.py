@@ -2,7 +2,7 @@
 
 STYLE = """
 <style>
-[data-testid="stMainBlockContainer"] { padding: 2.5rem 2.5rem 2rem; }
+[data-testid="stMainBlockContainer"] { padding: 3.75rem 2.5rem 2rem; }
 [data-testid="stStatusWidget"] { display: none; }
 .st-key-status { min-height: 2.75rem; }
 .st-key-charts > [data-testid="stLayoutWrapper"] > [data-testid="stHorizontalBlock"] { flex-wrap: wrap; }
@@ -27,7 +27,7 @@ div:has(> [data-testid="stMetricDeltaDescription"]) { flex-wrap: wrap; }
 }
 @media (max-width: 1000px) {
   [data-testid="stSidebar"] { width: 15rem !important; min-width: 15rem !important; }
-  [data-testid="stMainBlockContainer"] { padding: 2.5rem 1.25rem 2rem; }
+  [data-testid="stMainBlockContainer"] { padding: 3.75rem 1.25rem 2rem; }
   [data-testid="stMetricValue"] { font-size: 1.5rem; }
   .st-key-charts > [data-testid="stLayoutWrapper"] > [data-testid="stHorizontalBlock"] > [data-testid="stColumn"] {
     flex-basis: 100%; }

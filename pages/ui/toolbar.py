@@ -37,6 +37,9 @@ def share(visit: Visit) -> None:
 def selection(visit: Visit) -> None:
     """The point that was clicked, and what can be done with it."""
     point = visit.trail.find(visit.selected)
+    if (elsewhere := next((p for p in visit.trail.points if p.source == "reference"), None)) is not None:
+        st.caption(f"Diamonds that this machine has not measured yet come from the {where(elsewhere)}. "
+                   "Click a point to use it; drag to zoom, double-click to see everything.")  # fmt: skip
     if point is None:
         return
     with st.container(key="selection", border=True):

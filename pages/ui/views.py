@@ -9,7 +9,7 @@ from compression.errors import InvalidSetting, UnknownName
 from pages.ui.axes import AXES, START, Name
 from pages.ui.budget import WISHES, Budget, Wish
 
-PANELS = ("Points", "Bytes", "Speed", "Layers", "Recipe", "Files")
+PANELS = ("Points", "Bytes", "Speed", "Layers", "Learning", "Recipe", "Files")
 PARTS = ("charts", "panel", "budget")
 """The names in a link."""
 

@@ -1,0 +1,96 @@
+"""What a recipe will probably give, interpolated between recipes that were measured. Never a measurement: say so.
+
+Recipes are points in a space with one coordinate for each setting that is measured in a unit; a step that is off stands
+at its neutral value. A plane is laid through the values of the nearest ones, with weights 1/d³ (McLain 1974).
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from math import log2
+
+import numpy as np
+
+from compression.recipe import Recipe
+from compression.steps import STEPS, bounds_of, choices_of
+
+NEIGHBOURS = 8
+RIDGE = 1e-4
+REACH = 0.35
+"""How far away the nearest neighbour may be; beyond, nothing is said."""
+
+
+@dataclass(frozen=True)
+class Known:
+    """Measured recipes [n] as coordinates [n, d], and their values by name, each [n] with NaN where not measured."""
+
+    places: np.ndarray
+    values: Mapping[str, np.ndarray]
+
+
+def known(measured: Sequence[tuple[Recipe, Mapping[str, float | None]]], names: Sequence[str]) -> Known:
+    """Recipes with what was measured of them."""
+    places = np.array([place(recipe) for recipe, _ in measured]).reshape(len(measured), len(_coordinates()))
+    values = {
+        name: np.array([np.nan if (v := found.get(name)) is None else v for _, found in measured]) for name in names
+    }
+    return Known(places, values)
+
+
+def predict(recipe: Recipe, among: Known) -> dict[str, float]:
+    """Interpolated values by name; without those that no neighbour within reach has."""
+    if not len(among.places):
+        return {}
+    distances = np.sqrt(((among.places - np.array(place(recipe))) ** 2).sum(1))
+    nearest = np.argsort(distances, kind="stable")[:NEIGHBOURS]
+    if distances[nearest[0]] > REACH:
+        return {}
+    weights, offsets = 1 / np.maximum(distances[nearest], 1e-3) ** 3, among.places[nearest] - np.array(place(recipe))
+    found = {}
+    for name, values in among.values.items():
+        there = ~np.isnan(values[nearest])
+        if there.any():
+            found[name] = _plane(offsets[there], values[nearest][there], weights[there])
+    return found
+
+
+def _plane(offsets: np.ndarray, values: np.ndarray, weights: np.ndarray) -> float:
+    """Height at the origin of the weighted least-squares plane; never beyond what the neighbours have.
+
+    offsets [n, d], values [n], weights [n]. Ridge regression keeps the plane flat where the neighbours do not tell.
+    """
+    mean, centre = np.average(values, weights=weights), np.average(offsets, axis=0, weights=weights)
+    scatter = (offsets - centre).T * weights
+    ridge = RIDGE * weights.sum() * np.eye(offsets.shape[1])
+    slope = np.linalg.solve(scatter @ (offsets - centre) + ridge, scatter @ (values - mean))
+    return float(np.clip(mean - centre @ slope, values.min(), values.max()))
+
+
+@lru_cache(maxsize=4096)
+def place(recipe: Recipe) -> tuple[float, ...]:
+    """Coordinates of a recipe, each about 0 to 1."""
+    return tuple(_coordinate(recipe, kind, name) for kind, name in _coordinates())
+
+
+@lru_cache(maxsize=1)
+def _coordinates() -> tuple[tuple[str, str], ...]:
+    return tuple(
+        (kind, name)
+        for kind, settings in STEPS.items()
+        for name, field in settings.model_fields.items()
+        if isinstance(field.json_schema_extra, dict) and "unit" in field.json_schema_extra
+    )
+
+
+def _coordinate(recipe: Recipe, kind: str, name: str) -> float:
+    """Bits on a logarithmic scale with 32 as neutral, all else as a share of its highest value with 0 as neutral."""
+    field, step = STEPS[kind].model_fields[name], recipe.get(kind)
+    extra = field.json_schema_extra
+    value = getattr(step, name, None)
+    if isinstance(extra, dict) and extra["unit"] == "bit":
+        return log2(value if isinstance(value, int | float) and value else 32) / 5
+    if not isinstance(value, int | float):
+        return 0.0
+    numbers = [choice for choice in choices_of(field) if isinstance(choice, int | float)]
+    high = max(numbers) if numbers else bounds_of(field)[1]
+    return float(value) / float(high or 1)

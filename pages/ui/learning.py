@@ -1,0 +1,77 @@
+"""How a network recovers: its learning curve as it grows, and what the teacher shows it at a temperature."""
+
+from collections.abc import Sequence
+
+import plotly.graph_objects as go
+import streamlit as st
+
+from compression import insight
+from compression.results import LearningPoint
+from compression.steps import STEPS
+from pages.ui.plot import plot
+from pages.ui.state import Visit
+from pages.ui.waiting import awaited
+
+LOSS, ACCURACY, TEACHER = "#808790", "#D55E00", "#3987C9"
+IMAGES = 6
+OFF = "Switch on “{title}” to train the compressed network; here its learning curve is drawn while it learns."
+
+
+def learning(visit: Visit) -> None:
+    """The curve, and the teacher's answers softened by the recipe's temperature."""
+    step = visit.recipe.get("recover")
+    if step is None:
+        st.caption(OFF.format(title=STEPS["recover"].title))
+    curve, teacher = st.columns(2, gap="large")
+    with curve:
+        st.markdown("**Learning curve**")
+        points = visit.curve
+        plot(curve_figure(points), f"Learning curve of {len(points)} points.", key="learning.curve")
+    with teacher:
+        teaching(visit, float(getattr(step, "temperature", 1.0)))
+
+
+def teaching(visit: Visit, temperature: float) -> None:
+    """Real images with the dense network's probabilities, as the student is shown them."""
+    st.markdown(f"**What the teacher shows at temperature {temperature:g}**")
+    request = visit.request_for(visit.plain)
+    told = awaited(visit.answer("teach", insight.teach, request, tuple(range(IMAGES))), "Asking the teacher")
+    if told is None:
+        return
+    with st.container(horizontal=True, gap="small"):
+        for i, (label, picture) in enumerate(zip(told.labels, told.pictures, strict=True)):
+            st.image(picture, f"{i + 1}. {label}", width=96)
+    chosen = st.segmented_control("Image", list(range(IMAGES)), key="learning.image", default=0, required=True,
+                                  format_func=lambda i: str(i + 1))  # fmt: skip
+    softened = insight.soften(told.scores[chosen], temperature)
+    plot(softened_figure(told.classes, softened), f"Probabilities at temperature {temperature:g}.", key="learning.soft")
+
+
+def curve_figure(points: Sequence[LearningPoint]) -> go.Figure:
+    """Loss, and accuracy on validation images where it was measured."""
+    layout = go.Layout(
+        template="none", height=340, margin={"l": 8, "r": 8, "t": 8, "b": 8}, uirevision="curve",
+        xaxis={"title": "Step", "rangemode": "tozero"}, yaxis={"title": "Loss", "rangemode": "tozero"},
+        yaxis2={"title": "Accuracy on validation images, %", "overlaying": "y", "side": "right", "showgrid": False},
+        legend={"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0, "xanchor": "left"},
+    )  # fmt: skip
+    fig = go.Figure(layout=layout)
+    if not points:
+        fig.add_annotation(text="The curve appears here.", showarrow=False, xref="paper", yref="paper", x=0.5, y=0.5)
+    learned = [point for point in points if point.step > 0]
+    fig.add_trace(go.Scatter(x=[p.step for p in learned], y=[p.loss for p in learned], mode="lines", name="Loss",
+                             line={"color": LOSS, "width": 1.5}))  # fmt: skip
+    tested = [(p.step, 100 * p.accuracy) for p in points if p.accuracy is not None]
+    fig.add_trace(go.Scatter(x=[x for x, _ in tested], y=[y for _, y in tested], mode="lines+markers", name="Accuracy",
+                             yaxis="y2", line={"color": ACCURACY}, marker={"size": 8}))  # fmt: skip
+    return fig
+
+
+def softened_figure(classes: Sequence[str], probabilities: Sequence[float]) -> go.Figure:
+    """A bar for each class."""
+    layout = go.Layout(
+        template="none", height=260, margin={"l": 8, "r": 8, "t": 8, "b": 8}, uirevision="soft",
+        xaxis={"type": "category"}, yaxis={"title": "Probability, %", "range": [0, 100]},
+    )  # fmt: skip
+    return go.Figure(go.Bar(x=list(classes), y=[100 * p for p in probabilities], marker={"color": TEACHER},
+                            hovertemplate="%{x}: %{y:.1f}%<extra></extra>"), layout)  # fmt: skip
