@@ -93,11 +93,18 @@ def _shade(fig: go.Figure, chart: Chart) -> None:
     for edge, axis, draw in ((chart.limits[0], chart.x, fig.add_vrect), (chart.limits[1], chart.y, fig.add_hrect)):
         if edge is None:
             continue
-        far = 1e9 if axis.better == "more" else (1e-9 if axis.logarithmic else -1e9)
+        far = _far(axis, edge, _along(axis, chart)[0])
         name = "x" if axis is chart.x else "y"
         draw(**{f"{name}0": edge, f"{name}1": far}, fillcolor=BUDGET, opacity=0.10, line_width=0, layer="below")
         line = fig.add_vline if axis is chart.x else fig.add_hline
         line(**{name: edge}, line={"color": BUDGET, "width": 2, "dash": "dash"}, layer="below")
+
+
+def _far(axis: Axis, edge: float, values: list[float]) -> float:
+    """The other end of what the budget allows: no further than the chart goes, as shapes stretch it."""
+    if axis.better == "more":
+        return max([edge, *values])
+    return min([edge, *values]) if axis.logarithmic else 0.0
 
 
 def _staircase(chart: Chart) -> go.Scatter:

@@ -17,8 +17,7 @@ from compression import reference
 from compression.errors import StoreUnavailable, UserError
 from compression.jobs import Job, Lab, News, Request
 from compression.recipe import Recipe
-from compression.results import LearningPoint
-from compression.results import LayerSensitivity
+from compression.results import LayerSensitivity, LearningPoint
 from compression.steps import Prune, Quantize
 from compression.store import Run, Store
 from compression.worker import Baseline
