@@ -237,7 +237,7 @@ class TestMistakes:
         [
             (("--set", "prune.sparsity=1.5"), ("prune.sparsity", "1.5", "0.99")),
             (("--set", "prune.sparsity=nan"), ("prune.sparsity", "nan")),
-            (("--set", "quantize.weight_bits=9"), ("quantize.weight_bits", "9", "2, 3, 4, 5, 6, 7, 8, 32")),
+            (("--set", "quantize.weight_bits=9"), ("quantize.weight_bits", "9", "1, 2, 3, 4, 5, 6, 7, 8, 16, 32")),
             (("--set", "quantize.bits=8"), ("bits", "weight_bits")),
             (("--set", "shrink.amount=1"), ("shrink", "factorize, prune, share, quantize")),
             (("--set", "prune.sparsity"), ("KEY=VALUE", "prune.sparsity")),
