@@ -276,14 +276,14 @@ def carry_out(
 
 
 def read_recipe(file: Path | None, settings: list[str], seed: int | None) -> Recipe:
-    """The recipe in `file` (empty without one), then each KEY=VALUE of `settings` in turn, then `seed`."""
-    recipe = _recipe_in(file) if file else Recipe()
+    """The recipe in `file` (empty without one) with each KEY=VALUE of `settings`, the last of equals, and `seed`."""
+    recipe, changes = _recipe_in(file) if file else Recipe(), dict[str, Any]()
     for setting in settings:
         path, equals, value = setting.partition("=")
         if not equals:
             raise InvalidSetting(f"--set takes KEY=VALUE, for example prune.sparsity=0.5, not {setting!r}.")
-        recipe = recipe.with_setting(path.strip(), value.strip())
-    return recipe if seed is None else recipe.with_setting("seed", seed)
+        changes[path.strip()] = value.strip()
+    return recipe.with_settings(changes if seed is None else changes | {"seed": seed})
 
 
 def _recipe_in(file: Path) -> Recipe:

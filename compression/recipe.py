@@ -7,6 +7,7 @@ It round-trips through JSON, YAML and a URL's query, and has a content hash.
 
 import hashlib
 import json
+from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal, Self
 from urllib.parse import parse_qsl, urlencode
 
@@ -70,20 +71,22 @@ class Recipe(Settings):
         return next((s for s in self.steps if s.kind == kind), None)
 
     def with_setting(self, path: str, value: Any) -> Self:
-        """A recipe with one value changed; `path` is 'prune.sparsity' or 'seed'.
+        """A recipe with one value changed; see `with_settings`."""
+        return self.with_settings({path: value})
+
+    def with_settings(self, changes: Mapping[str, Any]) -> Self:
+        """A recipe with values changed, all at once; a path is 'prune.sparsity' or 'seed'.
 
         A step that was not in the recipe is added, with its defaults, at its place in the usual order.
         """
-        kind, _, name = path.rpartition(".")
         values = self.to_dict()
-        if not kind:
-            value = parse(type(self), name, value) if isinstance(value, str) else value
-            return type(self).from_dict({**values, name: value})
-        if kind not in STEPS:
-            raise UnknownName("step", kind, STEPS)
-        value = parse(STEPS[kind], name, value) if isinstance(value, str) else value
-        present = {s["step"]: s for s in values["steps"]} or {}
-        present[kind] = {**present.get(kind, {"step": kind}), name: value}
+        present: dict[str, dict[str, Any]] = {s["step"]: s for s in values.pop("steps")}
+        for path, value in changes.items():
+            kind, _, name = path.rpartition(".")
+            if kind and kind not in STEPS:
+                raise UnknownName("step", kind, STEPS)
+            target = present.setdefault(kind, {"step": kind}) if kind else values
+            target[name] = parse(STEPS[kind] if kind else type(self), name, value) if isinstance(value, str) else value
         return type(self).from_dict({**values, "steps": sorted(present.values(), key=lambda s: _rank(s["step"]))})
 
     def to_dict(self) -> dict[str, Any]:

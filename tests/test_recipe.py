@@ -3,7 +3,8 @@
 import json
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
+from hypothesis import settings as examples
 from hypothesis import strategies as st
 
 from compression.errors import InvalidRecipe, InvalidSetting, UnknownName, UserError
@@ -22,7 +23,7 @@ recipes = st.builds(
 
 
 @given(recipes)
-@settings(deadline=None)
+@examples(deadline=None)
 def test_round_trips(recipe):
     for there, back in (
         ("to_json", "from_json"),
@@ -91,6 +92,15 @@ def test_setting_a_value_adds_the_step_in_its_place():
     recipe = Recipe().with_setting("quantize.weight_bits", "4").with_setting("prune.sparsity", "0.25")
     assert recipe.steps == (Prune(sparsity=0.25), Quantize(weight_bits=4))
     assert recipe.with_setting("seed", "3").seed == 3
+
+
+def test_values_that_only_go_together_are_set_together():
+    changes = {"quantize.scheme": "logarithmic", "quantize.weight_bits": "4", "seed": 3}
+    recipe = Recipe().with_settings(changes)
+    assert recipe == Recipe(steps=(Quantize(scheme="logarithmic", weight_bits=4),), seed=3)
+    assert Recipe().with_settings(dict(reversed(changes.items()))) == recipe
+    with pytest.raises(InvalidSetting, match="logarithmic"):
+        Recipe().with_setting("quantize.scheme", "logarithmic")
 
 
 def test_every_field_says_what_it_is():
