@@ -138,7 +138,12 @@ class LongJobs:
                 found = self._persist(entry, _task(entry.work))
         except UserError as error:
             found = Refusal(str(error))
-        except (OSError, RuntimeError, TimeoutError) as error:
+        except (
+            NameError,
+            OSError,
+            RuntimeError,
+            TimeoutError,
+        ) as error:  # NameError: Dask's, of a loop that was closed
             found = None if self._ending else Refusal(apology(error))
         if isinstance(found, Outcome):
             self._keeper.keep(found, job.id)

@@ -19,6 +19,9 @@ R = TypeVar("R")
 Role = Literal["candidate", "baseline"]
 JobState = Literal["waiting", "working", "done", "refused", "lost", "cancelled", "interrupted"]
 
+FROM_STORE = "from the store"
+"""How the provenance of what was measured earlier begins."""
+
 OPEN: tuple[JobState, ...] = ("waiting", "working")
 """States of a job that somebody carries out, or that died without a word."""
 
@@ -109,7 +112,7 @@ class Run:
             seconds=self.seconds,
             machine=self.latency_machine or self.accuracy_machine,
             predictions=Predictions(none, none, none),
-            provenance=f"from the store, measured {self.measured.astimezone():%Y-%m-%d %H:%M}",
+            provenance=f"{FROM_STORE}, measured {self.measured.astimezone():%Y-%m-%d %H:%M}",
         )
 
 

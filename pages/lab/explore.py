@@ -97,7 +97,10 @@ def follow(visit: Visit, status: DeltaGenerator) -> None:
             if news.state == "working":
                 st.progress(min(news.share, 1.0), f"{news.sentence} …")
             elif news.measurement:
-                st.caption(chips.provenance(news.measurement, news.full))
+                with st.container(horizontal=True, vertical_alignment="center"):
+                    st.caption(chips.provenance(news.measurement, news.full), width="content")
+                    if chips.is_kept(news.measurement):
+                        st.button("Measure again", on_click=visit.measure_again, type="tertiary", key="anew")
             if news.state in ("lost", "refused"):
                 st.error(news.sentence)
                 st.button("Measure again", on_click=visit.measure_again)

@@ -7,6 +7,7 @@ from typing import Literal
 from streamlit.delta_generator import DeltaGenerator
 
 from compression.results import Measurement
+from compression.store.records import FROM_STORE
 from pages.ui import words
 from pages.ui.points import Point
 
@@ -66,6 +67,11 @@ def provenance(measured: Measurement, full: bool) -> str:
     if latency is None:
         return images
     return f"{images} Latency: {latency.threads} thread{'s' if latency.threads > 1 else ''}, {measured.machine.cpu}."
+
+
+def is_kept(measured: Measurement) -> bool:
+    """Whether the numbers were measured earlier and come from the store."""
+    return measured.provenance.startswith(FROM_STORE)
 
 
 def _accuracy(measured: Measurement | None) -> Figure:

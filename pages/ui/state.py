@@ -140,8 +140,9 @@ class Visit:
         return foresee(self.recipe, self.trail.points)
 
     def measure_again(self) -> None:
-        """Forgets the job that failed, so that the next run of the page sends the request again."""
-        self.job = None
+        """Measures the current recipe anew, whatever the store knows of it."""
+        self.trail.visited.pop(self.recipe.hash, None)
+        self.job = lab().submit(self.request, owner=self.owner, anew=True)
 
     def load(self, recipe: Recipe) -> None:
         """Puts a recipe into the widgets; to be called before they are drawn."""
