@@ -105,6 +105,16 @@ def look(request: Request, layer: str) -> LayerView:
     return inspect(worker.prepared(request), _graph(request), layer)
 
 
+def reachable(request: Request) -> tuple[float, ...]:
+    """The shares in (0, 1] that `channels.amount` reaches exactly with the request's other settings; () without it."""
+    from compression.methods.channels import reachable_amounts
+
+    prepared, channels = worker.prepared(request), Recipe.from_json(request.recipe).get("channels")
+    if channels is None:
+        return ()
+    return reachable_amounts(prepared.dense, channels, prepared.calibration)  # type: ignore[arg-type]
+
+
 def structure(request: Request) -> Structure:
     """The dense network as a graph."""
     from compression import inspection

@@ -25,14 +25,15 @@ from compression.graph import LAYERS, layers, macs, trace
 from compression.measure.accuracy import accuracy, join, order, predict
 from compression.measure.latency import latency
 from compression.measure.machine import this_machine
+from compression.measure.outputs import output_errors
 from compression.methods import METHODS
 from compression.methods.factorize import products
 from compression.methods.recover import Lesson, recover_
 from compression.parametrizations import Codebook, Half, Mask, WeightQuantizer, find, original
 from compression.recipe import Recipe
 from compression.reconstruct import reconstruct_, settle_batch_norm_
-from compression.results import LayerReport, LearningPoint, Ledger, Measurement, Predictions
-from compression.steps import Quantize
+from compression.results import LayerReport, LearningPoint, Ledger, Measurement, Predictions, Reached
+from compression.steps import Prune, Quantize
 
 Progress = Callable[[str, float], None]
 Stop = Callable[[], bool]
@@ -42,7 +43,10 @@ FIRST = 2000
 
 @dataclass(frozen=True)
 class Candidate:
-    """An ONNX file and the recipe that made it; `ledger` is where its bytes went, `seconds` is what making it took."""
+    """An ONNX file and the recipe that made it; `ledger` is where its bytes went, `seconds` is what making it took.
+
+    `reached` is what steps that remove something were asked for and did.
+    """
 
     recipe: Recipe
     onnx: bytes
@@ -51,6 +55,7 @@ class Candidate:
     parameters: int
     ledger: Ledger
     seconds: float
+    reached: tuple[Reached, ...] = ()
 
     @property
     def file_hash(self) -> str:
@@ -90,7 +95,7 @@ def prepare(
     say("Looking at the calibration images", 0.2)
     calibration = calibrate(dense, data, images=calibration_images, seed=seed)
     recipe = Recipe(seed=seed, calibration_images=calibration_images)
-    baseline = _candidate(dense, export(dense, data.input_shape, packed=False), recipe, data, seconds=0.0)
+    baseline = _candidate(dense, export(dense, data.input_shape, packed=False), recipe, data, {}, seconds=0.0)
     say("Measuring the fp32 file", 0.4)
     runner = session(baseline.onnx)
     predictions = predict(runner, data, order(len(data.test)), stop=stop)
@@ -134,7 +139,9 @@ def compress_prepared(
     begin = time.perf_counter()
     graph = simulate(prepared, recipe, progress=progress, stop=stop, learn=learn, checkpoint=checkpoint)
     exported = export(graph, prepared.data.input_shape)
-    return _candidate(graph, exported, recipe, prepared.data, seconds=time.perf_counter() - begin)
+    seconds = time.perf_counter() - begin
+    errors = output_errors(prepared.dense, graph, prepared.calibration.images)
+    return _candidate(graph, exported, recipe, prepared.data, errors, seconds=seconds)
 
 
 def simulate(
@@ -244,6 +251,7 @@ def stream(
             seconds=seconds,
             machine=this_machine(),
             predictions=found,
+            reached=candidate.reached,
         )
 
     yield measurement()
@@ -303,16 +311,40 @@ def measure_file(
 
 
 def _candidate(
-    graph: fx.GraphModule, exported: Exported, recipe: Recipe, data: Dataset, *, seconds: float
+    graph: fx.GraphModule,
+    exported: Exported,
+    recipe: Recipe,
+    data: Dataset,
+    errors: dict[str, float],
+    *,
+    seconds: float,
 ) -> Candidate:
     counted = macs(graph, data.input_shape)
     product = products(graph)
     reports = tuple(
-        _layer_report(name, layer, counted[name], exported, product.get(name, ""))
+        replace(
+            _layer_report(name, layer, counted[name], exported, product.get(name, "")), output_error=errors.get(name)
+        )
         for name, layer in layers(graph).items()
     )
-    parameters = sum(report.weights for report in reports)
-    return Candidate(recipe, exported.onnx, reports, sum(counted.values()), parameters, ledger(exported), seconds)
+    parameters, reached = sum(report.weights for report in reports), _reached(graph, recipe, reports)
+    where = ledger(exported)
+    return Candidate(recipe, exported.onnx, reports, sum(counted.values()), parameters, where, seconds, reached)
+
+
+def _reached(graph: fx.GraphModule, recipe: Recipe, reports: tuple[LayerReport, ...]) -> tuple[Reached, ...]:
+    """What each step that removes something was asked for and did, in recipe order."""
+    found = []
+    for step in recipe.steps:
+        if isinstance(step, Prune):
+            named = step.by == "sparsity" and ":" not in step.pattern
+            zeros = sum(report.sparsity * report.weights for report in reports)
+            share = zeros / sum(report.weights for report in reports)
+            found.append(Reached(step.kind, "weights", step.sparsity if named else None, share))
+        elif step.kind in graph.meta:
+            done = graph.meta[step.kind]
+            found.append(Reached(step.kind, getattr(step, "measure", "macs"), done.requested, done.reached))
+    return tuple(found)
 
 
 @torch.no_grad()

@@ -115,6 +115,8 @@ class LayerReport:
     """One layer of a candidate. `sparsity` in [0, 1]; `sqnr_db` is the weights' signal-to-quantization-noise ratio.
 
     `product` names what a layer is part of that was factorized, with its ranks: 'tucker 16, 24'.
+    `output_error` is that of its answers on calibration images (`measure.outputs`), relative to the dense network's;
+    None where the layer has lost outputs.
     """
 
     name: str
@@ -128,6 +130,20 @@ class LayerReport:
     sqnr_db: float | None
     encoding: str
     product: str = ""
+    output_error: float | None = None
+
+
+@dataclass(frozen=True)
+class Reached:
+    """What a step was asked for and what it did: shares in [0, 1] of the network's macs, channels or weights removed.
+
+    `requested` is None where the settings do not name a share.
+    """
+
+    step: str
+    measure: str
+    requested: float | None
+    reached: float
 
 
 @dataclass(frozen=True)
@@ -354,6 +370,7 @@ class Measurement:
     machine: Machine
     predictions: Predictions = field(repr=False)
     provenance: str = "measured"
+    reached: tuple[Reached, ...] = ()
 
     @property
     def size_ratio(self) -> float:
@@ -373,6 +390,7 @@ class Measurement:
             "accuracy": Accuracy.from_plain(values["accuracy"]),
             "latency": took and Latency(**{**took, "ratio_interval": Interval(**took["ratio_interval"])}),
             "machine": Machine(**values["machine"]),
+            "reached": tuple(Reached(**found) for found in values.get("reached") or ()),
             "predictions": Predictions(none, none, none),
         })  # fmt: skip
 
@@ -401,6 +419,7 @@ class Measurement:
             "threads": latency and latency.threads,
             "macs": self.macs,
             "parameters": self.parameters,
+            "reached": [asdict(found) for found in self.reached],
             "n_test": self.n_test,
             "seconds": self.seconds,
             "machine": asdict(self.machine),

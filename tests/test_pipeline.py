@@ -2,6 +2,7 @@
 
 import copy
 import hashlib
+import json
 
 import numpy as np
 import pytest
@@ -12,9 +13,11 @@ import compression
 from compression.data import load
 from compression.errors import Cancelled, InvalidModel
 from compression.export.session import session
+from compression.measure.outputs import IMAGES
 from compression.pipeline import compress, compress_prepared, measure, prepare, simulate, stream
 from compression.recipe import Recipe
-from compression.steps import Prune, Quantize
+from compression.results import Measurement
+from compression.steps import Channels, Prune, Quantize
 from compression.zoo import load as load_model
 from tests.networks import trained
 
@@ -111,3 +114,26 @@ def test_batch_norm_is_kept_where_held_out_images_say_so(prepared):
     kept = compress_prepared(prepared, Recipe(steps=(Prune(sparsity=0.0),), batch_norm="auto"))
     asked = compress_prepared(prepared, Recipe(steps=(Prune(sparsity=0.0),), batch_norm="keep"))
     assert kept.onnx == asked.onnx  # nothing was compressed: the dense statistics cannot be beaten
+
+
+def test_reports_say_what_was_asked_for_what_was_reached_and_how_far_answers_moved(prepared):
+    steps = (Channels(amount=0.5), Prune(sparsity=0.5), Quantize(weight_bits=4, activation_bits=32))
+    recipe = Recipe(steps=steps, quality="fast")
+    candidate, graph = compress_prepared(prepared, recipe), simulate(prepared, recipe)
+    channels, weights = candidate.reached
+    assert (channels.step, channels.measure, channels.requested) == ("channels", "macs", 0.5)
+    assert channels.reached == pytest.approx(1 - candidate.macs / prepared.baseline.macs) and channels.reached >= 0.5
+    assert weights.reached == pytest.approx(weights.requested, abs=1e-3)
+    found = measure(candidate, prepared)
+    assert json.loads(json.dumps(found.summary()))["reached"][0]["requested"] == 0.5
+    assert Measurement.from_plain(found.to_plain()).reached == candidate.reached
+
+    images = prepared.calibration.images[:IMAGES]  # the last layer's answers are the network's
+    with torch.no_grad():
+        wanted, got = (y - y.mean(0) for y in (prepared.dense(images), graph(images)))
+    last = candidate.layers[-1]
+    assert last.output_error == pytest.approx(float((got - wanted).norm() / wanted.norm()), rel=1e-3)
+    assert 0 < last.output_error < 1
+    gone = [report for report in candidate.layers if report.output_error is None]
+    assert gone and all(r.shape[0] < prepared.dense.get_submodule(r.name).weight.shape[0] for r in gone)
+    assert prepared.baseline.reached == ()

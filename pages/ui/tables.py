@@ -35,6 +35,9 @@ LAYERS = {
     "SQNR, dB": st.column_config.NumberColumn(
         format="%.1f", help="How much of the weights' power the rounding leaves."
     ),
+    "Output error": st.column_config.NumberColumn(
+        format="percent", help="How far the layer's answers to calibration images moved, after all before it moved too."
+    ),
 }
 
 FORMATS = {
@@ -82,6 +85,7 @@ def layers(reports: Sequence[LayerReport]) -> list[dict[str, Any]]:
             "Bytes": report.size_bytes,
             "Stored as": report.encoding,
             "SQNR, dB": report.sqnr_db,
+            "Output error": report.output_error,
         }
         | ({"Product": report.product} if any(each.product for each in reports) else {})
         for report in reports

@@ -1,0 +1,46 @@
+"""How far each layer's answers have moved from the dense network's, after all that comes before it changed too."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import nn
+from torch.nn.utils import parametrize
+
+from compression.graph import layers
+
+IMAGES = 32
+
+
+@torch.inference_mode()
+def output_errors(dense: nn.Module, graph: nn.Module, images: torch.Tensor) -> dict[str, float]:
+    """‖y - y*‖ / ‖y*‖ of each layer's answers y without their mean over images and positions, each on its own inputs.
+
+    From one pass of both networks over the first of `images` [n, C, H, W]. Layers that the compressed network does not
+    have, or that have lost outputs, are left out.
+    """
+    with _answers(dense) as wanted, _answers(graph) as got, parametrize.cached():
+        for network in (dense, graph):
+            network(images[:IMAGES])
+    shared = [name for name in got if name in wanted and wanted[name].shape == got[name].shape]
+    return {name: float((got[name] - wanted[name]).norm() / wanted[name].norm().clamp_min(1e-12)) for name in shared}
+
+
+@contextmanager
+def _answers(network: nn.Module) -> Iterator[dict[str, torch.Tensor]]:
+    """What each layer gives while the context is open, centred, by name."""
+    kept: dict[str, torch.Tensor] = {}
+    handles = [
+        layer.register_forward_hook(lambda module, inputs, y, name=name: kept.update({name: _centred(y)}))
+        for name, layer in layers(network).items()
+    ]
+    try:
+        yield kept
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def _centred(y: torch.Tensor) -> torch.Tensor:
+    channel = 1 if y.dim() == 4 else y.dim() - 1
+    return y - y.mean([d for d in range(y.dim()) if d != channel], keepdim=True)
