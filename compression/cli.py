@@ -176,13 +176,20 @@ def zoo_train(
     epochs: Annotated[int | None, typer.Option(min=1, help="Instead of the recipe's number.")] = None,
     seed: Annotated[int, typer.Option(min=0, help="Decides first weights, order and augmentation.")] = 0,
     device: Annotated[str | None, typer.Option(help="cpu or cuda; by default the GPU where there is one.")] = None,
+    teacher: Annotated[str | None, typer.Option(help="A network of the zoo to learn from, e.g. resnet56.")] = None,
+    assistant: Annotated[str | None, typer.Option(help="Learns from the teacher first, then teaches.")] = None,
+    temperature: Annotated[float, typer.Option(min=1, max=20, help="How far the teacher's answers are softened.")] = 4,
+    alpha: Annotated[float, typer.Option(min=0, max=1, help="Weight of the teacher; the rest are the labels.")] = 0.9,
     out: Annotated[Path | None, typer.Option(help="Folder for the weights and their card.")] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Train a network and store its weights and card."""
     from compression.zoo import ARCHITECTURES
 
-    _check_known("model", model, ARCHITECTURES)
+    for name in (model, *filter(None, (teacher, assistant))):
+        _check_known("model", name, ARCHITECTURES)
+    if assistant and not teacher:
+        raise InvalidSetting("--assistant goes with --teacher: somebody must teach the assistant.")
     _check_dataset(dataset)
     if out and out.exists() and not out.is_dir():
         raise InvalidFile(f"--out {str(out)!r} is not a folder; weights and card are two files in one.")
@@ -192,9 +199,11 @@ def zoo_train(
         from compression import zoo
 
         chosen = _device(device, has_gpu=torch.cuda.is_available())
+        lesson = zoo.Lesson(teacher, temperature, alpha, assistant=assistant) if teacher else None
         card = zoo.train(
-            model, dataset, epochs=epochs, seed=seed, device=chosen, out=out, progress=_training_line(progress)
-        )
+            model, dataset, epochs=epochs, seed=seed, device=chosen, out=out, lesson=lesson,
+            progress=_training_line(progress),
+        )  # fmt: skip
     if as_json:
         return print_json(dataclasses.asdict(card))
     print_table([

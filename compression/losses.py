@@ -29,8 +29,8 @@ def decoupled(
 ) -> torch.Tensor:
     """DKD (Zhao et al. 2022, equation 7): the target class against all others, and the others among themselves.
 
-    T² · (α KL(bᵗ ‖ bˢ) + β KL(p̂ᵗ ‖ p̂ˢ)), b = (p_target, 1 - p_target), p̂ = softmax over the other classes. With α = 1 and
-    β = 1 - pᵗ_target it is `response`. target int64 [n].
+    T² · (α KL(bᵗ ‖ bˢ) + β KL(rᵗ ‖ rˢ)), b = (p_target, 1 - p_target), r = softmax over the other classes. With
+    α = 1 and β = 1 - pᵗ_target it is `response`. target int64 [n].
     """
     log_q, log_p = (student / temperature).log_softmax(1), (teacher / temperature).log_softmax(1)
     hit = F.one_hot(target, student.shape[1]).bool()
@@ -59,7 +59,7 @@ def attention(student: torch.Tensor, teacher: torch.Tensor) -> torch.Tensor:
 
 
 def distance_relation(student: torch.Tensor, teacher: torch.Tensor) -> torch.Tensor:
-    """RKD-D (Park et al. 2019, equation 5): distances between all pairs of a batch, in units of their mean; Huber loss."""
+    """RKD-D (Park et al. 2019, equation 5): distances between all pairs of a batch, in units of their mean."""
     return F.smooth_l1_loss(_distances(student.flatten(1)), _distances(teacher.flatten(1)))
 
 
@@ -82,7 +82,7 @@ def _cosines(x: torch.Tensor) -> torch.Tensor:
 
 
 class Hints(nn.Module):
-    """Mean squared error of feature maps behind a linear map that learns with the student (FitNets, Romero et al. 2015).
+    """Mean squared error of feature maps behind a linear map that learns with the student (FitNets; Romero 2015).
 
     The map brings the student's channels to the teacher's; where their numbers agree it starts as the identity. The
     error is in units of the teacher's mean square, so that layers weigh alike.

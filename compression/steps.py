@@ -518,7 +518,8 @@ class Recover(Settings):
     ] = "training"
     teacher: Annotated[
         Literal[
-            "self", "resnet56", "resnet20", "vgg11", "mobilenetv2", "shufflenetv2", "lenet5", "lenet300",
+            "self", "resnet56", "resnet20", "resnet20_half", "resnet20_quarter", "resnet8", "vgg11", "mobilenetv2",
+            "shufflenetv2", "lenet5", "lenet300",
         ],
         Field(
             title="Teacher",
@@ -528,7 +529,8 @@ class Recover(Settings):
     ] = "self"  # fmt: skip
     assistant: Annotated[
         Literal[
-            "none", "resnet56", "resnet20", "vgg11", "mobilenetv2", "shufflenetv2", "lenet5", "lenet300",
+            "none", "resnet56", "resnet20", "resnet20_half", "resnet20_quarter", "resnet8", "vgg11", "mobilenetv2",
+            "shufflenetv2", "lenet5", "lenet300",
         ],
         Field(
             title="Assistant",

@@ -23,8 +23,8 @@ class Scores:
     image keeps its class.
     """
 
-    def __init__(self, model: nn.Module, images: int, *, mirrored: bool = False, device: str = "cpu"):
-        self.model, self.images, self.mirrored = model.to(device).eval(), images, mirrored
+    def __init__(self, model: nn.Module, *, mirrored: bool = False, device: str = "cpu"):
+        self.model, self.mirrored = model.to(device).eval(), mirrored
         self.kept: dict[int, torch.Tensor] = {}  # by variant: [images, classes], NaN where not yet asked
 
     @torch.no_grad()
@@ -38,7 +38,7 @@ class Scores:
         found = self.model(batch.inputs)
         if self.mirrored:
             found = (found + self.model(batch.inputs.flip(3))) / 2
-        blank = torch.full((self.images, found.shape[1]), torch.nan, dtype=torch.float16)
+        blank = torch.full((batch.of, found.shape[1]), torch.nan, dtype=torch.float16)
         self.kept.setdefault(batch.variant, blank)[batch.indices] = found.half().cpu()
 
     def state(self) -> dict[str, torch.Tensor]:

@@ -72,15 +72,17 @@ _BOUNDS = (
 
 @dataclass(frozen=True, eq=False)
 class Batch:
-    """`inputs` float32 [n, C, H, W], augmented and normalised; `labels` and `indices` into the split, int64 [n].
+    """`inputs` float32 [n, C, H, W], augmented and normalised; `labels` int64 [n].
 
-    `variant` numbers the augmentation: the same images of the same variant are the same inputs. `share` of all steps is
-    done. `answers` is what the teacher says about the inputs, where there is one.
+    `indices` int64 [n] point into the training split, which has `of` images. `variant` numbers the augmentation: the
+    same images of the same variant are the same inputs. `share` of all steps is done. `answers` is what the teacher
+    says about the inputs, where there is one.
     """
 
     inputs: torch.Tensor
     labels: torch.Tensor
     indices: torch.Tensor
+    of: int = 0
     variant: int = 0
     share: float = 0.0
     answers: Any = None
@@ -217,6 +219,11 @@ def accuracy(
     return correct / len(split)
 
 
+def device() -> str:
+    """Where trainings run by default: the GPU where there is one."""
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
 def scores(outputs: Any) -> torch.Tensor:
     """The class scores [n, classes] of what a model returns: the first where there are several values."""
     return outputs if isinstance(outputs, torch.Tensor) else outputs[0]
@@ -311,7 +318,7 @@ class _Run:
         for indices in torch.randperm(len(train), generator=generator).split(self.config.batch_size):
             images = self.config.augmentation(train.images[indices].to(self.device), generator, self.fill)
             inputs = self.data.normalize(images).contiguous(memory_format=torch.channels_last)
-            yield Batch(inputs, train.labels[indices].to(self.device), indices, variant)
+            yield Batch(inputs, train.labels[indices].to(self.device), indices, len(train), variant)
 
     def _learn(self, batch: Batch) -> None:
         """One step of the optimizer."""

@@ -7,7 +7,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from compression import losses
+from compression import losses, zoo
 from compression.data import load
 from compression.data.dataset import Split
 from compression.errors import Cancelled, InvalidSetting
@@ -209,3 +209,27 @@ def test_stored_weights_start_near_the_dense_ones_and_compute_the_same(prepared)
         assert torch.equal(layer.weight, solved.weight)
         stored = layer.parametrizations.weight.original
         assert (stored - dense).abs().sum() < 0.5 * (solved.parametrizations.weight.original - dense).abs().sum()
+
+
+def test_a_student_learns_from_a_network_of_the_zoo_and_says_so(tmp_path, monkeypatch):
+    monkeypatch.setenv("COMPRESSION_HOME", str(tmp_path))
+    lesson = zoo.Lesson("lenet5", temperature=3.0, alpha=1.0)
+    card = zoo.train("lenet300", "digits", epochs=4, lesson=lesson)
+    assert card.test_accuracy > 0.85
+    assert (card.recipe["teacher"], card.recipe["temperature"], card.recipe["alpha"]) == ("lenet5", 3.0, 1.0)
+    assert (tmp_path / "zoo" / "from-lenet5" / "lenet300-digits.safetensors").is_file()
+    assert zoo.card("lenet300", "digits").recipe.get("teacher") is None  # the shipped weights are still found
+
+
+def test_an_assistant_is_taught_first(tmp_path, monkeypatch):
+    monkeypatch.setenv("COMPRESSION_HOME", str(tmp_path))
+    zoo.train("resnet20_quarter", "digits", epochs=1, lesson=zoo.Lesson("lenet5", assistant="lenet300"))
+    stored = {path.stem for path in (tmp_path / "zoo" / "from-lenet5").glob("*.safetensors")}
+    assert stored == {"lenet300-digits", "resnet20_quarter-digits"}
+
+
+def test_teachers_from_the_zoo_one_after_the_other(prepared):
+    points = []
+    asked = recipe(Quantize(weight_bits=2), teacher="lenet5", assistant="lenet300")
+    simulate(prepared, asked, learn=points.append)
+    assert points[-1].step == 24

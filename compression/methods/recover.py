@@ -13,29 +13,27 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import fx, nn
 from torch.nn.utils import parametrize
 
-from compression import losses, training, zoo
+from compression import training, zoo
 from compression.calibration import Calibration, divergence, reestimate_batch_norm_
 from compression.data import Augmentation, Dataset, Split
+from compression.distillation import WATCHING, Objective, Teaching, watching
 from compression.errors import InvalidModel
 from compression.gradual import Cubic
-from compression.graph import layers, macs, shapes, trace
+from compression.graph import layers, macs, trace
 from compression.parametrizations import Mask, find, learn_values_, original
 from compression.recipe import Recipe
 from compression.results import LearningPoint
 from compression.steps import Prune, Recover
-from compression.teachers import Chain, Scores, Watched, embedding, maps, tapped, unlabelled
-from compression.training import Batch, Setting, TrainingConfig
+from compression.teachers import Chain, Scores, tapped, unlabelled
+from compression.training import Setting, TrainingConfig
 
 EVALUATIONS = 8
 AVERAGED = 0.02  # horizon of the average of weights, as a share of all steps
 VARIANTS = 4
-ATTENTION, DISTANCES, ANGLES = 1000.0, 25.0, 50.0  # weights beside the teacher's answers; from the papers
 BFLOAT16_MACS = 10_000_000  # smaller networks gain nothing from it
-WATCHING = ("hint", "attention", "relational")
 
 
 @dataclass(frozen=True)
@@ -66,7 +64,7 @@ def recover_(
     """
     settings = lesson.recipe.get("recover")
     assert isinstance(settings, Recover)
-    teacher, objective, names = _teaching(graph, settings, lesson)
+    teaching = _teaching(graph, settings, lesson)
     before_step = _schedule_(graph, reference, lesson.recipe, settings)
     learner = copy.deepcopy(graph)
     start_between_(learner, reference)
@@ -77,12 +75,14 @@ def recover_(
         learn_values_(learner)
     data = _images(settings, lesson)
     trained = training.train(
-        tapped(learner, names) if names else learner,
+        tapped(learner, teaching.watched) if teaching.watched else learner,
         data,
         _config(graph, settings, data),
         seed=lesson.recipe.seed,
-        device="cuda" if torch.cuda.is_available() else "cpu",
-        setting=Setting(objective, teacher, before_step, lesson.purpose, keep_start=settings.schedule == "none"),
+        device=training.device(),
+        setting=Setting(
+            teaching.objective, teaching.teacher, before_step, lesson.purpose, keep_start=settings.schedule == "none"
+        ),
         progress=_told(learn) if learn else None,
         stop=stop,
         checkpoint=checkpoint,
@@ -121,75 +121,18 @@ def shape_by_of(chain: Any, weight: torch.Tensor) -> torch.Tensor:
     return weight
 
 
-class Objective(nn.Module):
-    """The loss as settings say: the teacher's part weighs alpha, the labels' the rest."""
-
-    def __init__(self, settings: Recover, hints: nn.Module | None = None):
-        super().__init__()
-        self.settings, self.hints = settings, hints
-
-    def forward(self, outputs: Any, batch: Batch) -> torch.Tensor:
-        """outputs: scores [n, classes], or (scores, features) where the method watches features."""
-        s, scores = self.settings, training.scores(outputs)
-        if s.method == "fine-tune":
-            return F.cross_entropy(scores, batch.labels)
-        soft = self._soft(scores, outputs, batch)
-        if not s.labels:
-            return soft
-        return s.alpha * soft + (1 - s.alpha) * F.cross_entropy(scores, batch.labels)
-
-    def _soft(self, scores: torch.Tensor, outputs: Any, batch: Batch) -> torch.Tensor:
-        s, known = self.settings, training.scores(batch.answers)
-        if s.method == "decoupled":
-            target = batch.labels if s.labels else known.argmax(1)
-            return losses.decoupled(scores, known, target, s.temperature)
-        soft = losses.response(scores, known, s.temperature)
-        if s.method not in WATCHING:
-            return soft
-        ours, theirs = outputs[1], batch.answers[1]
-        if self.hints is not None:
-            return soft + self.hints(ours, theirs)
-        if s.method == "attention":
-            return soft + ATTENTION * torch.stack(list(map(losses.attention, ours, theirs))).sum()
-        distance, angle = losses.distance_relation(ours[0], theirs[0]), losses.angle_relation(ours[0], theirs[0])
-        return soft + DISTANCES * distance + ANGLES * angle
-
-
-def _teaching(graph: fx.GraphModule, settings: Recover, lesson: Lesson) -> tuple[Any, nn.Module, list[str]]:
-    """The teacher, the loss, and the names of the student's values that the loss compares."""
+def _teaching(graph: fx.GraphModule, settings: Recover, lesson: Lesson) -> Teaching:
+    """Teacher, loss and watched values, as settings say."""
     if settings.method == "fine-tune":
-        return None, Objective(settings), []
-    teacher = _network(settings.teacher, lesson)
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    if settings.method not in WATCHING:
-        count = len(_images(settings, lesson, teacher=teacher).train)
-        mirrored = lesson.data.mirror
-        taught: Any = Scores(teacher, count, mirrored=mirrored, device=device)
-        if settings.assistant != "none":
-            first = Scores(_network(settings.assistant, lesson), count, mirrored=mirrored, device=device)
-            taught = Chain(first, taught)
-        return taught, Objective(settings), []
-    ours, theirs = (_watched(network, settings, lesson.data) for network in (graph, teacher))
-    most = min(len(ours), len(theirs))
-    ours, theirs = ours[len(ours) - most :], theirs[len(theirs) - most :]
-    hints = _hints(graph, ours, teacher, theirs, lesson.data) if settings.method == "hint" else None
-    return Watched(tapped(teacher, theirs), device=device), Objective(settings, hints), ours
-
-
-def _watched(network: fx.GraphModule, settings: Recover, data: Dataset) -> list[str]:
-    if settings.method == "relational":
-        return [embedding(network)]
-    found = maps(network, data.input_shape)
-    if settings.method == "attention" and not found:
-        raise InvalidModel("recover.method 'attention' needs feature maps, and the network or its teacher has none.")
-    return found or [embedding(network)]
-
-
-def _hints(
-    graph: fx.GraphModule, ours: list[str], teacher: fx.GraphModule, theirs: list[str], data: Dataset
-) -> losses.Hints:
-    our_shapes, their_shapes = shapes(graph, data.input_shape), shapes(teacher, data.input_shape)
-    return losses.Hints([our_shapes[name][1] for name in ours], [their_shapes[name][1] for name in theirs])
+        return Teaching(None, Objective(settings))
+    teacher, device = _network(settings.teacher, lesson), training.device()
+    if settings.method in WATCHING:
+        return watching(graph, teacher, settings, lesson.data.input_shape, device)
+    taught: Any = Scores(teacher, mirrored=lesson.data.mirror, device=device)
+    if settings.assistant != "none":
+        assistant = _network(settings.assistant, lesson)
+        taught = Chain(Scores(assistant, mirrored=lesson.data.mirror, device=device), taught)
+    return Teaching(taught, Objective(settings))
 
 
 def _network(name: str, lesson: Lesson) -> fx.GraphModule:
@@ -202,16 +145,14 @@ def _network(name: str, lesson: Lesson) -> fx.GraphModule:
     return trace(zoo.load(name, data.name), data.input_shape)
 
 
-def _images(settings: Recover, lesson: Lesson, teacher: nn.Module | None = None) -> Dataset:
+def _images(settings: Recover, lesson: Lesson) -> Dataset:
     """What the step may see: all training images or the calibration images, with labels or without."""
     data = lesson.data
     if settings.images == "calibration":
         generator = torch.Generator().manual_seed(lesson.recipe.seed)
         drawn = torch.randperm(len(data.train), generator=generator)[: lesson.recipe.calibration_images]
         data = replace(data, train=Split(data.train.images[drawn], data.train.labels[drawn]))
-    if settings.labels or teacher is not None:
-        return data
-    return unlabelled(data, lesson.dense)
+    return data if settings.labels else unlabelled(data, lesson.dense)
 
 
 def _config(graph: fx.GraphModule, settings: Recover, data: Dataset) -> TrainingConfig:

@@ -12,11 +12,11 @@ from compression.zoo.model_cards import Card, card, cards
 if TYPE_CHECKING:
     from compression.zoo.recipes import recipe
     from compression.zoo.stored import build, load
-    from compression.zoo.trainer import train
+    from compression.zoo.trainer import Lesson, train
 
-__all__ = ["ARCHITECTURES", "Architecture", "Card", "build", "card", "cards", "load", "recipe", "train"]
+__all__ = ["ARCHITECTURES", "Architecture", "Card", "Lesson", "build", "card", "cards", "load", "recipe", "train"]
 
-_HOMES = {"build": "stored", "load": "stored", "recipe": "recipes", "train": "trainer"}
+_HOMES = {"build": "stored", "load": "stored", "recipe": "recipes", "train": "trainer", "Lesson": "trainer"}
 
 
 def __getattr__(name: str) -> Any:

@@ -31,6 +31,9 @@ ARCHITECTURES: dict[str, Architecture] = {
         Architecture("vgg11", "VGG-11 (slim)", "vgg"),
         Architecture("resnet20", "ResNet-20", "resnet"),
         Architecture("resnet56", "ResNet-56", "resnet"),
+        Architecture("resnet20_half", "ResNet-20 ×0.5", "resnet"),
+        Architecture("resnet20_quarter", "ResNet-20 ×0.25", "resnet"),
+        Architecture("resnet8", "ResNet-8", "resnet"),
         Architecture("mobilenetv2", "MobileNetV2 ×0.5", "mobile"),
         Architecture("shufflenetv2", "ShuffleNetV2 ×0.5", "mobile"),
     )

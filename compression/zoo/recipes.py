@@ -15,6 +15,9 @@ RECIPES: dict[str, TrainingConfig] = {
     "vgg11": TrainingConfig(epochs=20, learning_rate=0.08),
     "resnet20": TrainingConfig(epochs=36, learning_rate=0.12),
     "resnet56": TrainingConfig(epochs=24, learning_rate=0.1),
+    "resnet20_half": TrainingConfig(epochs=36, learning_rate=0.12),
+    "resnet20_quarter": TrainingConfig(epochs=36, learning_rate=0.12, weight_decay=2e-4),
+    "resnet8": TrainingConfig(epochs=36, learning_rate=0.12),
     "mobilenetv2": TrainingConfig(epochs=18, learning_rate=0.08, weight_decay=2e-4),
     "shufflenetv2": TrainingConfig(epochs=18, learning_rate=0.08, weight_decay=2e-4, bfloat16=False),
 }

@@ -19,13 +19,29 @@ def resnet56(input_shape: tuple[int, int, int], classes: int) -> nn.Module:
     return _resnet(input_shape[0], classes, blocks=9)
 
 
-def _resnet(channels: int, classes: int, *, blocks: int) -> nn.Module:
-    layers: list[nn.Module] = [nn.Conv2d(channels, _WIDTHS[0], 3, padding=1, bias=False), nn.BatchNorm2d(_WIDTHS[0])]
+def resnet20_half(input_shape: tuple[int, int, int], classes: int) -> nn.Module:
+    """ResNet-20 with half of all channels: 69,000 parameters."""
+    return _resnet(input_shape[0], classes, blocks=3, narrower=2)
+
+
+def resnet20_quarter(input_shape: tuple[int, int, int], classes: int) -> nn.Module:
+    """ResNet-20 with a quarter of all channels: 17,600 parameters."""
+    return _resnet(input_shape[0], classes, blocks=3, narrower=4)
+
+
+def resnet8(input_shape: tuple[int, int, int], classes: int) -> nn.Module:
+    """Three stages of one block: 77,000 parameters."""
+    return _resnet(input_shape[0], classes, blocks=1)
+
+
+def _resnet(channels: int, classes: int, *, blocks: int, narrower: int = 1) -> nn.Module:
+    first, *_ = widths = [width // narrower for width in _WIDTHS]
+    layers: list[nn.Module] = [nn.Conv2d(channels, first, 3, padding=1, bias=False), nn.BatchNorm2d(first)]
     layers.append(nn.ReLU())
-    before = _WIDTHS[0]
-    for width in _WIDTHS:
+    before = first
+    for width in widths:
         for block in range(blocks):
-            layers.append(Block(before, width, stride=2 if block == 0 and width != _WIDTHS[0] else 1))
+            layers.append(Block(before, width, stride=2 if block == 0 and width != first else 1))
             before = width
     return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(before, classes))
 

@@ -4,21 +4,60 @@ import logging
 import platform
 import time
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any, Literal
 
 import torch
 import torchvision
+from torch import nn
 
 from compression import data as datasets
 from compression.data.dataset import Dataset
-from compression.training import Progress, Trained, TrainingConfig, accuracy
+from compression.distillation import Objective
+from compression.steps import Recover
+from compression.teachers import Scores
+from compression.training import Progress, Setting, Trained, TrainingConfig, accuracy
 from compression.training import train as run_training
 from compression.zoo import model_cards, stored
 from compression.zoo.model_cards import Card
 from compression.zoo.recipes import recipe
 
 log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Lesson:
+    """Distillation from a network of the zoo with stored weights (Hinton et al. 2015; DKD, Zhao et al. 2022).
+
+    alpha weighs the teacher, the rest the labels. `assistant` is a network that learns from the teacher first and then
+    teaches in its place (Mirzadeh et al. 2020). The teacher sees `variants` augmentations of each image; then they come
+    again.
+    """
+
+    teacher: str
+    temperature: float = 4.0
+    alpha: float = 0.9
+    method: Literal["distill", "decoupled"] = "distill"
+    assistant: str | None = None
+    variants: int = 8
+
+    def setting(self, student: str, data: Dataset, **options: Any) -> Setting:
+        """What `student` learns by on `data`; `options` go to the training of the assistant, if there is one."""
+        settings = Recover(method=self.method, temperature=self.temperature, alpha=self.alpha)
+        network = self._network(data, **options).to(memory_format=torch.channels_last)
+        known = Scores(network, mirrored=data.mirror, device=options["device"])
+        return Setting(Objective(settings), known, purpose=f"{student} {asdict(self)}")
+
+    def _network(self, data: Dataset, **options: Any) -> nn.Module:
+        if self.assistant is None:
+            return stored.load(self.teacher, data.name)
+        folder = model_cards.user_weights() / f"from-{self.teacher}"
+        path = folder / f"{self.assistant}-{data.name}.safetensors"
+        if not path.exists():
+            train(self.assistant, data.name, data=data, lesson=replace(self, assistant=None), **options)
+        blank = stored.build(self.assistant, input_shape=data.input_shape, classes=len(data.classes))
+        return stored.read_weights(blank, path)
 
 
 def train(
@@ -31,28 +70,38 @@ def train(
     out: Path | None = None,
     data: Dataset | None = None,
     notes: str = "",
+    lesson: Lesson | None = None,
     progress: Callable[[Progress], None] | None = None,
     stop: Callable[[], bool] | None = None,
 ) -> Card:
     """Trains the model on the dataset, stores MODEL-DATASET.safetensors and .json in `out`, and returns the card.
 
-    `epochs` replaces the recipe's number, `out` is by default the user's folder, and `data` stands in for the images
-    of that name. A training that was cut off goes on from its last whole epoch. Raises UnknownName, DataUnavailable
-    and, when `stop` says so, Cancelled.
+    With `lesson` it is a student: it learns from another network of the zoo, and what is stored lies in a folder named
+    after that. `epochs` replaces the recipe's number, `out` is by default the user's folder, and `data` stands in for
+    the images of that name. A training that was cut off goes on. Raises UnknownName, DataUnavailable, Unsupported where
+    the teacher has no weights and, when `stop` says so, Cancelled.
     """
     data = data or datasets.load(dataset_name)
     config = recipe(name, data, epochs=epochs)
-    folder = out or model_cards.user_weights()
+    own = model_cards.user_weights() / (f"from-{lesson.teacher}" if lesson else "")
+    folder = out or own
+    setting = None
+    if lesson:
+        config = replace(config, variants=lesson.variants)
+        setting = lesson.setting(name, data, device=device, progress=progress, stop=stop)
     model = stored.build(name, input_shape=data.input_shape, classes=len(data.classes), seed=seed)
-    checkpoint = model_cards.user_weights() / "unfinished" / f"{name}-{dataset_name}.safetensors"
+    checkpoint = own / "unfinished" / f"{name}-{dataset_name}.safetensors"
     began = time.perf_counter()
     trained = run_training(
-        model, data, config, seed=seed, device=device, progress=progress, stop=stop, checkpoint=checkpoint
-    )
+        model, data, config, seed=seed, device=device, setting=setting, progress=progress, stop=stop,
+        checkpoint=checkpoint,
+    )  # fmt: skip
     log.info("%s on %s took %.0f s", name, dataset_name, time.perf_counter() - began)
     path = folder / f"{name}-{dataset_name}.safetensors"
     digest = stored.write_weights(trained.model, path)
     card = _card(name, dataset_name, data, config, trained, path, digest, seed=seed, device=device, notes=notes)
+    if lesson:
+        card = replace(card, recipe=card.recipe | asdict(lesson))
     model_cards.write(path.with_suffix(".json"), card)
     return card
 
