@@ -117,6 +117,7 @@ class Codebook(nn.Module):
     """
 
     bits, top = 8, 127
+    learned = ("entries", "scale")
 
     def __init__(self, entries: torch.Tensor, scale: torch.Tensor, *, keep: torch.Tensor | None = None):
         super().__init__()
@@ -190,9 +191,15 @@ def learn_values_(model: nn.Module) -> None:
             module.register_parameter(name, nn.Parameter(value))
 
 
-def learned_values(model: nn.Module) -> list[nn.Parameter]:
-    """The scales and codebooks that train."""
-    found = [getattr(module, name) for module, name in _learnable(model)]
+def fix_values_(model: nn.Module) -> None:
+    """Scales and codebooks stay as they are while weights train."""
+    for value in learned_values(model):
+        value.requires_grad_(False)
+
+
+def learned_values(model: nn.Module, *, only: str = "") -> list[nn.Parameter]:
+    """The scales and codebooks that train, or only those of one name."""
+    found = [getattr(module, name) for module, name in _learnable(model) if only in ("", name)]
     return [value for value in found if isinstance(value, nn.Parameter) and value.requires_grad]
 
 

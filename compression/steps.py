@@ -547,7 +547,7 @@ class Recover(Settings):
             ge=1e-6, le=1.0, title="Learning rate", json_schema_extra={"step": 0.0005},
             description="Of Adam at its peak, after a short warm-up; from there it falls to zero along a cosine.",
         ),
-    ] = 0.002  # fmt: skip
+    ] = 0.001  # fmt: skip
     schedule: Annotated[
         Literal["none", "cubic", "rewind"],
         Field(

@@ -30,6 +30,7 @@ log = logging.getLogger(__name__)
 EVALUATION_BATCH = 500  # images
 CHECKPOINT_SECONDS = 15.0
 REPORT_STEPS = 10
+SCALES_KEEP = 0.25  # of what a learned scale was at the start: it never gets smaller than this or changes its sign
 
 
 @dataclass(frozen=True)
@@ -149,7 +150,8 @@ class Setting:
     """What a training consists of besides its config. `purpose` tells checkpoints of different trainings apart.
 
     `before_step` may change the model (masks, say) before each step: it gets the model, the step's number and how many
-    there are, and must depend on nothing else. `keep_start` lets the untrained model win where it is the best.
+    there are, and must depend on nothing else. `keep_start` lets the untrained model win where it is the best; a state
+    from before `eligible`, a share of all steps, is not chosen.
     """
 
     loss: Loss
@@ -157,6 +159,7 @@ class Setting:
     before_step: Callable[[nn.Module, int, int], None] | None = None
     purpose: str = ""
     keep_start: bool = False
+    eligible: float = 0.0
 
 
 def train(
@@ -252,6 +255,7 @@ class _Run:
         self.period = config.evaluate_every or self.per_epoch
         self.average = _averaged(self.model, config.average_epochs * self.per_epoch)
         self.optimizer = _optimizer(self.model, self.loss, config)
+        self.scales = [(p, SCALES_KEEP * p.detach()) for p in learned_values(self.model, only="scale")]
         self.fill = (torch.tensor(data.mean) * 255).round().to(torch.uint8).to(device)
         self.history: list[Epoch] = []
         self.best = _state(self.evaluated)
@@ -291,13 +295,16 @@ class _Run:
     def _evaluate(self, stop: Callable[[], bool], seconds: float) -> None:
         self.model.eval()
         measured = accuracy(self.evaluated.eval(), self.data, self.data.validation, device=self.device, stop=stop)
-        if measured >= max((e.accuracy for e in self.history), default=0.0):
+        if measured >= max((e.accuracy for e in self._eligible()), default=0.0):
             self.best = _state(self.evaluated)
         steps = self.step - (self.history[-1].step if self.history else 0)
         loss = self.total.item() / max(steps, 1)
         self.history.append(Epoch(max(self.step - 1, 0) // self.per_epoch, loss, measured, seconds, self.step))
         self.total.zero_()
         log.info("%s", self.history[-1])
+
+    def _eligible(self) -> list[Epoch]:
+        return [e for e in self.history if e.step >= self.setting.eligible * self.steps]
 
     def _to_training(self) -> None:
         self.model.train()
@@ -339,6 +346,9 @@ class _Run:
         self.optimizer.zero_grad()
         loss.backward()
         self.optimizer.step()
+        with torch.no_grad():
+            for scale, least in self.scales:
+                scale.copy_(torch.where(scale / least < 1, least, scale))
         self.step += 1
         if self.average:
             self.average.update_parameters(self.model)
@@ -359,7 +369,7 @@ class _Run:
         """The best state as a model of its own."""
         model = copy.deepcopy(self.evaluated).cpu().to(memory_format=torch.contiguous_format)
         model.load_state_dict(self.best)
-        best = max(self.history, key=lambda e: (e.accuracy, e.step))  # the later one of equals
+        best = max(self._eligible(), key=lambda e: (e.accuracy, e.step))  # the later one of equals
         return Trained(model.eval(), best.epoch, best.accuracy, tuple(self.history), best.step)
 
     def save(self, path: Path) -> None:

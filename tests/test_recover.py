@@ -15,10 +15,10 @@ from compression.export.session import session
 from compression.graph import layers
 from compression.grids import largest
 from compression.methods.recover import start_between_
-from compression.parametrizations import Mask, WeightQuantizer, find, learn_values_, learned_values
+from compression.parametrizations import Codebook, Mask, WeightQuantizer, find, learn_values_, learned_values
 from compression.pipeline import compress_prepared, prepare, simulate
 from compression.recipe import Recipe
-from compression.steps import Channels, Prune, Quantize, Recover, steps_for
+from compression.steps import Channels, Prune, Quantize, Recover, Share, steps_for
 from compression.zoo import ARCHITECTURES
 from tests.networks import trained
 
@@ -70,10 +70,24 @@ def test_masks_and_grids_are_exact_after_training(prepared, schedule):
     assert moved > 0
 
 
+def test_codebooks_learn_and_stay_books(prepared):
+    graph = simulate(prepared, recipe(Share(entries=3, assignment="nearest"), learning_rate=0.01))
+    plain = simulate(prepared, Recipe(steps=(Share(entries=3, assignment="nearest"),), calibration_images=128))
+    books = [(find(layers(g)[name], Codebook).entries for g in (graph, plain)) for name in layers(graph)]
+    assert any(not torch.equal(ours, theirs) for ours, theirs in books)
+    for layer in layers(graph).values():
+        codes = find(layer, Codebook).codes(layer.parametrizations.weight.original)
+        assert torch.equal(codes, codes.round()) and len(codes.unique()) <= 3
+
+
 @pytest.mark.parametrize(
     "steps",
-    [(Prune(sparsity=0.5), Quantize(weight_bits=4)), (Channels(amount=0.1, part="all", round_to=4), Quantize())],
-    ids=["sparse", "channels"],
+    [
+        (Prune(sparsity=0.5), Quantize(weight_bits=4)),
+        (Channels(amount=0.1, part="all", round_to=4), Quantize()),
+        (Prune(sparsity=0.5), Share(entries=8)),
+    ],
+    ids=["sparse", "channels", "shared"],
 )
 def test_file_agrees_and_the_recipe_reproduces_it(prepared, steps):
     asked = recipe(*steps)
@@ -203,7 +217,7 @@ def test_gradient_of_a_learned_scale_is_lsqs(bits, kind):
 def test_stored_weights_start_near_the_dense_ones_and_compute_the_same(prepared):
     graph = simulate(prepared, Recipe(steps=(Quantize(weight_bits=3),), calibration_images=128))
     before, moved = copy.deepcopy(graph), copy.deepcopy(graph)
-    start_between_(moved, prepared.dense)
+    start_between_(moved, prepared.dense, 1.0)
     for name, layer in layers(moved).items():
         dense, solved = layers(prepared.dense)[name].weight, layers(before)[name]
         assert torch.equal(layer.weight, solved.weight)

@@ -16,14 +16,13 @@ import torch
 from torch import fx, nn
 from torch.nn.utils import parametrize
 
-from compression import training, zoo
+from compression import gradual, training, zoo
 from compression.calibration import Calibration, divergence, reestimate_batch_norm_
 from compression.data import Augmentation, Dataset, Split
 from compression.distillation import WATCHING, Objective, Teaching, watching
 from compression.errors import InvalidModel
-from compression.gradual import Cubic
 from compression.graph import layers, macs, trace
-from compression.parametrizations import Mask, find, learn_values_, original
+from compression.parametrizations import Mask, find, fix_values_, learn_values_, original
 from compression.recipe import Recipe
 from compression.results import LearningPoint
 from compression.steps import Prune, Recover
@@ -31,6 +30,7 @@ from compression.teachers import Chain, Scores, tapped, unlabelled
 from compression.training import Setting, TrainingConfig
 
 EVALUATIONS = 8
+NEARER = 0.5  # share of the way to the border: from all the way, too many codes flip at once to make up for each other
 AVERAGED = 0.02  # horizon of the average of weights, as a share of all steps
 VARIANTS = 4
 BFLOAT16_MACS = 10_000_000  # smaller networks gain nothing from it
@@ -67,12 +67,11 @@ def recover_(
     teaching = _teaching(graph, settings, lesson)
     before_step = _schedule_(graph, reference, lesson.recipe, settings)
     learner = copy.deepcopy(graph)
-    start_between_(learner, reference)
+    start_between_(learner, reference, NEARER)
     finish_(learner)
     for dropout in (m for m in learner.modules() if isinstance(m, nn.Dropout)):
         dropout.p = 0.0  # noise would only blur what the teacher says
-    if settings.learned_steps:
-        learn_values_(learner)
+    (learn_values_ if settings.learned_steps else fix_values_)(learner)
     data = _images(settings, lesson)
     trained = training.train(
         tapped(learner, teaching.watched) if teaching.watched else learner,
@@ -81,7 +80,12 @@ def recover_(
         seed=lesson.recipe.seed,
         device=training.device(),
         setting=Setting(
-            teaching.objective, teaching.teacher, before_step, lesson.purpose, keep_start=settings.schedule == "none"
+            teaching.objective,
+            teaching.teacher,
+            before_step,
+            lesson.purpose,
+            keep_start=before_step is None and settings.schedule == "none",
+            eligible=gradual.ENDS if before_step else 0.0,
         ),
         progress=_told(learn) if learn else None,
         stop=stop,
@@ -93,8 +97,8 @@ def recover_(
 
 
 @torch.no_grad()
-def start_between_(graph: nn.Module, reference: nn.Module) -> None:
-    """Moves stored weights towards `reference`'s as far as the computed ones stay what they are.
+def start_between_(graph: nn.Module, reference: nn.Module, nearer: float) -> None:
+    """Moves stored weights towards `reference`'s, `nearer` of the way on which the computed ones stay what they are.
 
     Solvers leave stored weights on grid points, the middle of what rounds there; from near the dense weight a gradient
     soon finds the border that matters. The share of the way is found by bisection, for each weight by itself.
@@ -110,7 +114,7 @@ def start_between_(graph: nn.Module, reference: nn.Module) -> None:
             same = shape_by_of(shape_by, start + share * (target - start)) == computed
             share = torch.where(same, (share + width).clamp_max(1.0), share - width)
             width /= 2
-        there = start + share * (target - start)
+        there = start + nearer * share * (target - start)
         stored.copy_(torch.where(shape_by_of(shape_by, there) == computed, there, start))
 
 
@@ -158,7 +162,7 @@ def _images(settings: Recover, lesson: Lesson) -> Dataset:
 def _config(graph: fx.GraphModule, settings: Recover, data: Dataset) -> TrainingConfig:
     per_epoch = math.ceil(len(data.train) / settings.batch_size)
     convolutions = [m for m in graph.modules() if isinstance(m, nn.Conv2d)]
-    shift = min(data.input_shape[1:]) // 14 if convolutions else 0
+    shift = min(data.input_shape[1:]) // 28 if convolutions else 0
     big = sum(macs(graph, data.input_shape).values()) >= BFLOAT16_MACS
     grouped = any(m.groups > 1 for m in convolutions)
     return TrainingConfig(
@@ -171,7 +175,7 @@ def _config(graph: fx.GraphModule, settings: Recover, data: Dataset) -> Training
         bfloat16=big and not grouped and _fast_bfloat16(),
         augmentation=Augmentation(flip=data.mirror, shift=shift),
         steps=settings.steps,
-        evaluate_every=max(settings.steps // EVALUATIONS, 1),
+        evaluate_every=math.ceil(settings.steps / EVALUATIONS),
         optimizer="adam",
         freeze_batch_norm={"off": 1.0, "late": 0.75, "on": 0.0}[settings.freeze_batch_norm],
         variants=VARIANTS,
@@ -193,7 +197,9 @@ def _schedule_(
     for name, layer in layers(graph).items():
         if find(layer, Mask) is not None:
             original(layer).copy_(layers(reference)[name].weight)
-    return Cubic(graph, free=prune.pattern == "free", scope=prune.scope) if settings.schedule == "cubic" else None
+    return (
+        gradual.Cubic(graph, free=prune.pattern == "free", scope=prune.scope) if settings.schedule == "cubic" else None
+    )
 
 
 @torch.no_grad()
