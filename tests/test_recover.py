@@ -51,7 +51,7 @@ def test_every_method_recovers_what_pruning_cost(prepared, method):
 
 @pytest.mark.parametrize("schedule", ["none", "cubic", "rewind"])
 def test_masks_and_grids_are_exact_after_training(prepared, schedule):
-    steps = (Prune(sparsity=0.6), Quantize(weight_bits=3))
+    steps = (Prune(sparsity=0.6, refit=False), Quantize(weight_bits=3, rounding="nearest"))  # there is much to recover
     graph = simulate(prepared, recipe(*steps, schedule=schedule))
     plain = simulate(prepared, Recipe(steps=steps, calibration_images=128))
     zeros = total = moved = 0

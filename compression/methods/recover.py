@@ -93,6 +93,7 @@ def recover_(
     )
     known = trained.model.state_dict()
     graph.load_state_dict({name: known[name] for name in graph.state_dict()})
+    store_what_is_computed_(graph)
     _settle_batch_norm_(graph, lesson)
 
 
@@ -107,18 +108,26 @@ def start_between_(graph: nn.Module, reference: nn.Module, nearer: float) -> Non
         if not parametrize.is_parametrized(layer):
             continue
         stored, target = original(layer), layers(reference)[name].weight
-        shape_by = layer.parametrizations.weight
+        chain = layer.parametrizations.weight
         start, computed = stored.clone(), layer.weight.clone()
         share, width = torch.ones_like(stored), 0.5
         for _ in range(8):
-            same = shape_by_of(shape_by, start + share * (target - start)) == computed
+            same = _shaped(chain, start + share * (target - start)) == computed
             share = torch.where(same, (share + width).clamp_max(1.0), share - width)
             width /= 2
         there = start + nearer * share * (target - start)
-        stored.copy_(torch.where(shape_by_of(shape_by, there) == computed, there, start))
+        stored.copy_(torch.where(_shaped(chain, there) == computed, there, start))
 
 
-def shape_by_of(chain: Any, weight: torch.Tensor) -> torch.Tensor:
+@torch.no_grad()
+def store_what_is_computed_(graph: nn.Module) -> None:
+    """Stored weights become the computed ones: on grid points, where the rounding of scales cannot move them."""
+    for layer in layers(graph).values():
+        if parametrize.is_parametrized(layer):
+            original(layer).copy_(layer.weight)
+
+
+def _shaped(chain: Any, weight: torch.Tensor) -> torch.Tensor:
     """What the parametrizations make of stored weights."""
     for parametrization in chain:
         weight = parametrization(weight)
