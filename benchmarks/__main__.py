@@ -53,6 +53,32 @@ def files(model: ModelOption = "resnet20", dataset: DatasetOption = "fashion-mni
 
 
 @app.command()
+def recovery(
+    model: ModelOption = "resnet20",
+    dataset: DatasetOption = "fashion-mnist",
+    minutes: Annotated[float, typer.Option(min=0.01, help="Of training, for each row and seed.")] = 3.0,
+    steps: Annotated[int | None, typer.Option(min=1, help="Instead of minutes.")] = None,
+    seeds: Annotated[int, typer.Option(min=1, help="How many.")] = 3,
+    only: Annotated[list[str] | None, typer.Option(help="Only this row; may be given several times.")] = None,
+    temperatures: Annotated[bool, typer.Option(help="T = 1, 2, 5, 10, 20 for the fp32 and the 3-bit student.")] = False,
+    busy: Annotated[bool, typer.Option(help="Run on a machine that is not quiet; give --steps.")] = False,
+    out: OutOption = None,
+) -> None:
+    """Accuracy before and after recovery by training, beside the dense network given the same steps."""
+    from benchmarks import recovery as measurements
+    from benchmarks.quiet import found
+
+    quiet = found() if busy else require_quiet()
+    rows = tuple(only or measurements.ROWS)
+    with working() as progress:
+        report = measurements.run(
+            model, dataset, quiet, progress, minutes=minutes, steps=steps, seeds=range(seeds), rows=rows,
+            temperatures=temperatures,
+        )  # fmt: skip
+    publish(report, out)
+
+
+@app.command()
 def lessons(
     busy: Annotated[bool, typer.Option(help="Leave out latency, and measure on a busy machine.")] = False,
     only: Annotated[list[str] | None, typer.Option(help="Only this table; may be given several times.")] = None,

@@ -120,9 +120,7 @@ def seconds_per_step(prepared: pipeline.Prepared, row: Row, seed: int) -> float:
     return median(paces)
 
 
-def _before_and_after(
-    prepared: pipeline.Prepared, row: Row, budget: int, seed: int
-) -> tuple[Measurement, Measurement]:
+def _before_and_after(prepared: pipeline.Prepared, row: Row, budget: int, seed: int) -> tuple[Measurement, Measurement]:
     recipes = (
         Recipe(steps=row.steps, seed=seed),
         Recipe(steps=(*row.steps, Recover(steps=budget, **row.settings)), seed=seed),

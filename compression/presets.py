@@ -6,7 +6,7 @@ PRESETS["8-bit"].recipe
 from dataclasses import dataclass
 
 from compression.recipe import Recipe
-from compression.steps import Channels, Prune, Quantize
+from compression.steps import Channels, Prune, Quantize, Recover, Share
 
 
 @dataclass(frozen=True)
@@ -33,6 +33,17 @@ PRESETS: dict[str, Preset] = {
         "Smallest file at about 1 point",
         "Most weights zero and the others in 4 bits, fitted layer by layer.",
         Recipe(steps=(Prune(sparsity=0.8), Quantize(weight_bits=4, activation_bits=8))),
+    ),
+    "deep-compression": Preset(
+        "Deep Compression",
+        "Nearly all weights zero, the others out of 16 values, then trained (Han et al. 2016). Takes minutes.",
+        Recipe(
+            steps=(
+                Prune(sparsity=0.92),
+                Share(entries=16),
+                Recover(steps=6000, learning_rate=0.002, schedule="cubic"),
+            )
+        ),
     ),
 }
 """Every preset by the name that the command line uses."""
