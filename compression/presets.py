@@ -41,7 +41,7 @@ PRESETS: dict[str, Preset] = {
             steps=(
                 Prune(sparsity=0.92),
                 Share(entries=16),
-                Recover(steps=6000, learning_rate=0.002, schedule="cubic"),
+                Recover(steps=6000, learning_rate=0.002),
             )
         ),
     ),
