@@ -49,7 +49,7 @@ ROWS: dict[str, Row] = {
     "binary, A8": Row((Quantize(scheme="binary"),), COARSE),
     "80% sparse": Row((Prune(sparsity=0.8),), COARSE),
     "90% sparse": Row((Prune(sparsity=0.9),), COARSE),
-    "half the MACs": Row((Channels(amount=0.5),), COARSE),
+    "half the MACs": Row((Channels(amount=0.5),), {"learning_rate": 0.001}),
     "90% sparse, W3A8": Row((Prune(sparsity=0.9), Quantize(weight_bits=3)), COARSE),
 }
 """What is recovered from, by the name that the table shows."""
