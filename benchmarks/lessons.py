@@ -39,13 +39,14 @@ def run(progress: Progress, *, latency: bool, only: tuple[str, ...] = ()) -> str
     Rows of other tables that were measured before stay. Without `latency` the milliseconds are left out.
     """
     wanted = {measured.key(p): p for name, table in TABLES.items() if not only or name in only for p in table}
-    kept = {entry["key"]: entry for entry in measured.document().get("rows", ())} if only else {}
+    known = {measured.key(planned) for table in TABLES.values() for planned in table}
+    kept = {entry["key"]: entry for entry in measured.document().get("rows", ()) if only and entry["key"] in known}
     found = dict(kept)
     for key, entry in _rows(wanted, progress, latency=latency):
         found[key] = entry
         write({"machine": asdict(this_machine()), "at": datetime.now(UTC).isoformat(timespec="seconds"),
                "latency": latency, "rows": [found[k] for k in sorted(found)]})  # fmt: skip
-    return f"{len(found)} of {len({measured.key(p) for table in TABLES.values() for p in table})} rows are measured."
+    return f"{len(found)} of {len(known)} rows are measured."
 
 
 def write_students() -> None:
@@ -83,7 +84,7 @@ def _rows(wanted: dict[str, Planned], progress: Progress, *, latency: bool) -> I
     """Network by network, so that each is calibrated once for each number of images."""
     data: dict[str, Dataset] = {}
     prepared: dict[tuple[Any, ...], pipeline.Prepared] = {}
-    for number, (key, planned) in enumerate(sorted(wanted.items())):
+    for number, (key, planned) in enumerate(sorted(wanted.items(), key=_last_if_trained)):
         recipe = measured.recipe_of(planned)
         if recipe is None:
             continue
@@ -101,6 +102,12 @@ def _rows(wanted: dict[str, Planned], progress: Progress, *, latency: bool) -> I
             progress(f"{planned.name}: {error}", number / len(wanted))
             continue
         yield key, _entry(key, planned, recipe.to_dict(), result if latency else replace(result, latency=None))
+
+
+def _last_if_trained(row: tuple[str, Planned]) -> tuple[bool, str]:
+    """Rows that are trained come last: they take longest."""
+    key, planned = row
+    return any(step["step"] == "recover" for step in planned.recipe["steps"]), key
 
 
 def _entry(key: str, planned: Planned, recipe: dict[str, Any], result: Measurement) -> dict[str, Any]:

@@ -155,6 +155,24 @@ def test_a_student_learns_on_the_spot() -> None:
     assert any(block.value.startswith("Test images: taught **9") for block in page.markdown)
 
 
+def test_more_values_take_longer_codes() -> None:
+    page = opened("sharing")
+    before = [metric.value for metric in page.metric]
+    page.select_slider(key="entries").set_value(64).run()
+    assert (before[0], page.metric[0].value) == ("4 bit", "6 bit")
+    assert page.metric[3].value < before[3]
+
+
+def test_a_higher_rank_costs_more_and_errs_less() -> None:
+    page = opened("lowrank")
+    before = [float(metric.value.strip("%")) for metric in page.metric]
+    page.slider(key="rank-64").set_value(48).run()
+    after = [float(metric.value.strip("%")) for metric in page.metric]
+    assert after[0] > before[0]
+    assert after[1] < before[1]
+    assert after[2] < before[2]
+
+
 @pytest.mark.parametrize("name", ["pruning", [*LESSONS][-1]])
 def test_the_teachers_sheet_has_it_all(name: str) -> None:
     page = AppTest.from_file(str(ROOT / "app.py"), default_timeout=PATIENCE_S)

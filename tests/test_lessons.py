@@ -1,14 +1,28 @@
 """What the lessons say is true: NumPy against the engine, and every right answer recomputed."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 import torch
+from sklearn.cluster import KMeans
 
 from compression import zoo
 from compression.data import load
 from compression.graph import layers as engine_layers
 from compression.graph import macs, trace
-from compression.lessons import distillation, forward, images, measured, networks, pictures, pruning, quantization
+from compression.lessons import (
+    distillation,
+    forward,
+    images,
+    lowrank,
+    measured,
+    networks,
+    pictures,
+    pruning,
+    quantization,
+    sharing,
+)
 from compression.lessons.distillation import Course
 from compression.lessons.networks import LENET, LENET300, RESNET
 from compression.lessons.tables import TABLES
@@ -188,7 +202,8 @@ def test_what_lesson_2_says() -> None:
     assert all(found.refitted < found.error for found in by_name.values())
     assert said["naive_90"] is None or said["naive_90"] < 0.3  # "cliff"
     assert said["latency_90"] is None or said["latency_90"] > 0.9  # "speed"
-    assert said["together_80"] is None or said["together_80"] > said["each_80"]
+    if said["together_80"] is not None and said["each_80"] is not None:
+        assert said["together_80"] > said["each_80"]
 
 
 # Lesson 3, quantization
@@ -256,7 +271,8 @@ def test_what_lesson_3_says() -> None:
     assert said["largest_sum"] == 144 * 255 * 127 < 2 ** said["sum_bits"]  # "accumulator"
     assert 2**15 < said["largest_sum"] < 2**31
     assert said["tensor_db"] < said["channel_db"] < said["best_db"]
-    assert said["best_2"] is None or said["best_2"] > 0.88 > 0.5 > said["naive_2"]  # "two"
+    assert said["best_2"] is None or said["best_2"] > 0.88  # "two"
+    assert said["naive_2"] is None or said["naive_2"] < 0.3
 
 
 def test_ranges_grow_with_the_images() -> None:
@@ -322,3 +338,99 @@ def test_a_measured_student_is_the_one_that_learns_here() -> None:
     if found is not None:
         mine = [distillation.outcome(Course(4.0, 0.9, seed=seed)) for seed in range(distillation.SEEDS)]
         assert found[4.0, 0.9].mean == pytest.approx(np.mean(mine), abs=0.02)
+
+
+# Lesson 5, sharing
+
+
+def test_k_means_is_scikit_learns_from_the_same_start() -> None:
+    w = np.sort(networks.layer(*RESNET, "3.conv1").weight.ravel().astype(np.float64))
+    start = np.linspace(w[0], w[-1], 8)
+    centres, history = sharing.k_means(w, start)
+    oracle = KMeans(8, init=start[:, None], n_init=1, max_iter=sharing.ROUNDS - 1, tol=0, algorithm="lloyd").fit(
+        w[:, None]
+    )
+    np.testing.assert_allclose(centres, np.sort(oracle.cluster_centers_[:, 0]), rtol=0.02)
+    assert (np.diff(history) <= 1e-12).all()
+
+
+@pytest.mark.parametrize("counts", [[8, 4, 2, 1, 1], [1, 1, 1, 1], [5], [7, 0, 3], list(range(1, 30))])
+def test_huffman_codes_are_prefix_codes_of_least_length(counts: list[int]) -> None:
+    found = np.array(counts)
+    lengths = sharing.huffman(found)
+    assert ((lengths == 0) == (found == 0)).all()
+    if (found > 0).sum() > 1:
+        assert (2.0 ** -lengths[found > 0]).sum() == 1  # Kraft's sum of a complete code
+    mean, least = (lengths * found).sum() / found.sum(), sharing.entropy(found)
+    assert least <= mean < least + 1
+    if counts == [8, 4, 2, 1, 1]:
+        assert (mean, least) == (1.875, 1.875)  # the exercise
+
+
+def test_gaps_lead_back_to_the_places() -> None:
+    kept = np.zeros(500, bool)
+    kept[[0, 3, 40, 41, 200, 499]] = True
+    gaps = sharing._gaps(kept)
+    assert gaps.max() < 2**sharing.GAP_BITS
+    places, fillers = np.cumsum(gaps + 1) - 1, len(gaps) - 6
+    assert set(np.flatnonzero(kept)) <= set(places)
+    assert fillers == sum((b - a - 1) // 32 for a, b in pairwise([-1, *np.flatnonzero(kept)]))
+
+
+def test_stages_shrink_and_simulate_what_they_store() -> None:
+    found = sharing.stages(0.8, 4)
+    assert [s.size_bytes for s in found] == sorted((s.size_bytes for s in found), reverse=True)
+    assert found[0].size_bytes == 4 * (64 * 300 + 300 * 100 + 100 * 10 + 410)
+    assert found[0].accuracy == pytest.approx(zoo.card(*LENET300).test_accuracy)
+    assert sharing.stages(0.0, 6)[2].accuracy > 0.96
+
+
+def test_what_lesson_5_says() -> None:
+    said = sharing.facts()
+    book = sharing.codebook(sharing.STUDIED, 16, "linear")
+    assert said["weights"] == book.counts.sum() == 36_864
+    assert said["entropy"] <= said["huffman"] < 4
+    assert round(said["huffman"], 1) == 3.4  # "huffman"
+    assert said["top_linear"] > 1.3 * said["top_density"]  # "start"
+    assert 0.4 < said["positions_share"] < 0.6  # "positions"
+    w = networks.layer(*RESNET, "11.conv2").weight.ravel()
+    nearest = book.centres[np.abs(w[:, None] - book.centres).argmin(1)]
+    assert said["entries_error"] == pytest.approx(float(np.square(nearest - w).sum() / np.square(w).sum()), rel=0.01)
+
+
+# Lesson 6, low rank
+
+
+@pytest.mark.parametrize("form", lowrank.FORMS)
+def test_two_thin_layers_compute_the_product(form: str) -> None:
+    weight = networks.layer(*RESNET, "6.conv1").weight
+    assert (lowrank._kernel(lowrank._matrix(weight, form), weight.shape, form) == weight).all()
+    u, s, vt = lowrank.decompose("6.conv1", form)
+    rank, (out, inputs, kh, kw) = 5, weight.shape
+    low = torch.tensor(lowrank._kernel((u[:, :rank] * s[:rank]) @ vt[:rank], weight.shape, form))
+    x = torch.tensor(np.random.default_rng(0).normal(size=(1, inputs, 9, 9)).astype(np.float32))
+    whole, conv = torch.nn.functional.conv2d(x, low, padding=1), torch.nn.functional.conv2d
+    if form == "channel":
+        inner = conv(x, torch.tensor(vt[:rank]).reshape(rank, inputs, kh, kw), padding=1)
+        thin = conv(inner, torch.tensor(u[:, :rank] * s[:rank]).reshape(out, rank, 1, 1))
+    else:
+        column = torch.tensor((u[:, :rank] * s[:rank]).T).reshape(rank, kh, inputs).transpose(1, 2)[..., None]
+        row = torch.tensor(vt[:rank]).reshape(rank, kw, out).permute(2, 0, 1)[:, :, None]
+        thin = conv(conv(x, column, padding=(1, 0)), row, padding=(0, 1))
+    torch.testing.assert_close(thin, whole, atol=1e-4, rtol=1e-3)
+
+
+def test_what_lesson_6_says() -> None:
+    said = lowrank.facts()
+    weight = torch.tensor(networks.layer(*RESNET, lowrank.STUDIED).weight).reshape(64, 576).double()
+    s = torch.linalg.svdvals(weight)
+    held = (s.square().cumsum(0) / s.square().sum()).numpy()
+    assert said["ninety"] == int((held < 0.9).sum()) + 1
+    assert said["full"] / 3 < said["ninety"] < 2 * said["full"] / 3  # "energy"
+    assert said["full_cost"] > 1  # "full"
+    assert said["break_even"] == pytest.approx(64 * 576 / (576 + 64))
+    assert said["half_error"] == pytest.approx(1 - held[31], rel=1e-4)
+    assert said["half_output"] < said["half_error"] / 2  # "output"
+    assert said["spatial_output"] < said["half_output"]  # "form"
+    assert pytest.approx(115.2) == 128 * 128 * 9 / (1152 + 128)  # the exercise
+    assert 128 * 128 * 9 / (384 + 384) == 192

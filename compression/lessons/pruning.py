@@ -121,7 +121,7 @@ def cut(name: str, share: float, pattern: str) -> Cut:
         histogram=_histogram(weight, kept, pattern),
         picture=mosaic(weight, kept, columns=COLUMNS, limit=ROWS),
         sparsity=float(1 - kept.mean()),
-        error=_output_error(name, weight * kept),
+        error=output_error(name, weight * kept),
         dense_bytes=4 * weight.size,
         stored_bytes=_stored_bytes(kept, pattern),
         speed=SPEED[pattern],
@@ -244,7 +244,7 @@ def _stored_bytes(kept: np.ndarray, pattern: str) -> int:
     return values + -(-kept.size // 8)
 
 
-def _output_error(name: str, weight: np.ndarray) -> float:
+def output_error(name: str, weight: np.ndarray) -> float:
     """‖(W' - W) x‖² / ‖W x‖² over all positions of the sample images."""
     h = _moments(name)
     dense = layer(name).weight.reshape(len(weight), -1)
@@ -277,7 +277,7 @@ def _criterion(name: str, formula: str, kept: np.ndarray, by_weight: np.ndarray)
     kept = kept.reshape(weight.shape)
     shared = float((kept & by_weight.reshape(kept.shape)).sum() / max(kept.sum(), 1))
     picture = mosaic(weight, kept, columns=COLUMNS, limit=ROWS)
-    errors = _output_error(STUDIED, weight * kept), _output_error(STUDIED, _refitted(weight, kept))
+    errors = output_error(STUDIED, weight * kept), output_error(STUDIED, _refitted(weight, kept))
     return Criterion(name, formula, picture, *errors, shared)
 
 

@@ -30,7 +30,17 @@ def _channels(amount: float, **values: Any) -> dict[str, Any]:
     return {"step": "channels", "amount": amount, **values}
 
 
+def _share(entries: int, **values: Any) -> dict[str, Any]:
+    return {"step": "share", "entries": entries, **values}
+
+
+def _factorize(amount: float, **values: Any) -> dict[str, Any]:
+    return {"step": "factorize", "amount": amount, **values}
+
+
+LENET300 = ("lenet300", "digits")
 NAIVE = {"batch_norm": "keep"}
+PLAIN: dict[str, Any] = {"rounding": "nearest", "bias_correction": False}
 
 SPARSITIES = (0.5, 0.7, 0.8, 0.9, 0.95)
 BITS = (8, 6, 4, 3, 2)
@@ -59,13 +69,13 @@ TABLES: dict[str, tuple[Planned, ...]] = {
         *(Planned(f"{bits} bits", _recipe(_quantize(bits))) for bits in BITS),
     ),
     "bits-naive": (
-        *(Planned(f"{b} bits", _recipe(_quantize(b, scale="minmax", rounding="nearest"), **NAIVE)) for b in BITS),
+        *(Planned(f"{b} bits", _recipe(_quantize(b, scale="minmax", **PLAIN), **NAIVE)) for b in BITS),
     ),
     "ladder": (
         Planned("Nearest, one scale a tensor",
-                _recipe(_quantize(3, granularity="tensor", scale="minmax", rounding="nearest"), **NAIVE)),
-        Planned("One scale a channel", _recipe(_quantize(3, scale="minmax", rounding="nearest"), **NAIVE)),
-        Planned("Scale of least error", _recipe(_quantize(3, scale="mse", rounding="nearest"), **NAIVE)),
+                _recipe(_quantize(3, granularity="tensor", scale="minmax", **PLAIN), **NAIVE)),
+        Planned("One scale a channel", _recipe(_quantize(3, scale="minmax", **PLAIN), **NAIVE)),
+        Planned("Scale of least error", _recipe(_quantize(3, scale="mse", **PLAIN), **NAIVE)),
         Planned("Bias correction",
                 _recipe(_quantize(3, scale="mse", rounding="nearest", bias_correction=True), **NAIVE)),
         Planned("GPTQ on the dense inputs", _recipe(_quantize(3), quality="fast", **NAIVE)),
@@ -82,5 +92,46 @@ TABLES: dict[str, tuple[Planned, ...]] = {
         Planned("90% zeros", _recipe(_prune(0.9))),
         Planned("Half the arithmetic, as whole channels", _recipe(_channels(0.5))),
         Planned("Computed in 8 bits", _recipe(_quantize(8))),
+    ),
+    "deep": (
+        Planned("Pruned 80%", _recipe(_prune(0.8)), *LENET300),
+        Planned("Pruned 80%, 16 values", _recipe(_prune(0.8), _share(16)), *LENET300),
+        Planned("Pruned 90%, 16 values", _recipe(_prune(0.9), _share(16)), *LENET300),
+        Planned("16 values, nothing pruned", _recipe(_share(16)), *LENET300),
+    ),
+    "lowrank": (
+        Planned("Low rank, a third of the MACs", _recipe(_factorize(0.33))),
+        Planned("Low rank, half the MACs", _recipe(_factorize(0.5))),
+        Planned("Channels, a third of the MACs", _recipe(_channels(0.33))),
+        Planned("Channels, half the MACs", _recipe(_channels(0.5))),
+    ),
+    "axes": (
+        Planned("80% zeros", _recipe(_prune(0.8))),
+        Planned("Half the MACs, channels", _recipe(_channels(0.5))),
+        Planned("8 bits", _recipe(_quantize(8))),
+        Planned("4 bits", _recipe(_quantize(4))),
+        Planned("4 bits, float activations", _recipe(_quantize(4, 32))),
+        Planned("80% zeros and 4 bits", _recipe(_prune(0.8), _quantize(4))),
+        Planned("Half the MACs and 4 bits", _recipe(_channels(0.5), _quantize(4))),
+    ),
+    "calibration": (
+        *(Planned(f"{n} images", _recipe(_quantize(3), calibration_images=n)) for n in (16, 64, 256, 1024)),
+    ),
+    "batch-norm": (
+        Planned("90% zeros, statistics kept", _recipe(_prune(0.9, refit=False), batch_norm="keep")),
+        Planned("90% zeros, re-estimated", _recipe(_prune(0.9, refit=False), batch_norm="reestimate")),
+    ),
+    "ends": (
+        Planned("2 bits everywhere", _recipe(_quantize(2))),
+        Planned("First and last layer 8 bits", _recipe(_quantize(2, exempt_ends=True))),
+    ),
+    "zoo": (
+        Planned("ResNet-20", _recipe(), "resnet20", "digits"),
+        Planned("ResNet-20, half the MACs", _recipe(_channels(0.5)), "resnet20", "digits"),
+        Planned("ResNet-20, half the MACs, 8 bits", _recipe(_channels(0.5), _quantize(8)), "resnet20", "digits"),
+        Planned("MobileNetV2 ×0.5", _recipe(), "mobilenetv2", "digits"),
+        Planned("MobileNetV2 ×0.5, 8 bits", _recipe(_quantize(8)), "mobilenetv2", "digits"),
+        Planned("ShuffleNetV2 ×0.5", _recipe(), "shufflenetv2", "digits"),
+        Planned("ShuffleNetV2 ×0.5, 8 bits", _recipe(_quantize(8)), "shufflenetv2", "digits"),
     ),
 }  # fmt: skip

@@ -11,6 +11,7 @@ from compression.lessons.measured import Row
 from compression.lessons.pictures import Picture
 from compression.lessons.pruning import Histogram, Share
 from compression.lessons.quantization import NumberLine
+from compression.lessons.sharing import Codebook, Stage
 
 # Okabe and Ito's blue (lightened), vermillion, bluish green, orange and a grey: each shows on both themes.
 VISITED, NOW, FRONT, ORANGE, BASELINE = "#3987C9", "#D55E00", "#009E73", "#E69F00", "#808790"
@@ -161,6 +162,37 @@ def table(cells: np.ndarray, rows: Sequence[str], columns: Sequence[str], *, for
     ))  # fmt: skip
     fig.update_xaxes(type="category", tickangle=0 if len(columns) < 7 else 45)
     fig.update_yaxes(type="category", autorange="reversed")
+    return fig
+
+
+def columns(shown: Bars, x: str) -> go.Figure:
+    """One upright bar for each label."""
+    fig = go.Figure(layout=_layout(220, x, shown.name))
+    fig.add_trace(go.Bar(x=shown.labels, y=shown.values, marker={"color": VISITED}))
+    fig.update_xaxes(type="category")
+    return fig
+
+
+def codebook(shown: Codebook) -> go.Figure:
+    """A histogram of the weights, and the values they share as lines."""
+    fig = go.Figure(layout=_layout(280, "Weight", "Weights", bargap=0, showlegend=False))
+    fig.add_trace(go.Bar(x=shown.bins, y=shown.shares, marker={"color": VISITED}))
+    for centre in shown.centres:
+        fig.add_vline(x=centre, line={"color": NOW, "width": 1})
+    return fig
+
+
+def stages(found: Sequence[Stage]) -> go.Figure:
+    """Bytes after each stage, by what they are for."""
+    fig = go.Figure(layout=_layout(280, "Bytes, logarithmic", "", barmode="group"))
+    parts = dict.fromkeys(part for stage in found for part in stage.parts)
+    for part, colour in zip(parts, COLOURS, strict=False):
+        fig.add_trace(go.Bar(
+            y=[stage.name for stage in found], x=[stage.parts.get(part) for stage in found], name=part, orientation="h",
+            marker={"color": colour},
+        ))  # fmt: skip
+    fig.update_xaxes(type="log", exponentformat="SI")
+    fig.update_yaxes(autorange="reversed", type="category")
     return fig
 
 

@@ -19,6 +19,8 @@ LESSONS = {
     "pruning": "Pruning",
     "quantization": "Quantization",
     "distillation": "Distillation",
+    "sharing": "Sharing and coding",
+    "lowrank": "Low rank",
 }
 """Title of each lesson in the menu, in the order of the course."""
 

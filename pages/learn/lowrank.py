@@ -1,0 +1,62 @@
+"""Lesson 6, low rank: one layer as the product of two thin ones."""
+
+import streamlit as st
+
+from compression.lessons import lowrank, measured
+from pages.ui import drawings, frame
+
+
+def page() -> None:
+    """See it, predict, try it, reveal, why, where it breaks, go deeper."""
+    with st.container(key="lesson"):
+        lesson = frame.opened("lowrank", lowrank.facts())
+        frame.text(lesson, "see")
+        if frame.ask(lesson, "energy"):
+            lines = drawings.lines(lowrank.spectrum(lowrank.STUDIED, "channel"), "Rank", "Share")
+            frame.draw(lines, "Singular values and the sum of squares that they hold.")
+            frame.text(lesson, "energy")
+        frame.text(lesson, "try")
+        play()
+        frame.text(lesson, "why")
+        if frame.ask(lesson, "full"):
+            frame.text(lesson, "cost")
+        if frame.ask(lesson, "output") and frame.ask(lesson, "form"):
+            frame.text(lesson, "output")
+            frame.text(lesson, "trade")
+            trade = lowrank.trade(lowrank.STUDIED)
+            lines = drawings.lines(
+                trade, "Work, of the dense layer", "Output error", percent=True, log_y=True, points=True
+            )
+            frame.draw(lines, "Output error by work for both forms.")
+        if frame.ask(lesson, "depthwise"):
+            frame.text(lesson, "measured")
+            frame.table(measured.rows("lowrank"), "Accuracy of factorized and of narrower networks.")
+        frame.text(lesson, "breaks")
+        frame.explore([{"step": "factorize", "amount": 0.33}], "a third of the MACs by low rank")
+        frame.closing(lesson)
+
+
+@st.fragment
+def play() -> None:
+    """Layer, form and rank."""
+    left, right = st.columns(2)
+    name = left.selectbox("Layer", lowrank.LAYERS, 2, format_func=lowrank.title, key="layer")
+    form = right.selectbox("Form", list(lowrank.FORMS), format_func=lowrank.FORMS.__getitem__, key="form")
+    most = lowrank.full_rank(name, form)
+    rank = st.slider("Rank", 1, most, min(16, most), key=f"rank-{most}")
+    found = lowrank.product(name, form, rank)
+    with st.container(key="figures-lowrank"):
+        work, error, output = st.columns(3)
+    work.metric("Work", f"{found.share:.0%}", help=f"Of the dense layer's; it saves below rank {found.break_even:.1f}.")
+    error.metric("Weights' error", f"{found.error:.1%}")
+    output.metric("Output error", f"{found.output_error:.1%}")
+    left, right = st.columns(2)
+    left.caption("**Dense**")
+    frame.draw(drawings.picture(found.dense, height=260), "Kernels of the dense layer.", left, "dense")
+    right.caption(f"**Rank {rank}**")
+    frame.draw(drawings.picture(found.product, height=260), "Kernels of the product.", right, "product")
+    spectrum = drawings.lines(lowrank.spectrum(name, form), "Rank", "Share", mark=float(rank))
+    frame.draw(spectrum, "Singular values of the chosen layer.")
+
+
+page()

@@ -1,0 +1,73 @@
+"""Lesson 5, weight sharing and entropy coding: few values for many weights, short codes for frequent values."""
+
+import streamlit as st
+
+from compression.lessons import measured, sharing
+from pages.ui import drawings, frame, words
+from pages.ui.lesson import Lesson
+
+
+def page() -> None:
+    """See it, predict, try it, reveal, why, where it breaks, go deeper."""
+    with st.container(key="lesson"):
+        lesson = frame.opened("sharing", sharing.facts())
+        frame.text(lesson, "see")
+        frame.draw(drawings.codebook(sharing.codebook(sharing.STUDIED, 16, "linear")), "Weights and sixteen values.")
+        frame.ask(lesson, "bits")
+        frame.text(lesson, "try")
+        play()
+        if frame.ask(lesson, "start"):
+            frame.text(lesson, "starts")
+        frame.text(lesson, "why")
+        if frame.ask(lesson, "huffman"):
+            frame.text(lesson, "huffman")
+        ledger(lesson)
+        frame.ask(lesson, "speed")
+        frame.text(lesson, "breaks")
+        shared = [{"step": "prune", "sparsity": 0.8}, {"step": "share", "entries": 16}]
+        frame.explore(shared, "pruned and shared", "lenet300", "digits")
+        frame.closing(lesson)
+
+
+@st.fragment
+def play() -> None:
+    """Layer, number of values and start of k-means."""
+    name = st.selectbox("Layer", list(sharing.LAYERS), 1, format_func=sharing.title, key="layer")
+    left, right = st.columns(2)
+    entries = left.select_slider("Values", (2, 4, 8, 16, 32, 64), 16, key="entries")
+    start = right.selectbox("Start", list(sharing.STARTS), format_func=sharing.STARTS.__getitem__, key="start")
+    found = sharing.codebook(name, entries, start)
+    with st.container(key="figures-sharing"):
+        plain, coded, least, error = st.columns(4)
+    plain.metric("Equal codes", f"{found.plain_bits} bit")
+    coded.metric("Huffman", f"{found.huffman_bits:.2f} bit")
+    least.metric("Entropy", f"{found.entropy_bits:.2f} bit")
+    error.metric("Error", f"{found.history[-1]:.2%}", help="Squared distance to the nearest value over the power.")
+    frame.draw(drawings.codebook(found), "Weights and their values.")
+    if entries <= 32:
+        frame.draw(drawings.columns(sharing.code_lengths(found), "Value"), "Length of each value's code.")
+
+
+def ledger(lesson: Lesson) -> None:
+    """Deep Compression's stages and where their bytes go."""
+    frame.text(lesson, "stages")
+    stages()
+    if frame.ask(lesson, "positions"):
+        frame.text(lesson, "staged")
+        frame.text(lesson, "measured")
+        frame.table(measured.rows("deep"), "Accuracy of pruned and shared files.")
+
+
+@st.fragment
+def stages() -> None:
+    """Sparsity and bits, the stages' bytes and their accuracy."""
+    left, right = st.columns(2)
+    sparsity = left.slider("Pruned", 0.0, 0.95, 0.8, 0.05, format="percent", key="stage-sparsity")
+    bits = right.slider("Bits of a code", 1, 6, 4, key="stage-bits")
+    found = sharing.stages(sparsity, bits)
+    frame.draw(drawings.stages(found), "Bytes after each stage.")
+    frame.draw(drawings.bars(sharing.accuracies(found), percent=True, height=220), "Accuracy after each stage.")
+    st.caption(" · ".join(f"{stage.name}: {words.size(round(stage.size_bytes))}" for stage in found))
+
+
+page()
