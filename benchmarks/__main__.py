@@ -94,7 +94,9 @@ def lessons(
             measurements.write_samples()
         if not only or "students" in only:
             measurements.write_students()
-        said = measurements.run(progress, latency=not busy, only=tuple(only or ()))
+        if not busy and (not only or "convolutions" in only):
+            measurements.write_convolutions()
+        said = measurements.run(progress, timed=not busy, only=tuple(only or ()))
     typer.echo(said, err=True)
 
 

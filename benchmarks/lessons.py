@@ -20,11 +20,14 @@ from compression import pipeline, zoo
 from compression.console import Progress
 from compression.data import Dataset, load
 from compression.errors import UserError
+from compression.export import export
+from compression.export.session import session
 from compression.graph import trace
-from compression.lessons import distillation, measured
+from compression.lessons import architectures, distillation, measured
 from compression.lessons.distillation import Course
 from compression.lessons.pruning import STUDIED
 from compression.lessons.tables import TABLES, Planned
+from compression.measure.latency import latency
 from compression.measure.machine import this_machine
 from compression.results import Measurement
 
@@ -33,19 +36,19 @@ TEACHER_IMAGES = 1000
 STUDY_IMAGES, STUDY_GROUP = 512, 16
 
 
-def run(progress: Progress, *, latency: bool, only: tuple[str, ...] = ()) -> str:
+def run(progress: Progress, *, timed: bool, only: tuple[str, ...] = ()) -> str:
     """Measures every planned row (of the tables `only`, if named) once and writes them; a sentence says how many.
 
-    Rows of other tables that were measured before stay. Without `latency` the milliseconds are left out.
+    Rows of other tables that were measured before stay. Without `timed` the milliseconds are left out.
     """
     wanted = {measured.key(p): p for name, table in TABLES.items() if not only or name in only for p in table}
     known = {measured.key(planned) for table in TABLES.values() for planned in table}
     kept = {entry["key"]: entry for entry in measured.document().get("rows", ()) if only and entry["key"] in known}
     found = dict(kept)
-    for key, entry in _rows(wanted, progress, latency=latency):
+    for key, entry in _rows(wanted, progress, timed=timed):
         found[key] = entry
         write({"machine": asdict(this_machine()), "at": datetime.now(UTC).isoformat(timespec="seconds"),
-               "latency": latency, "rows": [found[k] for k in sorted(found)]})  # fmt: skip
+               "timed": timed, "rows": [found[k] for k in sorted(found)]})  # fmt: skip
     return f"{len(found)} of {len(known)} rows are measured."
 
 
@@ -72,6 +75,35 @@ def _spread(found: list[float]) -> dict[str, float]:
     return {"mean": float(np.mean(found)), "deviation": float(np.std(found, ddof=1))}
 
 
+def write_convolutions() -> None:
+    """Each kind of block in ONNX Runtime, in turn with the standard one: 64 channels on maps of 14 × 14, one thread."""
+    shape = (architectures.WIDTH, architectures.SIDE, architectures.SIDE)
+    files = {kind: export(trace(block, shape), shape, packed=False).onnx for kind, block in _blocks().items()}
+    image = np.random.default_rng(0).normal(size=(1, *shape)).astype(np.float32)
+    found = []
+    for kind, file in files.items():
+        took = latency(session(file), session(files["standard"]), image)
+        share = architectures.share_of_standard(kind, shape[0], shape[0], architectures.KERNEL, architectures.GROUPS)
+        found.append({"name": architectures.KINDS[kind], "macs_share": share, "time_share": took.ratio})
+    write({"convolutions": found})
+
+
+def _blocks() -> dict[str, nn.Module]:
+    """One block of each kind, with a pooling behind that is the same for all."""
+    n, k, g = architectures.WIDTH, architectures.KERNEL, architectures.GROUPS
+    torch.manual_seed(0)
+    layers: dict[str, list[nn.Module]] = {
+        "standard": [nn.Conv2d(n, n, k, padding=k // 2)],
+        "grouped": [nn.Conv2d(n, n, k, padding=k // 2, groups=g)],
+        "shuffled": [
+            nn.Conv2d(n, n, 1, groups=g), nn.ChannelShuffle(g), nn.Conv2d(n, n, k, padding=k // 2, groups=n),
+            nn.Conv2d(n, n, 1, groups=g),
+        ],
+        "separable": [nn.Conv2d(n, n, k, padding=k // 2, groups=n), nn.Conv2d(n, n, 1)],
+    }  # fmt: skip
+    return {kind: nn.Sequential(*parts, nn.AdaptiveAvgPool2d(1), nn.Flatten()).eval() for kind, parts in layers.items()}
+
+
 def write(values: dict[str, Any]) -> None:
     """Replaces what the file says under these names and keeps the rest."""
     measured.document.cache_clear()
@@ -80,7 +112,7 @@ def write(values: dict[str, Any]) -> None:
     measured.document.cache_clear()
 
 
-def _rows(wanted: dict[str, Planned], progress: Progress, *, latency: bool) -> Iterator[tuple[str, dict[str, Any]]]:
+def _rows(wanted: dict[str, Planned], progress: Progress, *, timed: bool) -> Iterator[tuple[str, dict[str, Any]]]:
     """Network by network, so that each is calibrated once for each number of images."""
     data: dict[str, Dataset] = {}
     prepared: dict[tuple[Any, ...], pipeline.Prepared] = {}
@@ -101,7 +133,7 @@ def _rows(wanted: dict[str, Planned], progress: Progress, *, latency: bool) -> I
         except UserError as error:
             progress(f"{planned.name}: {error}", number / len(wanted))
             continue
-        yield key, _entry(key, planned, recipe.to_dict(), result if latency else replace(result, latency=None))
+        yield key, _entry(key, planned, recipe.to_dict(), result if timed else replace(result, latency=None))
 
 
 def _last_if_trained(row: tuple[str, Planned]) -> tuple[bool, str]:

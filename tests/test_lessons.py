@@ -6,12 +6,14 @@ import numpy as np
 import pytest
 import torch
 from sklearn.cluster import KMeans
+from torch import nn
 
 from compression import zoo
 from compression.data import load
 from compression.graph import layers as engine_layers
 from compression.graph import macs, trace
 from compression.lessons import (
+    architectures,
     distillation,
     forward,
     images,
@@ -22,10 +24,13 @@ from compression.lessons import (
     pruning,
     quantization,
     sharing,
+    together,
+    why,
 )
 from compression.lessons.distillation import Course
 from compression.lessons.networks import LENET, LENET300, RESNET
 from compression.lessons.tables import TABLES
+from compression.lessons.together import Budget
 from compression.parametrizations import WeightQuantizer
 
 
@@ -362,7 +367,7 @@ def test_huffman_codes_are_prefix_codes_of_least_length(counts: list[int]) -> No
     if (found > 0).sum() > 1:
         assert (2.0 ** -lengths[found > 0]).sum() == 1  # Kraft's sum of a complete code
     mean, least = (lengths * found).sum() / found.sum(), sharing.entropy(found)
-    assert least <= mean < least + 1
+    assert least <= mean <= least + 1
     if counts == [8, 4, 2, 1, 1]:
         assert (mean, least) == (1.875, 1.875)  # the exercise
 
@@ -434,3 +439,116 @@ def test_what_lesson_6_says() -> None:
     assert said["spatial_output"] < said["half_output"]  # "form"
     assert pytest.approx(115.2) == 128 * 128 * 9 / (1152 + 128)  # the exercise
     assert 128 * 128 * 9 / (384 + 384) == 192
+
+
+# Lesson 1, why networks compress
+
+
+def test_shares_and_bills_add_up() -> None:
+    for name, pair in why.NETWORKS.items():
+        shape = (1, 8, 8) if pair[1] == "digits" else (1, 28, 28)
+        counted = macs(trace(zoo.load(*pair), shape), shape)
+        found = why.shares(name)
+        assert sum(s.together for s in found) == pytest.approx(1)
+        assert sum(s.each for s in found) == pytest.approx(1)
+        bill = why.bill(name, 32, "Bluetooth, 1 Mbit/s")
+        assert bill.macs == sum(counted.values())
+        assert bill.size_bytes == 4 * sum(s.weights for s in found)
+        assert bill.seconds == bill.size_bytes * 8 / 1e6
+        assert why.bill(name, 2, "Bluetooth, 1 Mbit/s").size_bytes == bill.size_bytes / 16
+    assert 16 * 32 * 9 * 14**2 == 903_168  # the exercise
+
+
+def test_what_lesson_1_says() -> None:
+    said = why.facts()
+    first = [layer for layer in networks.layers(*RESNET) if layer.positions == 784][1:]
+    assert said["stage_weights"] == pytest.approx(sum(x.weight.size for x in first) / said["weights"])
+    assert said["stage_macs"] == pytest.approx(sum(x.macs for x in first) / said["macs"])
+    assert 0.3 < said["stage_macs"] < 0.4  # "stage"
+    assert said["dram_ratio"] > 100  # "energy"
+    assert said["smallest_half"] > said["random_half"] + 0.1  # "random"
+    assert said["hidden_weights"] > 0.9 and said["hidden_macs"] < 0.2  # "lenet"
+    model, data = zoo.load(*LENET300), load("digits")
+    weights = [layer.weight for layer in engine_layers(model).values()]
+    with torch.inference_mode():
+        cut = torch.cat([w.abs().flatten() for w in weights]).sort()[0][25_100 - 1]
+        for w in weights:
+            w.mul_(w.abs() > cut)
+        right = (model(data.normalize(data.test.images)).argmax(1) == data.test.labels).float().mean()
+    assert said["smallest_half"] == pytest.approx(float(right), abs=0.003)
+    if said["sparse_latency"] is not None:
+        assert said["sparse_latency"] > 0.9 > said["small_latency"]  # "axes"
+
+
+# Lesson 7, efficient architectures
+
+
+@pytest.mark.parametrize("groups", [2, 4])
+def test_work_is_that_of_the_layers(groups: int) -> None:
+    n, k, side = 16, 3, 8
+    layers = {
+        "standard": [nn.Conv2d(n, n, k, padding=1, bias=False)],
+        "grouped": [nn.Conv2d(n, n, k, padding=1, groups=groups, bias=False)],
+        "separable": [nn.Conv2d(n, n, k, padding=1, groups=n, bias=False), nn.Conv2d(n, n, 1, bias=False)],
+        "shuffled": [
+            nn.Conv2d(n, n, 1, groups=groups, bias=False), nn.Conv2d(n, n, k, padding=1, groups=n, bias=False),
+            nn.Conv2d(n, n, 1, groups=groups, bias=False),
+        ],
+    }  # fmt: skip
+    for kind, parts in layers.items():
+        graph = trace(nn.Sequential(*parts, nn.AdaptiveAvgPool2d(1), nn.Flatten()).eval(), (n, side, side))
+        found = architectures.convolution(kind, n, n, k, side, groups)
+        assert found.macs == sum(macs(graph, (n, side, side)).values())
+        assert found.weights == sum(p.numel() for p in graph.parameters())
+
+
+def test_the_shuffle_is_torchs_and_lets_everything_through() -> None:
+    x = torch.arange(12.0).reshape(1, 12, 1, 1)
+    assert nn.ChannelShuffle(3)(x).flatten().tolist() == architectures.shuffle(12, 3).tolist()
+    assert architectures.mixing(16, 4, shuffled=True).all()
+    assert architectures.mixing(16, 1, shuffled=False).all()
+
+
+def test_what_lesson_7_says() -> None:
+    said = architectures.facts()
+    assert said["separable_share"] == pytest.approx(1 / 64 + 1 / 9)  # "separable"
+    assert said["pointwise_share"] > 0.8  # "pointwise"
+    assert said["plain_reach"] == 0.25  # "reach"
+    assert said["separable_time"] is None or said["separable_share"] < said["separable_time"] < 1  # "clock"
+    assert said["mobile_weights"] > 2 * said["resnet_weights"]  # "weights"
+    assert architectures.convolution("separable", 32, 64, 5, 28, 1).macs == 2_232_832  # the exercise
+    assert architectures.convolution("standard", 32, 64, 5, 28, 1).macs == 40_140_800
+
+
+# Lesson 8, putting it together
+
+
+def test_overflow_is_counted_pair_by_pair() -> None:
+    eight, seven, six = together.saturation()
+    assert eight.share > seven.share == six.share == seven.error == 0
+    assert 2 * 255 * 127 > together.LIMIT > 2 * 255 * 63  # seven bits can never overflow
+
+
+def test_a_choice_keeps_the_budget_and_is_the_most_accurate() -> None:
+    everything = together.choose(Budget(1e6, 10, 1))
+    measured_rows = [row for row in measured.rows("axes") if row.measurement]
+    assert len(everything.fitting) == len(measured_rows)
+    assert together.choose(Budget(0, 10, 1)).best is None
+    if measured_rows:
+        assert everything.best is not None
+        assert everything.best.accuracy == max(row.accuracy or 0 for row in measured_rows)
+    tight = together.choose(Budget(150, 10, 1))
+    assert all(row.measurement and row.measurement.size_bytes <= 150_000 for row in tight.fitting)
+
+
+def test_what_lesson_8_says() -> None:
+    said = together.facts()
+    assert said["prune_first"] < said["round_first"]  # "order"
+    close = together.orders(0.7, 8).values
+    assert abs(close[0] - close[1]) < 0.02 * close[0]
+    assert 0 < said["overflow_8"] < 1e-3  # "saturation"
+    assert said["pair"] > said["limit"] > said["pair"] / 2
+    if said["new_norm"] is not None and said["kept_norm"] is not None:
+        assert said["new_norm"] - said["kept_norm"] > 0.1 and said["new_norm"] < 0.94  # "norm"
+    if said["float_latency"] is not None:
+        assert said["byte_latency"] < 0.8 < said["float_latency"]  # "bits"

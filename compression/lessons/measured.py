@@ -42,6 +42,11 @@ class Row:
         return self.measurement.latency.ratio if self.measurement and self.measurement.latency else None
 
     @property
+    def size_share(self) -> float | None:
+        """Bytes of the file over the fp32 file's."""
+        return self.measurement.size_bytes / self.measurement.baseline_size_bytes if self.measurement else None
+
+    @property
     def recipe(self) -> Recipe | None:
         """The recipe, where this version knows all of its steps."""
         return recipe_of(self.planned)

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 import plotly.graph_objects as go
 
+from compression.lessons.architectures import Timed
 from compression.lessons.curves import Bars, Line
 from compression.lessons.distillation import Pair
 from compression.lessons.measured import Row
@@ -56,21 +57,77 @@ def image(pixels: np.ndarray, *, height: int) -> go.Figure:
     return fig
 
 
-def shares(found: Sequence[Share]) -> go.Figure:
-    """What goes of each layer: one threshold for all beside the same share for each."""
-    fig = go.Figure(layout=_layout(90 + 20 * len(found), "Removed", "", barmode="overlay"))
+def shares(
+    found: Sequence[Share],
+    x: str = "Removed",
+    names: tuple[str, str] = ("All weights compared", "The same for each"),
+) -> go.Figure:
+    """Two shares of each layer: the first as bars, the second as a dotted line."""
+    fig = go.Figure(layout=_layout(110 + 20 * len(found), x, ""))
     titles = [share.title for share in found]
     texts = [f"{share.title}, {share.weights:,} weights" for share in found]
     fig.add_trace(go.Bar(
-        y=titles, x=[share.together for share in found], orientation="h", name="All weights compared",
+        y=titles, x=[share.together for share in found], orientation="h", name=names[0],
         marker={"color": VISITED}, customdata=texts, hovertemplate="%{customdata}: %{x:.1%}<extra></extra>",
     ))  # fmt: skip
     fig.add_trace(go.Scatter(
-        y=titles, x=[share.each for share in found], mode="lines", name="The same share of each layer",
-        line={"color": NOW, "dash": "dot"}, hoverinfo="skip",
+        y=titles, x=[share.each for share in found], mode="lines+markers", name=names[1], customdata=texts,
+        line={"color": NOW, "dash": "dot"}, hovertemplate="%{customdata}: %{x:.1%}<extra></extra>",
     ))  # fmt: skip
-    fig.update_xaxes(tickformat=".0%", range=[0, 1])
+    fig.update_xaxes(tickformat=".0%", rangemode="tozero")
     fig.update_yaxes(autorange="reversed", type="category")
+    return fig
+
+
+def axes(rows: Sequence[Row]) -> go.Figure:
+    """Size against time of measured files, their accuracy as colour; the fp32 file at one and one."""
+    fig = go.Figure(layout=_layout(320, "Size, of the fp32 file", "Time, of the fp32 file", showlegend=False))
+    found = [(row, m) for row in rows if (m := row.measurement) is not None and m.latency]
+    if not found:
+        fig.add_annotation(
+            text="Times are not measured yet.", showarrow=False, xref="paper", yref="paper", x=0.5, y=0.5
+        )
+    fig.add_trace(go.Scatter(
+        x=[row.size_share for row, _ in found], y=[row.latency_ratio for row, _ in found], mode="markers+text",
+        text=[row.planned.name for row, _ in found], textposition="top center", cliponaxis=False,
+        marker={
+            "size": 13, "color": [m.accuracy.value for _, m in found], "colorscale": "Cividis",
+            "showscale": bool(found),
+            "colorbar": {"title": "Accuracy", "tickformat": ".1%"},
+        },
+        customdata=[m.accuracy.value for _, m in found],
+        hovertemplate="%{text}: size %{x:.2f}, time %{y:.2f}, accuracy %{customdata:.2%}<extra></extra>",
+    ))  # fmt: skip
+    fig.add_trace(go.Scatter(x=[1], y=[1], mode="markers+text", text=["fp32"], textposition="top center",
+                             marker={"symbol": "square", "size": 11, "color": BASELINE}))  # fmt: skip
+    fig.update_xaxes(rangemode="tozero")
+    fig.update_yaxes(rangemode="tozero")
+    return fig
+
+
+def reach(cells: np.ndarray) -> go.Figure:
+    """Ones and zeros as a plane: which inputs (columns) reach which outputs (rows)."""
+    fig = go.Figure(layout=_layout(340, "Input channel", "Output channel"))
+    fig.add_trace(
+        go.Heatmap(z=cells, colorscale=HEAT, zmin=0, zmax=1, showscale=False, xgap=1, ygap=1, hoverinfo="x+y")
+    )
+    fig.update_yaxes(autorange="reversed", scaleanchor="x", constrain="domain")
+    fig.update_xaxes(constrain="domain")
+    return fig
+
+
+def clock(found: Sequence[Timed]) -> go.Figure:
+    """Time by work, both of the standard block's; on the line both are the same."""
+    fig = go.Figure(layout=_layout(320, "Work, of the standard block", "Time, of the standard block", showlegend=False))
+    fig.add_trace(
+        go.Scatter(x=[0, 1], y=[0, 1], mode="lines", line={"color": BASELINE, "dash": "dash"}, hoverinfo="skip")
+    )
+    fig.add_trace(go.Scatter(
+        x=[b.macs_share for b in found], y=[b.time_share for b in found], mode="markers+text",
+        text=[b.name for b in found], textposition="bottom right", marker={"size": 12, "color": VISITED},
+    ))  # fmt: skip
+    fig.update_xaxes(tickformat=".0%", range=[0, 1.3])
+    fig.update_yaxes(tickformat=".0%", rangemode="tozero")
     return fig
 
 

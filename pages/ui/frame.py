@@ -111,7 +111,9 @@ def _numbers(row: Row) -> dict[str, Any]:
         "Accuracy": words.percent(accuracy.value, accuracy.n),
         "95% interval": words.interval(accuracy.interval.low, accuracy.interval.high, accuracy.n),
         "File": words.size(found.size_bytes),
-        "Latency, × fp32": f"{latency.ratio:.2f}" if latency else measured.NOT_MEASURED,
+        "Time, of fp32": f"{latency.ratio:.2f}" if latency else measured.NOT_MEASURED,
+        "One image": words.milliseconds(latency.p50_ms) if latency else measured.NOT_MEASURED,
+        "MACs": f"{found.macs:,}" if found.macs else "",
     }
 
 

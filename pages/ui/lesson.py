@@ -16,11 +16,14 @@ import yaml
 TEXTS = Path(__file__).resolve().parent.parent / "learn" / "texts"
 
 LESSONS = {
+    "why": "Why networks compress",
     "pruning": "Pruning",
     "quantization": "Quantization",
     "distillation": "Distillation",
     "sharing": "Sharing and coding",
     "lowrank": "Low rank",
+    "architectures": "Efficient architectures",
+    "together": "Putting it together",
 }
 """Title of each lesson in the menu, in the order of the course."""
 

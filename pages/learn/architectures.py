@@ -1,0 +1,71 @@
+"""Lesson 7, efficient architectures: convolutions that do less, counted and timed."""
+
+import streamlit as st
+
+from compression.lessons import architectures, measured
+from pages.ui import drawings, frame
+
+
+def page() -> None:
+    """See it, predict, try it, reveal, why, where it breaks, go deeper."""
+    with st.container(key="lesson"):
+        lesson = frame.opened("architectures", architectures.facts())
+        frame.text(lesson, "see")
+        frame.ask(lesson, "separable")
+        frame.text(lesson, "try")
+        count()
+        if frame.ask(lesson, "pointwise"):
+            frame.text(lesson, "separable")
+        frame.text(lesson, "shuffle")
+        if frame.ask(lesson, "reach"):
+            reach()
+            frame.text(lesson, "shuffled")
+        frame.text(lesson, "why")
+        if frame.ask(lesson, "clock"):
+            frame.text(lesson, "time")
+            clock()
+        if frame.ask(lesson, "weights"):
+            frame.text(lesson, "zoo")
+            frame.table(measured.rows("zoo"), "Accuracy of networks of the zoo.")
+        frame.text(lesson, "breaks")
+        frame.explore([{"step": "quantize", "weight_bits": 8}], "MobileNetV2 in 8 bits", "mobilenetv2", "digits")
+        frame.closing(lesson)
+
+
+@st.fragment
+def count() -> None:
+    """Channels, window, side and groups, and the work of each kind."""
+    left, right = st.columns(2)
+    inputs = left.select_slider("Input channels", (16, 32, 64, 128, 256), 64, key="inputs")
+    outputs = right.select_slider("Output channels", (16, 32, 64, 128, 256), 64, key="outputs")
+    left, middle, right = st.columns(3)
+    kernel = left.select_slider("Window", (1, 3, 5, 7), 3, key="kernel")
+    side = middle.select_slider("Side of the map", (7, 14, 28, 56), 14, key="side")
+    groups = right.select_slider("Groups", (1, 2, 4, 8, 16), 4, key="groups")
+    work = architectures.work(inputs, outputs, kernel, side, groups)
+    frame.draw(drawings.bars(work), "Multiply-accumulates of four kinds of convolution.")
+    share = architectures.share_of_standard("separable", inputs, outputs, kernel, groups)
+    st.markdown(f"Depthwise, then 1×1: **{share:.1%}** of the standard work.")
+
+
+@st.fragment
+def reach() -> None:
+    """Which inputs reach which outputs through two grouped layers."""
+    left, right = st.columns(2)
+    groups = left.select_slider("Groups of 16 channels", (1, 2, 4, 8), 4, key="reach-groups")
+    shuffled = right.toggle("Shuffle in between", key="shuffled")
+    plane = drawings.reach(architectures.mixing(16, groups, shuffled))
+    frame.draw(plane, "Which inputs reach which outputs.")
+
+
+def clock() -> None:
+    """Measured time by counted work."""
+    found = architectures.timed()
+    if not found:
+        st.caption("Not measured yet.")
+        return
+    frame.draw(drawings.clock(found), "Time of each block over the standard block's, by work.")
+    st.caption(frame.measured_on("64 channels, 14 × 14, one image, one thread, ONNX Runtime"))
+
+
+page()

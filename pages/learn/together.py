@@ -1,0 +1,82 @@
+"""Lesson 8, putting it together: order, hardware, choosing, pitfalls."""
+
+import streamlit as st
+
+from compression.lessons import measured, together
+from compression.lessons.together import Budget
+from pages.ui import drawings, frame, words
+from pages.ui.lesson import Lesson
+
+
+def page() -> None:
+    """See it, predict, try it, reveal, why, where it breaks, go deeper."""
+    with st.container(key="lesson"):
+        lesson = frame.opened("together", together.facts())
+        frame.text(lesson, "see")
+        if frame.ask(lesson, "order"):
+            order()
+            frame.text(lesson, "order")
+        hardware(lesson)
+        frame.text(lesson, "choose")
+        choose()
+        pitfalls(lesson)
+        frame.text(lesson, "why")
+        frame.text(lesson, "combined")
+        frame.ask(lesson, "choosing")
+        frame.text(lesson, "breaks")
+        both = [{"step": "prune", "sparsity": 0.8}, {"step": "quantize", "weight_bits": 4}]
+        frame.explore(both, "80% zeros and 4 bits")
+        frame.closing(lesson)
+
+
+@st.fragment
+def order() -> None:
+    """Sparsity and bits, and the error of both orders."""
+    left, right = st.columns(2)
+    sparsity = left.slider("Zeros", 0.1, 0.9, 0.7, 0.1, format="percent", key="order-sparsity")
+    bits = right.slider("Bits", 2, 8, 2, key="order-bits")
+    bars = drawings.bars(together.orders(sparsity, bits), height=180, percent=True)
+    frame.draw(bars, "Output error of both orders.")
+
+
+def hardware(lesson: Lesson) -> None:
+    """What runs in whole numbers, and what may overflow."""
+    if frame.ask(lesson, "bits"):
+        frame.text(lesson, "hardware")
+        frame.draw(drawings.axes(measured.rows("axes")), "Size and time of measured files.")
+        st.caption(frame.provenance(measured.rows("axes")))
+    if frame.ask(lesson, "saturation"):
+        frame.text(lesson, "saturation")
+
+
+@st.fragment
+def choose() -> None:
+    """A device's budget, the files within it, and the most accurate one."""
+    left, middle, right = st.columns(3)
+    budget = Budget(
+        left.select_slider("Size, KB", (50, 75, 100, 150, 200, 300, 600, 1100), 300, key="budget-size"),
+        middle.slider("Time, of fp32", 0.3, 2.0, 2.0, 0.05, key="budget-time"),
+        right.slider("Accuracy lost", 0.0, 0.03, 0.01, 0.001, format="percent", key="budget-drop"),
+    )
+    found = together.choose(budget)
+    if found.best is None or found.best.measurement is None:
+        st.warning("No measured file keeps this budget.")
+        return
+    best = found.best.measurement
+    accuracy = words.percent(best.accuracy.value, best.accuracy.n)
+    st.success(f"**{found.best.planned.name}**: {accuracy}, {words.size(best.size_bytes)}.")
+    st.caption("Within the budget: " + ", ".join(row.planned.name for row in found.fitting) + ".")
+
+
+def pitfalls(lesson: Lesson) -> None:
+    """Calibration, batch norm, first and last layers."""
+    frame.text(lesson, "pitfalls")
+    frame.table(measured.rows("calibration"), "Accuracy at 3 bits by calibration images.")
+    if frame.ask(lesson, "norm"):
+        frame.text(lesson, "norm")
+        frame.table(measured.rows("batch-norm"), "Accuracy with old and new statistics.")
+    frame.text(lesson, "ends")
+    frame.table(measured.rows("ends"), "Accuracy with and without exempt layers.")
+
+
+page()

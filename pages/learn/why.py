@@ -1,0 +1,77 @@
+"""Lesson 1, why networks compress: what a weight costs, how many are needed, and three axes."""
+
+import streamlit as st
+
+from compression.lessons import measured, why
+from pages.ui import drawings, frame, words
+from pages.ui.lesson import Lesson
+
+
+def page() -> None:
+    """See it, predict, try it, reveal, why, where it breaks, go deeper."""
+    with st.container(key="lesson"):
+        lesson = frame.opened("why", why.facts())
+        frame.text(lesson, "see")
+        look(lesson)
+        frame.text(lesson, "try")
+        pay()
+        if frame.ask(lesson, "energy"):
+            frame.text(lesson, "energy")
+        frame.text(lesson, "redundancy")
+        if frame.ask(lesson, "random"):
+            remove()
+            frame.text(lesson, "redundant")
+        frame.text(lesson, "why")
+        if frame.ask(lesson, "axes"):
+            frame.text(lesson, "axes")
+            rows = measured.rows("axes")
+            frame.draw(drawings.axes(rows), "Size and time of measured files, accuracy as colour.")
+            frame.table(rows, "Accuracy of seven ways to compress.")
+        frame.text(lesson, "breaks")
+        frame.explore([{"step": "prune", "sparsity": 0.8}], "80% zeros")
+        frame.explore([{"step": "quantize", "weight_bits": 8}], "8 bits")
+        frame.closing(lesson)
+
+
+def look(lesson: Lesson) -> None:
+    """Where the weights are and where the work is."""
+    answered = [frame.ask(lesson, key) for key in ("stage", "lenet")]
+    if all(answered):
+        layers()
+        frame.text(lesson, "places")
+
+
+@st.fragment
+def layers() -> None:
+    """Shares of weights and work, layer by layer."""
+    name = st.segmented_control("Network", list(why.NETWORKS), default="ResNet-20", required=True, key="network")
+    shares = drawings.shares(why.shares(name), "Share", ("Weights", "Work"))
+    frame.draw(shares, "Each layer's share of the weights and of the work.")
+
+
+@st.fragment
+def pay() -> None:
+    """Network, bits and link, and what they cost."""
+    left, middle, right = st.columns(3)
+    name = left.selectbox("Network", list(why.NETWORKS), key="bill-network")
+    bits = middle.select_slider("Bits of a weight", why.BITS[::-1], 32, key="bill-bits")
+    link = right.selectbox("Sent over", list(why.LINKS), 1, key="bill-link")
+    found = why.bill(name, bits, link)
+    with st.container(key="figures-why"):
+        size, seconds, macs, energy, memory = st.columns(5)
+    size.metric("Weights", words.size(round(found.size_bytes)))
+    seconds.metric("Sending", f"{found.seconds:.2g} s")
+    macs.metric("Work", f"{found.macs:,.0f} MACs" if found.macs < 1e6 else f"{found.macs:.3g} MACs")
+    energy.metric("Computing, estimated", f"{found.compute_uj:.3g} µJ")
+    memory.metric("Fetching, estimated", f"{found.memory_uj:.3g} µJ")
+
+
+@st.fragment
+def remove() -> None:
+    """Smallest weights against random ones, by a seed of the reader's choice."""
+    seed = st.number_input("Seed of the random choice", 0, 99, 0, key="seed")
+    lines = drawings.lines(why.removal(seed), "Weights set to zero", "Accuracy, simulated", percent=True, points=True)
+    frame.draw(lines, "Accuracy without the smallest weights and without random ones.")
+
+
+page()
