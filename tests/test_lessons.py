@@ -352,9 +352,7 @@ def test_k_means_is_scikit_learns_from_the_same_start() -> None:
     w = np.sort(networks.layer(*RESNET, "3.conv1").weight.ravel().astype(np.float64))
     start = np.linspace(w[0], w[-1], 8)
     centres, history = sharing.k_means(w, start)
-    oracle = KMeans(8, init=start[:, None], n_init=1, max_iter=sharing.ROUNDS - 1, tol=0, algorithm="lloyd").fit(
-        w[:, None]
-    )
+    oracle = KMeans(8, init=start[:, None], n_init=1, max_iter=sharing.ROUNDS, tol=0, algorithm="lloyd").fit(w[:, None])
     np.testing.assert_allclose(centres, np.sort(oracle.cluster_centers_[:, 0]), rtol=0.02)
     assert (np.diff(history) <= 1e-12).all()
 

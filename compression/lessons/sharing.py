@@ -82,13 +82,14 @@ def k_means(w: np.ndarray, centres: np.ndarray) -> tuple[np.ndarray, np.ndarray]
     Each weight goes to the nearest centre, each centre to the mean of its weights; a centre without weights stays.
     """
     sums, power, history = np.concatenate([[0.0], np.cumsum(w)]), np.square(w).sum(), []
-    for _ in range(ROUNDS):
+    for number in range(ROUNDS + 1):
         ends = np.concatenate([[0], np.searchsorted(w, (centres[1:] + centres[:-1]) / 2), [len(w)]])
         counts = np.diff(ends)
         totals = np.diff(sums[ends])
         error = power - 2 * (centres * totals).sum() + (counts * np.square(centres)).sum()
         history.append(error / power)
-        centres = np.where(counts > 0, totals / np.maximum(counts, 1), centres)
+        if number < ROUNDS:
+            centres = np.where(counts > 0, totals / np.maximum(counts, 1), centres)
     return centres, np.array(history)
 
 
@@ -212,7 +213,9 @@ def _gaps(kept: np.ndarray) -> np.ndarray:
     most = 2**GAP_BITS - 1
     zeros = np.diff(np.flatnonzero(kept), prepend=-1) - 1
     fillers, rest = np.divmod(zeros, most + 1)
-    return np.concatenate([np.full(fillers.sum(), most), rest])
+    found = np.full(int((fillers + 1).sum()), most)
+    found[np.cumsum(fillers + 1) - 1] = rest
+    return found
 
 
 def _coded_bytes(counts: np.ndarray) -> float:
