@@ -65,7 +65,7 @@ class Sweep:
         found = {name: _read(self._path(name)) for name in self.names}
         return {name: curves for name, curves in found.items() if curves is not None}
 
-    @torch.inference_mode()
+    @torch.no_grad()
     def _measure(self, name: str) -> LayerSensitivity:
         graph = copy.deepcopy(self.prepared.dense)
         node = next(n for n in graph.graph.nodes if n.op == "call_module" and n.target == name)
