@@ -6,14 +6,13 @@ import streamlit as st
 
 from compression import insight
 from compression.results import LayerReport, LayerSensitivity
-from pages.ui import insides, panels, words
+from pages.ui import insides, panels, sweeping, words
 from pages.ui.plot import plot
 from pages.ui.points import Point
 from pages.ui.state import Visit, opened
 
 AS_THE_REST = "as the rest"
 VIEWS = ("Weights", "Rank", "Kernels", "Feature maps")
-SIMULATED = "Simulated in torch on validation images, one layer at a time; the other numbers are of the file."
 
 
 def page() -> None:
@@ -36,7 +35,7 @@ def page() -> None:
         chosen = choose(point.layers, known)
     with right:
         detail(visit, point, names[chosen], network.layers)
-    sensitivity(visit, network.layers, names[chosen])
+    sweeping.sensitivity(visit, network.layers, names[chosen])
     with st.expander("The network as a graph"):
         st.graphviz_chart(insides.drawing(network, names[chosen]), width="content")
 
@@ -110,36 +109,6 @@ def override(visit: Visit, name: str) -> None:
         table |= {} if bits == AS_THE_REST else {name: bits}
         visit.load(visit.recipe.with_setting("quantize.layer_bits", table))
         st.rerun()
-
-
-def sensitivity(visit: Visit, names: Sequence[str], chosen: str) -> None:
-    """The curves of the chosen layer and of all, computed in the background while the page is open."""
-    st.markdown("#### Sensitivity", help=SIMULATED)
-    known, wanted = visit.curves, st.toggle("Compute it in the background", key="layers.sweep")
-    missing = [name for name in names if name not in known]
-    if wanted and missing:
-        sweep(visit, missing, len(names))
-    if chosen in known:
-        plot(insides.curves(known[chosen]), f"Sensitivity of {chosen}.", key="layers.curves")
-    if known:
-        ordered = [known[name] for name in names if name in known]
-        plot(insides.heatmap(ordered), f"Points lost by each of {len(ordered)} layers.", key="layers.heatmap")
-        st.caption(SIMULATED)
-    elif not wanted:
-        st.caption("Which layers can bear what? Takes a minute or two for a small network; it can be interrupted.")
-
-
-@st.fragment(run_every=1.0)
-def sweep(visit: Visit, missing: Sequence[str], total: int) -> None:
-    """Asks for one layer after the other; the page starts afresh with each that comes."""
-    done = total - len(missing)
-    st.progress(done / total, f"Layer {done + 1} of {total}: {missing[0]} …")
-    answer = visit.answer("sensitivity", insight.sensitivity, visit.plain_request, missing[0])
-    if answer.done():
-        found = panels.awaited(answer, "Computing")
-        if found is not None:
-            visit.curves[missing[0]] = found
-            st.rerun()
 
 
 page()

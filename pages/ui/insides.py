@@ -28,8 +28,8 @@ COLUMNS = {
     "Sparsity": st.column_config.NumberColumn(format="percent"),
     "SQNR, dB": st.column_config.NumberColumn(format="%.1f"),
     "Worst drop": st.column_config.NumberColumn(
-        "Drop at 2 bits, points (simulated)", format="%.1f",
-        help="Accuracy lost on validation images when this layer alone is rounded to 2 bits, in torch.",
+        "Drop at 2 bits", format="%.1f",
+        help="Points of accuracy lost on validation images when this layer alone has 2 bits; simulated in torch.",
     ),
 }  # fmt: skip
 
