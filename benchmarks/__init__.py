@@ -5,6 +5,8 @@
     python -m benchmarks accuracy               accuracy lost, bytes and time for a list of recipes, over 3 seeds
     python -m benchmarks files                  bytes, latency and loading time of packed files beside others
     python -m benchmarks lessons                what the lessons quote, into compression/lessons/
+    python -m benchmarks ui                     what a person at the browser waits for, in Chromium
+    python -m benchmarks reference              the sweep that comes with the app, into compression/reference/
     python -m benchmarks peers                  this program beside other tools; needs requirements-bench.txt
     python -m benchmarks accuracy --model lenet5 --dataset digits --out results/
 

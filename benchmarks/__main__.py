@@ -1,4 +1,4 @@
-"""`python -m benchmarks [slider | accuracy | files | lessons | reference]`; see the package's docstring."""
+"""`python -m benchmarks [slider | accuracy | files | lessons | reference | ui]`; see the package's docstring."""
 
 import before_compression  # noqa: F401 - before everything else: see there
 
@@ -104,6 +104,12 @@ def lessons(
 def peers(model: ModelOption = "resnet20", dataset: DatasetOption = "fashion-mnist", out: OutOption = None) -> None:
     """Accuracy, bytes, latency and seconds beside other tools; install requirements-bench.txt first."""
     _run("peers", model, dataset, out)
+
+
+@app.command()
+def ui(model: ModelOption = "lenet5", dataset: DatasetOption = "digits", out: OutOption = None) -> None:
+    """What a person at the browser waits for; needs Chromium and requirements-dev.txt."""
+    _run("ui", model, dataset, out)
 
 
 @app.command()

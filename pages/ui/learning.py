@@ -57,6 +57,8 @@ def curve_figure(points: Sequence[LearningPoint]) -> go.Figure:
     )  # fmt: skip
     fig = go.Figure(layout=layout)
     if not points:
+        fig.update_xaxes(showticklabels=False)
+        fig.update_yaxes(showticklabels=False)
         fig.add_annotation(text="The curve appears here.", showarrow=False, xref="paper", yref="paper", x=0.5, y=0.5)
     learned = [point for point in points if point.step > 0]
     fig.add_trace(go.Scatter(x=[p.step for p in learned], y=[p.loss for p in learned], mode="lines", name="Loss",

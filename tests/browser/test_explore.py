@@ -24,7 +24,7 @@ def link(server: str, recipe: Recipe = state.START, path: str = "/") -> str:
 
 def measured(page: Page) -> None:
     """Waits until the current recipe is measured in full and drawn."""
-    expect(page.locator(".st-key-status")).to_contain_text("Measured on all 359 test images")
+    expect(page.locator(".st-key-status")).to_contain_text("on all 359 test images")
     expect(page.get_by_test_id("stApp")).to_have_attribute("data-test-script-state", "notRunning")
     expect(page.locator(MARKS)).to_have_count(3)
 

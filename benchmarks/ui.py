@@ -1,0 +1,238 @@
+"""What a person at the browser waits for, in a real Chromium in front of a server of its own.
+
+Times are medians of twenty, on the smallest network on Digits unless said otherwise: the first chart on a warm server,
+a change of page, a slider's release until the measured point is drawn, and the point that is expected while the slider
+is still held. Then ten tabs move sliders at once, one tab moves a slider 200 times while the server's memory is
+watched, and Compare opens on 2,000 stored runs.
+"""
+
+import os
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import psutil
+from playwright.sync_api import Browser, Page, sync_playwright
+
+from benchmarks.quiet import Quiet
+from benchmarks.report import Report, Spread, spread, table
+from compression import reference
+from compression.console import Progress
+from compression.data import home
+from compression.errors import Unsupported
+from compression.measure.machine import this_machine
+from compression.recipe import Recipe
+from compression.steps import Prune, Quantize
+from compression.store import Store, Subject
+
+ROOT = Path(__file__).resolve().parent.parent
+REPEATS, TABS, MOVES, RUNS = 20, 10, 200, 2_000
+PATIENCE_MS = 120_000
+CHART = ".js-plotly-plot .scatterlayer .trace:last-child .point"
+CHROMIUM = "/usr/bin/chromium"
+
+
+def run(model: str, dataset: str, quiet: Quiet, progress: Progress) -> Report:
+    """Everything, in the order of the docstring."""
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        _server(Path(folder)) as (address, pid),
+        sync_playwright() as playwright,
+    ):
+        path = CHROMIUM if Path(CHROMIUM).exists() else None
+        browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
+        link = f"{address}/explore?model={model}&dataset={dataset}"
+        progress("Warming the server up", 0.0)
+        _measured(_open(browser, link))
+        values: dict[str, Any] = {}
+        progress("Opening the first chart", 0.1)
+        values["first_chart"] = spread([_first_chart(browser, link) for _ in range(REPEATS)])
+        progress("Changing pages", 0.2)
+        values["page_switch"] = spread(_switches(_open(browser, link)))
+        progress("Moving a slider", 0.3)
+        values["release_to_point"], values["drag_readout"] = _slides(_open(browser, link))
+        progress(f"Moving sliders in {TABS} tabs", 0.5)
+        values["first_point_of_ten"] = spread(_at_once([_open(browser, link) for _ in range(TABS)]))
+        progress(f"Moving a slider {MOVES} times", 0.6)
+        grown = _growth_mb(_open(browser, link), pid)
+        progress(f"Filling the store with {RUNS} runs", 0.9)
+        _fill(Path(folder), model, dataset)
+        values["compare_of_2000"] = spread([_compare(browser, address) for _ in range(5)])
+    plain = {name: asdict(found) for name, found in values.items()} | {"memory_growth_mb": grown}
+    return Report("ui", model, dataset, this_machine(), quiet, plain, _markdown(model, dataset, values, grown))
+
+
+@contextmanager
+def _server(folder: Path) -> Iterator[tuple[str, int]]:
+    """An app with a home of its own; only the datasets are shared."""
+    datasets = home() / "datasets"
+    (folder / "datasets").symlink_to(datasets, target_is_directory=True)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    options = ["--server.port", str(port), "--server.headless", "true", "--server.fileWatcherType", "none"]
+    command = [sys.executable, "-m", "streamlit", "run", "app.py", *options]
+    environment = {**os.environ, "COMPRESSION_HOME": str(folder)}
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, env=environment) as app:
+        try:
+            _await(f"http://localhost:{port}/_stcore/health")
+            yield f"http://localhost:{port}", app.pid
+        finally:
+            app.terminate()
+            app.wait(timeout=30)
+
+
+def _await(address: str) -> None:
+    for _ in range(300):
+        try:
+            urllib.request.urlopen(address, timeout=1).close()
+            return
+        except OSError:
+            time.sleep(0.2)
+    raise Unsupported("The app's server does not answer.")
+
+
+def _open(browser: Browser, link: str) -> Page:
+    page = browser.new_context(viewport={"width": 1280, "height": 900}).new_page()
+    page.set_default_timeout(PATIENCE_MS)
+    page.goto(link)
+    return page
+
+
+def _measured(page: Page) -> None:
+    page.wait_for_selector(".st-key-status >> text=on all")
+    page.wait_for_selector(CHART)
+
+
+def _first_chart(browser: Browser, link: str) -> float:
+    began = time.perf_counter()
+    page = _open(browser, link)
+    page.wait_for_selector(".js-plotly-plot .point")
+    took = time.perf_counter() - began
+    page.context.close()
+    return took
+
+
+def _switches(page: Page) -> list[float]:
+    """From a click in the navigation to the other page's heading or charts, there and back."""
+    _measured(page)
+    took = []
+    for number in range(REPEATS):
+        name, sign = ("Compare", "text=Search") if number % 2 == 0 else ("Explore", CHART)
+        page.get_by_test_id("stTopNavSection").filter(has_text="Lab").click()
+        entry = page.get_by_test_id("stTopNavDropdownLink").filter(has_text=name)
+        entry.wait_for()
+        began = time.perf_counter()
+        entry.click()
+        page.wait_for_selector(sign)
+        took.append(time.perf_counter() - began)
+    return took
+
+
+def _slides(page: Page) -> tuple[Spread, Spread]:
+    """Release to measured point, and pointer to expected point; each at a new position."""
+    _measured(page)
+    released, followed = [], []
+    for number in range(REPEATS):
+        before = page.locator(CHART).first.evaluate("p => p.closest('.js-plotly-plot').data.at(-1).customdata[0][1]")
+        slider = page.get_by_role("slider", name="Sparsity").first
+        box = slider.bounding_box()
+        assert box
+        y = box["y"] + box["height"] / 2
+        page.mouse.move(box["x"] + box["width"] * 0.5, y)
+        page.mouse.down()
+        page.mouse.move(box["x"] + box["width"] * (0.1 + 0.035 * number), y)
+        began = time.perf_counter()
+        page.mouse.move(box["x"] + box["width"] * (0.11 + 0.035 * number), y)
+        page.wait_for_function("document.querySelector('.js-plotly-plot').data.some("
+                               "t => t.name === 'Interpolated' && t.x.length)", polling="raf")  # fmt: skip
+        followed.append(time.perf_counter() - began)
+        began = time.perf_counter()
+        page.mouse.up()
+        page.wait_for_function(
+            "before => { const t = document.querySelector('.js-plotly-plot').data.at(-1); "
+            "return t.name === 'Now' && t.customdata.length && t.customdata[0][1] !== before }",
+            arg=before, polling="raf",
+        )  # fmt: skip
+        released.append(time.perf_counter() - began)
+        _measured(page)
+    return spread(released), spread(followed)
+
+
+def _at_once(pages: list[Page]) -> list[float]:
+    """All tabs move their slider, each to a place of its own; seconds until each has its first point there."""
+    for page in pages:
+        _measured(page)
+    began = time.perf_counter()
+    for number, page in enumerate(pages):
+        slider = page.get_by_role("slider", name="Sparsity").first
+        slider.focus()
+        for _ in range(number + 1):
+            page.keyboard.press("ArrowLeft")
+    took = []
+    for page in pages:
+        _measured(page)
+        took.append(time.perf_counter() - began)
+        if page.get_by_test_id("stException").count():
+            raise Unsupported("A tab shows an error.")
+    return took
+
+
+def _growth_mb(page: Page, pid: int) -> float:
+    """What the server's process grows by in 200 moves, after 20 that are not counted."""
+    _measured(page)
+    slider = page.get_by_role("slider", name="Sparsity").first
+    slider.focus()
+    start = 0
+    for move in range(MOVES + REPEATS):
+        if move == REPEATS:
+            start = psutil.Process(pid).memory_info().rss
+        page.keyboard.press("ArrowLeft" if (move // 40) % 2 else "ArrowRight")
+        page.wait_for_timeout(150)
+    _measured(page)
+    return (psutil.Process(pid).memory_info().rss - start) / 1e6
+
+
+def _fill(folder: Path, model: str, dataset: str) -> None:
+    """Runs that differ in sparsity, bits and seed, with the measurement of the reference sweep's first point."""
+    sweep = reference.load(model, dataset)
+    if sweep is None:
+        raise Unsupported(f"There is no reference sweep of {model} on {dataset} to fill the store with.")
+    measured, store = sweep.points[0][1], Store.open(f"sqlite:///{folder / 'store.sqlite'}")
+    subject = Subject(model, dataset, dataset, "benchmark", "benchmark")
+    for number in range(RUNS):
+        steps = (Prune(sparsity=round(0.01 * (number % 95), 2)), Quantize(weight_bits=(8, 4, 3, 2)[number % 4]))
+        recipe = Recipe(steps=steps, seed=number)
+        store.add(subject, recipe, replace(measured, file_hash=f"{number:064x}"), engine="benchmark")
+    store.close()
+
+
+def _compare(browser: Browser, address: str) -> float:
+    began = time.perf_counter()
+    page = _open(browser, f"{address}/compare")
+    page.wait_for_selector("text=What that changed")
+    took = time.perf_counter() - began
+    page.context.close()
+    return took
+
+
+def _markdown(model: str, dataset: str, found: dict[str, Spread], grown: float) -> str:
+    rows = [
+        ("first chart, warm server", "first_chart", "3"), ("change of page", "page_switch", "1"),
+        ("slider's release to the measured point", "release_to_point", "1.5"),
+        ("dragged pointer to the expected point", "drag_readout", ""),
+        (f"first point in {TABS} tabs at once", "first_point_of_ten", "10 (p95)"),
+        (f"Compare with {RUNS:,} runs", "compare_of_2000", "2"),
+    ]  # fmt: skip
+    lines = [(told, f"{found[n].median:.2f}", f"{found[n].p95:.2f}", goal) for told, n, goal in rows]
+    heading = f"{model} on {dataset}: seconds in Chromium, {REPEATS} times each."
+    memory = f"The server grew by {grown:.0f} MB over {MOVES} moves of a slider (goal: less than 50)."
+    return f"{heading}\n\n{table(('what', 'median, s', 'p95, s', 'goal, s'), lines)}\n\n{memory}"

@@ -1,0 +1,35 @@
+"""The page Compare as a person sees it: two recipes measured on Explore, then side by side."""
+
+from urllib.parse import urlencode
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from compression.recipe import Recipe
+from compression.steps import Quantize
+from pages.ui import state
+from pages.ui.subject import Subject
+
+pytestmark = pytest.mark.browser
+
+DIGITS = Subject("lenet300", "digits", "digits")
+
+
+def test_measured_runs_are_compared_and_the_link_brings_them_back(server: str, page: Page, console: list[str]) -> None:
+    for bits in (8, 2):
+        recipe = Recipe(steps=(Quantize(weight_bits=bits),), quality="fast")
+        page.goto(f"{server}/?{urlencode(state.link_of(DIGITS, recipe))}")
+        expect(page.locator(".st-key-status")).to_contain_text("on all 359 test images")
+    page.get_by_test_id("stTopNavSection").filter(has_text="Lab").click()
+    page.get_by_test_id("stTopNavDropdownLink").filter(has_text="Compare").click()
+    expect(page.get_by_text("What that changed")).to_be_visible()
+    page.get_by_text("Images that flipped", exact=True).click()
+    expect(page.get_by_text("test images both are right on", exact=False)).to_be_visible()
+    page.get_by_text("Confidence", exact=True).first.click()
+    expect(page.locator(".js-plotly-plot .legend").last).to_contain_text("B, error")
+    link = page.url
+    assert "a=" in link and "b=" in link
+    page.goto(link)
+    expect(page.get_by_text("What that changed")).to_be_visible()
+    assert page.url == link
+    console[:] = [message for message in console if "does not seem to exist" not in message]
