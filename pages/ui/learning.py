@@ -8,6 +8,7 @@ import streamlit as st
 from compression import insight
 from compression.results import LearningPoint
 from compression.steps import STEPS
+from pages.ui import pictures
 from pages.ui.plot import plot
 from pages.ui.state import Visit
 from pages.ui.waiting import awaited
@@ -38,9 +39,8 @@ def teaching(visit: Visit, temperature: float) -> None:
     told = awaited(visit.answer("teach", insight.teach, request, tuple(range(IMAGES))), "Asking the teacher")
     if told is None:
         return
-    with st.container(horizontal=True, gap="small"):
-        for i, (label, picture) in enumerate(zip(told.labels, told.pictures, strict=True)):
-            st.image(picture, f"{i + 1}. {label}", width=96)
+    captions = (f"{i + 1}. {label}" for i, label in enumerate(told.labels))
+    pictures.row(zip(told.pictures, captions, strict=True), width=80)
     chosen = st.segmented_control("Image", list(range(IMAGES)), key="learning.image", default=0, required=True,
                                   format_func=lambda i: str(i + 1))  # fmt: skip
     softened = insight.soften(told.scores[chosen], temperature)

@@ -8,7 +8,7 @@ from compression import insight
 from compression.compare import Comparison, Flip
 from compression.store import Run
 from compression.worker import Request
-from pages.ui import duel, ledger, tables
+from pages.ui import duel, ledger, pictures, tables
 from pages.ui.plot import plot
 from pages.ui.state import asked, kept, store
 from pages.ui.waiting import awaited
@@ -70,10 +70,12 @@ def _flips(heading: str, flips: tuple[Flip, ...], count: int) -> None:
     st.markdown(f"**{heading}** ({count:,}{f', {len(flips)} shown' if count > len(flips) else ''})")
     if not flips:
         st.caption("None.")
-    with st.container(horizontal=True, gap="small"):
-        for flip in flips:
-            told = f"{flip.label}. A: {flip.a} {flip.a_confidence:.0%}, B: {flip.b} {flip.b_confidence:.0%}"
-            st.image(flip.png, told, width=112)
+        return
+    pictures.row((flip.png, _told(flip)) for flip in flips)
+
+
+def _told(flip: Flip) -> str:
+    return f"{flip.label}. A: {flip.a} {flip.a_confidence:.0%}, B: {flip.b} {flip.b_confidence:.0%}"
 
 
 def confidence(a: Run, b: Run) -> None:
