@@ -87,7 +87,6 @@ def facts() -> dict[str, Any]:
         "limit": LIMIT,
         "pair": 2 * 255 * 127,
         "overflow_8": overflow[8].share,
-        "overflow_7": overflow[7].share,
         "few_images": measured.row("calibration", "16 images").accuracy,
         "many_images": measured.row("calibration", "1024 images").accuracy,
         "kept_norm": measured.row("batch-norm", "90% zeros, statistics kept").accuracy,

@@ -32,6 +32,11 @@ class Bill:
     compute_uj: float
     memory_uj: float
 
+    @property
+    def million_macs(self) -> float:
+        """Multiply-accumulates in millions."""
+        return self.macs / 1e6
+
 
 def bill(name: str, bits: int, link: str) -> Bill:
     """Bytes of the weights, seconds to send them, work for one image, energy of that and of reading each weight."""

@@ -61,7 +61,7 @@ def pay() -> None:
         size, seconds, macs, energy, memory = st.columns(5)
     size.metric("Weights", words.size(round(found.size_bytes)))
     seconds.metric("Sending", f"{found.seconds:.2g} s")
-    macs.metric("Work", f"{found.macs:,.0f} MACs" if found.macs < 1e6 else f"{found.macs:.3g} MACs")
+    macs.metric("Work, million MACs", f"{found.million_macs:.3g}")
     energy.metric("Computing, estimated", f"{found.compute_uj:.3g} µJ")
     memory.metric("Fetching, estimated", f"{found.memory_uj:.3g} µJ")
 

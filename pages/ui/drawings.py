@@ -153,7 +153,7 @@ def ladder(rows: Sequence[Row]) -> go.Figure:
     if found:
         fig.add_vline(x=found[0][1].accuracy.baseline, line={"color": BASELINE, "dash": "dash"},
                       annotation_text="fp32", annotation_position="top")  # fmt: skip
-    fig.update_xaxes(tickformat=".0%", range=None if found else [0, 1])
+    fig.update_xaxes(tickformat=".1~%", range=None if found else [0, 1])
     names = [row.planned.name for row in rows]
     fig.update_yaxes(type="category", categoryorder="array", categoryarray=names[::-1], range=[-0.7, len(names) - 0.3])
     return fig
