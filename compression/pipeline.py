@@ -141,7 +141,7 @@ def compress_prepared(
     exported = export(graph, prepared.data.input_shape)
     seconds = time.perf_counter() - begin
     errors = output_errors(prepared.dense, graph, prepared.calibration.images)
-    return _candidate(graph, exported, recipe, prepared.data, errors, seconds=seconds)
+    return _candidate(graph, exported, recipe, prepared.data, errors, seconds=seconds, dense=prepared.dense)
 
 
 def simulate(
@@ -318,12 +318,15 @@ def _candidate(
     errors: dict[str, float],
     *,
     seconds: float,
+    dense: fx.GraphModule | None = None,
 ) -> Candidate:
-    counted = macs(graph, data.input_shape)
-    product = products(graph)
+    counted, product = macs(graph, data.input_shape), products(graph)
+    originals = layers(dense) if dense is not None else {}
     reports = tuple(
         replace(
-            _layer_report(name, layer, counted[name], exported, product.get(name, "")), output_error=errors.get(name)
+            _layer_report(name, layer, counted[name], exported, product.get(name, "")),
+            output_error=errors.get(name),
+            sqnr_db=_sqnr_db(layer, originals.get(name)),
         )
         for name, layer in layers(graph).items()
     )
@@ -351,23 +354,30 @@ def _reached(graph: fx.GraphModule, recipe: Recipe, reports: tuple[LayerReport, 
 def _layer_report(
     name: str, layer: nn.Conv2d | nn.Linear, layer_macs: int, exported: Exported, product: str
 ) -> LayerReport:
-    encoding, dense = exported.encodings[name], original(layer)
-    noise = float((layer.weight - dense).square().sum())
-    power = float(dense.square().sum())
+    encoding, stored = exported.encodings[name], original(layer)
     mask = find(layer, Mask)
     return LayerReport(
         name=name,
         kind=type(layer).__mro__[1].__name__ if type(layer) not in LAYERS else type(layer).__name__,
-        shape=tuple(dense.shape),
-        weights=dense.numel(),
+        shape=tuple(stored.shape),
+        weights=stored.numel(),
         bits=_bits(layer),
         sparsity=float(1 - mask.keep.float().mean()) if mask is not None else 0.0,  # type: ignore[union-attr]
         macs=layer_macs,
         size_bytes=encoding.size_bytes,
-        sqnr_db=10 * math.log10(power / noise) if noise > 0 and power > 0 else None,
+        sqnr_db=None,
         encoding=encoding.kind,
         product=product,
     )
+
+
+@torch.no_grad()
+def _sqnr_db(layer: nn.Conv2d | nn.Linear, dense: nn.Conv2d | nn.Linear | None) -> float | None:
+    """Power of the dense network's weights over that of their change; None where the layer has changed its shape."""
+    if dense is None or dense.weight.shape != layer.weight.shape:
+        return None
+    noise, power = float((layer.weight - dense.weight).square().sum()), float(dense.weight.square().sum())
+    return 10 * math.log10(power / noise) if noise > 0 and power > 0 else None
 
 
 def _bits(layer: nn.Module) -> int:
