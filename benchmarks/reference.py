@@ -26,7 +26,7 @@ def recipes(*, few: bool = False) -> list[Recipe]:
 
 def _steps() -> Iterable[tuple[Step, ...]]:
     for bits in (8, 6, 5, 4, 3, 2):
-        yield (Quantize(weight_bits=bits),)  # type: ignore[arg-type]
+        yield (Quantize(weight_bits=bits),)
     for bits in (8, 4, 2):
         yield (Quantize(weight_bits=bits, activation_bits=32),)  # type: ignore[arg-type]
     for sparsity in (0.3, 0.5, 0.7, 0.8, 0.9, 0.95):

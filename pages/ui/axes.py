@@ -76,5 +76,5 @@ AXES: dict[Name, Axis] = {
 }  # fmt: skip
 """Every axis by name."""
 
-START = (("size", "accuracy"), ("latency", "accuracy"), ("size", "latency"))
+START: tuple[tuple[Name, Name], ...] = (("size", "accuracy"), ("latency", "accuracy"), ("size", "latency"))
 """What the charts show at first: (x, y) of each."""

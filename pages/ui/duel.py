@@ -7,6 +7,7 @@ from typing import Any
 import plotly.graph_objects as go
 
 from compression.compare import Comparison, Reliability, differences
+from compression.results import Latency
 from compression.steps import STEPS
 from compression.store import Run
 from pages.ui import runs, words
@@ -50,7 +51,7 @@ def deltas(a: Run, b: Run, found: Comparison | None) -> list[Delta]:
 
 
 def _accuracy(a: Run, b: Run, found: Comparison | None) -> Delta:
-    values = [words.percent(run.accuracy.value, run.accuracy.n) for run in (a, b)]
+    values = words.percent(a.accuracy.value, a.accuracy.n), words.percent(b.accuracy.value, b.accuracy.n)
     if found is None:
         return Delta("Accuracy", *values, "", "the answers for each image were not kept")
     n = found.n
@@ -61,18 +62,22 @@ def _accuracy(a: Run, b: Run, found: Comparison | None) -> Delta:
 
 
 def _size(a: Run, b: Run) -> Delta:
-    values = [words.size(run.size_bytes) for run in (a, b)]
+    values = words.size(a.size_bytes), words.size(b.size_bytes)
     return Delta("File size", *values, words.change(b.size_bytes / a.size_bytes) or "none", "exact")
 
 
 def _latency(a: Run, b: Run) -> Delta:
     assert a.latency and b.latency
-    values = [f"× {run.ratio:.2f} ({run.ratio_interval.low:.2f} to {run.ratio_interval.high:.2f})"
-              for run in (a.latency, b.latency)]  # fmt: skip
     ours, theirs = a.latency.ratio_interval, b.latency.ratio_interval
     apart = ours.high < theirs.low or theirs.high < ours.low
     change = words.change(b.latency.ratio / a.latency.ratio) or "none"
-    return Delta("Latency, fp32 = 1", *values, change, "intervals apart" if apart else "intervals overlap: a tie")
+    verdict = "intervals apart" if apart else "intervals overlap: a tie"
+    return Delta("Latency, fp32 = 1", _ratio(a.latency), _ratio(b.latency), change, verdict)
+
+
+def _ratio(latency: Latency) -> str:
+    bounds = latency.ratio_interval
+    return f"× {latency.ratio:.2f} ({bounds.low:.2f} to {bounds.high:.2f})"
 
 
 def by_class(found: Comparison) -> go.Figure:

@@ -21,7 +21,9 @@ WAITING = "Comes with the first measured point."
 
 def draw(visit: Visit, point: Point | None, drawn: list[Chart]) -> None:
     """The choice of a panel, and the panel."""
-    chosen = st.segmented_control("Panel", PANELS, key="panel", required=True, label_visibility="collapsed")
+    chosen = (
+        st.segmented_control("Panel", PANELS, key="panel", required=True, label_visibility="collapsed") or PANELS[0]
+    )
     visit.look(replace(visit.view, panel=chosen))
     with st.container(key="panel-body"):
         SHOWN[chosen](visit, point, drawn)

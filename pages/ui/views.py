@@ -80,7 +80,7 @@ def _budget(text: str) -> Budget:
         low, high, _ = LIMITS[name]
         if not low <= found[name] <= high:
             raise InvalidSetting(f"The limit of {name} must be a number from {low:g} to {high:g}, not {value}.")
-    return Budget(**found, wish=wish)  # type: ignore[arg-type]
+    return Budget(**found, wish=wish)
 
 
 def fill(view: View) -> dict[str, Any]:
@@ -140,5 +140,7 @@ def budget() -> Budget:
             format="%.0f" if pace >= 1 else "%.2f" if pace < 0.1 else "%.1f",
         )  # fmt: skip
         limits[name] = float(value) if on else None
-    wish: Wish = st.segmented_control("Then the", WISHES, key="budget.wish", required=True, width="stretch")
+    wish: Wish = (
+        st.segmented_control("Then the", WISHES, key="budget.wish", required=True, width="stretch") or WISHES[0]
+    )
     return Budget(**limits, wish=wish)
