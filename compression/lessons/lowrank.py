@@ -86,7 +86,7 @@ def trade(name: str) -> tuple[Line, ...]:
     """Output error by multiply-accumulates, as a share of the dense layer's, for each form."""
     found = []
     for form, text in FORMS.items():
-        ranks = np.unique(np.linspace(1, full_rank(name, form), 12).astype(int))
+        ranks = np.unique(np.linspace(1, full_rank(name, form) - 1, 12).astype(int))
         products = [product(name, form, int(rank)) for rank in ranks]
         shares = np.array([p.macs / p.dense_macs for p in products])
         found.append(Line(text, shares, np.array([p.output_error for p in products])))
