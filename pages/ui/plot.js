@@ -60,6 +60,26 @@ function follow(box, data) {
 }
 
 const drawn = new WeakMap()
+const zooms = new WeakMap()
+
+// What the user has zoomed to, axis by axis, until the chart shows other quantities.
+function zoomed(box, layout) {
+  const zoom = zooms.get(box)
+  if (!zoom || zoom.revision !== layout.uirevision) zooms.set(box, { revision: layout.uirevision })
+  for (const name of ["xaxis", "yaxis"]) if (zooms.get(box)[name]) Object.assign(layout[name], zooms.get(box)[name])
+  return layout
+}
+
+function remember(box, change) {
+  for (const name of ["xaxis", "yaxis"]) {
+    if (!Object.keys(change).some((key) => key.startsWith(`${name}.`))) continue
+    const { autorange, range } = box.layout[name]
+    const sent = drawn.get(box).figure.layout[name]?.range
+    const back = sent && range.every((end, i) => Math.abs(end - sent[i]) < 1e-6)
+    const all = { autorange: true, range: undefined }
+    zooms.get(box)[name] = autorange ? (sent ? all : undefined) : back ? undefined : { range: [...range], autorange: false }
+  }
+}
 
 export default function ({ data, parentElement, setTriggerValue }) {
   const box = parentElement.querySelector(".plot")
@@ -71,7 +91,8 @@ export default function ({ data, parentElement, setTriggerValue }) {
     if (ended) return
     note.hidden = true
     const { data: traces, layout } = data.figure
-    return Plotly.react(box, structuredClone(traces), themed(structuredClone(layout), parentElement), data.config)
+    const shown = zoomed(box, themed(structuredClone(layout), parentElement))
+    return Plotly.react(box, structuredClone(traces), shown, data.config)
   }).then(() => {
     if (ended || !box.removeAllListeners) return
     box.removeAllListeners("plotly_click")
@@ -81,6 +102,7 @@ export default function ({ data, parentElement, setTriggerValue }) {
       if (known) setTriggerValue("clicked", known.customdata[1])
     })
     box.on("plotly_relayout", (change) => {
+      remember(box, change)
       const moved = Object.entries(change).filter(([name]) => /^shapes\[\d+\]\.[xy][01]$/.test(name))
       if (moved.length) setTriggerValue("moved", Object.fromEntries(moved))
     })
