@@ -110,10 +110,9 @@ def keeping() -> None:
     st.caption(f"{len(runs):,} files in `{store.place}`")
     with st.container(horizontal=True):
         for form in FORMS:
-            name = f"compression-runs.{form}"
             st.download_button(
-                form.upper() if form != "parquet" else "Parquet", lambda form=form: export(store, runs, form), name,
-                on_click="ignore", disabled=not runs, key=f"export.{form}",
+                form.upper() if form != "parquet" else "Parquet", lambda form=form: export(store, runs, form),
+                f"compression-runs.{form}", on_click="ignore", disabled=not runs, key=f"export.{form}",
             )  # fmt: skip
 
 

@@ -43,5 +43,5 @@ def stand(spots: Sequence[Spot], x: Better = "less", y: Better = "more") -> list
     distinct = beats & ~(inside & inside.T)
     return [
         "front" if not beaten else "behind" if clearly else "tie"
-        for beaten, clearly in zip(beats.any(1).tolist(), distinct.any(1).tolist(), strict=True)
+        for beaten, clearly in zip(beats.sum(1), distinct.sum(1), strict=True)
     ]
