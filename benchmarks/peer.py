@@ -66,7 +66,7 @@ def quantize_static(task: Task) -> None:
     quantization = import_module("onnxruntime.quantization")
     images = task.images if task.setting["method"] == "MinMax" else task.images[:HISTOGRAM_IMAGES]
 
-    class Images(quantization.CalibrationDataReader):  # type: ignore[name-defined,misc]
+    class Images(quantization.CalibrationDataReader):  # type: ignore[name-defined]
         """Hands the calibration images over, batch by batch."""
 
         def __init__(self) -> None:
@@ -148,7 +148,7 @@ def torch_pruning(task: Task) -> None:
         "L1": tp.importance.GroupMagnitudeImportance(p=1), "L2": tp.importance.GroupMagnitudeImportance(p=2),
         "batch-norm scale": tp.importance.BNScaleImportance(),
     }  # fmt: skip
-    found = []
+    found: list[tuple[float, int, nn.Module]] = []
     for importance in importances.values():
         for everywhere in (True, False):
             network = _half(tp, task, importance, everywhere)

@@ -131,7 +131,8 @@ def _before_and_after(prepared: pipeline.Prepared, row: Row, budget: int, seed: 
 
 def summarize(row: Row, results: Sequence[tuple[Measurement, Measurement, int]]) -> dict[str, Any]:
     """One row: drops before and after over the seeds, bytes, seconds and steps."""
-    before, after = [[part[i].accuracy.drop for part in results] for i in (0, 1)]
+    before = [first.accuracy.drop for first, _, _ in results]
+    after = [second.accuracy.drop for _, second, _ in results]
     recipe = Recipe(steps=(*row.steps, Recover(steps=results[0][2], **row.settings)))
     return {
         "recipe": recipe.to_dict(),

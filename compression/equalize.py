@@ -14,7 +14,7 @@ from torch import fx, nn
 
 from compression.export.qdq import clip_of
 from compression.export.stored import folded_norm
-from compression.graph import LAYERS, Batches, module_of, only_reader, operator_name
+from compression.graph import LAYERS, Batches, gain_of, module_of, only_reader, operator_name
 
 HOMOGENEOUS = {"max_pool2d", "avg_pool2d", "adaptive_avg_pool2d", "flatten"}
 """Operators that keep channels apart and let a positive factor through."""
@@ -96,7 +96,7 @@ def _scale(pair: Pair, peaks: torch.Tensor | None) -> torch.Tensor:
     """s of each channel, [channels]; peaks are the largest values that the activation reads."""
     first = pair.first.weight.abs().flatten(1).amax(1)
     if pair.norm is not None:
-        first = first * (pair.norm.weight / (pair.norm.running_var + pair.norm.eps).sqrt()).abs()  # type: ignore[operator]
+        first = first * gain_of(pair.norm).abs()
     second = _by_input(pair.second).abs().flatten(1).amax(1)
     scale = torch.where((first > 0) & (second > 0), (first / second.clamp_min(1e-12)).sqrt(), 1.0).clamp(1e-3, 1e3)
     if peaks is None:

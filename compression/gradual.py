@@ -33,7 +33,7 @@ class Cubic:
 
     def __post_init__(self) -> None:
         masks = {name: find(layer, Mask) for name, layer in layers(self.graph).items()}
-        self.final.update({name: mask.keep.clone() for name, mask in masks.items() if mask is not None})  # type: ignore[operator]
+        self.final.update({name: mask.keep.clone() for name, mask in masks.items() if mask is not None})
 
     @torch.no_grad()
     def __call__(self, model: nn.Module, step: int, steps: int) -> None:

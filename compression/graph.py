@@ -74,6 +74,12 @@ def only_reader(node: fx.Node) -> fx.Node | None:
     return next(iter(node.users)) if len(node.users) == 1 else None
 
 
+def gain_of(norm: nn.BatchNorm2d) -> torch.Tensor:
+    """By how much `norm` multiplies each channel, γ / √(σ² + ε): [channels]."""
+    assert norm.running_var is not None  # `trace` refuses batch norms without statistics
+    return norm.weight / (norm.running_var + norm.eps).sqrt()
+
+
 class Shapes(fx.Interpreter):
     """Runs a graph on one blank image and keeps every value's shape (batch size 1)."""
 
@@ -82,6 +88,7 @@ class Shapes(fx.Interpreter):
         self.shapes: dict[str, tuple[int, ...]] = {}
 
     def run_node(self, n: fx.Node) -> Any:
+        """What the node computes; its shape is kept on the way."""
         value = super().run_node(n)
         if isinstance(value, torch.Tensor):
             self.shapes[n.name] = tuple(value.shape)
@@ -105,7 +112,9 @@ class Batches:
 
     def read(self, node: fx.Node) -> list[torch.Tensor]:
         """What `node` reads first, batch by batch; to be asked before it runs."""
-        return [run.env[node.args[0]] for run in self._runs]
+        source = node.args[0]
+        assert isinstance(source, fx.Node)
+        return [run.env[source] for run in self._runs]
 
     def run(self, node: fx.Node) -> list[Any]:
         """Runs `node`, which must be the next of `nodes`; its value, batch by batch."""
@@ -218,8 +227,8 @@ def _lift_conv2d(source: fx.GraphModule, node: fx.Node) -> tuple[str, nn.Module,
         return None  # computed weights are not a layer's
     groups, padding = a["groups"], a["padding"]
     conv = nn.Conv2d(
-        weight.shape[1] * groups, weight.shape[0], tuple(weight.shape[2:]), tuple(_pair(a["stride"])),
-        padding if isinstance(padding, str) else tuple(_pair(padding)), tuple(_pair(a["dilation"])), groups,
+        weight.shape[1] * groups, weight.shape[0], pair(weight.shape[2:]), pair(a["stride"]),
+        padding if isinstance(padding, str) else pair(padding), pair(a["dilation"]), groups,
         bias=bias is not None, device="meta",
     )  # fmt: skip
     return _owner(a["weight"]), _fill(conv, weight=weight, bias=bias), a["input"]
@@ -301,8 +310,10 @@ def _constant(source: fx.GraphModule, node: fx.Node | None) -> torch.Tensor | No
     return _attribute(source, str(node.target))
 
 
-def _pair(value: Any) -> list[int]:
-    return [value, value] if isinstance(value, int) else list(value) * (2 // len(value))
+def pair(value: Any) -> tuple[int, int]:
+    """Height and width of what ATen gives as one number, a list of one, or both."""
+    both = [value, value] if isinstance(value, int) else list(value) * (2 // len(value))
+    return both[0], both[1]
 
 
 def _place(root: nn.Module, path: str, value: nn.Module | torch.Tensor) -> None:

@@ -107,11 +107,11 @@ def _histogram(weight: torch.Tensor, edge: float) -> Histogram:
     return Histogram(-edge, edge, tuple(int(c) for c in counts), zeros)
 
 
-def _grid(layer: nn.Module) -> tuple[float, ...]:
+def _grid(layer: nn.Conv2d | nn.Linear) -> tuple[float, ...]:
     """The values that the first output channel's weights can take, as far as they occur."""
     if find(layer, WeightQuantizer) is None:
         return ()
-    return tuple(layer.weight[0].detach().unique().tolist()[:GRID])  # type: ignore[index,union-attr,operator]
+    return tuple(layer.weight[0].detach().unique().tolist()[:GRID])
 
 
 def _singular(weight: torch.Tensor) -> tuple[float, ...]:

@@ -192,6 +192,6 @@ def _name(subject: Subject) -> tuple[str, str, str]:
 def _news(store: Store, run: Run, base: Run) -> dict[str, Any]:
     return {
         "state": "done", "sentence": "", "share": 1.0, "full": True, "measurement": run.measurement,
-        "baseline": Baseline(base.accuracy, base.size_bytes, base.macs, base.parameters), "layers": store.layers(run.id),
-        "ledger": store.ledger(run.id), "run": run.id, "curve": tuple(store.curve(run)),
+        "baseline": Baseline(base.accuracy, base.size_bytes, base.macs, base.parameters),
+        "layers": store.layers(run.id), "ledger": store.ledger(run.id), "run": run.id, "curve": tuple(store.curve(run)),
     }  # fmt: skip

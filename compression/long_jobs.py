@@ -215,8 +215,8 @@ class LongJobs:
             for entry in entries:
                 self._write(entry)
             for job in self._keeper.wishes([entry.job.id for entry in entries]):
-                if entry := self._entries.get(job):
-                    self._stop(entry)
+                if unwanted := self._entries.get(job):
+                    self._stop(unwanted)
             time.sleep(LOOK_S)
 
     def _write(self, entry: Entry) -> None:

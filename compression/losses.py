@@ -53,8 +53,8 @@ def attention(student: torch.Tensor, teacher: torch.Tensor) -> torch.Tensor:
     is averaged down to the smaller one's size.
     """
     ours, theirs = student.square().mean(1, keepdim=True), teacher.square().mean(1, keepdim=True)
-    size = [min(a, b) for a, b in zip(ours.shape[2:], theirs.shape[2:], strict=True)]
-    maps = [F.normalize(F.adaptive_avg_pool2d(x, size).flatten(1)) for x in (ours, theirs)]
+    height, width = (min(a, b) for a, b in zip(ours.shape[2:], theirs.shape[2:], strict=True))
+    maps = [F.normalize(F.adaptive_avg_pool2d(x, (height, width)).flatten(1)) for x in (ours, theirs)]
     return (maps[0] - maps[1]).square().mean()
 
 
@@ -104,7 +104,7 @@ class Hints(nn.Module):
 
 def _sized(ours: torch.Tensor, theirs: torch.Tensor) -> torch.Tensor:
     same = ours.dim() < 4 or ours.shape[2:] == theirs.shape[2:]
-    return ours if same else F.adaptive_avg_pool2d(ours, theirs.shape[2:])
+    return ours if same else F.adaptive_avg_pool2d(ours, (theirs.shape[2], theirs.shape[3]))
 
 
 def _near_identity(rows: int, columns: int) -> torch.Tensor:

@@ -19,6 +19,8 @@ P = TypeVar("P", bound=nn.Module)
 class Mask(nn.Module):
     """Keeps the weights where `keep` (bool, the weight's shape) is true; the others are zero."""
 
+    keep: torch.Tensor
+
     def __init__(self, keep: torch.Tensor):
         super().__init__()
         self.register_buffer("keep", keep)
@@ -39,6 +41,10 @@ class WeightQuantizer(nn.Module):
     """
 
     learned = ("scale",)
+    scale: torch.Tensor
+    keep: torch.Tensor | None
+    zero_point: torch.Tensor | None
+    multipliers: torch.Tensor | None
 
     def __init__(
         self,
@@ -93,6 +99,8 @@ class WeightQuantizer(nn.Module):
 class Half(nn.Module):
     """Rounds to half precision what a file stores: the weight times the `gain` [out] of the batch norm behind it."""
 
+    gain: torch.Tensor
+
     def __init__(self, channels: int):
         super().__init__()
         self.register_buffer("gain", torch.ones(channels))
@@ -118,6 +126,8 @@ class Codebook(nn.Module):
 
     bits, top = 8, 127
     learned = ("entries", "scale")
+    scale: torch.Tensor
+    keep: torch.Tensor | None
 
     def __init__(self, entries: torch.Tensor, scale: torch.Tensor, *, keep: torch.Tensor | None = None):
         super().__init__()
@@ -144,6 +154,8 @@ class Codebook(nn.Module):
 class ActivationQuantizer(nn.Module):
     """Rounds a value to uint8: scale · (clamp(round(x / scale) + zero_point, 0, 255) - zero_point)."""
 
+    scale: torch.Tensor
+
     def __init__(self, scale: float, zero_point: int):
         super().__init__()
         self.register_buffer("scale", torch.tensor(scale, dtype=torch.float32))
@@ -151,7 +163,7 @@ class ActivationQuantizer(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Any shape to the same shape; the gradient passes straight through where the value was in range."""
-        return _Rounded.apply(x, self.scale, self.zero_point)  # type: ignore[no-any-return]
+        return _Rounded.apply(x, self.scale, self.zero_point)
 
 
 class _Rounded(torch.autograd.Function):
@@ -165,7 +177,7 @@ class _Rounded(torch.autograd.Function):
         return (x / scale).round_().clamp_(-zero_point, 255 - zero_point).mul_(scale)
 
     @staticmethod
-    def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor, None, None]:  # type: ignore[override]
+    def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor, None, None]:
         """The gradient where x was in range, else zero."""
         (x,) = ctx.saved_tensors
         return torch.ops.aten.hardtanh_backward(gradient, x, *ctx.ends), None, None

@@ -362,7 +362,7 @@ def _layer_report(
         shape=tuple(stored.shape),
         weights=stored.numel(),
         bits=_bits(layer),
-        sparsity=float(1 - mask.keep.float().mean()) if mask is not None else 0.0,  # type: ignore[union-attr]
+        sparsity=float(1 - mask.keep.float().mean()) if mask is not None else 0.0,
         macs=layer_macs,
         size_bytes=encoding.size_bytes,
         sqnr_db=None,

@@ -8,6 +8,7 @@ It round-trips through JSON, YAML and a URL's query, and has a content hash.
 import hashlib
 import json
 from collections.abc import Mapping
+from itertools import pairwise
 from typing import Annotated, Any, ClassVar, Literal, Self
 from urllib.parse import parse_qsl, urlencode
 
@@ -161,7 +162,7 @@ class Recipe(Settings):
 
 
 def _read_step(entry: Any) -> Step:
-    if isinstance(entry, tuple(STEPS.values())):
+    if isinstance(entry, Step):
         return entry
     if not isinstance(entry, dict) or "step" not in entry:
         raise InvalidRecipe(f"A step must be a table with the key 'step', not {entry!r}.")
@@ -174,7 +175,7 @@ def _in_order(steps: tuple[Step, ...]) -> tuple[Step, ...]:
     for kind in kinds:
         if kinds.count(kind) > 1:
             raise InvalidRecipe(f"The step {kind!r} stands {kinds.count(kind)} times; once is allowed.")
-    for before, after in zip(kinds, kinds[1:], strict=False):
+    for before, after in pairwise(kinds):
         if _rank(before) > _rank(after):
             raise InvalidRecipe(f"The step {after!r} cannot follow {before!r}: {_BEFORE[after]}.")
     _share_settles_the_weights(steps)

@@ -126,9 +126,9 @@ def solve_layer_(layer: nn.Conv2d | nn.Linear, m: Moments, prune: Prune | None, 
     """Chooses the layer's stored weights, and its grid where bits are asked for, for the least error under `m`."""
     mask, stored = find(layer, Mask), original(layer)
     bits = quantize.bits if quantize else 32
-    if bits == 32 and (mask is None or mask.keep.all()):  # type: ignore[operator]
+    if bits == 32 and (mask is None or mask.keep.all()):
         return
-    keep = solve.grouped(layer, mask.keep) if mask is not None else None  # type: ignore[arg-type]
+    keep = solve.grouped(layer, mask.keep) if mask is not None else None
     w = solve.grouped(layer, stored)
     data_free = quantize is not None and quantize.rounding == "nearest"
     if not data_free and (bits < 16 or keep is not None) and (prune is None or prune.refit):
@@ -148,14 +148,14 @@ def share_layer_(
 ) -> None:
     """Chooses the layer's codebooks, and its stored weights among their entries, for the least error under `m`."""
     mask, stored = find(layer, Mask), original(layer)
-    keep = solve.grouped(layer, mask.keep) if mask is not None else None  # type: ignore[arg-type]
+    keep = solve.grouped(layer, mask.keep) if mask is not None else None
     w = solve.grouped(layer, stored)
     if share.assignment != "nearest" and (prune is None or prune.refit):
         w = solve.refit(w, keep, m)
     elif keep is not None:
         w = w * keep
     books, w = codebooks.fit(w, keep, m, share, sign, turns=turns)
-    attach(layer, books.parametrization(mask.keep if mask else None))  # type: ignore[arg-type]
+    attach(layer, books.parametrization(mask.keep if mask else None))
     _store_(layer, w, m)
 
 

@@ -25,7 +25,7 @@ from compression.graph import BATCH, LAYERS, layers, module_of
 from compression.pipeline import Prepared, simulate
 from compression.recipe import Recipe
 from compression.results import LEVELS, LayerSensitivity, SensitivityPoint
-from compression.steps import Prune, Quantize
+from compression.steps import Step, step
 
 IMAGES = 2000
 
@@ -71,7 +71,7 @@ class Sweep:
         node = next(n for n in graph.graph.nodes if n.op == "call_module" and n.target == name)
         layer, norm = module_of(graph, node), folded_norm(graph, node)
         assert isinstance(layer, LAYERS)
-        kept = [copy.deepcopy(module.state_dict()) if module else None for module in (layer, norm)]
+        kept = copy.deepcopy(layer.state_dict()), copy.deepcopy(norm.state_dict()) if norm else None
         before = _until(graph, node, self.prepared.data.normalize(self._split.images))
         points = []
         for technique, levels in LEVELS.items():
@@ -88,17 +88,20 @@ class Sweep:
             return {**layer.state_dict(), "weight": truncated(layer.weight, level)}, None
         graph = self._simulated[technique, level]
         node = next(n for n in graph.graph.nodes if n.op == "call_module" and n.target == name)
-        layer, norm = graph.get_submodule(name), folded_norm(graph, node)
+        layer, norm = layers(graph)[name], folded_norm(graph, node)
         state = {"weight": layer.weight.detach()} | ({"bias": layer.bias.detach()} if layer.bias is not None else {})
         return state, norm.state_dict() if norm is not None else None
 
     @cached_property
     def _simulated(self) -> dict[tuple[str, float], fx.GraphModule]:
         """The whole network at each level; no layer of it depends on another."""
-        shared = {"quality": "fast", "batch_norm": "reestimate", "seed": self.prepared.baseline.recipe.seed}
-        steps = {("sparsity", s): Prune(sparsity=s, scope="layer") for s in LEVELS["sparsity"]}
-        steps |= {("bits", b): Quantize(weight_bits=int(b), activation_bits=32) for b in LEVELS["bits"]}  # type: ignore[dict-item]
-        return {key: simulate(self.prepared, Recipe(steps=(step,), **shared)) for key, step in steps.items()}
+        steps = {("sparsity", s): step("prune", sparsity=s, scope="layer") for s in LEVELS["sparsity"]}
+        steps |= {("bits", b): step("quantize", weight_bits=int(b), activation_bits=32) for b in LEVELS["bits"]}
+        return {key: simulate(self.prepared, self._alone(settings)) for key, settings in steps.items()}
+
+    def _alone(self, settings: Step) -> Recipe:
+        seed = self.prepared.baseline.recipe.seed
+        return Recipe(steps=(settings,), quality="fast", batch_norm="reestimate", seed=seed)
 
     def _accuracy(self, graph: fx.GraphModule, node: fx.Node, before: list[dict[fx.Node, torch.Tensor]]) -> float:
         scores = torch.cat([_onward(graph, node, dict(env)) for env in before])

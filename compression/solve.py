@@ -248,15 +248,15 @@ def _conjugate_gradients(
 
 def _gptq(grid: Grid | Levels, w: torch.Tensor, m: Moments) -> torch.Tensor:
     nearest = _nearest(grid)
-    w, u = _columns(w), _pairs(m.root / m.root.diagonal(dim1=1, dim2=2)[..., None])
-    q, errors = np.empty_like(w), np.empty_like(w)
-    for begin in range(0, len(w), BLOCK):
-        end = min(begin + BLOCK, len(w))
+    rest, u = _columns(w), _pairs(m.root / m.root.diagonal(dim1=1, dim2=2)[..., None])
+    q, errors = np.empty_like(rest), np.empty_like(rest)
+    for begin in range(0, len(rest), BLOCK):
+        end = min(begin + BLOCK, len(rest))
         for i in range(begin, end):
-            q[i] = nearest(w[i], i)
-            np.subtract(w[i], q[i], out=errors[i])
-            w[i + 1 : end] -= u[i, i + 1 : end, :, None] * errors[i]
-        _spread_(w[end:], u[begin:end, end:], errors[begin:end])
+            q[i] = nearest(rest[i], i)
+            np.subtract(rest[i], q[i], out=errors[i])
+            rest[i + 1 : end] -= u[i, i + 1 : end, :, None] * errors[i]
+        _spread_(rest[end:], u[begin:end, end:], errors[begin:end])
     return _rows(q)
 
 
@@ -266,19 +266,19 @@ def descend(grid: Grid | Levels, q: torch.Tensor, m: Moments) -> torch.Tensor:
     residual = _columns(m.g - q @ m.h)  # [d, g, out/g]
     h = _pairs(m.h)
     steps = 1 / _columns(m.h.diagonal(dim1=1, dim2=2)[:, None].clamp_min(1e-10))  # [d, g, 1]
-    q = _columns(q)
-    changes = np.empty_like(q)
-    for begin in range(0, len(q), BLOCK):
-        end = min(begin + BLOCK, len(q))
+    points = _columns(q)
+    changes = np.empty_like(points)
+    for begin in range(0, len(points), BLOCK):
+        end = min(begin + BLOCK, len(points))
         for i in range(begin, end):
-            new = nearest(q[i] + residual[i] * steps[i], i)
+            new = nearest(points[i] + residual[i] * steps[i], i)
             if keep is not None:
                 new *= keep[i]
-            np.subtract(new, q[i], out=changes[i])
-            q[i] = new
+            np.subtract(new, points[i], out=changes[i])
+            points[i] = new
             residual[i + 1 : end] -= h[i, i + 1 : end, :, None] * changes[i]
         _spread_(residual[end:], h[begin:end, end:], changes[begin:end])
-    return _rows(q)
+    return _rows(points)
 
 
 def _nearest(grid: Grid | Levels) -> Callable[[np.ndarray, int], np.ndarray]:

@@ -586,7 +586,8 @@ def steps_for(minutes: float, seconds_per_step: float) -> int:
 Step = Channels | Factorize | Prune | Share | Quantize | Recover
 
 STEPS: dict[str, type[Step]] = {
-    "channels": Channels, "factorize": Factorize, "prune": Prune, "share": Share, "quantize": Quantize, "recover": Recover,
+    "channels": Channels, "factorize": Factorize, "prune": Prune, "share": Share, "quantize": Quantize,
+    "recover": Recover,
 }  # fmt: skip
 """Every step by name, in the order in which the techniques are meant to be applied."""
 

@@ -31,8 +31,8 @@ def tiny(seed: int = 0) -> Tiny:
     for norm in (m for m in network.modules() if isinstance(m, nn.BatchNorm2d)):
         nn.init.normal_(norm.weight)
         nn.init.normal_(norm.bias)
-        nn.init.normal_(norm.running_mean)
-        nn.init.uniform_(norm.running_var, 0.5, 2)
+        nn.init.normal_(norm.get_buffer("running_mean"))
+        nn.init.uniform_(norm.get_buffer("running_var"), 0.5, 2)
         norm.weight.data[3] = 0
     return network.eval()
 

@@ -4,6 +4,7 @@ import re
 
 import pytest
 from streamlit.testing.v1 import AppTest
+from streamlit.testing.v1.element_tree import Element
 
 from compression.cluster import ROOT
 from compression.lessons import distillation, measured
@@ -52,7 +53,7 @@ def page() -> AppTest:
 
 
 def headline(page: AppTest) -> str:
-    return next(m.value for m in page.get("html") if "demo-headline" in m.value)
+    return next(m.value for m in page.get("html") if isinstance(m, Element) and "demo-headline" in m.value)
 
 
 def test_next_and_back_turn_the_page(page):

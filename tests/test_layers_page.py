@@ -1,5 +1,7 @@
 """The Layers page: figures as data, and the page itself with a real worker on Digits."""
 
+from typing import Any
+
 import pytest
 from streamlit.testing.v1 import AppTest
 
@@ -17,7 +19,7 @@ def curves(name: str, lost: float) -> LayerSensitivity:
 
 def view(**changes) -> LayerView:
     bars = Histogram(-1.0, 1.0, (1, 2, 3, 4), 1)
-    values = {
+    values: dict[str, Any] = {
         "name": "conv", "shape": (2, 1, 3, 3), "shape_after": (2, 1, 3, 3), "before": bars, "after": bars,
         "grid": (-0.5, 0.0, 0.5), "singular": (2.0, 1.0), "singular_after": (2.0, 0.5), "kernels": (((1.0,),),),
         "kernels_after": (((0.5,),),), "weight_error": 0.1, "output_error": 0.2,

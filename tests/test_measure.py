@@ -32,7 +32,7 @@ def classifier(size: int = 64, *, classes: int = 10, repeats: int = 1) -> bytes:
     nodes += [helper.make_node("MatMul", [f"h{i}", "e"], [f"h{i + 1}"]) for i in range(repeats)]
     nodes.append(helper.make_node("MatMul", [f"h{repeats}", "w"], ["scores"]))
     side = int(size**0.5)
-    shapes = [("image", ["n", 1, side, side]), ("scores", ["n", classes])]
+    shapes: list[tuple[str, list[str | int]]] = [("image", ["n", 1, side, side]), ("scores", ["n", classes])]
     ends = [helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name, shape in shapes]
     graph = helper.make_graph(nodes, "g", ends[:1], ends[1:], weights)
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 19)], ir_version=10).SerializeToString()

@@ -94,7 +94,7 @@ def test_any_classifier_is_compressed_and_left_as_it_was():
 
 def test_networks_that_do_not_fit_are_refused():
     data = load("digits")
-    with pytest.raises(InvalidModel, match="7 classes.*10"):
+    with pytest.raises(InvalidModel, match=r"7 classes.*10"):
         prepare(nn.Sequential(nn.Flatten(), nn.Linear(64, 7)), data)
     with pytest.raises(InvalidModel, match="1×8×8"):
         prepare(nn.Sequential(nn.Flatten(), nn.Linear(99, 10)), data)

@@ -83,7 +83,7 @@ def test_a_full_report_prints_to_at_most_four_pages(chromium_path, tmp_path):
     with sync_playwright() as playwright:
         chromium = playwright.chromium.launch(executable_path=chromium_path, args=["--no-sandbox"])
         page = chromium.new_page()
-        requests: list[str] = []
+        requests = []
         page.on("request", lambda request: requests.append(request.url))
         page.goto(path.as_uri())
         pdf = page.pdf(format="A4")

@@ -53,7 +53,7 @@ def test_truncation_has_the_error_that_theory_says():
 
 def test_what_is_known_is_not_computed_again_and_a_stop_loses_nothing(sweep, monkeypatch, tmp_path):
     monkeypatch.setenv("COMPRESSION_HOME", str(tmp_path))
-    calls: list[str] = []
+    calls = []
     measure = sweep._measure
     monkeypatch.setattr(sweep, "_measure", lambda name: calls.append(name) or measure(name))
     run = sweep.all(stop=lambda: len(calls) == 2)

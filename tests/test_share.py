@@ -23,7 +23,7 @@ from compression.parametrizations import Codebook, Mask, attach, find, original
 from compression.pipeline import compress_prepared, prepare, simulate
 from compression.recipe import Recipe
 from compression.solve import Levels
-from compression.steps import Prune, Quantize, Share
+from compression.steps import Prune, Quantize, Share, step
 from compression.zoo import load as load_model
 from tests.networks import tiny
 from tests.test_solve import loss, problem
@@ -175,7 +175,7 @@ def test_sixteen_entries_take_an_eighth_and_a_little():
     ("make", "words"),
     [
         (lambda: Share(entries=1), ["share.entries", "2 to 256", "1"]),
-        (lambda: Share(channels_per_book=7), ["share.channels_per_book", "0, 8, 16"]),
+        (lambda: step("share", channels_per_book=7), ["share.channels_per_book", "0, 8, 16"]),
         (lambda: Recipe(steps=(Share(), Quantize(weight_bits=4))), ["quantize.weight_bits", "8 or more", "codebook"]),
         (lambda: Recipe(steps=(Quantize(), Share())), ["share", "quantize", "few values"]),
         (lambda: Recipe(steps=(Share(), Prune())), ["prune", "share", "rounded last"]),

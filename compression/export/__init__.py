@@ -1,6 +1,8 @@
 """The compressed network as one ONNX file of standard operators."""
 
+import operator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -147,6 +149,7 @@ class _Exporter:
 
     def _bias(self, name: str, layer: StoredLayer, input_scale: np.ndarray) -> str | None:
         """The bias in 32-bit integers at the accumulator's scale, computed when the session loads."""
+        assert layer.scale is not None
         if not layer.bias.any():
             return None
         step = self.writer.node("Mul", [self._half(name, "scales", layer.scale), self.writer.constant(input_scale)])
@@ -172,9 +175,12 @@ class _Exporter:
         return self.writer.node("Cast", [self._kept(name, role, short)], to=TensorProto.FLOAT)
 
     def _scale_of(self, node: fx.Node) -> np.ndarray:
-        return self.graph.get_submodule(str(node.target)).scale.numpy()  # type: ignore[union-attr]
+        quantizer = module_of(self.graph, node)
+        assert isinstance(quantizer, ActivationQuantizer)
+        return quantizer.scale.numpy()
 
     def _batch_norm(self, value: str, norm: nn.BatchNorm2d) -> str:
+        assert norm.running_mean is not None and norm.running_var is not None
         tensors = (norm.weight, norm.bias, norm.running_mean, norm.running_var)
         names = [self._kept("", "payload", t.detach().numpy()) for t in tensors]
         return self.writer.node("BatchNormalization", [value, *names], epsilon=norm.eps)
@@ -211,9 +217,9 @@ def _choose(layers: dict[str, StoredLayer], packed: bool) -> dict[str, pack.Opti
     return dict(zip(layers, chosen, strict=True))
 
 
-def _conv_attributes(layer: nn.Conv2d) -> dict[str, object]:
+def _conv_attributes(layer: nn.Conv2d) -> dict[str, Any]:
     """Only those that differ from ONNX's defaults."""
-    attributes: dict[str, object] = {}
+    attributes: dict[str, Any] = {}
     if isinstance(layer.padding, str):
         if layer.padding == "same":
             attributes["auto_pad"] = "SAME_UPPER"
@@ -229,10 +235,9 @@ def _conv_attributes(layer: nn.Conv2d) -> dict[str, object]:
 
 
 def _tensor(graph: fx.GraphModule, node: fx.Node) -> np.ndarray:
-    value: torch.Tensor | nn.Module = graph
-    for part in str(node.target).split("."):
-        value = getattr(value, part)
-    return value.detach().numpy()  # type: ignore[union-attr]
+    value = operator.attrgetter(str(node.target))(graph)
+    assert isinstance(value, torch.Tensor)
+    return value.detach().numpy()
 
 
 def _is_size(node: fx.Node) -> bool:

@@ -11,7 +11,7 @@ import torch
 from torch import fx, nn
 
 from compression.export import pack
-from compression.graph import LAYERS, batch_norm_after, module_of
+from compression.graph import LAYERS, batch_norm_after, gain_of, module_of
 from compression.grids import Kind
 from compression.parametrizations import Codebook, Half, Mask, WeightQuantizer, find, original, per_channel
 
@@ -59,7 +59,7 @@ class StoredLayer:
         """The same numbers without anything to decode: 8-bit codes as kernels take them, or floats."""
         if self.scale is None:
             return replace(self, values=self.values.astype(np.float32), bits=32)
-        codes = self.values.astype(np.int32).reshape(len(self.values), -1)  # [out, d]
+        codes: np.ndarray = self.values.astype(np.int32).reshape(len(self.values), -1)  # [out, d]
         if self.limits is not None:
             codes = codes - 2**self.bits * (codes > self.limits[:, None])
         if self.multipliers is not None:
@@ -130,9 +130,11 @@ def settle_scales_(graph: fx.GraphModule) -> None:
             half.gain.copy_(torch.where(gain == 0, 1.0, gain))
         exact = stored(layer, norm)
         if quantizer is not None:
+            assert exact.scale is not None
             settled = torch.from_numpy(exact.scale * exact.gain) / gain.abs()
             quantizer.scale.copy_(torch.where(gain == 0, quantizer.scale, settled))
         if book is not None:
+            assert exact.scale is not None
             settled = torch.from_numpy(exact.scale) / gain.abs() * book.scale.sign()
             book.scale.copy_(torch.where(gain == 0, book.scale, settled))
         owner = norm if norm is not None else layer
@@ -163,5 +165,6 @@ def _affine(layer: nn.Conv2d | nn.Linear, norm: nn.BatchNorm2d | None) -> tuple[
     bias = layer.bias if layer.bias is not None else torch.zeros(len(original(layer)))
     if norm is None:
         return torch.ones_like(bias), bias.detach().clone()
-    gain = norm.weight / (norm.running_var + norm.eps).sqrt()
+    assert norm.running_mean is not None
+    gain = gain_of(norm)
     return gain.detach(), (norm.bias + (bias - norm.running_mean) * gain).detach()

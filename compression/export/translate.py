@@ -8,7 +8,7 @@ from torch import fx
 
 from compression.errors import Unsupported
 from compression.export.writer import Writer
-from compression.graph import arguments, operator_name
+from compression.graph import arguments, operator_name, pair
 
 Shape = tuple[int, ...]
 
@@ -42,7 +42,7 @@ def _elementwise(operator: str) -> "Translation":
     def write(c: Context, node: fx.Node, a: dict[str, Any]) -> str:
         if a.get("alpha", 1) != 1:
             raise Unsupported(f"{operator} with alpha = {a['alpha']} has no ONNX translation here yet.")
-        other = a["other"] if "other" in a else None
+        other = a.get("other")
         return c.writer.node(operator, [c.value(a["self"]), *([c.value(other)] if other is not None else [])])
 
     return write
@@ -98,7 +98,7 @@ def _getitem(c: Context, node: fx.Node, a: dict[str, Any]) -> str:
 
 
 def _max_pool2d(c: Context, node: fx.Node, a: dict[str, Any]) -> str:
-    return c.writer.node("MaxPool", [c.value(a["self"])], **_window(a), dilations=_pair(a["dilation"]))
+    return c.writer.node("MaxPool", [c.value(a["self"])], **_window(a), dilations=pair(a["dilation"]))
 
 
 def _avg_pool2d(c: Context, node: fx.Node, a: dict[str, Any]) -> str:
@@ -135,7 +135,7 @@ def _flatten(c: Context, node: fx.Node, a: dict[str, Any]) -> str:
 
 
 def _reshape(c: Context, node: fx.Node, a: dict[str, Any]) -> str:
-    """To the lengths that the value has for one image; those that depend on the batch stay free (0 copies, -1 solves)."""
+    """To the lengths of the value for one image; those that depend on the batch stay free (0 copies, -1 solves)."""
     asked, found = a["shape"], c.shape(node)
     free = [i for i, length in enumerate(asked) if isinstance(length, fx.Node) or length == -1]
     lengths = [-1 if i in free else length for i, length in enumerate(found)]
@@ -216,21 +216,17 @@ TRANSLATIONS: dict[str, Translation] = {
     "hardtanh": _hardtanh, "leaky_relu": _leaky_relu, "silu": _silu, "gelu": _gelu,
     "softmax": _softmax, "cat": _cat, "chunk": _chunk, "getitem": _getitem, "max_pool2d": _max_pool2d,
     "avg_pool2d": _avg_pool2d, "adaptive_avg_pool2d": _adaptive_avg_pool2d, "mean": _mean, "flatten": _flatten,
-    "reshape": _reshape, "unflatten": _unflatten, "squeeze": _axis("Squeeze"), "unsqueeze": _axis("Unsqueeze"), "transpose": _transpose,
-    "permute": _permute, "select": _select, "slice": _slice, "expand": _expand,
+    "reshape": _reshape, "unflatten": _unflatten, "squeeze": _axis("Squeeze"), "unsqueeze": _axis("Unsqueeze"),
+    "transpose": _transpose, "permute": _permute, "select": _select, "slice": _slice, "expand": _expand,
     "scaled_dot_product_attention": _attention,
 }  # fmt: skip
 
 
 def _window(a: dict[str, Any]) -> dict[str, Any]:
-    kernel = _pair(a["kernel_size"])
+    kernel = pair(a["kernel_size"])
     return {
         "kernel_shape": kernel,
-        "strides": _pair(a["stride"]) if a["stride"] else kernel,
-        "pads": _pair(a["padding"]) * 2,
+        "strides": pair(a["stride"]) if a["stride"] else kernel,
+        "pads": pair(a["padding"]) * 2,
         "ceil_mode": int(a["ceil_mode"]),
     }
-
-
-def _pair(value: Any) -> list[int]:
-    return [value, value] if isinstance(value, int) else list(value) * (2 // len(value))

@@ -95,7 +95,10 @@ def activations(
 
 
 def optimized_model(model: bytes, *, portable: bool = False) -> onnx.ModelProto:
-    """The model that ONNX Runtime really runs on this machine, or would on any (`portable`). Raises `InvalidFile` for bytes that do not load."""
+    """The model that ONNX Runtime really runs on this machine, or would on any (`portable`).
+
+    Raises `InvalidFile` for bytes that do not load.
+    """
     session(model)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "optimized.onnx"

@@ -128,6 +128,7 @@ def _rates(kind: str, integer: bool, overhead: float, threads: int) -> tuple[tup
 
 def _stack(kind: str, integer: bool, width: int) -> tuple[bytes, tuple[int, ...], int]:
     """A file with `LAYERS` layers of that width, its input's shape and its multiply-accumulates."""
+    shape: tuple[int, ...]
     if kind == "gemm":
         weight, shape = np.ones((width, width), np.float32), (1, width)
         macs = LAYERS * weight.size

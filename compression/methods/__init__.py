@@ -19,7 +19,7 @@ Beside = Callable[[fx.GraphModule, fx.GraphModule], fx.GraphModule]
 
 @dataclass(frozen=True)
 class Method:
-    """`apply_` says where weights may lie, in recipe order; `finish_` acts once their values and batch norm are settled.
+    """`apply_` says where weights may lie, in recipe order; `finish_` acts once values and batch norm are settled.
 
     The values are chosen between the two, by `compression.reconstruct`, for all techniques together. A technique that
     changes which layers there are has `beside`: from the network that was answered like before it and the changed

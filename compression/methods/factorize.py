@@ -19,7 +19,7 @@ from torch.utils.weak import WeakIdKeyDictionary
 from compression.calibration import Calibration
 from compression.errors import Unsupported
 from compression.export.stored import folded_norm
-from compression.graph import LAYERS, layers, macs, module_of, shapes
+from compression.graph import LAYERS, gain_of, layers, macs, module_of, shapes
 from compression.steps import Factorize
 from compression.structure.lowrank import Layer, Place, Problem, Split, modules, splittable
 
@@ -167,14 +167,14 @@ def _measured(graph: fx.GraphModule, settings: Factorize, calibration: Calibrati
 
 
 @contextmanager
-def _weight(layer: nn.Module, weight: torch.Tensor) -> Iterator[None]:
+def _weight(layer: Layer, weight: torch.Tensor) -> Iterator[None]:
     """`layer` with another weight for a while."""
-    kept = layer.weight.detach().clone()  # type: ignore[union-attr,operator]
+    kept = layer.weight.detach().clone()
     try:
-        layer.weight.copy_(weight.reshape(kept.shape))  # type: ignore[union-attr,operator]
+        layer.weight.copy_(weight.reshape(kept.shape))
         yield
     finally:
-        layer.weight.copy_(kept)  # type: ignore[union-attr,operator]
+        layer.weight.copy_(kept)
 
 
 def _problems(graph: fx.GraphModule, settings: Factorize, calibration: Calibration) -> Callable[[str], Problem]:
@@ -184,8 +184,10 @@ def _problems(graph: fx.GraphModule, settings: Factorize, calibration: Calibrati
 
     def problem(name: str) -> Problem:
         node, layer = nodes[name], graph.get_submodule(name)
+        source = node.args[0]
+        assert isinstance(layer, LAYERS) and isinstance(source, fx.Node)
         h = moments[name].h[0] if moments else torch.eye(layer.weight[0].numel())
-        return Problem(layer, h, _importance(graph, node), Place(_size(known, node.args[0]), _size(known, node)))
+        return Problem(layer, h, _importance(graph, node), Place(_size(known, source), _size(known, node)))
 
     return problem
 
@@ -203,10 +205,11 @@ def _usable(graph: fx.GraphModule) -> dict[str, fx.Node]:
 
 def _importance(graph: fx.GraphModule, node: fx.Node) -> torch.Tensor:
     """What each answer counts: by how much the batch norm behind it multiplies it, [out]."""
-    norm, out = folded_norm(graph, node), module_of(graph, node).weight.shape[0]  # type: ignore[union-attr,index]
+    norm, layer = folded_norm(graph, node), module_of(graph, node)
+    assert isinstance(layer, LAYERS)
     if norm is None:
-        return torch.ones(out)
-    gain = (norm.weight / (norm.running_var + norm.eps).sqrt()).abs()
+        return torch.ones(len(layer.weight))
+    gain = gain_of(norm).abs()
     return gain.clamp_min(0.01 * gain.max().clamp_min(1e-6))
 
 

@@ -108,7 +108,7 @@ def start_between_(graph: nn.Module, reference: nn.Module, nearer: float) -> Non
         if not parametrize.is_parametrized(layer):
             continue
         stored, target = original(layer), layers(reference)[name].weight
-        chain = layer.parametrizations.weight
+        chain = layer.parametrizations.weight  # type: ignore[union-attr]
         start, computed = stored.clone(), layer.weight.clone()
         share, width = torch.ones_like(stored), 0.5
         for _ in range(8):

@@ -261,10 +261,13 @@ def _conv(layer: nn.Conv2d, weight: torch.Tensor, bias: torch.Tensor | None, kin
     """The layer number `number` of a product; of stride, padding and dilation it takes what belongs to its taps."""
     square = number == (0 if kind == "output" else 1)
     takes = [number == axis if kind == "spatial" else square for axis in (0, 1)]
-    stride, dilation = ([s[a] if takes[a] else 1 for a in (0, 1)] for s in (layer.stride, layer.dilation))
-    padding = [layer.padding[a] if takes[a] else 0 for a in (0, 1)]  # type: ignore[misc]
+    assert not isinstance(layer.padding, str)  # see `splittable`
+    stride, dilation, padding = (
+        (s[0] if takes[0] else usual, s[1] if takes[1] else usual)
+        for s, usual in ((layer.stride, 1), (layer.dilation, 1), (layer.padding, 0))
+    )
     conv = nn.Conv2d(
-        weight.shape[1], weight.shape[0], tuple(weight.shape[2:]), tuple(stride), tuple(padding), tuple(dilation),
+        weight.shape[1], weight.shape[0], (weight.shape[2], weight.shape[3]), stride, padding, dilation,
         bias=bias is not None,
     )  # fmt: skip
     return _filled(conv, weight, bias)  # type: ignore[return-value]

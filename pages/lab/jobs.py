@@ -1,6 +1,7 @@
 """Jobs: trainings that run for minutes, wherever they were started, and the store that keeps what came of it all."""
 
 from collections.abc import Callable
+from functools import partial
 
 import streamlit as st
 
@@ -111,7 +112,7 @@ def keeping() -> None:
     with st.container(horizontal=True):
         for form in FORMS:
             st.download_button(
-                form.upper() if form != "parquet" else "Parquet", lambda form=form: export(store, runs, form),
+                form.upper() if form != "parquet" else "Parquet", partial(export, store, runs, form),
                 f"compression-runs.{form}", on_click="ignore", disabled=not runs, key=f"export.{form}",
             )  # fmt: skip
 

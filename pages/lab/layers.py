@@ -6,6 +6,7 @@ import streamlit as st
 
 from compression import insight
 from compression.results import LayerReport, LayerSensitivity
+from compression.steps import Quantize
 from pages.ui import insides, panels, sweeping, words
 from pages.ui.plot import plot
 from pages.ui.points import Point
@@ -98,7 +99,7 @@ def maps(visit: Visit, point: Point, name: str) -> None:
 def override(visit: Visit, name: str) -> None:
     """Bits of this layer alone; the recipe carries them."""
     quantize = visit.recipe.get("quantize")
-    if quantize is None:
+    if not isinstance(quantize, Quantize):
         st.caption("Switch quantization on in Explore to give a layer its own number of bits.")
         return
     now = quantize.overrides.get(name, AS_THE_REST)

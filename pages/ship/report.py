@@ -40,9 +40,10 @@ def downloads(told: Report, stem: str) -> None:
     }
     with st.container(horizontal=True):
         for name, (content, suffix, kind) in files.items():
-            style = "primary" if name == "HTML" else "secondary"
-            file_name = f"{stem}-report.{suffix}"
-            st.download_button(name, content, file_name, kind, on_click="ignore", type=style, key=f"report.{suffix}")
+            st.download_button(
+                name, content, f"{stem}-report.{suffix}", kind, key=f"report.{suffix}", on_click="ignore",
+                type="primary" if name == "HTML" else "secondary",
+            )  # fmt: skip
         st.caption("The HTML file needs no network and prints on A4; print it to get a PDF.")
 
 
