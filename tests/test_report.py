@@ -94,7 +94,7 @@ def test_a_full_report_prints_to_at_most_four_pages(chromium_path, tmp_path):
 
 def test_the_page_without_points_leads_to_explore():
     page = AppTest.from_file(str(ROOT / "app.py"), default_timeout=60)
-    for name, value in {"model": "lenet300", "dataset": "digits"}.items():
+    for name, value in {"model": "vgg11", "dataset": "digits"}.items():
         page.query_params[name] = value
     page.switch_page("pages/ship/report.py").run()
     assert not page.exception
