@@ -103,8 +103,7 @@ def action(label: str, act: Callable[[str], object], row: Row) -> None:
 
 def keeping() -> None:
     """The store: where it is, what is in it, and its table as a file."""
-    store = lab().store
-    runs = store.runs(role=None)
+    store, runs = lab().store, lab().store.runs(role=None)
     st.markdown("**Store**", help="Every file that was measured, here and in Explore, with all that is known of it.")
     if lab().trouble:
         st.warning(lab().trouble)
