@@ -41,7 +41,7 @@ LAYERS = (
     ("cluster", "news"),
     ("keeper",),
     ("long_jobs",),
-    ("jobs", "search", "report", "lessons"),
+    ("jobs", "lessons"),
     ("console",),
     ("cli_store",),
     ("cli",),

@@ -7,10 +7,10 @@ import streamlit as st
 from compression import insight
 from compression.results import LayerReport, LayerSensitivity
 from compression.steps import Quantize
-from pages.ui import insides, panels, sweeping, words
+from pages.ui import insides, panels, sweeping
 from pages.ui.plot import plot
 from pages.ui.points import Point
-from pages.ui.state import Visit, opened
+from pages.ui.state import Visit
 
 AS_THE_REST = "as the rest"
 VIEWS = ("Weights", "Rank", "Kernels", "Feature maps")
@@ -18,12 +18,7 @@ VIEWS = ("Weights", "Rank", "Kernels", "Feature maps")
 
 def page() -> None:
     """The table of layers, one of them in detail, and the sensitivity of all."""
-    visit = opened()
-    visit.choose(visit.subject, visit.recipe)
-    st.space("small")
-    st.markdown(f"### {visit.subject.title}")
-    st.caption(words.recipe_line(visit.recipe))
-    point = panels.measured(visit, st.empty())
+    visit, point = panels.explored()
     if point is None:
         return
     asked = visit.answer("structure", insight.structure, visit.plain_request)

@@ -5,17 +5,12 @@ import streamlit as st
 from compression import insight, snippets
 from pages.ui import chips, fits, panels, words
 from pages.ui.points import Point
-from pages.ui.state import Visit, kept, opened
+from pages.ui.state import Visit, kept
 
 
 def page() -> None:
     """The file of the recipe that was explored last, from download to device."""
-    visit = opened()
-    visit.choose(visit.subject, visit.recipe)
-    st.space("small")
-    st.markdown(f"### {visit.subject.title}")
-    st.caption(words.recipe_line(visit.recipe))
-    point = panels.measured(visit, st.empty())
+    visit, point = panels.explored()
     if point is None:
         return
     chips.draw(st.columns(3), point, old=False)

@@ -12,7 +12,7 @@ from pages.ui.learning import learning
 from pages.ui.plot import plot
 from pages.ui.points import Point
 from pages.ui.scatter import Chart
-from pages.ui.state import Visit, kept
+from pages.ui.state import Visit, kept, opened
 from pages.ui.views import PANELS
 from pages.ui.waiting import awaited
 
@@ -122,6 +122,16 @@ def _downloads(visit: Visit, point: Point, file: bytes, format_name: str, stem: 
     for suffix, content in (contents or {}).items():
         st.download_button(f"{suffix}, {words.size(len(content))}", content, f"{stem}{suffix}", on_click="ignore",
                            key=f"download.{suffix}.{point.key}")  # fmt: skip
+
+
+def explored() -> tuple[Visit, Point | None]:
+    """The head of a page on the recipe that was explored last, and its point; None where that is not measured yet."""
+    visit = opened()
+    visit.choose(visit.subject, visit.recipe)
+    st.space("small")
+    st.markdown(f"### {visit.subject.title}")
+    st.caption(words.recipe_line(visit.recipe))
+    return visit, measured(visit, st.empty())
 
 
 def measured(visit: Visit, status: DeltaGenerator) -> Point | None:

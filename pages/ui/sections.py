@@ -16,13 +16,8 @@ from pages.ui.waiting import awaited
 COLUMNS = {
     "Favourite": st.column_config.TextColumn("★", width=40),
     "Recipe": st.column_config.TextColumn(width="large"),
-    "Accuracy": st.column_config.NumberColumn("Accuracy, %", format="%.2f"),
-    "Drop": st.column_config.NumberColumn("Drop, points", format="%.2f"),
-    "Size": st.column_config.NumberColumn("Size, KB", format="%.1f"),
+    **tables.MEASURED,
     "Smaller": st.column_config.NumberColumn("Times smaller", format="%.1f"),
-    "Latency": st.column_config.NumberColumn("Latency, fp32 = 1", format="%.2f"),
-    "MACs": st.column_config.NumberColumn("MACs, million", format="%.2f"),
-    "Images": st.column_config.NumberColumn("Test images", format="localized"),
     "Measured": st.column_config.DatetimeColumn(format="YYYY-MM-DD HH:mm"),
     "Run": st.column_config.TextColumn(width="small"),
 }

@@ -11,15 +11,20 @@ from pages.ui import words
 from pages.ui.points import Point, Trail
 from pages.ui.scatter import where
 
-COLUMNS = {
-    "key": None,
+MEASURED = {
     "Accuracy": st.column_config.NumberColumn("Accuracy, %", format="%.2f"),
     "Drop": st.column_config.NumberColumn("Drop, points", format="%.2f"),
     "Size": st.column_config.NumberColumn("Size, KB", format="%.1f"),
     "Latency": st.column_config.NumberColumn("Latency, fp32 = 1", format="%.2f"),
     "MACs": st.column_config.NumberColumn("MACs, million", format="%.2f"),
-    "Energy": st.column_config.NumberColumn("Energy, µJ (estimated)", format="%.1f"),
     "Images": st.column_config.NumberColumn("Test images", format="localized"),
+}
+"""Columns of every table of measured files."""
+
+COLUMNS = {
+    "key": None,
+    **MEASURED,
+    "Energy": st.column_config.NumberColumn("Energy, µJ (estimated)", format="%.1f"),
 }
 
 OPERATORS = {
