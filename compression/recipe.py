@@ -86,6 +86,8 @@ class Recipe(Settings):
             kind, _, name = path.rpartition(".")
             if kind and kind not in STEPS:
                 raise UnknownName("step", kind, STEPS)
+            if path == "steps":
+                raise InvalidRecipe(f"Settings are set one by one, as in prune.sparsity=0.5, not steps={value}.")
             target = present.setdefault(kind, {"step": kind}) if kind else values
             target[name] = parse(STEPS[kind] if kind else type(self), name, value) if isinstance(value, str) else value
         return type(self).from_dict({**values, "steps": sorted(present.values(), key=lambda s: _rank(s["step"]))})

@@ -140,11 +140,11 @@ def test_reports_say_what_was_asked_for_what_was_reached_and_how_far_answers_mov
 
 
 def test_the_signal_to_noise_ratio_is_that_of_the_dense_weights(prepared):
-    """About 6 dB a bit, for whatever the solver made of the weights; none where nothing was rounded."""
+    """About 6 dB a bit where weights are rounded to the nearest; none where nothing was rounded."""
     found = [
-        compress_prepared(prepared, Recipe(steps=(Quantize(weight_bits=bits),), quality="fast")).layers
+        compress_prepared(prepared, Recipe(steps=(Quantize(weight_bits=bits, rounding="nearest"),))).layers
         for bits in (8, 4, 2)
     ]
     for eight, four, two in zip(*found, strict=True):
-        assert eight.sqnr_db > four.sqnr_db + 12 > two.sqnr_db + 14
+        assert eight.sqnr_db > four.sqnr_db + 12 and four.sqnr_db > two.sqnr_db + 4
     assert all(layer.sqnr_db is None for layer in prepared.baseline.layers)

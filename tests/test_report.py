@@ -7,8 +7,6 @@ import re
 from dataclasses import replace
 from datetime import datetime
 
-import pytest
-from playwright.sync_api import sync_playwright
 from streamlit.testing.v1 import AppTest
 
 from compression.cluster import ROOT
@@ -73,23 +71,6 @@ def test_the_file_names_nothing_outside_itself_and_escapes_what_users_write():
 def test_a_chart_has_a_dot_for_every_point_and_the_baseline():
     assert report_html.svg(told().charts[0]).count("<circle") == 4
     assert report_html.svg(told().charts[1]).count("<circle") == 4
-
-
-@pytest.mark.browser
-def test_a_full_report_prints_to_at_most_four_pages(chromium_path, tmp_path):
-    many = trail(*(point(0.01 * i, 0.94 - 0.0005 * i, 400_000 - 3000 * i, 0.9) for i in range(1, 90)))
-    path = tmp_path / "report.html"
-    path.write_text(report_html.to_html(told(known=many)), encoding="utf-8")
-    with sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path=chromium_path, args=["--no-sandbox"])
-        page = chromium.new_page()
-        requests = []
-        page.on("request", lambda request: requests.append(request.url))
-        page.goto(path.as_uri())
-        pdf = page.pdf(format="A4")
-        chromium.close()
-    assert requests == [path.as_uri()]
-    assert 1 <= len(re.findall(rb"/Type\s*/Page\b", pdf)) <= 4
 
 
 def test_the_page_without_points_leads_to_explore():

@@ -1,8 +1,9 @@
 """The store of runs: every file that was made, what was measured on it, and what the user said of it."""
 
+import json
 import os
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, cast
@@ -23,6 +24,7 @@ from compression.results import (
     Machine,
     Measurement,
     Predictions,
+    Reached,
 )
 from compression.store import answers
 from compression.store.book import JobBook
@@ -98,6 +100,7 @@ class Store:
                 "size_bytes": measurement.size_bytes, "baseline_size_bytes": measurement.baseline_size_bytes,
                 "macs": measurement.macs, "parameters": measurement.parameters, "n_test": whole,
                 "seconds": measurement.seconds, "ledger": ledger and dump(ledger), "job_id": job, "created": now,
+                "reached": json.dumps([asdict(found) for found in measurement.reached]),
             })  # fmt: skip
             _keep(connection, AccuracyRow, _accuracy(run, measurement, now), anew=True)
             if len(measurement.predictions):
@@ -283,6 +286,7 @@ def _run(row: Any, found: Any, took: Any, machines: dict[str, Machine]) -> Run:
         measured=max(found.measured, took.measured) if took else found.measured,
         latency=load(Latency, took.record) if took else None,
         latency_machine=machines[took.machine_id] if took else None,
+        reached=tuple(Reached(**found) for found in json.loads(row.reached or "[]")),
         favourite=bool(row.favourite),
         note=row.note or "",
         deleted=row.deleted,

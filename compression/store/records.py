@@ -12,7 +12,7 @@ from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_
 import numpy as np
 
 from compression.recipe import Recipe
-from compression.results import Accuracy, Latency, Machine, Measurement, Predictions
+from compression.results import Accuracy, Latency, Machine, Measurement, Predictions, Reached
 
 R = TypeVar("R")
 
@@ -76,6 +76,7 @@ class Run:
     measured: datetime
     latency: Latency | None
     latency_machine: Machine | None
+    reached: tuple[Reached, ...] = ()
     favourite: bool = False
     note: str = ""
     deleted: datetime | None = None
@@ -112,6 +113,7 @@ class Run:
             seconds=self.seconds,
             machine=self.latency_machine or self.accuracy_machine,
             predictions=Predictions(none, none, none),
+            reached=self.reached,
             provenance=f"{FROM_STORE}, measured {self.measured.astimezone():%Y-%m-%d %H:%M}",
         )
 

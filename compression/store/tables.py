@@ -86,6 +86,7 @@ class FileRow(Base):
     n_test: Mapped[int]
     seconds: Mapped[float]
     ledger: Mapped[str | None] = mapped_column(Text)
+    reached: Mapped[str | None] = mapped_column(Text)
     job_id: Mapped[str | None] = mapped_column(String(32), index=True)
     created: Mapped[datetime] = mapped_column(index=True)
 

@@ -42,6 +42,7 @@ def _subjects_and_files() -> None:
         sa.Column("n_test", sa.Integer, nullable=False),
         sa.Column("seconds", sa.Double, nullable=False),
         sa.Column("ledger", sa.Text),
+        sa.Column("reached", sa.Text),
         sa.Column("job_id", sa.String(32)),
         sa.Column("created", sa.DateTime, nullable=False),
         sa.PrimaryKeyConstraint("id", name="pk_compression_files"),
