@@ -103,10 +103,11 @@ def test_packed_bits_round_trip(bits, count, seed):
 
 @pytest.mark.parametrize("activation_bits", [8, 32])
 @pytest.mark.parametrize("weight_bits", [2, 3, 4, 5, 6, 7, 8])
-@pytest.mark.parametrize("sparsity", [0.0, 0.6, 0.9])
+@pytest.mark.parametrize("sparsity", [0.0, 0.6, 0.8])
 def test_packed_file_equals_its_twin_and_the_simulation(learned, weight_bits, activation_bits, sparsity, tmp_path):
     quantize = Quantize(weight_bits=weight_bits, activation_bits=activation_bits)
     graph, images = compressed(learned, Prune(sparsity=sparsity), quantize)
+    images = torch.cat([images, learned.data.normalize(learned.data.train.images)])  # a share of many, not of 359
     packed, twin = export(graph, SHAPE).onnx, export(graph, SHAPE, packed=False).onnx
     answers = run(packed, images)
     assert np.array_equal(answers, run(twin, images))
