@@ -11,9 +11,9 @@ from compression.lessons import distillation, measured
 from pages.ui import stories
 
 
-def measurements(table: str):
+def measurements(table: str, *, timed: bool = False):
     found = [row.measurement for row in measured.rows(table)]
-    if any(m is None for m in found):
+    if any(m is None or (timed and m.latency is None) for m in found):
         pytest.skip("not measured yet; `python -m benchmarks lessons` does")
     return found
 
@@ -25,7 +25,7 @@ def test_the_first_story_keeps_its_word():
 
 
 def test_the_second_story_keeps_its_word():
-    half, most, channels, integer = (m.latency.ratio for m in measurements("story-zeros"))
+    half, most, channels, integer = (m.latency.ratio for m in measurements("story-zeros", timed=True))
     assert 0.93 < half < 1.07 and 0.93 < most < 1.07
     assert channels < 0.85 and integer < 0.7
 
