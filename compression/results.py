@@ -368,7 +368,7 @@ class Measurement:
     n_test: int
     seconds: float
     machine: Machine
-    predictions: Predictions = field(repr=False)
+    predictions: Predictions = field(repr=False, compare=False)  # arrays have no one answer to ==
     provenance: str = "measured"
     reached: tuple[Reached, ...] = ()
 

@@ -1,5 +1,6 @@
 """Measurements against oracles: SciPy's intervals, a hand-made file, a slow twin."""
 
+import dataclasses
 import subprocess
 import sys
 import threading
@@ -149,3 +150,15 @@ def test_measure_file_takes_any_classifier_and_refuses_what_does_not_fit(tmp_pat
 def test_machine_is_described():
     machine = this_machine()
     assert machine.cpu and machine.cores >= 1 and machine.onnxruntime.count(".") == 2
+
+
+def test_measurements_are_compared_by_their_numbers():
+    """Their arrays have no one answer to ==; whether a page has news is asked with it."""
+    from tests.test_pages import measurement
+
+    none = np.empty(0)
+    first, again = (
+        dataclasses.replace(measurement(0.9, 1000, 0.5), predictions=Predictions(none, none, none)) for _ in range(2)
+    )
+    assert first == again
+    assert first != dataclasses.replace(again, size_bytes=999)
