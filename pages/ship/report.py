@@ -9,24 +9,31 @@ from pages.ui import report, report_html, views, words
 from pages.ui.report import Report
 from pages.ui.state import opened
 
+NO_LIMIT = "No limit is set, so the smallest file wins whatever accuracy it costs. Switch on an accuracy drop at least."
 NOTHING = "Nothing is measured yet for this network and these images. Measure a few recipes in Explore first."
 
 
 def page() -> None:
-    """The limits on the left, the report in the middle, its files on top."""
+    """The limits and the files on top, the report below."""
     visit = opened()
-    with st.sidebar:
+    st.space("small")
+    asked, named = st.columns(2, gap="large")
+    with asked:
         st.markdown("**What is asked**")
         budget = views.budget()
         visit.look(replace(visit.view, budget=budget))
+    with named:
         title = st.text_input("Title", f"{visit.subject.title}: smaller and faster", max_chars=120)
+        files = st.container()
+        if not budget.limits:
+            st.info(NO_LIMIT)
     told = report.report(title.strip() or visit.subject.title, visit.trail, budget, datetime.now().astimezone())
-    st.space("small")
     if told is None:
         st.info(NOTHING)
         st.page_link("pages/lab/explore.py", label="Open Explore")
         return
-    downloads(told, words.file_name(visit.subject, visit.recipe).removesuffix(".onnx"))
+    with files:
+        downloads(told, words.file_name(visit.subject, visit.recipe).removesuffix(".onnx"))
     st.iframe(report_html.to_html(told), height=1100)
 
 

@@ -190,10 +190,10 @@ def chart(bars: Bars) -> go.Figure:
         textposition="outside", textfont={"size": 22}, cliponaxis=False, hoverinfo="skip",
     ))  # fmt: skip
     fig.update_layout(
-        template="none", height=110 + 70 * len(bars.names), margin={"l": 330, "r": 110, "t": 50, "b": 10},
+        template="none", height=110 + 70 * len(bars.names), margin={"l": 10, "r": 90, "t": 50, "b": 10},
         title={"text": bars.title, "font": {"size": 20}, "x": 0}, font={"size": 20, "color": GREY},
         paper_bgcolor="rgba(0,0,0,0)", plot_bgcolor="rgba(0,0,0,0)", bargap=0.35,
     )  # fmt: skip
     fig.update_xaxes(visible=False, rangemode="tozero")
-    fig.update_yaxes(autorange="reversed", ticks="")
+    fig.update_yaxes(autorange="reversed", ticks="", automargin=True)
     return fig
