@@ -48,9 +48,12 @@ DECODERS = {
 }
 RECIPES = [
     Recipe(steps=(Quantize(weight_bits=4),), calibration_images=16),
-    Recipe(steps=(Prune(sparsity=0.93), Quantize(weight_bits=3)), calibration_images=16),
-    Recipe(steps=(Prune(sparsity=0.6), Quantize(weight_bits=5, activation_bits=32)), calibration_images=16),
-    Recipe(steps=(Prune(sparsity=0.97),), calibration_images=16),
+    Recipe(steps=(Prune(sparsity=0.93, criterion="magnitude"), Quantize(weight_bits=3)), calibration_images=16),
+    Recipe(
+        steps=(Prune(sparsity=0.6, criterion="magnitude"), Quantize(weight_bits=5, activation_bits=32)),
+        calibration_images=16,
+    ),
+    Recipe(steps=(Prune(sparsity=0.97, criterion="magnitude"),), calibration_images=16),
 ]
 
 
