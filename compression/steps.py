@@ -28,7 +28,7 @@ class Settings(BaseModel):
 
 
 class Channels(Settings):
-    """Remove whole channels, filters and neurons (structured pruning; Li et al. 2017, Fang et al. 2023)."""
+    """Remove whole channels, filters, neurons and attention heads (Li et al. 2017, Fang et al. 2023)."""
 
     kind: ClassVar[str] = "channels"
     title: ClassVar[str] = "Remove channels"

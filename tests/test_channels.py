@@ -8,7 +8,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torch import nn
+from torch import fx, nn
 from torchvision import models
 
 from compression.calibration import Calibration, calibrate
@@ -16,15 +16,16 @@ from compression.data import load
 from compression.errors import Unsupported
 from compression.export import export
 from compression.export.session import session
-from compression.graph import layers, macs, trace
+from compression.graph import layers, macs, operator_name, trace
 from compression.methods.channels import cut_, flatten_, reachable_amounts, remove_channels_
 from compression.pipeline import compress_prepared, measure, prepare
 from compression.recipe import Recipe
 from compression.steps import Channels, Quantize
 from compression.structure.allocation import Budget, Order, allocate, reachable
 from compression.structure.coupling import Group, Member, groups
+from compression.structure.heads import ATTENTION, attentions
 from compression.structure.refit import Rows, drawn_inputs, drawn_outputs, fit_, rows_of
-from compression.structure.scores import by_error
+from compression.structure.scores import by_error, taylor
 from compression.zoo import ARCHITECTURES, build
 from compression.zoo import load as load_model
 from tests.networks import tiny
@@ -57,9 +58,26 @@ def small_densenet():
     return models.DenseNet(8, (2, 2), 16, num_classes=10)
 
 
+class Heads(nn.Module):
+    """Attention as many write it themselves: one layer for queries, keys and values, cut in another order."""
+
+    def __init__(self):
+        super().__init__()
+        self.patches, self.qkv, self.out = nn.Conv2d(1, 24, 4, 4), nn.Linear(24, 72), nn.Linear(24, 24)
+        self.norm, self.head = nn.LayerNorm(24), nn.Linear(24, 10)
+
+    def forward(self, x):
+        x = self.patches(x).flatten(2).transpose(1, 2)
+        images, tokens, width = x.shape
+        q, k, v = self.qkv(x).reshape(images, tokens, 3, 3, width // 3).permute(2, 0, 3, 1, 4).unbind(0)
+        answers = nn.functional.scaled_dot_product_attention(q, k, v)
+        x = self.norm(x + self.out(answers.transpose(1, 2).reshape(images, tokens, width)))
+        return self.head(x[:, 0])
+
+
 ZOO = {name: (lambda n=name: build(n, input_shape=SHAPE, classes=10), SHAPE) for name in ARCHITECTURES}
 STRANGERS = {
-    "tiny": (tiny, (1, 8, 8)), "views": (Views, SHAPE), "vit": (small_vit, (3, 16, 16)),
+    "tiny": (tiny, (1, 8, 8)), "views": (Views, SHAPE), "vit": (small_vit, (3, 16, 16)), "heads": (Heads, (1, 8, 8)),
     "convnext": (small_convnext, (3, 32, 32)), "densenet": (small_densenet, (3, 32, 32)),
 }  # fmt: skip
 TORCHVISION = {
@@ -116,7 +134,7 @@ def masked(graph, found, removed, images):
 @torch.no_grad()
 def test_smaller_network_is_the_masked_one_and_costs_what_is_said(name):
     graph, shape = traced(name)
-    found = groups(graph, shape)
+    found = groups(graph, shape) + tuple(attention.group for attention in attentions(graph, shape))
     assert found
     removed = tuple(torch.randperm(group.units)[: -(-group.units // 3)] for group in found if group.units > 1)
     found = tuple(group for group in found if group.units > 1)
@@ -136,6 +154,68 @@ def test_smaller_network_is_the_masked_one_and_costs_what_is_said(name):
 
     file = session(export(smaller, shape).onnx).run(None, {"image": images.numpy()})[0]
     np.testing.assert_allclose(file, answers.numpy(), atol=1e-3 * max(scale, 1), rtol=1e-3)
+
+
+class Silent(fx.Interpreter):
+    """Runs a graph whose attentions answer zeros in place of some heads: `gone` for each attention in turn."""
+
+    def __init__(self, graph, gone):
+        super().__init__(graph)
+        self.gone = iter(gone)
+
+    def run_node(self, n):
+        value = super().run_node(n)
+        return value.index_fill(1, next(self.gone), 0.0) if operator_name(n) == ATTENTION else value
+
+
+@pytest.mark.parametrize("name", ["vit", "heads"])
+@torch.no_grad()
+def test_network_without_heads_is_the_one_whose_heads_are_silent(name):
+    graph, shape = traced(name)
+    found = tuple(attention.group for attention in attentions(graph, shape))
+    assert [group.units for group in found] == {"vit": [4, 4], "heads": [3]}[name]
+    gone = tuple(torch.randperm(group.units)[: 1 + i] for i, group in enumerate(found))
+    images = torch.randn(5, *shape)
+    expected = Silent(graph, gone).run(images)
+    smaller = copy.deepcopy(graph)
+    cut_(smaller, found, gone)
+    torch.testing.assert_close(smaller(images), expected, atol=1e-5, rtol=1e-4)
+    assert float((expected - graph(images)).abs().max()) > 1e-3
+    for some in (images, images[:1]):
+        file = session(export(smaller, shape).onnx).run(None, {"image": some.numpy()})[0]
+        np.testing.assert_allclose(file, smaller(some).numpy(), atol=1e-3, rtol=1e-3)
+
+
+@pytest.mark.parametrize("criterion", ["error", "taylor", "activation", "l2", "geometric_median"])
+def test_heads_go_with_neurons_by_every_criterion(criterion):
+    graph, shape = traced("vit")
+    smaller = copy.deepcopy(graph)
+    settings = Channels(amount=0.5, criterion=criterion, scope="uniform", compensate=False)
+    remove_channels_(smaller, settings, calibrated(graph, shape))
+    kept = smaller.meta["channels"].kept
+    heads = [n for name, n in kept.items() if name.endswith("self_attention")]
+    assert len(heads) == 2 and all(1 <= n < 4 for n in heads)
+    assert all(n % 8 == 0 and n < 64 for name, n in kept.items() if "mlp" in name)
+    assert smaller.meta["channels"].macs == sum(macs(smaller, shape).values()) / sum(macs(graph, shape).values())
+
+
+def test_worth_of_a_head_is_that_of_a_gate_on_it():
+    """Taylor's criterion against the derivative by a factor that each head's answers are multiplied with."""
+    graph, shape = traced("vit")
+    calibration = calibrated(graph, shape)
+    found = tuple(attention.group for attention in attentions(graph, shape))
+    gates = [torch.ones(32, 4, 1, 1, requires_grad=True) for _ in found]
+
+    class Gated(Silent):
+        def run_node(self, n):
+            value = fx.Interpreter.run_node(self, n)
+            return value * next(self.gone) if operator_name(n) == ATTENTION else value
+
+    scores = Gated(graph, gates).run(calibration.images)
+    labels = torch.multinomial(scores.softmax(1), 1, generator=torch.Generator().manual_seed(0))[:, 0]
+    loss = nn.functional.cross_entropy(scores, labels, reduction="sum")
+    for worth, slope in zip(taylor(graph, found, calibration), torch.autograd.grad(loss, gates), strict=True):
+        torch.testing.assert_close(worth, slope[:, :, 0, 0].square().mean(0), rtol=1e-3, atol=1e-7)
 
 
 @pytest.mark.parametrize("criterion", ["error", "taylor", "activation", "l1", "l2", "bn_scale", "geometric_median"])

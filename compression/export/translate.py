@@ -129,15 +129,18 @@ def _mean(c: Context, node: fx.Node, a: dict[str, Any]) -> str:
 
 def _flatten(c: Context, node: fx.Node, a: dict[str, Any]) -> str:
     rank = len(c.shape(a["self"]))
-    if a["start_dim"] != 1 or a["end_dim"] % rank != rank - 1:
-        raise Unsupported("Flattening anything but all of an image's values has no ONNX translation here yet.")
-    return c.writer.node("Flatten", [c.value(a["self"])])
+    start, end = a["start_dim"] % rank, a["end_dim"] % rank
+    if (start, end) == (1, rank - 1):
+        return c.writer.node("Flatten", [c.value(a["self"])])
+    lengths = [*[0] * start, -1, *c.shape(node)[start + 1 :]]
+    return c.writer.node("Reshape", [c.value(a["self"]), c.writer.constant(np.array(lengths, np.int64))])
 
 
 def _reshape(c: Context, node: fx.Node, a: dict[str, Any]) -> str:
     """To the lengths of the value for one image; those that depend on the batch stay free (0 copies, -1 solves)."""
     asked, found = a["shape"], c.shape(node)
-    free = [i for i, length in enumerate(asked) if isinstance(length, fx.Node) or length == -1]
+    counted = [i for i, length in enumerate(asked) if isinstance(length, fx.Node)]
+    free = counted if len(counted) == 1 else [i for i, n in enumerate(asked) if i in counted or n == -1]
     lengths = [-1 if i in free else length for i, length in enumerate(found)]
     if len(free) > 1 and free[0] == 0:
         lengths = [0, *lengths[1:]]
@@ -180,6 +183,11 @@ def _select(c: Context, node: fx.Node, a: dict[str, Any]) -> str:
     return c.writer.node("Gather", [c.value(a["self"]), index], axis=a["dim"])
 
 
+def _unbind(c: Context, node: fx.Node, a: dict[str, Any]) -> list[str]:
+    places = [c.writer.constant(np.array(i, np.int64)) for i in range(c.shape(a["self"])[a["dim"]])]
+    return [c.writer.node("Gather", [c.value(a["self"]), place], axis=a["dim"]) for place in places]
+
+
 def _slice(c: Context, node: fx.Node, a: dict[str, Any]) -> str:
     start, end = a["start"] or 0, a["end"]
     bounds = [[start], [end if end is not None else 2**63 - 1], [a["dim"]], [a["step"]]]
@@ -217,8 +225,8 @@ TRANSLATIONS: dict[str, Translation] = {
     "softmax": _softmax, "cat": _cat, "chunk": _chunk, "getitem": _getitem, "max_pool2d": _max_pool2d,
     "avg_pool2d": _avg_pool2d, "adaptive_avg_pool2d": _adaptive_avg_pool2d, "mean": _mean, "flatten": _flatten,
     "reshape": _reshape, "unflatten": _unflatten, "squeeze": _axis("Squeeze"), "unsqueeze": _axis("Unsqueeze"),
-    "transpose": _transpose, "permute": _permute, "select": _select, "slice": _slice, "expand": _expand,
-    "scaled_dot_product_attention": _attention,
+    "transpose": _transpose, "permute": _permute, "select": _select, "unbind": _unbind, "slice": _slice,
+    "expand": _expand, "scaled_dot_product_attention": _attention,
 }  # fmt: skip
 
 

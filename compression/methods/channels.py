@@ -18,6 +18,7 @@ from compression.graph import layers, macs, operator_name, shapes
 from compression.steps import Channels
 from compression.structure.allocation import Budget, Order, Plan, allocate, reachable
 from compression.structure.coupling import Group, groups
+from compression.structure.heads import attentions, free_heads_
 from compression.structure.refit import Rows, refit_, rows_of
 from compression.structure.scores import orders
 
@@ -73,7 +74,7 @@ def reachable_amounts(graph: fx.GraphModule, settings: Channels, calibration: Ca
 
 
 def flatten_(graph: fx.GraphModule, input_shape: tuple[int, int, int]) -> None:
-    """Reshapes of feature maps into rows with their length written out become flattenings, which take any length."""
+    """Lengths written out become such that take any number of channels: of rows from feature maps, and of heads."""
     known = shapes(graph, input_shape)
     for node in graph.graph.nodes:
         if operator_name(node) != "reshape":
@@ -81,7 +82,7 @@ def flatten_(graph: fx.GraphModule, input_shape: tuple[int, int, int]) -> None:
         before, after = known[node.args[0].name], known[node.name]
         if len(before) == 4 and len(after) == 2 and before[0] == after[0] == 1:
             node.target, node.args = aten.flatten.using_ints, (node.args[0], 1)
-    graph.recompile()
+    free_heads_(graph, input_shape)
 
 
 @torch.no_grad()
@@ -183,15 +184,16 @@ def _rank(graph: fx.GraphModule, settings: Channels, calibration: Calibration, s
 def _usable(graph: fx.GraphModule, settings: Channels, shape: tuple[int, int, int]) -> tuple[Group, ...]:
     """The groups that the settings let lose channels."""
     try:
-        found = groups(graph, shape)
+        found = groups(graph, shape) + tuple(attention.group for attention in attentions(graph, shape))
     except (ZeroDivisionError, IndexError, AttributeError, TypeError) as error:  # what Torch-Pruning fails with
         raise Unsupported("The channels of this network cannot be followed from layer to layer.") from error
-    chosen = tuple(g for g in found if (g.inner or settings.part == "all") and g.units > settings.round_to)
+    allowed = tuple(g for g in found if g.inner or settings.part == "all")
+    chosen = tuple(g for g in allowed if g.units > g.multiple(settings.round_to))
     if settings.criterion == "bn_scale":
         chosen = tuple(g for g in chosen if _has_norm(graph, g))
     if chosen:
         return chosen
-    widest = max((g.units for g in found if g.inner or settings.part == "all"), default=0)
+    widest = max((g.units * g.width for g in allowed), default=0)
     raise Unsupported(
         f"No channels can be removed with channels.part {settings.part!r}, criterion {settings.criterion!r} and "
         f"round_to {settings.round_to}: the widest removable layer of this network has {widest} channels."

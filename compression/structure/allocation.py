@@ -56,6 +56,7 @@ class Budget:
         *,
         count_macs: bool,
     ):
+        self.groups = groups
         self.units = [group.units for group in groups]
         self.count_macs = count_macs
         self.layers: list[_Layer] = []
@@ -131,9 +132,9 @@ def _steps(
     """
 
     def chunk(group: int) -> int:
-        left = budget.units[group] - gone[group]
-        units = left % round_to or round_to
-        return units if left - units >= round_to else 0
+        left, multiple = budget.units[group] - gone[group], budget.groups[group].multiple(round_to)
+        units = left % multiple or multiple
+        return units if left - units >= multiple else 0
 
     def price(group: int) -> float:
         units = chunk(group)

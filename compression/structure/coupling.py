@@ -7,6 +7,7 @@ removed.
 """
 
 import copy
+import math
 import warnings
 from collections import Counter
 from dataclasses import dataclass
@@ -44,13 +45,16 @@ class Member:
 class Group:
     """Channels that are removed together: `units` of them, as they appear in each member.
 
-    `inner` is False where the channels are added to or concatenated with others: those of a residual stream.
+    `inner` is False where the channels are added to or concatenated with others: those of a residual stream. An
+    attention head is a unit of `width` channels; `tokens_first` where its reader's rows go by token, then by image.
     """
 
     name: str
     units: int
     members: tuple[Member, ...]
     inner: bool
+    width: int = 1
+    tokens_first: bool = False
 
     def readers(self) -> tuple[Member, ...]:
         """The members that read the channels: removing a channel is reading zero in its place."""
@@ -59,6 +63,10 @@ class Group:
     def makers(self) -> tuple[Member, ...]:
         """The members that compute the channels."""
         return tuple(m for m in self.members if m.side == "out")
+
+    def multiple(self, round_to: int) -> int:
+        """Of how many units a multiple must stay, so that their channels stay a multiple of `round_to`."""
+        return round_to // math.gcd(round_to, self.width)
 
 
 def groups(graph: fx.GraphModule, input_shape: tuple[int, int, int]) -> tuple[Group, ...]:

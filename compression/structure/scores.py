@@ -74,15 +74,22 @@ def taylor(graph: fx.GraphModule, groups: tuple[Group, ...], calibration: Calibr
     labels = torch.multinomial(scores.softmax(1), 1, generator=torch.Generator().manual_seed(0))[:, 0]
     loss = F.cross_entropy(scores, labels, reduction="sum")
     gradients = dict(zip(read, torch.autograd.grad(loss, list(read.values())), strict=True))
-    return [_squared(group, read, gradients) for group in groups]
+    return [_squared(group, read, gradients, len(scores)) for group in groups]
 
 
-def _squared(group: Group, read: dict[str, torch.Tensor], gradients: dict[str, torch.Tensor]) -> torch.Tensor:
-    total = torch.zeros(len(next(iter(read.values()))), group.units)  # [images, units]
+def _squared(
+    group: Group, read: dict[str, torch.Tensor], gradients: dict[str, torch.Tensor], images: int
+) -> torch.Tensor:
+    total = torch.zeros(images, group.units)
     for member in group.readers():
         product = (read[member.name] * gradients[member.name]).detach()
-        axis = 1 if product.dim() == 4 else product.dim() - 1
-        product = product.movedim(axis, 1).flatten(2).sum(2) if product.dim() > 2 else product  # [images, in]
+        if product.dim() == 4:
+            product = product.movedim(1, -1)
+        inputs = product.shape[-1]
+        if group.tokens_first:
+            product = product.reshape(-1, images, inputs).sum(0)
+        else:
+            product = product.reshape(images, -1, inputs).sum(1)
         total.index_add_(1, member.unit, product[:, member.index])
     return total.square().mean(0)
 
