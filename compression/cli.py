@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from compression import cli_store
+from compression import cli_machine, cli_store
 from compression.console import (
     Progress,
     Row,
@@ -34,7 +34,7 @@ from compression.errors import (
     UnknownName,
 )
 from compression.recipe import Recipe
-from compression.steps import STEPS, Settings, allowed
+from compression.steps import STEPS, Settings, allowed, default_of
 
 if TYPE_CHECKING:
     from torch import nn
@@ -54,6 +54,7 @@ app.add_typer(zoo_app, name="zoo")
 app.add_typer(data_app, name="data")
 app.add_typer(cli_store.runs_app, name="runs")
 app.add_typer(cli_store.jobs_app, name="jobs")
+app.command()(cli_machine.machine)
 
 
 def settings_help() -> str:
@@ -68,7 +69,7 @@ def _fields_help(prefix: str, settings: type[Settings]) -> list[str]:
     lines: list[str] = []
     for name, field in settings.model_fields.items():
         if field.description:
-            lines.append(f"  {prefix}{name}  {allowed(field)} [default: {field.default}]")
+            lines.append(f"  {prefix}{name}  {allowed(field)} [default: {default_of(field)}]")
             lines += textwrap.wrap(field.description, 72, initial_indent=" " * 6, subsequent_indent=" " * 6)
     return lines
 
@@ -392,4 +393,7 @@ def measurement_rows(measurement: "Measurement") -> list[Row]:
         ))  # fmt: skip
     if measurement.macs:
         rows.append(("cost", f"{measurement.macs:,} MACs, {measurement.parameters:,} parameters"))
+    for found in measurement.reached:
+        asked = "" if found.requested is None else f", {found.requested:.1%} asked for"
+        rows.append((found.step, f"{found.reached:.1%} of the {found.measure} removed{asked}", found.note))
     return rows

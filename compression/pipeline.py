@@ -346,7 +346,8 @@ def _reached(graph: fx.GraphModule, recipe: Recipe, reports: tuple[LayerReport, 
             found.append(Reached(step.kind, "weights", step.sparsity if named else None, share))
         elif step.kind in graph.meta:
             done = graph.meta[step.kind]
-            found.append(Reached(step.kind, getattr(step, "measure", "macs"), done.requested, done.reached))
+            counted, note = getattr(step, "measure", "macs"), getattr(done, "note", "")
+            found.append(Reached(step.kind, counted, done.requested, done.reached, note))
     return tuple(found)
 
 

@@ -137,13 +137,14 @@ class LayerReport:
 class Reached:
     """What a step was asked for and what it did: shares in [0, 1] of the network's macs, channels or weights removed.
 
-    `requested` is None where the settings do not name a share.
+    `requested` is None where the settings do not name a share; `note` is a sentence on how, where there is one.
     """
 
     step: str
     measure: str
     requested: float | None
     reached: float
+    note: str = ""
 
 
 @dataclass(frozen=True)

@@ -251,6 +251,7 @@ def _prepare(
 ) -> "Prepared":
     """What all recipes for one network and dataset share. It is not stopped half-way: the next request wants it too."""
     from compression import pipeline, zoo
+    from compression.measure.rounding import rounding
 
     def pause() -> bool:
         if stop:
@@ -261,10 +262,13 @@ def _prepare(
         progress("Loading images", 0.0)
         data = _load(request)
         model = zoo.load(request.model, request.weights)
-        return pipeline.prepare(
+        made = pipeline.prepare(
             model, data,
             seed=recipe.seed, calibration_images=recipe.calibration_images, progress=progress, stop=pause,
         )  # fmt: skip
+        progress("Timing small layers, once on this machine", 0.6)
+        rounding()
+        return made
 
     weights = _weights(request)
     key = (request.model, request.weights, weights, request.dataset, recipe.seed, recipe.calibration_images)

@@ -6,8 +6,10 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
+import onnxruntime as ort
 import pytest
 
+from compression import rounding
 from compression.data import home
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
@@ -22,6 +24,7 @@ def own_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     (folder / "datasets").symlink_to(datasets, target_is_directory=True)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("COMPRESSION_HOME", str(folder))
+        rounding.keep(rounding.Rounding(8, "Multiples of 8, as the tests say.", ort.__version__))
         yield folder
 
 

@@ -6,7 +6,8 @@ Importing this package is cheap: torch is loaded when images are, not when names
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from compression.data.catalog import DATASETS, DatasetSpec, home
+from compression.data.catalog import DATASETS, DatasetSpec
+from compression.home import home
 
 if TYPE_CHECKING:
     from compression.data.augmentation import Augmentation

@@ -11,7 +11,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
-from compression.data.catalog import home
+from compression.home import home
 
 log = logging.getLogger(__name__)
 

@@ -1,9 +1,6 @@
-"""The one table of datasets, and where they are kept. No torch in here: pages list names before they load images."""
+"""The one table of datasets. No torch in here: pages list names before they load images."""
 
-import os
-import sys
 from dataclasses import dataclass
-from pathlib import Path
 
 
 @dataclass(frozen=True)
@@ -31,18 +28,3 @@ DATASETS: dict[str, DatasetSpec] = {
         ),
     )
 }
-
-
-def home() -> Path:
-    """The folder that keeps what belongs to the user: `COMPRESSION_HOME`, else the platform's place for user data."""
-    if chosen := os.environ.get("COMPRESSION_HOME"):
-        return Path(chosen).expanduser()
-    return _user_data() / "compression-lab"
-
-
-def _user_data() -> Path:
-    if sys.platform == "darwin":
-        return Path.home() / "Library" / "Application Support"
-    if sys.platform == "win32":
-        return Path(os.environ.get("LOCALAPPDATA", Path.home() / "AppData" / "Local"))
-    return Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share")

@@ -12,9 +12,10 @@ import numpy as np
 import torch
 
 from compression.data.cache import Decoded
-from compression.data.catalog import DATASETS, home
+from compression.data.catalog import DATASETS
 from compression.data.dataset import split_off
 from compression.errors import DataUnavailable, InvalidFile
+from compression.home import home
 
 SYSTEM_FASHION_MNIST = Path("/usr/share/datasets/fashion-mnist")  # Debian's package dataset-fashion-mnist
 DOWNLOAD_TIMEOUT_S = 8.0

@@ -12,6 +12,7 @@ import torch
 from torch import fx, nn
 from torch.utils.weak import WeakIdKeyDictionary
 
+from compression import rounding
 from compression.calibration import Calibration
 from compression.errors import Unsupported
 from compression.graph import layers, macs, operator_name, shapes
@@ -33,13 +34,15 @@ class Removed:
     """What `remove_channels_` did, kept in `graph.meta['channels']`.
 
     Shares in [0, 1]: `requested` and `reached` of what the settings measure, `macs` of the multiply-accumulates that
-    are left. `kept` is the number of channels left of each group, by the name of the group's first layer.
+    are left. `kept` is the number of channels or heads left of each group, by the name of the group's first
+    layer; `note` says which multiple they are of, and why.
     """
 
     requested: float
     reached: float
     macs: float
     kept: dict[str, int]
+    note: str = ""
 
 
 @torch.no_grad()
@@ -63,7 +66,8 @@ def remove_channels_(graph: fx.GraphModule, settings: Channels, calibration: Cal
         kept_outputs = _kept_outputs(found, plan.removed, ranked.rows)
         refit_(graph, ranked.rows, calibration.images, kept_outputs)
     kept = {group.name: group.units - len(gone) for group, gone in zip(found, plan.removed, strict=True)}
-    graph.meta["channels"] = Removed(settings.amount, plan.reached, plan.macs, kept)
+    note = rounding.why(settings.round_to)
+    graph.meta["channels"] = Removed(settings.amount, plan.reached, plan.macs, kept, note)
 
 
 @torch.no_grad()

@@ -5,8 +5,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from compression.data.catalog import DATASETS, home
+from compression.data.catalog import DATASETS
 from compression.errors import InvalidFile, UnknownName, Unsupported
+from compression.home import home
 from compression.zoo.catalog import ARCHITECTURES
 
 WEIGHTS = Path(__file__).parent / "weights"

@@ -12,7 +12,7 @@ from pydantic.fields import FieldInfo
 
 from compression.data import DATASETS
 from compression.recipe import Recipe
-from compression.steps import STEPS, Settings, bounds_of, choices_of, step
+from compression.steps import STEPS, Settings, bounds_of, choices_of, default_of, step
 from compression.zoo import ARCHITECTURES
 from pages.ui import words
 from pages.ui.subject import FOLDER, Pair, Subject, dataset_title, fitting
@@ -35,7 +35,7 @@ def fill(subject: Subject, recipe: Recipe) -> dict[str, Any]:
         present = recipe.get(kind)
         shown[f"{kind}.on"] = present is not None
         for name, field in settings.model_fields.items():
-            shown[f"{kind}.{name}"] = getattr(present, name, field.default)
+            shown[f"{kind}.{name}"] = getattr(present, name, default_of(field))
     return shown | {name: getattr(recipe, name) for name in SHARED}
 
 

@@ -4,7 +4,7 @@ import math
 import shlex
 
 from compression.recipe import Recipe
-from compression.steps import STEPS, Settings
+from compression.steps import STEPS, Settings, default_of
 from pages.ui.subject import Subject
 
 BASELINE = "fp32 baseline"
@@ -133,6 +133,6 @@ def step_values(step: Settings) -> str:
     told = []
     for name, field in STEPS[step.kind].model_fields.items():
         value, unit = getattr(step, name), unit_of(type(step), name)
-        if unit or value != field.default:
+        if unit or value != default_of(field):
             told.append(f"{str(field.title).lower()} {value_text(value, unit)}")
     return ", ".join(told)
