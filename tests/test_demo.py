@@ -59,12 +59,15 @@ def headline(page: AppTest) -> str:
 def test_next_and_back_turn_the_page(page):
     assert not page.exception
     first = headline(page)
-    assert page.button[0].disabled
-    page.button[1].click().run()
+    back, onward = (next(b for b in page.button if b.label == label) for label in ("Back", "Next"))
+    assert back.disabled
+    onward.click().run()
     second = headline(page)
     assert second != first
-    page.button[0].click().run()
+    next(b for b in page.button if b.label == "Back").click().run()
     assert headline(page) == first
+    next(b for b in page.button if b.key == "demo.story.1").click().run()
+    assert headline(page) not in (first, second)
 
 
 def test_the_link_with_demo_leads_there():

@@ -75,7 +75,7 @@ def test_the_page_shows_the_layers_and_one_of_them(page):
     assert not page.exception and not page.error
     table = page.dataframe[0].value
     assert list(table["Bits"]) == [4, 4, 4]
-    assert any(text.value == f"#### {table['Layer'][0]}" for text in page.markdown)
+    assert any(text.value == f"#### Layer {table['Layer'][0]}" for text in page.markdown)
     assert any("the layer's answers by" in text.value for text in page.caption)
 
 

@@ -48,7 +48,7 @@ def choose(reports: Sequence[LayerReport], known: dict[str, LayerSensitivity]) -
 
 def detail(visit: Visit, point: Point, name: str, known: Sequence[str]) -> None:
     """One layer before and after, and its own number of bits."""
-    st.markdown(f"#### {name}")
+    st.markdown(f"#### Layer {name}")
     if name not in known:
         st.caption("This layer came with the recipe; the dense network has none to compare it with.")
         return

@@ -23,10 +23,11 @@ def page() -> None:
         st.info("The stories need the measured tables that `python -m benchmarks lessons` writes.")
         return
     place = tale()
-    titles = [story.title for story in told]
-    chosen = st.segmented_control("Story", titles, default=titles[min(place.story, len(told) - 1)], required=True,
-                                  label_visibility="collapsed", key="demo.story")  # fmt: skip
-    place.open(titles.index(chosen))
+    place.story = min(place.story, len(told) - 1)
+    with st.container(horizontal=True, key="demo-stories"):
+        for number, each in enumerate(told):  # buttons, because a list of radios keeps the arrow keys to itself
+            st.button(each.title, on_click=place.open, args=(number,), key=f"demo.story.{number}",
+                      type="primary" if number == place.story else "secondary")  # fmt: skip
     story = told[place.story]
     slide = story.slides[min(place.slide, len(story.slides) - 1)]
     left, right = st.columns([5, 6], gap="large")

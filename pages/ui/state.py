@@ -214,7 +214,7 @@ class Visit:
 
     def _write_link(self) -> None:
         link = link_of(self.subject, self.recipe, self.view)
-        if link != self.link:
+        if link != self.link or not st.query_params.to_dict():  # which the menu's links to other pages leave behind
             self.link = link
             st.query_params.from_dict(link)
 

@@ -33,16 +33,6 @@ def figures(page: Page) -> list[str]:
     return page.get_by_test_id("stMetricValue").all_inner_texts()
 
 
-def test_a_cold_deep_link_opens_the_page(server: str, page: Page, console: list[str]) -> None:
-    """First of all tests here: nobody has opened this server yet, and Streamlit at first knows no page but app.py."""
-    page.goto(link(server, path="/explore"))
-    measured(page)
-    expect(page.get_by_role("dialog")).to_have_count(0)
-    console[:] = [message for message in console if "does not seem to exist" not in message]
-    expect(page).to_have_title("Explore · Compression Lab")
-    expect(page.get_by_role("heading", name="LeNet-300-100 on Digits")).to_be_visible()
-
-
 def test_the_bare_address_shows_charts_with_content(server: str, page: Page) -> None:
     page.goto(link(server))
     measured(page)
