@@ -4,6 +4,7 @@ import csv
 import json
 import re
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -55,7 +56,7 @@ def test_every_download_of_deploy_runs_with_the_lines_beside_it(
     images = digits.normalize(digits.test.images)
     answers = {}
     for name in snippets.PYTHON:
-        names = {"images": images.numpy()}
+        names: dict[str, Any] = {"images": images.numpy()}
         exec(snippets.snippet(name, stem), names)
         scores = names["model"](images).detach().numpy() if "model" in names else names["scores"]
         answers[name] = np.asarray(scores).argmax(1)
