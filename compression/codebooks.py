@@ -136,20 +136,43 @@ def kmeans(values: torch.Tensor, weights: torch.Tensor, k: int, rounds: int = 20
 def _first(w: torch.Tensor, keep: torch.Tensor | None, m: Moments, share: Share, sign: torch.Tensor) -> Books:
     """Books by k-means over the weights in units of their channel's root mean square."""
     kept = torch.ones_like(w) if keep is None else keep.to(w.dtype)
-    power = (w * kept).square().sum(2) / kept.sum(2).clamp_min(1)
-    scale = torch.where(power > 0, power.sqrt(), 1.0) * sign.reshape(power.shape)
+    scale = _sizes(w, kept, sign)
     x = w / scale[..., None]
     importance = {
         "hessian": m.h.diagonal(dim1=1, dim2=2)[:, None].expand_as(w),
         "magnitude": x.abs(),
         "none": torch.ones_like(w),
     }[share.weighting] * kept
-    count = _books(len(sign), share.channels_per_book)
-    parts = zip(*(t.reshape(count, -1) for t in (x, importance, kept)), strict=True)
-    none = w.new_zeros(share.entries)
-    centres = [kmeans(a[k > 0], b[k > 0], share.entries) if k.any() else none for a, b, k in parts]
-    entries, scale = _whole(torch.stack(centres), scale)
-    return Books(entries, scale, keep)
+    centres = _centres(x, importance, kept, _books(len(sign), share.channels_per_book), share.entries)
+    return Books(*_whole(centres, scale), keep)
+
+
+@torch.no_grad()
+def nearest(
+    weight: torch.Tensor, keep: torch.Tensor, like: Codebook, counts: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Entries [books, K], as many as `like` has, and scales [out] by k-means alone; weight, keep and counts [out, …].
+
+    Squared errors of weights count `counts` times.
+    """
+    w, kept, importance = (t.flatten(1)[None].to(weight.dtype) for t in (weight, keep, counts))  # [1, out, d]
+    scale = _sizes(w, kept, torch.where(like.scale < 0, -1.0, 1.0))
+    centres = _centres(w / scale[..., None], importance * kept, kept, *like.entries.shape)
+    entries, scale = _whole(centres, scale)
+    return entries, scale[0]
+
+
+def _sizes(w: torch.Tensor, kept: torch.Tensor, sign: torch.Tensor) -> torch.Tensor:
+    """Root mean square of each channel's weights that stay, with its sign: [g, out/g]."""
+    power = (w * kept).square().sum(2) / kept.sum(2).clamp_min(1)
+    return torch.where(power > 0, power.sqrt(), 1.0) * sign.reshape(power.shape)
+
+
+def _centres(x: torch.Tensor, importance: torch.Tensor, kept: torch.Tensor, books: int, entries: int) -> torch.Tensor:
+    """The best `entries` centres of each book's run of channels, ascending: [books, entries]."""
+    parts = zip(*(t.reshape(books, -1) for t in (x, importance, kept)), strict=True)
+    none = x.new_zeros(entries)
+    return torch.stack([kmeans(a[k > 0], b[k > 0], entries) if k.any() else none for a, b, k in parts])
 
 
 def _books(out: int, channels: int) -> int:

@@ -35,7 +35,8 @@ class WeightQuantizer(nn.Module):
 
     weight = scale · code, or scale · multiplier · code where each `group` neighbours among the inputs of a channel have
     a multiplier of their own. Where a mask stands below, its zeros stay zero. The gradient passes straight through to
-    the weights (Bengio et al. 2013) and, where it learns, to the scale (Esser et al. 2020, equation 3).
+    the weights (Bengio et al. 2013) and, where it learns, to the scale (Esser et al. 2020, equation 3). While it is
+    `open` nothing is rounded.
 
     scale [out], positive; zero_point [out], of grids of the kind 'shifted'; multipliers [out, ⌈d/group⌉], from 1 up.
     """
@@ -45,6 +46,7 @@ class WeightQuantizer(nn.Module):
     keep: torch.Tensor | None
     zero_point: torch.Tensor | None
     multipliers: torch.Tensor | None
+    open: torch.Tensor
 
     def __init__(
         self,
@@ -62,32 +64,27 @@ class WeightQuantizer(nn.Module):
         self.register_buffer("keep", keep)
         self.register_buffer("zero_point", zero_point)
         self.register_buffer("multipliers", multipliers)
+        self.register_buffer("open", torch.tensor(False))
         self.bits, self.kind, self.group = bits, kind, group
 
     def codes(self, weight: torch.Tensor) -> torch.Tensor:
         """Integer codes as floats of the weight's shape; 0 where a mask prunes."""
         zero = None if self.zero_point is None else per_channel(self.zero_point, weight)
-        found = grids.nearest(weight / self._steps(weight), self.bits, self.kind, zero)
+        found = grids.nearest(weight / self.worth(weight), self.bits, self.kind, zero)
         return found if self.keep is None else found * self.keep
 
     def forward(self, weight: torch.Tensor) -> torch.Tensor:
         """Weight [out, …] to grid points, same shape."""
-        stored = weight.detach()
-        codes, worth = self.codes(stored), self._steps(stored).detach()
-        rounded = codes * worth
-        if self.scale.requires_grad:
-            steps = stored / worth
-            slope = torch.where(self._inside(steps), codes - steps, codes) * worth / per_channel(self.scale, stored)
-            rounded = rounded + slope.detach() * _slowed(self.scale, stored, grids.largest(self.bits, self.kind))
-        return rounded + (weight - stored) if weight.requires_grad else rounded
+        return weight if self.open else _OnGrid.apply(weight, self.scale, self)
 
-    def _inside(self, steps: torch.Tensor) -> torch.Tensor:
-        """Which weights, in units of one code, lie between the grid's ends."""
-        zero = None if self.zero_point is None else per_channel(self.zero_point, steps)
-        ends = [grids.nearest(torch.full_like(steps, end), self.bits, self.kind, zero) for end in (-1e6, 1e6)]
-        return (steps > ends[0]) & (steps < ends[1])
+    def slope(self, steps: torch.Tensor, codes: torch.Tensor) -> torch.Tensor:
+        """How a weight's grid point moves with its step, in codes, for weights in units of it (LSQ, equation 3)."""
+        top = grids.largest(self.bits, self.kind)
+        zero = 0.0 if self.zero_point is None else per_channel(self.zero_point, steps)
+        inside = (steps > (-zero if self.kind == "shifted" else -top)) & (steps < top - zero)
+        return torch.where(inside, codes - steps, codes)
 
-    def _steps(self, weight: torch.Tensor) -> torch.Tensor:
+    def worth(self, weight: torch.Tensor) -> torch.Tensor:
         """What one code is worth, broadcasting to the weight."""
         steps = per_channel(self.scale, weight)
         if self.multipliers is None:
@@ -121,19 +118,21 @@ class Codebook(nn.Module):
     Output channels share the books in runs of equal length. Whole numbers are what the integer kernels take; that they
     are 8 bits wide costs next to nothing. Entries and stored weights both learn: the gradient passes straight through
     the choice of k. entries [books, K] ascending; scale [out], negative where a batch norm's scale is, so that folding
-    leaves the entries alone; keep: of a mask below, or None.
+    leaves the entries alone; keep: of a mask below, or None. While it is `open` nothing is shared.
     """
 
     bits, top = 8, 127
     learned = ("entries", "scale")
     scale: torch.Tensor
     keep: torch.Tensor | None
+    open: torch.Tensor
 
     def __init__(self, entries: torch.Tensor, scale: torch.Tensor, *, keep: torch.Tensor | None = None):
         super().__init__()
         self.entries = nn.Parameter(entries)
         self.register_buffer("scale", scale)
         self.register_buffer("keep", keep)
+        self.register_buffer("open", torch.tensor(False))
 
     def codes(self, weight: torch.Tensor) -> torch.Tensor:
         """The entry nearest to each weight [out, …] in units of its channel's scale, same shape; 0 where pruned."""
@@ -147,6 +146,8 @@ class Codebook(nn.Module):
 
     def forward(self, weight: torch.Tensor) -> torch.Tensor:
         """Weight [out, …] to entries, same shape."""
+        if self.open:
+            return weight
         shared = self.codes(weight) * per_channel(self.scale, weight)
         return shared + (weight - weight.detach()) if weight.requires_grad else shared
 
@@ -164,6 +165,28 @@ class ActivationQuantizer(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Any shape to the same shape; the gradient passes straight through where the value was in range."""
         return _Rounded.apply(x, self.scale, self.zero_point)
+
+
+class _OnGrid(torch.autograd.Function):
+    """Rounding to a quantizer's grid as one node: in tensor operators it takes as long as a small layer's products."""
+
+    @staticmethod
+    def forward(ctx: Any, weight: torch.Tensor, scale: torch.Tensor, quantizer: WeightQuantizer) -> torch.Tensor:
+        """weight [out, …] to grid points."""
+        codes, worth = quantizer.codes(weight), quantizer.worth(weight)
+        ctx.save_for_backward(weight, scale, codes, worth)
+        ctx.quantizer = quantizer
+        return codes * worth
+
+    @staticmethod
+    def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None, None]:
+        """The gradient itself for the weights; for the scale divided by √(weights · top): as fast as they learn."""
+        if not ctx.needs_input_grad[1]:
+            return gradient, None, None
+        weight, scale, codes, worth = ctx.saved_tensors
+        found = (gradient * ctx.quantizer.slope(weight / worth, codes) * worth).flatten(1).sum(1) / scale
+        top = grids.largest(ctx.quantizer.bits, ctx.quantizer.kind)
+        return gradient, found * (weight[0].numel() * top) ** -0.5, None
 
 
 class _Rounded(torch.autograd.Function):
@@ -186,12 +209,6 @@ class _Rounded(torch.autograd.Function):
 def per_channel(values: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
     """values [out] shaped to multiply weight [out, …]."""
     return values.reshape(-1, *[1] * (weight.dim() - 1))
-
-
-def _slowed(scale: torch.Tensor, weight: torch.Tensor, top: int) -> torch.Tensor:
-    """Zero, [out, 1, …], with `scale`'s gradient divided by √(weights · top): as fast as the weights learn (LSQ)."""
-    slow = (weight[0].numel() * top) ** -0.5
-    return per_channel((scale - scale.detach()) * slow, weight)
 
 
 def learn_values_(model: nn.Module) -> None:

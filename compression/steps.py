@@ -560,7 +560,8 @@ class Recover(Settings):
         Literal["none", "cubic", "rewind"],
         Field(
             title="Pruning schedule",
-            description="none: pruned at once; cubic: more and more during the first two thirds (Zhu & Gupta 2017); "
+            description="none: pruned at once; cubic: more and more during the first two thirds (Zhu & Gupta 2017), "
+            "then rounded or shared; "
             "rewind: pruned at once, then trained on from the dense network's weights (Renda et al. 2020).",
         ),
     ] = "none"  # fmt: skip

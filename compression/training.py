@@ -474,7 +474,7 @@ def _optimizer(model: nn.Module, loss: Loss, config: TrainingConfig) -> torch.op
         size = float(values.detach().abs().mean())
         groups.append({"params": [values], "weight_decay": 0.0, "relative": config.step_rate * size})
     if config.optimizer == "adam":
-        return torch.optim.AdamW(groups, lr=config.learning_rate, betas=(config.momentum, 0.999))
+        return torch.optim.AdamW(groups, lr=config.learning_rate, betas=(config.momentum, 0.999), fused=True)
     return torch.optim.SGD(groups, lr=config.learning_rate, momentum=config.momentum, nesterov=config.momentum > 0)
 
 

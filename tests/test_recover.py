@@ -7,7 +7,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from compression import losses, zoo
+from compression import gradual, losses, zoo
 from compression.data import load
 from compression.data.dataset import Split
 from compression.errors import Cancelled, InvalidSetting
@@ -52,7 +52,7 @@ def test_every_method_recovers_what_pruning_cost(prepared, method):
 @pytest.mark.parametrize("schedule", ["none", "cubic", "rewind"])
 def test_masks_and_grids_are_exact_after_training(prepared, schedule):
     steps = (Prune(sparsity=0.6, refit=False), Quantize(weight_bits=3, rounding="nearest"))  # there is much to recover
-    graph = simulate(prepared, recipe(*steps, schedule=schedule))
+    graph = simulate(prepared, recipe(*steps, schedule=schedule, learning_rate=0.005))
     plain = simulate(prepared, Recipe(steps=steps, calibration_images=128))
     zeros = total = moved = 0
     for name, layer in layers(graph).items():
@@ -71,7 +71,7 @@ def test_masks_and_grids_are_exact_after_training(prepared, schedule):
 
 
 def test_codebooks_learn_and_stay_books(prepared):
-    graph = simulate(prepared, recipe(Share(entries=3, assignment="nearest"), learning_rate=0.01))
+    graph = simulate(prepared, recipe(Share(entries=3, assignment="nearest"), learning_rate=0.005))
     plain = simulate(prepared, Recipe(steps=(Share(entries=3, assignment="nearest"),), calibration_images=128))
     books = [(find(layers(g)[name], Codebook).entries for g in (graph, plain)) for name in layers(graph)]
     assert any(not torch.equal(ours, theirs) for ours, theirs in books)
@@ -119,6 +119,37 @@ def test_the_curve_starts_before_training_and_ends_with_the_last_step(prepared):
     assert points[0].step == 0 and points[0].accuracy is not None
     assert points[-1].step == points[-1].steps == 24 and points[-1].seconds_left == 0
     assert sum(p.accuracy is not None for p in points) >= 8
+
+
+@pytest.mark.parametrize("schedule", ["none", "cubic", "rewind"])
+def test_a_training_that_ruins_the_network_is_given_up(prepared, schedule):
+    steps = (Prune(sparsity=0.6), Quantize(weight_bits=4))
+    plain = Recipe(steps=steps, calibration_images=128)
+    ruined = recipe(*steps, schedule=schedule, learning_rate=1.0)
+    assert compress_prepared(prepared, ruined).onnx == compress_prepared(prepared, plain).onnx
+
+
+@pytest.mark.parametrize("last", [Share(entries=2), Quantize(scheme="binary")], ids=["shared", "quantized"])
+def test_grids_wait_for_masks_that_close_gradually(prepared, last):
+    steps = (Prune(sparsity=0.5, refit=False), last)
+    points: list = []
+    graph = simulate(prepared, recipe(*steps, schedule="cubic", steps=48), learn=points.append)
+    nearly_dense = next(p.accuracy for p in points if p.accuracy is not None)
+    start = simulate(prepared, Recipe(steps=steps, calibration_images=128))
+    assert nearly_dense > accuracy(start, prepared.data) + 0.05
+    for layer in layers(graph).values():
+        kind = find(layer, Codebook) or find(layer, WeightQuantizer)
+        codes = kind.codes(layer.parametrizations.weight.original.detach())
+        assert not kind.open and len(codes.unique()) <= 3  # with the zeros
+
+
+def test_grids_are_fitted_anew_to_what_stays():
+    torch.manual_seed(0)
+    weight = torch.randn(4, 60) * torch.tensor([[0.1], [1.0], [3.0], [0.5]])
+    for values in (WeightQuantizer(torch.ones(4), 4), Codebook(torch.zeros(1, 8), torch.ones(4))):
+        gradual._fit_anew_(values, weight, None)
+        noise = (values(weight) - weight).square().sum(1) / weight.square().sum(1)
+        assert noise.max() < {WeightQuantizer: 0.02, Codebook: 0.06}[type(values)]
 
 
 def test_labels_are_not_read_where_they_are_off(prepared):

@@ -16,7 +16,7 @@ import torch
 from torch import fx, nn
 from torch.nn.utils import parametrize
 
-from compression import gradual, training, zoo
+from compression import gradual, solve, training, zoo
 from compression.calibration import Calibration, divergence, reestimate_batch_norm_
 from compression.data import Augmentation, Dataset, Split
 from compression.distillation import WATCHING, Objective, Teaching, watching
@@ -60,14 +60,17 @@ def recover_(
     """Trains the weights, batch norms and scales of `graph`; masks, grids and shapes stay.
 
     `reference` has the weights from before pruning and rounding. `finish_` makes a copy compute as the file will, with
-    rounded activations. Raises Cancelled, and UserError where the teacher does not fit.
+    rounded activations. Where that is better on validation images as it is at the start, it stays so. Raises Cancelled,
+    and UserError where the teacher does not fit.
     """
     settings = lesson.recipe.get("recover")
     assert isinstance(settings, Recover)
-    teaching = _teaching(graph, settings, lesson)
-    before_step = _schedule_(graph, reference, lesson.recipe, settings)
+    teaching, start = _teaching(graph, settings, lesson), copy.deepcopy(graph)
+    before_step = _schedule_(graph, reference, lesson, settings)
     learner = copy.deepcopy(graph)
     start_between_(learner, reference, NEARER)
+    if before_step:
+        before_step(learner, 0, settings.steps)  # ranges of values as they are at the start
     finish_(learner)
     for dropout in (m for m in learner.modules() if isinstance(m, nn.Dropout)):
         dropout.p = 0.0  # noise would only blur what the teacher says
@@ -85,7 +88,7 @@ def recover_(
             before_step,
             lesson.purpose,
             keep_start=before_step is None and settings.schedule == "none",
-            eligible=gradual.ENDS if before_step else 0.0,
+            eligible=(gradual.last_step(settings.steps) + 0.5) / settings.steps if before_step else 0.0,
         ),
         progress=_told(learn) if learn else None,
         stop=stop,
@@ -95,6 +98,16 @@ def recover_(
     graph.load_state_dict({name: known[name] for name in graph.state_dict()})
     store_what_is_computed_(graph)
     _settle_batch_norm_(graph, lesson)
+    if _accuracy(graph, data, finish_) < _accuracy(start, data, finish_):
+        graph.load_state_dict(start.state_dict())
+
+
+def _accuracy(graph: fx.GraphModule, data: Dataset, finish_: Callable[[fx.GraphModule], None]) -> float:
+    """On validation images, computed as the file will."""
+    copied = copy.deepcopy(graph)
+    finish_(copied)
+    with parametrize.cached():
+        return training.accuracy(copied.eval(), data, data.validation)
 
 
 @torch.no_grad()
@@ -197,18 +210,32 @@ def _fast_bfloat16() -> bool:
 
 @torch.no_grad()
 def _schedule_(
-    graph: fx.GraphModule, reference: fx.GraphModule, recipe: Recipe, settings: Recover
+    graph: fx.GraphModule, reference: fx.GraphModule, lesson: Lesson, settings: Recover
 ) -> Callable[[nn.Module, int, int], None] | None:
     """Takes weights back to the reference's where the schedule starts there; what is done to masks before each step."""
-    prune = recipe.get("prune")
+    prune = lesson.recipe.get("prune")
     if settings.schedule == "none" or not isinstance(prune, Prune):
         return None
     for name, layer in layers(graph).items():
         if find(layer, Mask) is not None:
             original(layer).copy_(layers(reference)[name].weight)
-    return (
-        gradual.Cubic(graph, free=prune.pattern == "free", scope=prune.scope) if settings.schedule == "cubic" else None
-    )
+    if settings.schedule == "rewind":
+        return None
+    known, ours = dict(reference.named_buffers()) | dict(reference.named_parameters()), graph.state_dict()
+    for name in ours.keys() & known.keys():  # biases and batch norms, which were settled for the weights that stay
+        ours[name].copy_(known[name])
+    return gradual.Cubic(graph, prune.pattern == "free", _power(reference, lesson.calibration))
+
+
+def _power(reference: fx.GraphModule, calibration: Calibration) -> dict[str, torch.Tensor]:
+    """Root mean squares of what each weight of `reference` is multiplied with, by layer, in the weight's shape."""
+    moments = calibration.moments(reference)
+    return {
+        name: solve.grouped(layer, torch.ones_like(layer.weight))  # [g, out/g, d]
+        .mul(moments[name].h.diagonal(dim1=1, dim2=2)[:, None].clamp_min(0).sqrt())
+        .reshape(layer.weight.shape)
+        for name, layer in layers(reference).items()
+    }
 
 
 @torch.no_grad()
