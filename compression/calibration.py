@@ -7,6 +7,7 @@ validation images by how far the answers move from the dense network's. The test
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 import torch
 import torch.nn.functional as F
@@ -19,8 +20,9 @@ from compression.export.qdq import quantized_values
 from compression.graph import BATCH, LAYERS, Batches, layers, module_of
 from compression.solve import Moments
 
-HELD_OUT, RANGE_IMAGES, QUICK = 256, 256, 64
-"""Images that are judged on, that ranges are taken from, and how many do for both where it has to be quick."""
+HELD_OUT, RANGE_IMAGES, QUICK, QUICK_IMAGES = 256, 256, 64, 128
+"""Images that are judged on, that ranges are taken from, and how many do for both where it has to be quick; how many
+are looked at in all then."""
 
 PERCENTILE = 0.9999
 """Share of what lies on one side of zero that the percentile range covers."""
@@ -34,7 +36,8 @@ class Calibration:
 
     dense_moments: of each layer's inputs and answers in the dense network, by name. targets: the dense network's own
     answers, layer by layer, at the places where patches are drawn (`solve.answers_of`), [m, out], and `network`,
-    that network. Ranges are taken from `range_images` of the images, batch norms measured on `norm_images` (None: all).
+    that network. Ranges are taken from `range_images` of the images. Where it `is_quick`, somebody waits: whoever
+    iterates stops early.
     """
 
     images: torch.Tensor
@@ -44,13 +47,17 @@ class Calibration:
     targets: dict[str, torch.Tensor] = field(default_factory=dict)
     network: fx.GraphModule | None = None
     range_images: int = RANGE_IMAGES
-    norm_images: int | None = None
+    is_quick: bool = False
 
-    def quick(self) -> "Calibration":
-        """The same with fewer images to judge on, to take ranges from and to measure batch norms on."""
+    @cached_property
+    def hurried(self) -> "Calibration":
+        """The same with fewer images, for whoever waits: to judge on, to take ranges from, to measure batch norms on.
+
+        Moments of the dense network stay those of all images.
+        """
         return replace(
-            self, held_out=self.held_out[:QUICK], answers=self.answers[:QUICK], range_images=QUICK,
-            norm_images=2 * QUICK,
+            self, images=self.images[:QUICK_IMAGES], held_out=self.held_out[:QUICK], answers=self.answers[:QUICK],
+            range_images=QUICK, is_quick=True,
         )  # fmt: skip
 
     def targets_of(self, graph: fx.GraphModule) -> dict[str, torch.Tensor] | None:

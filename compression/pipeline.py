@@ -2,10 +2,10 @@
 
 import copy
 import hashlib
-import math
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 
 import onnxruntime as ort
@@ -13,6 +13,7 @@ import torch
 from torch import fx, nn
 from torch.export import ExportedProgram
 
+from compression.bookkeeping import Books, parameters, reached
 from compression.calibration import Calibration, calibrate
 from compression.data import Dataset
 from compression.equalize import equalized
@@ -21,19 +22,16 @@ from compression.export import Exported, export
 from compression.export.ledger import ledger
 from compression.export.session import session
 from compression.export.stored import settle_scales_
-from compression.graph import LAYERS, layers, macs, trace
+from compression.graph import macs, trace
 from compression.measure.accuracy import accuracy, join, order, predict
 from compression.measure.latency import latency
 from compression.measure.machine import this_machine
-from compression.measure.outputs import output_errors
 from compression.methods import METHODS
-from compression.methods.factorize import products
 from compression.methods.recover import Lesson, recover_
-from compression.parametrizations import Codebook, Half, Mask, WeightQuantizer, find, original
 from compression.recipe import Recipe
 from compression.reconstruct import reconstruct_, settle_batch_norm_
 from compression.results import LayerReport, LearningPoint, Ledger, Measurement, Predictions, Reached
-from compression.steps import Prune, Quantize
+from compression.steps import Quantize
 
 Progress = Callable[[str, float], None]
 Stop = Callable[[], bool]
@@ -41,23 +39,38 @@ Learn = Callable[[LearningPoint], None]
 FIRST = 2000
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Candidate:
-    """An ONNX file and the recipe that made it; `ledger` is where its bytes went, `seconds` is what making it took.
+    """An ONNX file and the recipe that made it; `seconds` is what making it took.
 
-    `reached` is what steps that remove something were asked for and did.
+    `reached` is what steps that remove something were asked for and did. What stands in the books (`layers`, `ledger`)
+    is looked up when somebody asks: whoever waits for a first number does not wait for that too.
     """
 
     recipe: Recipe
-    onnx: bytes
-    layers: tuple[LayerReport, ...]
     macs: int
     parameters: int
-    ledger: Ledger
     seconds: float
+    books: Books = field(repr=False)
+    images: torch.Tensor = field(repr=False)
     reached: tuple[Reached, ...] = ()
 
     @property
+    def onnx(self) -> bytes:
+        """The file."""
+        return self.books.exported.onnx
+
+    @cached_property
+    def layers(self) -> tuple[LayerReport, ...]:
+        """A report for each layer."""
+        return self.books.layers(self.images)
+
+    @cached_property
+    def ledger(self) -> Ledger:
+        """Where the file's bytes went."""
+        return ledger(self.books.exported)
+
+    @cached_property
     def file_hash(self) -> str:
         """SHA-256 of the file's bytes."""
         return hashlib.sha256(self.onnx).hexdigest()
@@ -95,7 +108,8 @@ def prepare(
     say("Looking at the calibration images", 0.2)
     calibration = calibrate(dense, data, images=calibration_images, seed=seed)
     recipe = Recipe(seed=seed, calibration_images=calibration_images)
-    baseline = _candidate(dense, export(dense, data.input_shape, packed=False), recipe, data, {}, seconds=0.0)
+    exported = export(dense, data.input_shape, packed=False)
+    baseline = _candidate(dense, exported, recipe, calibration.images, seconds=0.0)
     say("Measuring the fp32 file", 0.4)
     runner = session(baseline.onnx)
     predictions = predict(runner, data, order(len(data.test)), stop=stop)
@@ -140,8 +154,7 @@ def compress_prepared(
     graph = simulate(prepared, recipe, progress=progress, stop=stop, learn=learn, checkpoint=checkpoint)
     exported = export(graph, prepared.data.input_shape)
     seconds = time.perf_counter() - begin
-    errors = output_errors(prepared.dense, graph, prepared.calibration.images)
-    return _candidate(graph, exported, recipe, prepared.data, errors, seconds=seconds, dense=prepared.dense)
+    return _candidate(graph, exported, recipe, prepared.calibration.images, seconds=seconds, dense=prepared.dense)
 
 
 def simulate(
@@ -157,7 +170,7 @@ def simulate(
     say = _reporter(progress, stop)
     prepared = _equalized(prepared, recipe, say)
     graph, reference = copy.deepcopy(prepared.dense), prepared.dense
-    calibration = prepared.calibration if recipe.quality == "best" else prepared.calibration.quick()
+    calibration = prepared.calibration if recipe.quality == "best" else prepared.calibration.hurried
     for i, step in enumerate(recipe.steps):
         say(type(step).title, 0.2 * i / len(recipe.steps))
         method, best = METHODS[step.kind], recipe.quality == "best"
@@ -311,82 +324,14 @@ def measure_file(
 
 
 def _candidate(
-    graph: fx.GraphModule,
-    exported: Exported,
-    recipe: Recipe,
-    data: Dataset,
-    errors: dict[str, float],
-    *,
-    seconds: float,
+    graph: fx.GraphModule, exported: Exported, recipe: Recipe, images: torch.Tensor, *, seconds: float,
     dense: fx.GraphModule | None = None,
-) -> Candidate:
-    counted, product = macs(graph, data.input_shape), products(graph)
-    originals = layers(dense) if dense is not None else {}
-    reports = tuple(
-        replace(
-            _layer_report(name, layer, counted[name], exported, product.get(name, "")),
-            output_error=errors.get(name),
-            sqnr_db=_sqnr_db(layer, originals.get(name)),
-        )
-        for name, layer in layers(graph).items()
-    )
-    parameters, reached = sum(report.weights for report in reports), _reached(graph, recipe, reports)
-    where = ledger(exported)
-    return Candidate(recipe, exported.onnx, reports, sum(counted.values()), parameters, where, seconds, reached)
-
-
-def _reached(graph: fx.GraphModule, recipe: Recipe, reports: tuple[LayerReport, ...]) -> tuple[Reached, ...]:
-    """What each step that removes something was asked for and did, in recipe order."""
-    found = []
-    for step in recipe.steps:
-        if isinstance(step, Prune):
-            named = step.by == "sparsity" and ":" not in step.pattern
-            zeros = sum(report.sparsity * report.weights for report in reports)
-            share = zeros / sum(report.weights for report in reports)
-            found.append(Reached(step.kind, "weights", step.sparsity if named else None, share))
-        elif step.kind in graph.meta:
-            done = graph.meta[step.kind]
-            counted, note = getattr(step, "measure", "macs"), getattr(done, "note", "")
-            found.append(Reached(step.kind, counted, done.requested, done.reached, note))
-    return tuple(found)
-
-
-@torch.no_grad()
-def _layer_report(
-    name: str, layer: nn.Conv2d | nn.Linear, layer_macs: int, exported: Exported, product: str
-) -> LayerReport:
-    encoding, stored = exported.encodings[name], original(layer)
-    mask = find(layer, Mask)
-    return LayerReport(
-        name=name,
-        kind=type(layer).__mro__[1].__name__ if type(layer) not in LAYERS else type(layer).__name__,
-        shape=tuple(stored.shape),
-        weights=stored.numel(),
-        bits=_bits(layer),
-        sparsity=float(1 - mask.keep.float().mean()) if mask is not None else 0.0,
-        macs=layer_macs,
-        size_bytes=encoding.size_bytes,
-        sqnr_db=None,
-        encoding=encoding.kind,
-        product=product,
-    )
-
-
-@torch.no_grad()
-def _sqnr_db(layer: nn.Conv2d | nn.Linear, dense: nn.Conv2d | nn.Linear | None) -> float | None:
-    """Power of the dense network's weights over that of their change; None where the layer has changed its shape."""
-    if dense is None or dense.weight.shape != layer.weight.shape:
-        return None
-    noise, power = float((layer.weight - dense.weight).square().sum()), float(dense.weight.square().sum())
-    return 10 * math.log10(power / noise) if noise > 0 and power > 0 else None
-
-
-def _bits(layer: nn.Module) -> int:
-    """Bits that tell the weight's values apart: of its grid, of its codebook's codes, or of its floats."""
-    quantizer, book = find(layer, WeightQuantizer), find(layer, Codebook)
-    if book is not None:
-        return max(1, (book.entries.shape[1] - 1).bit_length())
-    return quantizer.bits if quantizer else 16 if find(layer, Half) else 32
+) -> Candidate:  # fmt: skip
+    counted = macs(graph, tuple(images.shape[1:]))  # type: ignore[arg-type]
+    return Candidate(
+        recipe, sum(counted.values()), parameters(graph), seconds, Books(graph, exported, counted, dense), images,
+        reached(graph, recipe),
+    )  # fmt: skip
 
 
 @torch.inference_mode()

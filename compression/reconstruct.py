@@ -35,21 +35,25 @@ def reconstruct_(graph: fx.GraphModule, dense: fx.GraphModule, recipe: Recipe, c
 
     `dense` is the network to be answered like: same layers, nothing compressed.
     """
-    if not any(recipe.get(kind) for kind in ("factorize", "prune", "share", "quantize")):
-        return
+    best = recipe.quality == "best"
+    changing = ("factorize", "prune", "share", "quantize") if best else ("prune", "share", "quantize")
+    if not any(recipe.get(kind) for kind in changing):
+        return  # fast: a network is its own reference once its layers have changed their shape
     prune, share, quantize = (recipe.get(kind) for kind in ("prune", "share", "quantize"))
-    factorize, signs, best = recipe.get("factorize"), _signs(graph), recipe.quality == "best"
+    factorize, signs = recipe.get("factorize"), _signs(graph)
     own = allot(graph, quantize, calibration) if isinstance(quantize, Quantize) and share is None else {}
     settings = {layer: own.get(name) for name, layer in layers(graph).items()}
     before, norms, settle = _statistics(graph), _norms(graph), recipe.batch_norm != "keep"
+    rounds = solve.ROUNDS if best else solve.QUICK_ROUNDS
 
     def visit(layer: nn.Conv2d | nn.Linear, m: Moments) -> None:
         if isinstance(factorize, Factorize) and factorize.refit and find(layer, Mask) is None:
             _store_(layer, solve.refit(solve.grouped(layer, original(layer)), None, m), m)
         if share is not None:
-            share_layer_(layer, m, prune, share, signs[layer], turns=codebooks.TURNS if best else 1)  # type: ignore[arg-type]
+            turns = codebooks.TURNS if best else 1
+            share_layer_(layer, m, prune, share, signs[layer], turns=turns, rounds=rounds)  # type: ignore[arg-type]
         else:
-            solve_layer_(layer, m, prune, settings[layer])  # type: ignore[arg-type]
+            solve_layer_(layer, m, prune, settings[layer], rounds=rounds)  # type: ignore[arg-type]
         norm = norms.get(layer)
         if norm is not None and isinstance(quantize, Quantize) and quantize.bias_correction:
             before[norm] = before[norm][0] + _mean_error(layer, m), before[norm][1]
@@ -70,7 +74,7 @@ def settle_batch_norm_(graph: fx.GraphModule, recipe: Recipe, calibration: Calib
     if recipe.batch_norm == "keep":
         return
     before = _statistics(graph)
-    reestimate_batch_norm_(graph, calibration.images[: calibration.norm_images])
+    reestimate_batch_norm_(graph, calibration.images)
     if recipe.batch_norm == "auto":
         _keep_the_better_(graph, before, calibration)
 
@@ -118,11 +122,14 @@ def _visit_all_(
     if batch_norm and any(
         isinstance(module_of(graph, n), nn.BatchNorm2d) and not _is_folded(graph, n) for n in graph.graph.nodes
     ):
-        reestimate_batch_norm_(graph, calibration.images[: calibration.norm_images])
+        reestimate_batch_norm_(graph, calibration.images)
 
 
 @torch.no_grad()
-def solve_layer_(layer: nn.Conv2d | nn.Linear, m: Moments, prune: Prune | None, quantize: Quantize | None) -> None:
+def solve_layer_(
+    layer: nn.Conv2d | nn.Linear, m: Moments, prune: Prune | None, quantize: Quantize | None,
+    *, rounds: int = solve.ROUNDS,
+) -> None:  # fmt: skip
     """Chooses the layer's stored weights, and its grid where bits are asked for, for the least error under `m`."""
     mask, stored = find(layer, Mask), original(layer)
     bits = quantize.bits if quantize else 32
@@ -132,7 +139,7 @@ def solve_layer_(layer: nn.Conv2d | nn.Linear, m: Moments, prune: Prune | None, 
     w = solve.grouped(layer, stored)
     data_free = quantize is not None and quantize.rounding == "nearest"
     if not data_free and (bits < 16 or keep is not None) and (prune is None or prune.refit):
-        w = solve.refit(w, keep, m)
+        w = solve.refit(w, keep, m, rounds=rounds)
     elif keep is not None:
         w = w * keep
     if quantize is not None and bits < 16:
@@ -144,14 +151,15 @@ def solve_layer_(layer: nn.Conv2d | nn.Linear, m: Moments, prune: Prune | None, 
 
 @torch.no_grad()
 def share_layer_(
-    layer: nn.Conv2d | nn.Linear, m: Moments, prune: Prune | None, share: Share, sign: torch.Tensor, *, turns: int
-) -> None:
+    layer: nn.Conv2d | nn.Linear, m: Moments, prune: Prune | None, share: Share, sign: torch.Tensor,
+    *, turns: int, rounds: int,
+) -> None:  # fmt: skip
     """Chooses the layer's codebooks, and its stored weights among their entries, for the least error under `m`."""
     mask, stored = find(layer, Mask), original(layer)
     keep = solve.grouped(layer, mask.keep) if mask is not None else None
     w = solve.grouped(layer, stored)
     if share.assignment != "nearest" and (prune is None or prune.refit):
-        w = solve.refit(w, keep, m)
+        w = solve.refit(w, keep, m, rounds=rounds)
     elif keep is not None:
         w = w * keep
     books, w = codebooks.fit(w, keep, m, share, sign, turns=turns)

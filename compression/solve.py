@@ -26,7 +26,7 @@ BLOCK = 64
 GRAM_COLUMNS = 192
 """Columns of XᵀX at once: only the half that is on and above the diagonal is computed."""
 
-ROUNDS, TOLERANCE = 60, 1e-9
+ROUNDS, QUICK_ROUNDS, TOLERANCE = 60, 12, 1e-9
 """Of conjugate gradients: how many at most, and the squared residual, relative to the right side, that is enough."""
 
 
@@ -105,7 +105,7 @@ def error(w: torch.Tensor, m: Moments) -> torch.Tensor:
     return (w * (w @ m.h - 2 * m.g)).sum(2)
 
 
-def refit(w: torch.Tensor, keep: torch.Tensor | None, m: Moments) -> torch.Tensor:
+def refit(w: torch.Tensor, keep: torch.Tensor | None, m: Moments, *, rounds: int = ROUNDS) -> torch.Tensor:
     """Least squares over the kept weights, with a ridge towards w: (H + λI) w' = g + λw on each row's kept entries.
 
     w, keep [g, out/g, d]; entries that are not kept are zero. With keep=None one system serves all rows.
@@ -113,7 +113,7 @@ def refit(w: torch.Tensor, keep: torch.Tensor | None, m: Moments) -> torch.Tenso
     right = m.g + m.ridge * w
     if keep is None:
         return right @ m.root.mT @ m.root
-    return _conjugate_gradients(w, keep.to(w.dtype), m.h, right, m.ridge)
+    return _conjugate_gradients(w, keep.to(w.dtype), m.h, right, m.ridge, rounds)
 
 
 def round_to(grid: "Grid | Levels", w: torch.Tensor, m: Moments, *, sweeps: int) -> torch.Tensor:
@@ -223,7 +223,7 @@ def best_scale(q: torch.Tensor, scale: torch.Tensor, m: Moments) -> torch.Tensor
 
 
 def _conjugate_gradients(
-    w: torch.Tensor, k: torch.Tensor, h: torch.Tensor, right: torch.Tensor, ridge: torch.Tensor
+    w: torch.Tensor, k: torch.Tensor, h: torch.Tensor, right: torch.Tensor, ridge: torch.Tensor, rounds: int
 ) -> torch.Tensor:
     """K (H + λI) K w' = K right for every row at once, from w on, with the diagonal as preconditioner.
 
@@ -234,7 +234,7 @@ def _conjugate_gradients(
     r = (right - x @ h - ridge * x) * k
     z = r / diagonal
     p, rz, least = z, (r * z).sum(2, keepdim=True), TOLERANCE * (right * k).square().sum(2).clamp_min(1e-20)
-    for _ in range(ROUNDS):
+    for _ in range(rounds):
         if (r.square().sum(2) <= least).all():
             break
         ap = (p @ h) * k + ridge * p

@@ -33,6 +33,7 @@ LAYERS = (
     ("allotment",),
     ("methods", "reconstruct"),
     ("measure",),
+    ("bookkeeping",),
     ("devices",),
     ("deployment",),
     ("pipeline", "store"),

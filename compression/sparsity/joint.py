@@ -25,8 +25,8 @@ from compression.sparsity.importance import Layer, damped, sensitivity
 from compression.sparsity.patterns import kept
 from compression.steps import Prune
 
-ROUNDS = 24
-SOFTEST, HARDEST = 0.03, 3.0
+ROUNDS, QUICK_ROUNDS = 24, 12
+SOFTEST, HARDEST, QUICK_HARDEST = 0.03, 3.0, 1.5
 """The penalty at the first and the last round, as a share of the inputs' variance."""
 WIDEST = 1024
 """Inputs of a layer that are looked at together; wider layers are cut into parts, which costs some accuracy."""
@@ -37,8 +37,9 @@ def joint_masks(graph: fx.GraphModule, settings: Prune, calibration: Calibration
     problems = _problems(graph, calibration)
     states = {name: _State.of(problem) for name, problem in problems.items()}
     masks: dict[str, torch.Tensor] = {}
-    for i in range(ROUNDS):
-        penalty = SOFTEST * (HARDEST / SOFTEST) ** (i / (ROUNDS - 1))
+    rounds, hardest = (QUICK_ROUNDS, QUICK_HARDEST) if calibration.is_quick else (ROUNDS, HARDEST)
+    for i in range(rounds):
+        penalty = SOFTEST * (hardest / SOFTEST) ** (i / (rounds - 1))
         wished = {name: state.fit(problems[name], penalty) for name, state in states.items()}
         masks = kept({name: problems[name].losses(w) for name, w in wished.items()}, settings)
         for name, state in states.items():

@@ -3,6 +3,7 @@
 N:M patterns after Mishra et al. 2021; blocks after Gray et al. 2017 ("GPU kernels for block-sparse weights").
 """
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 
@@ -64,11 +65,23 @@ def _runs(lines: torch.Tensor, length: int) -> torch.Tensor:
 def _largest(scores: torch.Tensor, sizes: torch.Tensor, sparsity: float) -> torch.Tensor:
     """Which blocks stay when the least go, as many as do not exceed round(sparsity · weights): bool like `scores`."""
     flat, weights = scores.flatten(), sizes.flatten()
+    if (weights == weights[0]).all():
+        return _all_but(flat, int(round(sparsity * int(weights.sum())) // int(weights[0]))).reshape(scores.shape)
     order = flat.argsort(stable=True)
     gone = weights[order].cumsum(0) <= round(sparsity * int(weights.sum()))
     keep = torch.ones_like(flat, dtype=torch.bool)
     keep[order[gone]] = False
     return keep.reshape(scores.shape)
+
+
+def _all_but(scores: torch.Tensor, gone: int) -> torch.Tensor:
+    """Which of scores [n] stay when the `gone` least go; no more is sorted than that takes."""
+    if gone == 0:
+        return torch.ones_like(scores, dtype=torch.bool)
+    border = float(np.partition(scores.numpy(), gone - 1)[gone - 1])
+    keep, equal = scores > border, (scores == border).nonzero()[:, 0]
+    keep[equal[gone - int((scores < border).sum()) :]] = True
+    return keep
 
 
 def _n_of_m(scores: torch.Tensor, n: int, m: int) -> torch.Tensor:
