@@ -176,7 +176,7 @@ def simulate(
         method, best = METHODS[step.kind], recipe.quality == "best"
         if method.apply_:
             method.apply_(graph, step, calibration)
-        if method.beside and (step.kind == "channels" or not best):
+        if method.beside and (step.kind == "channels" if best else recipe.steps[i + 1 :] == ()):
             settle_batch_norm_(graph, recipe, calibration)
         if method.beside:  # fast lets later steps answer like the network that this one left
             reference = method.beside(reference, graph) if best else copy.deepcopy(graph)

@@ -89,6 +89,31 @@ def answers_of(layer: nn.Conv2d | nn.Linear, y: list[torch.Tensor]) -> torch.Ten
     return torch.cat([part[_places(len(part), limit, layer)] for part in rows])
 
 
+def thinned(
+    layer: nn.Conv2d | nn.Linear, dense: Moments, inputs: torch.Tensor | None, outputs: torch.Tensor | None
+) -> Moments:
+    """Moments of `layer`, which has only some `inputs` [in] and `outputs` [out] (bool) of the one with `dense` moments.
+
+    Mean answers are the layer's own: its batch norm has been told already by how much they moved. What does not fit
+    stays `dense`.
+    """
+    h, g, mean_x, var_y, groups = dense.h, dense.g, dense.mean_x, dense.var_y, len(dense.h)
+    if outputs is not None:
+        g, var_y = g.flatten(0, 1)[outputs], None if var_y is None else var_y[outputs]
+        if groups > 1:  # depthwise: a group goes with its output
+            left = outputs.view(groups, -1).any(1)
+            h, mean_x, groups = h[left], mean_x[left], int(left.sum())
+        g = g.unflatten(0, (groups, -1))
+    if inputs is not None and groups == 1:
+        wide = inputs.repeat_interleave(h.shape[1] // len(inputs))
+        h, g, mean_x = h[:, wide][:, :, wide], g[..., wide], mean_x[:, wide]
+    w = grouped(layer, layer.weight.detach())
+    if w.shape != g.shape:
+        return dense
+    means = (w @ mean_x[..., None]).flatten() + (0 if layer.bias is None else layer.bias.detach())
+    return Moments(h, g, mean_x, means, var_y)
+
+
 def patches(layer: nn.Conv2d | nn.Linear) -> int:
     """How many patches are drawn for a layer."""
     return min(PATCHES, max(LEAST_PATCHES, PATCHES_PER_INPUT * layer.weight[0].numel()))

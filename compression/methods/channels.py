@@ -6,7 +6,7 @@ neural networks", eq. 2).
 """
 
 import copy
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import fx, nn
@@ -20,7 +20,7 @@ from compression.steps import Channels
 from compression.structure.allocation import Budget, Order, Plan, allocate, reachable
 from compression.structure.coupling import Group, groups
 from compression.structure.heads import attentions, free_heads_
-from compression.structure.refit import Rows, refit_, rows_of
+from compression.structure.refit import Rows, refit_, refit_at_once_, rows_of
 from compression.structure.scores import orders
 
 aten = torch.ops.aten
@@ -34,14 +34,17 @@ class Removed:
     """What `remove_channels_` did, kept in `graph.meta['channels']`.
 
     Shares in [0, 1]: `requested` and `reached` of what the settings measure, `macs` of the multiply-accumulates that
-    are left. `kept` is the number of channels or heads left of each group, by the name of the group's first
-    layer; `note` says which multiple they are of, and why.
+    are left. `kept` is the number of channels or heads left of each group, by the name of the group's first layer;
+    `inputs` and `outputs` tell, for each layer that lost some, which of the dense layer's are left (bool); `note` says
+    which multiple they are of, and why.
     """
 
     requested: float
     reached: float
     macs: float
     kept: dict[str, int]
+    inputs: dict[str, torch.Tensor] = field(repr=False, compare=False)
+    outputs: dict[str, torch.Tensor] = field(repr=False, compare=False)
     note: str = ""
 
 
@@ -61,13 +64,15 @@ def remove_channels_(graph: fx.GraphModule, settings: Channels, calibration: Cal
     )
     if plan.reached < settings.amount - 1e-9:
         raise Unsupported(_out_of_reach(settings, plan))
+    inputs, outputs = (_left(graph, found, plan.removed, side) for side in ("in", "out"))
     cut_checked_(graph, found, plan.removed, calibration.images[:4])
-    if settings.compensate:
-        kept_outputs = _kept_outputs(found, plan.removed, ranked.rows)
-        refit_(graph, ranked.rows, calibration.images, kept_outputs)
+    if settings.compensate and calibration.is_quick:
+        refit_at_once_(graph, ranked.rows, inputs, outputs)
+    elif settings.compensate:
+        refit_(graph, ranked.rows, calibration.images, {name: outputs.get(name) for name in inputs})
     kept = {group.name: group.units - len(gone) for group, gone in zip(found, plan.removed, strict=True)}
     note = rounding.why(settings.round_to)
-    graph.meta["channels"] = Removed(settings.amount, plan.reached, plan.macs, kept, note)
+    graph.meta["channels"] = Removed(settings.amount, plan.reached, plan.macs, kept, inputs, outputs, note)
 
 
 @torch.no_grad()
@@ -208,17 +213,19 @@ def _has_norm(graph: fx.GraphModule, group: Group) -> bool:
     return any(isinstance(graph.get_submodule(m.name), nn.BatchNorm2d) for m in group.makers())
 
 
-def _kept_outputs(
-    found: tuple[Group, ...], removed: tuple[torch.Tensor, ...], rows: dict[str, Rows]
+def _left(
+    graph: fx.GraphModule, found: tuple[Group, ...], removed: tuple[torch.Tensor, ...], side: str
 ) -> dict[str, torch.Tensor]:
-    """For each layer that lost inputs, which of its dense outputs it still has: [out] bool."""
-    reads = {m.name for group, gone in zip(found, removed, strict=True) if len(gone) for m in group.readers()}
-    kept = {name: torch.ones(rows[name].outputs.shape[1], dtype=torch.bool) for name in reads}
+    """For each layer that will lose channels of one side ('in' or 'out'), which it keeps: bool."""
+    left: dict[str, torch.Tensor] = {}
+    known = layers(graph)
     for group, gone in zip(found, removed, strict=True):
-        for member in group.makers():
-            if member.name in kept:
-                kept[member.name][member.index[torch.isin(member.unit, gone)]] = False
-    return kept
+        for member in group.members if len(gone) else ():
+            if member.side == side and member.name in known:
+                width = known[member.name].weight.shape[1 if side == "in" else 0]
+                kept = left.setdefault(member.name, torch.ones(width, dtype=torch.bool))
+                kept[member.index[torch.isin(member.unit, gone)]] = False
+    return left
 
 
 def _out_of_reach(settings: Channels, plan: Plan) -> str:

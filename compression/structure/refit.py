@@ -16,6 +16,8 @@ ROWS = 8_192
 """Positions that a layer is fitted to, at least; a wide layer takes ROWS_PER_INPUT for each of its inputs."""
 ROWS_PER_INPUT = 16
 IMAGES = 512
+DAMPING = 0.003
+"""Ridge towards the old weights, as a share of the inputs' mean power."""
 VALUES = 40_000_000
 """Fewer images are taken where IMAGES have more than VALUES / 64 pixels: first maps have about 64 channels."""
 
@@ -24,12 +26,13 @@ VALUES = 40_000_000
 class Rows:
     """What one layer of the dense network read (X) and gave (Y) at n drawn positions, d = in·kh·kw.
 
-    gram [d, d] and cross [d, out]: XᵀX / n and XᵀY / n of centred X and Y; power [d]: mean of X²; outputs [n, out];
-    width: input channels of the layer.
+    gram [d, d] and cross [d, out]: XᵀX / n and XᵀY / n of centred X and Y; mean and power [d]: of X and X²; outputs
+    [n, out]; width: input channels of the layer.
     """
 
     gram: torch.Tensor
     cross: torch.Tensor
+    mean: torch.Tensor
     power: torch.Tensor
     outputs: torch.Tensor
     width: int
@@ -37,8 +40,9 @@ class Rows:
     @classmethod
     def of(cls, inputs: torch.Tensor, outputs: torch.Tensor, width: int) -> "Rows":
         """From inputs [n, d] and outputs [n, out]."""
-        x, y = inputs - inputs.mean(0), outputs - outputs.mean(0)
-        return cls(x.T @ x / len(x), x.T @ y / len(x), inputs.square().mean(0), outputs, width)
+        mean = inputs.mean(0)
+        x, y = inputs - mean, outputs - outputs.mean(0)
+        return cls(x.T @ x / len(x), x.T @ y / len(x), mean, inputs.square().mean(0), outputs, width)
 
 
 def rows_of(graph: fx.GraphModule, names: set[str], images: torch.Tensor) -> dict[str, Rows]:
@@ -56,14 +60,18 @@ def rows_of(graph: fx.GraphModule, names: set[str], images: torch.Tensor) -> dic
     return found
 
 
-def refit_(graph: fx.GraphModule, rows: dict[str, Rows], images: torch.Tensor, kept: dict[str, torch.Tensor]) -> None:
+def refit_(
+    graph: fx.GraphModule, rows: dict[str, Rows], images: torch.Tensor, kept: dict[str, torch.Tensor | None]
+) -> None:
     """Refits the layers named in `kept`, one after the other, each on what the network before it gives by then.
 
-    kept: which of the dense layer's outputs are left, [out] bool; rows: of the dense network, same images.
+    kept: which of the dense layer's outputs are left, [out] bool, or None for all; rows: of the dense network, same
+    images.
     """
 
     def fit(node: fx.Node, layer: Layer, value: torch.Tensor, run: Callable[[], torch.Tensor]) -> torch.Tensor:
-        target = rows[str(node.target)].outputs[:, kept[str(node.target)]]
+        target, left = rows[str(node.target)].outputs, kept[str(node.target)]
+        target = target if left is None else target[:, left]
         after = batch_norm_after(graph, node)
         norm = graph.get_submodule(str(after.target)) if after else None
         fit_(layer, drawn_inputs(layer, value, len(target)), target, norm)
@@ -72,8 +80,31 @@ def refit_(graph: fx.GraphModule, rows: dict[str, Rows], images: torch.Tensor, k
     _Visit(graph, set(kept), fit).run(enough(images))
 
 
+def refit_at_once_(
+    graph: fx.GraphModule, rows: dict[str, Rows], inputs: dict[str, torch.Tensor], outputs: dict[str, torch.Tensor]
+) -> None:
+    """Refits the layers named in `inputs` on what the dense network gave them: no pass, but what has moved is not seen.
+
+    inputs and outputs: which of the dense layer's inputs [in] and outputs [out] are left, bool; all where it is not
+    named.
+    """
+    for node in graph.graph.nodes:
+        if node.op != "call_module" or node.target not in inputs:
+            continue
+        layer, seen = graph.get_submodule(node.target), rows[node.target]
+        wide = inputs[node.target].repeat_interleave(len(seen.mean) // seen.width)  # [d]
+        after = batch_norm_after(graph, node)
+        norm = graph.get_submodule(str(after.target)) if after else None
+        rest = outputs.get(node.target, slice(None))
+        gram, cross = seen.gram[wide][:, wide], seen.cross[wide][:, rest]
+        mean, target = seen.mean[wide], seen.outputs.mean(0)[rest]
+        if layer.bias is None and norm is None:
+            gram, cross = gram + mean[:, None] * mean, cross + mean[:, None] * target
+        _solve_(layer, norm, gram, cross, mean, target)  # type: ignore[arg-type]
+
+
 def fit_(
-    layer: Layer, inputs: torch.Tensor, outputs: torch.Tensor, norm: nn.Module | None, damping: float = 0.003
+    layer: Layer, inputs: torch.Tensor, outputs: torch.Tensor, norm: nn.Module | None, damping: float = DAMPING
 ) -> None:
     """The weights closest to X·Wᵀ + b = Y in the least-squares sense, drawn to the old ones by a ridge.
 
@@ -84,11 +115,17 @@ def fit_(
     x_mean, y_mean = inputs.mean(0), outputs.mean(0)
     centred = layer.bias is not None or norm is not None
     x, y = (inputs - x_mean, outputs - y_mean) if centred else (inputs, outputs)
-    old = layer.weight.flatten(1).T  # [in·kh·kw, out]
-    gram = x.T @ x
-    ridge = damping * gram.diagonal().mean() + 1e-8
-    gram.diagonal().add_(ridge)
-    solved = torch.linalg.solve(gram, x.T @ y + ridge * old).T  # [out, in·kh·kw]
+    _solve_(layer, norm, x.T @ x / len(x), x.T @ y / len(x), x_mean, y_mean, damping)
+
+
+def _solve_(
+    layer: Layer, norm: nn.Module | None, gram: torch.Tensor, cross: torch.Tensor, x_mean: torch.Tensor,
+    y_mean: torch.Tensor, damping: float = DAMPING,
+) -> None:  # fmt: skip
+    """`fit_` from gram [d, d] = XᵀX / n and cross [d, out] = XᵀY / n."""
+    old = layer.weight.flatten(1).T  # [d, out]
+    ridge = damping * gram.diagonal().mean() + 1e-12
+    solved = torch.linalg.solve(gram + ridge * torch.eye(len(gram)), cross + ridge * old).T  # [out, d]
     layer.weight.copy_(solved.reshape(layer.weight.shape))
     bias = y_mean - solved @ x_mean
     if layer.bias is not None:
