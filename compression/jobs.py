@@ -66,6 +66,7 @@ class Lab:
         self._desk.submit(self._keeper.begin)
         self._answers = ThreadPoolExecutor(4, thread_name_prefix="answers")
         self._ends: set[threading.Thread] = set()
+        self._practised: dict[tuple[str, str, str], list[Answer[Future]]] = {}
         self.long = LongJobs(self._keeper, self._crew_now, self._topic, self._lay_base)
 
     @property
@@ -156,6 +157,24 @@ class Lab:
         if isinstance(found, Outcome):
             self._keeper.keep(found)
             self._lay_base(found)
+            self._practise(job.request)
+
+    def _practise(self, request: Request) -> None:
+        """Has a network's first steps carried out for nobody, once."""
+        subject = (request.model, request.weights, request.dataset)
+        if subject not in self._practised:
+            self._practised[subject] = []
+            with suppress(RuntimeError, UserError, OSError):  # the program is ending, or the cluster has
+                for setting in worker.PRACTICE:
+                    self._practised[subject].append(
+                        self._line.submit(self._put_to_work, worker.practise, request, setting, priority=LATER)
+                    )
+
+    def rest(self) -> None:
+        """Waits until nothing is done any more that nobody waits for."""
+        for begun in [future for futures in self._practised.values() for future in futures]:
+            with suppress(CancelledError, KilledWorker, OSError, TimeoutError, UserError):
+                begun.result(PATIENCE_S).result(PATIENCE_S)
 
     def _lay_base(self, outcome: Outcome) -> None:
         """Has the fp32 file kept too, that the outcome is compared with, unless it is already."""

@@ -4,6 +4,7 @@ import copy
 import hashlib
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -17,14 +18,14 @@ from compression.bookkeeping import Books, parameters, reached
 from compression.calibration import Calibration, calibrate
 from compression.data import Dataset
 from compression.equalize import equalized
-from compression.errors import Cancelled, InvalidData, InvalidFile, InvalidModel
+from compression.errors import Cancelled, InvalidData, InvalidFile, InvalidModel, UserError
 from compression.export import Exported, export
 from compression.export.ledger import ledger
 from compression.export.session import session
 from compression.export.stored import settle_scales_
 from compression.graph import macs, trace
 from compression.measure.accuracy import accuracy, join, order, predict
-from compression.measure.latency import latency
+from compression.measure.latency import latency, precise
 from compression.measure.machine import this_machine
 from compression.methods import METHODS
 from compression.methods.recover import Lesson, recover_
@@ -191,6 +192,16 @@ def simulate(
     return graph
 
 
+def practise(prepared: Prepared, setting: str, value: float) -> None:
+    """Carries out a recipe of one setting for nobody: what that costs only the first time, nobody waits for later."""
+    recipe = Recipe(quality="fast").with_setting(setting, value)
+    with suppress(UserError):  # not every network bears every step
+        simulate(prepared, recipe)
+        for step in recipe.steps:
+            if apply_ := METHODS[step.kind].apply_:
+                apply_(copy.deepcopy(prepared.dense), step, prepared.calibration)
+
+
 def _equalized(prepared: Prepared, recipe: Recipe, say: Progress) -> Prepared:
     """The same for the network with evened-out ranges, where the recipe asks for that: it comes before every step."""
     quantize = recipe.get("quantize")
@@ -246,7 +257,7 @@ def stream(
     if threads != 1:
         timed, base = session(candidate.onnx, threads=threads), session(prepared.baseline.onnx, threads=threads)
     image = prepared.data.normalize(prepared.data.test.images[:1]).numpy()
-    took = latency(timed, base, image)
+    took = latency(timed, base, image, brief=len(images) > first)
     labels = prepared.data.test.labels.numpy()
 
     def measurement() -> Measurement:
@@ -271,6 +282,7 @@ def stream(
     if len(images) > first:
         say(f"Answering all {len(images):,} test images", 0.4)
         found = join(found, predict(runner, prepared.data, images[first:], stop=stop))
+        took = took if precise(took) else latency(timed, base, image)
         yield measurement()
 
 

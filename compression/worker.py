@@ -34,6 +34,12 @@ Stop = Callable[[], bool]
 PREVIEW = "measured on the file of the fast setting"
 """Provenance of the point that is shown while the best setting still works."""
 
+PRACTICE = {
+    "quantize.weight_bits": 4, "prune.sparsity": 0.5, "channels.amount": 0.3, "share.entries": 16,
+    "factorize.amount": 0.3,
+}  # fmt: skip
+"""What a worker carries out for nobody, once it knows a network and has nothing else to do."""
+
 UNTRAINED = "measured on a file before training"
 """Provenance of the point that is shown while a network still learns."""
 
@@ -174,6 +180,14 @@ def base(request: Request) -> Outcome | Refusal:
     """The plain fp32 file of the request's network, as it is kept beside the compressed ones."""
     with computing(quick=True):
         return answered(lambda: plain(request, prepared(request)))
+
+
+def practise(request: Request, setting: str) -> None:
+    """One of `PRACTICE` on the request's network, so that no user waits for what is found out only once."""
+    from compression import pipeline
+
+    with computing(quick=True):
+        pipeline.practise(prepared(request), setting, PRACTICE[setting])
 
 
 def plain(request: Request, prepared: "Prepared") -> Outcome:

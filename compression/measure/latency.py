@@ -15,6 +15,9 @@ SECONDS = 0.25
 PAIRS, LOOK_EVERY = (80, 400), 40
 """Fewest and most pairs, and after how many more the interval is looked at."""
 
+BRIEF = 80
+"""Pairs of a brief run."""
+
 PRECISE = 0.01
 """Half the width of the ratio's interval, relative to the ratio, at which a run ends early."""
 
@@ -22,16 +25,18 @@ DRIFT = 0.05
 TRIES = 3
 
 
-def latency(candidate: ort.InferenceSession, baseline: ort.InferenceSession, image: np.ndarray) -> Latency:
+def latency(
+    candidate: ort.InferenceSession, baseline: ort.InferenceSession, image: np.ndarray, *, brief: bool = False
+) -> Latency:
     """Latency for one image [1, C, H, W] against the baseline, pair by pair (A B A B …) under the machine's lock.
 
     Repeated, up to three times, while the baseline's own time drifts by more than 5% between the halves of a run; the
-    steadiest run is reported.
+    steadiest run is reported. A brief run, once, is for a first idea; its interval says how good that is.
     """
     with machine_lock():
         runs = []
-        for _ in range(TRIES):
-            runs.append(_measure(candidate, baseline, image))
+        for _ in range(1 if brief else TRIES):
+            runs.append(_measure(candidate, baseline, image, BRIEF if brief else PAIRS[1]))
             if runs[-1].drift <= DRIFT:
                 break
     return min(runs, key=lambda run: run.drift)
@@ -45,10 +50,19 @@ def median_interval(values: np.ndarray) -> Interval:
     return Interval(float(ordered[max(low, 0)]), float(ordered[min(high, n - 1)]))
 
 
-def _measure(candidate: ort.InferenceSession, baseline: ort.InferenceSession, image: np.ndarray) -> Latency:
+def precise(found: Latency) -> bool:
+    """Whether more pairs would hardly narrow the interval any further."""
+    return found.drift <= DRIFT and _narrow(found.ratio_interval)
+
+
+def _narrow(interval: Interval) -> bool:
+    return interval.high - interval.low < PRECISE * (interval.high + interval.low)
+
+
+def _measure(candidate: ort.InferenceSession, baseline: ort.InferenceSession, image: np.ndarray, most: int) -> Latency:
     for _ in range(WARM_UP):
         _time(candidate, image), _time(baseline, image)
-    times = _pairs(lambda: (_time(candidate, image), _time(baseline, image)))
+    times = _pairs(lambda: (_time(candidate, image), _time(baseline, image)), most)
     ratio, pairs = times[:, 0] / times[:, 1], len(times)
     halves = np.median(times[: pairs // 2, 1]), np.median(times[pairs // 2 :, 1])
     return Latency(
@@ -66,20 +80,19 @@ def _measure(candidate: ort.InferenceSession, baseline: ort.InferenceSession, im
     )
 
 
-def _pairs(take: Callable[[], tuple[float, float]]) -> np.ndarray:
-    """Pairs of times [n, 2], until their ratio is precise or `SECONDS` have passed.
+def _pairs(take: Callable[[], tuple[float, float]], most: int = PAIRS[1]) -> np.ndarray:
+    """Pairs of times [n, 2], at most `most`, until their ratio is precise or `SECONDS` have passed.
 
     That the width decides when to stop, and never the ratio itself, keeps the interval at its level (Chow & Robbins
     1965; simulated in the tests).
     """
     times: list[tuple[float, float]] = []
-    while len(times) < PAIRS[1]:
+    while len(times) < most:
         times.extend(take() for _ in range(LOOK_EVERY))
         if len(times) < PAIRS[0]:
             continue
         pairs = np.array(times)
-        interval = median_interval(pairs[:, 0] / pairs[:, 1])
-        if interval.high - interval.low < PRECISE * (interval.high + interval.low) or pairs.sum() > SECONDS:
+        if _narrow(median_interval(pairs[:, 0] / pairs[:, 1])) or pairs.sum() > SECONDS:
             break
     return np.array(times)
 
