@@ -157,7 +157,8 @@ class Lab:
         if isinstance(found, Outcome):
             self._keeper.keep(found)
             self._lay_base(found)
-            self._practise(job.request)
+            if isinstance(job.request, Request):
+                self._practise(job.request)
 
     def _practise(self, request: Request) -> None:
         """Has a network's first steps carried out for nobody, once."""
@@ -170,9 +171,13 @@ class Lab:
                         self._line.submit(self._put_to_work, worker.practise, request, setting, priority=LATER)
                     )
 
+    def practising(self) -> list[Answer[Future]]:
+        """What was sent to the worker for nobody."""
+        return [future for futures in self._practised.values() for future in futures]
+
     def rest(self) -> None:
         """Waits until nothing is done any more that nobody waits for."""
-        for begun in [future for futures in self._practised.values() for future in futures]:
+        for begun in self.practising():
             with suppress(CancelledError, KilledWorker, OSError, TimeoutError, UserError):
                 begun.result(PATIENCE_S).result(PATIENCE_S)
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from compression import cluster, insight
+from compression import cluster, insight, worker
 from compression.cluster import LOCALHOST, ROOT
 from compression.errors import UnknownName
 from compression.jobs import LOST, Job, Lab, News, Request
@@ -99,6 +99,16 @@ def test_a_finished_file_is_explained_and_written_in_other_formats(lab: Lab) -> 
     assert set(lab.ask(insight.write, asked, "safetensors").result(PATIENCE_S)) == {".safetensors", ".json"}
     with pytest.raises(UnknownName, match="'tflite'"):
         lab.ask(insight.write, asked, "tflite").result(PATIENCE_S)
+
+
+def test_after_its_first_job_a_worker_practises_once(lab: Lab) -> None:
+    done(lab.submit(request(0.33), owner="practice"))
+    assert until(lambda: len(lab.practising()) == len(worker.PRACTICE), 30)
+    assert [future.result(PATIENCE_S).result(PATIENCE_S) for future in lab.practising()] == [None] * len(
+        worker.PRACTICE
+    )
+    done(lab.submit(request(0.34), owner="practice"))
+    assert len(lab.practising()) == len(worker.PRACTICE)
 
 
 def test_the_first_point_comes_before_the_last(lab: Lab) -> None:

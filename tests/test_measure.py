@@ -108,6 +108,9 @@ def test_latency_tells_a_slow_file_from_a_fast_one():
     assert found.ratio_interval.low <= found.ratio <= found.ratio_interval.high
     assert found.p50_ms <= found.p95_ms and found.threads == 1 and found.batch == 1
     assert latency(fast, slow, image).ratio < 1 / 1.5
+    glance = latency(slow, fast, image, brief=True)
+    assert glance.pairs <= 80
+    assert glance.ratio_interval.low > 1.5
 
 
 HOLDER = """

@@ -41,6 +41,15 @@ def random_scores(seed):
     return {str(i): torch.rand(shape, generator=generator) for i, shape in enumerate(SHAPES)}
 
 
+@given(scores=st.lists(st.integers(0, 5), min_size=1, max_size=40), sparsity=st.floats(0, 1))
+def test_among_equals_the_first_goes_first(scores, sparsity):
+    score = torch.tensor([scores], dtype=torch.float32)
+    keep = kept({"layer": score}, Prune(sparsity=min(sparsity, 0.99)))["layer"][0]
+    order = sorted(range(len(scores)), key=lambda i: (scores[i], i))
+    gone = order[: round(min(sparsity, 0.99) * len(scores))]
+    assert [i for i in range(len(scores)) if not keep[i]] == sorted(gone)
+
+
 @settings(max_examples=40, deadline=None)
 @given(
     seed=st.integers(0, 99), sparsity=st.floats(0, 0.99), scope=st.sampled_from(["global", "layer"]),
