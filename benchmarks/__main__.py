@@ -12,6 +12,7 @@ import typer
 from benchmarks.quiet import require_quiet
 from benchmarks.report import publish
 from compression.console import Sentences, working
+from compression.home import home
 
 ModelOption = Annotated[str, typer.Option(help="A model of the zoo with stored weights for the dataset, or FILE.pt2.")]
 DatasetOption = Annotated[str, typer.Option(help="A name from `python -m compression data list`, or folder:PATH.")]
@@ -69,11 +70,13 @@ def recovery(
     from benchmarks.quiet import found
 
     quiet = found() if busy else require_quiet()
-    rows = tuple(only or measurements.ROWS)
+    folder = out or home() / "benchmarks"
+    lines = folder / f"recovery-{Path(model).stem}-{Path(dataset.removeprefix('folder:')).stem}.jsonl"
+    typer.echo(f"Each result is kept in {lines}.", err=True)
     with working() as progress:
         report = measurements.run(
-            model, dataset, quiet, progress, minutes=minutes, steps=steps, seeds=range(seeds), rows=rows,
-            temperatures=temperatures,
+            model, dataset, quiet, progress, minutes=minutes, steps=steps, seeds=range(seeds), rows=tuple(only or ()),
+            temperatures=temperatures, lines=lines,
         )  # fmt: skip
     publish(report, out)
 

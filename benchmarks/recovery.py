@@ -3,25 +3,33 @@
 Every number comes from the exported file on the whole test split. A drop is the dense baseline's accuracy minus the
 file's, in points. Minutes become steps by the speed that is measured first, on the machine as it is; `steps` says the
 budget itself. The control is the dense network, not compressed, given the same steps.
+
+Each result is kept as a line of JSON as soon as it is there. A run that was cut off goes on behind its last line, and
+`--only` adds rows to those of before: a line counts where engine, network, row and budget are the same.
 """
 
+import json
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
 from itertools import pairwise
+from pathlib import Path
 from statistics import mean, median
 from typing import Any
 from unittest.mock import patch
+
+import torch
 
 from benchmarks.quiet import Quiet
 from benchmarks.report import Report, table
 from compression import cli, pipeline
 from compression.console import Progress
+from compression.engine import engine_version
 from compression.errors import UnknownName
 from compression.measure.machine import this_machine
 from compression.methods import recover
 from compression.recipe import Recipe
-from compression.results import LearningPoint, Measurement
+from compression.results import LearningPoint
 from compression.steps import Channels, Prune, Quantize, Recover, Step, steps_for
 
 TRIAL_STEPS = 50
@@ -55,6 +63,21 @@ ROWS: dict[str, Row] = {
 """What is recovered from, by the name that the table shows."""
 
 
+@dataclass(frozen=True)
+class Result:
+    """One row with one seed: `before` and `after` are `Measurement.summary`, of files made without and with training.
+
+    `key` says what it is a result of.
+    """
+
+    key: str
+    row: str
+    seed: int
+    steps: int
+    before: dict[str, Any]
+    after: dict[str, Any]
+
+
 def run(
     model: str,
     dataset: str,
@@ -64,36 +87,89 @@ def run(
     minutes: float = 3.0,
     steps: int | None = None,
     seeds: Sequence[int] = (0, 1, 2),
-    rows: Sequence[str] = tuple(ROWS),
+    rows: Sequence[str] = (),
     temperatures: bool = False,
+    lines: Path | None = None,
 ) -> Report:
-    """Measures every row, or the sweep over temperatures of the dense and the 3-bit student."""
-    unknown = next((name for name in rows if name not in ROWS), None)
-    if unknown is not None:
-        raise UnknownName("row", unknown, ROWS)
-    chosen = _sweep() if temperatures else {name: ROWS[name] for name in rows}
-    found: dict[str, list[tuple[Measurement, Measurement, int]]] = {name: [] for name in chosen}
-    data = cli.load_data(dataset)
-    network = cli.load_model(model, data)
-    for number, seed in enumerate(seeds):
-        prepared = pipeline.prepare(network, data, seed=seed)
-        for position, (name, row) in enumerate(chosen.items()):
-            share = (number * len(chosen) + position) / (len(seeds) * len(chosen))
-            progress(f"{name}, seed {seed}", share)
-            budget = steps or steps_for(minutes, seconds_per_step(prepared, row, seed))
-            found[name].append((*_before_and_after(prepared, row, budget, seed), budget))
-    summaries = {name: summarize(chosen[name], results) for name, results in found.items()}
-    first = next(iter(found.values()))[0][0]
-    budget_text = f"{steps:,} steps" if steps else f"{minutes:g} minutes"
+    """Measures every row, or the sweep over temperatures of the dense and the 3-bit student.
+
+    `lines` is the file that keeps each result as it comes. The report is on all rows asked for.
+    """
+    known = _sweep() if temperatures else ROWS
+    known = _sweep() if temperatures else ROWS
+    chosen = {name: _named(name, known) for name in rows or known}
+    wanted = {
+        (name, seed): _key(model, dataset, row, seed, minutes, steps) for name, row in chosen.items() for seed in seeds
+    }
+    found = {result.key: result for result in _read(lines)}
+    missing = [place for place in sorted(wanted, key=lambda place: place[1]) if wanted[place] not in found]
+    for result in _measure(model, dataset, chosen, missing, progress, minutes, steps):
+        found[wanted[result.row, result.seed]] = result
+        _keep(replace(result, key=wanted[result.row, result.seed]), lines)
+    results = {name: [found[wanted[name, seed]] for seed in seeds] for name in chosen}
+    summaries = {name: summarize(chosen[name], row) for name, row in results.items()}
+    first = next(iter(results.values()))[0].before
+    budget = f"{steps:,} steps" if steps else f"{minutes:g} minutes"
     title = (
-        f"{model} on {dataset}, {first.n_test:,} test images; baseline {first.accuracy.baseline:.2%}, "
-        f"{first.baseline_size_bytes / 1000:,.1f} KB; {budget_text} of recovery, {len(seeds)} seeds."
+        f"{model} on {dataset}, {first['n_test']:,} test images; baseline {first['baseline_accuracy']:.2%}, "
+        f"{first['baseline_size_bytes'] / 1000:,.1f} KB; {budget} of recovery, seeds {', '.join(map(str, seeds))}."
     )
     values = {
-        "seeds": list(seeds), "minutes": None if steps else minutes, "baseline_accuracy": first.accuracy.baseline,
-        "n_test": first.n_test, "rows": summaries,
+        "seeds": list(seeds), "minutes": None if steps else minutes, "baseline_accuracy": first["baseline_accuracy"],
+        "n_test": first["n_test"], "rows": summaries,
     }  # fmt: skip
     return Report("recovery", model, dataset, this_machine(), quiet, values, f"{title}\n\n{_table(summaries)}")
+
+
+def _measure(
+    model: str, dataset: str, rows: dict[str, Row], missing: Sequence[tuple[str, int]], progress: Progress,
+    minutes: float, steps: int | None,
+) -> Iterator[Result]:  # fmt: skip
+    """The results of (row, seed) that are missing, one after the other; those of a seed stand together."""
+    if not missing:
+        return
+    data = cli.load_data(dataset)
+    network = cli.load_model(model, data)
+    prepared, last = None, None
+    for number, (name, seed) in enumerate(missing):
+        progress(f"{name}, seed {seed}", number / len(missing))
+        if prepared is None or seed != last:
+            prepared, last = pipeline.prepare(network, data, seed=seed), seed
+        budget = steps or steps_for(minutes, seconds_per_step(prepared, rows[name], seed))
+        yield Result("", name, seed, budget, *_before_and_after(prepared, rows[name], budget, seed))
+
+
+def _named(name: str, rows: dict[str, Row]) -> Row:
+    if name not in rows:
+        raise UnknownName("row", name, rows)
+    return rows[name]
+
+
+def _key(model: str, dataset: str, row: Row, seed: int, minutes: float, steps: int | None) -> str:
+    """What a result depends on; the threads because minutes become steps by speed."""
+    recipe = Recipe(steps=(*row.steps, Recover(**row.settings)), seed=seed)
+    budget = {"steps": steps} if steps else {"minutes": minutes, "threads": torch.get_num_threads()}
+    return json.dumps([engine_version(), model, dataset, recipe.to_dict(), budget], sort_keys=True)
+
+
+def _read(lines: Path | None) -> Iterator[Result]:
+    """Results kept in the file; a line that was cut off is none."""
+    if lines is None or not lines.exists():
+        return
+    for line in lines.read_text(encoding="utf-8").splitlines():
+        try:
+            yield Result(**json.loads(line))
+        except (ValueError, TypeError):
+            continue
+
+
+def _keep(result: Result, lines: Path | None) -> None:
+    if lines is None:
+        return
+    lines.parent.mkdir(parents=True, exist_ok=True)
+    cut_off = lines.exists() and not lines.read_bytes().endswith(b"\n")
+    with lines.open("a", encoding="utf-8") as file:
+        file.write("\n" * cut_off + json.dumps(asdict(result)) + "\n")
 
 
 def _sweep() -> dict[str, Row]:
@@ -120,29 +196,30 @@ def seconds_per_step(prepared: pipeline.Prepared, row: Row, seed: int) -> float:
     return median(paces)
 
 
-def _before_and_after(prepared: pipeline.Prepared, row: Row, budget: int, seed: int) -> tuple[Measurement, Measurement]:
+def _before_and_after(
+    prepared: pipeline.Prepared, row: Row, budget: int, seed: int
+) -> tuple[dict[str, Any], dict[str, Any]]:
     recipes = (
         Recipe(steps=row.steps, seed=seed),
         Recipe(steps=(*row.steps, Recover(steps=budget, **row.settings)), seed=seed),
     )
-    before, after = (pipeline.measure(pipeline.compress_prepared(prepared, r), prepared) for r in recipes)
+    before, after = (pipeline.measure(pipeline.compress_prepared(prepared, r), prepared).summary() for r in recipes)
     return before, after
 
 
-def summarize(row: Row, results: Sequence[tuple[Measurement, Measurement, int]]) -> dict[str, Any]:
+def summarize(row: Row, results: Sequence[Result]) -> dict[str, Any]:
     """One row: drops before and after over the seeds, bytes, seconds and steps."""
-    before = [first.accuracy.drop for first, _, _ in results]
-    after = [second.accuracy.drop for _, second, _ in results]
-    recipe = Recipe(steps=(*row.steps, Recover(steps=results[0][2], **row.settings)))
+    after = [result.after["accuracy_drop"] for result in results]
+    recipe = Recipe(steps=(*row.steps, Recover(steps=results[0].steps, **row.settings)))
     return {
         "recipe": recipe.to_dict(),
-        "steps": mean(steps for *_, steps in results),
-        "drop_before": mean(before),
+        "steps": mean(result.steps for result in results),
+        "drop_before": mean(result.before["accuracy_drop"] for result in results),
         "drop": mean(after), "drop_low": min(after), "drop_high": max(after),
-        "size_bytes": mean(m.size_bytes for _, m, _ in results),
-        "size_ratio": mean(m.size_ratio for _, m, _ in results),
-        "seconds": mean(m.seconds for _, m, _ in results),
-        "measurements": [m.summary() for _, m, _ in results],
+        "size_bytes": mean(result.after["size_bytes"] for result in results),
+        "size_ratio": mean(result.after["size_ratio"] for result in results),
+        "seconds": mean(result.after["seconds"] for result in results),
+        "measurements": [result.after for result in results],
     }  # fmt: skip
 
 

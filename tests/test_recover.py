@@ -7,7 +7,9 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from compression import gradual, losses, zoo
+from benchmarks import recovery
+from benchmarks.quiet import Quiet
+from compression import gradual, losses, pipeline, zoo
 from compression.data import load
 from compression.data.dataset import Split
 from compression.errors import Cancelled, InvalidSetting
@@ -278,3 +280,23 @@ def test_teachers_from_the_zoo_one_after_the_other(prepared):
     asked = recipe(Quantize(weight_bits=2), teacher="lenet5", assistant="lenet300")
     simulate(prepared, asked, learn=points.append)
     assert points[-1].step == 24
+
+
+def test_a_benchmark_that_was_cut_off_goes_on_behind_its_last_row(tmp_path, monkeypatch):
+    lines, made, quiet = tmp_path / "lines.jsonl", [], Quiet(0.0, 0.0, "")
+    compress = pipeline.compress_prepared
+
+    def counted(prepared, recipe, **more):
+        made.append(recipe)
+        return compress(prepared, recipe, **more)
+
+    monkeypatch.setattr(pipeline, "compress_prepared", counted)
+    asked = {"steps": 4, "seeds": (0,), "lines": lines}
+    recovery.run("lenet300", "digits", quiet, lambda *_: None, rows=("W4A8",), **asked)
+    with lines.open("a", encoding="utf-8") as file:
+        file.write('{"key": "cut o')
+    whole = recovery.run("lenet300", "digits", quiet, lambda *_: None, rows=("W4A8", "80% sparse"), **asked)
+    assert [len(recipe.steps) for recipe in made] == [1, 2, 1, 2]
+    assert list(whole.values["rows"]) == ["W4A8", "80% sparse"] and "80% sparse" in whole.markdown
+    again = recovery.run("lenet300", "digits", quiet, lambda *_: None, rows=("W4A8", "80% sparse"), **asked)
+    assert len(made) == 4 and again.values == whole.values
