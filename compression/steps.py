@@ -287,7 +287,9 @@ class Quantize(Settings):
         Field(
             title="Scheme", json_schema_extra={"main": True},
             description="Which values a weight may take: linear, equal steps to both sides of zero; asymmetric, with a "
-            "zero-point for each channel; logarithmic, powers of two; ternary, -1, 0 and 1; binary, -1 and 1.",
+            "zero-point for each channel; logarithmic, powers of two; ternary, -1, 0 and 1; binary, -1 and 1. "
+            "Asymmetric weights of 8 bits make a slower kernel of 8-bit activations; grouped convolutions stay linear "
+            "then.",
         ),
     ] = "linear"  # fmt: skip
     granularity: Annotated[
@@ -406,7 +408,7 @@ class Quantize(Settings):
         if bits >= 16:
             return Quantize(**values | {"scheme": "linear", "activation_bits": 32, "granularity": "channel"})
         fine = SCHEME_BITS[self.scheme]
-        if bits not in fine or self._asymmetric_byte(bits):
+        if bits not in fine or (self.scheme == "asymmetric" and bits == 8 and self.activation_bits == 8):
             values["scheme"] = "linear"
         if self.granularity == "group" and bits > 7:
             values["granularity"] = "channel"
@@ -419,8 +421,10 @@ class Quantize(Settings):
                 raise InvalidSetting(sentence)
         return self
 
-    def _asymmetric_byte(self, bits: int) -> bool:
-        return self.scheme == "asymmetric" and bits == 8 and self.activation_bits == 8
+    @property
+    def asymmetric_bytes(self) -> bool:
+        """Whether kernels that compute in 8 bits must take zero-points of weights."""
+        return self.scheme == "asymmetric" and self.bits == 8 and self.activation_bits == 8
 
     def _conflicts(self) -> list[tuple[bool, str]]:
         bits, rounded = self.bits, self.bits < 16
@@ -440,11 +444,6 @@ class Quantize(Settings):
                 rounded and self.scheme == "asymmetric" and bits not in SCHEME_BITS[self.scheme],
                 f"quantize.weight_bits must be one of {allowed_bits} where the scheme is asymmetric, not {bits}: "
                 "with one bit, every weight would be zero or of one sign; binary has both signs.",
-            ),
-            (
-                self._asymmetric_byte(bits),
-                "quantize.scheme must be linear where weights and activations have 8 bits, not asymmetric: the fast "
-                "8-bit kernels take no zero-point of weights; with 7 bits or less it is worked into the codes.",
             ),
             (
                 rounded and self.granularity == "group" and self.scheme == "asymmetric",

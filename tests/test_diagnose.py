@@ -10,12 +10,13 @@ from torch import nn
 
 from compression import zoo
 from compression.data import load
-from compression.measure.diagnose import diagnose, optimized_graph
+from compression.measure.diagnose import WEIGHT_ZERO_POINT, diagnose, optimized_graph
 from compression.measure.profile import profile, read
 from compression.pipeline import compress_prepared, prepare
 from compression.recipe import Recipe
 from compression.results import LayerReport, Machine, OperatorTime, Profile
 from compression.steps import Prune, Quantize
+from tests.networks import tiny
 
 MACHINE = Machine("A processor", 2, True, "Linux x86_64", "3.11", "2", "1")
 
@@ -92,6 +93,19 @@ def test_asymmetric_weights():
     assert "asymmetric weights" not in {
         f.kind for f in diagnose(integer_convolution(zero_point=0), [report()], MACHINE)
     }
+
+
+def test_asymmetric_bytes_run_in_integer_kernels_and_carry_the_note():
+    ready = prepare(tiny(), load("digits"), calibration_images=64)
+    step = Quantize(scheme="asymmetric")
+    candidate = compress_prepared(ready, Recipe(steps=(step,), quality="fast", calibration_images=64))
+    graph = optimized_graph(candidate.onnx)
+    kernels = [node for node in graph.node if node.op_type in WEIGHT_ZERO_POINT]
+    assert len(kernels) == len(candidate.layers) and not {"Conv", "Gemm"} & {node.op_type for node in graph.node}
+    found = {f.kind: f for f in diagnose(candidate.onnx, candidate.layers, MACHINE)}
+    assert len(found["asymmetric weights"].evidence["nodes"]) == len(kernels) - 1  # the depthwise one stays linear
+    linear = compress_prepared(ready, Recipe(steps=(Quantize(),), quality="fast", calibration_images=64))
+    assert "asymmetric weights" not in {f.kind for f in diagnose(linear.onnx, linear.layers, MACHINE)}
 
 
 def integer_convolution(*, zero_point: int) -> bytes:

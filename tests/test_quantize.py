@@ -68,7 +68,7 @@ CASES = [
     for scheme, found in SCHEME_BITS.items()
     for bits in found
     for acts in (8, 32)
-    if not (scheme == "asymmetric" and (bits, acts) == (8, 8)) and not (scheme == "linear" and bits >= 2)
+    if not (scheme == "linear" and bits >= 2)
 ]
 
 
@@ -378,7 +378,6 @@ def test_layer_bits_are_read_from_tables_and_texts_and_travel_with_the_recipe():
 @pytest.mark.parametrize(
     ("values", "words"),
     [
-        ({"scheme": "asymmetric"}, ["scheme", "linear", "kernels"]),
         ({"scheme": "logarithmic"}, ["2, 3, 4", "not 8", "1/64"]),
         ({"scheme": "logarithmic", "weight_bits": 4, "rounding": "adaptive"}, ["adaptive", "equal step"]),
         ({"scheme": "asymmetric", "weight_bits": 1}, ["not 1", "binary"]),

@@ -119,27 +119,45 @@ class _Exporter:
         return self.writer.node("Conv", inputs, **_conv_attributes(layer))
 
     def _weights(self, name: str, layer: StoredLayer, integer: bool) -> str:
+        ends, moved = layer.limits, integer and layer.needs_zero_points
         if not self.packed:
-            layer = layer.plain()
-        encoding = pack.encode(layer.values, self.chosen[name])
+            layer = layer.moved() if moved else layer.plain()
+        chosen = self.chosen[name] if self.packed or not moved else pack.options(layer.values, layer.bits)[0]
+        encoding = pack.encode(layer.values, chosen)
         self.encodings[name] = encoding
         placed = zip(encoding.roles, encoding.tensors, strict=True)
         tensors = [self._kept(name, role, tensor) for role, tensor in placed]
         codes = self.writer.decoded(encoding, tensors)
-        if layer.limits is not None:
-            codes = self.writer.call(f"Z{layer.bits}", [codes, self._kept(name, "scales", layer.limits)])
+        limits = self._kept(name, "scales", ends) if ends is not None and (self.packed or moved) else ""
+        if limits and self.packed:
+            codes = self.writer.call(f"Z{layer.bits}", [codes, limits])
         if layer.multipliers is not None:
             packed = self._kept(name, "scales", pack.pack_bits(layer.multipliers.ravel() - 1, 4))
             codes = self.writer.call(f"G{layer.group}x{pack.gain(layer.bits, layer.grid)}", [codes, packed])
         if layer.scale is None:
             return codes
         scale = self._half(name, "scales", layer.scale)
+        if moved:
+            return self._dequantized_around(codes, scale, limits, layer.values.ndim)
         if integer:
             zero = [self._zero(scale, TensorProto.INT8)] if layer.values.ndim == 2 else []
             return self.writer.node("DequantizeLinear", [codes, scale, *zero], axis=0)
         floats = self.writer.node("Cast", [codes], to=TensorProto.FLOAT)
         column = self.writer.constant(np.array([-1] + [1] * (layer.values.ndim - 1), np.int64))
         return self.writer.node("Mul", [floats, self.writer.node("Reshape", [scale, column])])
+
+    def _dequantized_around(self, codes: str, scale: str, limits: str, rank: int) -> str:
+        """Weights whose codes fill a byte to both sides of a zero-point: in signed bytes, as integer kernels take them.
+
+        limits: the largest code of each channel, uint8 [out]; in signed bytes it is 127.
+        """
+        w = self.writer
+        moved = w.node("Sub", [w.constant(np.array(127, np.int32)), w.node("Cast", [limits], to=TensorProto.INT32)])
+        if self.packed:
+            column = w.constant(np.array([-1] + [1] * (rank - 1), np.int64))
+            codes = w.node("Cast", [w.node("Add", [codes, w.node("Reshape", [moved, column])])], to=TensorProto.INT8)
+        zero = w.node("Cast", [moved], to=TensorProto.INT8)
+        return w.node("DequantizeLinear", [codes, scale, zero], axis=0)
 
     def _kept(self, name: str, role: str, values: np.ndarray) -> str:
         """A stored tensor of layer `name`, entered in the books under its role."""

@@ -46,6 +46,11 @@ class StoredLayer:
         """What the codes of a file are larger by than these: 1 where multipliers fill the byte already."""
         return pack.gain(self.bits, self.grid) if self.multipliers is None else 1
 
+    @property
+    def needs_zero_points(self) -> bool:
+        """Whether integer kernels must take zero-points, as the codes do not fit signed bytes around zero."""
+        return self.bits == 8 and self.limits is not None
+
     def with_bias_in_32_bits(self, input_scale: np.ndarray) -> "StoredLayer":
         """The same layer with scales at least so large that the bias fits the integer kernel's 32-bit accumulator.
 
@@ -67,6 +72,13 @@ class StoredLayer:
         codes = (self.gain * codes).reshape(self.values.shape)
         kind = np.int32 if self.bits == 8 and self.limits is not None else np.int8
         return StoredLayer(codes.astype(kind), self.scale, self.bias, 8)
+
+    def moved(self) -> "StoredLayer":
+        """`plain`, with the codes of each channel moved so that they end at 127 and fit int8."""
+        assert self.limits is not None
+        plain = self.plain()
+        zero_points = (127 - self.limits.astype(np.int32)).reshape(-1, *[1] * (plain.values.ndim - 1))
+        return replace(plain, values=(plain.values + zero_points).astype(np.int8))
 
 
 @torch.no_grad()

@@ -160,10 +160,11 @@ def _asymmetric(s: Subject) -> Finding | None:
         return None
     return Finding(
         "asymmetric weights",
-        f"The weights of {len(shifted)} kernels have zero-points that are not zero, which costs the "
-        "8-bit kernels an extra pass over their inputs.",
+        f"The weights of {len(shifted)} kernels have zero-points that are not zero, which makes a slower kernel: it "
+        "needs sums of its inputs too.",
         {"nodes": shifted},
-        "Quantize weights symmetrically.",
+        "Quantize weights symmetrically (scheme linear), or asymmetrically in 7 bits or less, whose zero-points are "
+        "worked into the codes.",
     )
 
 
