@@ -20,7 +20,7 @@ from compression.export.qdq import quantized_values
 from compression.graph import BATCH, LAYERS, Batches, layers, module_of
 from compression.solve import Moments
 
-HELD_OUT, RANGE_IMAGES, QUICK, QUICK_IMAGES = 256, 256, 64, 128
+HELD_OUT, RANGE_IMAGES, QUICK, QUICK_IMAGES = 256, 256, 32, 128
 """Images that are judged on, that ranges are taken from, and how many do for both where it has to be quick; how many
 are looked at in all then."""
 

@@ -58,13 +58,14 @@ def fit(
 ) -> tuple[Books, torch.Tensor]:
     """Books for w [g, out/g, d] and the weights that they give, same shape.
 
-    sign [out]: ±1, of each channel's batch-norm scale; keep: which weights are not pruned.
+    sign [out]: ±1, of each channel's batch-norm scale; keep: which weights are not pruned; turns: how often the books
+    are fitted to the choice, and the choice to the books.
     """
     books = _first(w, keep, m, share, sign)
     if share.assignment == "nearest" or share.entries >= 2 * MANY:
         return books, books.levels().round(w)
     size = books.scale.square()  # errors count in relation to their channel's size
-    q = solve.round_to(books.levels(), w, m, sweeps=1)
+    q = solve.round_to(books.levels(), w, m, sweeps=1 if turns or keep is not None else 0)
     least = (solve.error(q, m) / size).sum()
     for _ in range(turns if share.entries < MANY else 0):
         turned = refit(books, q, m)

@@ -59,12 +59,15 @@ class Fitted:
         return None if self.grid.multipliers is None else self.grid.multipliers.flatten(0, 1)[:, ::group].contiguous()
 
 
-def fit(w: torch.Tensor, keep: torch.Tensor | None, m: Moments, settings: Quantize) -> Fitted:
-    """The best grid that `settings` allow and its points for w; w already fitted, keep [g, out/g, d] or None."""
+def fit(w: torch.Tensor, keep: torch.Tensor | None, m: Moments, settings: Quantize, *, hurried: bool = False) -> Fitted:
+    """The best grid that `settings` allow and its points for w; w already fitted, keep [g, out/g, d] or None.
+
+    Where it is `hurried`, points that second-order rounding has found are not gone over again.
+    """
     tried = kinds(settings)
     if settings.granularity == "channel" and len(tried) > 1:
-        return _fit_together(w, keep, m, settings, tried)
-    found = [_fit_kind(w, keep, m, settings, (kind,)) for kind in tried]
+        return _fit_together(w, keep, m, settings, tried, hurried)
+    found = [_fit_kind(w, keep, m, settings, (kind,), hurried) for kind in tried]
     fitted = [Fitted(grid, kind, q) for (grid, q), kind in zip(found, tried, strict=True)]
     return min(fitted, key=lambda f: float(solve.error(f.points, m).sum()))
 
@@ -78,20 +81,22 @@ def kinds(settings: Quantize) -> tuple[Kind, ...]:
 
 
 def _fit_together(
-    w: torch.Tensor, keep: torch.Tensor | None, m: Moments, settings: Quantize, tried: tuple[Kind, ...]
-) -> Fitted:
+    w: torch.Tensor, keep: torch.Tensor | None, m: Moments, settings: Quantize, tried: tuple[Kind, ...],
+    hurried: bool,
+) -> Fitted:  # fmt: skip
     """All kinds at once, as so many times more rows."""
     n, times = w.shape[1], len(tried)
     rows, keeps = torch.cat([w] * times, 1), None if keep is None else torch.cat([keep] * times, 1)
-    grid, q = _fit_kind(rows, keeps, m.repeated(times), settings, tried)
+    grid, q = _fit_kind(rows, keeps, m.repeated(times), settings, tried, hurried)
     parts = [slice(i * n, (i + 1) * n) for i in range(times)]
     best = min(range(times), key=lambda i: float(solve.error(q[:, parts[i]], m).sum()))
     return Fitted(grid.rows(parts[best]), tried[best], q[:, parts[best]])
 
 
 def _fit_kind(
-    w: torch.Tensor, keep: torch.Tensor | None, m: Moments, settings: Quantize, tried: tuple[Kind, ...]
-) -> tuple[Grid, torch.Tensor]:
+    w: torch.Tensor, keep: torch.Tensor | None, m: Moments, settings: Quantize, tried: tuple[Kind, ...],
+    hurried: bool,
+) -> tuple[Grid, torch.Tensor]:  # fmt: skip
     weights = m.h.diagonal(dim1=1, dim2=2)[:, None]  # [g, 1, d]
     together = settings.granularity == "tensor"
     grid = _full_grid(w, keep, settings, tried, together)
@@ -101,7 +106,7 @@ def _fit_kind(
     elif settings.scale == "mse" or coarse:
         shares = COARSE if coarse else POWERS if grid.powers else FINE
         grid = _least_squares(grid, w, weights, shares, together)
-    return _rounded(grid, w, m, settings)
+    return _rounded(grid, w, m, settings, hurried)
 
 
 def _full_grid(
@@ -188,13 +193,14 @@ def largest_multiplier(settings: Quantize, kind: Kind) -> int:
     return max(1, min(GROUP_TOP, byte // largest(settings.bits, kind)))
 
 
-def _rounded(grid: Grid, w: torch.Tensor, m: Moments, settings: Quantize) -> tuple[Grid, torch.Tensor]:
+def _rounded(grid: Grid, w: torch.Tensor, m: Moments, settings: Quantize, hurried: bool) -> tuple[Grid, torch.Tensor]:
     bits, together = settings.bits, settings.granularity == "tensor"
     if settings.rounding == "nearest" or bits >= NOTHING_TO_GAIN:
         return grid, grid.round(w)
     if settings.rounding == "adaptive":
         return grid, adaptive(grid, w, m)
-    q = solve.round_to(grid, w, m, sweeps=1 if bits <= 4 else 0)
+    again = bits <= (2 if hurried and grid.keep is None else 4)
+    q = solve.round_to(grid, w, m, sweeps=int(again))
     for _ in range({1: 3, 2: 2, 3: 1}.get(bits, 0) if settings.scale == "mse" else 0):
         grid = grid.scaled(_best_scale(q, grid.scale, m, together))
         q = solve.descend(grid, grid.round(q), m)

@@ -44,16 +44,14 @@ def reconstruct_(graph: fx.GraphModule, dense: fx.GraphModule, recipe: Recipe, c
     own = allot(graph, quantize, calibration) if isinstance(quantize, Quantize) and share is None else {}
     settings = {layer: own.get(name) for name, layer in layers(graph).items()}
     before, norms, settle = _statistics(graph), _norms(graph), recipe.batch_norm != "keep"
-    rounds = solve.ROUNDS if best else solve.QUICK_ROUNDS
 
     def visit(layer: nn.Conv2d | nn.Linear, m: Moments) -> None:
         if isinstance(factorize, Factorize) and factorize.refit and find(layer, Mask) is None:
             _store_(layer, solve.refit(solve.grouped(layer, original(layer)), None, m), m)
         if share is not None:
-            turns = codebooks.TURNS if best else 1
-            share_layer_(layer, m, prune, share, signs[layer], turns=turns, rounds=rounds)  # type: ignore[arg-type]
+            share_layer_(layer, m, prune, share, signs[layer], hurried=not best)  # type: ignore[arg-type]
         else:
-            solve_layer_(layer, m, prune, settings[layer], rounds=rounds)  # type: ignore[arg-type]
+            solve_layer_(layer, m, prune, settings[layer], hurried=not best)  # type: ignore[arg-type]
         norm = norms.get(layer)
         if norm is not None and isinstance(quantize, Quantize) and quantize.bias_correction:
             before[norm] = before[norm][0] + _mean_error(layer, m), before[norm][1]
@@ -128,7 +126,7 @@ def _visit_all_(
 @torch.no_grad()
 def solve_layer_(
     layer: nn.Conv2d | nn.Linear, m: Moments, prune: Prune | None, quantize: Quantize | None,
-    *, rounds: int = solve.ROUNDS,
+    *, hurried: bool = False,
 ) -> None:  # fmt: skip
     """Chooses the layer's stored weights, and its grid where bits are asked for, for the least error under `m`."""
     mask, stored = find(layer, Mask), original(layer)
@@ -139,11 +137,11 @@ def solve_layer_(
     w = solve.grouped(layer, stored)
     data_free = quantize is not None and quantize.rounding == "nearest"
     if not data_free and (bits < 16 or keep is not None) and (prune is None or prune.refit):
-        w = solve.refit(w, keep, m, rounds=rounds)
+        w = solve.refit(w, keep, m, rounds=solve.QUICK_ROUNDS if hurried else solve.ROUNDS)
     elif keep is not None:
         w = w * keep
     if quantize is not None and bits < 16:
-        w = _quantize_(layer, w, keep, m, quantize, mask)
+        w = _quantize_(layer, w, keep, m, quantize, mask, hurried)
     elif bits == 16:
         attach(layer, Half(len(stored)))
     _store_(layer, w, m, corrected=quantize is None or quantize.bias_correction)
@@ -152,17 +150,17 @@ def solve_layer_(
 @torch.no_grad()
 def share_layer_(
     layer: nn.Conv2d | nn.Linear, m: Moments, prune: Prune | None, share: Share, sign: torch.Tensor,
-    *, turns: int, rounds: int,
+    *, hurried: bool,
 ) -> None:  # fmt: skip
     """Chooses the layer's codebooks, and its stored weights among their entries, for the least error under `m`."""
     mask, stored = find(layer, Mask), original(layer)
     keep = solve.grouped(layer, mask.keep) if mask is not None else None
     w = solve.grouped(layer, stored)
     if share.assignment != "nearest" and (prune is None or prune.refit):
-        w = solve.refit(w, keep, m, rounds=rounds)
+        w = solve.refit(w, keep, m, rounds=solve.QUICK_ROUNDS if hurried else solve.ROUNDS)
     elif keep is not None:
         w = w * keep
-    books, w = codebooks.fit(w, keep, m, share, sign, turns=turns)
+    books, w = codebooks.fit(w, keep, m, share, sign, turns=0 if hurried else codebooks.TURNS)
     attach(layer, books.parametrization(mask.keep if mask else None))
     _store_(layer, w, m)
 
@@ -188,10 +186,11 @@ def _signs(graph: fx.GraphModule) -> dict[nn.Module, torch.Tensor]:
 
 
 def _quantize_(
-    layer: nn.Module, w: torch.Tensor, keep: torch.Tensor | None, m: Moments, quantize: Quantize, mask: Mask | None
-) -> torch.Tensor:
+    layer: nn.Module, w: torch.Tensor, keep: torch.Tensor | None, m: Moments, quantize: Quantize, mask: Mask | None,
+    hurried: bool,
+) -> torch.Tensor:  # fmt: skip
     """Puts w [g, out/g, d] on the best grid, which becomes the layer's; returns its points."""
-    found = fit(w, keep, m, quantize)
+    found = fit(w, keep, m, quantize, hurried=hurried)
     quantizer = WeightQuantizer(
         found.step, quantize.bits, kind=found.kind, keep=mask.keep if mask else None, zero_point=found.zero_point,
         multipliers=found.multipliers(quantize.group_size), group=quantize.group_size,
