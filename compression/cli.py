@@ -33,6 +33,7 @@ from compression.errors import (
     InvalidSetting,
     UnknownName,
 )
+from compression.presets import PRESETS
 from compression.recipe import Recipe
 from compression.steps import STEPS, Settings, allowed, default_of
 
@@ -96,6 +97,7 @@ def compress(
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change one setting; may be repeated.")
     ] = None,
     recipe: Annotated[Path | None, typer.Option(help="Start from FILE.yaml or FILE.json.")] = None,
+    preset: Annotated[str | None, typer.Option(help=f"Start from one of {', '.join(PRESETS)}.")] = None,
     seed: Annotated[int | None, typer.Option(help="Short for --set seed=N.")] = None,
     threads: ThreadsOption = 1,
     out: Annotated[Path | None, typer.Option(help="Where to write the compressed .onnx file.")] = None,
@@ -104,7 +106,7 @@ def compress(
     """Compress a network and measure the file."""
     _check_model(model, weights)
     _check_dataset(dataset, folders=True)
-    chosen = read_recipe(recipe, settings or [], seed)
+    chosen = read_recipe(recipe, settings or [], seed, preset=preset)
     if out:
         check_writable(out, inputs=[file for file in (Path(model), weights, recipe) if file])
     with working() as progress:
@@ -285,9 +287,14 @@ def carry_out(
     return candidate, pipeline.measure(candidate, prepared, threads=threads)
 
 
-def read_recipe(file: Path | None, settings: list[str], seed: int | None) -> Recipe:
-    """The recipe in `file` (empty without one) with each KEY=VALUE of `settings`, the last of equals, and `seed`."""
-    recipe, changes = _recipe_in(file) if file else Recipe(), dict[str, Any]()
+def read_recipe(file: Path | None, settings: list[str], seed: int | None, *, preset: str | None = None) -> Recipe:
+    """The recipe in `file` or that of the preset, else none, with each KEY=VALUE of `settings` and with `seed`."""
+    if file and preset:
+        raise InvalidSetting(f"--recipe and --preset are two places to start from: leave out {file} or {preset}.")
+    if preset:
+        _check_known("preset", preset, PRESETS)
+    recipe = _recipe_in(file) if file else PRESETS[preset].recipe if preset else Recipe()
+    changes: dict[str, Any] = {}
     for setting in settings:
         path, equals, value = setting.partition("=")
         if not equals:

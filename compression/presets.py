@@ -36,12 +36,12 @@ PRESETS: dict[str, Preset] = {
     ),
     "deep-compression": Preset(
         "Deep Compression",
-        "Nearly all weights zero, the others out of 16 values, then trained (Han et al. 2016). Takes minutes.",
+        "Trained while most weights become zero and the others one of 16 values (Han et al. 2016). Takes minutes.",
         Recipe(
             steps=(
-                Prune(sparsity=0.92),
+                Prune(sparsity=0.94),
                 Share(entries=16),
-                Recover(steps=6000, learning_rate=0.002),
+                Recover(steps=12_000, learning_rate=0.003, schedule="cubic"),
             )
         ),
     ),

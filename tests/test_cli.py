@@ -17,7 +17,8 @@ from torch import nn
 from typer.testing import CliRunner
 
 from compression import zoo
-from compression.cli import app
+from compression.cli import app, read_recipe
+from compression.presets import PRESETS
 from compression.recipe import Recipe
 from compression.steps import STEPS
 
@@ -147,6 +148,13 @@ class TestCompress:
         assert again["recipe_hash"] == exported[1]["recipe_hash"]
         assert sha256(tmp_path / "again.onnx") == sha256(exported[0])
         assert again["accuracy"] == exported[1]["accuracy"]
+
+    def test_a_preset_is_a_recipe_to_start_from(self, tmp_path: Path) -> None:
+        found = read_recipe(None, ["recover.steps=9"], 4, preset="deep-compression")
+        assert found == PRESETS["deep-compression"].recipe.with_settings({"recover.steps": 9, "seed": 4})
+        for wrong in (["--preset", "smal"], ["--preset", "small", "--recipe", tmp_path / "recipe.yaml"]):
+            answer = call(*DIGITS, *wrong)
+            assert answer.code and "preset" in answer.err and answer.err.count("\n") == 1
 
     def test_settings_and_seed_change_the_recipe_of_a_file(self, tmp_path: Path) -> None:
         recipe = tmp_path / "recipe.json"
