@@ -11,16 +11,14 @@ import pytest
 import torch
 from torch import nn
 
-from compression import pipeline
 from compression.data import load
 from compression.errors import UserError
-from compression.export import export
 from compression.export.session import session
 from compression.graph import layers
 from compression.measure.accuracy import order, predict
 from compression.methods import METHODS
 from compression.parametrizations import Codebook, WeightQuantizer, find
-from compression.pipeline import Candidate, prepare, simulate
+from compression.pipeline import Candidate, Prepared, compress_prepared, prepare
 from compression.recipe import Recipe
 from compression.steps import Channels, Factorize, Prune, Quantize, Recover, Share, Step
 from compression.zoo import load as load_model
@@ -77,7 +75,7 @@ PAIRS = [(model, name) for model in MODELS for name in RECIPES]
 
 
 @cache
-def prepared(model: str) -> pipeline.Prepared:
+def prepared(model: str) -> Prepared:
     return prepare(load_model(model, "digits"), load("digits"), calibration_images=IMAGES)
 
 
@@ -95,11 +93,10 @@ def test_applies_or_refuses(model, name, quality):
     dense = {key: value.clone() for key, value in ready.dense.state_dict().items()}
     recipe = Recipe(steps=RECIPES[name], calibration_images=IMAGES, quality=quality)
     try:
-        graph = simulate(ready, recipe)
+        candidate = compress_prepared(ready, recipe)
     except UserError as error:
         return one_clear_sentence(str(error))
-    exported = export(graph, ready.data.input_shape)
-    candidate = pipeline._candidate(graph, exported, recipe, ready.data, {}, seconds=0, dense=ready.dense)
+    graph = candidate.books.graph
     assert all(torch.equal(value, dense[key]) for key, value in ready.dense.state_dict().items())
     something_happened(graph, candidate, ready)
     counts_are_true(graph, candidate, ready)
