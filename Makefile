@@ -23,7 +23,7 @@ run: setup
 	$(BIN)/streamlit run app.py $(ARGS)
 
 test: setup $(VENV)/.installed-dev $(VENV)/.installed-browser
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest -n 2 --dist loadgroup $(ARGS)
 
 check: $(VENV)/.installed-dev
 	$(BIN)/ruff check .

@@ -1,8 +1,17 @@
 """What every test shares: our package first, a home of the tests' own, and the browser."""
 
+import atexit
+import os
+import shutil
+import tempfile
+
+if "PYTEST_XDIST_WORKER" in os.environ:  # one of several test processes: a core each, and turns of their own
+    os.environ["OMP_NUM_THREADS"] = "1"
+    tempfile.tempdir = os.environ["TMPDIR"] = tempfile.mkdtemp(prefix="compression-lab-tests-")
+    atexit.register(shutil.rmtree, tempfile.tempdir, ignore_errors=True)
+
 import before_compression  # noqa: F401
 
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,6 +20,14 @@ import pytest
 
 from compression import rounding
 from compression.data import home
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Where tests run side by side, those of a file stay together, and all that open the one app in the browser."""
+    for item in items:
+        together = "browser" if "browser" in item.path.parts else item.path.name
+        item.add_marker(pytest.mark.xdist_group(together))
+
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 

@@ -53,8 +53,8 @@ def test_every_method_recovers_what_pruning_cost(prepared, method):
 
 @pytest.mark.parametrize("schedule", ["none", "cubic", "rewind"])
 def test_masks_and_grids_are_exact_after_training(prepared, schedule):
-    steps = (Prune(sparsity=0.6, refit=False), Quantize(weight_bits=3, rounding="nearest"))  # there is much to recover
-    graph = simulate(prepared, recipe(*steps, schedule=schedule, learning_rate=0.005))
+    steps = (Prune(sparsity=0.8, refit=False), Quantize(weight_bits=2, rounding="nearest"))  # there is much to recover
+    graph = simulate(prepared, recipe(*steps, schedule=schedule, learning_rate=0.005, steps=90))
     plain = simulate(prepared, Recipe(steps=steps, calibration_images=128))
     zeros = total = moved = 0
     for name, layer in layers(graph).items():
@@ -63,23 +63,23 @@ def test_masks_and_grids_are_exact_after_training(prepared, schedule):
         assert not weight[~mask.keep].any()
         codes = weight / quantizer.scale.view(-1, *[1] * (weight.dim() - 1))
         torch.testing.assert_close(codes, codes.round(), atol=1e-4, rtol=0)
-        assert codes.abs().max() <= largest(3, quantizer.kind) + 1e-4
+        assert codes.abs().max() <= largest(2, quantizer.kind) + 1e-4
         zeros, total = zeros + int((~mask.keep).sum()), total + weight.numel()
         moved += int((weight != layers(plain)[name].weight).sum())
         if schedule != "cubic":
             assert torch.equal(mask.keep, find(layers(plain)[name], Mask).keep)
-    assert zeros == round(0.6 * total)
+    assert zeros == round(0.8 * total)
     assert moved > 0
 
 
 def test_codebooks_learn_and_stay_books(prepared):
-    graph = simulate(prepared, recipe(Share(entries=3, assignment="nearest"), learning_rate=0.005))
-    plain = simulate(prepared, Recipe(steps=(Share(entries=3, assignment="nearest"),), calibration_images=128))
+    graph = simulate(prepared, recipe(Share(entries=2, assignment="nearest"), learning_rate=0.005))
+    plain = simulate(prepared, Recipe(steps=(Share(entries=2, assignment="nearest"),), calibration_images=128))
     books = [(find(layers(g)[name], Codebook).entries for g in (graph, plain)) for name in layers(graph)]
     assert any(not torch.equal(ours, theirs) for ours, theirs in books)
     for layer in layers(graph).values():
         codes = find(layer, Codebook).codes(layer.parametrizations.weight.original)
-        assert torch.equal(codes, codes.round()) and len(codes.unique()) <= 3
+        assert torch.equal(codes, codes.round()) and len(codes.unique()) <= 2
 
 
 @pytest.mark.parametrize(
@@ -133,7 +133,7 @@ def test_a_training_that_ruins_the_network_is_given_up(prepared, schedule):
 
 @pytest.mark.parametrize("last", [Share(entries=2), Quantize(scheme="binary")], ids=["shared", "quantized"])
 def test_grids_wait_for_masks_that_close_gradually(prepared, last):
-    steps = (Prune(sparsity=0.5, refit=False), last)
+    steps = (Prune(sparsity=0.8, refit=False), last)
     points: list = []
     graph = simulate(prepared, recipe(*steps, schedule="cubic", steps=48), learn=points.append)
     nearly_dense = next(p.accuracy for p in points if p.accuracy is not None)
