@@ -54,7 +54,7 @@ def test_every_method_recovers_what_pruning_cost(prepared, method):
 @pytest.mark.parametrize("schedule", ["none", "cubic", "rewind"])
 def test_masks_and_grids_are_exact_after_training(prepared, schedule):
     steps = (Prune(sparsity=0.8, refit=False), Quantize(weight_bits=2, rounding="nearest"))  # there is much to recover
-    graph = simulate(prepared, recipe(*steps, schedule=schedule, learning_rate=0.005, steps=90))
+    graph = simulate(prepared, recipe(*steps, schedule=schedule, learning_rate=0.005, steps=150))
     plain = simulate(prepared, Recipe(steps=steps, calibration_images=128))
     zeros = total = moved = 0
     for name, layer in layers(graph).items():
