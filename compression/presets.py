@@ -41,7 +41,7 @@ PRESETS: dict[str, Preset] = {
             steps=(
                 Prune(sparsity=0.94),
                 Share(entries=16),
-                Recover(steps=12_000, learning_rate=0.003, schedule="cubic"),
+                Recover(steps=20_000, learning_rate=0.003, schedule="cubic"),
             )
         ),
     ),
