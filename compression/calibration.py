@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import fx, nn
 from torch.nn.utils import parametrize
 
-from compression import ranges, solve
+from compression import kept_moments, ranges, solve
 from compression.data import Dataset
 from compression.export.qdq import quantized_values
 from compression.graph import BATCH, LAYERS, Batches, layers, module_of
@@ -103,13 +103,18 @@ class Range:
 
 @torch.no_grad()
 def calibrate(graph: fx.GraphModule, data: Dataset, *, images: int, seed: int) -> Calibration:
-    """Draws `images` training images by `seed` and asks the dense network for its answers on held-out ones."""
+    """Draws `images` training images by `seed`, and asks the dense network for its answers on held-out ones.
+
+    What was found out about this network on these images before is read from disk.
+    """
     drawn = data.normalize(data.calibration(images, seed))  # drawn and held_out: [n, C, H, W]
     generator = torch.Generator().manual_seed(seed)
     held_out = data.normalize(
         data.validation.images[torch.randperm(len(data.validation), generator=generator)[:HELD_OUT]]
     )
-    return Calibration(drawn, held_out, answers(graph, held_out), *collect(graph, drawn), graph)
+    key = kept_moments.key(graph, drawn)
+    found = kept_moments.read(key) or kept_moments.keep(key, collect(graph, drawn))
+    return Calibration(drawn, held_out, answers(graph, held_out), *found, graph)
 
 
 @torch.no_grad()

@@ -22,7 +22,7 @@ LAYERS = (
     ("presets", "energy", "foresight", "reference", "snippets"),
     ("data", "graph", "parametrizations"),
     ("solve", "ranges", "losses"),
-    ("codebooks",),
+    ("codebooks", "kept_moments"),
     ("gradual",),
     ("pt2",),
     ("export", "training"),
