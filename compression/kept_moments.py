@@ -24,7 +24,7 @@ log = logging.getLogger(__name__)
 Found = tuple[dict[str, Moments], dict[str, torch.Tensor]]
 """Moments and targets of each layer, by name."""
 
-LARGEST, ALL = 200_000_000, 1_000_000_000
+LARGEST, ALL = 200_000_000, 600_000_000
 """Bytes that one network's numbers may take, and all of them together; the ones that were read longest ago go first."""
 
 FIELDS = ("h", "g", "mean_x", "mean_y", "var_y")
