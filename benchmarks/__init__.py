@@ -5,6 +5,9 @@
     python -m benchmarks accuracy               accuracy lost, bytes and time for a list of recipes, over 3 seeds
     python -m benchmarks files                  bytes, latency and loading time of packed files beside others
     python -m benchmarks lessons                what the lessons quote, into compression/lessons/
+    python -m benchmarks sweep                  seconds of the sensitivity of every layer
+    python -m benchmarks roofline               estimated over measured latency, on every network of the zoo
+    python -m benchmarks screenshots            pictures of every page, into docs/screenshots/
     python -m benchmarks ui                     what a person at the browser waits for, in Chromium
     python -m benchmarks reference              the sweep that comes with the app, into compression/reference/
     python -m benchmarks peers                  this program beside other tools; needs requirements-bench.txt

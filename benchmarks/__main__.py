@@ -1,4 +1,4 @@
-"""`python -m benchmarks [slider | accuracy | files | lessons | reference | ui]`; see the package's docstring."""
+"""`python -m benchmarks [slider | accuracy | files | lessons | sweep | roofline | ui | …]`; see the docstring there."""
 
 import before_compression  # noqa: F401 - before everything else: see there
 
@@ -54,6 +54,32 @@ def files(model: ModelOption = "resnet20", dataset: DatasetOption = "fashion-mni
 
 
 @app.command()
+def sweep(model: ModelOption = "resnet20", dataset: DatasetOption = "fashion-mnist", out: OutOption = None) -> None:
+    """Seconds of the sensitivity of every layer, as the page Layers finds it out."""
+    _run("sweep", model, dataset, out)
+
+
+@app.command()
+def roofline(
+    model: Annotated[str, typer.Option(help="A model of the zoo, or all that have weights: zoo.")] = "zoo",
+    dataset: DatasetOption = "fashion-mnist",
+    out: OutOption = None,
+) -> None:
+    """Estimated over measured latency, fp32 and int8, for the networks of the zoo."""
+    _run("roofline", model, dataset, out)
+
+
+@app.command()
+def screenshots(only: Annotated[list[str] | None, typer.Option(help="Only this page; several times.")] = None) -> None:
+    """Pictures of every page into docs/screenshots: light, dark and narrow."""
+    from benchmarks import screenshots as pictures
+
+    with working() as progress:
+        said = pictures.run(progress, tuple(only or ()))
+    typer.echo(said, err=True)
+
+
+@app.command()
 def recovery(
     model: ModelOption = "resnet20",
     dataset: DatasetOption = "fashion-mnist",
@@ -85,6 +111,7 @@ def recovery(
 def lessons(
     busy: Annotated[bool, typer.Option(help="Leave out latency, and measure on a busy machine.")] = False,
     only: Annotated[list[str] | None, typer.Option(help="Only this table; may be given several times.")] = None,
+    missing: Annotated[bool, typer.Option(help="Only rows that are not measured yet.")] = False,
     samples: Annotated[bool, typer.Option(help="Collect the sample images anew as well.")] = False,
 ) -> None:
     """What the lessons quote, into compression/lessons/measured.json: about 8 minutes."""
@@ -95,11 +122,11 @@ def lessons(
     with working() as progress:
         if samples or not measurements.measured.SAMPLES.is_file():
             measurements.write_samples()
-        if not only or "students" in only:
+        if "students" in (only or ()) or not (only or missing):
             measurements.write_students()
-        if not busy and (not only or "convolutions" in only):
+        if not busy and ("convolutions" in (only or ()) or not only):
             measurements.write_convolutions()
-        said = measurements.run(progress, timed=not busy, only=tuple(only or ()))
+        said = measurements.run(progress, timed=not busy, only=tuple(only or ()), missing=missing)
     typer.echo(said, err=True)
 
 

@@ -36,19 +36,27 @@ TEACHER_IMAGES = 1000
 STUDY_IMAGES, STUDY_GROUP = 512, 16
 
 
-def run(progress: Progress, *, timed: bool, only: tuple[str, ...] = ()) -> str:
+def run(progress: Progress, *, timed: bool, only: tuple[str, ...] = (), missing: bool = False) -> str:
     """Measures every planned row (of the tables `only`, if named) once and writes them; a sentence says how many.
 
-    Rows of other tables that were measured before stay. Without `timed` the milliseconds are left out.
+    Rows of other tables that were measured before stay, and with `missing` all that are measured. Without `timed` the
+    milliseconds are left out.
     """
     wanted = {measured.key(p): p for name, table in TABLES.items() if not only or name in only for p in table}
+    if missing:
+        there = {measured.key(row.planned) for name in TABLES for row in measured.rows(name) if row.measurement}
+        wanted = {key: planned for key, planned in wanted.items() if key not in there}
     known = {measured.key(planned) for table in TABLES.values() for planned in table}
-    kept = {entry["key"]: entry for entry in measured.document().get("rows", ()) if only and entry["key"] in known}
+    kept = {
+        entry["key"]: entry
+        for entry in measured.document().get("rows", ())
+        if (only or missing) and entry["key"] in known
+    }
     found = dict(kept)
     for key, entry in _rows(wanted, progress, timed=timed):
         found[key] = entry
         write({"machine": asdict(this_machine()), "at": datetime.now(UTC).isoformat(timespec="seconds"),
-               "timed": timed, "rows": [found[k] for k in sorted(found)]})  # fmt: skip
+               "timed": timed or bool(kept), "rows": [found[k] for k in sorted(found)]})  # fmt: skip
     return f"{len(found)} of {len(known)} rows are measured."
 
 

@@ -32,7 +32,6 @@ if TYPE_CHECKING:
     from compression.data import Dataset
 
 _loaded: Recent["Dataset"] = Recent(2)
-_sweeps: Recent[Any] = Recent(2)
 _graphs: Recent[Any] = Recent(4)
 
 
@@ -89,13 +88,14 @@ def grow(request: Request, onnx: bytes) -> Growth:
     return growth(onnx, worker.prepared(request).data.input_shape)
 
 
-def sensitivity(request: Request, layer: str) -> LayerSensitivity:
-    """One layer's curves, from disk where they are known."""
+def sensitivities(request: Request, stage: str = "") -> dict[str, LayerSensitivity]:
+    """The curves that are known of the network's layers; `long_work.Sweeping` finds out the others.
+
+    `stage` only tells a question from the one before, when more is known.
+    """
     from compression.sensitivity import Sweep
 
-    prepared = worker.prepared(request)
-    key = (prepared.baseline.file_hash, prepared.data.fingerprint)
-    return _sweeps.get(key, lambda: Sweep(prepared)).layer(layer)
+    return Sweep(worker.prepared(request)).known()
 
 
 def look(request: Request, layer: str) -> LayerView:

@@ -31,13 +31,13 @@ from compression.cluster import LONG, QUICK
 from compression.errors import UserError, WorkerLost
 from compression.keeper import Keeper
 from compression.long_jobs import LongJobs
-from compression.long_work import Training, Work
+from compression.long_work import Sweeping, Training, Work
 from compression.news import LOST, Job, News, apology, keep, result
 from compression.recipe import Recipe
 from compression.store import Store
 from compression.worker import Outcome, Request
 
-__all__ = ["LOST", "Job", "Lab", "News", "Request", "Training", "keep"]
+__all__ = ["LOST", "Job", "Lab", "News", "Request", "Sweeping", "Training", "keep"]
 
 T = TypeVar("T")
 
@@ -235,6 +235,6 @@ class Lab:
 def _trains(work: Work) -> bool:
     """Whether a request would keep those waiting who move sliders. One that cannot be read is refused by the worker."""
     try:
-        return isinstance(work, Training) or Recipe.from_json(work.recipe).get("recover") is not None
+        return not isinstance(work, Request) or Recipe.from_json(work.recipe).get("recover") is not None
     except UserError:
         return False

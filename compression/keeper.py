@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 from compression.data import DATASETS
 from compression.engine import engine_version
 from compression.errors import StoreUnavailable, UserError
-from compression.long_work import Training, Work
+from compression.long_work import Sweeping, Training, Work
 from compression.measure.machine import this_machine
 from compression.news import News, keep
 from compression.recipe import Recipe
@@ -28,6 +28,9 @@ from compression.zoo import ARCHITECTURES, card
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
+KINDS: dict[type[Work], str] = {Request: "compress", Training: "train", Sweeping: "sweep"}
+"""What the book calls each kind of work."""
+
 SILENCE = timedelta(minutes=2)
 """A job on another machine that was not heard of for so long has died."""
 
@@ -77,7 +80,7 @@ class Keeper:
     def enter(self, job: str, work: Work, *, minutes: float | None, priority: int) -> None:
         """Writes a long job into the book. Raises `StoreUnavailable`: a job that nobody finds again is not begun."""
         self.store.jobs.add(
-            job, kind="train" if isinstance(work, Training) else "compress", title=title(work),
+            job, kind=KINDS[type(work)], title=title(work),
             request=to_plain(work, minutes), app=this_program(), priority=priority,
         )  # fmt: skip
 
@@ -165,14 +168,15 @@ def to_plain(work: Work, minutes: float | None) -> dict[str, Any]:
 def from_plain(kind: str, values: dict[str, Any]) -> tuple[Work, float | None]:
     """The inverse of `to_plain`."""
     rest = {name: value for name, value in values.items() if name != "minutes"}
-    return (Training(**rest) if kind == "train" else Request(**rest)), values.get("minutes")
+    made = next((work for work, name in KINDS.items() if name == kind), Request)
+    return made(**rest), values.get("minutes")
 
 
 def title(work: Work) -> str:
     """'ResNet-20 on Digits: prune, quantize, recover'."""
     images = DATASETS[work.dataset].title if work.dataset in DATASETS else work.dataset
     network = ARCHITECTURES[work.model].title if work.model in ARCHITECTURES else work.model
-    what = "training from scratch"
+    what = "sensitivity of every layer" if isinstance(work, Sweeping) else "training from scratch"
     if isinstance(work, Request):
         what = ", ".join(step.kind for step in Recipe.from_json(work.recipe).steps)
     return f"{network} on {images}: {what}"

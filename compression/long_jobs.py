@@ -1,4 +1,4 @@
-"""Long jobs: trainings that wait for their turn, go on after a crash, and stand in the store for whoever comes back."""
+"""Long jobs: trainings and sweeps that wait their turn, go on after a crash, and stand in the store for all to see."""
 
 import logging
 import threading
@@ -11,7 +11,7 @@ from compression import long_work
 from compression.cluster import LONG, Crew
 from compression.errors import Unsupported, UserError
 from compression.keeper import Keeper, from_plain, this_program
-from compression.long_work import PACE_EPOCHS, Training, Work
+from compression.long_work import PACE_EPOCHS, Sweeping, Training, Work
 from compression.news import Job, apology, result
 from compression.recipe import Recipe
 from compression.results import LearningPoint
@@ -233,6 +233,8 @@ def with_steps(work: Work, point: LearningPoint, minutes: float) -> Work:
     """The work with as many steps, or whole epochs, as fit into the minutes at the speed of `point`; at least one."""
     each = point.seconds_left / max(point.steps - point.step, 1)
     steps = steps_for(minutes, max(each, 1e-9))
+    if isinstance(work, Sweeping):
+        return work
     if isinstance(work, Training):
         return replace(work, epochs=min(max(1, steps * PACE_EPOCHS // point.steps), MAX_EPOCHS))
     recipe = Recipe.from_json(work.recipe)
@@ -240,4 +242,6 @@ def with_steps(work: Work, point: LearningPoint, minutes: float) -> Work:
 
 
 def _task(work: Work) -> Callable[..., Any]:
+    if isinstance(work, Sweeping):
+        return long_work.sweep
     return long_work.train if isinstance(work, Training) else long_work.compress

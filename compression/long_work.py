@@ -1,4 +1,4 @@
-"""What a worker does for minutes or hours: trainings, beside which users go on working. They make way for everybody.
+"""What a worker does for minutes or hours: trainings and sweeps, beside which users go on working. They make way.
 
 Importing this module is cheap; see `worker`.
 """
@@ -15,7 +15,7 @@ from compression.measure.lock import computing, give_way
 from compression.recipe import Recipe
 from compression.results import LearningPoint
 from compression.store.records import digest
-from compression.worker import Outcome, Refusal, Request, Stop, Tell
+from compression.worker import Finished, Outcome, Refusal, Request, Stop, Tell
 
 if TYPE_CHECKING:
     from compression.training import Progress
@@ -42,7 +42,16 @@ class Training:
     seed: int = 0
 
 
-Work = Request | Training
+@dataclass(frozen=True)
+class Sweeping:
+    """The sensitivity of every layer of a network, to be kept on disk; layers that are known take no time."""
+
+    model: str
+    weights: str
+    dataset: str
+
+
+Work = Request | Training | Sweeping
 
 
 def compress(request: Request, topic: str, job: str) -> Outcome | Refusal:
@@ -67,6 +76,23 @@ def train(training: Training, topic: str, job: str) -> Outcome | Refusal:
         tell("progress", sentence="Measuring the fp32 file", share=LEARNING)
         request = Request(training.model, training.dataset, training.dataset, Recipe().to_json())
         return worker.plain(request, worker.prepared(request))
+
+    return _carried_out(topic, job, task)
+
+
+def sweep(sweeping: Sweeping, topic: str, job: str) -> Finished | Refusal:
+    """The task of a sweep over all layers. `insight.sensitivities` returns what it found so far."""
+
+    def task(tell: Tell, stop: Stop) -> Finished:
+        from compression.sensitivity import Sweep
+
+        tell("progress", sentence="Loading the engine", share=0.0)
+        found = Sweep(worker.prepared(Request(**asdict(sweeping), recipe=Recipe().to_json())))
+        total = len(found.names)
+        for number, name in enumerate(found.names):
+            tell("progress", sentence=f"Layer {number + 1} of {total}: {name}", share=number / total)
+            found.layer(name, stop)
+        return Finished(f"All {total} layers")
 
     return _carried_out(topic, job, task)
 
@@ -107,6 +133,8 @@ def _begin(work: Work, learn: Callable[[LearningPoint], None], stop: Stop) -> No
     """Begins the work and keeps nothing of it."""
     from compression import data, pipeline, training, zoo
 
+    if isinstance(work, Sweeping):
+        return
     if isinstance(work, Request):
         recipe = Recipe.from_json(work.recipe).with_setting("quality", "fast")
         pipeline.compress_prepared(worker.prepared(work), recipe, stop=stop, learn=learn)

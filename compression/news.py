@@ -19,7 +19,7 @@ from compression.data import home
 from compression.long_work import Work
 from compression.results import LayerReport, LearningPoint, Ledger, Measurement
 from compression.store.records import run_id
-from compression.worker import Baseline, Outcome, Refusal, without_predictions
+from compression.worker import Baseline, Finished, Outcome, Refusal, without_predictions
 
 log = logging.getLogger(__name__)
 
@@ -124,6 +124,8 @@ class Job:
         """Ends with what `result` returned."""
         if isinstance(found, Outcome):
             self.end(**_last_news(found))
+        elif isinstance(found, Finished):
+            self.end(state="done", sentence=found.sentence, share=1.0)
         elif isinstance(found, Refusal):
             self.end(state="refused", sentence=found.sentence)
         else:

@@ -11,7 +11,6 @@ import json
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
-from functools import cached_property
 from pathlib import Path
 
 import torch
@@ -28,6 +27,7 @@ from compression.results import LEVELS, LayerSensitivity, SensitivityPoint
 from compression.steps import Step, step
 
 IMAGES = 2000
+Stop = Callable[[], bool]
 
 
 class Sweep:
@@ -37,26 +37,26 @@ class Sweep:
         self.prepared = prepared
         drawn = torch.randperm(len(prepared.data.validation), generator=torch.Generator().manual_seed(0))[:images]
         self._split = prepared.data.validation.subset(drawn)
+        self._networks: dict[tuple[str, float], fx.GraphModule] = {}
 
     @property
     def names(self) -> tuple[str, ...]:
         """The layers, in the network's order."""
         return tuple(layers(self.prepared.dense))
 
-    def all(self, stop: Callable[[], bool] | None = None) -> Iterator[LayerSensitivity]:
-        """Every layer's curves in the network's order. Raises `Cancelled` between two layers when `stop` says so."""
+    def all(self, stop: Stop | None = None) -> Iterator[LayerSensitivity]:
+        """Every layer's curves in the network's order. Raises `Cancelled` when `stop`, asked every batch, says so."""
         for name in self.names:
-            if stop and stop():
-                raise Cancelled("The sweep was stopped.")
-            yield self.layer(name)
+            _look(stop)
+            yield self.layer(name, stop)
 
-    def layer(self, name: str) -> LayerSensitivity:
-        """One layer's curves. Raises `UnknownName` where the network has no such layer."""
+    def layer(self, name: str, stop: Stop | None = None) -> LayerSensitivity:
+        """One layer's curves. Raises `UnknownName` where the network has no such layer, and `Cancelled`."""
         if name not in self.names:
             raise UnknownName("layer", name, self.names)
         path = self._path(name)
         if (known := _read(path)) is None:
-            known = self._measure(name)
+            known = self._measure(name, stop)
             _write(path, known)
         return known
 
@@ -66,7 +66,7 @@ class Sweep:
         return {name: curves for name, curves in found.items() if curves is not None}
 
     @torch.no_grad()
-    def _measure(self, name: str) -> LayerSensitivity:
+    def _measure(self, name: str, stop: Stop | None = None) -> LayerSensitivity:
         graph = copy.deepcopy(self.prepared.dense)
         node = next(n for n in graph.graph.nodes if n.op == "call_module" and n.target == name)
         layer, norm = module_of(graph, node), folded_norm(graph, node)
@@ -76,41 +76,57 @@ class Sweep:
         points = []
         for technique, levels in LEVELS.items():
             for level in levels:
-                _put(layer, norm, *self._variant(technique, level, name))
-                points.append(SensitivityPoint(technique, level, self._accuracy(graph, node, before), len(self._split)))
+                _put(layer, norm, *self._variant(technique, level, name, stop))
+                reached = self._accuracy(graph, node, before, stop)
+                points.append(SensitivityPoint(technique, level, reached, len(self._split)))
                 _put(layer, norm, *kept)
-        return LayerSensitivity(name, self._accuracy(graph, node, before), tuple(points))
+        return LayerSensitivity(name, self._accuracy(graph, node, before, stop), tuple(points))
 
-    def _variant(self, technique: str, level: float, name: str) -> tuple[dict[str, torch.Tensor], dict | None]:
+    def _variant(
+        self, technique: str, level: float, name: str, stop: Stop | None
+    ) -> tuple[dict[str, torch.Tensor], dict | None]:
         """The layer's weights at that level, and the statistics of the batch norm behind it."""
         if technique == "rank":
             layer = layers(self.prepared.dense)[name]
             return {**layer.state_dict(), "weight": truncated(layer.weight, level)}, None
-        graph = self._simulated[technique, level]
+        graph = self._simulated(technique, level, stop)
         node = next(n for n in graph.graph.nodes if n.op == "call_module" and n.target == name)
         layer, norm = layers(graph)[name], folded_norm(graph, node)
         state = {"weight": layer.weight.detach()} | ({"bias": layer.bias.detach()} if layer.bias is not None else {})
         return state, norm.state_dict() if norm is not None else None
 
-    @cached_property
-    def _simulated(self) -> dict[tuple[str, float], fx.GraphModule]:
-        """The whole network at each level; no layer of it depends on another."""
-        steps = {("sparsity", s): step("prune", sparsity=s, scope="layer") for s in LEVELS["sparsity"]}
-        steps |= {("bits", b): step("quantize", weight_bits=int(b), activation_bits=32) for b in LEVELS["bits"]}
-        return {key: simulate(self.prepared, self._alone(settings)) for key, settings in steps.items()}
+    def _simulated(self, technique: str, level: float, stop: Stop | None) -> fx.GraphModule:
+        """The whole network at one level, made once; no layer of it depends on another."""
+        if (technique, level) not in self._networks:
+            if technique == "sparsity":
+                settings = step("prune", sparsity=level, scope="layer")
+            else:
+                settings = step("quantize", weight_bits=int(level), activation_bits=32)
+            self._networks[technique, level] = simulate(self.prepared, self._alone(settings), stop=stop)
+        return self._networks[technique, level]
 
     def _alone(self, settings: Step) -> Recipe:
         seed = self.prepared.baseline.recipe.seed
         return Recipe(steps=(settings,), quality="fast", batch_norm="reestimate", seed=seed)
 
-    def _accuracy(self, graph: fx.GraphModule, node: fx.Node, before: list[dict[fx.Node, torch.Tensor]]) -> float:
-        scores = torch.cat([_onward(graph, node, dict(env)) for env in before])
-        return float((scores.argmax(1) == self._split.labels).float().mean())
+    def _accuracy(
+        self, graph: fx.GraphModule, node: fx.Node, before: list[dict[fx.Node, torch.Tensor]], stop: Stop | None
+    ) -> float:
+        scores = []
+        for env in before:
+            _look(stop)
+            scores.append(_onward(graph, node, dict(env)))
+        return float((torch.cat(scores).argmax(1) == self._split.labels).float().mean())
 
     def _path(self, name: str) -> Path:
         what = (self.prepared.baseline.file_hash, self.prepared.data.fingerprint, engine_version(), len(self._split))
         key = hashlib.sha256(json.dumps([*what, name, LEVELS]).encode()).hexdigest()[:32]
         return home() / "sensitivity" / f"{key}.json"
+
+
+def _look(stop: Stop | None) -> None:
+    if stop and stop():
+        raise Cancelled("The sweep was stopped.")
 
 
 def truncated(weight: torch.Tensor, share: float) -> torch.Tensor:

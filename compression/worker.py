@@ -95,6 +95,13 @@ class Refusal:
     sentence: str
 
 
+@dataclass(frozen=True)
+class Finished:
+    """A job whose results are no file, and lie where they belong; what there is to say of it."""
+
+    sentence: str
+
+
 class Recent(Generic[V]):
     """The `size` values that were used last."""
 

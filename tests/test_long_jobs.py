@@ -10,13 +10,14 @@ from pathlib import Path
 
 import pytest
 
+from compression import insight
 from compression.cluster import LONG, ROOT
-from compression.jobs import Job, Lab, News, Request, Training
+from compression.jobs import Job, Lab, News, Request, Sweeping, Training
 from compression.keeper import end_orphans, from_plain, this_program, title, to_plain
 from compression.long_jobs import with_steps
-from compression.long_work import PACE_EPOCHS, PAUSED
+from compression.long_work import PACE_EPOCHS, PAUSED, Work
 from compression.recipe import Recipe
-from compression.results import LearningPoint
+from compression.results import LEVELS, LearningPoint
 from compression.store import JobRecord, Store
 from compression.zoo import card
 
@@ -216,6 +217,18 @@ def test_a_training_is_resumed_when_its_app_was_killed(lab: Lab) -> None:
     assert name not in [each.id for each in lab.store.jobs.all()]
 
 
+def test_a_sweep_goes_on_in_the_background_and_its_curves_are_there_for_all(lab: Lab) -> None:
+    job = lab.long.start(Sweeping("lenet300", "digits", "digits"))
+    assert lab.long.start(Sweeping("lenet300", "digits", "digits")) is job
+    news = ended(job)
+    assert (news.state, news.sentence) == ("done", "All 3 layers"), news.sentence
+    found = lab.ask(insight.sensitivities, Request("lenet300", "digits", "digits", Recipe().to_json())).result(60)
+    assert list(found) == ["1", "3", "5"]
+    assert all(curves.dense > 0.9 and len(curves.points) == sum(map(len, LEVELS.values())) for curves in found.values())
+    assert until(lambda: not record(lab, job).open, 10)
+    assert (record(lab, job).kind, record(lab, job).state) == ("sweep", "done")
+
+
 def test_a_mistake_is_a_sentence_in_the_list(lab: Lab) -> None:
     job = lab.long.start(Training("lenet300", "cifar7"))
     assert ended(job).state == "refused"
@@ -239,9 +252,13 @@ def test_minutes_become_steps_by_the_measured_speed(minutes: float, epochs: int)
 
 @pytest.mark.parametrize(
     ("kind", "work"),
-    [("train", Training("lenet5", "digits", 4, 2)), ("compress", Request("lenet5", "a", "b", Recipe().to_json(), 2))],
+    [
+        ("train", Training("lenet5", "digits", 4, 2)),
+        ("compress", Request("lenet5", "a", "b", Recipe().to_json(), 2)),
+        ("sweep", Sweeping("lenet5", "a", "b")),
+    ],
 )
-def test_a_request_comes_back_from_the_book(kind: str, work: Training | Request) -> None:
+def test_a_request_comes_back_from_the_book(kind: str, work: Work) -> None:
     assert from_plain(kind, to_plain(work, 2.5)) == (work, 2.5)
     assert from_plain(kind, to_plain(work, None)) == (work, None)
     assert title(work).startswith("LeNet-5 (Caffe) on ")

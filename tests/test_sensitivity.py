@@ -55,13 +55,21 @@ def test_what_is_known_is_not_computed_again_and_a_stop_loses_nothing(sweep, mon
     monkeypatch.setenv("COMPRESSION_HOME", str(tmp_path))
     calls = []
     measure = sweep._measure
-    monkeypatch.setattr(sweep, "_measure", lambda name: calls.append(name) or measure(name))
+    monkeypatch.setattr(sweep, "_measure", lambda name, stop: calls.append(name) or measure(name))
     run = sweep.all(stop=lambda: len(calls) == 2)
     with pytest.raises(Cancelled):
         list(run)
     assert set(sweep.known()) == set(sweep.names[:2])
     list(sweep.all())
     assert calls == list(sweep.names)
+
+
+def test_a_sweep_stops_in_the_middle_of_a_layer(sweep, monkeypatch, tmp_path):
+    monkeypatch.setenv("COMPRESSION_HOME", str(tmp_path))
+    looks = []
+    with pytest.raises(Cancelled):
+        sweep.layer(sweep.names[0], stop=lambda: looks.append(1) or len(looks) == 3)
+    assert not sweep.known()
 
 
 def test_the_dense_network_stays_as_it_was(sweep):

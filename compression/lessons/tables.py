@@ -76,6 +76,7 @@ TABLES: dict[str, tuple[Planned, ...]] = {
                 _recipe(_quantize(3, granularity="tensor", scale="minmax", **PLAIN), **NAIVE)),
         Planned("One scale a channel", _recipe(_quantize(3, scale="minmax", **PLAIN), **NAIVE)),
         Planned("Scale of least error", _recipe(_quantize(3, scale="mse", **PLAIN), **NAIVE)),
+        Planned("Biases corrected", _recipe(_quantize(3, scale="mse", rounding="nearest"), **NAIVE)),
         Planned("Batch norm re-estimated",
                 _recipe(_quantize(3, scale="mse", **PLAIN), batch_norm="reestimate")),
         Planned("GPTQ on the dense inputs", _recipe(_quantize(3), quality="fast", **NAIVE)),

@@ -1,4 +1,4 @@
-"""Jobs: trainings that run for minutes, wherever they were started, and the store that keeps what came of it all."""
+"""Jobs: trainings and sweeps that run for minutes, wherever they were begun, and the store that keeps all results."""
 
 from collections.abc import Callable
 from functools import partial
@@ -14,7 +14,6 @@ from pages.ui.joblist import Row
 from pages.ui.plot import plot
 from pages.ui.state import elsewhere, lab
 
-EXPLORE = "pages/lab/explore.py"
 EVERY_S = 1.0
 SHOWN = 50
 NOTHING = "No training yet. What you start here, or in Explore, goes on when you close the browser."
@@ -80,7 +79,7 @@ def draw(job: JobRecord, row: Row) -> None:
 def actions(row: Row) -> None:
     """What can be done about a job."""
     if row.link:
-        st.page_link(EXPLORE, label="Open result", query_params=row.link)
+        st.page_link(row.page, label="Open result", query_params=row.link)
     if row.can_cancel:
         action("Cancel", lab().long.cancel, row)
     elif row.can_resume:

@@ -25,7 +25,7 @@ def page() -> None:
     network = panels.awaited(asked, "Reading the network")
     if network is None:
         return
-    known, names = visit.curves, [report.name for report in point.layers]
+    known, names = sweeping.known(visit), [report.name for report in point.layers]
     left, right = st.columns([5, 4], gap="large")
     with left:
         chosen = choose(point.layers, known)

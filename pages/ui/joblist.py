@@ -1,7 +1,7 @@
 """What the list of jobs says: each job's state, progress, curve, and where its result is opened. Data and words."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Literal
 
@@ -10,17 +10,18 @@ import plotly.graph_objects as go
 from compression.data import DATASETS
 from compression.errors import UserError
 from compression.keeper import from_plain
-from compression.long_work import Training
+from compression.long_work import Sweeping, Training
 from compression.recipe import Recipe
 from compression.results import LearningPoint
 from compression.store import JobRecord
 from compression.zoo import ARCHITECTURES
-from pages.ui.state import link_of
+from pages.ui.state import START, link_of
 from pages.ui.subject import Subject
 
 Colour = Literal["gray", "blue", "green", "orange", "red"]
 LEARNING, VALIDATION = "#808790", "#3987C9"
 HEIGHT = 220
+EXPLORE, LAYERS = "pages/lab/explore.py", "pages/lab/layers.py"
 
 STATES: dict[str, tuple[str, Colour]] = {
     "waiting": ("waiting", "gray"), "working": ("working", "blue"), "done": ("done", "green"),
@@ -31,7 +32,7 @@ STATES: dict[str, tuple[str, Colour]] = {
 
 @dataclass(frozen=True)
 class Row:
-    """One job for the page. `share` is None where there is no bar; `link` leads to what came out, if anything did."""
+    """One job for the page. `share` is None where there is no bar; `link` to `page` leads to any result."""
 
     id: str
     title: str
@@ -42,6 +43,7 @@ class Row:
     remark: str
     can_cancel: bool
     can_resume: bool
+    page: str
     link: dict[str, str] | None
 
 
@@ -58,7 +60,8 @@ def row(job: JobRecord, here: str) -> Row:
     return Row(
         job.id, job.title, state, colour, share, _line(job), " · ".join(remark),
         can_cancel=job.open and job.wanted is None, can_resume=not job.open and job.state != "done",
-        link=_link(job) if job.run else None,
+        page=LAYERS if job.kind == "sweep" else EXPLORE,
+        link=_link(job) if job.run or (job.kind == "sweep" and job.state == "done") else None,
     )  # fmt: skip
 
 
@@ -121,6 +124,8 @@ def _line(job: JobRecord) -> str:
 def _link(job: JobRecord) -> dict[str, str] | None:
     try:
         work, _ = from_plain(job.kind, job.request)
+        if isinstance(work, Sweeping):
+            return link_of(Subject(**asdict(work)), START)
         if isinstance(work, Training):
             return link_of(Subject(work.model, work.dataset, work.dataset), Recipe())
         return link_of(Subject(work.model, work.weights, work.dataset), Recipe.from_json(work.recipe))

@@ -15,7 +15,7 @@ from streamlit.runtime.scriptrunner import get_script_run_ctx
 
 from compression import reference
 from compression.errors import StoreUnavailable, UserError
-from compression.jobs import Job, Lab, News, Request
+from compression.jobs import Job, Lab, News, Request, Sweeping
 from compression.recipe import Recipe
 from compression.results import LayerSensitivity, LearningPoint
 from compression.steps import Prune, Quantize
@@ -70,6 +70,8 @@ class Visit:
     selected: str = ""
     wanted: set[str] = field(default_factory=set)
     sweeps: dict[Subject, dict[str, LayerSensitivity]] = field(default_factory=dict)
+    swept: dict[Subject, str] = field(default_factory=dict)
+    sweepers: dict[Subject, Job] = field(default_factory=dict)
 
     @property
     def trail(self) -> Trail:
@@ -96,6 +98,20 @@ class Visit:
     def curves(self) -> dict[str, LayerSensitivity]:
         """The sensitivities of the network's layers that this visit knows."""
         return self.sweeps.setdefault(self.subject, {})
+
+    @property
+    def sweep(self) -> Job | None:
+        """The job that finds the sensitivities out, whoever began it; the last one of this visit where none works."""
+        return lab().long.find(Sweeping(**vars(self.subject))) or self.sweepers.get(self.subject)
+
+    def begin_sweep(self) -> None:
+        """Has the sensitivities found out that are not known yet."""
+        self.sweepers[self.subject] = lab().long.start(Sweeping(**vars(self.subject)))
+
+    def end_sweep(self) -> None:
+        """Stops that; what is known stays so."""
+        if (job := self.sweep) is not None:
+            lab().long.cancel(job.id)
 
     @property
     def point(self) -> Point | None:

@@ -1,42 +1,62 @@
-"""What each layer alone would cost, asked for layer by layer while the page is open."""
+"""What each layer alone would cost: a job in the background, whose curves appear as they come."""
 
 from collections.abc import Sequence
 
 import streamlit as st
 
 from compression import insight
+from compression.jobs import Job
+from compression.results import LayerSensitivity
 from pages.ui import insides, panels
 from pages.ui.plot import plot
 from pages.ui.state import Visit
 
 SIMULATED = "Simulated in torch on validation images, one layer at a time; the other numbers are of the file."
+ABOUT = "Which layers can bear what? Takes a minute or two for a small network, and goes on when you leave this page."
+
+
+def known(visit: Visit) -> dict[str, LayerSensitivity]:
+    """The curves that are known by now; asked for anew when the job has come further."""
+    stage = _stage(visit.sweep)
+    if visit.swept.get(visit.subject) != stage:
+        found = panels.awaited(
+            visit.answer("sensitivities", insight.sensitivities, visit.plain_request, stage), "Looking"
+        )
+        if found is not None:
+            visit.sweeps[visit.subject], visit.swept[visit.subject] = found, stage
+    return visit.curves
+
+
+def _stage(job: Job | None) -> str:
+    """Changes with every layer that becomes known."""
+    return f"{job.id} {job.news.state} {job.news.share:.4f}" if job else ""
 
 
 def sensitivity(visit: Visit, names: Sequence[str], chosen: str) -> None:
-    """The curves of the chosen layer and of all, computed in the background while the page is open."""
+    """The curves of the chosen layer and of all, and the job that finds out what is missing."""
     st.markdown("#### Sensitivity", help=SIMULATED)
-    known, wanted = visit.curves, st.toggle("Compute it in the background", key="layers.sweep")
-    missing = [name for name in names if name not in known]
-    if wanted and missing:
-        sweep(visit, missing, len(names))
-    if chosen in known:
-        plot(insides.curves(known[chosen]), f"Sensitivity of {chosen}.", key="layers.curves")
-    if known:
-        ordered = [known[name] for name in names if name in known]
+    curves, job = visit.curves, visit.sweep
+    if job is not None and job.news.state == "working":
+        progress(visit, job, _stage(job))
+    elif len(curves) < len(names):
+        if job is not None and job.news.sentence:
+            st.error(job.news.sentence)
+        st.button("Find out in the background", on_click=visit.begin_sweep, key="layers.sweep")
+    if chosen in curves:
+        plot(insides.curves(curves[chosen]), f"Sensitivity of layer {chosen}.", key="layers.curves")
+    if curves:
+        ordered = [curves[name] for name in names if name in curves]
         plot(insides.heatmap(ordered), f"Points lost by each of {len(ordered)} layers.", key="layers.heatmap")
         st.caption(SIMULATED)
-    elif not wanted:
-        st.caption("Which layers can bear what? Takes a minute or two for a small network; it can be interrupted.")
+    else:
+        st.caption(ABOUT)
 
 
 @st.fragment(run_every=1.0)
-def sweep(visit: Visit, missing: Sequence[str], total: int) -> None:
-    """Asks for one layer after the other; the page starts afresh with each that comes."""
-    done = total - len(missing)
-    st.progress(done / total, f"Layer {done + 1} of {total}: {missing[0]} …")
-    answer = visit.answer("sensitivity", insight.sensitivity, visit.plain_request, missing[0])
-    if answer.done():
-        found = panels.awaited(answer, "Computing")
-        if found is not None:
-            visit.curves[missing[0]] = found
-            st.rerun()
+def progress(visit: Visit, job: Job, stage: str) -> None:
+    """How far the sweep is; the page starts afresh when more layers are known."""
+    news = job.news
+    st.progress(min(news.share, 1.0), f"{news.sentence} …")
+    st.button("Stop", on_click=visit.end_sweep, key="layers.stop")
+    if _stage(job) != stage:
+        st.rerun()

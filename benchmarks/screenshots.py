@@ -1,0 +1,97 @@
+"""Pictures of every page for docs/screenshots: light, dark, and 768 pixels wide; a palette keeps them small.
+
+The app runs with a home of its own, on LeNet-5 and Digits, so that the pictures come out the same wherever they are
+taken, up to the machine's milliseconds.
+"""
+
+import io
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from PIL import Image
+from playwright.sync_api import Browser, Page, expect, sync_playwright
+
+from benchmarks.ui import CHROMIUM, PATIENCE_MS, _server
+from compression.console import Progress
+from pages.ui.lesson import LESSONS
+
+FOLDER = Path(__file__).resolve().parent.parent / "docs" / "screenshots"
+COLOURS, MOST_HEIGHT = 96, 1_700
+LOOKS = {"light": ("light", 1280), "dark": ("dark", 1280), "768": ("light", 768)}
+LINK = "model=lenet5&dataset=digits&steps=prune,quantize&prune.sparsity=0.8&quantize.weight_bits=4&quality=fast"
+
+
+@dataclass(frozen=True)
+class Shot:
+    """A page, the text that says it is ready, and what is done before the picture is taken."""
+
+    path: str
+    ready: str
+    prepare: Callable[[Page], None] = lambda page: None
+
+
+def _swept(page: Page) -> None:
+    button = page.get_by_role("button", name="Find out in the background")
+    if button.count():
+        button.click()
+    expect(page.get_by_text("Simulated in torch").last).to_be_visible()
+    expect(page.get_by_role("button", name="Stop")).to_have_count(0)
+
+
+def _last_slide(page: Page) -> None:
+    for slide in (2, 3):
+        page.keyboard.press("ArrowRight")
+        expect(page.get_by_text(f"{slide} of 4")).to_be_visible()
+
+
+SHOTS = {
+    "explore": Shot(f"explore?{LINK}", "on all 359 test images"),
+    "layers": Shot(f"layers?{LINK}", "the layer's answers by", _swept),
+    "compare": Shot("compare", "What that changed"),
+    "jobs": Shot("jobs", "Store"),
+    "deploy": Shot(f"deploy?{LINK}", "Where ONNX Runtime spends its time"),
+    "report": Shot(f"report?{LINK}&budget=drop:1,smallest", "The HTML file needs no network"),
+    "demo": Shot("demo", "1 of 4", _last_slide),
+} | {name: Shot(name, "predictions made") for name in LESSONS}  # fmt: skip
+
+
+def run(progress: Progress, only: tuple[str, ...] = ()) -> str:
+    """Takes all pictures, or those of the pages named; a sentence says how many and how large."""
+    FOLDER.mkdir(parents=True, exist_ok=True)
+    shots = {name: shot for name, shot in SHOTS.items() if not only or name in only}
+    with tempfile.TemporaryDirectory() as home, _server(Path(home)) as (address, _), sync_playwright() as playwright:
+        path = CHROMIUM if Path(CHROMIUM).exists() else None
+        browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
+        for number, (name, shot) in enumerate(shots.items()):
+            for look in LOOKS:
+                progress(f"{name}, {look}", number / len(shots))
+                (FOLDER / f"{name}-{look}.png").write_bytes(_small(_taken(browser, address, shot, look)))
+    taken = [path.stat().st_size for path in FOLDER.glob("*.png")]
+    return f"{len(taken)} pictures in {FOLDER}, at most {max(taken) / 1000:.0f} KB each."
+
+
+def _taken(browser: Browser, address: str, shot: Shot, look: str) -> bytes:
+    scheme, width = LOOKS[look]
+    context = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme)  # type: ignore[arg-type]
+    page = context.new_page()
+    page.set_default_timeout(PATIENCE_MS)
+    expect.set_options(timeout=PATIENCE_MS)
+    page.goto(f"{address}/{shot.path}")
+    expect(page.get_by_text(shot.ready).first).to_be_visible()
+    shot.prepare(page)
+    expect(page.get_by_test_id("stApp")).to_have_attribute("data-test-script-state", "notRunning")
+    height = page.evaluate("document.querySelector('[data-testid=stMain]').scrollHeight")
+    page.set_viewport_size({"width": width, "height": min(int(height) + 60, MOST_HEIGHT)})
+    page.wait_for_timeout(1500)  # charts fit themselves to the new size
+    picture = page.screenshot()
+    context.close()
+    return picture
+
+
+def _small(png: bytes) -> bytes:
+    picture = Image.open(io.BytesIO(png)).convert("RGB").quantize(COLOURS, dither=Image.Dither.NONE)
+    packed = io.BytesIO()
+    picture.save(packed, "PNG", optimize=True)
+    return packed.getvalue()
