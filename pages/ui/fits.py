@@ -74,7 +74,7 @@ def memory(found: Deployment, grown: Growth | None) -> str:
     text = f"At most {words.size(found.peak_bytes)} of activations are live at once, at a {found.peak_operator}."
     if grown is None:
         return text
-    rest = ", the rest are buffers inside the 8-bit kernels" if found.integer else ""
+    rest = ", the rest are buffers that the 8-bit kernels keep for themselves" if found.integer else ""
     return (
         f"{text} Answering {grown.batch:,} images at once, a process grew by {words.size(grown.growth_bytes)}; "
         f"its live tensors explain {words.size(grown.expected_bytes)} of it{rest}."
