@@ -82,8 +82,10 @@ def _taken(browser: Browser, address: str, shot: Shot, look: str) -> bytes:
     expect(page.get_by_text(shot.ready).first).to_be_visible()
     shot.prepare(page)
     expect(page.get_by_test_id("stApp")).to_have_attribute("data-test-script-state", "notRunning")
+    expect(page.get_by_test_id("stSkeleton")).to_have_count(0)
     height = page.evaluate("document.querySelector('[data-testid=stMain]').scrollHeight")
     page.set_viewport_size({"width": width, "height": min(int(height) + 60, MOST_HEIGHT)})
+    expect(page.get_by_test_id("stSkeleton")).to_have_count(0)
     page.wait_for_timeout(1500)  # charts fit themselves to the new size
     picture = page.screenshot()
     context.close()
