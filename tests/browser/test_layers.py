@@ -28,3 +28,14 @@ def test_bits_of_one_layer_land_in_the_recipe_and_follow_to_explore(server: str,
     page.get_by_test_id("stTopNavDropdownLink").filter(has_text="Explore").click()
     expect(page).to_have_url(re.compile(r"/explore\?.*quantize\.layer_bits=1%3D8"))
     expect(page.locator(".st-key-status")).to_contain_text("on all 359 test images")
+
+
+def test_the_sweep_goes_on_when_the_page_is_left(server: str, page: Page) -> None:
+    page.goto(link(server, "layers", RECIPE))
+    page.get_by_role("button", name="Find out in the background").click()
+    expect(page.get_by_role("button", name="Stop")).to_be_visible()
+    page.goto(f"{server}/jobs")
+    expect(page.get_by_text("LeNet-300-100 on Digits: sensitivity of every layer")).to_be_visible()
+    page.get_by_role("link", name="Open result").click()
+    expect(page.get_by_text("Simulated in torch on validation images").last).to_be_visible()
+    expect(page.get_by_text("Share of the rank").last).to_be_visible()
