@@ -5,12 +5,16 @@ at its neutral value. A plane is laid through the values of the nearest ones, wi
 """
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from math import log2
+from typing import Any
 
 import numpy as np
+from pydantic.fields import FieldInfo
 
+from compression.errors import UserError
 from compression.recipe import Recipe
 from compression.steps import STEPS, bounds_of, choices_of
 
@@ -64,6 +68,30 @@ def _plane(offsets: np.ndarray, values: np.ndarray, weights: np.ndarray) -> floa
     ridge = RIDGE * weights.sum() * np.eye(offsets.shape[1])
     slope = np.linalg.solve(scatter @ (offsets - centre) + ridge, scatter @ (values - mean))
     return float(np.clip(mean - centre @ slope, values.min(), values.max()))
+
+
+def around(recipe: Recipe, stops: int = 9) -> list[Recipe]:
+    """A coarse grid: recipes that differ in one slider, which stands at one of `stops` positions; the nearest first."""
+    here, found = np.array(place(recipe)), []
+    for step in recipe.steps:
+        for name, field in STEPS[step.kind].model_fields.items():
+            for value in _positions(field, stops):
+                with suppress(UserError):  # settings that do not go together
+                    found.append(recipe.with_setting(f"{step.kind}.{name}", value))
+    others = {other.hash: other for other in found if other != recipe}
+    return sorted(others.values(), key=lambda other: float(((np.array(place(other)) - here) ** 2).sum()))
+
+
+def _positions(field: FieldInfo, stops: int) -> list[Any]:
+    """Where a slider over a measured quantity may stand, coarsely; nothing for other settings."""
+    if not isinstance(field.json_schema_extra, dict) or "unit" not in field.json_schema_extra:
+        return []
+    if choices := choices_of(field):
+        return list(choices)
+    low, high = bounds_of(field)
+    if field.annotation is not float or low is None or high is None:
+        return []
+    return [round(low + (high - low) * i / (stops - 1), 2) for i in range(stops)]
 
 
 @lru_cache(maxsize=4096)

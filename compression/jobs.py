@@ -20,22 +20,23 @@ from collections.abc import Callable
 from concurrent.futures import CancelledError, ThreadPoolExecutor
 from concurrent.futures import Future as Answer
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any, TypeVar
-from weakref import WeakValueDictionary
+from weakref import WeakSet, WeakValueDictionary
 
 from distributed import Future
 from distributed.scheduler import KilledWorker
 
-from compression import cluster, long_work, worker
+from compression import cluster, long_work, students, worker
 from compression.cluster import LONG, QUICK
 from compression.errors import UserError, WorkerLost
 from compression.keeper import Keeper
 from compression.long_jobs import LongJobs
 from compression.long_work import Sweeping, Training, Work
-from compression.news import LOST, Job, News, apology, keep, result
+from compression.news import LOST, Job, News, State, apology, keep, result
 from compression.recipe import Recipe
 from compression.store import Store
-from compression.worker import Outcome, Request
+from compression.worker import Outcome, Refusal, Request
 
 __all__ = ["LOST", "Job", "Lab", "News", "Request", "Sweeping", "Training", "keep"]
 
@@ -59,6 +60,7 @@ class Lab:
         self._crew: cluster.Crew | None = None
         self._jobs: WeakValueDictionary[str, Job] = WeakValueDictionary()
         self._latest: WeakValueDictionary[str, Job] = WeakValueDictionary()
+        self._fillers: WeakSet[Job] = WeakSet()
         self._keeper = Keeper()
         self._line = ThreadPoolExecutor(1, thread_name_prefix="lab")  # whatever talks to the cluster, in order
         self._line.submit(self._connected)
@@ -79,26 +81,43 @@ class Lab:
         """Why results are not kept just now, in a sentence; empty where they are."""
         return self._keeper.trouble
 
-    def submit(self, request: Request, *, owner: str, anew: bool = False) -> Job:
+    def submit(self, request: Request, *, owner: str, anew: bool = False, train: bool = True) -> Job:
         """A job for `request`. The owner's earlier job, if it still works, is stopped.
 
         What was measured before, on this machine and with this engine, is answered from the store unless it is wanted
-        `anew`. What a long job is about to find out is that job, which nobody overtakes.
+        `anew`. What a long job is about to find out is that job, which nobody overtakes. Without `train` a recipe that
+        trains, and that the store does not know, ends `untrained`, with the file that its training would start from.
         """
         if (older := self._latest.get(owner)) is not None:
             older.stop()
+        self._make_way()
         if same := self.long.find(request):
             return same
         job = Job(request)
         self._jobs[job.id] = self._latest[owner] = job
-        self._desk.submit(self._look_up, job, anew)
+        self._desk.submit(self._look_up, job, anew, train)
         return job
+
+    def fill(self, request: Request) -> Job:
+        """A job for the time when nobody waits for anything: whatever else is asked for overtakes it at once."""
+        job = Job(request)
+        self._jobs[job.id] = job
+        self._fillers.add(job)
+        self._desk.submit(self._look_up, job, False, False, LATER)
+        return job
+
+    def _make_way(self) -> None:
+        """Stops what nobody waits for."""
+        for job in list(self._fillers):
+            job.stop()
+            self._fillers.discard(job)
 
     def ask(self, question: Callable[..., T], *about: Any) -> Answer[T]:
         """What `question(*about)` returns in the worker, when it comes: for small things beside the jobs.
 
         The answer's `result` raises `UserError` for what a user can mend, `WorkerLost` where the worker has stopped.
         """
+        self._make_way()
         future = self._line.submit(self._put_to_work, question, *about, priority=NEXT)
 
         def answer() -> T:
@@ -108,6 +127,17 @@ class Lab:
                 raise WorkerLost(LOST) from error
 
         return self._answers.submit(answer)
+
+    def small(self, model: str, dataset: str, teacher: str = "") -> Answer[Outcome | Refusal]:
+        """Measures and keeps the fp32 file of a network of the zoo, or of one that `teacher` has taught."""
+
+        def kept(answer: Answer[Outcome | Refusal]) -> None:
+            if not answer.cancelled() and answer.exception() is None and isinstance(found := answer.result(), Outcome):
+                self._keeper.keep(found)
+
+        answer = self.ask(students.measured, model, dataset, teacher)
+        answer.add_done_callback(kept)
+        return answer
 
     def close(self) -> None:
         """Writes down what is done, and ends the cluster if it is our own. Trainings can be resumed later."""
@@ -122,23 +152,28 @@ class Lab:
         self._line.shutdown()
         self._answers.shutdown(cancel_futures=True)
 
-    def _look_up(self, job: Job, anew: bool) -> None:
+    def _look_up(self, job: Job, anew: bool, train: bool, priority: int = FIRST) -> None:
         assert isinstance(job.request, Request)
-        found = None if anew else self._keeper.answer(job.request)
+        asked, found = job.request, None if anew else self._keeper.answer(job.request)
+        if not found and not train and _trains(asked):
+            asked = replace(asked, recipe=Recipe.from_json(asked.recipe).untrained.to_json())
+            found = self._keeper.answer(asked)
+            found = found and found | {"state": "untrained"}
         if found:
             job.end(**found)
         else:
-            self._line.submit(self._send, job, anew)
+            self._line.submit(self._send, job, asked, anew, priority)
 
-    def _send(self, job: Job, anew: bool) -> None:
+    def _send(self, job: Job, asked: Request, anew: bool, priority: int) -> None:
+        """Has the worker carry out what is `asked`: the job's request, or what its training would start from."""
         if job.news.state != "working":
             return
         try:
             if self._crew is None:
                 job.put(sentence="Starting the engine")
-            about = (job.request, self._topic, job.id)
-            how: dict[str, Any] = {"key": f"compress-{job.id}", "priority": FIRST}
-            if _trains(job.request):
+            about = (asked, self._topic, job.id)
+            how: dict[str, Any] = {"key": f"compress-{job.id}", "priority": priority}
+            if _trains(asked):
                 future = self._put_to_work(long_work.compress, *about, kind=LONG, **how)
             else:
                 future = self._put_to_work(worker.run, *about, anew, **how)
@@ -148,12 +183,12 @@ class Lab:
             job.end(state="refused", sentence=apology(error))
         else:
             job.hold(future)
-            self._in_the_end(self._finish, job, future)
+            self._in_the_end(self._finish, job, future, "done" if asked == job.request else "untrained")
 
-    def _finish(self, job: Job, future: Future) -> None:
+    def _finish(self, job: Job, future: Future, state: State) -> None:
         """Waits in a thread of its own until the task has ended; the page is told first, then the store."""
         found = result(future)
-        job.settle(found)
+        job.settle(found, state)
         if isinstance(found, Outcome):
             self._keeper.keep(found)
             self._lay_base(found)

@@ -93,7 +93,7 @@ class Keeper:
             changes["progress"] = replace(news.curve[-1], accuracy=measured[-1] if measured else None)
         if begins:
             changes["started"] = datetime.now(UTC)
-        self._try(lambda: self.store.jobs.put(job, **changes))
+        self._try(lambda: self.store.jobs.put(job, while_open=True, **changes))
 
     def learn(self, job: str, curve: tuple[LearningPoint, ...], *, after: int) -> int:
         """Writes down the points of a curve beyond the step `after`; returns the last one's step."""

@@ -61,6 +61,11 @@ class LongJobs:
         entry = self._entries.get(job)
         return entry.job if entry else None
 
+    @property
+    def working(self) -> list[Job]:
+        """The jobs that wait or work here, in the order in which they were started."""
+        return [entry.job for entry in list(self._entries.values()) if entry.job.news.state == "working"]
+
     def find(self, work: Work) -> Job | None:
         """The job that carries out this very work here now."""
         entries = [entry for entry in list(self._entries.values()) if entry.work == work]

@@ -23,7 +23,8 @@ from compression.worker import Baseline, Finished, Outcome, Refusal, without_pre
 
 log = logging.getLogger(__name__)
 
-State = Literal["working", "done", "refused", "lost", "overtaken"]
+State = Literal["working", "done", "untrained", "refused", "lost", "overtaken"]
+"""`untrained` is done too, but with the file that a training would start from: nobody has asked for the training."""
 
 LOST = "The process that measures has stopped, perhaps for lack of memory. A new one is starting: measure again."
 
@@ -120,10 +121,10 @@ class Job:
         else:
             self.put(measurement=Measurement.from_plain(event["measurement"]), full=event["full"])
 
-    def settle(self, found: Any) -> None:
+    def settle(self, found: Any, state: State = "done") -> None:
         """Ends with what `result` returned."""
         if isinstance(found, Outcome):
-            self.end(**_last_news(found))
+            self.end(**_last_news(found) | {"state": state})
         elif isinstance(found, Finished):
             self.end(state="done", sentence=found.sentence, share=1.0)
         elif isinstance(found, Refusal):

@@ -1,4 +1,6 @@
-"""Recipes to start from, each for one wish. They are ordinary recipes: what they give is measured like everything else.
+"""Recipes to start from, each for one wish; the same for every network, so no result has chosen them.
+
+They are ordinary recipes: what they give is measured like everything else. `choosing` finds one for a network.
 
 PRESETS["8-bit"].recipe
 """
@@ -28,11 +30,6 @@ PRESETS: dict[str, Preset] = {
         "Fast on CPU",
         "Half of the multiply-accumulates removed as whole channels, the rest computed in 8 bits.",
         Recipe(steps=(Channels(amount=0.5), Quantize(weight_bits=8, activation_bits=8))),
-    ),
-    "small": Preset(
-        "Smallest file at about 1 point",
-        "Most weights zero and the others in 4 bits, fitted layer by layer.",
-        Recipe(steps=(Prune(sparsity=0.8), Quantize(weight_bits=4, activation_bits=8))),
     ),
     "deep-compression": Preset(
         "Deep Compression",

@@ -71,6 +71,12 @@ class Recipe(Settings):
         """The step of that kind, if the recipe has one."""
         return next((s for s in self.steps if s.kind == kind), None)
 
+    @property
+    def untrained(self) -> Self:
+        """The same recipe without its training: what a recovery starts from; itself where nothing is trained."""
+        values = self.to_dict()
+        return type(self).from_dict({**values, "steps": [s for s in values["steps"] if s["step"] != "recover"]})
+
     def with_setting(self, path: str, value: Any) -> Self:
         """A recipe with one value changed; see `with_settings`."""
         return self.with_settings({path: value})

@@ -197,8 +197,8 @@ def practise(request: Request, setting: str) -> None:
         pipeline.practise(prepared(request), setting, PRACTICE[setting])
 
 
-def plain(request: Request, prepared: "Prepared") -> Outcome:
-    """The fp32 file and its measurement; timed against itself."""
+def plain(request: Request, prepared: "Prepared", subject: Subject | None = None) -> Outcome:
+    """The fp32 file and its measurement, timed against itself. `subject` names weights other than the request's."""
     from compression.export.session import session
     from compression.measure.latency import latency
     from compression.measure.machine import this_machine
@@ -211,16 +211,18 @@ def plain(request: Request, prepared: "Prepared") -> Outcome:
         baseline_size_bytes=len(file.onnx), latency=latency(runner, runner, image), macs=file.macs,
         parameters=file.parameters, n_test=len(found), seconds=0.0, machine=this_machine(), predictions=found,
     )  # fmt: skip
-    return replace(_outcome(request, prepared, file, measurement, baseline), role="baseline")
+    outcome = _outcome(request, prepared, file, measurement, baseline, subject)
+    return replace(outcome, role="baseline")
 
 
 def _outcome(
-    request: Request, prepared: "Prepared", file: "Candidate", measurement: Measurement, baseline: Baseline
-) -> Outcome:
-    images = prepared.data.fingerprint
-    subject = Subject(request.model, request.weights, request.dataset, _weights(request), images)
+    request: Request, prepared: "Prepared", file: "Candidate", measurement: Measurement, baseline: Baseline,
+    subject: Subject | None = None,
+) -> Outcome:  # fmt: skip
+    named = request.model, request.weights, request.dataset
+    about = subject or Subject(*named, _weights(request), prepared.data.fingerprint)
     return Outcome(
-        file.onnx, measurement, baseline, file.layers, file.ledger, subject, file.recipe.to_json(), engine_version()
+        file.onnx, measurement, baseline, file.layers, file.ledger, about, file.recipe.to_json(), engine_version()
     )
 
 

@@ -41,6 +41,7 @@ def own_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     (folder / "datasets").symlink_to(datasets, target_is_directory=True)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("COMPRESSION_HOME", str(folder))
+        patch.setenv("COMPRESSION_IDLE", "0")  # nothing is measured that a test has not asked for
         rounding.keep(rounding.Rounding(8, "Multiples of 8, as the tests say.", ort.__version__))
         yield folder
 

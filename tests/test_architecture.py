@@ -40,7 +40,7 @@ LAYERS = (
     ("sensitivity", "inspection"),
     ("worker",),
     ("compare",),
-    ("insight", "long_work"),
+    ("insight", "choosing", "students", "long_work"),
     ("cluster", "news"),
     ("keeper",),
     ("long_jobs",),

@@ -1,12 +1,13 @@
 """The page Compare on a store with three files of LeNet-300-100 on Digits."""
 
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from compression import engine, pipeline, zoo
+from compression import engine, pipeline, students, zoo
 from compression.cluster import ROOT
 from compression.compare import Comparison, compare
 from compression.data import load
@@ -14,7 +15,10 @@ from compression.jobs import keep
 from compression.recipe import Recipe
 from compression.steps import Prune, Quantize
 from compression.store import Run, Store, Subject
-from pages.ui import duel, runs, state
+from compression.students import Small
+from compression.worker import Outcome
+from compression.zoo import model_cards
+from pages.ui import duel, runs, state, ways
 from pages.ui.runs import Filter
 
 RECIPES = (
@@ -132,3 +136,30 @@ def test_what_is_told_of_two_runs(stored: Store) -> None:
     lines = runs.parallel(newest(stored)).data[0]
     assert [dimension.label for dimension in lines.dimensions][:2] == ["Sparsity, %", "Weight bits"]
     assert list(lines.dimensions[0]["values"]) == [90.0, 0.0, 0.0]
+
+
+def test_small_networks_students_and_compressed_ones_stand_on_the_same_axes(stored: Store) -> None:
+    folder = model_cards.user_weights() / "from-lenet5"
+    folder.mkdir(parents=True)
+    for file in model_cards.WEIGHTS.glob("lenet300-digits.*"):
+        shutil.copy(file, folder)
+    try:
+        assert Small("lenet300", "lenet5", zoo.card("lenet300", "digits").sha256) in ways.missing("digits", [])
+        outcome = students.measured("lenet300", "digits", "lenet5")
+        assert isinstance(outcome, Outcome)
+        recipe, measured = Recipe.from_json(outcome.recipe), outcome.measurement
+        run = stored.add(outcome.subject, recipe, measured, engine=outcome.engine, role="baseline")
+        everything = stored.runs(role=None, dataset="digits")
+        found = ways.ways("digits", everything)
+        [student] = [way for way in found if way.kind == "taught"]
+        assert student.label == "LeNet-300-100, taught by LeNet-5 (Caffe)"
+        assert student.spot.x == measured.size_bytes / 1000
+        assert student.spot.y == 100 * measured.accuracy.value
+        assert sum(way.kind == "compressed" and "reference" not in way.label for way in found) == len(RECIPES)
+        assert "lenet5" not in [small.teacher for small in ways.missing("digits", everything)]
+        names = [trace.name for trace in ways.figure(found).data if trace.showlegend is None]
+        assert names == ["Compressed", "Taught by a bigger one"]
+        assert any(frame.value.get("File") is not None for frame in opened().dataframe)
+        stored.erase(run)
+    finally:
+        shutil.rmtree(folder)

@@ -35,10 +35,24 @@ def test_a_slider_has_a_way_and_a_choice_counts_its_places():
         for s in (0.3, 0.5, 0.7, 0.9)
         for b in (2, 4, 8)
     ]
-    ways = shown.ways(recipe, foresight.known(measured, ["size", "accuracy"]))
+    ways = shown.ways(recipe, foresight.known(measured, ["size", "accuracy"]), {})
     drawn = shown.on_axes(ways, "size", "accuracy")
     along = drawn["st-key-prune-sparsity"]
     assert along["x"] == sorted(along["x"], reverse=True)
     bits = drawn["st-key-quantize-weight_bits"]
     assert all(at == int(at) for at in bits["positions"])
     assert bits["x"][0] < bits["x"][-1]
+
+
+def test_the_grid_around_a_recipe_moves_one_slider_at_a_time_and_begins_with_the_nearest():
+    recipe = Recipe(steps=(Prune(sparsity=0.5), Quantize(weight_bits=4)))
+    found = foresight.around(recipe)
+    here = foresight.place(recipe)
+    moved = [
+        [at for at, (a, b) in enumerate(zip(here, foresight.place(other), strict=True)) if a != b] for other in found
+    ]
+    assert all(len(coordinates) == 1 for coordinates in moved)
+    assert len({coordinates[0] for coordinates in moved}) >= 2
+    ways = [sum((a - b) ** 2 for a, b in zip(here, foresight.place(other), strict=True)) for other in found]
+    assert ways == sorted(ways)
+    assert len({other.hash for other in found} | {recipe.hash}) == len(found) + 1

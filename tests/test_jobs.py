@@ -68,6 +68,15 @@ def worker_pid(lab: Lab) -> int:
     return next(iter(lab._crew.client.run(os.getpid).values()))
 
 
+def test_what_nobody_waits_for_makes_way_for_whoever_asks(lab: Lab) -> None:
+    idle = lab.fill(request(0.21))
+    assert done(lab.submit(request(0.22), owner="user")).state == "done"
+    assert idle.news.state == "overtaken"
+    news = done(lab.fill(request(0.21)))
+    assert news.state == "done"
+    assert lab.submit(request(0.21), owner="user").wait(after=0, timeout=PATIENCE_S).run == news.run
+
+
 def test_a_job_tells_how_it_stands_and_ends_with_a_measured_file(lab: Lab, own_home: Path) -> None:
     job = lab.submit(request(0.3), owner="first")
     heard = [job.news]

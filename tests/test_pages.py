@@ -1,6 +1,8 @@
 """The pages: what their charts say, as data; their words; and the page itself with a real worker on Digits."""
 
 import ast
+import re
+import shutil
 import subprocess
 import sys
 import time
@@ -14,7 +16,10 @@ import numpy as np
 import pytest
 from streamlit.testing.v1 import AppTest
 
+from compression import choosing, pipeline, zoo
+from compression.choosing import LADDER
 from compression.cluster import ROOT
+from compression.data import load
 from compression.errors import UserError
 from compression.presets import PRESETS
 from compression.recipe import Recipe
@@ -22,11 +27,13 @@ from compression.results import Accuracy, Interval, Latency, LearningPoint, Mach
 from compression.steps import STEPS, Prune, Quantize
 from compression.store import JobRecord
 from compression.worker import Baseline
+from compression.zoo import model_cards
 from pages.ui import axes, charts, chips, joblist, state, subject, views, words
 from pages.ui.budget import Budget, advise
 from pages.ui.front import Spot, stand
+from pages.ui.handles import handles, moved
 from pages.ui.points import Point, Trail
-from pages.ui.scatter import chart, decades
+from pages.ui.scatter import chart, course, decades
 from pages.ui.subject import Subject
 from pages.ui.views import View
 
@@ -55,6 +62,19 @@ def trail(*points: Point) -> Trail:
     for each in points:
         made.add(each)
     return made
+
+
+def test_budget_edges_are_taken_hold_of_in_the_units_of_their_axes() -> None:
+    base, budget = trail().baseline, Budget(drop=1.0, size=100)
+    found = {handle["limit"]: handle for handle in handles(budget, "size", "accuracy", base)}
+    assert (found["size"]["axis"], found["size"]["value"]) == ("x", 100)
+    assert (found["drop"]["axis"], found["drop"]["value"], found["drop"]["high"]) == ("y", 93.0, 94.0)
+    assert [handle["limit"] for handle in handles(budget, "macs", "latency", base)] == []
+    assert moved(budget, "drop", 91.52, base) == replace(budget, drop=2.5)
+    assert moved(budget, "drop", 99.0, base) == replace(budget, drop=0.0)
+    assert moved(budget, "size", 12.4, base) == replace(budget, size=12)
+    assert moved(budget, "latency", 0.52, base) == replace(budget, latency=0.5)
+    assert moved(budget, "weight", 1.0, base) == budget
 
 
 def mark(x: float, y: float, *, x_arm: float = 0.0, y_arm: float = 0.0, full: bool = True) -> Spot:
@@ -288,10 +308,13 @@ def allowed(path: Path) -> set[str]:
 
 
 @pytest.fixture(scope="module")
-def engine() -> Iterator[None]:
-    yield
-    state.lab().close()
-    state.lab.clear()
+def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """The workers' locks are not those of others on this machine, for whom a training would wait."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TMPDIR", str(tmp_path_factory.mktemp("locks")))
+        yield
+        state.lab().close()
+        state.lab.clear()
 
 
 def opened(link: dict[str, str]) -> AppTest:
@@ -371,6 +394,26 @@ def test_presets_undo_and_reset_change_the_recipe() -> None:
 
 
 @pytest.mark.usefixtures("engine")
+def test_the_smallest_file_is_chosen_on_validation_images_and_says_so() -> None:
+    page = opened(state.link_of(DIGITS, state.START, View(panel="Recipe")))
+    page.button(key="preset.smallest").click().run()
+    assert not page.exception
+    assert recipe_on(page).steps in [recipe.steps for recipe in LADDER]
+    said = r"Chosen on 143 validation images, where it loses (-?[\d.]+) points; \d of 14 recipes were tried\."
+    found = re.fullmatch(said, page.info[0].value)
+    assert found
+    assert float(found[1]) <= 1.0
+
+
+def test_the_test_images_have_no_say_in_the_choice_of_the_smallest_file() -> None:
+    data = load("digits")
+    network = zoo.load("lenet300", "digits")
+    blind = replace(data, test=replace(data.test, labels=(data.test.labels + 1) % 10))
+    drops = [choosing._drop_on_validation(pipeline.prepare(network, d))(LADDER[3]) for d in (data, blind)]
+    assert drops[0] == drops[1]
+
+
+@pytest.mark.usefixtures("engine")
 def test_every_technique_can_be_switched_off() -> None:
     page = opened(state.link_of(DIGITS, Recipe()))
     assert [toggle.value for toggle in page.sidebar.toggle] == [False] * len(STEPS)
@@ -389,11 +432,86 @@ def test_a_bad_link_says_so_and_opens_the_usual_start(monkeypatch: pytest.Monkey
 
 
 @pytest.mark.usefixtures("engine")
-def test_where_there_is_no_network_the_page_says_how_to_get_one() -> None:
-    page = opened(state.link_of(DIGITS, Recipe()))
-    page.sidebar.selectbox[0].set_value("cifar100").run()
-    assert "zoo train resnet20 cifar100" in page.warning[0].value
+def test_a_network_without_weights_is_trained_on_the_page_and_then_compressed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for file in model_cards.WEIGHTS.glob("lenet5-digits.*"):
+        shutil.copy(file, tmp_path)
+    monkeypatch.setattr(model_cards, "WEIGHTS", tmp_path)
+    page = opened(state.link_of(Subject("lenet5", "digits", "digits"), Recipe()))
+    assert ("lenet300", "digits") in subject.trainable("digits")
+    page.sidebar.selectbox[1].set_value(("lenet300", "digits")).run()
+    assert "Not trained yet" in page.markdown[-1].value
     assert not page.metric
+    page.number_input(key="baseline.minutes").set_value(0.01)
+    page.button(key="baseline.begin").click().run()
+    [job] = state.lab().long.working
+    while job.news.state == "working":
+        job.wait(after=job.news.number, timeout=PATIENCE_S)
+    assert job.news.state == "done", job.news.sentence
+    page.run()
+    for file in model_cards.user_weights().glob("lenet300-digits.*"):
+        file.unlink()
+    while state.lab().store.jobs.get(job.id).open:
+        time.sleep(0.05)
+    state.lab().long.forget(job.id)
+    assert page.subheader[0].value == DIGITS.title
+    assert chips.NOTHING not in values(page)
+
+
+@pytest.mark.usefixtures("engine")
+def test_a_recipe_trains_when_the_user_says_so_and_until_then_shows_its_start() -> None:
+    recipe = Recipe(quality="fast").with_settings({"quantize.weight_bits": 2, "recover.steps": 7})
+    page = opened(state.link_of(DIGITS, recipe))
+    assert not state.lab().long.working
+    start = values(page)
+    assert chips.NOTHING not in start
+    assert "before" in next(caption.value for caption in page.caption if "this training" in caption.value)
+    page.number_input(key="train.minutes").set_value(0.1)
+    page.run()
+    page.button(key="train.begin").click().run()
+    [job] = state.lab().long.working
+    while job.news.state == "working":
+        job.wait(after=job.news.number, timeout=PATIENCE_S)
+    assert job.news.state == "done", job.news.sentence
+    page.run()
+    steps = page.sidebar.number_input(key="recover.steps").value
+    assert steps != 7
+    assert page.query_params["recover.steps"] == str(steps)
+    assert any(f"**Trained** · step {steps:,} of {steps:,}" in text.value for text in page.markdown)
+    again = opened(page.query_params)
+    assert values(again) == values(page)
+    assert any(caption.value.startswith("From the store") for caption in again.caption)
+
+
+@pytest.mark.usefixtures("engine")
+def test_the_slider_of_channels_stops_where_something_is_reached() -> None:
+    recipe = Recipe(quality="fast").with_setting("channels.amount", 0.5)
+    page = opened(state.link_of(Subject("lenet5", "digits", "digits"), recipe))
+    [slider] = [each for each in page.select_slider if each.key == "channels.amount"]
+    assert slider.value == 0.5
+    stops = [float(option.rstrip("%")) / 100 for option in slider.options]
+    assert stops == sorted(stops)
+    reached = next(c.value for c in page.sidebar.caption if "asked for 50%" in c.value)
+    assert re.fullmatch(r"Removed [\d.]+% of the multiply-accumulates, asked for 50%\.", reached)
+    near = next(stop for stop in stops if stop > 0.6)
+    slider.set_value(near).run()
+    assert page.query_params["channels.amount"] == str(near)
+    wanted = recipe.with_setting("channels.amount", near)
+    [found] = [run.reached[0] for run in state.store().runs(model="lenet5") if run.recipe == wanted]
+    assert 0 <= found.reached - near < 0.01
+
+
+def test_a_training_moves_along_the_chart_by_its_evaluations() -> None:
+    start = point(0.9, 0.90, 90_000)
+    curve = tuple(LearningPoint(step, 30, 0, 0.5, accuracy, 1.0) for step, accuracy in ((0, 0.5), (5, None), (9, 0.8)))
+    stages = course(start, curve, "size", "accuracy")
+    assert [(s.x, s.y, s.step) for s in stages] == [(90.0, 50.0, 0), (90.0, 80.0, 9)]
+    assert "validation images" in stages[0].text
+    assert course(start, curve, "size", "latency") == ()
+    drawn = next(trace for trace in charts.figure(replace(chart(trail(start), start, "size", "accuracy"),
+                                                          course=stages)).data if "Training" in trace.name)  # fmt: skip
+    assert (list(drawn.y), list(drawn.text)) == ([50.0, 80.0], ["", "step 9"])
 
 
 @pytest.mark.usefixtures("engine")
@@ -415,6 +533,27 @@ def test_an_error_of_the_engine_is_one_sentence_on_the_page() -> None:
     assert len(page.error) == 1
     assert "/nowhere" in page.error[0].value
     assert "\n" not in page.error[0].value
+
+
+@pytest.mark.usefixtures("engine")
+def test_a_link_with_a_run_shows_that_run_and_says_where_it_was_measured() -> None:
+    recipe = Recipe().with_setting("prune.sparsity", 0.71)
+    page = opened(state.link_of(DIGITS, recipe))
+    [run] = [run for run in state.store().runs(model="lenet300") if run.recipe == recipe]
+    measured = Measurement(**{**vars(run.measurement), "accuracy": replace(run.accuracy, value=0.123)})
+    old = state.store().add(run.subject, recipe, replace(measured, file_hash="0" * 64), engine="older")
+    page = opened(state.link_of(DIGITS, recipe, run=old))
+    assert values(page)[0].startswith("12.3%")
+    assert f"This is run {old}" in page.info[0].value
+    assert "Another version of the engine" in page.info[0].value
+    assert page.query_params["run"] == old
+    page.slider[0].set_value(0.5).run()
+    assert "run" not in page.query_params
+    assert not page.info
+    gone = opened(state.link_of(DIGITS, recipe, run="feedfeedfeedfeed"))
+    assert "The run feedfeedfeedfeed is not in the store here" in gone.info[0].value
+    assert not values(gone)[0].startswith("12.3%")
+    state.store().erase(old)
 
 
 @pytest.mark.usefixtures("engine")
@@ -448,7 +587,7 @@ def test_the_jobs_page_trains_lists_and_hands_out_tables() -> None:
     state.lab().long.cancel(job.id)
     assert state.lab().store.jobs.get(job.id).state == "cancelled"
     page.run()
-    assert [button.label for button in page.button][-2:] == ["Resume", "Remove"]
+    assert {f"Resume.{job.id}", f"Remove.{job.id}"} <= {button.key for button in page.button}
     page.button(key=f"Remove.{job.id}").click().run()
     assert job.title not in " ".join(each.value for each in page.markdown)
     assert "store.sqlite" in page.caption[-1].value

@@ -457,6 +457,8 @@ def test_jobs_are_entered_followed_asked_and_taken_over(store: Store) -> None:
     jobs.forget("j1")
     assert jobs.all() != []  # an open job stays
     jobs.put("j1", state="done")
+    jobs.put("j1", while_open=True, state="working")  # by somebody who has not heard of the end yet
+    assert jobs.get("j1").state == "done"
     assert jobs.all(states=["waiting", "working"]) == []
     jobs.forget("j1")
     with pytest.raises(UnknownName, match="Unknown job 'j1'"):

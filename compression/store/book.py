@@ -35,12 +35,17 @@ class JobBook:
         with self._database.write() as connection:
             connection.execute(insert(JobRow), values)
 
-    def put(self, job: str, **changes: Any) -> None:
-        """Writes down how a job stands: any of state, sentence, share, progress, run_id, and of the times."""
+    def put(self, job: str, *, while_open: bool = False, **changes: Any) -> None:
+        """Writes down how a job stands: any of state, sentence, share, progress, run_id, and of the times.
+
+        What is only said of a job `while_open` comes too late where that has been ended meanwhile.
+        """
         if "progress" in changes:
             changes["progress"] = dump(changes["progress"])
         with self._database.write() as connection:
-            connection.execute(update(JobRow).where(JobRow.id == job).values(heard=datetime.now(UTC), **changes))
+            told = update(JobRow).where(JobRow.id == job)
+            told = told.where(JobRow.state.in_(OPEN)) if while_open else told
+            connection.execute(told.values(heard=datetime.now(UTC), **changes))
 
     def hear(self, jobs: Collection[str]) -> dict[str, Wish]:
         """Says that these jobs are alive, and returns what is asked of them."""

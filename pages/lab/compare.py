@@ -5,7 +5,7 @@ from functools import partial
 import streamlit as st
 
 from compression.store import FORMS, Run, export
-from pages.ui import runs, sections
+from pages.ui import runs, sections, ways
 from pages.ui.plot import plot
 from pages.ui.runs import Filter
 from pages.ui.sections import SECTIONS
@@ -24,6 +24,7 @@ def page() -> None:
     undo(here)
     if not everything:
         st.info(EMPTY)
+        ways.draw()
         return
     wanted = choose(everything)
     shown = [run for run in everything if wanted.keeps(run)]
@@ -34,6 +35,7 @@ def page() -> None:
     with st.expander(f"Settings and measures of {min(len(shown), runs.LINES):,} runs as parallel coordinates"):
         plot(runs.parallel(shown), "Settings and measures of each run as a line.", key="parallel")
         st.caption("Drag along an axis to keep only the runs in between; double-click it to let all back in.")
+    ways.draw()
     two(here, everything)
 
 

@@ -6,12 +6,14 @@ import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
 from compression.errors import UserError
-from pages.ui import charts, chips, forms, panels, toolbar, views
+from pages.ui import charts, chips, forms, idle, panels, recovery, standing, toolbar, views, words
 from pages.ui.chips import Places
 from pages.ui.foresight import Foreseen
+from pages.ui.handles import handles, moved
 from pages.ui.plot import plot
-from pages.ui.scatter import Chart, chart
+from pages.ui.scatter import Chart, chart, course
 from pages.ui.state import Visit, opened
+from pages.ui.subject import Pair
 from pages.ui.views import View
 
 
@@ -19,24 +21,34 @@ def page() -> None:
     """Controls on the left; figures, charts and the file on the right."""
     visit, notes = opened(), st.empty()
     with st.sidebar:
-        obstacle = choose(visit)
+        obstacle, untrained = choose(visit)
     if said := " ".join(filter(None, (visit.notice, obstacle))):
         notes.warning(said)
-    if not obstacle:
+    elif visit.remark:
+        notes.info(visit.remark)
+    if untrained:
+        recovery.baseline(*untrained)
+    elif not obstacle:
         toolbar.draw(visit)
+        toolbar.chosen(visit)
         show(visit)
 
 
-def choose(visit: Visit) -> str:
-    """The controls; a sentence says why what they name cannot be measured."""
+def choose(visit: Visit) -> tuple[str, Pair | None]:
+    """The controls; what they name cannot be measured where a sentence says why, or a network is not trained yet."""
     subject, lack = forms.subject()
+    slots: dict[str, DeltaGenerator] = {}
     try:
-        recipe = forms.recipe(visit.draw_seed)
+        recipe = forms.recipe(visit.draw_seed, visit.positions, slots)
     except UserError as error:
-        return str(error)
-    if subject:
-        visit.choose(subject, recipe)
-    return lack
+        return str(error), None
+    if subject is None or not subject.is_trained:
+        return lack, (subject.model, subject.dataset) if subject else None
+    visit.choose(subject, recipe)
+    for found in visit.now.measurement.reached if visit.now else ():
+        if (said := words.reached(found)) and found.step in slots:
+            slots[found.step].caption(said)
+    return lack, None
 
 
 def show(visit: Visit) -> None:
@@ -45,10 +57,14 @@ def show(visit: Visit) -> None:
     metrics: Places = st.columns(3)
     chips.draw(metrics, now or last, old=now is None)
     status = st.container(key="status").empty()
+    if now and now.full:
+        standing.provenance(visit, now, status)
+    recovery.draw(visit)
     drawn = draw_charts(visit)
+    idle.draw(visit)
     toolbar.selection(visit)
     panels.draw(visit, now or last, drawn)
-    follow(visit, status)
+    standing.follow(visit, status)
 
 
 def draw_charts(visit: Visit) -> list[Chart]:
@@ -76,34 +92,19 @@ def draw_chart(visit: Visit, number: int, slot: DeltaGenerator, pair: views.Pair
     data = chart(visit.trail, now or visit.trail.last, *pair, budget=visit.view.budget, selected=visit.selected)
     if now is None:
         data = replace(data, ghost=expected.here(*pair))
+    elif visit.point is None:
+        data = replace(data, course=course(now, visit.curve, *pair))
+    base, budget = visit.trail.baseline, visit.view.budget
     with slot:
-        clicked, _ = plot(charts.figure(data), data.alt, key=f"plot.{number}", foresight=expected.on(*pair))
+        clicked, grasped = plot(charts.figure(data), data.alt, key=f"plot.{number}", foresight=expected.on(*pair),
+                                handles=handles(budget, *pair, base))  # fmt: skip
+    if grasped:
+        visit.look_next(replace(visit.view, budget=moved(budget, **grasped, baseline=base)))
+        st.rerun()
     if clicked and clicked != visit.selected:
         visit.selected = clicked
         st.rerun()
     return data
-
-
-def follow(visit: Visit, status: DeltaGenerator) -> None:
-    """One line: what is being done, what was measured, or what went wrong; afresh when there is more to show."""
-    shown, curve = visit.now, visit.curve
-    for news in visit.news():
-        if visit.view.panel == "Learning" and len(news.curve) > len(curve):
-            st.rerun()
-        now = visit.now
-        if now is not None and (shown is None or (now.measurement, now.file) != (shown.measurement, shown.file)):
-            st.rerun()
-        with status.container():
-            if news.state == "working":
-                st.progress(min(news.share, 1.0), f"{news.sentence} …")
-            elif news.measurement:
-                with st.container(horizontal=True, vertical_alignment="center"):
-                    st.caption(chips.provenance(news.measurement, news.full), width="content")
-                    if chips.is_kept(news.measurement):
-                        st.button("Measure again", on_click=visit.measure_again, type="tertiary", key="anew")
-            if news.state in ("lost", "refused"):
-                st.error(news.sentence)
-                st.button("Measure again", on_click=visit.measure_again)
 
 
 page()

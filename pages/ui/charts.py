@@ -6,6 +6,7 @@ from typing import Any
 import plotly.graph_objects as go
 
 from pages.ui.axes import Axis
+from pages.ui.handles import LIMIT_OF
 from pages.ui.plot import GHOST
 from pages.ui.scatter import Chart, Mark
 
@@ -23,7 +24,9 @@ TECHNIQUES = {
     ("channels", "quantize"): "#56B4E9", ("channels", "prune", "quantize"): "#A6761D",
 }  # fmt: skip
 OTHERS = ("#8C6BB1", "#66A61E", "#1B9E9E", "#C51B7D")
-SYMBOLS = {"visited": "circle", "reference": "diamond", "baseline": "square", "now": "circle"}
+SYMBOLS = {
+    "visited": "circle", "neighbour": "circle", "reference": "diamond", "baseline": "square", "now": "circle",
+}  # fmt: skip
 
 
 def figure(chart: Chart) -> go.Figure:
@@ -35,12 +38,13 @@ def figure(chart: Chart) -> go.Figure:
         return fig
     fig.add_trace(_staircase(chart))
     fig.add_trace(_way(chart))
-    others = [*chart.of("reference"), *chart.of("visited")]
+    others = [*chart.of("reference"), *chart.of("neighbour"), *chart.of("visited")]
     for technique in sorted({mark.technique for mark in others}, key=lambda kinds: (len(kinds), kinds)):
         marks = [mark for mark in others if mark.technique == technique]
         fig.add_trace(_points(marks, _called(technique), colour(technique), 8))
     fig.add_trace(_points(chart.of("baseline"), "fp32 baseline", BASELINE, 10))
     fig.add_trace(_ghost(chart))
+    fig.add_trace(_course(chart))
     fig.add_trace(_points(chart.of("now"), "Now", NOW, 14))
     return fig
 
@@ -95,9 +99,10 @@ def _shade(fig: go.Figure, chart: Chart) -> None:
             continue
         far = _far(axis, edge, _along(axis, chart)[0])
         name = "x" if axis is chart.x else "y"
-        draw(**{f"{name}0": edge, f"{name}1": far}, fillcolor=BUDGET, opacity=0.10, line_width=0, layer="below")
+        limit, ends = LIMIT_OF.get(axis.name, ""), {f"{name}0": edge, f"{name}1": far}
+        draw(**ends, fillcolor=BUDGET, opacity=0.10, line_width=0, layer="below", name=f"area {limit}")
         line = fig.add_vline if axis is chart.x else fig.add_hline
-        line(**{name: edge}, line={"color": BUDGET, "width": 2, "dash": "dash"}, layer="below")
+        line(**{name: edge}, line={"color": BUDGET, "width": 2, "dash": "dash"}, layer="below", name=f"edge {limit}")
 
 
 def _far(axis: Axis, edge: float, values: list[float]) -> float:
@@ -131,6 +136,20 @@ def _ghost(chart: Chart) -> go.Scatter:
     )  # fmt: skip
 
 
+def _course(chart: Chart) -> go.Scatter:
+    """The way of a training so far; its last evaluation is named."""
+    stages = chart.course
+    last = len(stages) - 1
+    return go.Scatter(
+        x=[s.x for s in stages], y=[s.y for s in stages], mode="lines+markers+text", name="Training, validation images",
+        showlegend=bool(stages), line={"color": NOW, "width": 1.5},
+        marker={"symbol": "circle-open", "color": NOW, "size": [6 + 6 * (i == last) for i in range(len(stages))]},
+        text=[f"step {s.step:,}" if i == last else "" for i, s in enumerate(stages)], textposition="middle right",
+        textfont={"size": 12, "color": NOW},
+        customdata=[[s.text, ""] for s in stages], hovertemplate="%{customdata[0]}<extra></extra>",
+    )  # fmt: skip
+
+
 def _points(marks: Sequence[Mark], name: str, shade: str, size: int) -> go.Scatter:
     barred = [mark.standing != "behind" or mark.role in ("now", "baseline") for mark in marks]
     return go.Scatter(
@@ -139,13 +158,20 @@ def _points(marks: Sequence[Mark], name: str, shade: str, size: int) -> go.Scatt
         error_y=_bars([m.y_arms if bar else (0, 0) for m, bar in zip(marks, barred, strict=True)], shade),
         marker={
             "symbol": [_symbol(m) for m in marks], "color": shade,
-            "size": [size + 5 * m.pinned for m in marks],
-            "opacity": [0.3 if m.standing == "behind" and m.role in ("visited", "reference") else 1.0 for m in marks],
+            "size": [size + 5 * m.pinned - 2 * (m.role == "neighbour") for m in marks],
+            "opacity": [_opacity(m) for m in marks],
             "line": {"width": [3 if m.selected else 1.5 for m in marks],
                      "color": [NOW if m.selected else shade for m in marks]},
         },
         customdata=[[m.text, m.key] for m in marks], hovertemplate="%{customdata[0]}<extra></extra>",
     )  # fmt: skip
+
+
+def _opacity(mark: Mark) -> float:
+    """Points that others beat are dim, and so are neighbours, which nobody has asked for."""
+    if mark.role in ("now", "baseline"):
+        return 1.0
+    return 0.3 if mark.standing == "behind" else 0.55 if mark.role == "neighbour" else 1.0
 
 
 def _symbol(mark: Mark) -> str:

@@ -12,6 +12,7 @@ from compression.recipe import Recipe
 from compression.steps import STEPS, bounds_of, choices_of
 from pages.ui import forms
 from pages.ui.axes import AXES, Name
+from pages.ui.forms import Positions
 from pages.ui.points import Point
 
 STOPS = 9
@@ -46,25 +47,27 @@ class Foreseen:
         return on_axes(self.ways, x, y)
 
 
-def foresee(recipe: Recipe, points: Sequence[Point]) -> Foreseen:
+def foresee(recipe: Recipe, points: Sequence[Point], positions: Positions) -> Foreseen:
     """What the measured points let expect of a recipe and of its neighbours."""
     among = known(points)
-    return Foreseen(foresight.predict(recipe, among), ways(recipe, among))
+    return Foreseen(foresight.predict(recipe, among), ways(recipe, among, positions))
 
 
-def ways(recipe: Recipe, among: Known) -> dict[str, Way]:
+def ways(recipe: Recipe, among: Known, positions: Positions) -> dict[str, Way]:
     """For the class of each slider that the recipe shows: its positions, and what is expected there."""
     found = {}
     for step in recipe.steps:
         for name in STEPS[step.kind].model_fields:
-            if way := _way(recipe, f"{step.kind}.{name}", among):
-                found[css_class(f"{step.kind}.{name}")] = way
+            path = f"{step.kind}.{name}"
+            stops: list[tuple[float, Any]] = [*enumerate(positions[path])] if path in positions else _stops(path)
+            if way := _way(recipe, path, stops, among):
+                found[css_class(path)] = way
     return found
 
 
-def _way(recipe: Recipe, path: str, among: Known) -> Way:
+def _way(recipe: Recipe, path: str, stops: list[tuple[float, Any]], among: Known) -> Way:
     way = []
-    for position, value in _stops(path):
+    for position, value in stops:
         try:
             expected = foresight.predict(recipe.with_setting(path, value), among)
         except UserError:  # settings that do not go together

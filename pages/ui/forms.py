@@ -4,22 +4,24 @@ Widgets are named by what they set, and `fill` says what they show; `state` puts
 come and go has a slot of its own, so that nothing else moves.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import streamlit as st
 from pydantic.fields import FieldInfo
+from streamlit.delta_generator import DeltaGenerator
 
 from compression.data import DATASETS
 from compression.recipe import Recipe
 from compression.steps import STEPS, Settings, bounds_of, choices_of, default_of, step
 from compression.zoo import ARCHITECTURES
 from pages.ui import words
-from pages.ui.subject import FOLDER, Pair, Subject, dataset_title, fitting
+from pages.ui.subject import FOLDER, Pair, Subject, fitting, trainable
 
 SEGMENTS = 3
 """Up to so many choices stand side by side; more become a list of words, or a slider over numbers."""
 
+UNTRAINED = "The last in the list may have no weights for these images yet: choose one, and it can be trained here."
 QUALITY = "quality"
 SHARED = tuple(name for name in Recipe.model_fields if name != "steps")
 
@@ -30,7 +32,7 @@ def fill(subject: Subject, recipe: Recipe) -> dict[str, Any]:
     shown: dict[str, Any] = {"images": subject.dataset if named else FOLDER}
     shown["folder"] = "" if named else subject.dataset.removeprefix(FOLDER)
     for name in (*DATASETS, FOLDER):
-        shown[f"network.{name}"] = _preferred(subject, fitting(name))
+        shown[f"network.{name}"] = _preferred(subject, [*fitting(name), *trainable(name)])
     for kind, settings in STEPS.items():
         present = recipe.get(kind)
         shown[f"{kind}.on"] = present is not None
@@ -47,18 +49,18 @@ def _preferred(subject: Subject, known: list[Pair]) -> Pair | None:
 
 
 def subject() -> tuple[Subject | None, str]:
-    """The pickers for images and network; while they name nothing that can be tried, a sentence says why."""
+    """The pickers for images and network; while they name nothing that can be tried, a sentence says why.
+
+    A network of the zoo that has no weights for the images yet can be chosen too, in order to train it.
+    """
     kind = st.selectbox("Images", [*DATASETS, FOLDER], key="images", format_func=_images)
     folder, network = st.empty(), st.empty()
     dataset = _folder(folder) if kind == FOLDER else kind
     if dataset == FOLDER:
         return None, "Name a folder of images with train/CLASS/IMAGE and test/CLASS/IMAGE inside."
-    known = fitting(dataset)
-    if not known:
-        train = f"python -m compression zoo train resnet20 {dataset}"
-        return None, f"There is no trained network for {dataset_title(dataset)} yet. Train one with `{train}`."
+    known = [*fitting(dataset), *trainable(dataset)]
     chosen = network.selectbox(
-        "Network", known, key=f"network.{kind}", format_func=lambda pair: _network(pair, dataset)
+        "Network", known, key=f"network.{kind}", format_func=lambda pair: _network(pair, dataset), help=UNTRAINED
     )  # fmt: skip
     return Subject(*chosen, dataset), ""
 
@@ -79,12 +81,16 @@ def _network(pair: Pair, dataset: str) -> str:
     return title if trained_on == dataset else f"{title}, trained on {DATASETS[trained_on].title}"
 
 
-def recipe(draw_seed: Callable[[], None]) -> Recipe:
-    """A group for each technique, and what all of them share.
+Positions = Mapping[str, Sequence[float]]
+"""Of settings by path, the only values that their sliders stop at."""
+
+
+def recipe(draw_seed: Callable[[], None], positions: Positions, slots: dict[str, DeltaGenerator]) -> Recipe:
+    """A group for each technique, and what all of them share; `slots` gets a place for a remark in each group.
 
     Raises `InvalidSetting` or `InvalidRecipe` for values that do not go together, when all widgets are drawn.
     """
-    groups = {kind: _group(kind, settings) for kind, settings in STEPS.items()}
+    groups = {kind: _group(kind, settings, positions, slots) for kind, settings in STEPS.items()}
     shared = {QUALITY: control(Recipe, QUALITY, QUALITY)}
     with st.expander("Seed and calibration"):
         shared |= {name: control(Recipe, name, name) for name in SHARED if name != QUALITY}
@@ -93,7 +99,9 @@ def recipe(draw_seed: Callable[[], None]) -> Recipe:
     return Recipe(steps=steps, **shared)
 
 
-def _group(kind: str, settings: type[Settings]) -> dict[str, Any] | None:
+def _group(
+    kind: str, settings: type[Settings], positions: Positions, slots: dict[str, DeltaGenerator]
+) -> dict[str, Any] | None:
     """A technique's switch and values: what has a unit or is marked as main at once, the finer choices folded away."""
     with st.container(border=True, key=f"group-{kind}", gap="small"):
         on = st.toggle(f"**{STEPS[kind].title}**", key=f"{kind}.on", help=settings.__doc__)
@@ -103,18 +111,21 @@ def _group(kind: str, settings: type[Settings]) -> dict[str, Any] | None:
     main = [name for name in settings.model_fields if words.unit_of(settings, name) or words.is_main(settings, name)]
     finer = [name for name in settings.model_fields if name not in main]
     with body.container():
-        values = {name: control(settings, name, f"{kind}.{name}") for name in main}
+        values = {name: control(settings, name, f"{kind}.{name}", positions) for name in main}
+        slots[kind] = st.empty()
         if finer:
             with st.expander("Options"):
                 values |= {name: control(settings, name, f"{kind}.{name}") for name in finer}
     return values
 
 
-def control(settings: type[Settings], name: str, key: str) -> Any:
+def control(settings: type[Settings], name: str, key: str, positions: Positions | None = None) -> Any:
     """The widget for one field, and what it says."""
     field = settings.model_fields[name]
     label, unit = str(field.title), words.unit_of(settings, name)
     about: dict[str, Any] = {"key": key, "help": field.description}
+    if stops := (positions or {}).get(key):
+        return st.select_slider(label, stops, format_func=lambda stop: words.value_text(stop, unit), **about)
     if choices := choices_of(field):
         return _choice(label, choices, unit, about)
     if field.annotation is bool:

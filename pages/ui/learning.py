@@ -47,12 +47,14 @@ def teaching(visit: Visit, temperature: float) -> None:
     plot(softened_figure(told.classes, softened), f"Probabilities at temperature {temperature:g}.", key="learning.soft")
 
 
-def curve_figure(points: Sequence[LearningPoint]) -> go.Figure:
+def curve_figure(points: Sequence[LearningPoint], height: int = 340) -> go.Figure:
     """Loss, and accuracy on validation images where it was measured."""
     layout = go.Layout(
-        template="none", height=340, margin={"l": 8, "r": 8, "t": 8, "b": 8}, uirevision="curve",
-        xaxis={"title": "Step", "rangemode": "tozero"}, yaxis={"title": "Loss", "rangemode": "tozero"},
-        yaxis2={"title": "Accuracy on validation images, %", "overlaying": "y", "side": "right", "showgrid": False},
+        template="none", height=height, margin={"l": 8, "r": 8, "t": 8, "b": 8}, uirevision="curve",
+        xaxis={"title": "Step", "range": [0, points[-1].steps] if points else None},
+        yaxis={"title": "Loss", "rangemode": "tozero", "nticks": 4},
+        yaxis2={"title": "Validation, %", "overlaying": "y", "side": "right", "showgrid": False, "tickmode": "auto",
+                "nticks": 4, "tickformat": ".1f"},
         legend={"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0, "xanchor": "left"},
     )  # fmt: skip
     fig = go.Figure(layout=layout)

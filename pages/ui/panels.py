@@ -131,7 +131,10 @@ def explored() -> tuple[Visit, Point | None]:
     st.space("small")
     st.markdown(f"### {visit.subject.title}")
     st.caption(words.recipe_line(visit.recipe))
-    return visit, measured(visit, st.empty())
+    point = measured(visit, st.empty())
+    if point and point.recipe != visit.recipe:
+        st.caption("Shown is the file before its training, which is started on the page Explore.")
+    return visit, point
 
 
 def measured(visit: Visit, status: DeltaGenerator) -> Point | None:
@@ -143,8 +146,8 @@ def measured(visit: Visit, status: DeltaGenerator) -> Point | None:
             elif news.state in ("lost", "refused"):
                 st.error(news.sentence)
                 st.button("Measure again", on_click=visit.measure_again)
-    point = visit.point
-    if point is None or kept(point.file) is None:
+    point = visit.now
+    if point is None or not point.full or kept(point.file) is None:
         return None
     status.empty()
     return point

@@ -81,6 +81,89 @@ function remember(box, change) {
   }
 }
 
+const QUIET_MS = 500 // after the last key, an edge that keys move has arrived
+
+// Where an edge stands on the page, in pixels of the chart; null where that is outside what is shown.
+function spot(box, handle, value) {
+  const { xaxis, yaxis } = box._fullLayout
+  const axis = handle.axis === "x" ? xaxis : yaxis
+  const at = axis.d2p(value)
+  if (!(at >= -1 && at <= axis._length + 1)) return null
+  return handle.axis === "x" ? [axis._offset + at, yaxis._offset] : [xaxis._offset + xaxis._length, axis._offset + at]
+}
+
+function place(box, knob, handle) {
+  const at = box._fullLayout && spot(box, handle, handle.value)
+  knob.hidden = !at
+  if (!at) return
+  knob.style.left = `${at[0]}px`
+  knob.style.top = `${at[1]}px`
+  knob.setAttribute("aria-valuenow", Number(handle.value.toPrecision(4)))
+}
+
+// The edge's line and the nearer side of what it shades go along; shapes are named after the limit.
+function drag(box, knob, handle, value) {
+  handle.value = Math.min(Math.max(value, handle.low), handle.high)
+  const change = {}
+  for (const [i, shape] of (box.layout.shapes ?? []).entries()) {
+    if (shape.name === `edge ${handle.limit}`) change[`shapes[${i}].${handle.axis}1`] = handle.value
+    if (shape.name?.endsWith(` ${handle.limit}`)) change[`shapes[${i}].${handle.axis}0`] = handle.value
+  }
+  window.Plotly.relayout(box, change)
+  place(box, knob, handle)
+}
+
+function grasp(box, knob, handle, arrived) {
+  const axis = () => box._fullLayout[`${handle.axis}axis`]
+  const along = (event) => (handle.axis === "x" ? event.clientX : event.clientY)
+  const origin = () => box.getBoundingClientRect()[handle.axis === "x" ? "left" : "top"]
+  knob.onpointerdown = (event) => {
+    knob.setPointerCapture(event.pointerId)
+    event.preventDefault()
+    knob.focus()
+  }
+  knob.onpointermove = (event) => {
+    if (knob.hasPointerCapture(event.pointerId)) {
+      drag(box, knob, handle, axis().p2d(along(event) - origin() - axis()._offset))
+    }
+  }
+  knob.onpointerup = () => arrived(handle)
+  let quiet
+  knob.onkeydown = (event) => {
+    const by = { ArrowRight: 1, ArrowUp: 1, ArrowLeft: -1, ArrowDown: -1 }[event.key]
+    if (!by) return
+    event.preventDefault()
+    drag(box, knob, handle, handle.value + by * handle.step)
+    clearTimeout(quiet)
+    quiet = setTimeout(() => arrived(handle), QUIET_MS)
+  }
+}
+
+// A knob on each edge of the budget; what is being moved stays as it is.
+function edges(box, given, arrived) {
+  const frame = box.parentElement
+  const old = [...frame.querySelectorAll(".plot-edge")]
+  if (old.some((knob) => knob.matches(":active"))) return
+  const focused = document.activeElement?.dataset?.limit
+  for (const knob of old) knob.remove()
+  for (const handle of structuredClone(given ?? [])) {
+    const knob = document.createElement("div")
+    knob.className = `plot-edge plot-edge-${handle.axis}`
+    knob.dataset.limit = handle.limit
+    knob.tabIndex = 0
+    knob.title = "Drag, or press the arrow keys"
+    for (const [name, value] of Object.entries({
+      role: "slider", "aria-label": handle.label, "aria-valuemin": handle.low, "aria-valuemax": handle.high,
+      "aria-orientation": handle.axis === "x" ? "horizontal" : "vertical",
+    })) knob.setAttribute(name, value)
+    knob.place = () => place(box, knob, handle)
+    frame.append(knob)
+    knob.place()
+    grasp(box, knob, handle, arrived)
+    if (old.includes(document.activeElement) || focused === handle.limit) knob.focus()
+  }
+}
+
 export default function ({ data, parentElement, setTriggerValue }) {
   const box = parentElement.querySelector(".plot")
   const note = parentElement.querySelector(".plot-note")
@@ -97,14 +180,15 @@ export default function ({ data, parentElement, setTriggerValue }) {
     if (ended || !box.removeAllListeners) return
     box.removeAllListeners("plotly_click")
     box.removeAllListeners("plotly_relayout")
+    box.removeAllListeners("plotly_afterplot")
+    edges(box, data.handles, ({ limit, value }) => setTriggerValue("moved", { limit, value }))
+    box.on("plotly_afterplot", () => box.parentElement.querySelectorAll(".plot-edge").forEach((knob) => knob.place()))
     box.on("plotly_click", ({ points }) => {
       const known = points.find((point) => point.customdata?.[1])
       if (known) setTriggerValue("clicked", known.customdata[1])
     })
     box.on("plotly_relayout", (change) => {
       remember(box, change)
-      const moved = Object.entries(change).filter(([name]) => /^shapes\[\d+\]\.[xy][01]$/.test(name))
-      if (moved.length) setTriggerValue("moved", Object.fromEntries(moved))
     })
   }).catch((error) => { note.hidden = false; note.textContent = `${error.message} Reload the page.` })
   draw()

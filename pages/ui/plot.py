@@ -25,26 +25,41 @@ CONFIG = {
 GHOST = "Interpolated"
 """The trace that follows a slider while it is dragged."""
 
-HTML = '<div class="plot" role="img" style="width:100%"></div><p class="plot-note">Loading the chart …</p>'
-CSS = ".plot-note { opacity: 0.7; }"
+HTML = """<div class="plot-frame"><div class="plot" role="img" style="width:100%"></div></div>
+<p class="plot-note">Loading the chart …</p>"""
+CSS = """
+.plot-note { opacity: 0.7; }
+.plot-frame { position: relative; }
+.plot-edge { position: absolute; width: 16px; height: 16px; margin: -8px 0 0 -8px; border-radius: 50%; z-index: 2;
+  background: #009E73; border: 2px solid var(--st-background-color); touch-action: none; box-sizing: border-box; }
+.plot-edge-x { cursor: ew-resize; }
+.plot-edge-y { cursor: ns-resize; }
+.plot-edge:focus-visible { outline: 2px solid var(--st-primary-color); outline-offset: 1px; }
+"""
 _mount = st.components.v2.component(
     "compression_plot", html=HTML, css=CSS, js=(HERE / "plot.js").read_text(encoding="utf-8"), isolate_styles=False
 )
 
 
 def plot(
-    figure: go.Figure, alt: str, *, key: str, foresight: dict[str, Any] | None = None
-) -> tuple[str | None, dict[str, float] | None]:
-    """Draws a figure; returns what was clicked (`customdata[1]`) and which edges of shapes were moved, if any.
+    figure: go.Figure,
+    alt: str,
+    *,
+    key: str,
+    foresight: dict[str, Any] | None = None,
+    handles: list[dict[str, Any]] | None = None,
+) -> tuple[str | None, dict[str, Any] | None]:
+    """Draws a figure; returns what was clicked (`customdata[1]`), and the `limit` whose handle was moved to a `value`.
 
-    `foresight` says, for the class of a slider, which `x` and `y` are expected at its `positions`.
+    `foresight` says, for the class of a slider, which `x` and `y` are expected at its `positions`. `handles` are edges
+    that can be dragged, as `handles.handles` makes them.
     """
     height = int(figure.layout.height or 380)
     told = _mount(
         key=key,
         data={
             "figure": json.loads(figure.to_json()), "alt": alt, "library": library(),
-            "config": CONFIG, "foresight": foresight, "ghost": GHOST,
+            "config": CONFIG, "foresight": foresight, "ghost": GHOST, "handles": handles,
         },
         height=height,
         on_clicked_change=_heard,

@@ -9,13 +9,16 @@ from compression.recipe import Recipe
 from compression.results import LayerReport, Ledger, Measurement
 from compression.worker import Baseline
 
-Source = Literal["visit", "earlier", "reference"]
-"""Measured in this visit, on this machine before, or on the machine whose sweep comes with the app."""
+Source = Literal["visit", "neighbour", "earlier", "reference"]
+"""Measured for this visit, beside it while nobody waited, here before, or where the sweep in the app comes from."""
 
 
 @dataclass(frozen=True)
 class Point:
-    """One measured recipe; `full` if over the whole test split; `file` is where the compressed network lies."""
+    """One measured recipe; `full` if over the whole test split; `file` is where the compressed network lies.
+
+    `run` is its id in the store, once it is kept there.
+    """
 
     recipe: Recipe
     measurement: Measurement
@@ -24,6 +27,7 @@ class Point:
     source: Source = "visit"
     layers: tuple[LayerReport, ...] = ()
     ledger: Ledger | None = None
+    run: str = ""
 
     @property
     def key(self) -> str:

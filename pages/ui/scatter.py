@@ -4,14 +4,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from compression.results import Interval
+from compression.results import Interval, LearningPoint
 from pages.ui import words
 from pages.ui.axes import AXES, Axis, Name
 from pages.ui.budget import Budget
 from pages.ui.front import Spot, Standing, stand
 from pages.ui.points import Point, Trail
 
-Role = Literal["baseline", "reference", "visited", "now"]
+Role = Literal["baseline", "reference", "neighbour", "visited", "now"]
+
+
+ROLES: dict[str, Role] = {"visit": "visited", "neighbour": "neighbour"}
 
 
 @dataclass(frozen=True)
@@ -43,7 +46,8 @@ class Chart:
     """Marks with the visit in its order, the Pareto front's corners from left to right, and the budget's edges.
 
     `limits` are the edges in the axes' units, None where the budget does not speak of an axis; `ghost` is where the
-    current recipe is expected while it is not measured.
+    current recipe is expected while it is not measured; `course` is where its training has led so far, not on the test
+    images.
     """
 
     x: Axis
@@ -56,10 +60,37 @@ class Chart:
     limits: tuple[float | None, float | None]
     alt: str
     ghost: tuple[float, float] | None = None
+    course: tuple["Stage", ...] = ()
 
     def of(self, role: Role) -> list[Mark]:
         """The marks with that role."""
         return [mark for mark in self.marks if mark.role == role]
+
+
+@dataclass(frozen=True)
+class Stage:
+    """Where an evaluation of a training stands on a chart."""
+
+    x: float
+    y: float
+    step: int
+    text: str
+
+
+def course(start: Point, curve: Sequence[LearningPoint], x_name: Name, y_name: Name) -> tuple[Stage, ...]:
+    """The evaluations of a training: accuracies on validation images, all else as its start has it; () without both."""
+    if (x_name == "accuracy") == (y_name == "accuracy"):
+        return ()
+    other = AXES[y_name if x_name == "accuracy" else x_name].of_point(start)
+    if other is None:
+        return ()
+    stages = []
+    for point in (p for p in curve if p.accuracy is not None):
+        percent = 100 * float(point.accuracy or 0)
+        x, y = (percent, other[0]) if x_name == "accuracy" else (other[0], percent)
+        stages.append(Stage(x, y, point.step, f"Step {point.step:,}: {percent:.2f}% of the validation images<br>"
+                            "simulated while it trains; the file is measured at the end"))  # fmt: skip
+    return tuple(stages)
 
 
 def chart(
@@ -89,7 +120,7 @@ def chart(
 def _all(trail: Trail, now: Point | None) -> list[tuple[Role, Point]]:
     """Every point with its role; the current one comes last."""
     elsewhere = [point for point in trail.points if now is None or point.key != now.key]
-    roles: list[tuple[Role, Point]] = [("visited" if p.source == "visit" else "reference", p) for p in elsewhere]
+    roles: list[tuple[Role, Point]] = [(ROLES.get(p.source, "reference"), p) for p in elsewhere]
     return [*roles, *([("now", now)] if now is not None else [])]  # type: ignore[list-item]
 
 

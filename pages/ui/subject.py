@@ -33,6 +33,11 @@ class Subject:
         """Channels, height and width of an image."""
         return card(self.model, self.weights).input_shape
 
+    @property
+    def is_trained(self) -> bool:
+        """Whether there are weights."""
+        return card_path(self.model, self.weights) is not None
+
     def to_query(self) -> dict[str, str]:
         """The part of a link that names it."""
         trained = {} if self.weights == self.dataset else {"weights": self.weights}
@@ -68,6 +73,13 @@ def from_query(query: dict[str, str]) -> Subject:
 def fitting(dataset: str) -> list[Pair]:
     """The trained networks that can be tried on a dataset; on a folder of images, all of them."""
     return [(c.model, c.dataset) for c in cards() if c.dataset == dataset or dataset.startswith(FOLDER)]
+
+
+def trainable(dataset: str) -> list[Pair]:
+    """The networks of the zoo that have no weights for a dataset yet, but can be trained on it."""
+    if dataset not in DATASETS:
+        return []
+    return [(model, dataset) for model in ARCHITECTURES if card_path(model, dataset) is None]
 
 
 def dataset_title(dataset: str) -> str:

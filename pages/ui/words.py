@@ -4,10 +4,13 @@ import math
 import shlex
 
 from compression.recipe import Recipe
+from compression.results import Reached
 from compression.steps import STEPS, Settings, default_of
 from pages.ui.subject import Subject
 
 BASELINE = "fp32 baseline"
+SAME = 0.0005
+"""Shares that differ by less look the same."""
 
 
 def percent(share: float, n: int) -> str:
@@ -84,6 +87,17 @@ def value_text(value: object, unit: str | None) -> str:
     if unit == "%" and isinstance(value, float):
         return f"{100 * value:g}%"
     return f"{value} {unit}" if unit else str(value)
+
+
+MEASURES = {"macs": "multiply-accumulates", "channels": "channels", "weights": "weights"}
+
+
+def reached(found: Reached) -> str:
+    """'Removed 52.1% of the multiply-accumulates, asked for 50%.'; '' where a step did just what it was asked for."""
+    if found.requested is not None and abs(found.requested - found.reached) < SAME:
+        return ""
+    asked = "" if found.requested is None else f", asked for {100 * found.requested:.3g}%"
+    return f"Removed {100 * found.reached:.1f}% of the {MEASURES.get(found.measure, found.measure)}{asked}."
 
 
 def unit_of(settings: type[Settings], name: str) -> str | None:

@@ -1,0 +1,36 @@
+"""The line below the figures: what is being done, where the figures come from, or what went wrong."""
+
+import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
+
+from pages.ui import chips
+from pages.ui.points import Point
+from pages.ui.state import Visit
+
+
+def follow(visit: Visit, status: DeltaGenerator) -> None:
+    """One line: what is being done, what was measured, or what went wrong; afresh when there is more to show."""
+    shown = visit.now
+    told = visit.ask_positions()
+    for news in visit.news():
+        now = visit.now
+        if now is not None and (shown is None or (now.measurement, now.file) != (shown.measurement, shown.file)):
+            st.rerun()
+        if now and now.full and (news.state != "working" or visit.training):
+            break
+        with status.container():
+            if news.state == "working":
+                st.progress(min(news.share, 1.0), f"{news.sentence} …")
+            elif news.state in ("lost", "refused"):
+                st.error(news.sentence)
+                st.button("Measure again", on_click=visit.measure_again)
+    if told and told is not visit.told and visit.waits(told):
+        st.rerun()
+
+
+def provenance(visit: Visit, now: Point, status: DeltaGenerator) -> None:
+    """Where the figures come from."""
+    with status.container(horizontal=True, vertical_alignment="center"):
+        st.caption(chips.provenance(now.measurement, now.full), width="content")
+        if chips.is_kept(now.measurement) and visit.point:
+            st.button("Measure again", on_click=visit.measure_again, type="tertiary", key="anew")
