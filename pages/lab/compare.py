@@ -35,7 +35,7 @@ def page() -> None:
     with st.expander(f"Settings and measures of {min(len(shown), runs.LINES):,} runs as parallel coordinates"):
         plot(runs.parallel(shown), "Settings and measures of each run as a line.", key="parallel")
         st.caption("Drag along an axis to keep only the runs in between; double-click it to let all back in.")
-    ways.draw()
+    ways.draw(everything[0].subject.dataset)
     two(here, everything)
 
 

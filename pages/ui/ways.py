@@ -123,11 +123,12 @@ def _told(way: Way) -> str:
     return f"<b>{way.label}</b><br>{way.spot.y:.2f}% ({low:.2f} to {high:.2f}%)<br>{way.spot.x:.1f} KB"
 
 
-def draw() -> None:
-    """The chart for a dataset, and the measuring of what is missing on it."""
+def draw(first: str = "") -> None:
+    """The chart for a dataset, at first the one named, and the measuring of what is missing on it."""
     with st.expander(TITLE):
         known = [name for name in DATASETS if small_networks(name)]
-        dataset = st.selectbox("Images", known, key="ways.images", format_func=lambda name: DATASETS[name].title)
+        at = known.index(first) if first in known else 0
+        dataset = st.selectbox("Images", known, at, key="ways.images", format_func=lambda name: DATASETS[name].title)
         if dataset is None:
             return
         runs = store().runs(role=None, dataset=dataset)
