@@ -29,9 +29,9 @@ def page() -> None:
     if untrained:
         recovery.baseline(*untrained)
     elif not obstacle:
-        toolbar.draw(visit)
+        sharing = toolbar.draw(visit)
         toolbar.chosen(visit)
-        show(visit)
+        show(visit, sharing)
 
 
 def choose(visit: Visit) -> tuple[str, Pair | None]:
@@ -51,7 +51,7 @@ def choose(visit: Visit) -> tuple[str, Pair | None]:
     return lack, None
 
 
-def show(visit: Visit) -> None:
+def show(visit: Visit, sharing: DeltaGenerator) -> None:
     """Everything that is measured. What comes while it is shown starts the page afresh; what is the same stays."""
     now, last = visit.now, visit.trail.last
     metrics: Places = st.columns(3)
@@ -64,6 +64,8 @@ def show(visit: Visit) -> None:
     idle.draw(visit)
     toolbar.selection(visit)
     panels.draw(visit, now or last, drawn)
+    with sharing:
+        toolbar.share(visit)
     standing.follow(visit, status)
 
 

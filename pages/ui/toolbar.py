@@ -3,6 +3,7 @@
 from functools import partial
 
 import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
 
 from compression.presets import PRESETS
 from pages.ui import copy, words
@@ -41,8 +42,8 @@ def chosen(visit: Visit) -> None:
     st.rerun()
 
 
-def draw(visit: Visit) -> None:
-    """The title, and what acts on the whole recipe."""
+def draw(visit: Visit) -> DeltaGenerator:
+    """The title, and what acts on the whole recipe; returns where `share` goes, once the view is known."""
     with st.container(key="toolbar", horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
         st.subheader(visit.subject.title, anchor=False, width="content")
         with st.container(horizontal=True, width="content", gap="small"):
@@ -56,8 +57,7 @@ def draw(visit: Visit) -> None:
             st.button("Undo", on_click=visit.undo, disabled=not visit.done)
             st.button("Redo", on_click=visit.redo, disabled=not visit.undone)
             st.button("Reset", on_click=visit.load, args=(START,), disabled=visit.recipe == START)
-            with st.popover("Share"):
-                share(visit)
+            return st.popover("Share")
 
 
 def share(visit: Visit) -> None:

@@ -80,6 +80,78 @@ def test_quick_keys_are_all_heard_and_back_undoes(server: str, page: Page) -> No
     page.go_back()
     expect(slider).to_have_value("0.55")
     measured(page)
+    page.go_forward()
+    expect(slider).to_have_value("0.65")
+    measured(page)
+
+
+def test_a_dragged_slider_moves_an_interpolated_point_before_it_is_let_go(server: str, page: Page) -> None:
+    page.goto(link(server))
+    measured(page)
+    slider = page.get_by_role("slider", name="Sparsity")
+    box, before = slider.bounding_box(), page.url
+    assert box
+    page.mouse.move(box["x"] + box["width"] * 0.505, box["y"] + box["height"] / 2)
+    page.mouse.down()
+    page.mouse.move(box["x"] + box["width"] * 0.8, box["y"] + box["height"] / 2, steps=5)
+    expect(page.locator(".js-plotly-plot").first).to_contain_text("≈")
+    expect(page.locator(".js-plotly-plot").first).to_contain_text("interpolated")
+    assert page.url == before
+    page.mouse.up()
+    expect(page).not_to_have_url(before)
+    measured(page)
+
+
+def test_two_tabs_explore_for_themselves(server: str, page: Page) -> None:
+    page.goto(link(server))
+    other = page.context.new_page()
+    other.goto(link(server, Recipe(steps=(Quantize(weight_bits=4),), quality="fast")))
+    measured(other)
+    measured(page)
+    page.get_by_role("slider", name="Sparsity").press("PageDown")
+    expect(page).to_have_url(re.compile(r"prune\.sparsity=0\.4"))
+    measured(page)
+    assert "quantize.weight_bits=4" in other.url
+    expect(other.get_by_role("slider", name="Sparsity")).to_have_count(0)
+    assert figures(other) != figures(page)
+
+
+def test_a_training_outlives_a_reload_and_is_cancelled(server: str, page: Page) -> None:
+    recipe = Recipe(quality="fast").with_settings({"quantize.weight_bits": 2, "recover.steps": 200_000})
+    page.goto(link(server, recipe))
+    measured(page)
+    strip = page.locator(".st-key-recovery")
+    page.get_by_role("button", name="Train 200,000 steps").click()
+    expect(strip).to_contain_text("Learning, step")
+    expect(page.locator(".js-plotly-plot").nth(1).locator(".legend")).to_contain_text("Training, validation images")
+    page.reload()
+    expect(strip).to_contain_text("of the validation images")
+    page.get_by_role("button", name="Cancel").click()
+    expect(strip).to_contain_text("Stopped · step")
+    expect(page.get_by_role("button", name="Go on to step 200,000")).to_be_visible()
+
+
+def test_a_limit_is_dragged_on_the_chart_and_a_link_is_copied(server: str, page: Page) -> None:
+    page.goto(f"{link(server)}&budget=size:100,smallest")
+    measured(page)
+    limit = page.locator(".st-key-budget-size input")
+    expect(limit).to_have_value("100")
+    knob = page.get_by_role("slider", name="Limit of File size, KB").first
+    box = knob.bounding_box()
+    assert box
+    page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+    page.mouse.down()
+    page.mouse.move(box["x"] - 60, box["y"], steps=4)
+    page.mouse.up()
+    expect(limit).not_to_have_value("100")
+    dragged = limit.input_value()
+    knob.press("ArrowRight")
+    expect(limit).to_have_value(str(int(dragged) + 1))
+    page.locator(".st-key-toolbar").get_by_role("button", name="Share").click()
+    page.get_by_role("button", name="Copy link").click()
+    expect(page.locator(".copy")).to_have_text(re.compile("Copied|Press Ctrl"))
+    link_text = re.compile(rf"budget=size:{int(dragged) + 1},smallest&run=[0-9a-f]{{16}}$")
+    expect(page.locator(".copied")).to_have_value(link_text)
 
 
 def test_a_hover_tells_the_recipe(server: str, page: Page) -> None:
