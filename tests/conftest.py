@@ -8,6 +8,7 @@ import tempfile
 if "PYTEST_XDIST_WORKER" in os.environ:  # one of several test processes: a core each, and turns of their own
     os.environ["OMP_NUM_THREADS"] = "1"
     tempfile.tempdir = os.environ["TMPDIR"] = tempfile.mkdtemp(prefix="compression-lab-tests-")
+    os.chmod(tempfile.tempdir, 0o755)  # PostgreSQL runs as somebody else
     atexit.register(shutil.rmtree, tempfile.tempdir, ignore_errors=True)
 
 import before_compression  # noqa: F401

@@ -201,9 +201,11 @@ def test_a_training_is_resumed_when_its_app_was_killed(lab: Lab) -> None:
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as app:
         assert app.stdout is not None
         name = app.stdout.readline().strip()
-        assert lab.store.jobs.get(name).state == "working"
-        assert end_orphans(lab.store) == []  # it lives
-        app.send_signal(signal.SIGKILL)
+        try:
+            assert until(lambda: lab.store.jobs.get(name).state == "working", 10)  # it is written down now and then
+            assert end_orphans(lab.store) == []  # it lives
+        finally:
+            app.send_signal(signal.SIGKILL)
     assert [job.id for job in end_orphans(lab.store)] == [name]
     found = lab.store.jobs.get(name)
     assert (found.state, found.open) == ("interrupted", False)
