@@ -10,7 +10,9 @@ loaded before (`compression.zstd`) and everybody who holds the module keep worki
 moment at which another thread finds it missing.
 
 It also asks OpenMP, before PyTorch loads it, to let waiting threads sleep: by default they spin, and where PyTorch and
-ONNX Runtime or other programs take turns on the same cores, that makes everything several times slower.
+ONNX Runtime or other programs take turns on the same cores, that makes everything several times slower. GNU's OpenMP is
+to spin a moment first (some ten microseconds), as small operators follow each other: waking a sleeper for each made the
+fast setting take twice as long.
 
 Dask's processes import it in their preload, which must be text, not this file: Dask runs a copy of a preload file.
 """
@@ -32,4 +34,5 @@ def put_ours_first() -> None:
 
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+os.environ.setdefault("GOMP_SPINCOUNT", "10000")  # where both are known, this one counts
 put_ours_first()
