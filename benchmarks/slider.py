@@ -4,8 +4,8 @@ Recipes of every technique go one by one through `compression.jobs`, as a page s
 then with the best. Timed are the arrival of the first measured point (2,000 test images, bytes and latency included)
 and of the one over the full test split. One more recipe goes ahead of them and is not counted: it loads the engine, the
 images and the calibration, which happens once; after it the worker has the time to practise, as it does after a
-user's first recipe. For comparison, `evaluation` is how long ONNX Runtime alone takes over
-the full test split with the plain fp32 file. Everything runs in an empty folder: what was measured before is not told.
+user's first recipe. For comparison, `evaluation` is how long ONNX Runtime alone takes over the full test split with the
+plain fp32 file. Everything runs in an empty folder: what was measured before is not told.
 """
 
 import os
@@ -32,6 +32,8 @@ from compression.results import Measurement
 from compression.worker import Request
 
 QUALITIES = ("fast", "best")
+REST_S = 0.5
+"""Between a result and the next move, as nobody moves a slider sooner: the result is kept meanwhile."""
 PATIENCE_S = 600.0  # for any one piece of news; training and downloads do not happen here
 
 TECHNIQUES: dict[str, tuple[tuple[str, ...], ...]] = {
@@ -77,6 +79,7 @@ def run(model: str, dataset: str, quiet: Quiet, progress: Progress) -> Report:
         for number, ((name, quality), settings) in enumerate(plan):
             progress(f"{name}, {quality}", number / len(plan))
             recipe = cli.read_recipe(None, list(settings), None).with_setting("quality", quality)
+            time.sleep(REST_S)
             visits[name, quality].append(_visit(lab, model, dataset, recipe))
     evaluation_s = _evaluation_seconds(model, dataset)
     rows = [_row(name, quality, found) for (name, quality), found in visits.items()]
