@@ -117,9 +117,7 @@ def _join(address: str) -> Crew:
 def _start() -> Crew:
     end_stale()
     os.environ.setdefault("DASK_LOGGING__DISTRIBUTED", "error")  # for the new processes: they print to our terminal
-    os.environ.setdefault(
-        "DASK_DISTRIBUTED__WORKER__PROFILE__ENABLED", "False"
-    )  # it interrupts the worker all the time
+    os.environ.setdefault("DASK_DISTRIBUTED__WORKER__PROFILE__ENABLED", "False")  # interrupts it
     cluster = SubprocessCluster(
         host=LOCALHOST,
         dashboard_address=None,  # type: ignore[arg-type] # documented to mean: none
