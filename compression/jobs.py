@@ -243,7 +243,7 @@ class Lab:
 
     def _put_to_work(self, task: Callable[..., Any], *about: Any, kind: str = QUICK, **how: Any) -> Future:
         crew = self._connected()
-        return crew.client.submit(task, *about, workers=crew.workers(kind), pure=False, **how)
+        return crew.client.submit(worker.perform, task, *about, workers=crew.workers(kind), pure=False, **how)
 
     def _crew_now(self) -> cluster.Crew:
         return self._line.submit(self._connected).result()

@@ -16,7 +16,7 @@ from compression.news import Job, apology, result
 from compression.recipe import Recipe
 from compression.results import LearningPoint
 from compression.steps import steps_for
-from compression.worker import Outcome, Refusal, Request
+from compression.worker import Outcome, Refusal, Request, perform
 
 log = logging.getLogger(__name__)
 
@@ -185,7 +185,7 @@ class LongJobs:
         if job.news.state != "working":
             return None
         future = crew.client.submit(
-            task, entry.work, self._topic, job.id,
+            perform, task, entry.work, self._topic, job.id,
             key=f"{task.__name__}-{job.id}-{time.monotonic_ns()}", workers=workers, priority=entry.priority, pure=False,
         )  # fmt: skip
         job.hold(future)

@@ -122,6 +122,21 @@ _prepared: Recent["Prepared"] = Recent(2)
 _outcomes: Recent[Outcome] = Recent(64)
 
 
+_loading = threading.Lock()
+
+
+def load() -> None:
+    """Loads the engine. One thread does: of two that import modules of one package at once, one may meet half of it."""
+    with _loading:
+        import_module("compression.pipeline")
+
+
+def perform(task: Callable[..., V], *about: Any) -> V:
+    """What Dask runs of all that is sent here: `task(*about)`, when the engine is there."""
+    load()
+    return task(*about)
+
+
 def run(request: Request, topic: str, job: str, anew: bool = False) -> Outcome | Refusal:
     """The task that Dask runs for a user who waits. News go out as events on `topic`; each names its `job`."""
     tell, cancelled = wired(topic, job)
@@ -392,4 +407,4 @@ def all_threads(nanny: Any) -> None:
 
 def warm_up(worker: Any) -> None:
     """Dask calls this in the worker. The engine's libraries take seconds to load: begin before anybody asks."""
-    threading.Thread(target=import_module, args=("compression.pipeline",), name="warm-up", daemon=True).start()
+    threading.Thread(target=load, name="warm-up", daemon=True).start()

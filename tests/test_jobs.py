@@ -310,6 +310,21 @@ def test_a_stale_cluster_is_ended_by_id_and_start_time(own_home: Path) -> None:
         stranger.kill()
 
 
+def test_no_task_begins_while_another_thread_loads_the_engine(monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[str] = []
+
+    def slow(name: str) -> None:
+        told.append("begun")
+        time.sleep(0.2)
+        told.append("loaded")
+
+    monkeypatch.setattr(worker, "import_module", slow)
+    worker.warm_up(None)
+    assert until(lambda: "begun" in told, 5)
+    worker.perform(told.append, "task")
+    assert told == ["begun", "loaded", "begun", "loaded", "task"]
+
+
 def test_recent_keeps_what_was_used_last() -> None:
     made: list[int] = []
     recent: Recent[int] = Recent(2)
