@@ -8,7 +8,7 @@ from streamlit.testing.v1 import AppTest
 from compression.cluster import ROOT
 from compression.recipe import Recipe
 from pages.ui import lesson as lessons
-from pages.ui import state
+from pages.ui import links, state
 from pages.ui.lesson import LESSONS, TEXTS, read
 from pages.ui.subject import from_query
 
@@ -60,7 +60,7 @@ def test_exercises_are_recipes_that_explore_opens(name: str) -> None:
         if exercise.recipe is not None:
             recipe = Recipe.from_dict(exercise.recipe)
             subject = from_query({"model": exercise.model, "dataset": exercise.dataset})
-            assert state.read_link(state.link_of(subject, recipe))[:2] == (subject, recipe)
+            assert links.read_link(links.link_of(subject, recipe))[:2] == (subject, recipe)
 
 
 @pytest.mark.parametrize("name", LESSONS)

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import streamlit as st
 from streamlit.testing.v1 import AppTest
 
 from compression import choosing, pipeline, zoo
@@ -28,7 +29,7 @@ from compression.steps import STEPS, Prune, Quantize
 from compression.store import JobRecord
 from compression.worker import Baseline
 from compression.zoo import model_cards
-from pages.ui import axes, charts, chips, joblist, state, subject, views, words
+from pages.ui import axes, charts, chips, joblist, links, state, subject, views, words
 from pages.ui.budget import Budget, advise
 from pages.ui.front import Spot, stand
 from pages.ui.handles import handles, moved
@@ -164,17 +165,17 @@ def test_presets_are_recipes_and_a_view_comes_back_from_its_link() -> None:
 
 
 def test_undo_and_redo_walk_through_the_recipes(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(state.st, "session_state", {})
+    monkeypatch.setattr(st, "session_state", {})
     here = state.Visit(DIGITS)
     here.load(Recipe())
     here.load(PRESETS["8-bit"].recipe)
     here.undo()
     here.undo()
-    assert here.recipe == state.START
+    assert here.recipe == links.START
     here.redo()
     assert here.recipe == Recipe()
-    assert state.st.session_state["prune.on"] is False
-    here.load(state.START)
+    assert st.session_state["prune.on"] is False
+    here.load(links.START)
     assert not here.undone
 
 
@@ -242,10 +243,10 @@ def test_a_recipe_in_words_and_as_a_command() -> None:
     assert again == recipe
 
 
-@pytest.mark.parametrize("recipe", [Recipe(), state.START, Recipe(steps=(Prune(sparsity=0.33),), seed=7)])
+@pytest.mark.parametrize("recipe", [Recipe(), links.START, Recipe(steps=(Prune(sparsity=0.33),), seed=7)])
 def test_a_link_comes_back_as_it_was_written(recipe: Recipe) -> None:
-    link = state.link_of(DIGITS, recipe)
-    assert state.read_link(link) == (DIGITS, recipe, View())
+    link = links.link_of(DIGITS, recipe)
+    assert links.read_link(link) == (DIGITS, recipe, View())
 
 
 @pytest.mark.parametrize(
@@ -269,7 +270,7 @@ def test_a_link_comes_back_as_it_was_written(recipe: Recipe) -> None:
 )
 def test_a_bad_link_is_refused_in_one_sentence(link: dict[str, str]) -> None:
     with pytest.raises(UserError) as caught:
-        state.read_link(link)
+        links.read_link(link)
     assert str(caught.value).endswith((".", ")"))
 
 
@@ -296,7 +297,7 @@ def test_the_app_paints_without_torch() -> None:
 def test_pages_are_short_and_only_state_uses_the_session() -> None:
     for path in [ROOT / "app.py", *(ROOT / "pages").rglob("*.py")]:
         names = {node.attr for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Attribute)}
-        assert path.name == "state.py" or not names & {"session_state", "query_params"} - allowed(path), path
+        assert path.parent.name == "state" or not names & {"session_state", "query_params"} - allowed(path), path
     for path in (ROOT / "pages" / "lab").glob("*.py"):
         assert len(path.read_text().splitlines()) < 120
     assert not list((ROOT / "pages").glob("*.py"))
@@ -337,20 +338,20 @@ def values(page: AppTest) -> list[str]:
 
 @pytest.mark.usefixtures("engine")
 def test_the_page_measures_what_the_link_says() -> None:
-    page = opened(state.link_of(DIGITS, state.START, View(panel="Recipe")))
+    page = opened(links.link_of(DIGITS, links.START, View(panel="Recipe")))
     assert [metric.label for metric in page.metric] == ["Accuracy", "File size", "Latency"]
     assert chips.NOTHING not in values(page)
     assert page.subheader[0].value == "LeNet-300-100 on Digits"
     assert any("on all 359 test images" in caption.value for caption in page.caption)  # now, or for another test
     assert not page.error
     assert not page.warning
-    assert recipe_on(page) == state.START
+    assert recipe_on(page) == links.START
     assert page.code[-1].language == "bash"
 
 
 @pytest.mark.usefixtures("engine")
 def test_a_moved_slider_leads_to_a_new_point_and_a_new_link() -> None:
-    page = opened(state.link_of(DIGITS, state.START, View(panel="Recipe")))
+    page = opened(links.link_of(DIGITS, links.START, View(panel="Recipe")))
     before = values(page)
     page.slider[0].set_value(0.9).run()
     assert not page.exception
@@ -363,7 +364,7 @@ def test_a_moved_slider_leads_to_a_new_point_and_a_new_link() -> None:
 
 @pytest.mark.usefixtures("engine")
 def test_each_panel_shows_what_it_says() -> None:
-    page = opened(state.link_of(DIGITS, state.START))
+    page = opened(links.link_of(DIGITS, links.START))
     for panel in views.PANELS:
         page.segmented_control(key="panel").set_value(panel).run()
         assert not page.exception
@@ -383,19 +384,19 @@ def test_each_panel_shows_what_it_says() -> None:
 
 @pytest.mark.usefixtures("engine")
 def test_presets_undo_and_reset_change_the_recipe() -> None:
-    page = opened(state.link_of(DIGITS, state.START, View(panel="Recipe")))
+    page = opened(links.link_of(DIGITS, links.START, View(panel="Recipe")))
     page.button(key="preset.8-bit").click().run()
     assert recipe_on(page) == PRESETS["8-bit"].recipe
     by_label = {button.label: button for button in page.button}
     by_label["Undo"].click().run()
-    assert recipe_on(page) == state.START
+    assert recipe_on(page) == links.START
     {button.label: button for button in page.button}["Redo"].click().run()
     assert recipe_on(page) == PRESETS["8-bit"].recipe
 
 
 @pytest.mark.usefixtures("engine")
 def test_the_smallest_file_is_chosen_on_validation_images_and_says_so() -> None:
-    page = opened(state.link_of(DIGITS, state.START, View(panel="Recipe")))
+    page = opened(links.link_of(DIGITS, links.START, View(panel="Recipe")))
     page.button(key="preset.smallest").click().run()
     assert not page.exception
     assert recipe_on(page).steps in [recipe.steps for recipe in LADDER]
@@ -415,7 +416,7 @@ def test_the_test_images_have_no_say_in_the_choice_of_the_smallest_file() -> Non
 
 @pytest.mark.usefixtures("engine")
 def test_every_technique_can_be_switched_off() -> None:
-    page = opened(state.link_of(DIGITS, Recipe()))
+    page = opened(links.link_of(DIGITS, Recipe()))
     assert [toggle.value for toggle in page.sidebar.toggle] == [False] * len(STEPS)
     assert not page.slider
     assert [metric.delta for metric in page.metric[:2]] == ["0", "0"]
@@ -424,11 +425,11 @@ def test_every_technique_can_be_switched_off() -> None:
 @pytest.mark.usefixtures("engine")
 def test_a_bad_link_says_so_and_opens_the_usual_start(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(subject, "FAVOURITES", [("lenet300", "digits")])
-    page = opened(state.link_of(DIGITS, Recipe()) | {"panel": "recipe"} | {"steps": "prune", "prune.sparsity": "2"})
+    page = opened(links.link_of(DIGITS, Recipe()) | {"panel": "recipe"} | {"steps": "prune", "prune.sparsity": "2"})
     assert "prune.sparsity must be a number from 0 to 0.99" in page.warning[0].value
     assert page.subheader[0].value == DIGITS.title
     page.segmented_control(key="panel").set_value("Recipe").run()
-    assert recipe_on(page) == state.START
+    assert recipe_on(page) == links.START
 
 
 @pytest.mark.usefixtures("engine")
@@ -438,7 +439,7 @@ def test_a_network_without_weights_is_trained_on_the_page_and_then_compressed(
     for file in model_cards.WEIGHTS.glob("lenet5-digits.*"):
         shutil.copy(file, tmp_path)
     monkeypatch.setattr(model_cards, "WEIGHTS", tmp_path)
-    page = opened(state.link_of(Subject("lenet5", "digits", "digits"), Recipe()))
+    page = opened(links.link_of(Subject("lenet5", "digits", "digits"), Recipe()))
     assert ("lenet300", "digits") in subject.trainable("digits")
     page.sidebar.selectbox[1].set_value(("lenet300", "digits")).run()
     assert "Not trained yet" in page.markdown[-1].value
@@ -462,7 +463,7 @@ def test_a_network_without_weights_is_trained_on_the_page_and_then_compressed(
 @pytest.mark.usefixtures("engine")
 def test_a_recipe_trains_when_the_user_says_so_and_until_then_shows_its_start() -> None:
     recipe = Recipe(quality="fast").with_settings({"quantize.weight_bits": 2, "recover.steps": 7})
-    page = opened(state.link_of(DIGITS, recipe))
+    page = opened(links.link_of(DIGITS, recipe))
     assert not state.lab().long.working
     start = values(page)
     assert chips.NOTHING not in start
@@ -487,7 +488,7 @@ def test_a_recipe_trains_when_the_user_says_so_and_until_then_shows_its_start() 
 @pytest.mark.usefixtures("engine")
 def test_the_slider_of_channels_stops_where_something_is_reached() -> None:
     recipe = Recipe(quality="fast").with_setting("channels.amount", 0.5)
-    page = opened(state.link_of(Subject("lenet5", "digits", "digits"), recipe))
+    page = opened(links.link_of(Subject("lenet5", "digits", "digits"), recipe))
     [slider] = [each for each in page.select_slider if each.key == "channels.amount"]
     assert slider.value == 0.5
     stops = [float(option.rstrip("%")) / 100 for option in slider.options]
@@ -516,7 +517,7 @@ def test_a_training_moves_along_the_chart_by_its_evaluations() -> None:
 
 @pytest.mark.usefixtures("engine")
 def test_settings_that_do_not_go_together_are_a_sentence_and_all_controls_stay() -> None:
-    page = opened(state.link_of(DIGITS, state.START))
+    page = opened(links.link_of(DIGITS, links.START))
     controls = len(page.main) + len(page.sidebar.toggle)
     page.sidebar.select_slider[0].set_value(32).run()
     assert "quantize.activation_bits must be 32 where weight_bits is 32" in page.warning[0].value
@@ -538,11 +539,11 @@ def test_an_error_of_the_engine_is_one_sentence_on_the_page() -> None:
 @pytest.mark.usefixtures("engine")
 def test_a_link_with_a_run_shows_that_run_and_says_where_it_was_measured() -> None:
     recipe = Recipe().with_setting("prune.sparsity", 0.71)
-    page = opened(state.link_of(DIGITS, recipe))
+    page = opened(links.link_of(DIGITS, recipe))
     [run] = [run for run in state.store().runs(model="lenet300") if run.recipe == recipe]
     measured = Measurement(**{**vars(run.measurement), "accuracy": replace(run.accuracy, value=0.123)})
     old = state.store().add(run.subject, recipe, replace(measured, file_hash="0" * 64), engine="older")
-    page = opened(state.link_of(DIGITS, recipe, run=old))
+    page = opened(links.link_of(DIGITS, recipe, run=old))
     assert values(page)[0].startswith("12.3%")
     assert f"This is run {old}" in page.info[0].value
     assert "Another version of the engine" in page.info[0].value
@@ -550,7 +551,7 @@ def test_a_link_with_a_run_shows_that_run_and_says_where_it_was_measured() -> No
     page.slider[0].set_value(0.5).run()
     assert "run" not in page.query_params
     assert not page.info
-    gone = opened(state.link_of(DIGITS, recipe, run="feedfeedfeedfeed"))
+    gone = opened(links.link_of(DIGITS, recipe, run="feedfeedfeedfeed"))
     assert "The run feedfeedfeedfeed is not in the store here" in gone.info[0].value
     assert not values(gone)[0].startswith("12.3%")
     state.store().erase(old)
@@ -558,7 +559,7 @@ def test_a_link_with_a_run_shows_that_run_and_says_where_it_was_measured() -> No
 
 @pytest.mark.usefixtures("engine")
 def test_what_comes_from_the_store_says_so_and_is_measured_again() -> None:
-    link = state.link_of(DIGITS, Recipe().with_setting("prune.sparsity", 0.77))
+    link = links.link_of(DIGITS, Recipe().with_setting("prune.sparsity", 0.77))
     before = opened(link)
     end = time.monotonic() + PATIENCE_S
     while not state.lab().store.runs(role="baseline", model="lenet300") and time.monotonic() < end:
@@ -573,7 +574,7 @@ def test_what_comes_from_the_store_says_so_and_is_measured_again() -> None:
 
 @pytest.mark.usefixtures("engine")
 def test_the_jobs_page_trains_lists_and_hands_out_tables() -> None:
-    page = opened(state.link_of(DIGITS, state.START))
+    page = opened(links.link_of(DIGITS, links.START))
     page.switch_page("pages/lab/jobs.py").run()
     assert not page.exception
     assert not page.error
@@ -606,7 +607,7 @@ def test_a_job_is_told_in_words() -> None:
     assert told.remark.startswith("on another machine · begun ")
     assert told.remark.endswith("priority 2")
     assert (told.can_cancel, told.can_resume, told.share) == (True, False, 0.1)
-    assert told.link == state.link_of(Subject("lenet5", "digits", "digits"), Recipe())
+    assert told.link == links.link_of(Subject("lenet5", "digits", "digits"), Recipe())
     ended = replace(job, state="cancelled", wanted="cancel", ended=when + timedelta(seconds=45))
     assert "took 45 s" in joblist.row(ended, "there").remark
     assert (joblist.row(ended, "there").can_cancel, joblist.row(ended, "there").can_resume) == (False, True)

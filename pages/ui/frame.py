@@ -11,7 +11,8 @@ from compression.lessons.measured import Row
 from compression.recipe import Recipe
 from pages.ui import drawings, words
 from pages.ui.lesson import LESSONS, Exercise, Facts, Lesson, Question, page_of, read
-from pages.ui.state import Learning, learning, link_of
+from pages.ui.links import link_of
+from pages.ui.state import Learning, learning
 from pages.ui.subject import Subject
 
 EXPLORE = "pages/lab/explore.py"

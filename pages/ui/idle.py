@@ -18,16 +18,18 @@ ON = os.environ.get("COMPRESSION_IDLE", "1") != "0"
 def draw(visit: Visit) -> None:
     """The switch, and what is being measured; looked at again while there is something left."""
     with st.container(horizontal=True, vertical_alignment="center", key="idle"):
-        on = st.toggle(SWITCH, ON, key="idle.on", help=HELP)
-        busy = on and bool(visit.unknown or visit.filler)
-        if busy:
+        here = visit.neighbours
+        here.on = st.toggle(SWITCH, ON and here.on, key="idle.on", help=HELP)
+        if here.on and (here.filler or here.left(visit)):
             st.fragment(watch, run_every=EVERY_S)(visit)
 
 
 def watch(visit: Visit) -> None:
     """Goes on with the grid; a new point has the page drawn anew."""
-    if visit.fill() or not (visit.unknown or visit.filler):
+    here = visit.neighbours
+    measured, left = here.go_on(visit), len(here.left(visit))
+    if measured or not (left or here.filler):
         st.rerun()
-    everything = len(visit.neighbours)
-    if everything and visit.filler:
-        st.caption(f"Measuring neighbours, {everything - len(visit.unknown) + 1} of {everything} …")
+    everything = len(here.around(visit))
+    if everything and here.filler:
+        st.caption(f"Measuring neighbours, {everything - left + 1} of {everything} …")

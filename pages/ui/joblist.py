@@ -15,7 +15,7 @@ from compression.recipe import Recipe
 from compression.results import LearningPoint
 from compression.store import JobRecord
 from compression.zoo import ARCHITECTURES
-from pages.ui.state import START, link_of
+from pages.ui.links import START, link_of
 from pages.ui.subject import Subject
 
 Colour = Literal["gray", "blue", "green", "orange", "red"]

@@ -17,14 +17,15 @@ ABOUT = "Which layers can bear what? Takes a minute or two for a small network, 
 
 def known(visit: Visit) -> dict[str, LayerSensitivity]:
     """The curves that are known by now; asked for anew when the job has come further."""
-    stage = _stage(visit.sweep)
-    if visit.swept.get(visit.subject) != stage:
+    sweep = visit.sweep
+    stage = _stage(sweep.job)
+    if sweep.stage != stage:
         found = panels.awaited(
             visit.answer("sensitivities", insight.sensitivities, visit.plain_request, stage), "Looking"
         )
         if found is not None:
-            visit.sweeps[visit.subject], visit.swept[visit.subject] = found, stage
-    return visit.curves
+            sweep.curves, sweep.stage = found, stage
+    return sweep.curves
 
 
 def _stage(job: Job | None) -> str:
@@ -35,13 +36,13 @@ def _stage(job: Job | None) -> str:
 def sensitivity(visit: Visit, names: Sequence[str], chosen: str) -> None:
     """The curves of the chosen layer and of all, and the job that finds out what is missing."""
     st.markdown("#### Sensitivity", help=SIMULATED)
-    curves, job = visit.curves, visit.sweep
+    curves, job = visit.sweep.curves, visit.sweep.job
     if job is not None and job.news.state == "working":
         progress(visit, job, _stage(job))
     elif len(curves) < len(names):
         if job is not None and job.news.sentence:
             st.error(job.news.sentence)
-        st.button("Find out in the background", on_click=visit.begin_sweep, key="layers.sweep")
+        st.button("Find out in the background", on_click=visit.sweep.begin, key="layers.sweep")
     if chosen in curves:
         plot(insides.curves(curves[chosen]), f"Sensitivity of layer {chosen}.", key="layers.curves")
     if curves:
@@ -57,6 +58,6 @@ def progress(visit: Visit, job: Job, stage: str) -> None:
     """How far the sweep is; the page starts afresh when more layers are known."""
     news = job.news
     st.progress(min(news.share, 1.0), f"{news.sentence} …")
-    st.button("Stop", on_click=visit.end_sweep, key="layers.stop")
+    st.button("Stop", on_click=visit.sweep.end, key="layers.stop")
     if _stage(job) != stage:
         st.rerun()

@@ -3,12 +3,12 @@
 from urllib.parse import urlencode
 
 from compression.recipe import Recipe
-from pages.ui import state
+from pages.ui import links
 from pages.ui.subject import Subject
 
 DIGITS = Subject("lenet300", "digits", "digits")
 
 
-def link(server: str, path: str, recipe: Recipe = state.START) -> str:
+def link(server: str, path: str, recipe: Recipe = links.START) -> str:
     """The page at `path`, on a recipe."""
-    return f"{server}/{path}?{urlencode(state.link_of(DIGITS, recipe))}"
+    return f"{server}/{path}?{urlencode(links.link_of(DIGITS, recipe))}"

@@ -7,7 +7,7 @@ from playwright.sync_api import Page, expect
 
 from compression.recipe import Recipe
 from compression.steps import Quantize
-from pages.ui import state
+from pages.ui import links
 from pages.ui.subject import Subject
 
 pytestmark = pytest.mark.browser
@@ -18,7 +18,7 @@ DIGITS = Subject("lenet300", "digits", "digits")
 def test_measured_runs_are_compared_and_the_link_brings_them_back(server: str, page: Page) -> None:
     for bits in (8, 2):
         recipe = Recipe(steps=(Quantize(weight_bits=bits),), quality="fast")
-        page.goto(f"{server}/?{urlencode(state.link_of(DIGITS, recipe))}")
+        page.goto(f"{server}/?{urlencode(links.link_of(DIGITS, recipe))}")
         expect(page.locator(".st-key-status")).to_contain_text("on all 359 test images")
     page.get_by_test_id("stTopNavSection").filter(has_text="Lab").click()
     page.get_by_test_id("stTopNavDropdownLink").filter(has_text="Compare").click()

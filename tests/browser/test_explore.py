@@ -9,7 +9,7 @@ from playwright.sync_api import Page, expect
 
 from compression.recipe import Recipe
 from compression.steps import Prune, Quantize
-from pages.ui import state, subject
+from pages.ui import links, subject
 from pages.ui.subject import Subject
 
 pytestmark = pytest.mark.browser
@@ -18,8 +18,8 @@ DIGITS = Subject("lenet300", "digits", "digits")
 MARKS = ".js-plotly-plot .scatterlayer .trace:last-child .point"  # the point of the current recipe
 
 
-def link(server: str, recipe: Recipe = state.START, path: str = "/") -> str:
-    return f"{server}{path}?{urlencode(state.link_of(DIGITS, recipe))}"
+def link(server: str, recipe: Recipe = links.START, path: str = "/") -> str:
+    return f"{server}{path}?{urlencode(links.link_of(DIGITS, recipe))}"
 
 
 def measured(page: Page) -> None:

@@ -1,44 +1,34 @@
-"""What a visit holds, and the only place that touches `st.session_state`, the link, and the one Lab of the server."""
+"""What a visit holds: one browser tab's network, recipe, points and view, and what it waits for."""
 
 import secrets
 import uuid
-from collections.abc import Callable, Hashable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass, field
 from math import floor
-from pathlib import Path
 from typing import Any
 
 import streamlit as st
-from streamlit.runtime.scriptrunner import get_script_run_ctx
 
-from compression import choosing, insight, reference
+from compression import choosing, insight
 from compression.engine import engine_version
-from compression.errors import StoreUnavailable, UnknownName, UserError
-from compression.foresight import around
-from compression.jobs import Job, Lab, News, Request, Sweeping
+from compression.errors import UnknownName, UserError
+from compression.jobs import Job, News, Request
 from compression.recipe import Recipe
-from compression.results import LayerSensitivity, LearningPoint
+from compression.results import LearningPoint
 from compression.steps import STEPS, bounds_of
-from compression.store import Run, Store
-from compression.worker import Baseline
 from pages.ui import forms, links, views
 from pages.ui import subject as subjects
 from pages.ui.foresight import Foreseen, foresee
 from pages.ui.links import RUN, START, link_of, read_link
 from pages.ui.points import Point, Trail
+from pages.ui.state.neighbours import Neighbours
+from pages.ui.state.server import known, lab, remembered, store
+from pages.ui.state.sweeps import Sweep
+from pages.ui.state.tab import asked, went_through_history
 from pages.ui.subject import Subject
 from pages.ui.views import View
-
-ANSWERS = 20
-"""So many answers of the worker are kept for a tab."""
-
-NEIGHBOURS = 12
-"""So many recipes around the current one are measured while nobody waits."""
-
-REMEMBERED = 300
-"""So many earlier runs stand on the charts at most."""
 
 MISSING = "The run {run} is not in the store here: it was deleted, or measured elsewhere. Its recipe is measured here."
 
@@ -50,18 +40,6 @@ POINT = 0.01
 
 TICK_S = 0.25
 """How long the page waits for news before it looks whether the user has touched something."""
-
-
-@st.cache_resource(show_spinner=False)
-def lab() -> Lab:
-    """The one of this server; its first use starts the worker."""
-    return Lab()
-
-
-@st.cache_resource(show_spinner=False)
-def store() -> Store:
-    """What this machine, and whoever shares its database, has measured."""
-    return Store.open()
 
 
 @dataclass
@@ -92,11 +70,8 @@ class Visit:
     wanted: set[str] = field(default_factory=set)
     positions: dict[str, tuple[float, ...]] = field(default_factory=dict)
     told: Future[Any] | None = None
-    filler: tuple[Subject, Recipe, Job] | None = None
-    tried: set[str] = field(default_factory=set)
-    sweeps: dict[Subject, dict[str, LayerSensitivity]] = field(default_factory=dict)
-    swept: dict[Subject, str] = field(default_factory=dict)
-    sweepers: dict[Subject, Job] = field(default_factory=dict)
+    neighbours: Neighbours = field(default_factory=Neighbours)
+    sweeps: dict[Subject, Sweep] = field(default_factory=dict)
 
     @property
     def trail(self) -> Trail:
@@ -104,6 +79,11 @@ class Visit:
         if self.subject not in self.trails:
             self.trails[self.subject] = known(self.subject)
         return self.trails[self.subject]
+
+    @property
+    def sweep(self) -> Sweep:
+        """What is known of the sensitivities of the network's layers."""
+        return self.sweeps.setdefault(self.subject, Sweep(self.subject))
 
     @property
     def request(self) -> Request:
@@ -118,25 +98,6 @@ class Visit:
     def plain_request(self) -> Request:
         """What concerns the network itself, whatever the recipe."""
         return self.request_for(Recipe())
-
-    @property
-    def curves(self) -> dict[str, LayerSensitivity]:
-        """The sensitivities of the network's layers that this visit knows."""
-        return self.sweeps.setdefault(self.subject, {})
-
-    @property
-    def sweep(self) -> Job | None:
-        """The job that finds the sensitivities out, whoever began it; the last one of this visit where none works."""
-        return lab().long.find(Sweeping(**vars(self.subject))) or self.sweepers.get(self.subject)
-
-    def begin_sweep(self) -> None:
-        """Has the sensitivities found out that are not known yet."""
-        self.sweepers[self.subject] = lab().long.start(Sweeping(**vars(self.subject)))
-
-    def end_sweep(self) -> None:
-        """Stops that; what is known stays so."""
-        if (job := self.sweep) is not None:
-            lab().long.cancel(job.id)
 
     @property
     def point(self) -> Point | None:
@@ -263,36 +224,6 @@ class Visit:
             self.positions = positions
             st.session_state[AMOUNT] = amount  # another widget now, or other stops: it keeps its value
 
-    @property
-    def neighbours(self) -> list[Recipe]:
-        """A coarse grid around the current recipe, once that is measured: what an idle worker may measure too."""
-        return around(self.recipe)[:NEIGHBOURS] if self.point and self.recipe == self.recipe.untrained else []
-
-    @property
-    def unknown(self) -> list[Recipe]:
-        """The neighbours that are still to be measured."""
-        known = {point.key for point in self.trail.points}
-        return [recipe for recipe in self.neighbours if recipe.hash not in known | self.tried]
-
-    def fill(self) -> bool:
-        """Has an idle worker measure the next neighbour; whether one has been measured since the last call."""
-        filler, self.filler = self.filler, None
-        news = filler[2].news if filler else News(state="overtaken")
-        if filler and news.state == "working":
-            self.filler = filler
-            return False
-        if filler and news.state in ("done", "refused", "lost"):
-            self.tried.add(filler[1].hash)
-        if self.unknown and not lab().long.working:
-            recipe = self.unknown[0]
-            self.filler = (self.subject, recipe, lab().fill(self.request_for(recipe)))
-        if filler is None or news.state != "done" or news.measurement is None:
-            return False
-        subject, recipe, _ = filler
-        about: dict[str, Any] = {"layers": news.layers, "ledger": news.ledger, "run": news.run or ""}
-        self.trails[subject].know([Point(recipe, news.measurement, True, news.file, "neighbour", **about)])
-        return True
-
     def measure_again(self) -> None:
         """Measures the current recipe anew, whatever the store knows of it."""
         self.trail.visited.pop(self.recipe.hash, None)
@@ -410,71 +341,6 @@ class Visit:
             st.query_params.from_dict(link)
 
 
-@dataclass
-class Learning:
-    """The first prediction for each question of each lesson in this tab, as the number of the option."""
-
-    answers: dict[tuple[str, str], int] = field(default_factory=dict)
-    hits: set[tuple[str, str]] = field(default_factory=set)
-
-    def answer(self, lesson: str, question: str, option: int, *, right: bool) -> None:
-        """Keeps a prediction; the first one counts."""
-        if (lesson, question) not in self.answers:
-            self.answers[lesson, question] = option
-            self.hits |= {(lesson, question)} if right else set()
-
-    def answered(self, lesson: str) -> int:
-        """How many questions of a lesson have been answered."""
-        return sum(name == lesson for name, _ in self.answers)
-
-    def right(self, lesson: str) -> int:
-        """How many of them rightly."""
-        return sum(name == lesson for name, _ in self.hits)
-
-
-def learning() -> Learning:
-    """How far this tab's lessons are. A link that leads from a lesson to Explore is taken up there."""
-    st.session_state["elsewhere"] = True
-    if "learning" not in st.session_state:
-        st.session_state["learning"] = Learning()
-    return st.session_state["learning"]
-
-
-def elsewhere() -> None:
-    """Says that this page is none that shows the visit: a link that leads from it to Explore is taken up there."""
-    st.session_state["elsewhere"] = True
-
-
-def chosen_lesson(known: Sequence[str]) -> str:
-    """The lesson that the link names, or the first."""
-    named = st.query_params.get("lesson", "")
-    return named if named in known else known[0]
-
-
-@dataclass
-class Tale:
-    """Where the demo stands."""
-
-    story: int = 0
-    slide: int = 0
-
-    def open(self, story: int) -> None:
-        """Another story begins with its first slide."""
-        if story != self.story:
-            self.story, self.slide = story, 0
-
-    def turn(self, by: int) -> None:
-        """To a slide before or after; the page keeps it within the story."""
-        self.slide = max(0, self.slide + by)
-
-
-def tale() -> Tale:
-    """This tab's place in the demo."""
-    if "tale" not in st.session_state:
-        st.session_state["tale"] = Tale()
-    return st.session_state["tale"]
-
-
 def visit() -> Visit:
     """This tab's visit."""
     if "visit" not in st.session_state:
@@ -489,7 +355,7 @@ def opened() -> Visit:
     """
     new = st.session_state.pop("elsewhere", False) or "visit" not in st.session_state
     here, link = visit(), st.query_params.to_dict()
-    if link and link != here.link and (new or _went_through_history()):
+    if link and link != here.link and (new or went_through_history()):
         here.open(link)
     here.settle()
     if here.next_recipe:
@@ -503,124 +369,3 @@ def opened() -> Visit:
         st.session_state.setdefault(name, value)  # widgets lose what they show when they leave the page
     here.find_positions()
     return here
-
-
-def asked(key: Hashable, question: Callable[..., Any], *about: Any) -> Future[Any]:
-    """The worker's answer to a question; asked once in a tab, again where it failed."""
-    return awaited_once(key, lambda: lab().ask(question, *about))
-
-
-def awaited_once(key: Hashable, ask: Callable[[], Future[Any]]) -> Future[Any]:
-    """What `ask` returns; called once in a tab, again where its answer failed."""
-    answers: dict[Hashable, Future[Any]] = st.session_state.setdefault("answers", {})
-    answer = answers.get(key)
-    if answer is None or (answer.done() and answer.exception() is not None):
-        answers[key] = ask()
-        while len(answers) > ANSWERS:
-            answers.pop(next(iter(answers)))
-    return answers[key]
-
-
-@dataclass
-class Table:
-    """The page Compare in one tab: which two runs stand side by side, and what was deleted last."""
-
-    a: str = ""
-    b: str = ""
-    notice: str = ""
-    deleted: list[str] = field(default_factory=list)
-
-    def put(self, chosen: list[Run]) -> None:
-        """Puts two runs side by side."""
-        self.a, self.b = (run.id for run in chosen)
-        self._show()
-
-    def fit(self, runs: list[Run]) -> None:
-        """Keeps A and B among the runs there are: at first the two newest of one network and its images."""
-        ids = {run.id for run in runs}
-        newest = runs[0]
-        second = next((r for r in runs[1:] if r.subject == newest.subject), newest)
-        if self.a not in ids:
-            self.a = second.id
-        if self.b not in ids:
-            self.b = newest.id
-        for side in ("a", "b"):
-            if st.session_state.get(f"compare.{side}") not in ids:
-                st.session_state[f"compare.{side}"] = getattr(self, side)
-
-    def look(self) -> None:
-        """Takes over which two runs the lists show, and writes the link."""
-        self.a, self.b = st.session_state["compare.a"], st.session_state["compare.b"]
-        link = {"a": self.a, "b": self.b}
-        if st.query_params.to_dict() != link:
-            st.query_params.from_dict(link)
-
-    def favour(self, chosen: list[Run], value: bool) -> None:
-        """Marks runs as favourites, or takes the mark off."""
-        for run in chosen:
-            store().favourite(run.id, value)
-
-    def annotate(self, chosen: list[Run], note: str) -> None:
-        """Keeps a note on a run."""
-        for run in chosen:
-            store().annotate(run.id, note)
-
-    def delete(self, chosen: list[Run]) -> None:
-        """Puts runs out of sight, until they are restored."""
-        for run in chosen:
-            store().delete(run.id)
-        self.deleted = [run.id for run in chosen]
-
-    def restore(self) -> None:
-        """Brings back what was deleted last."""
-        for run in self.deleted:
-            store().restore(run)
-        self.deleted = []
-
-    def _show(self) -> None:
-        st.session_state.update({"compare.a": self.a, "compare.b": self.b})
-
-
-def table() -> Table:
-    """This tab's page Compare, with the link opened that a new tab or the Back button brings."""
-    new = "table" not in st.session_state
-    here: Table = st.session_state.setdefault("table", Table())
-    link = st.query_params.to_dict()
-    if link and (new or _went_through_history()):
-        here.notice = ""
-        try:
-            for side in ("a", "b"):
-                if side in link:
-                    setattr(here, side, store().run(link[side]).id)
-                    st.session_state[f"compare.{side}"] = link[side]
-        except UserError as error:
-            here.notice = f"This link cannot be opened, so the page shows the newest runs. {error}"
-    return here
-
-
-def known(subject: Subject) -> Trail:
-    """The points that a visit starts with: those that came with the app, and the newest that were measured here."""
-    trail = Trail()
-    sweep = reference.load(subject.model, subject.dataset) if subject.weights == subject.dataset else None
-    if sweep:
-        trail.baseline = Baseline(sweep.accuracy, sweep.size_bytes, sweep.macs, sweep.parameters)
-        trail.know(Point(recipe, measured, True, source="reference") for recipe, measured in sweep.points)
-    with suppress(StoreUnavailable):
-        runs = store().runs(model=subject.model, dataset=subject.dataset, limit=REMEMBERED)
-        trail.know(map(remembered, (run for run in runs if run.full and run.subject.weights == subject.weights)))
-    return trail
-
-
-def remembered(run: Run) -> Point:
-    """A run of the store as a point of a chart."""
-    return Point(run.recipe, run.measurement, run.full, store().file(run), "earlier", run=run.id)
-
-
-def kept(path: Path | None) -> bytes | None:
-    """The bytes of a file that was measured, if it still lies there."""
-    return path.read_bytes() if path is not None and path.exists() else None
-
-
-def _went_through_history() -> bool:
-    context = get_script_run_ctx()
-    return context is not None and context.is_history_navigation

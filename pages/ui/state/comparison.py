@@ -1,0 +1,87 @@
+"""Which runs a tab compares."""
+
+from dataclasses import dataclass, field
+
+import streamlit as st
+
+from compression.errors import UserError
+from compression.store import Run
+from pages.ui.state.server import store
+from pages.ui.state.tab import went_through_history
+
+
+@dataclass
+class Table:
+    """The page Compare in one tab: which two runs stand side by side, and what was deleted last."""
+
+    a: str = ""
+    b: str = ""
+    notice: str = ""
+    deleted: list[str] = field(default_factory=list)
+
+    def put(self, chosen: list[Run]) -> None:
+        """Puts two runs side by side."""
+        self.a, self.b = (run.id for run in chosen)
+        self._show()
+
+    def fit(self, runs: list[Run]) -> None:
+        """Keeps A and B among the runs there are: at first the two newest of one network and its images."""
+        ids = {run.id for run in runs}
+        newest = runs[0]
+        second = next((r for r in runs[1:] if r.subject == newest.subject), newest)
+        if self.a not in ids:
+            self.a = second.id
+        if self.b not in ids:
+            self.b = newest.id
+        for side in ("a", "b"):
+            if st.session_state.get(f"compare.{side}") not in ids:
+                st.session_state[f"compare.{side}"] = getattr(self, side)
+
+    def look(self) -> None:
+        """Takes over which two runs the lists show, and writes the link."""
+        self.a, self.b = st.session_state["compare.a"], st.session_state["compare.b"]
+        link = {"a": self.a, "b": self.b}
+        if st.query_params.to_dict() != link:
+            st.query_params.from_dict(link)
+
+    def favour(self, chosen: list[Run], value: bool) -> None:
+        """Marks runs as favourites, or takes the mark off."""
+        for run in chosen:
+            store().favourite(run.id, value)
+
+    def annotate(self, chosen: list[Run], note: str) -> None:
+        """Keeps a note on a run."""
+        for run in chosen:
+            store().annotate(run.id, note)
+
+    def delete(self, chosen: list[Run]) -> None:
+        """Puts runs out of sight, until they are restored."""
+        for run in chosen:
+            store().delete(run.id)
+        self.deleted = [run.id for run in chosen]
+
+    def restore(self) -> None:
+        """Brings back what was deleted last."""
+        for run in self.deleted:
+            store().restore(run)
+        self.deleted = []
+
+    def _show(self) -> None:
+        st.session_state.update({"compare.a": self.a, "compare.b": self.b})
+
+
+def table() -> Table:
+    """This tab's page Compare, with the link opened that a new tab or the Back button brings."""
+    new = "table" not in st.session_state
+    here: Table = st.session_state.setdefault("table", Table())
+    link = st.query_params.to_dict()
+    if link and (new or went_through_history()):
+        here.notice = ""
+        try:
+            for side in ("a", "b"):
+                if side in link:
+                    setattr(here, side, store().run(link[side]).id)
+                    st.session_state[f"compare.{side}"] = link[side]
+        except UserError as error:
+            here.notice = f"This link cannot be opened, so the page shows the newest runs. {error}"
+    return here

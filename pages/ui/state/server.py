@@ -1,0 +1,52 @@
+"""What all visits share: the server's one Lab, its store, and what the store knows of a network."""
+
+from contextlib import suppress
+from pathlib import Path
+
+import streamlit as st
+
+from compression import reference
+from compression.errors import StoreUnavailable
+from compression.jobs import Lab
+from compression.store import Run, Store
+from compression.worker import Baseline
+from pages.ui.points import Point, Trail
+from pages.ui.subject import Subject
+
+REMEMBERED = 300
+"""So many earlier runs stand on the charts at most."""
+
+
+@st.cache_resource(show_spinner=False)
+def lab() -> Lab:
+    """The one of this server; its first use starts the worker."""
+    return Lab()
+
+
+@st.cache_resource(show_spinner=False)
+def store() -> Store:
+    """What this machine, and whoever shares its database, has measured."""
+    return Store.open()
+
+
+def known(subject: Subject) -> Trail:
+    """The points that a visit starts with: those that came with the app, and the newest that were measured here."""
+    trail = Trail()
+    sweep = reference.load(subject.model, subject.dataset) if subject.weights == subject.dataset else None
+    if sweep:
+        trail.baseline = Baseline(sweep.accuracy, sweep.size_bytes, sweep.macs, sweep.parameters)
+        trail.know(Point(recipe, measured, True, source="reference") for recipe, measured in sweep.points)
+    with suppress(StoreUnavailable):
+        runs = store().runs(model=subject.model, dataset=subject.dataset, limit=REMEMBERED)
+        trail.know(map(remembered, (run for run in runs if run.full and run.subject.weights == subject.weights)))
+    return trail
+
+
+def remembered(run: Run) -> Point:
+    """A run of the store as a point of a chart."""
+    return Point(run.recipe, run.measurement, run.full, store().file(run), "earlier", run=run.id)
+
+
+def kept(path: Path | None) -> bytes | None:
+    """The bytes of a file that was measured, if it still lies there."""
+    return path.read_bytes() if path is not None and path.exists() else None

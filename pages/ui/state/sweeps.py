@@ -1,0 +1,35 @@
+"""The sensitivities of a network's layers, as far as a visit knows them."""
+
+from dataclasses import dataclass, field
+
+from compression.jobs import Job, Sweeping
+from compression.results import LayerSensitivity
+from pages.ui.state.server import lab
+from pages.ui.subject import Subject
+
+
+@dataclass
+class Sweep:
+    """By layer, of one network and its images.
+
+    `stage` tells how far the job was when they were asked for; None where they never were.
+    """
+
+    subject: Subject
+    curves: dict[str, LayerSensitivity] = field(default_factory=dict)
+    stage: str | None = None
+    begun: Job | None = None
+
+    @property
+    def job(self) -> Job | None:
+        """The job that finds them out, whoever began it; the last one of this visit where none works."""
+        return lab().long.find(Sweeping(**vars(self.subject))) or self.begun
+
+    def begin(self) -> None:
+        """Has those found out that are not known yet."""
+        self.begun = lab().long.start(Sweeping(**vars(self.subject)))
+
+    def end(self) -> None:
+        """Stops that; what is known stays so."""
+        if (job := self.job) is not None:
+            lab().long.cancel(job.id)

@@ -1,0 +1,40 @@
+"""What a tab remembers whatever its page: answers of the worker, and where its link came from."""
+
+from collections.abc import Callable, Hashable
+from concurrent.futures import Future
+from typing import Any
+
+import streamlit as st
+from streamlit.runtime.scriptrunner import get_script_run_ctx
+
+from pages.ui.state.server import lab
+
+ANSWERS = 20
+"""So many answers of the worker are kept for a tab."""
+
+
+def elsewhere() -> None:
+    """Says that this page is none that shows the visit: a link that leads from it to Explore is taken up there."""
+    st.session_state["elsewhere"] = True
+
+
+def asked(key: Hashable, question: Callable[..., Any], *about: Any) -> Future[Any]:
+    """The worker's answer to a question; asked once in a tab, again where it failed."""
+    return awaited_once(key, lambda: lab().ask(question, *about))
+
+
+def awaited_once(key: Hashable, ask: Callable[[], Future[Any]]) -> Future[Any]:
+    """What `ask` returns; called once in a tab, again where its answer failed."""
+    answers: dict[Hashable, Future[Any]] = st.session_state.setdefault("answers", {})
+    answer = answers.get(key)
+    if answer is None or (answer.done() and answer.exception() is not None):
+        answers[key] = ask()
+        while len(answers) > ANSWERS:
+            answers.pop(next(iter(answers)))
+    return answers[key]
+
+
+def went_through_history() -> bool:
+    """Whether the Back or the Forward button brought the link."""
+    context = get_script_run_ctx()
+    return context is not None and context.is_history_navigation
