@@ -37,6 +37,7 @@ def test_the_heatmap_shows_points_lost():
     figure = insides.heatmap([curves("a", 0.01), curves("b", 0.02)])
     assert [len(trace.x) for trace in figure.data] == [len(levels) for levels in LEVELS.values()]
     assert figure.data[1].z[1][3] == pytest.approx(6.0)
+    assert {axis.type for axis in (*figure.select_xaxes(), *figure.select_yaxes())} == {"category"}  # "0" is a name
 
 
 def test_the_histogram_has_the_grid_and_both_sides():

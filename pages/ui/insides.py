@@ -73,7 +73,8 @@ def heatmap(curves: Sequence[LayerSensitivity]) -> go.Figure:
         coloraxis={"colorscale": "Cividis", "cmin": 0, "cmax": 20, "colorbar": {"title": "points", "thickness": 12}},
         paper_bgcolor="rgba(0,0,0,0)", plot_bgcolor="rgba(0,0,0,0)", font={"color": BEFORE, "size": 11},
     )  # fmt: skip
-    fig.update_yaxes(autorange="reversed")
+    fig.update_xaxes(type="category")
+    fig.update_yaxes(type="category", autorange="reversed")  # layers are often called by numbers
     return fig
 
 

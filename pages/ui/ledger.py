@@ -90,7 +90,10 @@ def findings(found: Sequence[Finding]) -> list[str]:
 
 
 def operators(candidate: Profile, baseline: Profile) -> list[dict[str, object]]:
-    """Rows of a table: operator, how many kernels and milliseconds for one image, in this file and in the fp32 one."""
+    """Rows of a table: operator, how many kernels and milliseconds for one image, in this file and in the fp32 one.
+
+    What does not run in one of them has no kernels there and takes no time.
+    """
     ours, theirs = ({o.operator: o for o in profile.operators} for profile in (candidate, baseline))
     names = sorted(ours.keys() | theirs.keys(), key=lambda n: -max(p[n].ms if n in p else 0.0 for p in (ours, theirs)))
     return [
@@ -100,9 +103,9 @@ def operators(candidate: Profile, baseline: Profile) -> list[dict[str, object]]:
 
 def _column(suffix: str, found: object) -> dict[str, object]:
     return {
-        f"Kernels{suffix}": getattr(found, "calls", None),
-        f"ms{suffix}": getattr(found, "ms", None),
-        f"Share{suffix}": getattr(found, "share", None),
+        f"Kernels{suffix}": getattr(found, "calls", 0),
+        f"ms{suffix}": getattr(found, "ms", 0.0),
+        f"Share{suffix}": getattr(found, "share", 0.0),
     }
 
 
