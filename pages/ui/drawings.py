@@ -192,8 +192,10 @@ def bars(shown: Bars, *, height: int = 260, percent: bool = False) -> go.Figure:
     """One bar for each label, with its value beside it."""
     fig = go.Figure(layout=_layout(height, shown.name, ""))
     form = "%{x:.1%}" if percent else "%{x:,.4~g}"
-    fig.add_trace(go.Bar(y=shown.labels, x=shown.values, orientation="h", marker={"color": VISITED},
-                         texttemplate=form, hovertemplate="%{y}: " + form + "<extra></extra>"))  # fmt: skip
+    fig.add_trace(go.Bar(
+        y=shown.labels, x=shown.values, orientation="h", marker={"color": VISITED}, texttemplate=form,
+        textposition="outside", cliponaxis=False, hovertemplate="%{y}: " + form + "<extra></extra>",
+    ))  # fmt: skip
     fig.update_xaxes(tickformat=".0%" if percent else None)
     fig.update_yaxes(autorange="reversed", type="category")
     return fig
