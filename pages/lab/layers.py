@@ -10,7 +10,7 @@ from compression.steps import Quantize
 from pages.ui import insides, panels, sweeping
 from pages.ui.plot import plot
 from pages.ui.points import Point
-from pages.ui.state import Visit
+from pages.ui.state import Visit, put, shown
 
 AS_THE_REST = "as the rest"
 VIEWS = ("Weights", "Rank", "Kernels", "Feature maps")
@@ -57,8 +57,10 @@ def detail(visit: Visit, point: Point, name: str, known: Sequence[str]) -> None:
     if view is None:
         return
     st.caption(insides.errors(view))
-    override(visit, name)
-    chosen = st.segmented_control("View", VIEWS, default=VIEWS[0], key="layers.view", label_visibility="collapsed")
+    bits_of(visit, name)
+    chosen = st.segmented_control(
+        "View", VIEWS, default=VIEWS[0], key="layers.view", required=True, label_visibility="collapsed"
+    )
     if chosen == "Rank":
         plot(insides.singular(view), f"Singular values of {name}, before and after.", key="layers.singular")
     elif chosen == "Kernels":
@@ -91,20 +93,24 @@ def maps(visit: Visit, point: Point, name: str) -> None:
     plot(insides.pictures(found.before, found.after), "Feature maps, before and after.", key="layers.maps")
 
 
-def override(visit: Visit, name: str) -> None:
+def bits_of(visit: Visit, name: str) -> None:
     """Bits of this layer alone; the recipe carries them."""
     quantize = visit.recipe.get("quantize")
     if not isinstance(quantize, Quantize):
         st.caption("Switch quantization on in Explore to give a layer its own number of bits.")
         return
-    now = quantize.overrides.get(name, AS_THE_REST)
-    options = [AS_THE_REST, *range(2, 9)]
-    bits = st.select_slider("Bits of this layer", options, now, key=f"layers.bits.{name}.{visit.recipe.hash[:8]}")
-    if bits != now:
-        table = {k: v for k, v in quantize.overrides.items() if k != name}
-        table |= {} if bits == AS_THE_REST else {name: bits}
-        visit.load(visit.recipe.with_setting("quantize.layer_bits", table))
-        st.rerun()
+    key = f"layers.bits.{name}"
+    put(key, quantize.overrides.get(name, AS_THE_REST))
+    st.select_slider("Bits of this layer", [AS_THE_REST, *range(2, 9)], key=key, on_change=override, args=(visit, name))
+
+
+def override(visit: Visit, name: str) -> None:
+    """Takes the slider's bits of a layer into the recipe."""
+    quantize, bits = visit.recipe.get("quantize"), shown(f"layers.bits.{name}")
+    if isinstance(quantize, Quantize):
+        others = {k: v for k, v in quantize.overrides.items() if k != name}
+        chosen = {} if bits == AS_THE_REST else {name: bits}
+        visit.load(visit.recipe.with_setting("quantize.layer_bits", others | chosen))
 
 
 page()

@@ -103,25 +103,24 @@ def files(visit: Visit, point: Point | None, drawn: list[Chart]) -> None:
         return
     stem = words.file_name(visit.subject, point.recipe).removesuffix(".onnx")
     for format_name, title in tables.FORMATS.items():
-        with st.container(horizontal=True, vertical_alignment="center", gap="small"):
-            st.markdown(title, width=420)
-            _downloads(visit, point, file, format_name, stem)
+        name, place = st.columns([3, 2], vertical_alignment="center", gap="small")
+        name.markdown(title)
+        _downloads(visit, point, file, format_name, stem, place.empty())
 
 
-def _downloads(visit: Visit, point: Point, file: bytes, format_name: str, stem: str) -> None:
-    if format_name == "onnx":
+def _downloads(visit: Visit, point: Point, file: bytes, format_name: str, stem: str, place: DeltaGenerator) -> None:
+    key = f"files.{format_name}.{point.key}"
+    if format_name != "onnx" and key not in visit.wanted:
+        place.button("Prepare", key=key, on_click=visit.wanted.add, args=(key,))
+        return
+    with place.container(key=f"written.{format_name}", horizontal=True, gap="small"):
         contents: dict[str, bytes] | None = {".onnx": file}
-    else:
-        key = f"files.{format_name}.{point.key}"
-        wanted = key in visit.wanted
-        if not wanted:
-            st.button("Prepare", key=key, on_click=visit.wanted.add, args=(key,))
-            return
-        request = visit.request_for(point.recipe)
-        contents = awaited(visit.answer(format_name, insight.write, request, format_name), "Writing it")
-    for suffix, content in (contents or {}).items():
-        st.download_button(f"{suffix}, {words.size(len(content))}", content, f"{stem}{suffix}", on_click="ignore",
-                           key=f"download.{suffix}.{point.key}")  # fmt: skip
+        if format_name != "onnx":
+            request = visit.request_for(point.recipe)
+            contents = awaited(visit.answer(format_name, insight.write, request, format_name), "Writing it")
+        for suffix, content in (contents or {}).items():
+            st.download_button(f"{suffix}, {words.size(len(content))}", content, f"{stem}{suffix}", on_click="ignore",
+                               key=f"download.{suffix}.{point.key}")  # fmt: skip
 
 
 def explored() -> tuple[Visit, Point | None]:

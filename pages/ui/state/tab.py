@@ -34,6 +34,16 @@ def awaited_once(key: Hashable, ask: Callable[[], Future[Any]]) -> Future[Any]:
     return answers[key]
 
 
+def put(key: str, value: Any) -> None:
+    """Has a widget show a value; to be called before it is drawn."""
+    st.session_state[key] = value
+
+
+def shown(key: str) -> Any:
+    """What a widget shows."""
+    return st.session_state[key]
+
+
 def went_through_history() -> bool:
     """Whether the Back or the Forward button brought the link."""
     context = get_script_run_ctx()
