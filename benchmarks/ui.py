@@ -37,6 +37,10 @@ ROOT = Path(__file__).resolve().parent.parent
 REPEATS, TABS, MOVES, RUNS = 20, 10, 200, 2_000
 PATIENCE_MS = 120_000
 CHART = ".js-plotly-plot .scatterlayer .trace:last-child .point"
+TRACK = ".st-key-prune-sparsity [data-orientation=horizontal]"
+OWN = "compression-lab"
+"""The server's folder below its home."""
+
 CHROMIUM = "/usr/bin/chromium"
 
 
@@ -73,14 +77,15 @@ def run(model: str, dataset: str, quiet: Quiet, progress: Progress) -> Report:
 @contextmanager
 def _server(folder: Path) -> Iterator[tuple[str, int]]:
     """An app with a home of its own; only the datasets are shared."""
-    datasets = home() / "datasets"
-    (folder / "datasets").symlink_to(datasets, target_is_directory=True)
+    datasets, own = home() / "datasets", folder / OWN
+    own.mkdir()
+    (own / "datasets").symlink_to(datasets, target_is_directory=True)
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     options = ["--server.port", str(port), "--server.headless", "true", "--server.fileWatcherType", "none"]
     command = [sys.executable, "-m", "streamlit", "run", "app.py", *options]
-    environment = {**os.environ, "COMPRESSION_HOME": str(folder)}
+    environment = {**os.environ, "HOME": str(folder), "COMPRESSION_HOME": str(own)}
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, env=environment) as app:
         try:
             _await(f"http://localhost:{port}/_stcore/health")
@@ -143,8 +148,7 @@ def _slides(page: Page) -> tuple[Spread, Spread]:
     released, followed = [], []
     for number in range(REPEATS):
         before = page.locator(CHART).first.evaluate("p => p.closest('.js-plotly-plot').data.at(-1).customdata[0][1]")
-        slider = page.get_by_role("slider", name="Sparsity").first
-        box = slider.bounding_box()
+        box = page.locator(TRACK).first.bounding_box()
         assert box
         y = box["y"] + box["height"] / 2
         page.mouse.move(box["x"] + box["width"] * 0.5, y)
@@ -206,7 +210,7 @@ def _fill(folder: Path, model: str, dataset: str) -> None:
     sweep = reference.load(model, dataset)
     if sweep is None:
         raise Unsupported(f"There is no reference sweep of {model} on {dataset} to fill the store with.")
-    measured, store = sweep.points[0][1], Store.open(f"sqlite:///{folder / 'store.sqlite'}")
+    measured, store = sweep.points[0][1], Store.open(f"sqlite:///{folder / OWN / 'store.sqlite'}")
     subject = Subject(model, dataset, dataset, "benchmark", "benchmark")
     for number in range(RUNS):
         steps = (Prune(sparsity=round(0.01 * (number % 95), 2)), Quantize(weight_bits=(8, 4, 3, 2)[number % 4]))

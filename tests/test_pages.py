@@ -223,6 +223,8 @@ def test_figures_of_merit_are_told_with_their_changes() -> None:
 
 def test_numbers_have_sensible_units_and_digits() -> None:
     assert words.percent(0.9402, 10_000) == "94.02%"
+    assert words.place(f"{Path.home()}/data/store.sqlite") == "~/data/store.sqlite"
+    assert words.place("/srv/store.sqlite") == "/srv/store.sqlite"
     assert words.percent(0.9402, 359) == "94.0%"
     assert words.size(1_095_000) == "1.09 MB"
     assert [words.milliseconds(ms) for ms in (0.0087, 0.043, 0.213, 12.3)] == ["8.7 µs", "43 µs", "0.21 ms", "12 ms"]

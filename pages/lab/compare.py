@@ -5,7 +5,7 @@ from functools import partial
 import streamlit as st
 
 from compression.store import FORMS, Run, export
-from pages.ui import runs, sections, ways
+from pages.ui import runs, sections, ways, words
 from pages.ui.plot import plot
 from pages.ui.runs import Filter
 from pages.ui.sections import SECTIONS
@@ -77,7 +77,7 @@ def act(here: Table, chosen: list[Run], shown: list[Run]) -> None:
                 content = partial(export, store(), shown, form)
                 st.download_button(f"{len(shown):,} runs as {form}", content, f"runs.{form}", key=f"export.{form}",
                                    on_click="ignore", width="stretch")  # fmt: skip
-        st.caption(f"{len(shown):,} runs, {len(chosen)} ticked. Kept in {store().place}.")
+        st.caption(f"{len(shown):,} runs, {len(chosen)} ticked. Kept in {words.place(store().place)}.")
 
 
 def undo(here: Table) -> None:

@@ -9,7 +9,7 @@ from compression.errors import UserError
 from compression.jobs import Training
 from compression.keeper import end_orphans
 from compression.store import FORMS, JobRecord, export
-from pages.ui import joblist
+from pages.ui import joblist, words
 from pages.ui.joblist import Row
 from pages.ui.plot import plot
 from pages.ui.state import elsewhere, lab
@@ -106,7 +106,7 @@ def keeping() -> None:
     st.markdown("**Store**", help="Every file that was measured, here and in Explore, with all that is known of it.")
     if lab().trouble:
         st.warning(lab().trouble)
-    st.caption(f"{len(runs):,} files in `{store.place}`")
+    st.caption(f"{len(runs):,} files in `{words.place(store.place)}`")
     with st.container(horizontal=True):
         for form in FORMS:
             st.download_button(

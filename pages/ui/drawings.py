@@ -18,7 +18,7 @@ from compression.lessons.sharing import Codebook, Stage
 VISITED, NOW, FRONT, ORANGE, BASELINE = "#3987C9", "#D55E00", "#009E73", "#E69F00", "#808790"
 
 COLOURS = (VISITED, NOW, FRONT, ORANGE, "#CC79A7", BASELINE)
-MOST_LEVELS = 64
+MOST_LEVELS, MANY = 64, 10_000
 CONFIG = {"displayModeBar": False}
 MARGIN = {"l": 8, "r": 8, "t": 28, "b": 8}
 DIVERGING = [[0.0, "#D55E00"], [0.5, "#F4F1EC"], [1.0, "#0072B2"]]
@@ -189,9 +189,9 @@ def lines(shown: Sequence[Line], x: str, y: str, *, percent: bool = False, log_y
 
 
 def bars(shown: Bars, *, height: int = 260, percent: bool = False) -> go.Figure:
-    """One bar for each label, with its value beside it."""
+    """One bar for each label, with its value beside it, which reads 7.23M where they are many."""
     fig = go.Figure(layout=_layout(height, shown.name, ""))
-    form = "%{x:.1%}" if percent else "%{x:,.4~g}"
+    form = "%{x:.1%}" if percent else "%{x:.3~s}" if max(shown.values, default=0) >= MANY else "%{x:,.4~g}"
     fig.add_trace(go.Bar(
         y=shown.labels, x=shown.values, orientation="h", marker={"color": VISITED}, texttemplate=form,
         textposition="outside", cliponaxis=False, hovertemplate="%{y}: " + form + "<extra></extra>",

@@ -100,7 +100,7 @@ def histogram(view: LayerView) -> go.Figure:
             fig.add_trace(_bars(name, found, colour))
     for level in view.grid:
         fig.add_vline(x=level, line={"color": AFTER, "width": 1, "dash": "dot"}, opacity=0.5)
-    fig.update_layout(barmode="overlay", xaxis={"title": "Weight"}, yaxis={"title": "Weights", "type": "log"})
+    fig.update_layout(barmode="overlay", xaxis={"title": "Weight"}, yaxis={"title": "Weights", "type": "log", "dtick": 1})
     return _styled(fig, 300)
 
 

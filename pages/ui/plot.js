@@ -51,6 +51,7 @@ function follow(box, data) {
     if (at === undefined || at === way.shown) continue
     const started = way.shown !== undefined
     way.shown = at
+    way.moved = started
     if (!started || index < 0) continue
     const x = between(way.positions, way.x, at)
     const y = between(way.positions, way.y, at)
@@ -58,6 +59,10 @@ function follow(box, data) {
     window.Plotly.restyle(box, { x: [[x]], y: [[y]], text: [[text]] }, [index])
   }
 }
+
+// Sliders that are still held away from where they were when the figure now on the page came in.
+const held = (data) => Object.entries(data?.foresight ?? {})
+  .filter(([name, way]) => way.moved && document.querySelector(`.${name}:active`)).map(([name]) => name)
 
 const drawn = new WeakMap()
 const zooms = new WeakMap()
@@ -168,6 +173,7 @@ export default function ({ data, parentElement, setTriggerValue }) {
   const box = parentElement.querySelector(".plot")
   const note = parentElement.querySelector(".plot-note")
   box.setAttribute("aria-label", data.alt)
+  const kept = held(drawn.get(box)).filter((name) => data.foresight?.[name])
   drawn.set(box, data)
   let ended = false
   const draw = () => library(data.library).then((Plotly) => {
@@ -191,7 +197,10 @@ export default function ({ data, parentElement, setTriggerValue }) {
       remember(box, change)
     })
   }).catch((error) => { note.hidden = false; note.textContent = `${error.message} Reload the page.` })
-  draw()
+  draw().then(() => {
+    for (const name of kept) data.foresight[name].shown = null // not where it was: its point stays on the new figure
+    if (kept.length) follow(box, data)
+  })
   follow(box, data)  // remembers where the sliders are
   let asked = 0
   const listen = () => {

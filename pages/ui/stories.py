@@ -59,7 +59,7 @@ def _bytes() -> Story | None:
     accuracies = [last.accuracy.baseline, *(m.accuracy.value for _, m in rows)]
     times = last.size_ratio
     return Story(
-        f"The same accuracy, {times:.0f} times smaller",
+        f"{times:.0f} times smaller, {_price(last)}",
         (
             Slide("This file recognises clothes", words.size(sizes[0]), "of weights in 32 bits each",
                   f"It names {words.percent(accuracies[0], last.accuracy.n)} of {last.accuracy.n:,} test images "
@@ -157,6 +157,13 @@ def _fp32_size(found: Measurement) -> int:
     return found.baseline_size_bytes
 
 
+def _price(found: Measurement) -> str:
+    """'0.7 points less accurate', or 'just as accurate' where the difference is within noise."""
+    drop, p = 100 * found.accuracy.drop, found.accuracy.p_value
+    noise = p is None or p > 0.05
+    return "just as accurate" if noise else f"{abs(drop):.1f} points {'less' if drop > 0 else 'more'} accurate"
+
+
 def _lost(found: Measurement) -> str:
     """'0.12 points lost, within noise'."""
     drop, p = 100 * found.accuracy.drop, found.accuracy.p_value
@@ -195,5 +202,5 @@ def chart(bars: Bars) -> go.Figure:
         paper_bgcolor="rgba(0,0,0,0)", plot_bgcolor="rgba(0,0,0,0)", bargap=0.35,
     )  # fmt: skip
     fig.update_xaxes(visible=False, rangemode="tozero")
-    fig.update_yaxes(autorange="reversed", ticks="", automargin=True)
+    fig.update_yaxes(autorange="reversed", ticks="", automargin=True, showgrid=False)
     return fig

@@ -2,6 +2,7 @@
 
 import math
 import shlex
+from pathlib import Path
 
 from compression.recipe import Recipe
 from compression.results import Reached
@@ -11,6 +12,12 @@ from pages.ui.subject import Subject
 BASELINE = "fp32 baseline"
 SAME = 0.0005
 """Shares that differ by less look the same."""
+
+
+def place(path: str) -> str:
+    """'~/.local/share/compression-lab/store.sqlite': as a shell would take it, without the name of the user."""
+    own = f"{Path.home()}/"
+    return f"~/{path.removeprefix(own)}" if path.startswith(own) else path
 
 
 def percent(share: float, n: int) -> str:
