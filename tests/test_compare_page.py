@@ -159,7 +159,11 @@ def test_small_networks_students_and_compressed_ones_stand_on_the_same_axes(stor
         assert "lenet5" not in [small.teacher for small in ways.missing("digits", everything)]
         names = [trace.name for trace in ways.figure(found).data if trace.showlegend is None]
         assert names == ["Compressed", "Taught by a bigger one"]
-        assert any(frame.value.get("File") is not None for frame in opened().dataframe)
+        page = opened()
+        assert all(frame.value.get("File") is None for frame in page.dataframe)  # nothing is computed while it is shut
+        page.session_state["ways.shown"] = True
+        page.run()
+        assert any(frame.value.get("File") is not None for frame in page.dataframe)
         stored.erase(run)
     finally:
         shutil.rmtree(folder)

@@ -32,9 +32,11 @@ def page() -> None:
         st.info("No run fits these filters.")
         return
     act(here, listed(shown), shown)
-    with st.expander(f"Settings and measures of {min(len(shown), runs.LINES):,} runs as parallel coordinates"):
-        plot(runs.parallel(shown), "Settings and measures of each run as a line.", key="parallel")
-        st.caption("Drag along an axis to keep only the runs in between; double-click it to let all back in.")
+    title = f"Settings and measures of {min(len(shown), runs.LINES):,} runs as parallel coordinates"
+    with (lines := st.expander(title, key="runs.parallel", on_change="rerun")):
+        if lines.open:
+            plot(runs.parallel(shown), "Settings and measures of each run as a line.", key="parallel")
+            st.caption("Drag along an axis to keep only the runs in between; double-click it to let all back in.")
     ways.draw(everything[0].subject.dataset)
     two(here, everything)
 

@@ -100,7 +100,8 @@ def histogram(view: LayerView) -> go.Figure:
             fig.add_trace(_bars(name, found, colour))
     for level in view.grid:
         fig.add_vline(x=level, line={"color": AFTER, "width": 1, "dash": "dot"}, opacity=0.5)
-    fig.update_layout(barmode="overlay", xaxis={"title": "Weight"}, yaxis={"title": "Weights", "type": "log", "dtick": 1})
+    counts = {"title": "Weights", "type": "log", "dtick": 1}
+    fig.update_layout(barmode="overlay", xaxis={"title": "Weight"}, yaxis=counts)
     return _styled(fig, 300)
 
 

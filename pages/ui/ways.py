@@ -125,7 +125,9 @@ def _told(way: Way) -> str:
 
 def draw(first: str = "") -> None:
     """The chart for a dataset, at first the one named, and the measuring of what is missing on it."""
-    with st.expander(TITLE):
+    with (shown := st.expander(TITLE, key="ways.shown", on_change="rerun")):
+        if not shown.open:
+            return
         known = [name for name in DATASETS if small_networks(name)]
         at = known.index(first) if first in known else 0
         dataset = st.selectbox("Images", known, at, key="ways.images", format_func=lambda name: DATASETS[name].title)

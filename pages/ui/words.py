@@ -2,6 +2,7 @@
 
 import math
 import shlex
+from functools import lru_cache
 from pathlib import Path
 
 from compression.recipe import Recipe
@@ -82,6 +83,7 @@ def recipe_lines(recipe: Recipe) -> list[str]:
     ]
 
 
+@lru_cache(maxsize=10_000)
 def recipe_line(recipe: Recipe) -> str:
     """The steps on one line."""
     return "; ".join(recipe_lines(recipe))
