@@ -96,7 +96,6 @@ def run(
     `lines` is the file that keeps each result as it comes. The report is on all rows asked for.
     """
     known = _sweep() if temperatures else ROWS
-    known = _sweep() if temperatures else ROWS
     chosen = {name: _named(name, known) for name in rows or known}
     wanted = {
         (name, seed): _key(model, dataset, row, seed, minutes, steps) for name, row in chosen.items() for seed in seeds
