@@ -14,7 +14,7 @@ from pages.ui.points import Point
 from pages.ui.scatter import Chart
 from pages.ui.state import Visit, kept, opened
 from pages.ui.views import PANELS
-from pages.ui.waiting import awaited
+from pages.ui.waiting import awaited, tell
 
 WAITING = "Comes with the first measured point."
 
@@ -140,11 +140,7 @@ def measured(visit: Visit, status: DeltaGenerator) -> Point | None:
     """The recipe's point with its file, once it is measured; until then a line says what is being done."""
     for news in visit.news():
         with status.container():
-            if news.state == "working":
-                st.progress(min(news.share, 1.0), f"{news.sentence} …")
-            elif news.state in ("lost", "refused"):
-                st.error(news.sentence)
-                st.button("Measure again", on_click=visit.measure_again)
+            tell(news, visit.measure_again)
     point = visit.now
     if point is None or not point.full or kept(point.file) is None:
         return None

@@ -6,6 +6,7 @@ from streamlit.delta_generator import DeltaGenerator
 from pages.ui import chips
 from pages.ui.points import Point
 from pages.ui.state import Visit
+from pages.ui.waiting import tell
 
 
 def follow(visit: Visit, status: DeltaGenerator) -> None:
@@ -19,11 +20,7 @@ def follow(visit: Visit, status: DeltaGenerator) -> None:
         if now and now.full and (news.state != "working" or visit.training):
             break
         with status.container():
-            if news.state == "working":
-                st.progress(min(news.share, 1.0), f"{news.sentence} …")
-            elif news.state in ("lost", "refused"):
-                st.error(news.sentence)
-                st.button("Measure again", on_click=visit.measure_again)
+            tell(news, visit.measure_again)
     if told and told is not visit.told and visit.waits(told):
         st.rerun()
 

@@ -1,11 +1,13 @@
-"""Waiting for the worker's answer to a question, and what is said where none comes."""
+"""Waiting for the worker: its answer to a question, how far a measurement is, and what is said where none comes."""
 
+from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Any
 
 import streamlit as st
 
 from compression.errors import UserError, WorkerLost
+from compression.news import News
 
 
 def awaited(answer: "Future[Any]", doing: str) -> Any:
@@ -18,3 +20,12 @@ def awaited(answer: "Future[Any]", doing: str) -> Any:
         except (UserError, WorkerLost) as error:
             st.error(str(error))
     return None
+
+
+def tell(news: News, again: Callable[[], None]) -> None:
+    """How far a measurement is; where it failed, why, and a button that begins it anew."""
+    if news.state == "working":
+        st.progress(min(news.share, 1.0), f"{news.sentence} …")
+    elif news.state in ("lost", "refused"):
+        st.error(news.sentence)
+        st.button("Measure again", on_click=again)
