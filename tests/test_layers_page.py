@@ -72,6 +72,13 @@ def page() -> AppTest:
     return shown.switch_page("pages/lab/layers.py").run()
 
 
+def test_a_link_that_cannot_be_opened_says_so():
+    shown = AppTest.from_file(str(ROOT / "app.py"), default_timeout=PATIENCE_S)
+    shown.query_params["model"] = "nonsense"
+    shown.switch_page("pages/lab/layers.py").run()
+    assert "This link cannot be opened" in shown.warning[0].value and not shown.exception
+
+
 def test_the_page_shows_the_layers_and_one_of_them(page):
     assert not page.exception and not page.error
     table = page.dataframe[0].value

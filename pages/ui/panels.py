@@ -128,6 +128,8 @@ def explored() -> tuple[Visit, Point | None]:
     visit = opened()
     visit.choose(visit.subject, visit.recipe)
     st.space("small")
+    if visit.notice:
+        st.warning(visit.notice)
     st.markdown(f"### {visit.subject.title}")
     st.caption(words.recipe_line(visit.recipe))
     point = measured(visit, st.empty())

@@ -102,7 +102,7 @@ def parallel(runs: Sequence[Run]) -> go.Figure:
         line={"color": accuracy, "colorscale": "Cividis", "showscale": False},
         labelangle=0, unselected={"line": {"opacity": 0.05}},
     )  # fmt: skip
-    return go.Figure(lines, go.Layout(template="none", height=320, margin={"l": 60, "r": 40, "t": 50, "b": 16}))
+    return go.Figure(lines, go.Layout(template="none", height=320, margin={"l": 60, "r": 40, "t": 50, "b": 30}))
 
 
 def _setting(run: Run, path: str) -> float:

@@ -8,6 +8,8 @@ STYLE = """
 [data-testid="stSpinner"] { padding: 0.25rem 0.75rem; border-radius: 0.5rem; background: var(--st-background-color); }
 .st-key-status { min-height: 2.75rem; }
 [class*="st-key-written-"] { min-height: 2.5rem; }
+[class*="st-key-download-"] p { white-space: normal !important; }
+.st-key-layers-view [role="radiogroup"] { flex-wrap: wrap; }
 .st-key-charts > [data-testid="stLayoutWrapper"] > [data-testid="stHorizontalBlock"] { flex-wrap: wrap; }
 .st-key-charts > [data-testid="stLayoutWrapper"] > [data-testid="stHorizontalBlock"] > [data-testid="stColumn"] {
   min-width: 22rem; }
