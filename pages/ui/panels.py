@@ -105,16 +105,16 @@ def files(visit: Visit, point: Point | None, drawn: list[Chart]) -> None:
     for format_name, title in tables.FORMATS.items():
         name, place = st.columns([3, 2], vertical_alignment="center", gap="small")
         name.markdown(title)
-        _downloads(visit, point, file, format_name, stem, place.empty())
+        _downloads(visit, point, file, format_name, stem, place)
 
 
 def _downloads(visit: Visit, point: Point, file: bytes, format_name: str, stem: str, place: DeltaGenerator) -> None:
     key = f"files.{format_name}.{point.key}"
-    if format_name != "onnx" and key not in visit.wanted:
-        place.button("Prepare", key=key, on_click=visit.wanted.add, args=(key,))
-        return
     with place.container(key=f"written.{format_name}", horizontal=True, gap="small"):
         contents: dict[str, bytes] | None = {".onnx": file}
+        if format_name != "onnx" and key not in visit.wanted:
+            st.button("Prepare", key=key, on_click=visit.wanted.add, args=(key,))
+            return
         if format_name != "onnx":
             request = visit.request_for(point.recipe)
             contents = awaited(visit.answer(format_name, insight.write, request, format_name), "Writing it")

@@ -4,10 +4,11 @@ STYLE = """
 <style>
 [data-testid="stMainBlockContainer"] { padding: 3.75rem 2.5rem 2rem; }
 [data-testid="stStatusWidget"] { display: none; }
-[data-testid="stElementContainer"]:has(> [data-testid="stSpinner"]) { position: absolute; z-index: 2; width: auto; }
+[data-testid="stElementContainer"]:has([data-testid="stSpinner"]) { position: absolute; z-index: 2; width: auto; }
 [data-testid="stSpinner"] { padding: 0.25rem 0.75rem; border-radius: 0.5rem; background: var(--st-background-color); }
 .st-key-status { min-height: 2.75rem; }
 [class*="st-key-written-"] { min-height: 2.5rem; }
+[class*="st-key-written-"]:has([class*="st-key-download-"]) [class*="st-key-files-"] { display: none; }
 [class*="st-key-download-"] p { white-space: normal !important; }
 .st-key-layers-view [role="radiogroup"] { flex-wrap: wrap; }
 .st-key-charts > [data-testid="stLayoutWrapper"] > [data-testid="stHorizontalBlock"] { flex-wrap: wrap; }
