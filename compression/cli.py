@@ -33,6 +33,7 @@ from compression.errors import (
     InvalidSetting,
     UnknownName,
 )
+from compression.measure.lock import computing, give_way
 from compression.presets import PRESETS
 from compression.recipe import Recipe
 from compression.steps import STEPS, Settings, allowed, default_of
@@ -103,28 +104,33 @@ def compress(
     out: Annotated[Path | None, typer.Option(help="Where to write the compressed .onnx file.")] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Compress a network and measure the file."""
+    """Compress a network and measure the file. What comes of the zoo's own weights is kept in the app's store too."""
     _check_model(model, weights)
     _check_dataset(dataset, folders=True)
     chosen = read_recipe(recipe, settings or [], seed, preset=preset)
     if out:
         check_writable(out, inputs=[file for file in (Path(model), weights, recipe) if file])
-    with working() as progress:
+    known = not (weights or mean or std or _is_exported(model))
+    with working() as progress, computing(quick=chosen.get("recover") is None):
         from compression import pipeline
+        from compression.worker import Request
 
         data = load_data(dataset, mean, std)
         prepared = pipeline.prepare(
             load_model(model, data, weights), data,
-            seed=chosen.seed, calibration_images=chosen.calibration_images, progress=progress,
+            seed=chosen.seed, calibration_images=chosen.calibration_images, progress=progress, stop=_give_way,
         )  # fmt: skip
-        candidate, measurement = carry_out(chosen, prepared, threads=threads, progress=progress)
+        candidate, measurement = carry_out(chosen, prepared, threads=threads, progress=progress, stop=_give_way)
+        request = Request(model, data.name, dataset, chosen.to_json(), threads)
+        run = cli_store.keep(request, prepared, candidate, measurement) if known else None
     if out:
         write_atomically(out, candidate.onnx)
-    context = {"model": model, "dataset": dataset, "data_source": data.source, "recipe": chosen.to_dict()}
+    context = {"model": model, "dataset": dataset, "data_source": data.source, "recipe": chosen.to_dict(), "run": run}
     if as_json:
         return print_json(measurement.summary() | context | {"out": str(out) if out else None})
     rows = [("model", model), ("dataset", data.title), *_recipe_rows(chosen), *measurement_rows(measurement)]
-    print_table([*rows, ("file", str(out))] if out else rows)
+    rows += [("file", str(out))] if out else []
+    print_table([*rows, ("run", run)] if run else rows)
 
 
 @app.command()
@@ -196,7 +202,7 @@ def zoo_train(
     _check_dataset(dataset)
     if out and out.exists() and not out.is_dir():
         raise InvalidFile(f"--out {str(out)!r} is not a folder; weights and card are two files in one.")
-    with working() as progress:
+    with working() as progress, computing():
         import torch
 
         from compression import zoo
@@ -205,7 +211,7 @@ def zoo_train(
         lesson = zoo.Lesson(teacher, temperature, alpha, assistant=assistant) if teacher else None
         card = zoo.train(
             model, dataset, epochs=epochs, seed=seed, device=chosen, out=out, lesson=lesson,
-            progress=_training_line(progress),
+            progress=_training_line(progress), stop=_give_way,
         )  # fmt: skip
     if as_json:
         return print_json(dataclasses.asdict(card))
@@ -275,16 +281,27 @@ def _training_line(progress: Progress) -> "Callable[[training.Progress], None]":
     return show
 
 
+def _give_way() -> bool:
+    """Pauses where somebody on this machine takes the time, or waits at a slider; never ends the work."""
+    give_way()
+    return False
+
+
 def carry_out(
-    recipe: Recipe, prepared: "Prepared", *, threads: int = 1, progress: Progress | None = None
+    recipe: Recipe,
+    prepared: "Prepared",
+    *,
+    threads: int = 1,
+    progress: Progress | None = None,
+    stop: Callable[[], bool] | None = None,
 ) -> tuple["Candidate", "Measurement"]:
     """The file that `recipe` makes of a prepared network, and its measurement on the whole test split."""
     from compression import pipeline
 
-    candidate = pipeline.compress_prepared(prepared, recipe, progress=progress)
+    candidate = pipeline.compress_prepared(prepared, recipe, progress=progress, stop=stop)
     if progress:
         progress("Measuring the file", 0.0)
-    return candidate, pipeline.measure(candidate, prepared, threads=threads)
+    return candidate, pipeline.measure(candidate, prepared, threads=threads, stop=stop)
 
 
 def read_recipe(file: Path | None, settings: list[str], seed: int | None, *, preset: str | None = None) -> Recipe:

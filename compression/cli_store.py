@@ -11,7 +11,10 @@ from compression.console import Row, check_writable, group, print_json, print_ta
 from compression.errors import InvalidFile, InvalidSetting, UnknownName
 
 if TYPE_CHECKING:
+    from compression.pipeline import Candidate, Prepared
+    from compression.results import Measurement
     from compression.store import JobRecord, Run, Store
+    from compression.worker import Request
 
 runs_app, jobs_app = group(help="What was measured so far."), group(help="Trainings that the app carries out.")
 
@@ -83,6 +86,20 @@ def jobs_cancel(
     if not store.jobs.ask(found.id, "cancel"):
         raise InvalidSetting(f"The job {found.title!r} has ended already: it is {found.state}.")
     print_table([("cancelled", found.title)])
+
+
+def keep(request: "Request", prepared: "Prepared", candidate: "Candidate", measurement: "Measurement") -> str | None:
+    """Keeps a measured file in the store, and the fp32 file too; the run's id, or None where there is no store."""
+    from compression import news, worker
+    from compression.keeper import Keeper
+
+    keeper, made = Keeper(), worker.outcome(request, prepared, candidate, measurement)
+    keeper.keep(made)
+    if not keeper.trouble and keeper.lacks_baseline(made.subject):
+        keeper.keep(worker.plain(request, prepared))
+    if keeper.trouble:
+        typer.echo(f"The result is not kept: {keeper.trouble}", err=True)
+    return None if keeper.trouble else news.run_of(made)
 
 
 def _store() -> "Store":

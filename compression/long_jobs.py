@@ -98,6 +98,15 @@ class LongJobs:
             again.put(curve=tuple(book.curve(job)))
             return self._carry(Entry(again, work, minutes, record.priority))
 
+    def finish(self, job: str) -> Job:
+        """Ends a training that was stopped: what it has learned by then becomes a file. Raises `UserError`."""
+        record = self._keeper.store.jobs.get(job)
+        work, _ = from_plain(record.kind, record.request)
+        if record.open or record.state == "done" or not isinstance(work, Request):
+            raise Unsupported(f"There is nothing to keep of the job {record.title!r}: it is {record.state}.")
+        self._keeper.rewrite(job, long_work.so_far(work))
+        return self.resume(job)
+
     def cancel(self, job: str) -> None:
         """Stops a job, wherever it is carried out; one that has ended stays as it is. Raises `UserError`."""
         if entry := self._entries.get(job):

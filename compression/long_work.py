@@ -4,13 +4,13 @@ Importing this module is cheap; see `worker`.
 """
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from compression import worker
 from compression.data import home
-from compression.errors import Cancelled, InvalidSetting
+from compression.errors import Cancelled, InvalidSetting, Unsupported
 from compression.measure.lock import computing, give_way
 from compression.recipe import Recipe
 from compression.results import LearningPoint
@@ -124,9 +124,27 @@ def pace(work: Work, topic: str, job: str) -> LearningPoint | Refusal:
 
 def checkpoint(request: Request) -> Path:
     """Where a request's training is kept while it is under way, on the machine that carries it out."""
-    path = home() / "checkpoints" / f"{digest(*map(str, asdict(request).values()))}.safetensors"
+    whole = replace(request, recipe=Recipe.from_json(request.recipe).whole.to_json())
+    path = home() / "checkpoints" / f"{digest(*map(str, asdict(whole).values()))}.safetensors"
     path.parent.mkdir(parents=True, exist_ok=True)
     return path
+
+
+def so_far(request: Request) -> Request:
+    """The same request with its training ended where it was stopped, to keep what it has learned by then.
+
+    Raises Unsupported where nothing is kept of it on this machine.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(checkpoint(request), framework="np") as file:
+            step = int(file.metadata()["step"])
+    except (SafetensorError, OSError, KeyError, TypeError):
+        step = 0
+    if not step:
+        raise Unsupported("Nothing that this training has learned is kept on this machine.")
+    return replace(request, recipe=Recipe.from_json(request.recipe).with_setting("recover.until", step).to_json())
 
 
 def _begin(work: Work, learn: Callable[[LearningPoint], None], stop: Stop) -> None:

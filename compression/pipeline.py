@@ -228,7 +228,7 @@ def _recover_(
         if learn:
             learn(point)
 
-    purpose = f"{recipe.hash} {prepared.baseline.file_hash}"
+    purpose = f"{recipe.whole.hash} {prepared.baseline.file_hash}"
     lesson = Lesson(recipe, prepared.dense, prepared.data, prepared.calibration, purpose)
     recover_(
         graph, reference, lesson, lambda copied: _finish_(copied, recipe, prepared.calibration),

@@ -23,6 +23,12 @@ def has_vnni() -> bool:
     return "vnni" in cpuinfo().get("flags", "")
 
 
+def has_bfloat16() -> bool:
+    """True where products of bfloat16 numbers have an instruction; elsewhere they are slower than those of float32."""
+    flags = cpuinfo().get("flags", cpuinfo().get("Features", "")).split()
+    return not {"avx512_bf16", "amx_bf16", "bf16"}.isdisjoint(flags)
+
+
 def saturates() -> bool:
     """True where ONNX Runtime's kernels sum two 8-bit products in 16 bits: x86 without VNNI, as far as we can tell."""
     return platform.machine().lower() in ("x86_64", "amd64") and bool(cpuinfo().get("flags")) and not has_vnni()

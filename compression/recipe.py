@@ -77,6 +77,11 @@ class Recipe(Settings):
         values = self.to_dict()
         return type(self).from_dict({**values, "steps": [s for s in values["steps"] if s["step"] != "recover"]})
 
+    @property
+    def whole(self) -> Self:
+        """The same recipe with its training carried out to the end."""
+        return self if self.get("recover") is None else self.with_setting("recover.until", 0)
+
     def with_setting(self, path: str, value: Any) -> Self:
         """A recipe with one value changed; see `with_settings`."""
         return self.with_settings({path: value})

@@ -575,6 +575,14 @@ class Recover(Settings):
         bool,
         Field(title="Learn scales", description="Scales and codebooks learn together with the weights (LSQ)."),
     ] = True  # fmt: skip
+    until: Annotated[
+        int,
+        Field(
+            ge=0, le=1_000_000, title="Stop after", json_schema_extra={"step": 1},
+            description="Stop after so many of the steps, as if cancelled there, and keep the best network so far; 0 "
+            "learns them all.",
+        ),
+    ] = 0  # fmt: skip
 
     @model_validator(mode="after")
     def _something_to_learn_from(self) -> "Recover":

@@ -20,6 +20,7 @@ from torch import nn
 from torch.nn import functional
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
+from compression import processor
 from compression.data.augmentation import Augmentation
 from compression.data.dataset import Dataset, Split
 from compression.errors import Cancelled, InvalidSetting
@@ -48,13 +49,14 @@ class TrainingConfig:
     weight_decay: float = 5e-4  # of weights with two or more dimensions; biases and batch norm go without
     label_smoothing: float = 0.05
     average_epochs: float = 1.0  # horizon of the exponential moving average of weights and buffers; 0 is off
-    bfloat16: bool = True  # autocast; weights and optimizer stay in float32
+    bfloat16: bool = True  # autocast where it is quicker; weights and optimizer stay in float32
     augmentation: Augmentation = field(default_factory=Augmentation)
     steps: int = 0
     evaluate_every: int = 0  # steps; 0 is once an epoch
     optimizer: Literal["sgd", "adam"] = "sgd"
     step_rate: float = 0.1  # rate of learned scales and codebooks relative to their size, as a share of learning_rate
     freeze_batch_norm: float = 1.0  # share of all steps after which statistics stay as they are; 1 is never
+    until: int = 0  # stop after so many steps, as if cancelled there; 0 learns them all
     variants: int = 0  # augmentations of the training images before they come again; 0 is always new ones
 
     def __post_init__(self) -> None:
@@ -68,6 +70,7 @@ _BOUNDS = (
     ("momentum", 0.0, 0.9999), ("weight_decay", 0.0, 1.0), ("label_smoothing", 0.0, 0.9),
     ("average_epochs", 0.0, 1000.0), ("steps", 0, 10_000_000), ("evaluate_every", 0, 10_000_000),
     ("step_rate", 0.0, 1e6), ("freeze_batch_norm", 0.0, 1.0), ("variants", 0, 1000),
+    ("until", 0, 10_000_000),
 )  # fmt: skip
 
 
@@ -252,10 +255,12 @@ class _Run:
         self.loss = setting.loss.to(device) if isinstance(setting.loss, nn.Module) else setting.loss
         self.per_epoch = math.ceil(len(data.train) / config.batch_size)
         self.steps = config.steps or config.epochs * self.per_epoch
+        self.end = min(config.until or self.steps, self.steps)
         self.period = config.evaluate_every or self.per_epoch
         self.average = _averaged(self.model, config.average_epochs * self.per_epoch)
         self.optimizer = _optimizer(self.model, self.loss, config)
         self.scales = [(p, SCALES_KEEP * p.detach()) for p in learned_values(self.model, only="scale")]
+        self.bfloat16 = config.bfloat16 and (device.type != "cpu" or processor.has_bfloat16())
         self.fill = (torch.tensor(data.mean) * 255).round().to(torch.uint8).to(device)
         self.history: list[Epoch] = []
         self.best = _state(self.evaluated)
@@ -281,7 +286,7 @@ class _Run:
                 epoch, epochs = self.step // self.per_epoch, math.ceil(self.steps / self.per_epoch)
                 raise Cancelled(f"Training was stopped in epoch {epoch + 1} of {epochs}.")
             self._learn(batch)
-            now = self.step == self.steps or self.step % self.period == 0
+            now = self.step == self.end or self.step % self.period == 0
             if now:
                 self._evaluate(stop, time.perf_counter() - since)
                 self._to_training()
@@ -291,6 +296,9 @@ class _Run:
             if checkpoint and (now or time.perf_counter() - saved > CHECKPOINT_SECONDS):
                 self.save(checkpoint)
                 saved = time.perf_counter()
+        if self.step >= self.end and self.step not in {epoch.step for epoch in self.history}:
+            self._evaluate(stop, 0.0)  # taken up where it is to stop
+            progress(self._progress(0.0))
 
     def _evaluate(self, stop: Callable[[], bool], seconds: float) -> None:
         self.model.eval()
@@ -314,9 +322,9 @@ class _Run:
 
     def _batches(self) -> Iterator[Batch]:
         """From the next step on. Order and augmentation depend on seed and epoch alone, so resuming changes nothing."""
-        while self.step < self.steps:
+        while self.step < self.end:
             epoch, done = divmod(self.step, self.per_epoch)
-            yield from islice(self._epoch(epoch), done, done + self.steps - self.step)
+            yield from islice(self._epoch(epoch), done, done + self.end - self.step)
 
     def _epoch(self, epoch: int) -> Iterator[Batch]:
         variant = epoch % self.config.variants if self.config.variants else epoch
@@ -337,7 +345,7 @@ class _Run:
         rate = _learning_rate(self.config, (self.step + 1) / self.steps)
         for group in self.optimizer.param_groups:
             group["lr"] = rate * group["relative"]
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.bfloat16):
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bfloat16):
             if self.setting.teacher:
                 batch = replace(batch, share=self.step / self.steps)
                 batch = replace(batch, answers=_floats(self.setting.teacher.answers(batch)))
@@ -389,11 +397,11 @@ class _Run:
         os.replace(temporary, path)
 
     def resume(self, path: Path) -> None:
-        """Takes up the state kept in `path` if there is one and it belongs to this very training."""
+        """Takes up the state kept in `path` if it belongs to this very training and is not from beyond its end."""
         try:
             with safe_open(path, framework="pt") as file:
                 metadata = file.metadata() or {}
-                if metadata.get("run") != self._identity():
+                if metadata.get("run") != self._identity() or int(metadata["step"]) > self.end:
                     return
                 tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no mapping
         except FileNotFoundError:
@@ -438,8 +446,8 @@ class _Run:
     def _identity(self) -> str:
         shapes = {name: list(tensor.shape) for name, tensor in self.model.state_dict().items()}
         what = {
-            "config": asdict(self.config), "seed": self.seed, "data": self.data.fingerprint, "shapes": shapes,
-            "purpose": self.setting.purpose,
+            "config": asdict(replace(self.config, until=0)), "seed": self.seed, "data": self.data.fingerprint,
+            "shapes": shapes, "purpose": self.setting.purpose,
         }  # fmt: skip
         return json.dumps(what, sort_keys=True)
 

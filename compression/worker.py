@@ -230,6 +230,11 @@ def plain(request: Request, prepared: "Prepared", subject: Subject | None = None
     return replace(outcome, role="baseline")
 
 
+def outcome(request: Request, prepared: "Prepared", file: "Candidate", measurement: Measurement) -> Outcome:
+    """A measured file as it is kept."""
+    return _outcome(request, prepared, file, measurement, _baseline(prepared))
+
+
 def _outcome(
     request: Request, prepared: "Prepared", file: "Candidate", measurement: Measurement, baseline: Baseline,
     subject: Subject | None = None,

@@ -21,6 +21,7 @@ from compression.cli import app, read_recipe
 from compression.presets import PRESETS
 from compression.recipe import Recipe
 from compression.steps import STEPS
+from compression.store import Store
 
 ROOT = Path(__file__).parent.parent
 PROMISED = (
@@ -139,6 +140,15 @@ class TestCompress:
         assert found["file_hash"] == sha256(file)
         assert Recipe.from_dict(found["recipe"]).hash == found["recipe_hash"]
 
+    def test_the_result_joins_those_that_the_app_shows(self, exported: tuple[Path, dict[str, Any]]) -> None:
+        store, found = Store.open(), exported[1]
+        run = store.run(found["run"])
+        assert (run.subject.model, run.subject.weights, run.recipe.hash) == ("lenet5", "digits", found["recipe_hash"])
+        assert store.file(run).read_bytes() == exported[0].read_bytes()  # type: ignore[union-attr]
+        baseline = store.baseline(run.subject)
+        assert baseline is not None
+        assert baseline.size_bytes == found["baseline_size_bytes"]
+
     def test_same_recipe_and_seed_in_another_process_give_the_same_bytes(
         self, exported: tuple[Path, dict[str, Any]], tmp_path: Path
     ) -> None:
@@ -168,7 +178,7 @@ class TestCompress:
         answer = call(*DIGITS, *W4A8, "--threads", 2, "--out", tmp_path / "small.onnx")
         assert answer.code == 0
         assert [line.split()[0] for line in answer.out.splitlines()] == [
-            "model", "dataset", "recipe", "quantize", "accuracy", "size", "latency", "cost", "file",
+            "model", "dataset", "recipe", "quantize", "accuracy", "size", "latency", "cost", "file", "run",
         ]  # fmt: skip
         assert "threads: 2" in answer.out
         assert list(tmp_path.iterdir()) == [tmp_path / "small.onnx"]
@@ -180,6 +190,7 @@ class TestOwnModels:
         own = ("compress", "--model", "lenet5", "--weights", weights, "--dataset", f"folder:{folder}", "--json")
         found = call(*own, *W4A8).json
         assert found["n_test"] == 24
+        assert found["run"] is None  # the app could not make it again
         assert found["size_bytes"] < found["baseline_size_bytes"]
         shifted = call(*own, "--mean", "0.1,0.2,0.3", "--std", "0.2,0.2,0.2").json
         assert shifted["baseline_accuracy"] != found["baseline_accuracy"] or shifted["file_hash"] != found["file_hash"]

@@ -12,6 +12,7 @@ import pytest
 
 from compression import insight
 from compression.cluster import LONG, ROOT
+from compression.errors import Unsupported
 from compression.jobs import Job, Lab, News, Request, Sweeping, Training
 from compression.keeper import end_orphans, from_plain, this_program, title, to_plain
 from compression.long_jobs import with_steps
@@ -134,6 +135,22 @@ def test_a_recipe_that_trains_leaves_its_file_and_its_curve_in_the_store(lab: La
     assert ended(answer).run == news.run
     assert answer.news.number == 1
     assert answer.news.curve == news.curve
+
+
+def test_what_a_cancelled_training_has_learned_becomes_a_file(lab: Lab) -> None:
+    job = lab.long.start(recovery(5, steps=100_000))
+    learning(job)
+    stopped(lab, job)
+    ending = lab.long.finish(job.id)
+    assert ended(ending).state == "done", ending.news.sentence
+    run = lab.store.run(ending.news.run or "")
+    until_step = int(run.recipe.get("recover").until)  # type: ignore[union-attr]
+    assert run.recipe == Recipe.from_json(recovery(5, steps=100_000).recipe).with_setting("recover.until", until_step)
+    assert until_step == ending.news.curve[-1].step
+    assert 0 < until_step < 100_000
+    assert until(lambda: not record(lab, job).open, 10)
+    with pytest.raises(Unsupported, match="nothing to keep"):
+        lab.long.finish(job.id)
 
 
 def test_a_page_that_asks_for_a_training_keeps_no_slider_waiting(lab: Lab) -> None:

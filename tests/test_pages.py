@@ -613,6 +613,10 @@ def test_a_job_is_told_in_words() -> None:
     ended = replace(job, state="cancelled", wanted="cancel", ended=when + timedelta(seconds=45))
     assert "took 45 s" in joblist.row(ended, "there").remark
     assert (joblist.row(ended, "there").can_cancel, joblist.row(ended, "there").can_resume) == (False, True)
+    assert not joblist.row(ended, "there").can_finish  # a training from scratch goes on, or not
+    recovery = replace(ended, kind="compress")
+    assert joblist.row(recovery, "there").can_finish
+    assert not joblist.row(replace(recovery, progress={}), "there").can_finish  # it had not begun to learn
     assert "left" not in joblist.row(ended, "there").line
     assert [joblist.duration(s) for s in (45, 200, 7500)] == ["45 s", "3 min", "2 h 05 min"]
 

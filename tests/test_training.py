@@ -16,7 +16,7 @@ import torch
 from safetensors import safe_open
 from torch import nn
 
-from compression import zoo
+from compression import processor, zoo
 from compression.data import load
 from compression.data.augmentation import Augmentation
 from compression.data.dataset import Dataset
@@ -103,6 +103,20 @@ def test_a_stopped_training_goes_on_to_the_same_weights(digits: Dataset, tmp_pat
 def assert_same_training(one: Trained, other: Trained) -> None:
     assert same(one.model, other.model)
     assert [(e.loss, e.accuracy) for e in one.history] == [(e.loss, e.accuracy) for e in other.history]
+
+
+def test_what_a_stopped_training_has_learned_is_what_one_learns_that_ends_there(
+    digits: Dataset, tmp_path: Path
+) -> None:
+    checkpoint, steps = tmp_path / "run.safetensors", 2 * math.ceil(len(digits.train) / CONFIG.batch_size) + 3
+    stopped_after(steps, digits, checkpoint)
+    ended = dataclasses.replace(CONFIG, until=steps)
+    kept = train(network(0.3), digits, ended, checkpoint=checkpoint)
+    assert [e.step for e in kept.history][-1] == steps
+    assert_same_training(kept, train(network(0.3), digits, ended))
+    stopped_after(steps, digits, checkpoint)
+    earlier = dataclasses.replace(CONFIG, until=steps - 2)  # the checkpoint is from beyond its end
+    assert train(network(0.3), digits, earlier, checkpoint=checkpoint).history[-1].step == steps - 2
 
 
 @pytest.mark.parametrize("change", ["config", "seed", "damage"])
@@ -192,7 +206,8 @@ def test_progress_counts_up_to_all_steps(digits: Dataset) -> None:
     assert seen[-1].loss < seen[0].loss
 
 
-def test_bfloat16_keeps_weights_in_float32_and_learns(digits: Dataset) -> None:
+def test_bfloat16_keeps_weights_in_float32_and_learns(digits: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(processor, "has_bfloat16", lambda: True)
     trained = train(network(), digits, dataclasses.replace(CONFIG, bfloat16=True))
     assert {p.dtype for p in trained.model.parameters()} == {torch.float32}
     assert trained.validation_accuracy > 0.8

@@ -20,7 +20,7 @@ from compression import gradual, solve, training, zoo
 from compression.calibration import Calibration, divergence, reestimate_batch_norm_
 from compression.data import Augmentation, Dataset, Split
 from compression.distillation import WATCHING, Objective, Teaching, watching
-from compression.errors import InvalidModel
+from compression.errors import InvalidModel, Unsupported
 from compression.graph import layers, macs, trace
 from compression.parametrizations import Mask, find, fix_values_, learn_values_, original
 from compression.recipe import Recipe
@@ -67,6 +67,11 @@ def recover_(
     assert isinstance(settings, Recover)
     teaching, start = _teaching(graph, settings, lesson), copy.deepcopy(graph)
     before_step = _schedule_(graph, reference, lesson, settings)
+    if before_step and 0 < settings.until <= gradual.last_step(settings.steps):
+        raise Unsupported(
+            f"Until step {gradual.last_step(settings.steps):,} more and more weights go, so there is no network to "
+            f"keep after {settings.until:,} steps."
+        )
     learner = copy.deepcopy(graph)
     start_between_(learner, reference, NEARER)
     if before_step:
@@ -194,18 +199,15 @@ def _config(graph: fx.GraphModule, settings: Recover, data: Dataset) -> Training
         weight_decay=0.0,
         label_smoothing=0.0,
         average_epochs=AVERAGED * settings.steps / per_epoch,
-        bfloat16=big and not grouped and _fast_bfloat16(),
+        bfloat16=big and not grouped,
         augmentation=Augmentation(flip=data.mirror, shift=shift),
         steps=settings.steps,
+        until=settings.until,
         evaluate_every=math.ceil(settings.steps / EVALUATIONS),
         optimizer="adam",
         freeze_batch_norm={"off": 1.0, "late": 0.75, "on": 0.0}[settings.freeze_batch_norm],
         variants=VARIANTS,
     )
-
-
-def _fast_bfloat16() -> bool:
-    return torch.cuda.is_available() or bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
 
 
 @torch.no_grad()

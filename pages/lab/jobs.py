@@ -84,6 +84,8 @@ def actions(row: Row) -> None:
         action("Cancel", lab().long.cancel, row)
     elif row.can_resume:
         action("Resume", lab().long.resume, row)
+        if row.can_finish:
+            action("Keep so far", lab().long.finish, row)
     if row.can_resume or row.state == "done":
         action("Remove", lab().long.forget, row)
 

@@ -43,6 +43,7 @@ class Row:
     remark: str
     can_cancel: bool
     can_resume: bool
+    can_finish: bool
     page: str
     link: dict[str, str] | None
 
@@ -60,6 +61,7 @@ def row(job: JobRecord, here: str) -> Row:
     return Row(
         job.id, job.title, state, colour, share, _line(job), " · ".join(remark),
         can_cancel=job.open and job.wanted is None, can_resume=not job.open and job.state != "done",
+        can_finish=not job.open and job.state != "done" and job.kind == "compress" and bool(job.progress),
         page=LAYERS if job.kind == "sweep" else EXPLORE,
         link=_link(job) if job.run or (job.kind == "sweep" and job.state == "done") else None,
     )  # fmt: skip

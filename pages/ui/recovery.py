@@ -18,6 +18,7 @@ HEIGHT = 170
 MINUTES = 3.0
 STARTING = "Its speed is measured first; the minutes become steps, which stand in the recipe."
 OWN = "0 trains for as many epochs as the network's own recipe says."
+KEEP = "What it has learned so far becomes a file, and the recipe says where it was stopped."
 BEFORE = "Everything shown is measured on the file **before** this training."
 
 
@@ -49,6 +50,8 @@ def offer(visit: Visit) -> None:
                   args=(minutes,), key="train.begin")  # fmt: skip
         label = f"Go on to step {steps:,}" if stopped else f"Train {steps:,} steps"
         st.button(label, type="primary" if stopped else "secondary", on_click=visit.train, key="train.steps")
+        if stopped and visit.curve[-1].step:
+            st.button("Keep it as it is", help=KEEP, on_click=visit.keep, key="train.keep")
     if news and news.state in ("lost", "refused"):
         st.error(news.sentence)
     else:

@@ -163,8 +163,19 @@ class Visit:
         self.trail.visited.pop(self.recipe.hash, None)
         self._ask(lab().long.start(self.request, minutes=minutes))
 
+    def keep(self) -> None:
+        """Ends the current recipe's training where it was stopped: what it has learned becomes a file."""
+        assert self.job
+        try:
+            self._ask(lab().long.finish(self.job.id))
+        except UserError as error:
+            self.notice = str(error)
+
     def settle(self) -> bool:
-        """Takes the steps that minutes have become into the recipe; to be called before the widgets are drawn."""
+        """Takes into the recipe what its job has settled: the steps of its minutes, or where it was ended.
+
+        To be called before the widgets are drawn.
+        """
         job, asked = self.job, self.asked
         if job is None or asked != (self.subject, self.recipe) or not isinstance(job.request, Request):
             return False
