@@ -4,18 +4,20 @@ import logging
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
 from compression import long_work
 from compression.cluster import LONG, Crew
 from compression.errors import Unsupported, UserError
-from compression.keeper import Keeper, from_plain, this_program
+from compression.keeper import KINDS, Keeper, from_plain, this_program, to_plain
 from compression.long_work import PACE_EPOCHS, Sweeping, Training, Work
 from compression.news import Job, apology, result
 from compression.recipe import Recipe
 from compression.results import LearningPoint
 from compression.steps import steps_for
+from compression.store.records import RESUMABLE
 from compression.worker import Outcome, Refusal, Request, perform
 
 log = logging.getLogger(__name__)
@@ -72,17 +74,26 @@ class LongJobs:
         return next((entry.job for entry in entries if entry.job.news.state == "working"), None)
 
     def start(self, work: Work, *, minutes: float | None = None, priority: int = 0) -> Job:
-        """Begins a training, unless the same one is on its way already.
+        """Begins a piece of work, or goes on with the same one where it waits, works or was stopped.
 
         `minutes` become the recipe's steps (or the training's epochs) by the speed that is measured first. Raises
         `StoreUnavailable`.
         """
+        if minutes is None and (left := self._left(work)):
+            with suppress(UserError):  # somebody else was quicker
+                return self.resume(left)
         with self._lock:
             if same := self.find(work):
                 return same
             job = Job(work)
             self._keeper.enter(job.id, work, minutes=minutes, priority=priority)
             return self._carry(Entry(job, work, minutes, priority))
+
+    def _left(self, work: Work) -> str | None:
+        """The job of the same work that was stopped last, if there is one."""
+        plain, kind = to_plain(work, None), KINDS[type(work)]
+        left = self._keeper.store.jobs.all(states=RESUMABLE)
+        return next((job.id for job in left if (job.kind, job.request) == (kind, plain)), None)
 
     def resume(self, job: str) -> Job:
         """Goes on with a job that stopped, where its last checkpoint is. Raises `UserError`."""

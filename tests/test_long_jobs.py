@@ -236,6 +236,18 @@ def test_a_training_is_resumed_when_its_app_was_killed(lab: Lab) -> None:
     assert name not in [each.id for each in lab.store.jobs.all()]
 
 
+def test_what_was_stopped_and_is_begun_again_is_one_job(lab: Lab) -> None:
+    job = lab.long.start(recovery(6, steps=100_000))
+    reached = learning(job)
+    stopped(lab, job)
+    again = lab.long.start(recovery(6, steps=100_000))
+    assert again.id == job.id
+    again.put(curve=())
+    assert learning(again) > reached / 2
+    stopped(lab, again)
+    assert lab.long.start(recovery(6, steps=100_000), minutes=0.01).id != job.id  # of other steps
+
+
 def test_a_sweep_goes_on_in_the_background_and_its_curves_are_there_for_all(lab: Lab) -> None:
     job = lab.long.start(Sweeping("lenet300", "digits", "digits"))
     assert lab.long.start(Sweeping("lenet300", "digits", "digits")) is job

@@ -116,7 +116,7 @@ def test_two_tabs_explore_for_themselves(server: str, page: Page) -> None:
     assert figures(other) != figures(page)
 
 
-def test_a_training_outlives_a_reload_and_is_cancelled(server: str, page: Page) -> None:
+def test_a_training_outlives_a_reload_and_is_kept_where_it_was_cancelled(server: str, page: Page) -> None:
     recipe = Recipe(quality="fast").with_settings({"quantize.weight_bits": 2, "recover.steps": 200_000})
     page.goto(link(server, recipe))
     measured(page)
@@ -129,6 +129,10 @@ def test_a_training_outlives_a_reload_and_is_cancelled(server: str, page: Page) 
     page.get_by_role("button", name="Cancel").click()
     expect(strip).to_contain_text("Stopped · step")
     expect(page.get_by_role("button", name="Go on to step 200,000")).to_be_visible()
+    page.get_by_role("button", name="Keep it as it is").click()
+    expect(strip).to_contain_text("Trained · step")
+    expect(page).to_have_url(re.compile(r"recover\.until=\d+"))
+    measured(page)
 
 
 def test_a_limit_is_dragged_on_the_chart_and_a_link_is_copied(server: str, page: Page) -> None:
