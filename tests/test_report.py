@@ -80,3 +80,11 @@ def test_the_page_without_points_leads_to_explore():
     page.switch_page("pages/ship/report.py").run()
     assert not page.exception
     assert any("Nothing is measured yet" in info.value for info in page.info)
+
+
+def test_a_link_that_cannot_be_opened_says_so():
+    page = AppTest.from_file(str(ROOT / "app.py"), default_timeout=60)
+    page.query_params["model"] = "nonsense"
+    page.switch_page("pages/ship/report.py").run()
+    assert "This link cannot be opened" in page.warning[0].value
+    assert not page.exception

@@ -17,6 +17,8 @@ def page() -> None:
     """The limits and the files on top, the report below."""
     visit = opened()
     st.space("small")
+    if visit.notice:
+        st.warning(visit.notice)
     asked, named = st.columns(2, gap="large")
     with asked:
         st.markdown("**What is asked**")
