@@ -1,0 +1,222 @@
+"""Settings of quantization."""
+
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import Field, field_validator, model_validator
+
+from compression.errors import InvalidSetting
+from compression.steps.settings import Settings, choices_of
+
+
+class Quantize(Settings):
+    """Store weights, and optionally compute, with few bits (Krishnamoorthi 2018; Nagel et al. 2021)."""
+
+    kind: ClassVar[str] = "quantize"
+    title: ClassVar[str] = "Quantize"
+
+    weight_bits: Annotated[
+        Literal[1, 2, 3, 4, 5, 6, 7, 8, 16, 32],
+        Field(
+            title="Weight bits", json_schema_extra={"unit": "bit"},
+            description="Bits per weight; 16 stores half-precision floats, 32 leaves them as they are. ternary and "
+            "binary set the bits by themselves.",
+        ),
+    ] = 8  # fmt: skip
+    activation_bits: Annotated[
+        Literal[8, 32],
+        Field(
+            title="Activation bits", json_schema_extra={"unit": "bit"},
+            description="8 computes in whole numbers, which is what makes a file faster; 32 computes in float.",
+        ),
+    ] = 8  # fmt: skip
+    scheme: Annotated[
+        Literal["linear", "asymmetric", "logarithmic", "ternary", "binary"],
+        Field(
+            title="Scheme", json_schema_extra={"main": True},
+            description="Which values a weight may take: linear, equal steps to both sides of zero; asymmetric, with a "
+            "zero-point for each channel; logarithmic, powers of two; ternary, -1, 0 and 1; binary, -1 and 1. "
+            "Asymmetric weights of 8 bits make a slower kernel of 8-bit activations; grouped convolutions stay linear "
+            "then.",
+        ),
+    ] = "linear"  # fmt: skip
+    granularity: Annotated[
+        Literal["tensor", "channel", "group"],
+        Field(
+            title="One scale per",
+            description="tensor: the whole layer; channel: each output channel; group: neighbours among a channel's "
+            "inputs, whose scales are whole multiples of the channel's (4 bits each).",
+        ),
+    ] = "channel"  # fmt: skip
+    group_size: Annotated[
+        Literal[16, 32, 64, 128],
+        Field(title="Weights in a group", description="Only where there is one scale per group."),
+    ] = 32
+    scale: Annotated[
+        Literal["mse", "minmax", "percentile", "entropy"],
+        Field(
+            title="Weight scale",
+            description="mse picks the scale with the least squared rounding error; minmax covers the largest weight; "
+            "percentile lets one in a hundred lie outside; entropy keeps the distribution. Ternary and binary weights "
+            "always use mse.",
+        ),
+    ] = "mse"  # fmt: skip
+    rounding: Annotated[
+        Literal["second-order", "adaptive", "nearest"],
+        Field(
+            title="Rounding",
+            description="second-order lets later weights make up for the rounding of earlier ones (GPTQ and coordinate "
+            "descent); adaptive learns which weights go up and which go down (AdaRound; slow); nearest does not look "
+            "at the data.",
+        ),
+    ] = "second-order"  # fmt: skip
+    activation_range: Annotated[
+        Literal["minmax", "percentile", "mse", "entropy"],
+        Field(
+            title="Activation range",
+            description="Which range the 8 bits between layers cover: everything seen, or without what is rare.",
+        ),
+    ] = "minmax"
+    exempt_ends: Annotated[
+        bool,
+        Field(title="First and last layer in 8 bits", description="They are few weights and cost most accuracy."),
+    ] = False
+    allocation: Annotated[
+        Literal["even", "mixed"],
+        Field(
+            title="Bits of the layers",
+            description="mixed gives more bits to the layers that need them, with the same number in sum; found on "
+            "held-out calibration images, layer by layer.",
+        ),
+    ] = "even"  # fmt: skip
+    layer_bits: Annotated[
+        str,
+        Field(
+            title="Bits of single layers", max_length=20_000,
+            description="Overrides, for example conv1=8,fc=4; the names are those of the report on layers.",
+        ),
+    ] = ""  # fmt: skip
+    equalize: Annotated[
+        bool,
+        Field(
+            title="Equalize layers",
+            description="Moves scale between the channels of neighbouring layers, so that they share a range better.",
+        ),
+    ] = False  # fmt: skip
+    bias_correction: Annotated[
+        bool,
+        Field(title="Correct biases", description="Biases make up for what rounding does to the mean of each channel."),
+    ] = True
+    reduce_range: Annotated[
+        Literal["auto", "on", "off"],
+        Field(
+            title="Seven bits for eight",
+            description="x86 processors without VNNI add two 8-bit products in 16 bits and cut off what does not fit. "
+            "on: 8-bit weights use seven; auto: on such a processor.",
+        ),
+    ] = "auto"  # fmt: skip
+
+    @field_validator("layer_bits", mode="before")
+    @classmethod
+    def _read_layer_bits(cls, given: Any) -> Any:
+        """A table {'conv1': 8} or a text 'conv1=8,fc=4' as such a text, in the order of the names."""
+        if not isinstance(given, dict | str):
+            return given
+        pairs = given.items() if isinstance(given, dict) else [p.rpartition("=")[::2] for p in given.split(",") if p]
+        found = {str(name).strip(): str(bits).strip() for name, bits in pairs}
+        for name, bits in found.items():
+            if not name or "," in name or bits not in map(str, cls.bits_choices()):
+                raise InvalidSetting(
+                    f"quantize.layer_bits takes LAYER=BITS, comma-separated, with bits of "
+                    f"{', '.join(map(str, cls.bits_choices()))}, not {name}={bits}."
+                )
+        return ",".join(f"{name}={bits}" for name, bits in sorted(found.items()))
+
+    @classmethod
+    def bits_choices(cls) -> tuple[int, ...]:
+        """The bits that a layer may have."""
+        return choices_of(cls.model_fields["weight_bits"])
+
+    @property
+    def bits(self) -> int:
+        """Bits per weight of the layers that have no bits of their own."""
+        return {"ternary": 2, "binary": 1}.get(self.scheme, self.weight_bits)
+
+    @property
+    def overrides(self) -> dict[str, int]:
+        """`layer_bits` as a table."""
+        pairs = [pair.rpartition("=") for pair in self.layer_bits.split(",") if pair]
+        return {name: int(bits) for name, _, bits in pairs}
+
+    def with_bits(self, bits: int) -> "Quantize":
+        """The settings of one layer with its own bits, linear where the scheme has no grid of so many."""
+        values = self.model_dump(exclude={"layer_bits"}) | {"weight_bits": bits, "allocation": "even"}
+        if bits == self.bits:
+            return Quantize(**values | {"weight_bits": self.weight_bits})
+        if bits >= 16:
+            return Quantize(**values | {"scheme": "linear", "activation_bits": 32, "granularity": "channel"})
+        fine = SCHEME_BITS[self.scheme]
+        if bits not in fine or (self.scheme == "asymmetric" and bits == 8 and self.activation_bits == 8):
+            values["scheme"] = "linear"
+        if self.granularity == "group" and bits > 7:
+            values["granularity"] = "channel"
+        return Quantize(**values)
+
+    @model_validator(mode="after")
+    def _goes_together(self) -> "Quantize":
+        for wrong, sentence in self._conflicts():
+            if wrong:
+                raise InvalidSetting(sentence)
+        return self
+
+    @property
+    def asymmetric_bytes(self) -> bool:
+        """Whether kernels that compute in 8 bits must take zero-points of weights."""
+        return self.scheme == "asymmetric" and self.bits == 8 and self.activation_bits == 8
+
+    def _conflicts(self) -> list[tuple[bool, str]]:
+        bits, rounded = self.bits, self.bits < 16
+        allowed_bits = ", ".join(map(str, SCHEME_BITS[self.scheme]))
+        return [
+            (
+                not rounded and self.activation_bits == 8,
+                f"quantize.activation_bits must be 32 where weight_bits is {bits}, not 8: "
+                "ONNX Runtime has no kernel for 8-bit activations with float weights.",
+            ),
+            (
+                rounded and self.scheme == "logarithmic" and bits not in SCHEME_BITS[self.scheme],
+                f"quantize.weight_bits must be one of {allowed_bits} where the scheme is logarithmic, not {bits}: "
+                "more bits would only add values below 1/64 of the largest weight.",
+            ),
+            (
+                rounded and self.scheme == "asymmetric" and bits not in SCHEME_BITS[self.scheme],
+                f"quantize.weight_bits must be one of {allowed_bits} where the scheme is asymmetric, not {bits}: "
+                "with one bit, every weight would be zero or of one sign; binary has both signs.",
+            ),
+            (
+                rounded and self.granularity == "group" and self.scheme == "asymmetric",
+                "quantize.granularity must be channel or tensor where the scheme is asymmetric, not group: each "
+                "channel has one zero-point.",
+            ),
+            (
+                rounded and self.granularity == "group" and (bits == 8 or (self.scheme == "logarithmic" and bits == 4)),
+                f"quantize.granularity must be channel or tensor for {self.scheme} weights of {bits} bits, not group: "
+                "their codes fill the byte, and groups multiply codes.",
+            ),
+            (
+                rounded and self.allocation == "mixed" and self.scheme not in ("linear", "asymmetric"),
+                f"quantize.allocation must be even where the scheme is {self.scheme}, not mixed: only linear and "
+                "asymmetric weights come in any number of bits.",
+            ),
+            (
+                rounded and self.scheme == "logarithmic" and self.rounding == "adaptive",
+                "quantize.rounding must be second-order or nearest where the scheme is logarithmic, not adaptive: "
+                "it learns which of two equal steps to take.",
+            ),
+        ]
+
+
+SCHEME_BITS: dict[str, tuple[int, ...]] = {
+    "linear": (1, 2, 3, 4, 5, 6, 7, 8), "asymmetric": (2, 3, 4, 5, 6, 7, 8), "logarithmic": (2, 3, 4),
+    "ternary": (2,), "binary": (1,),
+}  # fmt: skip
+"""Bits that the grids of each scheme may have."""

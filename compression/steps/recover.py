@@ -1,0 +1,132 @@
+"""Settings of recovery by training."""
+
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import Field, model_validator
+
+from compression.errors import InvalidSetting
+from compression.steps.settings import Settings
+
+
+class Recover(Settings):
+    """Train the compressed network to answer like the dense one again (distillation; Hinton et al. 2015)."""
+
+    kind: ClassVar[str] = "recover"
+    title: ClassVar[str] = "Recover by training"
+
+    steps: Annotated[
+        int,
+        Field(
+            ge=1, le=1_000_000, title="Steps", json_schema_extra={"unit": "steps"},
+            description="Batches to learn from; the app turns your minutes into steps by the speed that it measures.",
+        ),
+    ] = 500  # fmt: skip
+    method: Annotated[
+        Literal["distill", "fine-tune", "hint", "attention", "relational", "decoupled"],
+        Field(
+            title="Learn from",
+            description="distill: the teacher's softened answers; fine-tune: the labels alone; hint, attention and "
+            "relational: also its feature maps, where it looks, and how images lie to each other; decoupled: answers "
+            "about the right class and about the others apart.",
+        ),
+    ] = "distill"  # fmt: skip
+    temperature: Annotated[
+        float,
+        Field(
+            ge=1.0, le=20.0, title="Temperature", json_schema_extra={"step": 0.5},
+            description="How far the teacher's answers are softened: 1 leaves them, 20 makes them nearly equal.",
+        ),
+    ] = 4.0  # fmt: skip
+    alpha: Annotated[
+        float,
+        Field(
+            ge=0.0, le=1.0, title="Weight of the teacher", json_schema_extra={"step": 0.05},
+            description="Share of the teacher in the loss; the rest are the labels.",
+        ),
+    ] = 0.9  # fmt: skip
+    labels: Annotated[
+        bool,
+        Field(
+            title="Use labels",
+            description="Off: no label is looked at, neither to learn from nor to choose by; the teacher's answers "
+            "take their place.",
+        ),
+    ] = True  # fmt: skip
+    images: Annotated[
+        Literal["training", "calibration"],
+        Field(title="Images", description="Learn from all training images, or only from the calibration images."),
+    ] = "training"
+    teacher: Annotated[
+        Literal[
+            "self", "resnet56", "resnet20", "resnet20_half", "resnet20_quarter", "resnet8", "vgg11", "mobilenetv2",
+            "shufflenetv2", "lenet5", "lenet300",
+        ],
+        Field(
+            title="Teacher",
+            description="self is the dense network; the others are networks of the zoo that were trained on the same "
+            "dataset.",
+        ),
+    ] = "self"  # fmt: skip
+    assistant: Annotated[
+        Literal[
+            "none", "resnet56", "resnet20", "resnet20_half", "resnet20_quarter", "resnet8", "vgg11", "mobilenetv2",
+            "shufflenetv2", "lenet5", "lenet300",
+        ],
+        Field(
+            title="Assistant",
+            description="A network between teacher and student that teaches the first half of the steps "
+            "(Mirzadeh et al. 2020).",
+        ),
+    ] = "none"  # fmt: skip
+    batch_size: Annotated[
+        int, Field(ge=2, le=4096, title="Batch size", description="Images a step learns from.")
+    ] = 128  # fmt: skip
+    learning_rate: Annotated[
+        float,
+        Field(
+            ge=1e-6, le=1.0, title="Learning rate", json_schema_extra={"step": 0.0005},
+            description="Of Adam at its peak, after a short warm-up; from there it falls to zero along a cosine.",
+        ),
+    ] = 0.001  # fmt: skip
+    schedule: Annotated[
+        Literal["none", "cubic", "rewind"],
+        Field(
+            title="Pruning schedule",
+            description="none: pruned at once; cubic: more and more during the first two thirds (Zhu & Gupta 2017), "
+            "then rounded or shared; "
+            "rewind: pruned at once, then trained on from the dense network's weights (Renda et al. 2020).",
+        ),
+    ] = "none"  # fmt: skip
+    freeze_batch_norm: Annotated[
+        Literal["off", "late", "on"],
+        Field(
+            title="Freeze batch norm",
+            description="Keep batch-norm statistics as they are: never, in the last quarter, or all the time.",
+        ),
+    ] = "off"  # fmt: skip
+    learned_steps: Annotated[
+        bool,
+        Field(title="Learn scales", description="Scales and codebooks learn together with the weights (LSQ)."),
+    ] = True  # fmt: skip
+    until: Annotated[
+        int,
+        Field(
+            ge=0, le=1_000_000, title="Stop after", json_schema_extra={"step": 1},
+            description="Stop after so many of the steps, as if cancelled there, and keep the best network so far; 0 "
+            "learns them all.",
+        ),
+    ] = 0  # fmt: skip
+
+    @model_validator(mode="after")
+    def _something_to_learn_from(self) -> "Recover":
+        if self.method == "fine-tune" and not self.labels:
+            raise InvalidSetting(
+                "recover.labels must be true where recover.method is 'fine-tune', not False: without labels there is "
+                "nothing to learn from but a teacher."
+            )
+        return self
+
+
+def steps_for(minutes: float, seconds_per_step: float) -> int:
+    """How many steps fit into a user's minutes at the measured speed: at least 1. The recipe holds these."""
+    return max(1, min(1_000_000, int(minutes * 60 / seconds_per_step)))

@@ -1,0 +1,84 @@
+"""What all settings share: they are checked, and what their fields say is read by whoever shows them."""
+
+import types
+from typing import Any, ClassVar, Literal, Union, get_args, get_origin
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic.fields import FieldInfo
+
+from compression.errors import InvalidSetting, UnknownName
+
+
+class Settings(BaseModel):
+    """A frozen, validated set of values. Unknown names and values out of bounds raise `InvalidSetting`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    kind: ClassVar[str] = "settings"
+
+    def __init__(self, **values: Any):
+        try:
+            super().__init__(**values)
+        except ValidationError as error:
+            raise _one_sentence(type(self), error) from None
+
+
+def allowed(field: FieldInfo) -> str:
+    """What a field takes, in words: 'a number from 0 to 0.99', 'one of 8, 32'."""
+    choices = choices_of(field)
+    if choices:
+        return f"one of {', '.join(map(str, choices))}"
+    low, high = bounds_of(field)
+    noun = {int: "a whole number", float: "a number", bool: "true or false"}.get(_plain(field.annotation), "text")
+    if low is None or high is None:
+        return noun
+    bounds = [str(b).removesuffix(".0") for b in (low, high)]
+    return f"{noun} from {' to '.join(bounds)}"
+
+
+def choices_of(field: FieldInfo) -> tuple[Any, ...]:
+    """The values of a field that has a closed list of them, else ()."""
+    return get_args(field.annotation) if get_origin(field.annotation) is Literal else ()
+
+
+def default_of(field: FieldInfo) -> Any:
+    """The value of a field that is not set, on this machine."""
+    return field.get_default(call_default_factory=True)
+
+
+def bounds_of(field: FieldInfo) -> tuple[float | None, float | None]:
+    """Lowest and highest value of a numeric field (None where it has no bound)."""
+    low = next((m.ge for m in field.metadata if hasattr(m, "ge")), None)
+    high = next((m.le for m in field.metadata if hasattr(m, "le")), None)
+    return low, high
+
+
+def parse(settings: type[Settings], name: str, text: str) -> Any:
+    """The value that `text` (from a command line or a link) stands for in field `name` of `settings`.
+
+    Raises `UnknownName` for a field that does not exist; the value itself is checked when the settings are built.
+    """
+    if name not in settings.model_fields:
+        raise UnknownName(f"setting of {settings.kind}", name, settings.model_fields)
+    for choice in choices_of(settings.model_fields[name]):
+        if text == str(choice):
+            return choice
+    return text
+
+
+def _plain(annotation: Any) -> Any:
+    """`float` from `float | None`."""
+    if get_origin(annotation) in (Union, types.UnionType):
+        return next(a for a in get_args(annotation) if a is not type(None))
+    return annotation
+
+
+def _one_sentence(settings: type[Settings], error: ValidationError) -> Exception:
+    first = error.errors()[0]
+    name = str(first["loc"][0]) if first["loc"] else ""
+    if first["type"] == "extra_forbidden":
+        return UnknownName(f"setting of {settings.kind}", name, settings.model_fields)
+    if name not in settings.model_fields:
+        return InvalidSetting(f"{settings.kind}: {first['msg']}.")
+    return InvalidSetting(
+        f"{settings.kind}.{name} must be {allowed(settings.model_fields[name])}, not {first['input']!r}."
+    )
