@@ -5,17 +5,25 @@ go to stderr. Exit code 0 is success, 2 a user's mistake (one sentence, no trace
 imported inside the commands, so that `--help` answers at once.
 """
 
-import dataclasses
-import math
 import textwrap
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from compression import cli_machine, cli_store
+from compression import cli_machine, cli_store, cli_zoo
+from compression.cli_inputs import (
+    check_dataset,
+    check_model,
+    is_exported,
+    load_data,
+    load_model,
+    making_way,
+    read_recipe,
+)
 from compression.console import (
+    JsonOption,
     Progress,
     Row,
     check_writable,
@@ -26,34 +34,18 @@ from compression.console import (
     working,
     write_atomically,
 )
-from compression.errors import (
-    InvalidFile,
-    InvalidModel,
-    InvalidRecipe,
-    InvalidSetting,
-    UnknownName,
-)
-from compression.measure.lock import computing, give_way
+from compression.measure.lock import computing
 from compression.presets import PRESETS
 from compression.recipe import Recipe
 from compression.steps import STEPS, Settings, allowed, default_of
 
 if TYPE_CHECKING:
-    from torch import nn
-    from torch.export import ExportedProgram
-
-    from compression import training
-    from compression.data import Dataset
     from compression.pipeline import Candidate, Prepared
     from compression.results import Measurement
 
-    Model = nn.Module | ExportedProgram
-
-
 app = group(help="Compress image classifiers and measure the file that comes out.")
-zoo_app, data_app = group(help="Networks with trained weights."), group(help="Datasets.")
-app.add_typer(zoo_app, name="zoo")
-app.add_typer(data_app, name="data")
+app.add_typer(cli_zoo.zoo_app, name="zoo")
+app.add_typer(cli_zoo.data_app, name="data")
 app.add_typer(cli_store.runs_app, name="runs")
 app.add_typer(cli_store.jobs_app, name="jobs")
 app.command()(cli_machine.machine)
@@ -84,7 +76,6 @@ MeanOption = Annotated[
 ]
 StdOption = Annotated[str | None, typer.Option(help="Like --mean: the standard deviations.")]
 ThreadsOption = Annotated[int, typer.Option(min=1, max=256, help="Threads of the latency measurement.")]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 
 
 @app.command(epilog=settings_help())
@@ -105,12 +96,12 @@ def compress(
     as_json: JsonOption = False,
 ) -> None:
     """Compress a network and measure the file. What comes of the zoo's own weights is kept in the app's store too."""
-    _check_model(model, weights)
-    _check_dataset(dataset, folders=True)
+    check_model(model, weights)
+    check_dataset(dataset, folders=True)
     chosen = read_recipe(recipe, settings or [], seed, preset=preset)
     if out:
         check_writable(out, inputs=[file for file in (Path(model), weights, recipe) if file])
-    known = not (weights or mean or std or _is_exported(model))
+    known = not (weights or mean or std or is_exported(model))
     with working() as progress, computing(quick=chosen.get("recover") is None):
         from compression import pipeline
         from compression.worker import Request
@@ -118,9 +109,9 @@ def compress(
         data = load_data(dataset, mean, std)
         prepared = pipeline.prepare(
             load_model(model, data, weights), data,
-            seed=chosen.seed, calibration_images=chosen.calibration_images, progress=progress, stop=_give_way,
+            seed=chosen.seed, calibration_images=chosen.calibration_images, progress=progress, stop=making_way,
         )  # fmt: skip
-        candidate, measurement = carry_out(chosen, prepared, threads=threads, progress=progress, stop=_give_way)
+        candidate, measurement = carry_out(chosen, prepared, threads=threads, progress=progress, stop=making_way)
         request = Request(model, data.name, dataset, chosen.to_json(), threads)
         run = cli_store.keep(request, prepared, candidate, measurement) if known else None
     if out:
@@ -146,7 +137,7 @@ def measure(
     as_json: JsonOption = False,
 ) -> None:
     """Measure any ONNX classifier."""
-    _check_dataset(dataset, folders=True)
+    check_dataset(dataset, folders=True)
     content, reference = read_bytes(file), read_bytes(baseline) if baseline else None
     with working() as progress:
         from compression import pipeline
@@ -159,132 +150,6 @@ def measure(
         return print_json(measurement.summary() | context | {"data_source": data.source})
     rows = [("file", str(file)), ("dataset", data.title), *measurement_rows(measurement)]
     print_table(rows if baseline else [row[:2] for row in rows])
-
-
-@zoo_app.command("list")
-def zoo_list(as_json: JsonOption = False) -> None:
-    """List the stored weights with their measured accuracy."""
-    from compression.zoo import ARCHITECTURES, cards
-
-    known = cards()
-    if as_json:
-        return print_json([dataclasses.asdict(card) for card in known])
-    rows: list[Row] = [("MODEL", "DATASET", "ACCURACY", "PARAMETERS", "NETWORK")]
-    for card in known:
-        title = ARCHITECTURES[card.model].title
-        rows.append((card.model, card.dataset, f"{card.test_accuracy:.2%}", f"{card.parameters:,}", title))
-    stored = {card.model for card in known}
-    rows += [(name, "(none yet)", "", "", a.title) for name, a in ARCHITECTURES.items() if name not in stored]
-    print_table(rows)
-
-
-@zoo_app.command("train")
-def zoo_train(
-    model: Annotated[str, typer.Argument(metavar="MODEL", help="A name from `zoo list`.")],
-    dataset: Annotated[str, typer.Argument(metavar="DATASET", help="A name from `data list`.")],
-    epochs: Annotated[int | None, typer.Option(min=1, help="Instead of the recipe's number.")] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Decides first weights, order and augmentation.")] = 0,
-    device: Annotated[str | None, typer.Option(help="cpu or cuda; by default the GPU where there is one.")] = None,
-    teacher: Annotated[str | None, typer.Option(help="A network of the zoo to learn from, e.g. resnet56.")] = None,
-    assistant: Annotated[str | None, typer.Option(help="Learns from the teacher first, then teaches.")] = None,
-    temperature: Annotated[float, typer.Option(min=1, max=20, help="How far the teacher's answers are softened.")] = 4,
-    alpha: Annotated[float, typer.Option(min=0, max=1, help="Weight of the teacher; the rest are the labels.")] = 0.9,
-    out: Annotated[Path | None, typer.Option(help="Folder for the weights and their card.")] = None,
-    as_json: JsonOption = False,
-) -> None:
-    """Train a network and store its weights and card."""
-    from compression.zoo import ARCHITECTURES
-
-    for name in (model, *filter(None, (teacher, assistant))):
-        _check_known("model", name, ARCHITECTURES)
-    if assistant and not teacher:
-        raise InvalidSetting("--assistant goes with --teacher: somebody must teach the assistant.")
-    _check_dataset(dataset)
-    if out and out.exists() and not out.is_dir():
-        raise InvalidFile(f"--out {str(out)!r} is not a folder; weights and card are two files in one.")
-    with working() as progress, computing():
-        import torch
-
-        from compression import zoo
-
-        chosen = _device(device, has_gpu=torch.cuda.is_available())
-        lesson = zoo.Lesson(teacher, temperature, alpha, assistant=assistant) if teacher else None
-        card = zoo.train(
-            model, dataset, epochs=epochs, seed=seed, device=chosen, out=out, lesson=lesson,
-            progress=_training_line(progress), stop=_give_way,
-        )  # fmt: skip
-    if as_json:
-        return print_json(dataclasses.asdict(card))
-    print_table([
-        ("model", model), ("dataset", card.source),
-        ("accuracy", f"{card.test_accuracy:.2%} of {card.test_images:,} test images"),
-        ("training", f"{card.epochs} epochs, seed {card.seed}, {card.training_seconds:.0f} s on {card.hardware}"),
-    ])  # fmt: skip
-
-
-@data_app.command("list")
-def data_list(as_json: JsonOption = False) -> None:
-    """List the datasets that have a name."""
-    from compression.data import DATASETS
-
-    if as_json:
-        return print_json([dataclasses.asdict(spec) for spec in DATASETS.values()])
-    rows: list[Row] = [("DATASET", "TITLE", "CLASSES", "IMAGES")]
-    for spec in DATASETS.values():
-        rows.append((spec.name, spec.title, str(spec.classes), "×".join(map(str, spec.input_shape))))
-    print_table([*rows, ("folder:PATH", "your own, with train/CLASS/IMAGE and test/CLASS/IMAGE")])
-
-
-@data_app.command("fetch")
-def data_fetch(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="A name from `data list`.")], as_json: JsonOption = False
-) -> None:
-    """Get a dataset onto this machine and say where it came from."""
-    _check_dataset(name)
-    with working() as progress:
-        progress(f"Fetching {name}", 0.0)
-        data = load_data(name)
-    counts = {part: len(getattr(data, part)) for part in ("train", "validation", "test")}
-    if as_json:
-        return print_json({"dataset": name, "source": data.source, **counts})
-    print_table([("source", data.source), ("images", ", ".join(f"{n:,} {part}" for part, n in counts.items()))])
-
-
-def _check_known(kind: str, name: str, known: Any) -> None:
-    if name not in known:
-        raise UnknownName(kind, name, known)
-
-
-def _check_dataset(name: str, *, folders: bool = False) -> None:
-    from compression.data import DATASETS
-
-    if not (folders and name.startswith("folder:")):
-        _check_known("dataset", name, [*DATASETS, "folder:PATH"] if folders else DATASETS)
-
-
-def _device(name: str | None, *, has_gpu: bool) -> str:
-    if name not in (None, "cpu", "cuda"):
-        raise InvalidSetting(f"--device must be cpu or cuda, not {name!r}.")
-    if name == "cuda" and not has_gpu:
-        raise InvalidSetting("--device cuda needs a GPU that torch can use, and there is none; cpu always works.")
-    return name or ("cuda" if has_gpu else "cpu")
-
-
-def _training_line(progress: Progress) -> "Callable[[training.Progress], None]":
-    """A training's progress as a sentence and a share; off a terminal that is one line an epoch."""
-
-    def show(now: "training.Progress") -> None:
-        reached = "" if now.accuracy is None else f", validation {now.accuracy:.2%}"
-        left = f", loss {now.loss:.3f}, {now.seconds_left:.0f} s left" if progress.live else ""
-        progress(f"Epoch {now.epoch + 1} of {now.epochs}{reached}{left}", now.step / now.steps)
-
-    return show
-
-
-def _give_way() -> bool:
-    """Pauses where somebody on this machine takes the time, or waits at a slider; never ends the work."""
-    give_way()
-    return False
 
 
 def carry_out(
@@ -302,89 +167,6 @@ def carry_out(
     if progress:
         progress("Measuring the file", 0.0)
     return candidate, pipeline.measure(candidate, prepared, threads=threads, stop=stop)
-
-
-def read_recipe(file: Path | None, settings: list[str], seed: int | None, *, preset: str | None = None) -> Recipe:
-    """The recipe in `file` or that of the preset, else none, with each KEY=VALUE of `settings` and with `seed`."""
-    if file and preset:
-        raise InvalidSetting(f"--recipe and --preset are two places to start from: leave out {file} or {preset}.")
-    if preset:
-        _check_known("preset", preset, PRESETS)
-    recipe = _recipe_in(file) if file else PRESETS[preset].recipe if preset else Recipe()
-    changes: dict[str, Any] = {}
-    for setting in settings:
-        path, equals, value = setting.partition("=")
-        if not equals:
-            raise InvalidSetting(f"--set takes KEY=VALUE, for example prune.sparsity=0.5, not {setting!r}.")
-        changes[path.strip()] = value.strip()
-    return recipe.with_settings(changes if seed is None else changes | {"seed": seed})
-
-
-def _recipe_in(file: Path) -> Recipe:
-    readers = {".yaml": Recipe.from_yaml, ".yml": Recipe.from_yaml, ".json": Recipe.from_json}
-    if file.suffix.lower() not in readers:
-        raise InvalidFile(f"A recipe file ends in {', '.join(readers)}, not {file.suffix!r} as in {str(file)!r}.")
-    try:
-        return readers[file.suffix.lower()](read_bytes(file).decode())
-    except UnicodeDecodeError:
-        raise InvalidRecipe(f"{str(file)!r} is not a recipe: it is not text in UTF-8.") from None
-
-
-def load_data(dataset: str, mean: str | None = None, std: str | None = None) -> "Dataset":
-    """The dataset, with its normalisation replaced where `mean` or `std` ('0.49,0.48,0.45') are given."""
-    from compression import data
-
-    loaded = data.load(dataset)
-    given = {
-        name: _per_channel(f"--{name}", text, loaded.input_shape[0])
-        for name, text in (("mean", mean), ("std", std))
-        if text is not None
-    }
-    if any(value <= 0 for value in given.get("std", ())):
-        raise InvalidSetting(f"--std must be above 0 in every channel, not {std!r}.")
-    return dataclasses.replace(loaded, **given)  # type: ignore[arg-type]
-
-
-def _per_channel(option: str, text: str, channels: int) -> tuple[float, ...]:
-    try:
-        values = tuple(float(part) for part in text.split(","))
-    except ValueError:
-        values = ()
-    if len(values) != channels or not all(map(math.isfinite, values)):
-        wanted = "1 number" if channels == 1 else f"{channels} comma-separated numbers, one per channel"
-        raise InvalidSetting(f"{option} takes {wanted}, not {text!r}.")
-    return values
-
-
-def load_model(model: str, data: "Dataset", weights: Path | None = None) -> "Model":
-    """A zoo network with its stored weights or those of `weights`, or the network in FILE.pt2."""
-    from compression import pt2, zoo
-    from compression.zoo import stored
-
-    _check_model(model, weights)
-    if _is_exported(model):
-        return pt2.load_pt2(model)
-    if not weights:
-        return zoo.load(model, data.name)
-    network = zoo.build(model, input_shape=data.input_shape, classes=len(data.classes))
-    return stored.read_weights(network, weights)
-
-
-def _check_model(model: str, weights: Path | None) -> None:
-    """Refuses what cannot be loaded, without loading torch."""
-    from compression.zoo import ARCHITECTURES
-
-    if _is_exported(model) and weights:
-        raise InvalidModel(f"--weights goes with a model of the zoo; {model!r} brings its own.")
-    if not _is_exported(model):
-        _check_known("model", model, [*ARCHITECTURES, "FILE.pt2"])
-    file = Path(model) if _is_exported(model) else weights
-    if file and not file.is_file():
-        raise InvalidFile(f"There is no file {str(file)!r}.")
-
-
-def _is_exported(model: str) -> bool:
-    return model.lower().endswith(".pt2")
 
 
 def _recipe_rows(recipe: Recipe) -> list[Row]:

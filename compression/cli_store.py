@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from compression.console import Row, check_writable, group, print_json, print_table, write_atomically
+from compression.console import JsonOption, Row, check_writable, group, print_json, print_table, write_atomically
 from compression.errors import InvalidFile, InvalidSetting, UnknownName
 
 if TYPE_CHECKING:
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 runs_app, jobs_app = group(help="What was measured so far."), group(help="Trainings that the app carries out.")
 
 SHOWN = 20
-JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 ModelOption = Annotated[str | None, typer.Option(help="Only this network.")]
 DatasetOption = Annotated[str | None, typer.Option(help="Only these images.")]
 FavouritesOption = Annotated[bool, typer.Option("--favourites", help="Only those that are marked.")]

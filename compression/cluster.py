@@ -24,7 +24,7 @@ from distributed.deploy.subprocess import SubprocessCluster
 
 from compression.data import home
 from compression.errors import Unsupported
-from compression.worker import Identity, identity, runs
+from compression.processes import Identity, identity, runs
 
 log = logging.getLogger(__name__)
 
@@ -38,9 +38,9 @@ START_S = 60
 PRELOAD = """
 import sys; sys.path.insert(0, {root!r})
 import before_compression
-from compression import worker
-worker.end_with({app!r})
-dask_setup = worker.{setup}
+from compression import processes, worker
+processes.end_with({app!r})
+dask_setup = {setup}
 """
 
 
@@ -124,10 +124,14 @@ def _start() -> Crew:
         n_workers=1,
         threads_per_worker=1,
         silence_logs=logging.ERROR,
-        scheduler_kwargs={"preload": [_preload("quiet")], "allowed_failures": 0, "dashboard_address": f"{LOCALHOST}:0"},
+        scheduler_kwargs={
+            "preload": [_preload("processes.quiet")],
+            "allowed_failures": 0,
+            "dashboard_address": f"{LOCALHOST}:0",
+        },
         worker_kwargs={
-            "preload": [_preload("warm_up")],
-            "preload_nanny": [_preload("all_threads")],
+            "preload": [_preload("worker.warm_up")],
+            "preload_nanny": [_preload("processes.all_threads")],
             "local_directory": str(_folder()),
             "dashboard": False,
             "name": QUICK,

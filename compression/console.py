@@ -6,7 +6,7 @@ import os
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Annotated, Any, TextIO
 
 import typer
 from typer.core import TyperGroup
@@ -14,6 +14,7 @@ from typer.core import TyperGroup
 from compression.errors import CompressionError, InvalidFile, UserError
 
 Row = tuple[str, ...]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 
 
 class Sentences(TyperGroup):

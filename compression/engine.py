@@ -7,9 +7,9 @@ from pathlib import Path
 
 # What carries requests about and keeps answers; none of it decides on the bytes of a file or on what is measured.
 AROUND_IT = {
-    "__main__", "cli", "cli_machine", "cli_store", "cluster", "compare", "console", "deployment", "devices", "energy",
-    "engine", "foresight", "home", "insight", "jobs", "keeper", "lessons", "long_jobs", "news", "presets", "reference",
-    "rounding", "snippets", "store", "worker",
+    "__main__", "cli", "cli_inputs", "cli_machine", "cli_store", "cli_zoo", "cluster", "compare", "console",
+    "deployment", "devices", "energy", "engine", "foresight", "home", "insight", "jobs", "keeper", "lessons",
+    "long_jobs", "news", "presets", "processes", "reference", "rounding", "snippets", "store", "worker",
 }  # fmt: skip
 LIBRARIES = ("torch", "torchvision", "numpy", "onnx", "onnxruntime", "scikit-learn", "torch-pruning")
 

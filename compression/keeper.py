@@ -18,11 +18,12 @@ from compression.errors import StoreUnavailable, UserError
 from compression.long_work import Sweeping, Training, Work
 from compression.measure.machine import this_machine
 from compression.news import News, keep
+from compression.processes import Identity, identity, runs
 from compression.recipe import Recipe
 from compression.results import LearningPoint
 from compression.store import JobRecord, Run, Store, Subject
 from compression.store.records import OPEN
-from compression.worker import Baseline, Identity, Outcome, Request, identity, runs
+from compression.worker import Baseline, Outcome, Request
 from compression.zoo import ARCHITECTURES, card
 
 log = logging.getLogger(__name__)

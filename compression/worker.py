@@ -3,7 +3,6 @@
 Importing this module is cheap, as the scheduler and the nanny do it too: torch is loaded only where work is done.
 """
 
-import os
 import threading
 import time
 from collections import OrderedDict
@@ -13,7 +12,6 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
 
-import psutil
 from distributed import get_worker
 
 from compression.engine import engine_version
@@ -359,55 +357,6 @@ def without_predictions(measurement: Measurement) -> Measurement:
     """The same numbers without the answer for each image, for whoever only draws them."""
     kept = measurement.predictions
     return replace(measurement, predictions=Predictions(kept.images[:0], kept.classes[:0], kept.confidences[:0]))
-
-
-class Identity(NamedTuple):
-    """A process; ids are given out again, so the start time (seconds since the epoch) belongs to it."""
-
-    pid: int
-    started: float
-
-
-def identity(pid: int) -> Identity:
-    """The process that has this id now."""
-    return Identity(pid, psutil.Process(pid).create_time())
-
-
-def runs(process: Identity) -> bool:
-    """Whether that very process is still there (a zombie is not)."""
-    try:
-        found = psutil.Process(process.pid)
-        return abs(found.create_time() - process.started) < 2 and found.status() != psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return False
-
-
-def end_with(app: tuple[int, float], every: float = 1.0) -> None:
-    """From now on this process ends within `every` seconds after `app` has ended, however that ended."""
-
-    def watch() -> None:
-        while runs(Identity(*app)):
-            time.sleep(every)
-        os._exit(0)
-
-    threading.Thread(target=watch, name="end-with-app", daemon=True).start()
-
-
-def quiet(scheduler: Any) -> None:
-    """Dask calls this when the scheduler is up. Nobody reads what it writes to stderr, so it must not fill the pipe."""
-    null = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(null, 2)
-    os.close(null)
-
-
-def all_threads(nanny: Any) -> None:
-    """Dask calls this in the nanny. It would hold every numeric library of the worker to one thread: undo that.
-
-    The bytes of a file depend on the number of threads, and the command line runs with the libraries' own choice.
-    """
-    for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
-        nanny.pre_spawn_env.pop(name, None)
-        nanny.env.pop(name, None)
 
 
 def warm_up(worker: Any) -> None:

@@ -15,7 +15,7 @@ PAGES = sorted((ROOT / "pages").rglob("*.py"))
 
 # From the bottom up. A module or package of `compression` imports only what stands in a line above its own.
 LAYERS = (
-    ("errors", "engine", "processor", "home"),
+    ("errors", "engine", "processor", "processes", "home"),
     ("rounding",),
     ("steps", "grids"),
     ("recipe", "results"),
@@ -46,7 +46,8 @@ LAYERS = (
     ("long_jobs",),
     ("jobs", "lessons"),
     ("console",),
-    ("cli_store", "cli_machine"),
+    ("cli_store", "cli_machine", "cli_inputs"),
+    ("cli_zoo",),
     ("cli",),
     ("__main__",),
 )

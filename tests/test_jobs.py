@@ -18,8 +18,9 @@ from compression import cluster, insight, worker
 from compression.cluster import LOCALHOST, ROOT
 from compression.errors import UnknownName
 from compression.jobs import LOST, Job, Lab, News, Request
+from compression.processes import Identity, identity, runs
 from compression.recipe import Recipe
-from compression.worker import Identity, Recent, identity, runs
+from compression.worker import Recent
 
 PATIENCE_S = 180.0  # a cold engine on a busy machine
 

@@ -1,0 +1,124 @@
+"""What the command line is given: recipes, networks and images by name or as files, checked before torch is loaded."""
+
+import dataclasses
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from compression.console import read_bytes
+from compression.errors import InvalidFile, InvalidModel, InvalidRecipe, InvalidSetting, UnknownName
+from compression.measure.lock import give_way
+from compression.presets import PRESETS
+from compression.recipe import Recipe
+
+if TYPE_CHECKING:
+    from torch import nn
+    from torch.export import ExportedProgram
+
+    from compression.data import Dataset
+
+    Model = nn.Module | ExportedProgram
+
+
+def check_known(kind: str, name: str, known: Any) -> None:
+    """Raises UnknownName where `name` is not among `known`."""
+    if name not in known:
+        raise UnknownName(kind, name, known)
+
+
+def check_dataset(name: str, *, folders: bool = False) -> None:
+    """Raises UnknownName for a dataset without a name of ours; folder:PATH is one where there may be `folders`."""
+    from compression.data import DATASETS
+
+    if not (folders and name.startswith("folder:")):
+        check_known("dataset", name, [*DATASETS, "folder:PATH"] if folders else DATASETS)
+
+
+def making_way() -> bool:
+    """Pauses where somebody on this machine takes the time, or waits at a slider; never ends the work."""
+    give_way()
+    return False
+
+
+def read_recipe(file: Path | None, settings: list[str], seed: int | None, *, preset: str | None = None) -> Recipe:
+    """The recipe in `file` or that of the preset, else none, with each KEY=VALUE of `settings` and with `seed`."""
+    if file and preset:
+        raise InvalidSetting(f"--recipe and --preset are two places to start from: leave out {file} or {preset}.")
+    if preset:
+        check_known("preset", preset, PRESETS)
+    recipe = _recipe_in(file) if file else PRESETS[preset].recipe if preset else Recipe()
+    changes: dict[str, Any] = {}
+    for setting in settings:
+        path, equals, value = setting.partition("=")
+        if not equals:
+            raise InvalidSetting(f"--set takes KEY=VALUE, for example prune.sparsity=0.5, not {setting!r}.")
+        changes[path.strip()] = value.strip()
+    return recipe.with_settings(changes if seed is None else changes | {"seed": seed})
+
+
+def _recipe_in(file: Path) -> Recipe:
+    readers = {".yaml": Recipe.from_yaml, ".yml": Recipe.from_yaml, ".json": Recipe.from_json}
+    if file.suffix.lower() not in readers:
+        raise InvalidFile(f"A recipe file ends in {', '.join(readers)}, not {file.suffix!r} as in {str(file)!r}.")
+    try:
+        return readers[file.suffix.lower()](read_bytes(file).decode())
+    except UnicodeDecodeError:
+        raise InvalidRecipe(f"{str(file)!r} is not a recipe: it is not text in UTF-8.") from None
+
+
+def load_data(dataset: str, mean: str | None = None, std: str | None = None) -> "Dataset":
+    """The dataset, with its normalisation replaced where `mean` or `std` ('0.49,0.48,0.45') are given."""
+    from compression import data
+
+    loaded = data.load(dataset)
+    given = {
+        name: _per_channel(f"--{name}", text, loaded.input_shape[0])
+        for name, text in (("mean", mean), ("std", std))
+        if text is not None
+    }
+    if any(value <= 0 for value in given.get("std", ())):
+        raise InvalidSetting(f"--std must be above 0 in every channel, not {std!r}.")
+    return dataclasses.replace(loaded, **given)  # type: ignore[arg-type]
+
+
+def _per_channel(option: str, text: str, channels: int) -> tuple[float, ...]:
+    try:
+        values = tuple(float(part) for part in text.split(","))
+    except ValueError:
+        values = ()
+    if len(values) != channels or not all(map(math.isfinite, values)):
+        wanted = "1 number" if channels == 1 else f"{channels} comma-separated numbers, one per channel"
+        raise InvalidSetting(f"{option} takes {wanted}, not {text!r}.")
+    return values
+
+
+def load_model(model: str, data: "Dataset", weights: Path | None = None) -> "Model":
+    """A zoo network with its stored weights or those of `weights`, or the network in FILE.pt2."""
+    from compression import pt2, zoo
+    from compression.zoo import stored
+
+    check_model(model, weights)
+    if is_exported(model):
+        return pt2.load_pt2(model)
+    if not weights:
+        return zoo.load(model, data.name)
+    network = zoo.build(model, input_shape=data.input_shape, classes=len(data.classes))
+    return stored.read_weights(network, weights)
+
+
+def check_model(model: str, weights: Path | None) -> None:
+    """Refuses what cannot be loaded, without loading torch."""
+    from compression.zoo import ARCHITECTURES
+
+    if is_exported(model) and weights:
+        raise InvalidModel(f"--weights goes with a model of the zoo; {model!r} brings its own.")
+    if not is_exported(model):
+        check_known("model", model, [*ARCHITECTURES, "FILE.pt2"])
+    file = Path(model) if is_exported(model) else weights
+    if file and not file.is_file():
+        raise InvalidFile(f"There is no file {str(file)!r}.")
+
+
+def is_exported(model: str) -> bool:
+    """Whether a model is a file that torch.export saved."""
+    return model.lower().endswith(".pt2")

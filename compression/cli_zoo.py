@@ -1,0 +1,126 @@
+"""The part of the command line that lists, trains and fetches: networks of the zoo, and datasets."""
+
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from compression.cli_inputs import check_dataset, check_known, load_data, making_way
+from compression.console import JsonOption, Progress, Row, group, print_json, print_table, working
+from compression.errors import InvalidFile, InvalidSetting
+from compression.measure.lock import computing
+
+if TYPE_CHECKING:
+    from compression import training
+
+zoo_app, data_app = group(help="Networks with trained weights."), group(help="Datasets.")
+
+
+@zoo_app.command("list")
+def zoo_list(as_json: JsonOption = False) -> None:
+    """List the stored weights with their measured accuracy."""
+    from compression.zoo import ARCHITECTURES, cards
+
+    known = cards()
+    if as_json:
+        return print_json([dataclasses.asdict(card) for card in known])
+    rows: list[Row] = [("MODEL", "DATASET", "ACCURACY", "PARAMETERS", "NETWORK")]
+    for card in known:
+        title = ARCHITECTURES[card.model].title
+        rows.append((card.model, card.dataset, f"{card.test_accuracy:.2%}", f"{card.parameters:,}", title))
+    stored = {card.model for card in known}
+    rows += [(name, "(none yet)", "", "", a.title) for name, a in ARCHITECTURES.items() if name not in stored]
+    print_table(rows)
+
+
+@zoo_app.command("train")
+def zoo_train(
+    model: Annotated[str, typer.Argument(metavar="MODEL", help="A name from `zoo list`.")],
+    dataset: Annotated[str, typer.Argument(metavar="DATASET", help="A name from `data list`.")],
+    epochs: Annotated[int | None, typer.Option(min=1, help="Instead of the recipe's number.")] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Decides first weights, order and augmentation.")] = 0,
+    device: Annotated[str | None, typer.Option(help="cpu or cuda; by default the GPU where there is one.")] = None,
+    teacher: Annotated[str | None, typer.Option(help="A network of the zoo to learn from, e.g. resnet56.")] = None,
+    assistant: Annotated[str | None, typer.Option(help="Learns from the teacher first, then teaches.")] = None,
+    temperature: Annotated[float, typer.Option(min=1, max=20, help="How far the teacher's answers are softened.")] = 4,
+    alpha: Annotated[float, typer.Option(min=0, max=1, help="Weight of the teacher; the rest are the labels.")] = 0.9,
+    out: Annotated[Path | None, typer.Option(help="Folder for the weights and their card.")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Train a network and store its weights and card."""
+    from compression.zoo import ARCHITECTURES
+
+    for name in (model, *filter(None, (teacher, assistant))):
+        check_known("model", name, ARCHITECTURES)
+    if assistant and not teacher:
+        raise InvalidSetting("--assistant goes with --teacher: somebody must teach the assistant.")
+    check_dataset(dataset)
+    if out and out.exists() and not out.is_dir():
+        raise InvalidFile(f"--out {str(out)!r} is not a folder; weights and card are two files in one.")
+    with working() as progress, computing():
+        import torch
+
+        from compression import zoo
+
+        chosen = _device(device, has_gpu=torch.cuda.is_available())
+        lesson = zoo.Lesson(teacher, temperature, alpha, assistant=assistant) if teacher else None
+        card = zoo.train(
+            model, dataset, epochs=epochs, seed=seed, device=chosen, out=out, lesson=lesson,
+            progress=_training_line(progress), stop=making_way,
+        )  # fmt: skip
+    if as_json:
+        return print_json(dataclasses.asdict(card))
+    print_table([
+        ("model", model), ("dataset", card.source),
+        ("accuracy", f"{card.test_accuracy:.2%} of {card.test_images:,} test images"),
+        ("training", f"{card.epochs} epochs, seed {card.seed}, {card.training_seconds:.0f} s on {card.hardware}"),
+    ])  # fmt: skip
+
+
+@data_app.command("list")
+def data_list(as_json: JsonOption = False) -> None:
+    """List the datasets that have a name."""
+    from compression.data import DATASETS
+
+    if as_json:
+        return print_json([dataclasses.asdict(spec) for spec in DATASETS.values()])
+    rows: list[Row] = [("DATASET", "TITLE", "CLASSES", "IMAGES")]
+    for spec in DATASETS.values():
+        rows.append((spec.name, spec.title, str(spec.classes), "×".join(map(str, spec.input_shape))))
+    print_table([*rows, ("folder:PATH", "your own, with train/CLASS/IMAGE and test/CLASS/IMAGE")])
+
+
+@data_app.command("fetch")
+def data_fetch(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="A name from `data list`.")], as_json: JsonOption = False
+) -> None:
+    """Get a dataset onto this machine and say where it came from."""
+    check_dataset(name)
+    with working() as progress:
+        progress(f"Fetching {name}", 0.0)
+        data = load_data(name)
+    counts = {part: len(getattr(data, part)) for part in ("train", "validation", "test")}
+    if as_json:
+        return print_json({"dataset": name, "source": data.source, **counts})
+    print_table([("source", data.source), ("images", ", ".join(f"{n:,} {part}" for part, n in counts.items()))])
+
+
+def _device(name: str | None, *, has_gpu: bool) -> str:
+    if name not in (None, "cpu", "cuda"):
+        raise InvalidSetting(f"--device must be cpu or cuda, not {name!r}.")
+    if name == "cuda" and not has_gpu:
+        raise InvalidSetting("--device cuda needs a GPU that torch can use, and there is none; cpu always works.")
+    return name or ("cuda" if has_gpu else "cpu")
+
+
+def _training_line(progress: Progress) -> "Callable[[training.Progress], None]":
+    """A training's progress as a sentence and a share; off a terminal that is one line an epoch."""
+
+    def show(now: "training.Progress") -> None:
+        reached = "" if now.accuracy is None else f", validation {now.accuracy:.2%}"
+        left = f", loss {now.loss:.3f}, {now.seconds_left:.0f} s left" if progress.live else ""
+        progress(f"Epoch {now.epoch + 1} of {now.epochs}{reached}{left}", now.step / now.steps)
+
+    return show

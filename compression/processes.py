@@ -1,0 +1,57 @@
+"""The processes of the app: who they are, that they end with it, and what Dask's own have to be told."""
+
+import os
+import threading
+import time
+from typing import Any, NamedTuple
+
+import psutil
+
+
+class Identity(NamedTuple):
+    """A process; ids are given out again, so the start time (seconds since the epoch) belongs to it."""
+
+    pid: int
+    started: float
+
+
+def identity(pid: int) -> Identity:
+    """The process that has this id now."""
+    return Identity(pid, psutil.Process(pid).create_time())
+
+
+def runs(process: Identity) -> bool:
+    """Whether that very process is still there (a zombie is not)."""
+    try:
+        found = psutil.Process(process.pid)
+        return abs(found.create_time() - process.started) < 2 and found.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+
+
+def end_with(app: tuple[int, float], every: float = 1.0) -> None:
+    """From now on this process ends within `every` seconds after `app` has ended, however that ended."""
+
+    def watch() -> None:
+        while runs(Identity(*app)):
+            time.sleep(every)
+        os._exit(0)
+
+    threading.Thread(target=watch, name="end-with-app", daemon=True).start()
+
+
+def quiet(scheduler: Any) -> None:
+    """Dask calls this when the scheduler is up. Nobody reads what it writes to stderr, so it must not fill the pipe."""
+    null = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, 2)
+    os.close(null)
+
+
+def all_threads(nanny: Any) -> None:
+    """Dask calls this in the nanny. It would hold every numeric library of the worker to one thread: undo that.
+
+    The bytes of a file depend on the number of threads, and the command line runs with the libraries' own choice.
+    """
+    for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+        nanny.pre_spawn_env.pop(name, None)
+        nanny.env.pop(name, None)
