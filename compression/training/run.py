@@ -1,4 +1,4 @@
-"""The one training loop. What is learned differs by the model, the loss and the teacher that are passed in."""
+"""One training from its first step to its last, and the checkpoints from which it goes on."""
 
 import copy
 import json
@@ -8,10 +8,10 @@ import os
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, replace
 from itertools import islice
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -21,148 +21,18 @@ from torch.nn import functional
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from compression import processor
-from compression.data.augmentation import Augmentation
-from compression.data.dataset import Dataset, Split
-from compression.errors import Cancelled, InvalidSetting
+from compression.data.dataset import Dataset
+from compression.errors import Cancelled
 from compression.parametrizations import learned_values
+from compression.training.config import TrainingConfig
+from compression.training.evaluation import accuracy
+from compression.training.parts import Batch, Epoch, Loss, Progress, Setting, Trained
 
 log = logging.getLogger(__name__)
 
-EVALUATION_BATCH = 500  # images
 CHECKPOINT_SECONDS = 15.0
 REPORT_STEPS = 10
 SCALES_KEEP = 0.25  # of what a learned scale was at the start: it never gets smaller than this or changes its sign
-
-
-@dataclass(frozen=True)
-class TrainingConfig:
-    """How to train: a linear warm-up and a cosine down to zero, weights averaged over time.
-
-    The budget is `steps`, or where they are 0 whole `epochs`. Raises InvalidSetting for a value outside its bounds.
-    """
-
-    epochs: int = 30
-    batch_size: int = 128
-    learning_rate: float = 0.1  # at the peak
-    warmup: float = 0.1  # share of all steps
-    momentum: float = 0.9  # Nesterov's; Adam's first decay rate
-    weight_decay: float = 5e-4  # of weights with two or more dimensions; biases and batch norm go without
-    label_smoothing: float = 0.05
-    average_epochs: float = 1.0  # horizon of the exponential moving average of weights and buffers; 0 is off
-    bfloat16: bool = True  # autocast where it is quicker; weights and optimizer stay in float32
-    augmentation: Augmentation = field(default_factory=Augmentation)
-    steps: int = 0
-    evaluate_every: int = 0  # steps; 0 is once an epoch
-    optimizer: Literal["sgd", "adam"] = "sgd"
-    step_rate: float = 0.1  # rate of learned scales and codebooks relative to their size, as a share of learning_rate
-    freeze_batch_norm: float = 1.0  # share of all steps after which statistics stay as they are; 1 is never
-    until: int = 0  # stop after so many steps, as if cancelled there; 0 learns them all
-    variants: int = 0  # augmentations of the training images before they come again; 0 is always new ones
-
-    def __post_init__(self) -> None:
-        for name, low, high in _BOUNDS:
-            if not low <= (value := getattr(self, name)) <= high:
-                raise InvalidSetting(f"{name} is {value}; from {low} to {high} is allowed.")
-
-
-_BOUNDS = (
-    ("epochs", 1, 10_000), ("batch_size", 2, 65_536), ("learning_rate", 1e-8, 100.0), ("warmup", 0.0, 1.0),
-    ("momentum", 0.0, 0.9999), ("weight_decay", 0.0, 1.0), ("label_smoothing", 0.0, 0.9),
-    ("average_epochs", 0.0, 1000.0), ("steps", 0, 10_000_000), ("evaluate_every", 0, 10_000_000),
-    ("step_rate", 0.0, 1e6), ("freeze_batch_norm", 0.0, 1.0), ("variants", 0, 1000),
-    ("until", 0, 10_000_000),
-)  # fmt: skip
-
-
-@dataclass(frozen=True, eq=False)
-class Batch:
-    """`inputs` float32 [n, C, H, W], augmented and normalised; `labels` int64 [n].
-
-    `indices` int64 [n] point into the training split, which has `of` images. `variant` numbers the augmentation: the
-    same images of the same variant are the same inputs. `share` of all steps is done. `answers` is what the teacher
-    says about the inputs, where there is one.
-    """
-
-    inputs: torch.Tensor
-    labels: torch.Tensor
-    indices: torch.Tensor
-    of: int = 0
-    variant: int = 0
-    share: float = 0.0
-    answers: Any = None
-
-
-Loss = Callable[[Any, Batch], torch.Tensor]
-"""(what the model returns, batch) → scalar. A loss that is a module may have parameters; they learn with the model."""
-
-
-class Teacher(Protocol):
-    """Answers about batches. What it remembers goes into checkpoints, so that a resumed training is the same one."""
-
-    def answers(self, batch: Batch) -> Any:
-        """What the loss wants to know, e.g. scores [n, classes]."""
-
-    def state(self) -> dict[str, torch.Tensor]:
-        """What it remembers."""
-
-    def take_up(self, state: dict[str, torch.Tensor]) -> None:
-        """Goes on from `state`."""
-
-
-@dataclass(frozen=True)
-class Progress:
-    """Where a training stands. `accuracy` in [0, 1] is the last one on validation, None before the first.
-
-    `measured` is the same where it was measured just now, else None.
-    """
-
-    epoch: int
-    epochs: int
-    step: int
-    steps: int
-    loss: float
-    accuracy: float | None
-    seconds_left: float
-    measured: float | None = None
-
-
-@dataclass(frozen=True)
-class Epoch:
-    """What the steps up to an evaluation came to, usually an epoch's. `accuracy` on validation, in [0, 1]."""
-
-    epoch: int
-    loss: float
-    accuracy: float
-    seconds: float
-    step: int = 0
-
-
-@dataclass(frozen=True, eq=False)
-class Trained:
-    """The model that was best on validation (eval mode, on the CPU), and how it came about."""
-
-    model: nn.Module
-    best_epoch: int
-    validation_accuracy: float
-    history: tuple[Epoch, ...]
-    best_step: int = 0
-
-
-@dataclass(frozen=True, eq=False)
-class Setting:
-    """What a training consists of besides its config. `purpose` tells checkpoints of different trainings apart.
-
-    `before_step` may change the model (masks, say) before each step: it gets the model, the step's number and how many
-    there are, and must depend on nothing else. `keep_start` lets the untrained model win where it is the best; a state
-    from before `eligible`, a share of all steps, is not chosen.
-    """
-
-    loss: Loss
-    teacher: Teacher | None = None
-    before_step: Callable[[nn.Module, int, int], None] | None = None
-    purpose: str = ""
-    keep_start: bool = False
-    eligible: float = 0.0
 
 
 def train(
@@ -203,36 +73,6 @@ def smoothed_cross_entropy(config: TrainingConfig) -> Loss:
         return functional.cross_entropy(logits, batch.labels, label_smoothing=config.label_smoothing)
 
     return loss
-
-
-def accuracy(
-    model: nn.Module,
-    data: Dataset,
-    split: Split,
-    *,
-    device: str | torch.device = "cpu",
-    stop: Callable[[], bool] | None = None,
-) -> float:
-    """Share of `split` that `model` (in eval mode) classifies correctly, in float32. Raises Cancelled."""
-    correct = 0
-    with torch.inference_mode():
-        for start in range(0, len(split), EVALUATION_BATCH):
-            if stop and stop():
-                raise Cancelled("Training was stopped while it was evaluated.")
-            images, labels = split.images[start:][:EVALUATION_BATCH], split.labels[start:][:EVALUATION_BATCH]
-            inputs = data.normalize(images.to(device)).contiguous(memory_format=torch.channels_last)
-            correct += int((scores(model(inputs)).argmax(1).cpu() == labels).sum())
-    return correct / len(split)
-
-
-def device() -> str:
-    """Where trainings run by default: the GPU where there is one."""
-    return "cuda" if torch.cuda.is_available() else "cpu"
-
-
-def scores(outputs: Any) -> torch.Tensor:
-    """The class scores [n, classes] of what a model returns: the first where there are several values."""
-    return outputs if isinstance(outputs, torch.Tensor) else outputs[0]
 
 
 def _ignore(_: Progress) -> None:
