@@ -64,7 +64,9 @@ def run(model: str, dataset: str, quiet: Quiet, progress: Progress) -> Report:
         progress("Moving a slider", 0.3)
         values["release_to_point"], values["drag_readout"] = _slides(_open(browser, link))
         progress(f"Moving sliders in {TABS} tabs", 0.5)
-        values["first_point_of_ten"] = spread(_at_once([_open(browser, f"{link}&prune.sparsity={0.3 + 0.05 * n:.2f}") for n in range(TABS)]))
+        values["first_point_of_ten"] = spread(
+            _at_once([_open(browser, f"{link}&prune.sparsity={0.3 + 0.05 * n:.2f}") for n in range(TABS)])
+        )
         progress(f"Moving a slider {MOVES} times", 0.6)
         grown = _growth_mb(_open(browser, link), pid)
         progress(f"Filling the store with {RUNS} runs", 0.9)
