@@ -208,6 +208,7 @@ def facts() -> dict[str, Any]:
         "best_2": measured.row("bits", "2 bits").accuracy,
         "ladder_mse": measured.row("ladder", "Scale of least error").accuracy,
         "ladder_bias": measured.row("ladder", "Biases corrected").accuracy,
+        "ladder_qat": measured.row("ladder", "Nearest, then trained in place").accuracy,
         "ladder_norm": measured.row("ladder", "Batch norm re-estimated").accuracy,
         "naive_2": measured.row("bits-naive", "2 bits").accuracy,
         "best_8": measured.row("bits", "8 bits").accuracy,

@@ -38,6 +38,10 @@ def _factorize(amount: float, **values: Any) -> dict[str, Any]:
     return {"step": "factorize", "amount": amount, **values}
 
 
+def _recover(steps: int) -> dict[str, Any]:
+    return {"step": "recover", "steps": steps}
+
+
 LENET300 = ("lenet300", "digits")
 NAIVE = {"batch_norm": "keep"}
 PLAIN: dict[str, Any] = {"rounding": "nearest", "bias_correction": False}
@@ -81,7 +85,8 @@ TABLES: dict[str, tuple[Planned, ...]] = {
                 _recipe(_quantize(3, scale="mse", **PLAIN), batch_norm="reestimate")),
         Planned("GPTQ on the dense inputs", _recipe(_quantize(3), quality="fast", **NAIVE)),
         Planned("Layer by layer, batch norm", _recipe(_quantize(3))),
-        Planned("Quantization-aware training", _recipe(_quantize(3), {"step": "recover", "steps": 150})),
+        Planned("Nearest, then trained in place",
+                _recipe(_quantize(3, scale="mse", **PLAIN), _recover(150), batch_norm="reestimate")),
     ),
     "story-bytes": (
         Planned("8-bit weights", _recipe(_quantize(8))),

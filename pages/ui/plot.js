@@ -176,9 +176,15 @@ export default function ({ data, parentElement, setTriggerValue }) {
   const kept = held(drawn.get(box)).filter((name) => data.foresight?.[name])
   drawn.set(box, data)
   let ended = false
+  const sketched = () => box.parentElement.querySelector(".plot-sketch")
+  if (!window.Plotly && !sketched()) {
+    box.insertAdjacentHTML("beforebegin", sketch(data.figure, box.clientWidth))
+    note.hidden = Boolean(sketched())
+  }
   const draw = () => library(data.library).then((Plotly) => {
     if (ended) return
     note.hidden = true
+    sketched()?.remove()
     const { data: traces, layout } = data.figure
     const shown = zoomed(box, themed(structuredClone(layout), parentElement))
     return Plotly.react(box, structuredClone(traces), shown, data.config)

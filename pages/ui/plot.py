@@ -30,15 +30,15 @@ HTML = """<div class="plot-frame"><div class="plot" role="img" style="width:100%
 CSS = """
 .plot-note { opacity: 0.7; }
 .plot-frame { position: relative; }
+.plot-sketch { position: absolute; font-size: 13px; fill: currentColor; opacity: 0.85; overflow: visible; }
 .plot-edge { position: absolute; width: 16px; height: 16px; margin: -8px 0 0 -8px; border-radius: 50%; z-index: 2;
   background: #009E73; border: 2px solid var(--st-background-color); touch-action: none; box-sizing: border-box; }
 .plot-edge-x { cursor: ew-resize; }
 .plot-edge-y { cursor: ns-resize; }
 .plot-edge:focus-visible { outline: 2px solid var(--st-primary-color); outline-offset: 1px; }
 """
-_mount = st.components.v2.component(
-    "compression_plot", html=HTML, css=CSS, js=(HERE / "plot.js").read_text(encoding="utf-8"), isolate_styles=False
-)
+SCRIPT = "\n".join((HERE / name).read_text(encoding="utf-8") for name in ("sketch.js", "plot.js"))
+_mount = st.components.v2.component("compression_plot", html=HTML, css=CSS, js=SCRIPT, isolate_styles=False)
 
 
 def plot(

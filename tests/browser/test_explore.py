@@ -5,7 +5,7 @@ from urllib.parse import urlencode
 
 import onnx
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page, Route, expect
 
 from compression.recipe import Recipe
 from compression.steps import Prune, Quantize
@@ -43,6 +43,20 @@ def test_the_bare_address_shows_charts_with_content(server: str, page: Page) -> 
         expect(charts.first.locator(".legend")).to_contain_text(name)
     assert all(re.search(r"\d", value) for value in figures(page))
     expect(page.get_by_test_id("stSkeleton")).to_have_count(0)
+
+
+def test_the_points_are_there_before_the_charts_library_is(server: str, page: Page) -> None:
+    held: list[Route] = []
+    page.route("**/plotly-*.js", held.append)
+    page.goto(server)
+    sketches = page.locator(".plot-sketch")
+    expect(sketches.first.locator("circle").nth(3)).to_be_visible()
+    expect(sketches.first).to_contain_text("File size")
+    expect(page.get_by_text("Loading the chart").first).to_be_hidden()
+    for route in held:
+        route.continue_()
+    expect(page.locator(".js-plotly-plot .point").first).to_be_visible()
+    expect(sketches).to_have_count(0)
 
 
 def test_a_slider_moved_by_keyboard_leads_to_a_new_point(server: str, page: Page) -> None:
