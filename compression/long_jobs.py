@@ -41,6 +41,7 @@ class Entry:
     work: Work
     minutes: float | None
     priority: int
+    ending: bool = False
     begun: bool = False
     closed: bool = False
     written: int = -1  # number of the last news that stand in the book
@@ -95,8 +96,8 @@ class LongJobs:
         left = self._keeper.store.jobs.all(states=RESUMABLE)
         return next((job.id for job in left if (job.kind, job.request) == (kind, plain)), None)
 
-    def resume(self, job: str) -> Job:
-        """Goes on with a job that stopped, where its last checkpoint is. Raises `UserError`."""
+    def resume(self, job: str, *, ending: bool = False) -> Job:
+        """Goes on with a job that stopped, where its last checkpoint is, or ends it there. Raises `UserError`."""
         with self._lock:
             if (entry := self._entries.get(job)) and entry.job.news.state == "working":
                 return entry.job
@@ -107,7 +108,7 @@ class LongJobs:
                 raise Unsupported(f"The job {record.title!r} cannot be resumed: it is {book.get(job).state}.")
             again = Job(work, id=job)
             again.put(curve=tuple(book.curve(job)))
-            return self._carry(Entry(again, work, minutes, record.priority))
+            return self._carry(Entry(again, work, None if ending else minutes, record.priority, ending=ending))
 
     def finish(self, job: str) -> Job:
         """Ends a training that was stopped: what it has learned by then becomes a file. Raises `UserError`."""
@@ -115,8 +116,7 @@ class LongJobs:
         work, _ = from_plain(record.kind, record.request)
         if record.open or record.state == "done" or not isinstance(work, Request):
             raise Unsupported(f"There is nothing to keep of the job {record.title!r}: it is {record.state}.")
-        self._keeper.rewrite(job, long_work.so_far(work))
-        return self.resume(job)
+        return self.resume(job, ending=True)
 
     def cancel(self, job: str) -> None:
         """Stops a job, wherever it is carried out; one that has ended stays as it is. Raises `UserError`."""
@@ -157,7 +157,9 @@ class LongJobs:
     def _carry_out(self, entry: Entry) -> None:
         job, found = entry.job, None
         try:
-            if entry.minutes:
+            if entry.ending:
+                found = self._settle_end(entry)
+            elif entry.minutes:
                 found = self._settle_steps(entry)
             if not isinstance(found, Refusal):
                 found = self._persist(entry, _task(entry.work))
@@ -182,10 +184,21 @@ class LongJobs:
         if isinstance(point, Refusal) or point is None:
             return point or Refusal("")
         assert entry.minutes
-        entry.work = with_steps(entry.work, point, entry.minutes)
-        entry.minutes, entry.job.request = None, entry.work
-        self._keeper.rewrite(entry.job.id, entry.work)
+        self._rewrite(entry, with_steps(entry.work, point, entry.minutes))
+        entry.minutes = None
         return None
+
+    def _settle_end(self, entry: Entry) -> Refusal | None:
+        """The request ends where its training was stopped; the worker knows, once it has really stopped."""
+        found = self._persist(entry, long_work.end)
+        if isinstance(found, Refusal) or found is None:
+            return found or Refusal("")
+        self._rewrite(entry, found)
+        return None
+
+    def _rewrite(self, entry: Entry, work: Work) -> None:
+        entry.work = entry.job.request = work
+        self._keeper.rewrite(entry.job.id, work)
 
     def _persist(self, entry: Entry, task: Callable[..., Any]) -> Any:
         """What the task returns; where its process dies it is sent again, unless it dies without coming further."""

@@ -122,6 +122,11 @@ def pace(work: Work, topic: str, job: str) -> LearningPoint | Refusal:
     return _carried_out(topic, job, task)
 
 
+def end(request: Request, topic: str, job: str) -> Request | Refusal:
+    """The task that finds out where a training was stopped: `so_far`, after whatever this worker still had to do."""
+    return _carried_out(topic, job, lambda tell, stop: so_far(request))
+
+
 def checkpoint(request: Request) -> Path:
     """Where a request's training is kept while it is under way, on the machine that carries it out."""
     whole = replace(request, recipe=Recipe.from_json(request.recipe).whole.to_json())

@@ -47,7 +47,7 @@ def test_the_bare_address_shows_charts_with_content(server: str, page: Page) -> 
 
 def test_the_points_are_there_before_the_charts_library_is(server: str, page: Page) -> None:
     held: list[Route] = []
-    page.route("**/plotly-*.js", held.append)
+    page.route("**/plotly-*.js", lambda route: held.append(route))
     page.goto(server)
     sketches = page.locator(".plot-sketch")
     expect(sketches.first.locator("circle").nth(3)).to_be_visible()
@@ -146,7 +146,7 @@ def test_a_training_outlives_a_reload_and_is_kept_where_it_was_cancelled(server:
     page.get_by_role("button", name="Keep it as it is").click()
     expect(strip).to_contain_text("Trained · step")
     expect(page).to_have_url(re.compile(r"recover\.until=\d+"))
-    measured(page)
+    expect(page.locator(".st-key-status")).to_contain_text("on all 359 test images")
 
 
 def test_a_limit_is_dragged_on_the_chart_and_a_link_is_copied(server: str, page: Page) -> None:
