@@ -5,7 +5,7 @@ import before_compression  # noqa: F401 - before everything else: see there
 # isort: split
 from importlib import import_module
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -42,9 +42,14 @@ def slider(model: ModelOption = "resnet20", dataset: DatasetOption = "fashion-mn
 
 
 @app.command()
-def accuracy(model: ModelOption = "resnet20", dataset: DatasetOption = "fashion-mnist", out: OutOption = None) -> None:
+def accuracy(
+    model: ModelOption = "resnet20",
+    dataset: DatasetOption = "fashion-mnist",
+    only: Annotated[list[str] | None, typer.Option(help="Only this row; may be given several times.")] = None,
+    out: OutOption = None,
+) -> None:
     """Accuracy lost, bytes and time for a list of recipes, over three seeds."""
-    _run("accuracy", model, dataset, out)
+    _run("accuracy", model, dataset, out, only=tuple(only or ()))
 
 
 @app.command()
@@ -162,10 +167,10 @@ def reference(
     typer.echo(f"Wrote {len(found.points)} points in {path}.", err=True)
 
 
-def _run(name: str, model: str, dataset: str, out: Path | None, *, after_another: bool = False) -> None:
+def _run(name: str, model: str, dataset: str, out: Path | None, *, after_another: bool = False, **more: Any) -> None:
     quiet = require_quiet(load_counts=not after_another)
     with working() as progress:
-        report = import_module(f"benchmarks.{name}").run(model, dataset, quiet, progress)
+        report = import_module(f"benchmarks.{name}").run(model, dataset, quiet, progress, **more)
     publish(report, out)
 
 

@@ -13,6 +13,7 @@ from benchmarks.quiet import Quiet
 from benchmarks.report import Report, table
 from compression import cli, pipeline
 from compression.console import Progress
+from compression.errors import UnknownName
 from compression.results import Measurement
 
 SEEDS = (0, 1, 2)
@@ -46,9 +47,12 @@ ROWS: dict[str, tuple[str, ...]] = {
 """Recipes by the name that the table shows, as `--set` writes them."""
 
 
-def run(model: str, dataset: str, quiet: Quiet, progress: Progress) -> Report:
-    """Measures every row with every seed."""
-    found = _measure_all(model, dataset, progress)
+def run(model: str, dataset: str, quiet: Quiet, progress: Progress, *, only: tuple[str, ...] = ()) -> Report:
+    """Measures every row, or those named in `only`, with every seed. Raises UnknownName."""
+    for name in only:
+        if name not in ROWS:
+            raise UnknownName("row", name, ROWS)
+    found = _measure_all(model, dataset, only or tuple(ROWS), progress)
     first = next(iter(found.values()))[0]
     rows = {name: summarize(name, measurements) for name, measurements in found.items()}
     values = {"seeds": SEEDS, "baseline_accuracy": first.accuracy.baseline, "n_test": first.n_test, "rows": rows}
@@ -59,15 +63,15 @@ def run(model: str, dataset: str, quiet: Quiet, progress: Progress) -> Report:
     return Report("accuracy", model, dataset, first.machine, quiet, values, f"{title}\n\n{_table(rows)}")
 
 
-def _measure_all(model: str, dataset: str, progress: Progress) -> dict[str, list[Measurement]]:
+def _measure_all(model: str, dataset: str, names: tuple[str, ...], progress: Progress) -> dict[str, list[Measurement]]:
     data = cli.load_data(dataset)
     network = cli.load_model(model, data)
-    found: dict[str, list[Measurement]] = {name: [] for name in ROWS}
+    found: dict[str, list[Measurement]] = {name: [] for name in names}
     for number, seed in enumerate(SEEDS):
         prepared = pipeline.prepare(network, data, seed=seed)
-        for position, (name, settings) in enumerate(ROWS.items()):
-            progress(f"{name}, seed {seed}", (number * len(ROWS) + position) / (len(SEEDS) * len(ROWS)))
-            recipe = cli.read_recipe(None, list(settings), seed)
+        for position, name in enumerate(names):
+            progress(f"{name}, seed {seed}", (number * len(names) + position) / (len(SEEDS) * len(names)))
+            recipe = cli.read_recipe(None, list(ROWS[name]), seed)
             found[name].append(cli.carry_out(recipe, prepared, threads=THREADS)[1])
     return found
 

@@ -69,6 +69,16 @@ def batch_norm_after(graph: fx.GraphModule, node: fx.Node) -> fx.Node | None:
     return reader if reader is not None and isinstance(module_of(graph, reader), nn.BatchNorm2d) else None
 
 
+def beside(graph: fx.GraphModule, node: fx.Node) -> fx.Node | None:
+    """What the answers of layer `node`, or those of the batch norm after it, are added to and nothing else; or None."""
+    value = batch_norm_after(graph, node) or node
+    addition = only_reader(value)
+    if addition is None or operator_name(addition) != "add":
+        return None
+    others = [other for other in addition.all_input_nodes if other is not value]
+    return others[0] if len(others) == 1 else None
+
+
 def only_reader(node: fx.Node) -> fx.Node | None:
     """The node that reads `node`'s value if there is exactly one."""
     return next(iter(node.users)) if len(node.users) == 1 else None

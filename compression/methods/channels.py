@@ -20,7 +20,7 @@ from compression.steps import Channels
 from compression.structure.allocation import Budget, Order, Plan, allocate, reachable
 from compression.structure.coupling import Group, groups
 from compression.structure.heads import attentions, free_heads_
-from compression.structure.refit import Rows, refit_, refit_at_once_, rows_of
+from compression.structure.refit import Rows, Target, look, refit_, refit_at_once_
 from compression.structure.scores import orders
 
 aten = torch.ops.aten
@@ -69,7 +69,7 @@ def remove_channels_(graph: fx.GraphModule, settings: Channels, calibration: Cal
     if settings.compensate and calibration.is_quick:
         refit_at_once_(graph, ranked.rows, inputs, outputs)
     elif settings.compensate:
-        refit_(graph, ranked.rows, calibration.images, {name: outputs.get(name) for name in inputs})
+        refit_(graph, ranked.targets, calibration.images, inputs, outputs)
     kept = {group.name: group.units - len(gone) for group, gone in zip(found, plan.removed, strict=True)}
     note = rounding.why(settings.round_to)
     graph.meta["channels"] = Removed(settings.amount, plan.reached, plan.macs, kept, inputs, outputs, note)
@@ -158,10 +158,13 @@ def _slice_(module: nn.Module, side: str, kept: torch.Tensor) -> None:
 
 @dataclass(frozen=True)
 class _Ranked:
-    """What holds for every amount: the groups that may lose channels, their readers' rows, the order of removal."""
+    """What holds for every amount: the groups that may lose channels, their readers' rows, the targets of all layers,
+    the order of removal.
+    """
 
     found: tuple[Group, ...]
     rows: dict[str, Rows]
+    targets: dict[str, Target]
     orders: list[Order]
 
 
@@ -186,8 +189,8 @@ def _ranked(graph: fx.GraphModule, settings: Channels, calibration: Calibration)
 
 def _rank(graph: fx.GraphModule, settings: Channels, calibration: Calibration, shape: tuple[int, int, int]) -> _Ranked:
     found = _usable(graph, settings, shape)
-    rows = rows_of(graph, {m.name for group in found for m in group.readers()}, calibration.images)
-    return _Ranked(found, rows, orders(graph, found, settings.criterion, calibration, rows))
+    rows, targets = look(graph, {m.name for group in found for m in group.readers()}, calibration.images)
+    return _Ranked(found, rows, targets, orders(graph, found, settings.criterion, calibration, rows))
 
 
 def _usable(graph: fx.GraphModule, settings: Channels, shape: tuple[int, int, int]) -> tuple[Group, ...]:

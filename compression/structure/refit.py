@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import fx, nn
 
-from compression.graph import batch_norm_after
+from compression.graph import batch_norm_after, beside, gain_of, layers
 
 Layer = nn.Conv2d | nn.Linear
 
@@ -18,6 +18,8 @@ ROWS_PER_INPUT = 16
 IMAGES = 512
 DAMPING = 0.003
 """Ridge towards the old weights, as a share of the inputs' mean power."""
+LEAST_GAIN = 0.02
+"""A batch norm that multiplies by less than this share of its largest gain hardly lets anything through."""
 VALUES = 40_000_000
 """Fewer images are taken where IMAGES have more than VALUES / 64 pixels: first maps have about 64 channels."""
 
@@ -45,39 +47,80 @@ class Rows:
         return cls(x.T @ x / len(x), x.T @ y / len(x), mean, inputs.square().mean(0), outputs, width)
 
 
-def rows_of(graph: fx.GraphModule, names: set[str], images: torch.Tensor) -> dict[str, Rows]:
-    """The rows of the layers `names` (groups = 1) from one pass over `images` [n, C, H, W]."""
-    found: dict[str, Rows] = {}
+@dataclass(frozen=True)
+class Target:
+    """What one layer of the dense network gave at n drawn positions, and what that was added to if it was: [n, out]."""
+
+    outputs: torch.Tensor
+    beside: torch.Tensor | None
+
+    def of(self, left: torch.Tensor | None) -> "Target":
+        """The same for the outputs that are `left`, [out] bool; None for all."""
+        if left is None:
+            return self
+        return Target(self.outputs[:, left], None if self.beside is None else self.beside[:, left])
+
+
+def look(graph: fx.GraphModule, readers: set[str], images: torch.Tensor) -> tuple[dict[str, Rows], dict[str, Target]]:
+    """The rows of the layers `readers`, and the targets of all layers (groups = 1), from one pass over `images`."""
+    rows, targets = dict[str, Rows](), dict[str, Target]()
 
     def keep(node: fx.Node, layer: Layer, value: torch.Tensor, run: Callable[[], torch.Tensor]) -> torch.Tensor:
-        outputs = run()
-        wanted = max(ROWS, ROWS_PER_INPUT * layer.weight[0].numel())
-        rows = Rows.of(drawn_inputs(layer, value, wanted), drawn_outputs(layer, outputs, wanted), layer.weight.shape[1])
-        found[str(node.target)] = rows
+        name, outputs, wanted = str(node.target), run(), max(ROWS, ROWS_PER_INPUT * layer.weight[0].numel())
+        other = visit.known(beside(graph, node))
+        drawn = drawn_outputs(layer, outputs, wanted)
+        targets[name] = Target(drawn, None if other is None else drawn_outputs(layer, other, wanted))
+        if name in readers:
+            rows[name] = Rows.of(drawn_inputs(layer, value, wanted), drawn, layer.weight.shape[1])
         return outputs
 
-    _Visit(graph, names, keep).run(enough(images))
-    return found
+    visit = _Visit(graph, _whole(graph), keep)
+    visit.run(enough(images))
+    return rows, targets
 
 
 def refit_(
-    graph: fx.GraphModule, rows: dict[str, Rows], images: torch.Tensor, kept: dict[str, torch.Tensor | None]
-) -> None:
-    """Refits the layers named in `kept`, one after the other, each on what the network before it gives by then.
+    graph: fx.GraphModule, targets: dict[str, Target], images: torch.Tensor, inputs: dict[str, torch.Tensor],
+    outputs: dict[str, torch.Tensor],
+) -> None:  # fmt: skip
+    """Refits the layers from the first in `inputs` on, one after the other, each on what the network gives it by then.
 
-    kept: which of the dense layer's outputs are left, [out] bool, or None for all; rows: of the dense network, same
-    images.
+    inputs and outputs: which of the dense layer's inputs [in] and outputs [out] are left, bool; all where it is not
+    named. targets: of the dense network, on the same images. What is added to another value also makes up for how that
+    has changed (He et al. 2017, §3.2.3).
     """
+    begun = False
 
     def fit(node: fx.Node, layer: Layer, value: torch.Tensor, run: Callable[[], torch.Tensor]) -> torch.Tensor:
-        target, left = rows[str(node.target)].outputs, kept[str(node.target)]
-        target = target if left is None else target[:, left]
+        nonlocal begun
+        name = str(node.target)
+        begun = begun or name in inputs
+        if not begun:
+            return run()
+        target = targets[name].of(outputs.get(name))
         after = batch_norm_after(graph, node)
         norm = graph.get_submodule(str(after.target)) if after else None
-        fit_(layer, drawn_inputs(layer, value, len(target)), target, norm)
+        wanted, other = target.outputs, visit.known(beside(graph, node))
+        if other is not None and target.beside is not None:
+            changed = target.beside - drawn_outputs(layer, other, len(wanted))
+            wanted = wanted + (changed if norm is None else _before(norm, changed))
+        fit_(layer, drawn_inputs(layer, value, len(wanted)), wanted, norm)
         return run()
 
-    _Visit(graph, set(kept), fit).run(enough(images))
+    visit = _Visit(graph, set(targets), fit)
+    visit.run(enough(images))
+
+
+def _before(norm: nn.Module, change: torch.Tensor) -> torch.Tensor:
+    """By how much `norm`'s input must change for its output to change so, [n, out]; 0 where it hardly lets through."""
+    gain = gain_of(norm)  # type: ignore[arg-type]
+    open_ = gain.abs() > LEAST_GAIN * gain.abs().max()
+    return torch.where(open_, change / torch.where(open_, gain, 1.0), 0.0)
+
+
+def _whole(graph: nn.Module) -> set[str]:
+    """The layers that read all their inputs at once."""
+    return {name for name, layer in layers(graph).items() if getattr(layer, "groups", 1) == 1}
 
 
 def refit_at_once_(
@@ -184,6 +227,10 @@ class _Visit(fx.Interpreter):
     def __init__(self, graph: fx.GraphModule, names: set[str], act: Callable[..., torch.Tensor]):
         super().__init__(graph)
         self.names, self.act = names, act
+
+    def known(self, node: fx.Node | None) -> torch.Tensor | None:
+        """The value of `node`, if it has run already."""
+        return None if node is None else self.env.get(node)
 
     def run_node(self, n: fx.Node) -> Any:
         if n.op == "call_module" and n.target in self.names:

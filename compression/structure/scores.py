@@ -1,6 +1,7 @@
 """What each channel is worth: the criteria of structured pruning."""
 
 from collections.abc import Callable
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -23,7 +24,8 @@ def orders(
     rows: inputs and outputs of every reader in the dense network.
     """
     if criterion == "error":
-        return [by_error(group, rows) for group in groups]
+        known = information(graph, groups, calibration)
+        return [by_error(group, rows, known) for group in groups]
     if criterion == "taylor":
         return [_ascending(values) for values in taylor(graph, groups, calibration)]
     found = []
@@ -33,14 +35,18 @@ def orders(
     return found
 
 
-def by_error(group: Group, rows: dict[str, Rows], damping: float = 0.01) -> Order:
+def by_error(
+    group: Group, rows: dict[str, Rows], information: dict[str, torch.Tensor] | None = None, damping: float = 0.01
+) -> Order:
     """Backward elimination: always the unit whose loss, once its readers are refitted, changes their outputs least.
 
     Block form of the optimal brain surgeon (Hassibi & Stork 1993, eq. 5): with A = (XᵀX/n + λI)⁻¹ over a reader's
-    centred inputs and S the inputs of one unit, the refitted error is tr(W_S (A_SS)⁻¹ W_Sᵀ), here as a share of the
-    variance of the outputs and summed over the readers; then W and A are brought up to date.
+    centred inputs and S the inputs of one unit, the refitted error of the outputs is the diagonal of W_S (A_SS)⁻¹ W_Sᵀ,
+    summed over them and over the readers; then W and A are brought up to date. Errors are shares of the outputs'
+    variance. With `information`, each counts as the geometric mean of that share and of the Fisher information that it
+    touches: the share alone does not see which layers matter, and the other holds for small errors only.
     """
-    readers = [_Elimination(rows[m.name], m, damping) for m in group.readers()]
+    readers = [_Elimination(rows[m.name], m, (information or {}).get(m.name), damping) for m in group.readers()]
     left, units, costs = list(range(group.units)), [], []
     while left:
         loss = sum(reader.losses(left) for reader in readers)
@@ -52,20 +58,38 @@ def by_error(group: Group, rows: dict[str, Rows], damping: float = 0.01) -> Orde
     return Order(torch.tensor(units), torch.tensor(costs).cummax(0).values)
 
 
-@torch.enable_grad()
+def information(graph: fx.GraphModule, groups: tuple[Group, ...], calibration: Calibration) -> dict[str, torch.Tensor]:
+    """Fisher information of each reader's outputs, summed over the places of an image: [out], by name."""
+    _, gradients, images = _gradients(graph, groups, calibration, of="outputs")
+    places = {name: g.movedim(1, -1) if g.dim() == 4 else g for name, g in gradients.items()}
+    return {name: g.flatten(0, -2).square().sum(0) / images for name, g in places.items()}
+
+
 def taylor(graph: fx.GraphModule, groups: tuple[Group, ...], calibration: Calibration) -> list[torch.Tensor]:
     """Mean over images of (Σ activation · gradient)² for each unit: [units] per group.
 
-    First order in a gate on the channel (Molchanov et al. 2019, eq. 8); the gradient is that of the cross-entropy with
-    labels drawn from the network's own answers, so that the mean estimates the Fisher information (Theis et al. 2018).
+    First order in a gate on the channel (Molchanov et al. 2019, eq. 8).
     """
-    read: dict[str, torch.Tensor] = {}
+    read, gradients, images = _gradients(graph, groups, calibration, of="inputs")
+    return [_squared(group, read, gradients, images) for group in groups]
 
-    def hook(name: str) -> Callable[[nn.Module, tuple[torch.Tensor, ...]], None]:
-        return lambda module, inputs: read.update({name: inputs[0]})
+
+@torch.enable_grad()
+def _gradients(
+    graph: fx.GraphModule, groups: tuple[Group, ...], calibration: Calibration, *, of: Literal["inputs", "outputs"]
+) -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor], int]:
+    """What the readers read or give, by name, its gradient, and for how many images.
+
+    The gradient is that of the cross-entropy with labels drawn from the network's own answers, so that its mean square
+    estimates the Fisher information (Theis et al. 2018).
+    """
+    seen: dict[str, torch.Tensor] = {}
+
+    def hook(name: str) -> Callable[[nn.Module, tuple[torch.Tensor, ...], torch.Tensor], None]:
+        return lambda module, inputs, outputs: seen.update({name: inputs[0] if of == "inputs" else outputs})
 
     names = {m.name for group in groups for m in group.readers()}
-    handles = [graph.get_submodule(name).register_forward_pre_hook(hook(name)) for name in sorted(names)]
+    handles = [graph.get_submodule(name).register_forward_hook(hook(name)) for name in sorted(names)]
     try:
         scores = graph(calibration.images[:TAYLOR_IMAGES])
     finally:
@@ -73,8 +97,7 @@ def taylor(graph: fx.GraphModule, groups: tuple[Group, ...], calibration: Calibr
             handle.remove()
     labels = torch.multinomial(scores.softmax(1), 1, generator=torch.Generator().manual_seed(0))[:, 0]
     loss = F.cross_entropy(scores, labels, reduction="sum")
-    gradients = dict(zip(read, torch.autograd.grad(loss, list(read.values())), strict=True))
-    return [_squared(group, read, gradients, len(scores)) for group in groups]
+    return seen, dict(zip(seen, torch.autograd.grad(loss, list(seen.values())), strict=True)), len(scores)
 
 
 def _squared(
@@ -137,24 +160,25 @@ def _activation(group: Group, rows: dict[str, Rows]) -> torch.Tensor:
 class _Elimination:
     """The inverse second moments and weights of one reader while units leave it."""
 
-    def __init__(self, rows: Rows, member: Member, damping: float):
+    def __init__(self, rows: Rows, member: Member, information: torch.Tensor | None, damping: float):
         gram = rows.gram.clone()
         gram.diagonal().add_(damping * gram.diagonal().mean() + 1e-8)
         factor = torch.linalg.cholesky(gram)
         self.inverse = torch.cholesky_inverse(factor)
         self.weight = torch.cholesky_solve(rows.cross, factor)  # [in·kh·kw, out]
-        self.power = float(rows.outputs.var(0, correction=0).sum()) + 1e-12
+        share = torch.ones(rows.outputs.shape[1]) / (rows.outputs.var(0, correction=0).sum() + 1e-12)
+        self.worth = share if information is None else (share * information).sqrt()  # of an output's error: [out]
         taps = len(gram) // rows.width
         order = member.unit.argsort(stable=True)
         index = member.index[order].reshape(int(member.unit.max()) + 1, -1)  # [units, inputs per unit]
         self.columns = (index[..., None] * taps + torch.arange(taps)).flatten(1)  # [units, columns per unit]
 
     def losses(self, left: list[int]) -> torch.Tensor:
-        """Error of losing each unit in `left` next, as a share of the outputs' variance: [left]."""
+        """What the error of losing each unit in `left` next counts: [left]."""
         columns = self.columns[left]  # [left, c]
         blocks = self.inverse[columns[:, :, None], columns[:, None, :]]  # [left, c, c]
         weights = self.weight[columns]  # [left, c, out]
-        return (weights * torch.linalg.solve(blocks, weights)).sum((1, 2)) / self.power
+        return (weights * torch.linalg.solve(blocks, weights)).sum(1) @ self.worth
 
     def remove_(self, unit: int) -> None:
         """Refits the remaining weights without `unit` and takes it out of the inverse."""

@@ -20,7 +20,7 @@ RECIPES: dict[str, TrainingConfig] = {
     "resnet20_half": TrainingConfig(epochs=36, learning_rate=0.12),
     "resnet20_quarter": TrainingConfig(epochs=36, learning_rate=0.12, weight_decay=2e-4),
     "resnet8": TrainingConfig(epochs=36, learning_rate=0.12),
-    "mobilenetv2": TrainingConfig(epochs=12, learning_rate=0.08, weight_decay=2e-4, average_epochs=0.1),
+    "mobilenetv2": TrainingConfig(epochs=18, learning_rate=0.08, weight_decay=2e-4, average_epochs=0.1),
     "shufflenetv2": TrainingConfig(
         epochs=18, learning_rate=0.08, weight_decay=2e-4, average_epochs=0.1, bfloat16=False
     ),
