@@ -12,7 +12,7 @@ from benchmarks.quiet import Quiet
 from compression import gradual, losses, pipeline, zoo
 from compression.data import load
 from compression.data.dataset import Split
-from compression.errors import Cancelled, InvalidSetting
+from compression.errors import Cancelled, InvalidSetting, Unsupported
 from compression.export.session import session
 from compression.graph import layers
 from compression.grids import largest
@@ -113,6 +113,16 @@ def test_a_stopped_recovery_goes_on_to_the_same_file(prepared, tmp_path):
     seen = []
     resumed = compress_prepared(prepared, asked, learn=seen.append, checkpoint=checkpoint)
     assert resumed.onnx == whole.onnx and seen[0].step > points[0].step and not checkpoint.exists()
+
+
+def test_a_training_whose_masks_have_not_closed_yet_is_not_ended_there(prepared):
+    steps = (Prune(sparsity=0.8, refit=False),)
+    with pytest.raises(Unsupported, match="Until step 16 more and more weights go"):
+        simulate(prepared, recipe(*steps, schedule="cubic", until=16))
+    points = []
+    simulate(prepared, recipe(*steps, schedule="cubic", until=17), learn=points.append)
+    assert (points[-1].step, points[-1].steps) == (17, 24)
+    assert points[-1].accuracy is not None
 
 
 def test_the_curve_starts_before_training_and_ends_with_the_last_step(prepared):

@@ -67,11 +67,6 @@ def recover_(
     assert isinstance(settings, Recover)
     teaching, start = _teaching(graph, settings, lesson), copy.deepcopy(graph)
     before_step = _schedule_(graph, reference, lesson, settings)
-    if before_step and 0 < settings.until <= gradual.last_step(settings.steps):
-        raise Unsupported(
-            f"Until step {gradual.last_step(settings.steps):,} more and more weights go, so there is no network to "
-            f"keep after {settings.until:,} steps."
-        )
     learner = copy.deepcopy(graph)
     start_between_(learner, reference, NEARER)
     if before_step:
@@ -87,14 +82,7 @@ def recover_(
         _config(graph, settings, data),
         seed=lesson.recipe.seed,
         device=training.device(),
-        setting=Setting(
-            teaching.objective,
-            teaching.teacher,
-            before_step,
-            lesson.purpose,
-            keep_start=before_step is None and settings.schedule == "none",
-            eligible=(gradual.last_step(settings.steps) + 0.5) / settings.steps if before_step else 0.0,
-        ),
+        setting=_setting(teaching, before_step, settings, lesson),
         progress=_told(learn) if learn else None,
         stop=stop,
         checkpoint=checkpoint,
@@ -105,6 +93,26 @@ def recover_(
     _settle_batch_norm_(graph, lesson)
     if _accuracy(graph, data, finish_) < _accuracy(start, data, finish_):
         graph.load_state_dict(start.state_dict())
+
+
+def _setting(
+    teaching: Teaching, before_step: Callable[[nn.Module, int, int], None] | None, settings: Recover, lesson: Lesson
+) -> Setting:
+    """The start may win where nothing is scheduled, and where masks close, only what comes after.
+
+    Raises Unsupported where the training would end before.
+    """
+    closed = gradual.last_step(settings.steps)
+    if before_step and 0 < settings.until <= closed:
+        raise Unsupported(
+            f"Until step {closed:,} more and more weights go, so there is no network to keep after "
+            f"{settings.until:,} steps."
+        )
+    return Setting(
+        teaching.objective, teaching.teacher, before_step, lesson.purpose,
+        keep_start=before_step is None and settings.schedule == "none",
+        eligible=(closed + 0.5) / settings.steps if before_step else 0.0,
+    )  # fmt: skip
 
 
 def _accuracy(graph: fx.GraphModule, data: Dataset, finish_: Callable[[fx.GraphModule], None]) -> float:

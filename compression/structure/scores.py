@@ -10,7 +10,7 @@ from torch import fx, nn
 from compression.calibration import Calibration
 from compression.structure.allocation import Order
 from compression.structure.coupling import Group, Member
-from compression.structure.refit import Rows
+from compression.structure.refit import Rows, enough
 
 TAYLOR_IMAGES = 256
 
@@ -91,7 +91,7 @@ def _gradients(
     names = {m.name for group in groups for m in group.readers()}
     handles = [graph.get_submodule(name).register_forward_hook(hook(name)) for name in sorted(names)]
     try:
-        scores = graph(calibration.images[:TAYLOR_IMAGES])
+        scores = graph(enough(calibration.images[:TAYLOR_IMAGES]))
     finally:
         for handle in handles:
             handle.remove()
