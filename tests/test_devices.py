@@ -87,10 +87,14 @@ def test_the_slower_of_arithmetic_and_memory_counts():
 
 
 def test_this_processors_estimate_interpolates_rates():
-    rates = {(kind, integer): ((8, 1e9), (128, 16e9)) for kind in WIDTHS for integer in (False, True)}
+    widths = ((8, 1e9), (128, 16e9))
+    maps = ((4, tuple((width, rate / 4) for width, rate in widths)), (196, widths))
+    rates = {(kind, integer): maps for kind in WIDTHS for integer in (False, True)}
     constants = Constants(rates, 1e12, 1e-6, 5e-6)
-    work = Work("Conv", "conv", False, 4_000_000, 0, 32.0)
+    work = Work("Conv", "conv", False, 4_000_000, 0, 32.0, places=196)
     assert constants.rate(work) == pytest.approx(4e9)
+    assert constants.rate(dataclasses.replace(work, places=28)) == pytest.approx(2e9)
+    assert constants.rate(dataclasses.replace(work, places=1)) == pytest.approx(1e9)
     assert roofline_ms([work, work], constants) == pytest.approx(1e3 * (5e-6 + 2 * (1e-6 + 1e-3)))
     assert constants.rate(dataclasses.replace(work, width=1.0)) == pytest.approx(1e9)
 

@@ -417,6 +417,26 @@ def test_the_test_images_have_no_say_in_the_choice_of_the_smallest_file() -> Non
 
 
 @pytest.mark.usefixtures("engine")
+def test_options_are_drawn_where_they_are_unfolded_and_count_where_they_are_not() -> None:
+    page = opened(links.link_of(DIGITS, Recipe(steps=(Prune(sparsity=0.3, refit=False),), quality="fast")))
+
+    def refits() -> bool:
+        return links.read_link(dict(page.query_params))[1].get("prune").refit  # type: ignore[union-attr]
+
+    assert "prune.refit" not in {toggle.key for toggle in page.toggle}
+    assert refits() is False
+    page.session_state["prune.folded"] = True
+    page.run()
+    page.toggle(key="prune.refit").set_value(True).run()
+    assert refits() is True
+    page.session_state["prune.folded"] = False
+    page.run()
+    assert "prune.refit" not in {toggle.key for toggle in page.toggle}
+    assert refits() is True
+    assert not page.exception
+
+
+@pytest.mark.usefixtures("engine")
 def test_every_technique_can_be_switched_off() -> None:
     page = opened(links.link_of(DIGITS, Recipe()))
     assert [toggle.value for toggle in page.sidebar.toggle] == [False] * len(STEPS)

@@ -30,14 +30,16 @@ WIDTHS: dict[str, tuple[int, ...]] = {"gemm": (32, 128, 512)} | dict.fromkeys(
 )
 """Widths at which operators are timed; narrow ones leave part of the processor's lanes empty."""
 
-SIDE, RUNS, CHAIN, LAYERS = 14, 30, 40, 3
+SIDES, RUNS, CHAIN, LAYERS = (2, 14), 30, 40, 3
+"""Maps on which operators are timed: on small ones, kernels prepare more than they multiply."""
 
 
 @dataclass(frozen=True)
 class Work:
     """What one operator does for one image. `bytes` are read and written, weights included.
 
-    `width` is the geometric mean of its channels in and out, a kernel larger or smaller than 3×3 counted as channels.
+    `width` is the geometric mean of its channels in and out, a kernel larger or smaller than 3×3 counted as channels;
+    `places` is the size of the map that it makes.
     """
 
     operator: str
@@ -46,24 +48,29 @@ class Work:
     macs: int
     bytes: int
     width: float
+    places: int = 1
 
 
 @dataclass(frozen=True)
 class Constants:
-    """What a processor can do: MACs per second by kind, number format and width; bytes and seconds.
+    """What a processor can do: MACs per second by kind, number format, map and width; bytes and seconds.
 
-    `rates` maps (kind, integer) to (width, MACs per second) in order of width.
+    `rates` maps (kind, integer) to (places, ((width, MACs per second), …)), both in ascending order.
     """
 
-    rates: dict[tuple[Kind, bool], tuple[tuple[int, float], ...]]
+    rates: dict[tuple[Kind, bool], tuple[tuple[int, tuple[tuple[int, float], ...]], ...]]
     bytes_per_second: float
     seconds_per_operator: float
     seconds_per_call: float
 
     def rate(self, work: Work) -> float:
-        """MACs per second, interpolated between the widths at which they are known (logarithmically)."""
-        widths, rates = zip(*self.rates[work.kind, work.integer], strict=True)
-        return float(np.exp(np.interp(np.log(work.width), np.log(widths), np.log(rates))))
+        """MACs per second, interpolated between the maps and widths at which they are known (logarithmically)."""
+        maps, found = [], []
+        for places, known in self.rates[work.kind, work.integer]:
+            widths, rates = zip(*known, strict=True)
+            maps.append(np.log(places))
+            found.append(np.interp(np.log(work.width), np.log(widths), np.log(rates)))
+        return float(np.exp(np.interp(np.log(work.places), maps, found)))
 
 
 def work_of(model: bytes, input_shape: tuple[int, int, int]) -> tuple[Work, ...]:
@@ -85,7 +92,7 @@ def estimate_ms(work: Sequence[Work], constants: Constants) -> float:
 
 @cache
 def this_processor(threads: int = 1) -> Constants:
-    """Microbenchmarks under the machine's lock, about two seconds; kept for as long as the process lives."""
+    """Microbenchmarks under the machine's lock, about three seconds; kept for as long as the process lives."""
     with machine_lock():
         call = _seconds(_chain(1), (1, 8, 4, 4), threads)
         per_operator = max(0.0, (_seconds(_chain(CHAIN), (1, 8, 4, 4), threads) - call) / (CHAIN - 1))
@@ -115,19 +122,25 @@ def _work(node: onnx.NodeProto, values: dict[str, np.ndarray], stored: dict[str,
     outs = made.size if kind != "depthwise" else made.size // max(1, weight.shape[1])
     read = into * kernel / 9 if kind == "conv" else into
     width = weight.shape[0] if kind == "depthwise" else (read * weight.shape[0]) ** 0.5
-    return Work(node.op_type, kind, node.op_type in INTEGER, outs * into * kernel, moved, width)
+    places = int(np.prod(made.shape[2:]))
+    return Work(node.op_type, kind, node.op_type in INTEGER, outs * into * kernel, moved, width, places)
 
 
-def _rates(kind: str, integer: bool, overhead: float, threads: int) -> tuple[tuple[int, float], ...]:
+def _rates(
+    kind: str, integer: bool, overhead: float, threads: int
+) -> tuple[tuple[int, tuple[tuple[int, float], ...]], ...]:
     found = []
-    for width in WIDTHS[kind]:
-        model, shape, macs = _stack(kind, integer, width)
-        found.append((width, macs / max(1e-7, _seconds(model, shape, threads) - overhead)))
+    for side in (1,) if kind == "gemm" else SIDES:
+        known = []
+        for width in WIDTHS[kind]:
+            model, shape, macs = _stack(kind, integer, width, side)
+            known.append((width, macs / max(1e-7, _seconds(model, shape, threads) - overhead)))
+        found.append((side * side, tuple(known)))
     return tuple(found)
 
 
-def _stack(kind: str, integer: bool, width: int) -> tuple[bytes, tuple[int, ...], int]:
-    """A file with `LAYERS` layers of that width, its input's shape and its multiply-accumulates."""
+def _stack(kind: str, integer: bool, width: int, edge: int) -> tuple[bytes, tuple[int, ...], int]:
+    """A file with `LAYERS` layers of that width on square maps, its input's shape and its multiply-accumulates."""
     shape: tuple[int, ...]
     if kind == "gemm":
         weight, shape = np.ones((width, width), np.float32), (1, width)
@@ -135,8 +148,8 @@ def _stack(kind: str, integer: bool, width: int) -> tuple[bytes, tuple[int, ...]
     else:
         side = 1 if kind == "pointwise" else 3
         into = 1 if kind == "depthwise" else width
-        weight, shape = np.ones((width, into, side, side), np.float32), (1, width, SIDE, SIDE)
-        macs = LAYERS * weight.size * SIDE * SIDE
+        weight, shape = np.ones((width, into, side, side), np.float32), (1, width, edge, edge)
+        macs = LAYERS * weight.size * edge * edge
     operator = "Gemm" if kind == "gemm" else "Conv"
     padded = {"pads": [weight.shape[-1] // 2] * 4, "group": width // weight.shape[1]}
     nodes, stored = (_integers if integer else _floats)(operator, weight, {"transB": 1} if kind == "gemm" else padded)

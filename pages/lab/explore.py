@@ -12,7 +12,7 @@ from pages.ui.foresight import Foreseen
 from pages.ui.handles import handles, moved
 from pages.ui.plot import plot
 from pages.ui.scatter import Chart, chart, course
-from pages.ui.state import Visit, opened
+from pages.ui.state import Visit, opened, shown
 from pages.ui.subject import Pair
 from pages.ui.views import View
 
@@ -39,7 +39,7 @@ def choose(visit: Visit) -> tuple[str, Pair | None]:
     subject, lack = forms.subject()
     slots: dict[str, DeltaGenerator] = {}
     try:
-        recipe = forms.recipe(visit.draw_seed, visit.positions, slots)
+        recipe = forms.recipe(visit.draw_seed, visit.positions, slots, shown)
     except UserError as error:
         return str(error), None
     if subject is None or not subject.is_trained:

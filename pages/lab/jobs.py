@@ -80,14 +80,13 @@ def actions(row: Row) -> None:
     """What can be done about a job."""
     if row.link:
         st.page_link(row.page, label="Open result", query_params=row.link)
-    if row.can_cancel:
-        action("Cancel", lab().long.cancel, row)
-    elif row.can_resume:
-        action("Resume", lab().long.resume, row)
-        if row.can_finish:
-            action("Keep so far", lab().long.finish, row)
-    if row.can_resume or row.state == "done":
-        action("Remove", lab().long.forget, row)
+    offered: dict[str, tuple[bool, Callable[[str], object]]] = {
+        "Cancel": (row.can_cancel, lab().long.cancel), "Resume": (row.can_resume, lab().long.resume),
+        "Keep so far": (row.can_finish, lab().long.finish), "Remove": (row.can_remove, lab().long.forget),
+    }  # fmt: skip
+    for label, (can, act) in offered.items():
+        if can:
+            action(label, act, row)
 
 
 def action(label: str, act: Callable[[str], object], row: Row) -> None:

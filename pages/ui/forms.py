@@ -85,22 +85,30 @@ Positions = Mapping[str, Sequence[float]]
 """Of settings by path, the only values that their sliders stop at."""
 
 
-def recipe(draw_seed: Callable[[], None], positions: Positions, slots: dict[str, DeltaGenerator]) -> Recipe:
+Shown = Callable[[str], Any]
+"""What a widget shows, or would show if it were drawn."""
+
+
+def recipe(
+    draw_seed: Callable[[], None], positions: Positions, slots: dict[str, DeltaGenerator], shown: Shown
+) -> Recipe:
     """A group for each technique, and what all of them share; `slots` gets a place for a remark in each group.
 
     Raises `InvalidSetting` or `InvalidRecipe` for values that do not go together, when all widgets are drawn.
     """
-    groups = {kind: _group(kind, settings, positions, slots) for kind, settings in STEPS.items()}
+    groups = {kind: _group(kind, settings, positions, slots, shown) for kind, settings in STEPS.items()}
     shared = {QUALITY: control(Recipe, QUALITY, QUALITY)}
-    with st.expander("Seed and calibration"):
-        shared |= {name: control(Recipe, name, name) for name in SHARED if name != QUALITY}
-        st.button("Draw a seed", on_click=draw_seed, width="stretch")
+    rest = {name: name for name in SHARED if name != QUALITY}
+    values, place = _folded("Seed and calibration", "shared", Recipe, rest, shown)
+    if place:
+        place.button("Draw a seed", on_click=draw_seed, width="stretch")
+    shared |= values
     steps = tuple(step(kind, **values) for kind, values in groups.items() if values is not None)
     return Recipe(steps=steps, **shared)
 
 
 def _group(
-    kind: str, settings: type[Settings], positions: Positions, slots: dict[str, DeltaGenerator]
+    kind: str, settings: type[Settings], positions: Positions, slots: dict[str, DeltaGenerator], shown: Shown
 ) -> dict[str, Any] | None:
     """A technique's switch and values: what has a unit or is marked as main at once, the finer choices folded away."""
     with st.container(border=True, key=f"group-{kind}", gap="small"):
@@ -109,14 +117,26 @@ def _group(
     if not on:
         return None
     main = [name for name in settings.model_fields if words.unit_of(settings, name) or words.is_main(settings, name)]
-    finer = [name for name in settings.model_fields if name not in main]
+    finer = {name: f"{kind}.{name}" for name in settings.model_fields if name not in main}
     with body.container():
         values = {name: control(settings, name, f"{kind}.{name}", positions) for name in main}
         slots[kind] = st.empty()
         if finer:
-            with st.expander("Options"):
-                values |= {name: control(settings, name, f"{kind}.{name}") for name in finer}
+            values |= _folded("Options", kind, settings, finer, shown)[0]
     return values
+
+
+def _folded(
+    title: str, name: str, settings: type[Settings], keys: dict[str, str], shown: Shown
+) -> tuple[dict[str, Any], DeltaGenerator | None]:
+    """Fields that are drawn where the user has unfolded them, as many widgets take time; what they say in any case.
+
+    And the place where they are drawn, if they are.
+    """
+    with (folded := st.expander(title, key=f"{name}.folded", on_change="rerun")):
+        if folded.open:
+            return {field: control(settings, field, key) for field, key in keys.items()}, folded
+    return {field: shown(key) for field, key in keys.items()}, None
 
 
 def control(settings: type[Settings], name: str, key: str, positions: Positions | None = None) -> Any:

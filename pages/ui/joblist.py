@@ -44,6 +44,7 @@ class Row:
     can_cancel: bool
     can_resume: bool
     can_finish: bool
+    can_remove: bool
     page: str
     link: dict[str, str] | None
 
@@ -62,6 +63,7 @@ def row(job: JobRecord, here: str) -> Row:
         job.id, job.title, state, colour, share, _line(job), " · ".join(remark),
         can_cancel=job.open and job.wanted is None, can_resume=not job.open and job.state != "done",
         can_finish=not job.open and job.state != "done" and job.kind == "compress" and bool(job.progress),
+        can_remove=not job.open,
         page=LAYERS if job.kind == "sweep" else EXPLORE,
         link=_link(job) if job.run or (job.kind == "sweep" and job.state == "done") else None,
     )  # fmt: skip
