@@ -38,6 +38,16 @@ REPEATS, TABS, MOVES, RUNS = 20, 10, 200, 2_000
 PATIENCE_MS = 120_000
 CHART = ".js-plotly-plot .scatterlayer .trace:last-child .point"
 TRACK = ".st-key-prune-sparsity [data-orientation=horizontal]"
+POINTS = ".js-plotly-plot .point"
+SEEN = f"""window.seen = {{}}
+const wanted = {{ points: "{POINTS}, .plot-sketch circle", alive: "{POINTS}" }}
+new MutationObserver(() => {{
+  for (const [name, selector] of Object.entries(wanted)) {{
+    if (!window.seen[name] && document.querySelector(selector)) window.seen[name] = performance.now()
+  }}
+}}).observe(document, {{ subtree: true, childList: true }})"""
+"""In the browser: the milliseconds after which a chart has points, and is one that can be used."""
+
 OWN = "compression-lab"
 """The server's folder below its home."""
 
@@ -108,9 +118,14 @@ def _await(address: str) -> None:
     raise Unsupported("The app's server does not answer.")
 
 
-def _open(browser: Browser, link: str) -> Page:
+def _page(browser: Browser) -> Page:
     page = browser.new_context(viewport={"width": 1280, "height": 900}).new_page()
     page.set_default_timeout(PATIENCE_MS)
+    return page
+
+
+def _open(browser: Browser, link: str) -> Page:
+    page = _page(browser)
     page.goto(link)
     return page
 
@@ -121,15 +136,15 @@ def _measured(page: Page) -> None:
 
 
 def _first_chart(browser: Browser, link: str) -> tuple[float, float]:
-    """Seconds until its points are there, and until it is alive."""
-    began = time.perf_counter()
-    page = _open(browser, link)
-    page.wait_for_selector(".js-plotly-plot .point, .plot-sketch circle")
-    took = time.perf_counter() - began
-    page.wait_for_selector(".js-plotly-plot .point")
-    alive = time.perf_counter() - began
+    """Seconds from the start of the navigation until its points are there, and until it is alive."""
+    page = _page(browser)
+    page.add_init_script(SEEN)
+    page.goto(link)
+    page.wait_for_selector(POINTS)
+    page.wait_for_function("window.seen.points && window.seen.alive")
+    seen = page.evaluate("window.seen")
     page.context.close()
-    return took, alive
+    return seen["points"] / 1000, seen["alive"] / 1000
 
 
 def _switches(page: Page) -> list[float]:

@@ -11,6 +11,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -22,6 +23,7 @@ from compression.choosing import LADDER
 from compression.cluster import ROOT
 from compression.data import load
 from compression.errors import UserError
+from compression.jobs import Job, Request
 from compression.presets import PRESETS
 from compression.recipe import Recipe
 from compression.results import Accuracy, Interval, Latency, LearningPoint, Machine, Measurement, Predictions
@@ -35,6 +37,7 @@ from pages.ui.front import Spot, stand
 from pages.ui.handles import handles, moved
 from pages.ui.points import Point, Trail
 from pages.ui.scatter import chart, course, decades
+from pages.ui.state import neighbours
 from pages.ui.subject import Subject
 from pages.ui.views import View
 
@@ -177,6 +180,36 @@ def test_undo_and_redo_walk_through_the_recipes(monkeypatch: pytest.MonkeyPatch)
     assert st.session_state["prune.on"] is False
     here.load(links.START)
     assert not here.undone
+
+
+def test_neighbours_are_measured_one_by_one_once_the_user_rests(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[Job] = []
+
+    def fill(request: Request) -> Job:
+        asked.append(Job(request))
+        return asked[-1]
+
+    now = [100.0]
+    monkeypatch.setattr(neighbours, "lab", lambda: SimpleNamespace(fill=fill, long=SimpleNamespace(working=[])))
+    monkeypatch.setattr(neighbours, "time", SimpleNamespace(monotonic=lambda: now[0]))
+    here = state.Visit(DIGITS, point(0.5, 0.93, 90_000).recipe)
+    here.trails[DIGITS] = trail(point(0.5, 0.93, 90_000))
+    assert not here.neighbours.go_on(here)
+    assert not asked  # the page has just come
+    now[0] += neighbours.REST_S
+    for _ in range(2):
+        assert not here.neighbours.go_on(here)
+    [job] = asked  # the second waits for the first
+    found = Recipe.from_json(job.request.recipe)  # type: ignore[union-attr]
+    job.end(state="done", measurement=replace(measurement(0.92, 80_000), recipe_hash=found.hash), full=True)
+    assert here.neighbours.go_on(here)
+    assert found.hash in {known.key for known in here.trail.points}
+    assert len(asked) == 2
+    here.recipe = here.recipe.with_setting("prune.sparsity", 0.6)
+    here.trail.add(Point(here.recipe, measurement(0.92, 80_000), full=True))
+    asked[-1].end(state="overtaken")
+    assert not here.neighbours.go_on(here)
+    assert len(asked) == 2  # who moves on rests anew
 
 
 def test_a_point_without_a_latency_is_missing_from_that_chart_only() -> None:
