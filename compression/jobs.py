@@ -48,6 +48,9 @@ PATIENCE_S = 120.0
 PARTING_S = 5.0
 """How long results may take to be kept when the program ends."""
 
+REST_S = 3.0
+"""A browser that draws a new page, or a user who moves on at once, is not kept waiting by what nobody waits for."""
+
 FIRST, NEXT, LATER = 100, 50, 10
 """Priorities of what users wait for, of small questions, and of what nobody waits for. Trainings have their own."""
 
@@ -61,6 +64,7 @@ class Lab:
         self._jobs: WeakValueDictionary[str, Job] = WeakValueDictionary()
         self._latest: WeakValueDictionary[str, Job] = WeakValueDictionary()
         self._fillers: WeakSet[Job] = WeakSet()
+        self._asked = 0.0  # when somebody wanted something last
         self._keeper = Keeper()
         self._line = ThreadPoolExecutor(1, thread_name_prefix="lab")  # whatever talks to the cluster, in order
         self._line.submit(self._connected)
@@ -98,8 +102,14 @@ class Lab:
         self._desk.submit(self._look_up, job, anew, train)
         return job
 
-    def fill(self, request: Request) -> Job:
-        """A job for the time when nobody waits for anything: whatever else is asked for overtakes it at once."""
+    def fill(self, request: Request) -> Job | None:
+        """A job for the time when nobody waits for anything: whatever else is asked for overtakes it at once.
+
+        There is one at a time; None where there is one already, or where somebody has asked for something just now.
+        """
+        at_work = any(job.news.state == "working" for job in list(self._fillers))
+        if at_work or time.monotonic() - self._asked < REST_S:
+            return None
         job = Job(request)
         self._jobs[job.id] = job
         self._fillers.add(job)
@@ -108,6 +118,7 @@ class Lab:
 
     def _make_way(self) -> None:
         """Stops what nobody waits for."""
+        self._asked = time.monotonic()
         for job in list(self._fillers):
             job.stop()
             self._fillers.discard(job)

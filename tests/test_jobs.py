@@ -14,7 +14,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from compression import cluster, insight, worker
+from compression import cluster, insight, jobs, worker
 from compression.cluster import LOCALHOST, ROOT
 from compression.errors import UnknownName
 from compression.jobs import LOST, Job, Lab, News, Request
@@ -69,11 +69,19 @@ def worker_pid(lab: Lab) -> int:
     return next(iter(lab._crew.client.run(os.getpid).values()))
 
 
-def test_what_nobody_waits_for_makes_way_for_whoever_asks(lab: Lab) -> None:
+def test_what_nobody_waits_for_makes_way_for_whoever_asks(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(jobs, "REST_S", 0.0)
     idle = lab.fill(request(0.21))
+    assert idle
+    assert lab.fill(request(0.2)) is None  # one at a time
     assert done(lab.submit(request(0.22), owner="user")).state == "done"
     assert idle.news.state == "overtaken"
-    news = done(lab.fill(request(0.21)))
+    monkeypatch.setattr(jobs, "REST_S", 1000.0)
+    assert lab.fill(request(0.21)) is None  # somebody has asked just now
+    monkeypatch.setattr(jobs, "REST_S", 0.0)
+    idle = lab.fill(request(0.21))
+    assert idle
+    news = done(idle)
     assert news.state == "done"
     assert lab.submit(request(0.21), owner="user").wait(after=0, timeout=PATIENCE_S).run == news.run
 

@@ -182,21 +182,20 @@ def test_undo_and_redo_walk_through_the_recipes(monkeypatch: pytest.MonkeyPatch)
     assert not here.undone
 
 
-def test_neighbours_are_measured_one_by_one_once_the_user_rests(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_neighbours_are_measured_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[Job] = []
+    resting = [False]
 
-    def fill(request: Request) -> Job:
-        asked.append(Job(request))
-        return asked[-1]
+    def fill(request: Request) -> Job | None:
+        asked.extend([Job(request)] if resting[0] else [])
+        return asked[-1] if resting[0] else None
 
-    now = [100.0]
     monkeypatch.setattr(neighbours, "lab", lambda: SimpleNamespace(fill=fill, long=SimpleNamespace(working=[])))
-    monkeypatch.setattr(neighbours, "time", SimpleNamespace(monotonic=lambda: now[0]))
     here = state.Visit(DIGITS, point(0.5, 0.93, 90_000).recipe)
     here.trails[DIGITS] = trail(point(0.5, 0.93, 90_000))
     assert not here.neighbours.go_on(here)
-    assert not asked  # the page has just come
-    now[0] += neighbours.REST_S
+    assert here.neighbours.filler is None  # somebody has just asked for something
+    resting[0] = True
     for _ in range(2):
         assert not here.neighbours.go_on(here)
     [job] = asked  # the second waits for the first
@@ -205,11 +204,6 @@ def test_neighbours_are_measured_one_by_one_once_the_user_rests(monkeypatch: pyt
     assert here.neighbours.go_on(here)
     assert found.hash in {known.key for known in here.trail.points}
     assert len(asked) == 2
-    here.recipe = here.recipe.with_setting("prune.sparsity", 0.6)
-    here.trail.add(Point(here.recipe, measurement(0.92, 80_000), full=True))
-    asked[-1].end(state="overtaken")
-    assert not here.neighbours.go_on(here)
-    assert len(asked) == 2  # who moves on rests anew
 
 
 def test_a_point_without_a_latency_is_missing_from_that_chart_only() -> None:

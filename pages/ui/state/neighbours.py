@@ -1,6 +1,5 @@
 """Recipes around the one that is looked at, measured one after the other while nobody waits."""
 
-import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -18,22 +17,13 @@ MOST = 12
 """So many recipes around the current one are measured while nobody waits."""
 
 
-REST_S = 3.0
-"""A browser that draws a new page, or a user who moves on at once, is not kept waiting by them."""
-
-
 @dataclass
 class Neighbours:
-    """`on` is whether they are wanted; `filler` is the job of the one that is being measured; `tried` are hashes.
-
-    The user rests at the recipe `at` since then (`time.monotonic`).
-    """
+    """`on` is whether they are wanted; `filler` is the job of the one that is being measured; `tried` are hashes."""
 
     on: bool = True
     filler: tuple[Subject, Recipe, Job] | None = None
     tried: set[str] = field(default_factory=set)
-    at: tuple[Subject, Recipe] | None = None
-    since: float = 0.0
 
     def around(self, visit: "Visit") -> list[Recipe]:
         """A coarse grid around the current recipe, once that is measured."""
@@ -46,17 +36,15 @@ class Neighbours:
         return [recipe for recipe in self.around(visit) if recipe.hash not in known]
 
     def go_on(self, visit: "Visit") -> bool:
-        """Has an idle worker measure the next, once the user rests; whether one was measured since the last call."""
-        if self.at != (here := (visit.subject, visit.recipe)):
-            self.at, self.since = here, time.monotonic()
+        """Has an idle worker measure the next; whether one has been measured since the last call."""
         filler, self.filler = self.filler, None
         if filler and filler[2].news.state == "working":
             self.filler = filler
             return False
         measured = self._taken(visit, *filler) if filler else False
-        rests = time.monotonic() - self.since >= REST_S
-        if rests and (left := self.left(visit)) and not lab().long.working:
-            self.filler = (visit.subject, left[0], lab().fill(visit.request_for(left[0])))
+        if (left := self.left(visit)) and not lab().long.working:
+            job = lab().fill(visit.request_for(left[0]))
+            self.filler = (visit.subject, left[0], job) if job else None
         return measured
 
     def _taken(self, visit: "Visit", subject: Subject, recipe: Recipe, job: Job) -> bool:
