@@ -67,6 +67,7 @@ def test_a_lesson_answers_and_leads_to_explore(name: str, server: str, page: Pag
     expect(box.get_by_text("As you predicted.")).to_be_visible()
     expect(page.get_by_text(f"1 of {len(told.questions)} predictions made, 1 of them right")).to_be_visible()
 
+    expect(page.get_by_test_id("stApp")).to_have_attribute("data-test-script-state", "notRunning")
     way = page.get_by_role("link", name=re.compile("^Open in Explore")).first
     address = way.get_attribute("href") or ""
     asked = parse_qs(urlsplit(address).query)
