@@ -18,6 +18,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
 
 import psutil
 from playwright.sync_api import Browser, Page, sync_playwright
@@ -32,6 +33,8 @@ from compression.measure.machine import this_machine
 from compression.recipe import Recipe
 from compression.steps import Prune, Quantize
 from compression.store import Store, Subject
+from pages.ui.links import link_of
+from pages.ui.subject import Subject as Shown
 
 ROOT = Path(__file__).resolve().parent.parent
 REPEATS, TABS, MOVES, RUNS = 20, 10, 200, 2_000
@@ -76,7 +79,7 @@ def run(model: str, dataset: str, quiet: Quiet, progress: Progress) -> Report:
         values["release_to_point"], values["drag_readout"] = _slides(_open(browser, link))
         progress(f"Moving sliders in {TABS} tabs", 0.5)
         values["first_point_of_ten"] = spread(
-            _at_once([_open(browser, f"{link}&prune.sparsity={0.3 + 0.05 * n:.2f}") for n in range(TABS)])
+            _at_once([_open(browser, _link(address, model, dataset, 0.3 + 0.05 * n)) for n in range(TABS)])
         )
         progress(f"Moving a slider {MOVES} times", 0.6)
         grown = _growth_mb(_open(browser, link), pid)
@@ -116,6 +119,11 @@ def _await(address: str) -> None:
         except OSError:
             time.sleep(0.2)
     raise Unsupported("The app's server does not answer.")
+
+
+def _link(address: str, model: str, dataset: str, sparsity: float) -> str:
+    recipe = Recipe(steps=(Prune(sparsity=round(sparsity, 2)),), quality="fast")
+    return f"{address}/explore?{urlencode(link_of(Shown(model, dataset, dataset), recipe))}"
 
 
 def _page(browser: Browser) -> Page:
