@@ -10,9 +10,11 @@ from streamlit.runtime.pages_manager import PagesManager
 
 from compression.errors import UserError
 from pages.ui.lesson import LESSONS, page_of
+from pages.ui.state import upkeep
 from pages.ui.style import ICON, LOGO, RELOAD, STYLE
 
 log = logging.getLogger(__name__)
+upkeep.hear_all()
 
 # Streamlit takes a folder `pages` for pages of its own until `st.navigation` is called for the first time. So the first
 # visitor of a server, if led here by a page's address, is told that there is none; opened again, all is well.
@@ -49,6 +51,7 @@ if misled and page is not home:
     st.stop()
 try:
     page.run()
+    upkeep.spare_imports()
 except UserError as error:
     st.error(str(error))
 except Exception:  # the one boundary: nobody should see a traceback on a page

@@ -5,7 +5,7 @@ from streamlit.delta_generator import DeltaGenerator
 
 from pages.ui import chips
 from pages.ui.points import Point
-from pages.ui.state import Visit
+from pages.ui.state import Visit, came
 from pages.ui.waiting import tell
 
 
@@ -21,7 +21,7 @@ def follow(visit: Visit, status: DeltaGenerator) -> None:
             break
         with status.container():
             tell(news, visit.measure_again)
-    if told and told is not visit.told and visit.waits(told):
+    if told and told is not visit.told and came(told) and told.exception() is None:
         st.rerun()
 
 

@@ -8,15 +8,19 @@ import streamlit as st
 
 from compression.errors import UserError, WorkerLost
 from compression.news import News
+from pages.ui.state import came
+
+PATIENCE_S = 60
 
 
 def awaited(answer: "Future[Any]", doing: str) -> Any:
     """What was asked for, or None and a line that says why it is not there."""
     with st.spinner(f"{doing} …"):
-        try:
-            return answer.result(timeout=60)
-        except TimeoutError:
+        if not came(answer, PATIENCE_S):
             st.caption("The worker is busy with something else; look again in a moment.")
+            return None
+        try:
+            return answer.result()
         except (UserError, WorkerLost) as error:
             st.error(str(error))
     return None

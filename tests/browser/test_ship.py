@@ -66,6 +66,16 @@ def test_every_download_of_deploy_runs_with_the_lines_beside_it(
     page.get_by_text(f"{100 * np.mean(answers['onnx'] == right):.1f}%").first.wait_for()
 
 
+def test_clicks_in_one_breath_are_all_heard(server: str, page: Page) -> None:
+    page.goto(link(server, "deploy", Recipe(steps=(Quantize(weight_bits=5),), quality="fast")))
+    expect(page.get_by_text("Why isn't it faster?")).to_be_visible()
+    prepare = page.get_by_role("button", name="Prepare")
+    expect(prepare).to_have_count(len(tables.FORMATS) - 1)
+    prepare.evaluate_all("buttons => buttons.forEach((button, i) => setTimeout(() => button.click(), 40 * i))")
+    expect(prepare).to_have_count(0)
+    expect(page.locator("[class*='st-key-download-']")).not_to_have_count(0)
+
+
 def test_the_report_says_what_the_store_says_in_every_form(
     server: str, page: Page, browser: Browser, tmp_path: Path
 ) -> None:

@@ -1,7 +1,9 @@
 """What a tab remembers whatever its page: answers of the worker, and where its link came from."""
 
+import time
 from collections.abc import Callable, Hashable
 from concurrent.futures import Future
+from contextlib import suppress
 from typing import Any
 
 import streamlit as st
@@ -11,6 +13,27 @@ from pages.ui.state.server import lab
 
 ANSWERS = 20
 """So many answers of the worker are kept for a tab."""
+
+TICK_S = 0.05
+"""How long a page waits for something before it looks whether the user has touched something."""
+
+
+def look() -> None:
+    """Begins the page afresh if the user has touched something.
+
+    Streamlit looks by itself whenever something is drawn, and here; a page that only waits has to do so.
+    """
+    st.session_state.get("visit")
+
+
+def came(answer: Future[Any], timeout_s: float = float("inf")) -> bool:
+    """Whether an answer, or an error in its place, came in time."""
+    end = time.monotonic() + timeout_s
+    while not answer.done() and time.monotonic() < end:
+        with suppress(TimeoutError):
+            answer.exception(TICK_S)
+        look()
+    return answer.done()
 
 
 def elsewhere() -> None:

@@ -4,7 +4,6 @@ import secrets
 import uuid
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
-from contextlib import suppress
 from dataclasses import dataclass, field
 from math import floor
 from typing import Any
@@ -26,7 +25,7 @@ from pages.ui.points import Point, Trail
 from pages.ui.state.neighbours import Neighbours
 from pages.ui.state.server import known, lab, remembered, store
 from pages.ui.state.sweeps import Sweep
-from pages.ui.state.tab import asked, went_through_history
+from pages.ui.state.tab import TICK_S, asked, look, went_through_history
 from pages.ui.subject import Subject
 from pages.ui.views import View
 
@@ -37,9 +36,6 @@ MOST = bounds_of(STEPS["channels"].model_fields["amount"])[1] or 1.0
 
 POINT = 0.01
 """What "at 1 point" means."""
-
-TICK_S = 0.25
-"""How long the page waits for news before it looks whether the user has touched something."""
 
 
 @dataclass
@@ -291,17 +287,9 @@ class Visit:
         yield self._kept(news)
         while news.state == "working" and not self.training:
             seen, news = news.number, self.job.wait(after=news.number, timeout=TICK_S)
-            visit()  # Streamlit looks here whether the user has moved something, and if so starts the page afresh
+            look()
             if news.number > seen:
                 yield self._kept(news)
-
-    def waits(self, answer: Future[Any]) -> bool:
-        """Waits for an answer, unless the user moves something; whether it is one."""
-        while not answer.done():
-            with suppress(TimeoutError):
-                answer.exception(TICK_S)
-            visit()  # as in `news`
-        return answer.exception() is None
 
     def _kept(self, news: News) -> News:
         if news.baseline is not None:

@@ -1,0 +1,34 @@
+"""What Streamlit does between two runs of a page, so that every click is heard and none waits for it."""
+
+import gc
+from functools import cache
+from typing import Any
+
+from streamlit.runtime.state.safe_session_state import SafeSessionState
+
+
+def hear_all() -> None:
+    """Has every click heard, however quickly another follows; to be called when the app starts, again does no harm.
+
+    Streamlit 1.67 looks for a newer request before it applies the one that it begins with, and drops that one. What
+    other widgets show comes again with each request; that a button was clicked does not, so the click was lost. Here
+    the request is applied first; Streamlit looks for newer ones right after that too. The setting `runner.fastReruns`
+    is off for the same reason: a run that had not begun was stopped together with the click that had asked for it.
+    """
+    setattr(SafeSessionState, "on_script_will_rerun", _apply)  # noqa: B010 - not as an assignment, which is mistyped
+
+
+def _apply(session: SafeSessionState, *states: Any, **options: Any) -> None:
+    with session._lock:
+        session._state.on_script_will_rerun(*states, **options)
+
+
+@cache
+def spare_imports() -> None:
+    """Has the garbage collection that follows each run of a page pass over what was imported, which stays for good.
+
+    To be called when a page has run: it went through all modules each time, for a tenth of a second and more, in which
+    no page of any tab could run.
+    """
+    gc.collect()
+    gc.freeze()
