@@ -102,20 +102,22 @@ def compress(
     if out:
         check_writable(out, inputs=[file for file in (Path(model), weights, recipe) if file])
     known = not (weights or mean or std or is_exported(model))
-    with working() as progress, computing(quick=chosen.get("recover") is None):
+    with working() as progress:
         from compression import pipeline
         from compression.worker import Request
 
         data = load_data(dataset, mean, std)
-        prepared = pipeline.prepare(
-            load_model(model, data, weights), data,
-            seed=chosen.seed, calibration_images=chosen.calibration_images, progress=progress, stop=making_way,
-        )  # fmt: skip
-        candidate, measurement = carry_out(chosen, prepared, threads=threads, progress=progress, stop=making_way)
-        request = Request(model, data.name, dataset, chosen.to_json(), threads)
-        run = cli_store.keep(request, prepared, candidate, measurement) if known else None
-    if out:
-        write_atomically(out, candidate.onnx)
+        network = load_model(model, data, weights)
+        with computing(quick=chosen.get("recover") is None):
+            prepared = pipeline.prepare(
+                network, data,
+                seed=chosen.seed, calibration_images=chosen.calibration_images, progress=progress, stop=making_way,
+            )  # fmt: skip
+            candidate, measurement = carry_out(chosen, prepared, threads=threads, progress=progress, stop=making_way)
+            if out:
+                write_atomically(out, candidate.onnx)
+            request = Request(model, data.name, dataset, chosen.to_json(), threads)
+            run = cli_store.keep(request, prepared, candidate, measurement) if known else None
     context = {"model": model, "dataset": dataset, "data_source": data.source, "recipe": chosen.to_dict(), "run": run}
     if as_json:
         return print_json(measurement.summary() | context | {"out": str(out) if out else None})
@@ -144,7 +146,8 @@ def measure(
 
         data = load_data(dataset, mean, std)
         progress("Measuring the file", 0.0)
-        measurement = pipeline.measure_file(content, data, baseline=reference, threads=threads)
+        with computing(quick=True):
+            measurement = pipeline.measure_file(content, data, baseline=reference, threads=threads, stop=making_way)
     if as_json:
         context = {"file": str(file), "baseline": str(baseline) if baseline else None, "dataset": dataset}
         return print_json(measurement.summary() | context | {"data_source": data.source})

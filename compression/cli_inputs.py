@@ -35,7 +35,7 @@ def check_dataset(name: str, *, folders: bool = False) -> None:
 
 
 def making_way() -> bool:
-    """Pauses where somebody on this machine takes the time, or waits at a slider; never ends the work."""
+    """Pauses where somebody on this machine takes the time and, in a training, where a user waits; never ends it."""
     give_way()
     return False
 

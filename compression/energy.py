@@ -9,11 +9,11 @@ a battery will say.
 from compression.recipe import Recipe
 from compression.results import Measurement
 
-PICOJOULES_PER_MAC = {8: 0.2 + 0.03, 32: 3.7 + 0.9}
+PICOJOULES_PER_MAC = {8: 0.2 + 0.03, 16: 1.1 + 0.4, 32: 3.7 + 0.9}
 """Multiply and add by the bits that are computed with."""
 
-PICOJOULES_PER_BYTE = 640 / 4
-"""Fetching a 32-bit word from memory outside the chip takes 640 pJ; every weight is fetched once for an answer."""
+PICOJOULES_PER_BYTE = 1300 / 8
+"""Fetching 64 bits from memory outside the chip takes 1.3 nJ at least; every weight is fetched once for an answer."""
 
 
 def energy_microjoules(recipe: Recipe, measured: Measurement) -> float | None:

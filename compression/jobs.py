@@ -65,6 +65,7 @@ class Lab:
         self._latest: WeakValueDictionary[str, Job] = WeakValueDictionary()
         self._fillers: WeakSet[Job] = WeakSet()
         self._asked = 0.0  # when somebody wanted something last
+        self._idle = threading.Lock()  # around these two: tabs ask side by side
         self._keeper = Keeper()
         self._line = ThreadPoolExecutor(1, thread_name_prefix="lab")  # whatever talks to the cluster, in order
         self._line.submit(self._connected)
@@ -107,21 +108,24 @@ class Lab:
 
         There is one at a time; None where there is one already, or where somebody has asked for something just now.
         """
-        at_work = any(job.news.state == "working" for job in list(self._fillers))
-        if at_work or time.monotonic() - self._asked < REST_S:
-            return None
-        job = Job(request)
+        with self._idle:
+            at_work = any(job.news.state == "working" for job in self._fillers)
+            if at_work or time.monotonic() - self._asked < REST_S:
+                return None
+            job = Job(request)
+            self._fillers.add(job)
         self._jobs[job.id] = job
-        self._fillers.add(job)
         self._desk.submit(self._look_up, job, False, False, LATER)
         return job
 
     def _make_way(self) -> None:
         """Stops what nobody waits for."""
-        self._asked = time.monotonic()
-        for job in list(self._fillers):
+        with self._idle:
+            self._asked = time.monotonic()
+            given_up = list(self._fillers)
+            self._fillers.clear()
+        for job in given_up:
             job.stop()
-            self._fillers.discard(job)
 
     def ask(self, question: Callable[..., T], *about: Any) -> Answer[T]:
         """What `question(*about)` returns in the worker, when it comes: for small things beside the jobs.

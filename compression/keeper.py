@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 from compression.data import DATASETS
 from compression.engine import engine_version
 from compression.errors import StoreUnavailable, UserError
+from compression.home import home
 from compression.long_work import Sweeping, Training, Work
 from compression.measure.machine import this_machine
 from compression.news import News, keep
@@ -64,13 +65,19 @@ class Keeper:
         return self._try(lambda: self._answer(request))
 
     def keep(self, outcome: Outcome, job: str | None = None) -> None:
-        """Keeps a result."""
+        """Keeps a result and its file."""
         self._known[_name(outcome.subject)] = outcome.subject
-        keep(outcome.onnx, outcome.measurement)
-        self._try(lambda: self.store.add(
+        self._try(lambda: self._keep(outcome, job))
+
+    def _keep(self, outcome: Outcome, job: str | None) -> None:
+        try:
+            keep(outcome.onnx, outcome.measurement)
+        except OSError as error:
+            raise StoreUnavailable(f"The file cannot be kept in {home()}: {error.strerror}.") from error
+        self.store.add(
             outcome.subject, Recipe.from_json(outcome.recipe), outcome.measurement, engine=outcome.engine,
             layers=outcome.layers, ledger=outcome.ledger, role=outcome.role, job=job,
-        ))  # fmt: skip
+        )  # fmt: skip
 
     def lacks_baseline(self, subject: Subject) -> bool:
         """Whether the fp32 file of a network is not kept yet."""

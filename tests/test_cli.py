@@ -127,6 +127,15 @@ def save_weights(path: Path, *, channels: int, classes: int) -> Path:
     return path
 
 
+def test_a_home_that_takes_no_file_costs_nobody_the_result(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "files").touch()
+    monkeypatch.setenv("COMPRESSION_HOME", str(tmp_path))
+    answer = call(*DIGITS, *W4A8, "--out", tmp_path / "small.onnx", "--json")
+    assert answer.json["run"] is None
+    assert f"The result is not kept: The file cannot be kept in {tmp_path}" in answer.err
+    assert (tmp_path / "small.onnx").stat().st_size == answer.json["size_bytes"]
+
+
 class TestCompress:
     def test_json_has_what_scripts_rely_on(self, exported: tuple[Path, dict[str, Any]]) -> None:
         file, found = exported

@@ -464,6 +464,19 @@ def test_options_are_drawn_where_they_are_unfolded_and_count_where_they_are_not(
 
 
 @pytest.mark.usefixtures("engine")
+def test_what_a_slider_says_is_the_same_when_it_is_folded_away() -> None:
+    page = opened(links.link_of(DIGITS, Recipe(steps=(Prune(sparsity=0.3),), quality="fast")))
+    page.session_state["prune.folded"] = True
+    page.session_state["prune.threshold"] = 0.1 + 0.2  # as the browser counts 0.3
+    page.run()
+    unfolded = dict(page.query_params)
+    page.session_state["prune.folded"] = False
+    page.run()
+    assert dict(page.query_params) == unfolded
+    assert unfolded["prune.threshold"] == "0.3"
+
+
+@pytest.mark.usefixtures("engine")
 def test_every_technique_can_be_switched_off() -> None:
     page = opened(links.link_of(DIGITS, Recipe()))
     assert [toggle.value for toggle in page.sidebar.toggle] == [False] * len(STEPS)

@@ -265,7 +265,7 @@ def excess(q, w, m):
 
 
 def test_binary_scale_is_the_mean_magnitude_where_inputs_are_equal():
-    """XNOR-Net (Rastegari et al. 2016, eq. 4) is the optimum for white inputs; the search comes within a percent."""
+    """XNOR-Net (Rastegari et al. 2016, eq. 6) is the optimum for white inputs; the search comes within a percent."""
     w = torch.randn(1, 8, 200, generator=torch.Generator().manual_seed(1))
     m = Moments(torch.eye(200)[None], w.clone(), torch.zeros(1, 200), torch.zeros(8))
     found = fit.fit(w, None, m, Quantize(scheme="binary"))

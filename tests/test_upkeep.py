@@ -2,7 +2,9 @@
 
 import gc
 import tomllib
+from typing import Any
 
+import pytest
 from streamlit.proto.WidgetStates_pb2 import WidgetStates
 from streamlit.runtime.scriptrunner import RerunException
 from streamlit.runtime.scriptrunner_utils.script_requests import RerunData
@@ -21,6 +23,20 @@ def test_a_click_is_heard_although_a_newer_request_waits() -> None:
     SafeSessionState(state, newer).on_script_will_rerun(click)
     applied = state._new_widget_state.get_serialized("$$ID-button")
     assert applied is not None and applied.trigger_value
+
+
+def test_what_a_click_does_is_done_to_its_end_although_a_newer_request_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    upkeep.hear_all()
+    session = SafeSessionState(SessionState(), newer)
+
+    def callback(*_: Any) -> None:
+        session["first"] = session["second"] = True
+
+    monkeypatch.setattr(SessionState, "on_script_will_rerun", callback)
+    session.on_script_will_rerun(WidgetStates())
+    with pytest.raises(RerunException):
+        session["third"] = True
+    assert session._state.filtered_state == {"first": True, "second": True}
 
 
 def newer() -> None:

@@ -9,6 +9,7 @@ import numpy as np
 from compression.lessons import forward, measured, networks
 from compression.lessons.curves import Line
 from compression.lessons.distillation import digits
+from compression.energy import PICOJOULES_PER_BYTE, PICOJOULES_PER_MAC
 from compression.lessons.networks import LENET, LENET300, RESNET, Layer
 from compression.lessons.pruning import Share
 
@@ -16,10 +17,6 @@ NETWORKS = {"ResNet-20": RESNET, "LeNet-5": LENET, "LeNet-300-100": LENET300}
 BITS = (32, 16, 8, 4, 2)
 LINKS = {"Mobile network, 10 Mbit/s": 10e6, "Bluetooth, 1 Mbit/s": 1e6, "Low-power radio, 50 kbit/s": 50e3}
 SHARES = np.linspace(0, 0.9, 10)
-
-# Picojoules at 45 nm and 0.9 V (Horowitz 2014, figure 1.1.9): multiplication and addition, and 64 bits from DRAM.
-OPERATION_PJ = {32: 3.7 + 0.9, 16: 1.1 + 0.4, 8: 0.2 + 0.03}
-DRAM_PJ_PER_BYTE = 1300 / 8
 
 
 @dataclass(frozen=True)
@@ -43,8 +40,8 @@ def bill(name: str, bits: int, link: str) -> Bill:
     layers = networks.layers(*NETWORKS[name])
     size = sum(layer.weight.size for layer in layers) * bits / 8
     macs = sum(layer.macs for layer in layers)
-    each = OPERATION_PJ[max(bits, 8)]  # nothing computes in fewer bits here
-    return Bill(size, 8 * size / LINKS[link], macs, macs * each / 1e6, size * DRAM_PJ_PER_BYTE / 1e6)
+    each = PICOJOULES_PER_MAC[max(bits, 8)]  # nothing computes in fewer bits here
+    return Bill(size, 8 * size / LINKS[link], macs, macs * each / 1e6, size * PICOJOULES_PER_BYTE / 1e6)
 
 
 @lru_cache(maxsize=8)
@@ -93,8 +90,8 @@ def facts() -> dict[str, Any]:
         "intact": float(smallest.y[0]),
         "smallest_half": float(smallest.y[5]),
         "random_half": float(random.y[5]),
-        "dram_pj": DRAM_PJ_PER_BYTE * 4,
-        "dram_ratio": DRAM_PJ_PER_BYTE * 4 / 3.7,
+        "dram_pj": PICOJOULES_PER_BYTE * 4,
+        "dram_ratio": PICOJOULES_PER_BYTE * 4 / 3.7,
         "sparse_size": sparse.size_ratio if sparse else None,
         "sparse_latency": sparse.latency.ratio if sparse and sparse.latency else None,
         "narrow_size": narrow.size_ratio if narrow else None,

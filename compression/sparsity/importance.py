@@ -45,7 +45,7 @@ def activation(graph: fx.GraphModule, calibration: Calibration) -> Scores:
 
 
 def taylor(graph: fx.GraphModule, calibration: Calibration) -> Scores:
-    """(w · ∂ℓ/∂w)², mean over images: first order in removing the weight (Molchanov et al. 2019, eq. 8).
+    """(w · ∂ℓ/∂w)², mean over images: first order in removing the weight (Molchanov et al. 2019, section 3).
 
     No labels are used. ℓ is the log-likelihood of answers drawn from the network itself, because the divergence from
     the dense answers has no gradient where nothing is removed yet; the mean estimates w² F (Theis et al. 2018).

@@ -136,7 +136,7 @@ def _folded(
     with (folded := st.expander(title, key=f"{name}.folded", on_change="rerun")):
         if folded.open:
             return {field: control(settings, field, key) for field, key in keys.items()}, folded
-    return {field: shown(key) for field, key in keys.items()}, None
+    return {field: _said(shown(key)) for field, key in keys.items()}, None
 
 
 def control(settings: type[Settings], name: str, key: str, positions: Positions | None = None) -> Any:
@@ -173,5 +173,9 @@ def _slider(label: str, field: FieldInfo, unit: str | None, about: dict[str, Any
     low, high = (None if bound is None else float(bound) for bound in bounds_of(field))
     extra = field.json_schema_extra if isinstance(field.json_schema_extra, dict) else {}
     pace = float(str(extra.get("step", 0.01)))
-    chosen = st.slider(label, low, high, step=pace, format="percent" if unit == "%" else None, **about)
-    return round(chosen, 10)  # the browser counts in steps: 0.57 comes back as 0.5700000000000001
+    return _said(st.slider(label, low, high, step=pace, format="percent" if unit == "%" else None, **about))
+
+
+def _said(value: Any) -> Any:
+    """What a widget says; the browser counts a slider in steps, so that 0.57 comes back as 0.5700000000000001."""
+    return round(value, 10) if isinstance(value, float) else value

@@ -177,8 +177,11 @@ export default function ({ data, parentElement, setTriggerValue }) {
   drawn.set(box, data)
   let ended = false
   const sketched = () => box.parentElement.querySelector(".plot-sketch")
-  if (!window.Plotly && !sketched()) {
-    box.insertAdjacentHTML("beforebegin", sketch(data.figure, box.clientWidth))
+  if (!window.Plotly) {
+    sketched()?.remove()
+    try {
+      box.insertAdjacentHTML("beforebegin", sketch(data.figure, box.clientWidth))
+    } catch (error) { console.warn("No sketch:", error) } // the chart itself is on its way
     note.hidden = Boolean(sketched())
   }
   const draw = () => library(data.library).then((Plotly) => {

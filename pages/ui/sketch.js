@@ -20,8 +20,9 @@ function ticks(axis, low, high) {
   return Array.from({ length: Math.floor(high / step) - first + 1 }, (_, i) => Number(((first + i) * step).toPrecision(6)))
 }
 
+// What stands on a second axis is left out.
 const scatters = ({ data, layout }) => data.filter((trace) => trace.type === "scatter" && trace.x?.length
-  && trace.x.every((x, i) => Number.isFinite(x) && Number.isFinite(trace.y[i])
+  && (trace.yaxis ?? "y") === "y" && trace.x.every((x, i) => Number.isFinite(x) && Number.isFinite(trace.y[i])
     && (layout.xaxis?.type !== "log" || x > 0) && (layout.yaxis?.type !== "log" || trace.y[i] > 0)))
 
 // '' where there is nothing to sketch.

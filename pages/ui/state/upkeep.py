@@ -10,17 +10,23 @@ from streamlit.runtime.state.safe_session_state import SafeSessionState
 def hear_all() -> None:
     """Has every click heard, however quickly another follows; to be called when the app starts, again does no harm.
 
-    Streamlit 1.67 looks for a newer request before it applies the one that it begins with, and drops that one. What
-    other widgets show comes again with each request; that a button was clicked does not, so the click was lost. Here
-    the request is applied first; Streamlit looks for newer ones right after that too. The setting `runner.fastReruns`
-    is off for the same reason: a run that had not begun was stopped together with the click that had asked for it.
+    Streamlit 1.67 looks for a newer request before it applies the one that it begins with, and again whenever the
+    button's callback touches the session's state; then it drops what it has. What other widgets show comes again with
+    each request; that a button was clicked does not, so the click was lost, or half of what it does. Here the request
+    is applied first, and whole; Streamlit looks for newer ones right after that too. The setting `runner.fastReruns` is
+    off for the same reason: a run that had not begun was stopped together with the click that had asked for it.
     """
     setattr(SafeSessionState, "on_script_will_rerun", _apply)  # noqa: B010 - not as an assignment, which is mistyped
 
 
 def _apply(session: SafeSessionState, *states: Any, **options: Any) -> None:
-    with session._lock:
-        session._state.on_script_will_rerun(*states, **options)
+    look = session._yield_callback
+    object.__setattr__(session, "_yield_callback", lambda: None)  # as its own constructor sets it
+    try:
+        with session._lock:
+            session._state.on_script_will_rerun(*states, **options)
+    finally:
+        object.__setattr__(session, "_yield_callback", look)
 
 
 @cache
