@@ -69,7 +69,8 @@ def levels(w: np.ndarray, bits: int, scheme: str, clip: float = 1.0) -> np.ndarr
     symmetric: s·{-top … top}, top = 2^(b-1) - 1, s = clip·max|w| / top (Nagel et al. 2021, section 2.2).
     asymmetric: s·{0 … 2^b - 1} shifted by a whole zero point, from clip·min to clip·max (ibid.).
     logarithmic: 0 and ±clip·max|w|·2^-k for k = 0 … 2^(b-1) - 2 (Miyashita et al. 2016).
-    ternary: ±a and 0 with the threshold 0.7·mean|w| (Li et al. 2016, version 2); binary: ±mean|w| (Rastegari et al. 2016).
+    ternary: ±a and 0 with the threshold 0.7·mean|w| (Li et al. 2016, version 2).
+    binary: ±mean|w| (Rastegari et al. 2016).
     """
     top = clip * float(np.abs(w).max())
     if scheme == "symmetric":

@@ -6,10 +6,10 @@ from typing import Any
 
 import numpy as np
 
+from compression.energy import PICOJOULES_PER_BYTE, PICOJOULES_PER_MAC
 from compression.lessons import forward, measured, networks
 from compression.lessons.curves import Line
 from compression.lessons.distillation import digits
-from compression.energy import PICOJOULES_PER_BYTE, PICOJOULES_PER_MAC
 from compression.lessons.networks import LENET, LENET300, RESNET, Layer
 from compression.lessons.pruning import Share
 
