@@ -53,10 +53,11 @@ def choose(visit: Visit) -> tuple[str, Pair | None]:
 
 def show(visit: Visit, sharing: DeltaGenerator) -> None:
     """Everything that is measured. What comes while it is shown starts the page afresh; what is the same stays."""
-    now, last = visit.now, visit.trail.last
     metrics: Places = st.columns(3)
-    chips.draw(metrics, now or last, old=now is None)
     status = st.container(key="status").empty()
+    standing.linger(visit, status)
+    now, last = visit.now, visit.trail.last
+    chips.draw(metrics, now or last, old=now is None)
     if now and now.full:
         standing.provenance(visit, now, status)
     recovery.draw(visit)

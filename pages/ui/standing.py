@@ -1,5 +1,7 @@
 """The line below the figures: what is being done, where the figures come from, or what went wrong."""
 
+import time
+
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
@@ -7,6 +9,20 @@ from pages.ui import chips
 from pages.ui.points import Point
 from pages.ui.state import Visit, came
 from pages.ui.waiting import tell
+
+
+LINGER_S = 1.0
+"""So long the figures of a moved setting are waited for before the rest is drawn without them."""
+
+
+def linger(visit: Visit, status: DeltaGenerator) -> None:
+    """Waits a moment for the figures of what the user has moved, so that the rest is drawn once, and with them."""
+    if visit.done and visit.now is None:
+        for news in visit.news(until=time.monotonic() + LINGER_S):
+            if visit.now is not None:
+                return
+            with status.container():
+                tell(news, visit.measure_again)
 
 
 def follow(visit: Visit, status: DeltaGenerator) -> None:

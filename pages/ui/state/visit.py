@@ -1,11 +1,12 @@
 """What a visit holds: one browser tab's network, recipe, points and view, and what it waits for."""
 
 import secrets
+import time
 import uuid
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from dataclasses import dataclass, field
-from math import floor
+from math import floor, inf
 from typing import Any
 
 import streamlit as st
@@ -273,8 +274,8 @@ class Visit:
         """Marks a point, or takes the mark off."""
         self.trail.pinned ^= {key}
 
-    def news(self) -> Iterator[News]:
-        """How the current recipe stands, at once and whenever that changes, until it is measured.
+    def news(self, until: float = inf) -> Iterator[News]:
+        """How the current recipe stands, at once and whenever that changes, until it is measured or the clock says so.
 
         Of a training there is one piece of news: whoever shows it looks again by itself.
         """
@@ -285,7 +286,7 @@ class Visit:
         assert self.job is not None
         news = self.job.news
         yield self._kept(news)
-        while news.state == "working" and not self.training:
+        while news.state == "working" and not self.training and time.monotonic() < until:
             seen, news = news.number, self.job.wait(after=news.number, timeout=TICK_S)
             look()
             if news.number > seen:
