@@ -5,7 +5,7 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import MISSING, asdict, dataclass, field, fields, is_dataclass
 from datetime import datetime
-from functools import cache, cached_property, partial
+from functools import cache, lru_cache, partial
 from types import UnionType
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
@@ -81,10 +81,10 @@ class Run:
     note: str = ""
     deleted: datetime | None = None
 
-    @cached_property
+    @property
     def recipe(self) -> Recipe:
         """How the file was made. Raises `InvalidRecipe` where another version wrote one that this cannot read."""
-        return Recipe.from_json(self.recipe_json)
+        return _recipe(self.recipe_json)
 
     @property
     def full(self) -> bool:
@@ -157,6 +157,12 @@ class JobRecord:
     def open(self) -> bool:
         """Whether it waits or works."""
         return self.state in OPEN
+
+
+@lru_cache(4096)
+def _recipe(text: str) -> Recipe:
+    """Read once, as a table of thousands of runs is drawn again and again."""
+    return Recipe.from_json(text)
 
 
 def run_id(subject: Subject, recipe_hash: str, engine: str, file_hash: str, role: Role) -> str:

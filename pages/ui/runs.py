@@ -6,6 +6,7 @@ from typing import Any
 
 import plotly.graph_objects as go
 
+from compression.errors import UserError
 from compression.store import Run
 from compression.zoo import ARCHITECTURES
 from pages.ui import words
@@ -29,8 +30,9 @@ class Filter:
             return False
         if self.subject is not None and (run.subject.model, run.subject.dataset) != self.subject:
             return False
-        where = f"{recipe_line(run)} {run.note} {title(run)} {run.id}".lower()
-        return all(word in where for word in self.text.lower().split())
+        wanted = self.text.lower().split()
+        where = f"{recipe_line(run)} {run.note} {title(run)} {run.id}".lower() if wanted else ""
+        return all(word in where for word in wanted)
 
 
 def title(run: Run) -> str:
@@ -47,8 +49,6 @@ def recipe_line(run: Run) -> str:
 
 def readable(run: Run) -> Any:
     """The recipe, or None."""
-    from compression.errors import UserError
-
     try:
         return run.recipe
     except UserError:
