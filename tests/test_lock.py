@@ -121,11 +121,7 @@ def test_a_pause_ends_when_the_job_is_stopped(slider: Other) -> None:
 def test_nobody_waits_for_nothing() -> None:
     give_way(pausing=lambda: pytest.fail("there is no reason"))  # outside of a job
     with computing():
-        begin = time.perf_counter()
-        for _ in range(100):
-            give_way(pausing=lambda: pytest.fail("there is no reason"))
-        each = (time.perf_counter() - begin) / 100
+        give_way(pausing=lambda: pytest.fail("there is no reason"))
         with computing(quick=True):  # inside of another: the outer one's manners count
             assert lock._free(lock.QUICK, lock.fcntl.LOCK_EX)
-    assert each < 0.002
     assert lock._free(lock.WORK, lock.fcntl.LOCK_EX)
