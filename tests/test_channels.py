@@ -76,6 +76,20 @@ class Heads(nn.Module):
         return self.head(x[:, 0])
 
 
+class Places(nn.Module):
+    """Two convolutions, a linear layer that reads their tokens, and a learned value that is added to its answers."""
+
+    def __init__(self, *shape: int):
+        super().__init__()
+        self.stem = nn.Sequential(nn.Conv2d(1, 12, 3, padding=1), nn.ReLU(), nn.Conv2d(12, 12, 2, 2))
+        self.tokens, self.head = nn.Linear(12, 16), nn.Linear(16, 10)
+        self.place = nn.Parameter(torch.randn(shape))
+
+    def forward(self, x):
+        x = self.stem(x).relu().flatten(2).transpose(1, 2)
+        return self.head((self.tokens(x) + self.place).relu().mean(1))
+
+
 ZOO = {name: (lambda n=name: build(n, input_shape=SHAPE, classes=10), SHAPE) for name in ARCHITECTURES}
 STRANGERS = {
     "tiny": (tiny, (1, 8, 8)), "views": (Views, SHAPE), "vit": (small_vit, (3, 16, 16)), "heads": (Heads, (1, 8, 8)),
@@ -260,6 +274,19 @@ def test_in_a_hurry_least_squares_on_the_dense_moments_helps_too():
         remove_channels_(smaller, Channels(amount=0.3, compensate=compensate), known)
         moved[compensate] = divergence(smaller, known)
     assert moved[True] < 0.5 * moved[False]
+
+
+@pytest.mark.parametrize("shape", [(1, 16, 16), (1, 16, 1), (16,)])
+def test_least_squares_bears_sums_with_a_value_of_another_shape(shape):
+    torch.manual_seed(0)
+    graph = trace(Places(*shape).eval(), (1, 8, 8))
+    known = calibrated(graph, (1, 8, 8))
+    moved = {}
+    for compensate in (True, False):
+        smaller = copy.deepcopy(graph)
+        remove_channels_(smaller, Channels(amount=0.3, round_to=1, compensate=compensate), known)
+        moved[compensate] = divergence(smaller, known)
+    assert moved[True] < moved[False]
 
 
 def test_moments_of_a_thinner_layer_are_those_of_what_is_left():

@@ -49,7 +49,10 @@ class Rows:
 
 @dataclass(frozen=True)
 class Target:
-    """What one layer of the dense network gave at n drawn positions, and what that was added to if it was: [n, out]."""
+    """What one layer of the dense network gave at n drawn positions, [n, out], and what that was added to.
+
+    `beside` is None where nothing was, or a value of another shape, which has other positions or channels.
+    """
 
     outputs: torch.Tensor
     beside: torch.Tensor | None
@@ -69,7 +72,8 @@ def look(graph: fx.GraphModule, readers: set[str], images: torch.Tensor) -> tupl
         name, outputs, wanted = str(node.target), run(), max(ROWS, ROWS_PER_INPUT * layer.weight[0].numel())
         other = visit.known(beside(graph, node))
         drawn = drawn_outputs(layer, outputs, wanted)
-        targets[name] = Target(drawn, None if other is None else drawn_outputs(layer, other, wanted))
+        alike = other is not None and other.shape == outputs.shape
+        targets[name] = Target(drawn, drawn_outputs(layer, other, wanted) if alike else None)
         if name in readers:
             rows[name] = Rows.of(drawn_inputs(layer, value, wanted), drawn, layer.weight.shape[1])
         return outputs
