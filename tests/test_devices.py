@@ -46,6 +46,13 @@ def test_work_of_depthwise_layers_is_counted_once():
     assert sum(w.kind == "depthwise" for w in work) == 17
 
 
+def test_maps_are_as_large_in_8_bits_as_in_floats(files):
+    """ONNX Runtime has the channels last in 8 bits, and in blocks or first in floats."""
+    maps = [[w.places for w in work_of(each.onnx, SHAPE) if w.kind in ("conv", "pointwise")] for each in files]
+    assert sorted(maps[0]) == sorted(maps[1])
+    assert sorted({*maps[0]}) == [4, 16, 64]
+
+
 def test_a_microcontroller_stores_dense_bytes_and_onnx_runtime_the_file(files):
     _, small = files
     load = load_of(small)

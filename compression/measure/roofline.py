@@ -30,8 +30,10 @@ WIDTHS: dict[str, tuple[int, ...]] = {"gemm": (32, 128, 512)} | dict.fromkeys(
 )
 """Widths at which operators are timed; narrow ones leave part of the processor's lanes empty."""
 
-SIDES, RUNS, CHAIN, LAYERS = (2, 14), 30, 40, 3
+SIDES = (2, 14)
 """Maps on which operators are timed: on small ones, kernels prepare more than they multiply."""
+
+RUNS, CHAIN, LAYERS = 30, 40, 3
 
 
 @dataclass(frozen=True)
@@ -122,7 +124,7 @@ def _work(node: onnx.NodeProto, values: dict[str, np.ndarray], stored: dict[str,
     outs = made.size if kind != "depthwise" else made.size // max(1, weight.shape[1])
     read = into * kernel / 9 if kind == "conv" else into
     width = weight.shape[0] if kind == "depthwise" else (read * weight.shape[0]) ** 0.5
-    places = int(np.prod(made.shape[2:]))
+    places = made.size // weight.shape[0]  # wherever the channels stand: 8-bit kernels have them last
     return Work(node.op_type, kind, node.op_type in INTEGER, outs * into * kernel, moved, width, places)
 
 
