@@ -90,6 +90,19 @@ class Places(nn.Module):
         return self.head((self.tokens(x) + self.place).relu().mean(1))
 
 
+class Again(nn.Module):
+    """A network that calls one of its layers twice, on maps of two sizes."""
+
+    def __init__(self):
+        super().__init__()
+        self.stem = nn.Sequential(nn.Conv2d(1, 12, 3, padding=1), nn.ReLU(), nn.Conv2d(12, 12, 3, padding=1))
+        self.twice, self.head = nn.Conv2d(12, 12, 3, padding=1), nn.Linear(12, 10)
+
+    def forward(self, x):
+        x = torch.max_pool2d(self.twice(self.stem(x).relu()).relu(), 2)
+        return self.head(self.twice(x).relu().mean((2, 3)))
+
+
 ZOO = {name: (lambda n=name: build(n, input_shape=SHAPE, classes=10), SHAPE) for name in ARCHITECTURES}
 STRANGERS = {
     "tiny": (tiny, (1, 8, 8)), "views": (Views, SHAPE), "vit": (small_vit, (3, 16, 16)), "heads": (Heads, (1, 8, 8)),
@@ -276,10 +289,13 @@ def test_in_a_hurry_least_squares_on_the_dense_moments_helps_too():
     assert moved[True] < 0.5 * moved[False]
 
 
-@pytest.mark.parametrize("shape", [(1, 16, 16), (1, 16, 1), (16,)])
-def test_least_squares_bears_sums_with_a_value_of_another_shape(shape):
+@pytest.mark.parametrize(
+    "make", [lambda: Places(1, 16, 16), lambda: Places(1, 16, 1), lambda: Places(16), Again],
+    ids=["each token", "each place", "each channel", "called twice"],
+)  # fmt: skip
+def test_least_squares_helps_beside_constants_and_shared_layers(make):
     torch.manual_seed(0)
-    graph = trace(Places(*shape).eval(), (1, 8, 8))
+    graph = trace(make().eval(), (1, 8, 8))
     known = calibrated(graph, (1, 8, 8))
     moved = {}
     for compensate in (True, False):

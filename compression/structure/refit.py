@@ -1,5 +1,6 @@
 """Least squares: layers whose inputs have changed are refitted to give the dense network's outputs again."""
 
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -65,7 +66,7 @@ class Target:
 
 
 def look(graph: fx.GraphModule, readers: set[str], images: torch.Tensor) -> tuple[dict[str, Rows], dict[str, Target]]:
-    """The rows of the layers `readers`, and the targets of all layers (groups = 1), from one pass over `images`."""
+    """The rows of the layers `readers`, and the targets of all that can be refitted, from one pass over `images`."""
     rows, targets = dict[str, Rows](), dict[str, Target]()
 
     def keep(node: fx.Node, layer: Layer, value: torch.Tensor, run: Callable[[], torch.Tensor]) -> torch.Tensor:
@@ -78,7 +79,7 @@ def look(graph: fx.GraphModule, readers: set[str], images: torch.Tensor) -> tupl
             rows[name] = Rows.of(drawn_inputs(layer, value, wanted), drawn, layer.weight.shape[1])
         return outputs
 
-    visit = _Visit(graph, _whole(graph), keep)
+    visit = _Visit(graph, _single(graph), keep)
     visit.run(enough(images))
     return rows, targets
 
@@ -122,9 +123,10 @@ def _before(norm: nn.Module, change: torch.Tensor) -> torch.Tensor:
     return torch.where(open_, change / torch.where(open_, gain, 1.0), 0.0)
 
 
-def _whole(graph: nn.Module) -> set[str]:
-    """The layers that read all their inputs at once."""
-    return {name for name, layer in layers(graph).items() if getattr(layer, "groups", 1) == 1}
+def _single(graph: fx.GraphModule) -> set[str]:
+    """The layers that read all their inputs at once and are called once: others have no one input to be fitted to."""
+    calls = Counter(node.target for node in graph.graph.nodes if node.op == "call_module")
+    return {name for name, layer in layers(graph).items() if getattr(layer, "groups", 1) == 1 and calls[name] == 1}
 
 
 def refit_at_once_(
