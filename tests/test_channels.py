@@ -377,7 +377,8 @@ def test_backward_elimination_is_the_brute_force_one():
     inputs = torch.randn(400, 6) @ torch.randn(6, 6)
     outputs = inputs @ torch.randn(6, 4)
     member = Member("next", "in", torch.arange(6), torch.arange(6))
-    order = by_error(Group("this", 6, (member,), True), {"next": Rows.of(inputs, outputs, 6)}, damping=1e-7)
+    group, rows = Group("this", 6, (member,), True), {"next": Rows.of(inputs, outputs, 6)}
+    order = by_error(group, rows, {"next": torch.ones(4)}, damping=1e-7)
     x, y, left = (inputs - inputs.mean(0)).double(), (outputs - outputs.mean(0)).double(), list(range(6))
     lost = 0.0
     for unit, cost in zip(order.units.tolist()[:4], order.costs.tolist(), strict=False):
@@ -385,7 +386,8 @@ def test_backward_elimination_is_the_brute_force_one():
         for gone in left:
             rest = [u for u in left if u != gone]
             fitted = x[:, rest] @ torch.linalg.lstsq(x[:, rest], y).solution
-            errors.append(float((fitted - y).square().sum() / y.square().sum()))
+            error, variance = (fitted - y).square().mean(0).sum(), y.square().mean(0).sum()
+            errors.append(float(error / variance.sqrt()))
         assert left[int(np.argmin(errors))] == unit
         assert min(errors) - lost == pytest.approx(cost, rel=1e-2)
         lost = min(errors)

@@ -24,7 +24,7 @@ def orders(
     rows: inputs and outputs of every reader in the dense network.
     """
     if criterion == "error":
-        known = information(graph, groups, calibration)
+        known = fisher(graph, groups, calibration)
         return [by_error(group, rows, known) for group in groups]
     if criterion == "taylor":
         return [_ascending(values) for values in taylor(graph, groups, calibration)]
@@ -35,18 +35,16 @@ def orders(
     return found
 
 
-def by_error(
-    group: Group, rows: dict[str, Rows], information: dict[str, torch.Tensor] | None = None, damping: float = 0.01
-) -> Order:
+def by_error(group: Group, rows: dict[str, Rows], fisher_of: dict[str, torch.Tensor], damping: float = 0.01) -> Order:
     """Backward elimination: always the unit whose loss, once its readers are refitted, changes their outputs least.
 
     Block form of the optimal brain surgeon (Hassibi & Stork 1993, eq. 5): with A = (XᵀX/n + λI)⁻¹ over a reader's
     centred inputs and S the inputs of one unit, the refitted error of the outputs is the diagonal of W_S (A_SS)⁻¹ W_Sᵀ,
-    summed over them and over the readers; then W and A are brought up to date. Errors are shares of the outputs'
-    variance. With `information`, each counts as the geometric mean of that share and of the Fisher information that it
-    touches: the share alone does not see which layers matter, and the other holds for small errors only.
+    summed over them and over the readers; then W and A are brought up to date. Each error counts as the geometric mean
+    of its share of the outputs' variance and of the Fisher information that it touches, `fisher_of` each reader: the
+    share alone does not see which layers matter, and the other holds for small errors only.
     """
-    readers = [_Elimination(rows[m.name], m, (information or {}).get(m.name), damping) for m in group.readers()]
+    readers = [_Elimination(rows[m.name], m, fisher_of[m.name], damping) for m in group.readers()]
     left, units, costs = list(range(group.units)), [], []
     while left:
         loss = sum(reader.losses(left) for reader in readers)
@@ -58,7 +56,7 @@ def by_error(
     return Order(torch.tensor(units), torch.tensor(costs).cummax(0).values)
 
 
-def information(graph: fx.GraphModule, groups: tuple[Group, ...], calibration: Calibration) -> dict[str, torch.Tensor]:
+def fisher(graph: fx.GraphModule, groups: tuple[Group, ...], calibration: Calibration) -> dict[str, torch.Tensor]:
     """Fisher information of each reader's outputs, summed over the places of an image: [out], by name."""
     _, gradients, images = _gradients(graph, groups, calibration, of="outputs")
     places = {name: g.movedim(1, -1) if g.dim() == 4 else g for name, g in gradients.items()}
@@ -160,14 +158,14 @@ def _activation(group: Group, rows: dict[str, Rows]) -> torch.Tensor:
 class _Elimination:
     """The inverse second moments and weights of one reader while units leave it."""
 
-    def __init__(self, rows: Rows, member: Member, information: torch.Tensor | None, damping: float):
+    def __init__(self, rows: Rows, member: Member, information: torch.Tensor, damping: float):
         gram = rows.gram.clone()
         gram.diagonal().add_(damping * gram.diagonal().mean() + 1e-8)
         factor = torch.linalg.cholesky(gram)
         self.inverse = torch.cholesky_inverse(factor)
         self.weight = torch.cholesky_solve(rows.cross, factor)  # [in·kh·kw, out]
-        share = torch.ones(rows.outputs.shape[1]) / (rows.outputs.var(0, correction=0).sum() + 1e-12)
-        self.worth = share if information is None else (share * information).sqrt()  # of an output's error: [out]
+        share = 1 / (rows.outputs.var(0, correction=0).sum() + 1e-12)
+        self.worth = (share * information).sqrt()  # of an output's error: [out]
         taps = len(gram) // rows.width
         order = member.unit.argsort(stable=True)
         index = member.index[order].reshape(int(member.unit.max()) + 1, -1)  # [units, inputs per unit]
