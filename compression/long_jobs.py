@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from compression import long_work
@@ -17,7 +18,7 @@ from compression.news import Job, apology, result
 from compression.recipe import Recipe
 from compression.results import LearningPoint
 from compression.steps import steps_for
-from compression.store.records import RESUMABLE
+from compression.store.records import RESUMABLE, JobRecord
 from compression.worker import Outcome, Refusal, Request, perform
 
 log = logging.getLogger(__name__)
@@ -80,43 +81,48 @@ class LongJobs:
         `minutes` become the recipe's steps (or the training's epochs) by the speed that is measured first. Raises
         `StoreUnavailable`.
         """
-        if minutes is None and (left := self._left(work)):
-            with suppress(UserError):  # somebody else was quicker
-                return self.resume(left)
         with self._lock:
             if same := self.find(work):
                 return same
+            if minutes is None and (left := self._left(work)):
+                with suppress(UserError):  # somebody else was quicker
+                    return self._resume(left, priority=priority)
             job = Job(work)
             self._keeper.enter(job.id, work, minutes=minutes, priority=priority)
             return self._carry(Entry(job, work, minutes, priority))
 
     def _left(self, work: Work) -> str | None:
-        """The job of the same work that was stopped last, if there is one."""
-        plain, kind = to_plain(work, None), KINDS[type(work)]
+        """The job of the same work that was stopped last on this machine, if there is one."""
+        wanted, here = (KINDS[type(work)], to_plain(work, None)), this_program()["machine"]
         left = self._keeper.store.jobs.all(states=RESUMABLE)
-        return next((job.id for job in left if (job.kind, job.request) == (kind, plain)), None)
+        return next((j.id for j in left if (j.kind, j.request) == wanted and j.app.get("machine") == here), None)
 
-    def resume(self, job: str, *, ending: bool = False) -> Job:
-        """Goes on with a job that stopped, where its last checkpoint is, or ends it there. Raises `UserError`."""
+    def resume(self, job: str) -> Job:
+        """Goes on with a job that stopped, where its last checkpoint is. Raises `UserError`."""
         with self._lock:
-            if (entry := self._entries.get(job)) and entry.job.news.state == "working":
-                return entry.job
-            book = self._keeper.store.jobs
-            record = book.get(job)
-            work, minutes = from_plain(record.kind, record.request)
-            if not book.claim(job, this_program()):
-                raise Unsupported(f"The job {record.title!r} cannot be resumed: it is {book.get(job).state}.")
-            again = Job(work, id=job)
-            again.put(curve=tuple(book.curve(job)))
-            return self._carry(Entry(again, work, None if ending else minutes, record.priority, ending=ending))
+            return self._resume(job)
+
+    def _resume(self, job: str, *, ending: bool = False, priority: int | None = None) -> Job:
+        """The same, or it is ended there; `priority` takes the place of the one that it had."""
+        if (entry := self._entries.get(job)) and entry.job.news.state == "working":
+            return entry.job
+        book = self._keeper.store.jobs
+        record = book.get(job)
+        work, minutes = from_plain(record.kind, record.request)
+        if not book.claim(job, this_program()):
+            raise Unsupported(f"The job {record.title!r} cannot be resumed: it is {book.get(job).state}.")
+        again, priority = Job(work, id=job), record.priority if priority is None else priority
+        book.put(job, priority=priority)
+        again.put(curve=tuple(book.curve(job)))
+        return self._carry(Entry(again, work, None if ending else minutes, priority, ending=ending))
 
     def finish(self, job: str) -> Job:
         """Ends a training that was stopped: what it has learned by then becomes a file. Raises `UserError`."""
-        record = self._keeper.store.jobs.get(job)
-        work, _ = from_plain(record.kind, record.request)
-        if record.open or record.state == "done" or not isinstance(work, Request):
-            raise Unsupported(f"There is nothing to keep of the job {record.title!r}: it is {record.state}.")
-        return self.resume(job, ending=True)
+        with self._lock:
+            record = self._keeper.store.jobs.get(job)
+            if not can_finish(record, this_program()["machine"]):
+                raise Unsupported(f"There is nothing to keep here of the job {record.title!r}: it is {record.state}.")
+            return self._resume(job, ending=True)
 
     def cancel(self, job: str) -> None:
         """Stops a job, wherever it is carried out; one that has ended stays as it is. Raises `UserError`."""
@@ -126,13 +132,16 @@ class LongJobs:
             self._keeper.store.jobs.ask(job, "cancel")
 
     def forget(self, job: str) -> None:
-        """Takes an ended job and what it has half learned off the list; its result stays. Raises `UserError`."""
+        """Takes an ended job off the list, with what it has half learned if no other job there can go on from it.
+
+        Its result stays. Raises `UserError`.
+        """
         book = self._keeper.store.jobs
         record = book.get(job)
         book.forget(job)
-        work, _ = from_plain(record.kind, record.request)
-        if isinstance(work, Request) and not record.open:
-            long_work.checkpoint(work).unlink(missing_ok=True)
+        kept = _checkpoint(record)
+        if kept and kept not in map(_checkpoint, book.all()):
+            kept.unlink(missing_ok=True)
 
     def close(self) -> None:
         """Stops all jobs so that they can be resumed."""
@@ -155,14 +164,14 @@ class LongJobs:
         return entry.job
 
     def _carry_out(self, entry: Entry) -> None:
-        job, found = entry.job, None
+        job, asked, found = entry.job, entry.work, None
         try:
             if entry.ending:
                 found = self._settle_end(entry)
             elif entry.minutes:
                 found = self._settle_steps(entry)
             if not isinstance(found, Refusal):
-                found = self._persist(entry, _task(entry.work))
+                found = self._persist(entry, _task(entry))
         except UserError as error:
             found = Refusal(str(error))
         except (
@@ -174,7 +183,10 @@ class LongJobs:
             found = None if self._ending else Refusal(apology(error))
         if isinstance(found, Outcome):
             self._keeper.keep(found, job.id)
+            self._keeper.rewrite(job.id, entry.work)  # which may end sooner than what was asked
             self._kept(found)
+        elif entry.ending:
+            entry.work = job.request = asked  # as if nobody had wanted to end it
         job.settle(found)
         self._close(entry)
 
@@ -184,21 +196,21 @@ class LongJobs:
         if isinstance(point, Refusal) or point is None:
             return point or Refusal("")
         assert entry.minutes
-        self._rewrite(entry, with_steps(entry.work, point, entry.minutes))
+        entry.work = entry.job.request = with_steps(entry.work, point, entry.minutes)
+        self._keeper.rewrite(entry.job.id, entry.work)
         entry.minutes = None
         return None
 
     def _settle_end(self, entry: Entry) -> Refusal | None:
-        """The request ends where its training was stopped; the worker knows, once it has really stopped."""
+        """The request ends where its training was stopped; the worker knows, once it has really stopped.
+
+        The book says so when there is an outcome: until then the training can be resumed as it was.
+        """
         found = self._persist(entry, long_work.end)
         if isinstance(found, Refusal) or found is None:
             return found or Refusal("")
-        self._rewrite(entry, found)
+        entry.work = entry.job.request = found
         return None
-
-    def _rewrite(self, entry: Entry, work: Work) -> None:
-        entry.work = entry.job.request = work
-        self._keeper.rewrite(entry.job.id, work)
 
     def _persist(self, entry: Entry, task: Callable[..., Any]) -> Any:
         """What the task returns; where its process dies it is sent again, unless it dies without coming further."""
@@ -239,6 +251,7 @@ class LongJobs:
             return
         news = entry.job.news
         self._keeper.learn(entry.job.id, news.curve, after=entry.seen)
+        self._keeper.note(entry.job.id, news, begun=entry.begun, begins=False)  # which the clerk may have missed
         state: Any = "cancelled" if news.state == "overtaken" else news.state
         sentence = news.sentence
         if self._ending and state in ("cancelled", "lost"):
@@ -276,10 +289,26 @@ def with_steps(work: Work, point: LearningPoint, minutes: float) -> Work:
     if isinstance(work, Training):
         return replace(work, epochs=min(max(1, steps * PACE_EPOCHS // point.steps), MAX_EPOCHS))
     recipe = Recipe.from_json(work.recipe)
-    return replace(work, recipe=recipe.with_setting("recover.steps", steps).to_json())
+    return replace(work, recipe=recipe.whole.with_setting("recover.steps", steps).to_json())
 
 
-def _task(work: Work) -> Callable[..., Any]:
-    if isinstance(work, Sweeping):
+def can_finish(job: JobRecord, machine: str) -> bool:
+    """Whether a recipe's training was stopped, and what it had learned by then can become a file on `machine`."""
+    learned = job.kind == KINDS[Request] and bool(job.progress.get("step"))
+    return learned and job.state in RESUMABLE and job.app.get("machine") == machine
+
+
+def _checkpoint(job: JobRecord) -> Path | None:
+    """Where a job keeps what it has half learned; None where it keeps nothing, or another version wrote it down."""
+    with suppress(TypeError, UserError):
+        work, _ = from_plain(job.kind, job.request)
+        return long_work.checkpoint(work) if isinstance(work, Request) else None
+    return None
+
+
+def _task(entry: Entry) -> Callable[..., Any]:
+    if entry.ending:
+        return long_work.finish
+    if isinstance(entry.work, Sweeping):
         return long_work.sweep
-    return long_work.train if isinstance(work, Training) else long_work.compress
+    return long_work.train if isinstance(entry.work, Training) else long_work.compress

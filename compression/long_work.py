@@ -6,7 +6,7 @@ Importing this module is cheap; see `worker`.
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from compression import worker
 from compression.data import home
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 PAUSED = "Pausing while somebody moves a slider or takes the time"
+FOREIGN = "What is kept of this training was learned by another version of the program or from other weights."
 LEARNING = 0.95
 """Share of a training's work that is learning; the rest is measuring."""
 
@@ -55,8 +56,15 @@ Work = Request | Training | Sweeping
 
 
 def compress(request: Request, topic: str, job: str) -> Outcome | Refusal:
-    """The task of a recipe that trains."""
-    return _carried_out(topic, job, lambda tell, stop: worker.work(request, tell, stop, checkpoint(request)))
+    """The task of a recipe that trains. Once there is an outcome, what a training to the end has kept is removed."""
+
+    def task(tell: Tell, stop: Stop) -> Outcome:
+        outcome = worker.work(request, tell, stop, checkpoint(request))
+        if not Recipe.from_json(request.recipe).until:
+            checkpoint(request).unlink(missing_ok=True)
+        return outcome
+
+    return _carried_out(topic, job, task)
 
 
 def train(training: Training, topic: str, job: str) -> Outcome | Refusal:
@@ -64,13 +72,14 @@ def train(training: Training, topic: str, job: str) -> Outcome | Refusal:
 
     def task(tell: Tell, stop: Stop) -> Outcome:
         from compression import zoo
+        from compression.training import device
 
         def told(now: "Progress") -> None:
-            tell("learned", point=asdict(_point(now)))
+            tell("learned", point=asdict(now.point))
             tell("progress", sentence=f"Epoch {now.epoch + 1} of {now.epochs}", share=LEARNING * now.step / now.steps)
 
         zoo.train(
-            training.model, training.dataset, epochs=training.epochs or None, seed=training.seed, device=_device(),
+            training.model, training.dataset, epochs=training.epochs or None, seed=training.seed, device=device(),
             progress=told, stop=stop,
         )  # fmt: skip
         tell("progress", sentence="Measuring the fp32 file", share=LEARNING)
@@ -127,6 +136,22 @@ def end(request: Request, topic: str, job: str) -> Request | Refusal:
     return _carried_out(topic, job, lambda tell, stop: so_far(request))
 
 
+def finish(request: Request, topic: str, job: str) -> Outcome | Refusal:
+    """The task of what `end` has returned: what was learned becomes a file, and nothing is learned anew."""
+
+    def task(tell: Tell, stop: Stop) -> Outcome:
+        until = Recipe.from_json(request.recipe).until
+
+        def told(kind: str, **news: Any) -> None:
+            if kind == "learned" and news["point"]["step"] < until:
+                raise Unsupported(FOREIGN)
+            tell(kind, **news)
+
+        return worker.work(request, told, stop, checkpoint(request))
+
+    return _carried_out(topic, job, task)
+
+
 def checkpoint(request: Request) -> Path:
     """Where a request's training is kept while it is under way, on the machine that carries it out."""
     whole = replace(request, recipe=Recipe.from_json(request.recipe).whole.to_json())
@@ -138,18 +163,23 @@ def checkpoint(request: Request) -> Path:
 def so_far(request: Request) -> Request:
     """The same request with its training ended where it was stopped, to keep what it has learned by then.
 
-    Raises Unsupported where nothing is kept of it on this machine.
+    Raises Unsupported where nothing is kept of it on this machine, or it cannot end there.
     """
     from safetensors import SafetensorError, safe_open
 
+    from compression.methods.recover import check_end
+
+    recipe = Recipe.from_json(request.recipe)
     try:
         with safe_open(checkpoint(request), framework="np") as file:
             step = int(file.metadata()["step"])
     except (SafetensorError, OSError, KeyError, TypeError):
         step = 0
-    if not step:
+    if not step or step > (recipe.until or step):  # learned by another one, which goes further
         raise Unsupported("Nothing that this training has learned is kept on this machine.")
-    return replace(request, recipe=Recipe.from_json(request.recipe).with_setting("recover.until", step).to_json())
+    ended = recipe.with_setting("recover.until", step)
+    check_end(ended)
+    return replace(request, recipe=ended.to_json())
 
 
 def _begin(work: Work, learn: Callable[[LearningPoint], None], stop: Stop) -> None:
@@ -159,7 +189,7 @@ def _begin(work: Work, learn: Callable[[LearningPoint], None], stop: Stop) -> No
     if isinstance(work, Sweeping):
         return
     if isinstance(work, Request):
-        recipe = Recipe.from_json(work.recipe).with_setting("quality", "fast")
+        recipe = Recipe.from_json(work.recipe).whole.with_setting("quality", "fast")
         pipeline.compress_prepared(worker.prepared(work), recipe, stop=stop, learn=learn)
         return
     images = data.load(work.dataset)
@@ -167,18 +197,8 @@ def _begin(work: Work, learn: Callable[[LearningPoint], None], stop: Stop) -> No
     config = zoo.recipe(work.model, images, epochs=PACE_EPOCHS)
     training.train(
         network, images, config,
-        seed=work.seed, device=_device(), progress=lambda now: learn(_point(now)), stop=stop,
+        seed=work.seed, device=training.device(), progress=lambda now: learn(now.point), stop=stop,
     )  # fmt: skip
-
-
-def _point(now: "Progress") -> LearningPoint:
-    return LearningPoint(now.step, now.steps, now.epoch, now.loss, now.measured, now.seconds_left)
-
-
-def _device() -> str:
-    import torch
-
-    return "cuda" if torch.cuda.is_available() else "cpu"
 
 
 def _carried_out(topic: str, job: str, task: Callable[[Tell, Stop], T]) -> T | Refusal:

@@ -82,6 +82,11 @@ class Recipe(Settings):
         """The same recipe with its training carried out to the end."""
         return self if self.get("recover") is None else self.with_setting("recover.until", 0)
 
+    @property
+    def until(self) -> int:
+        """After how many steps its training is stopped; 0 where it goes to its end, or there is none."""
+        return int(getattr(self.get("recover"), "until", 0))
+
     def with_setting(self, path: str, value: Any) -> Self:
         """A recipe with one value changed; see `with_settings`."""
         return self.with_settings({path: value})

@@ -9,6 +9,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from safetensors import safe_open
+from safetensors.numpy import save_file
 
 from compression import insight
 from compression.cluster import LONG, ROOT
@@ -16,7 +18,7 @@ from compression.errors import Unsupported
 from compression.jobs import Job, Lab, News, Request, Sweeping, Training
 from compression.keeper import end_orphans, from_plain, this_program, title, to_plain
 from compression.long_jobs import with_steps
-from compression.long_work import PACE_EPOCHS, PAUSED, Work
+from compression.long_work import FOREIGN, PACE_EPOCHS, PAUSED, Work, checkpoint
 from compression.recipe import Recipe
 from compression.results import LEVELS, LearningPoint
 from compression.store import JobRecord, Store
@@ -31,7 +33,7 @@ from compression.jobs import Lab, Training
 lab = Lab()
 job = lab.long.start(Training("lenet300", "digits", epochs=5000, seed=3))
 news = job.news
-while not news.curve or news.curve[-1].epoch < 3:
+while not news.curve or news.curve[-1].step <= 200:
     news = job.wait(after=news.number, timeout=600)
 print(job.id, flush=True)
 while True:
@@ -113,11 +115,9 @@ def test_minutes_become_epochs_that_stand_in_the_request(lab: Lab) -> None:
     assert job.news.curve[-1].epoch == request["epochs"] - 1
 
 
-def recovery(seed: int, steps: int = 40) -> Request:
+def recovery(seed: int, steps: int = 40, **more: object) -> Request:
     settings = {"prune.sparsity": 0.9, "recover.steps": steps, "quality": "fast", "seed": seed}
-    recipe = Recipe()
-    for name, value in settings.items():
-        recipe = recipe.with_setting(name, value)
+    recipe = Recipe().with_settings(settings | {f"recover.{name}": value for name, value in more.items()})
     return Request("lenet300", "digits", "digits", recipe.to_json())
 
 
@@ -128,6 +128,7 @@ def test_a_recipe_that_trains_leaves_its_file_and_its_curve_in_the_store(lab: La
     assert news.curve[-1].step == 40
     run = lab.store.run(news.run or "")
     assert run.recipe_json == recovery(1).recipe
+    assert not checkpoint(recovery(1)).exists()
     assert lab.store.file(run) == news.file
     assert lab.store.curve(run) == list(news.curve)
     assert until(lambda: lab.store.baseline(run.subject) is not None, 30)
@@ -149,8 +150,45 @@ def test_what_a_cancelled_training_has_learned_becomes_a_file(lab: Lab) -> None:
     assert until_step == ending.news.curve[-1].step
     assert 0 < until_step < 100_000
     assert until(lambda: not record(lab, job).open, 10)
+    assert record(lab, job).request == to_plain(recovery(5, 100_000, until=until_step), None)
     with pytest.raises(Unsupported, match="nothing to keep"):
         lab.long.finish(job.id)
+    further = lab.long.start(recovery(5, steps=100_000))
+    assert learning(further) >= until_step  # from where the other one was kept
+    stopped(lab, further)
+
+
+def test_a_training_that_cannot_end_yet_stays_as_it_was(lab: Lab) -> None:
+    closing = recovery(7, steps=100_000, schedule="cubic")
+    job = lab.long.start(closing)
+    reached = learning(job)
+    stopped(lab, job)
+    ending = lab.long.finish(job.id)
+    assert ended(ending).state == "refused"
+    assert "more and more weights go" in ending.news.sentence
+    assert until(lambda: not record(lab, job).open, 10)
+    assert (ending.request, record(lab, job).request) == (closing, to_plain(closing, None))
+    again = lab.long.resume(job.id)
+    again.put(curve=())
+    assert learning(again) >= reached
+    stopped(lab, again)
+
+
+def test_what_another_version_has_learned_is_not_learned_anew_to_be_kept(lab: Lab) -> None:
+    request = recovery(8, steps=100_000)
+    job = lab.long.start(request)
+    learning(job)
+    stopped(lab, job)
+    assert until(checkpoint(request).exists, 30)
+    with safe_open(checkpoint(request), framework="np") as file:
+        metadata, tensors = file.metadata(), {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    save_file(tensors, checkpoint(request), metadata=metadata | {"run": "of another version"})
+    ending = lab.long.finish(job.id)
+    assert (ended(ending).state, ending.news.sentence) == ("refused", FOREIGN)
+    assert until(lambda: not record(lab, job).open, 10)
+    assert (ending.request, record(lab, job).request) == (request, to_plain(request, None))
+    with safe_open(checkpoint(request), framework="np") as file:
+        assert file.metadata()["run"] == "of another version"
 
 
 def test_a_page_that_asks_for_a_training_keeps_no_slider_waiting(lab: Lab) -> None:
@@ -166,7 +204,7 @@ def test_a_page_that_asks_for_a_training_keeps_no_slider_waiting(lab: Lab) -> No
 def test_somebody_elsewhere_cancels_within_two_seconds_and_it_goes_on_later(lab: Lab) -> None:
     job = lab.long.start(Training("lenet300", "digits", epochs=ENDLESS, seed=2))
     assert lab.long.start(Training("lenet300", "digits", epochs=ENDLESS, seed=2)) is job  # the same one: not twice
-    assert until(lambda: job.news.curve and job.news.curve[-1].epoch >= 1)
+    learning(job, beyond=200)
     other = Store.open()
     begin = time.monotonic()
     assert other.jobs.ask(job.id, "cancel")
@@ -179,7 +217,7 @@ def test_somebody_elsewhere_cancels_within_two_seconds_and_it_goes_on_later(lab:
     assert again.id == job.id
     assert len(again.news.curve) >= len(job.news.curve)  # what was learned is on the curve from the beginning
     again.put(curve=())
-    assert learning(again) > reached / 2  # from the checkpoint, not from the start
+    assert learning(again) >= reached  # from the checkpoint, not from the start
     assert record(lab, again).wanted is None
     stopped(lab, again)
 
@@ -227,6 +265,7 @@ def test_a_training_is_resumed_when_its_app_was_killed(lab: Lab) -> None:
     found = lab.store.jobs.get(name)
     assert (found.state, found.open) == ("interrupted", False)
     reached = found.progress["step"]
+    assert reached > 100  # it is written down now and then
     job = lab.long.resume(name)
     job.put(curve=())
     assert learning(job) > reached / 2
@@ -238,12 +277,12 @@ def test_a_training_is_resumed_when_its_app_was_killed(lab: Lab) -> None:
 
 def test_what_was_stopped_and_is_begun_again_is_one_job(lab: Lab) -> None:
     job = lab.long.start(recovery(6, steps=100_000))
-    reached = learning(job)
+    reached = learning(job, beyond=200)
     stopped(lab, job)
     again = lab.long.start(recovery(6, steps=100_000))
     assert again.id == job.id
     again.put(curve=())
-    assert learning(again) > reached / 2
+    assert learning(again) >= reached
     stopped(lab, again)
     assert lab.long.start(recovery(6, steps=100_000), minutes=0.01).id != job.id  # of other steps
 
@@ -276,7 +315,8 @@ def test_minutes_become_steps_by_the_measured_speed(minutes: float, epochs: int)
     assert isinstance(training, Training)
     assert training.epochs == epochs
     recipe = Recipe().with_setting("recover.steps", 520)
-    learner = with_steps(Request("lenet5", "digits", "digits", recipe.to_json()), point, 1.0)
+    kept = recipe.with_setting("recover.until", 20)  # where an earlier one was kept
+    learner = with_steps(Request("lenet5", "digits", "digits", kept.to_json()), point, 1.0)
     assert isinstance(learner, Request)
     assert Recipe.from_json(learner.recipe) == recipe.with_setting("recover.steps", 600)
 

@@ -676,7 +676,9 @@ def test_a_job_is_told_in_words() -> None:
     assert not joblist.row(ended, "there").can_finish  # a training from scratch goes on, or not
     recovery = replace(ended, kind="compress")
     assert joblist.row(recovery, "there").can_finish
-    assert not joblist.row(replace(recovery, progress={}), "there").can_finish  # it had not begun to learn
+    assert not joblist.row(recovery, "here").can_finish  # what it has learned lies there
+    for nothing in ({}, progress | {"step": 0}):  # it had not begun to learn
+        assert not joblist.row(replace(recovery, progress=nothing), "there").can_finish
     assert "left" not in joblist.row(ended, "there").line
     assert [joblist.duration(s) for s in (45, 200, 7500)] == ["45 s", "3 min", "2 h 05 min"]
 

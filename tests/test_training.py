@@ -22,6 +22,7 @@ from compression.data.augmentation import Augmentation
 from compression.data.dataset import Dataset
 from compression.errors import Cancelled, InvalidSetting
 from compression.training import Batch, Progress, Trained, TrainingConfig, accuracy, train
+from compression.zoo import Card, model_cards
 
 ROOT = Path(__file__).parents[1]
 CONFIG = TrainingConfig(
@@ -96,8 +97,12 @@ def test_a_stopped_training_goes_on_to_the_same_weights(digits: Dataset, tmp_pat
     seen: list[Progress] = []
     resumed = train(network(0.3), digits, CONFIG, checkpoint=checkpoint, progress=seen.append)
     assert min(p.epoch for p in seen) == 2
-    assert list(checkpoint.parent.iterdir()) == []
+    assert list(checkpoint.parent.iterdir()) == [checkpoint]
     assert_same_training(resumed, train(network(0.3), digits, CONFIG))
+    seen.clear()
+    again = train(network(0.3), digits, CONFIG, checkpoint=checkpoint, progress=seen.append)
+    assert not seen  # there is nothing left to learn
+    assert_same_training(again, resumed)
 
 
 def assert_same_training(one: Trained, other: Trained) -> None:
@@ -110,13 +115,15 @@ def test_what_a_stopped_training_has_learned_is_what_one_learns_that_ends_there(
 ) -> None:
     checkpoint, steps = tmp_path / "run.safetensors", 2 * math.ceil(len(digits.train) / CONFIG.batch_size) + 3
     stopped_after(steps, digits, checkpoint)
-    ended = dataclasses.replace(CONFIG, until=steps)
+    ended, seen = dataclasses.replace(CONFIG, until=steps), list[Progress]()
     kept = train(network(0.3), digits, ended, checkpoint=checkpoint)
     assert [e.step for e in kept.history][-1] == steps
-    assert_same_training(kept, train(network(0.3), digits, ended))
-    stopped_after(steps, digits, checkpoint)
+    assert_same_training(kept, train(network(0.3), digits, ended, progress=seen.append))
+    assert (seen[-1].step, seen[-1].steps, seen[-1].seconds_left) == (steps, 2 * steps - 6, 0.0)
+    state = checkpoint.read_bytes()
     earlier = dataclasses.replace(CONFIG, until=steps - 2)  # the checkpoint is from beyond its end
     assert train(network(0.3), digits, earlier, checkpoint=checkpoint).history[-1].step == steps - 2
+    assert checkpoint.read_bytes() == state  # whoever goes further still needs it
 
 
 @pytest.mark.parametrize("change", ["config", "seed", "damage"])
@@ -154,6 +161,23 @@ def test_a_killed_process_goes_on_to_the_same_card(tmp_path: Path, monkeypatch: 
         cards.append(zoo.train("lenet300", "digits", epochs=40, progress=seen.append))
         assert seen[0].epoch == (epochs_kept if home == "killed" else 0)
     assert dataclasses.replace(cards[0], training_seconds=0) == dataclasses.replace(cards[1], training_seconds=0)
+
+
+def test_what_was_learned_is_kept_until_weights_and_card_are_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(path: Path, card: Card) -> None:
+        raise OSError("No space left on device")
+
+    monkeypatch.setenv("COMPRESSION_HOME", str(tmp_path))
+    with monkeypatch.context() as patch:
+        patch.setattr(model_cards, "write", full)
+        with pytest.raises(OSError, match="No space"):
+            zoo.train("lenet300", "digits", epochs=2)
+    seen: list[Progress] = []
+    zoo.train("lenet300", "digits", epochs=2, progress=seen.append)
+    assert not seen
+    assert list((tmp_path / "zoo" / "unfinished").iterdir()) == []
 
 
 def test_the_loss_is_an_argument_and_knows_which_images_it_sees(digits: Dataset) -> None:

@@ -47,6 +47,19 @@ class Lesson:
     purpose: str
 
 
+def check_end(recipe: Recipe) -> None:
+    """Raises Unsupported where the recipe's training would end while its masks still close."""
+    settings = recipe.get("recover")
+    if not isinstance(settings, Recover) or settings.schedule != "cubic" or recipe.get("prune") is None:
+        return
+    closed = gradual.last_step(settings.steps)
+    if settings.end <= closed:
+        raise Unsupported(
+            f"Until step {closed:,} more and more weights go, so there is no network to keep after "
+            f"{settings.end:,} steps."
+        )
+
+
 def recover_(
     graph: fx.GraphModule,
     reference: fx.GraphModule,
@@ -61,10 +74,11 @@ def recover_(
 
     `reference` has the weights from before pruning and rounding. `finish_` makes a copy compute as the file will, with
     rounded activations. Where that is better on validation images as it is at the start, it stays so. Raises Cancelled,
-    and UserError where the teacher does not fit.
+    and UserError where the teacher does not fit or `check_end` says no.
     """
     settings = lesson.recipe.get("recover")
     assert isinstance(settings, Recover)
+    check_end(lesson.recipe)
     teaching, start = _teaching(graph, settings, lesson), copy.deepcopy(graph)
     before_step = _schedule_(graph, reference, lesson, settings)
     learner = copy.deepcopy(graph)
@@ -83,7 +97,7 @@ def recover_(
         seed=lesson.recipe.seed,
         device=training.device(),
         setting=_setting(teaching, before_step, settings, lesson),
-        progress=_told(learn) if learn else None,
+        progress=(lambda now: learn(now.point)) if learn else None,
         stop=stop,
         checkpoint=checkpoint,
     )
@@ -98,16 +112,8 @@ def recover_(
 def _setting(
     teaching: Teaching, before_step: Callable[[nn.Module, int, int], None] | None, settings: Recover, lesson: Lesson
 ) -> Setting:
-    """The start may win where nothing is scheduled, and where masks close, only what comes after.
-
-    Raises Unsupported where the training would end before.
-    """
+    """The start may win where nothing is scheduled, and where masks close, only what comes after."""
     closed = gradual.last_step(settings.steps)
-    if before_step and 0 < settings.until <= closed:
-        raise Unsupported(
-            f"Until step {closed:,} more and more weights go, so there is no network to keep after "
-            f"{settings.until:,} steps."
-        )
     return Setting(
         teaching.objective, teaching.teacher, before_step, lesson.purpose,
         keep_start=before_step is None and settings.schedule == "none",
@@ -263,10 +269,3 @@ def _settle_batch_norm_(graph: fx.GraphModule, lesson: Lesson) -> None:
     if lesson.recipe.batch_norm == "auto" and divergence(graph, lesson.calibration) > distance:
         for norm, (mean, variance) in zip(norms, before, strict=True):
             norm.running_mean, norm.running_var = mean, variance
-
-
-def _told(learn: Callable[[LearningPoint], None]) -> Callable[[training.Progress], None]:
-    def told(p: training.Progress) -> None:
-        learn(LearningPoint(p.step, p.steps, p.epoch, p.loss, p.measured, p.seconds_left))
-
-    return told

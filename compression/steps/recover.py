@@ -117,6 +117,11 @@ class Recover(Settings):
         ),
     ] = 0  # fmt: skip
 
+    @property
+    def end(self) -> int:
+        """The step after which it ends."""
+        return min(self.until or self.steps, self.steps)
+
     @model_validator(mode="after")
     def _something_to_learn_from(self) -> "Recover":
         if self.method == "fine-tune" and not self.labels:

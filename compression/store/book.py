@@ -36,7 +36,7 @@ class JobBook:
             connection.execute(insert(JobRow), values)
 
     def put(self, job: str, *, while_open: bool = False, **changes: Any) -> None:
-        """Writes down how a job stands: any of state, sentence, share, progress, run_id, and of the times.
+        """Writes down how a job stands: any of state, sentence, share, progress, priority, run_id, and times.
 
         What is only said of a job `while_open` comes too late where that has been ended meanwhile.
         """

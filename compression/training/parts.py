@@ -7,6 +7,8 @@ from typing import Any, Protocol
 import torch
 from torch import nn
 
+from compression.results import LearningPoint
+
 
 @dataclass(frozen=True, eq=False)
 class Batch:
@@ -47,7 +49,8 @@ class Teacher(Protocol):
 class Progress:
     """Where a training stands. `accuracy` in [0, 1] is the last one on validation, None before the first.
 
-    `measured` is the same where it was measured just now, else None.
+    `measured` is the same where it was measured just now, else None. `seconds_left` are those to the step at which it
+    ends, be that before the last of `steps`.
     """
 
     epoch: int
@@ -58,6 +61,11 @@ class Progress:
     accuracy: float | None
     seconds_left: float
     measured: float | None = None
+
+    @property
+    def point(self) -> LearningPoint:
+        """The same as a point of the learning curve."""
+        return LearningPoint(self.step, self.steps, self.epoch, self.loss, self.measured, self.seconds_left)
 
 
 @dataclass(frozen=True)

@@ -52,17 +52,15 @@ def train(
 
     The loss is cross-entropy with the config's label smoothing by default; `setting` may say more. `stop` is asked
     before every batch. With `checkpoint`, the state is kept in that file at every evaluation, every 15 seconds and on
-    cancelling, and a call with the same config, seed and purpose goes on from there to the same weights; the file is
-    removed at the end. Raises Cancelled when `stop` says so.
+    cancelling, and a call with the same config, seed and purpose goes on from there to the same weights. The file stays
+    for whoever puts away what was learned to remove. Raises Cancelled when `stop` says so.
     """
     setting = setting or Setting(loss or smoothed_cross_entropy(config))
     run = _Run(model, data, config, setting, seed=seed, device=torch.device(device))
-    if checkpoint:
-        run.resume(checkpoint)
+    if checkpoint and not run.resume(checkpoint):
+        checkpoint = None
     with torch.random.fork_rng(devices=[run.device] if run.device.type == "cuda" else []), torch.enable_grad():
         run.go(progress or _ignore, stop or _go_on, checkpoint)
-    if checkpoint:
-        checkpoint.unlink(missing_ok=True)
     return run.result()
 
 
@@ -210,7 +208,7 @@ class _Run:
         loss = last.loss if last and measured is not None else self.total.item() / max(steps, 1)
         return Progress(
             max(self.step - 1, 0) // self.per_epoch, math.ceil(self.steps / self.per_epoch), self.step, self.steps,
-            loss, last.accuracy if last else None, per_step * (self.steps - self.step), measured,
+            loss, last.accuracy if last else None, per_step * (self.end - self.step), measured,
         )  # fmt: skip
 
     def result(self) -> Trained:
@@ -236,22 +234,28 @@ class _Run:
         save_file(tensors, temporary, metadata=metadata)
         os.replace(temporary, path)
 
-    def resume(self, path: Path) -> None:
-        """Takes up the state kept in `path` if it belongs to this very training and is not from beyond its end."""
+    def resume(self, path: Path) -> bool:
+        """Takes up the state kept in `path` if it belongs to this very training.
+
+        False where that has gone on beyond this one's end: what it has learned is of no use here, and has to stay.
+        """
         try:
             with safe_open(path, framework="pt") as file:
                 metadata = file.metadata() or {}
-                if metadata.get("run") != self._identity() or int(metadata["step"]) > self.end:
-                    return
+                if metadata.get("run") != self._identity():
+                    return True
+                if int(metadata["step"]) > self.end:
+                    return False
                 tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no mapping
         except FileNotFoundError:
-            return
+            return True
         except (SafetensorError, OSError) as error:
             log.warning("the checkpoint %s cannot be read (%s); training starts anew", path, error)
-            return
+            return True
         self._take_up(tensors)
         self.step = int(metadata["step"])
         self.history = [Epoch(**e) for e in json.loads(metadata["history"])]
+        return True
 
     def _parts(self) -> dict[str, dict[str, torch.Tensor]]:
         """What has a state, besides the optimizer."""

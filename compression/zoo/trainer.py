@@ -103,6 +103,7 @@ def train(
     if lesson:
         card = replace(card, recipe=card.recipe | asdict(lesson))
     model_cards.write(path.with_suffix(".json"), card)
+    checkpoint.unlink(missing_ok=True)
     return card
 
 

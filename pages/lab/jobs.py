@@ -82,7 +82,7 @@ def actions(row: Row) -> None:
         st.page_link(row.page, label="Open result", query_params=row.link)
     offered: dict[str, tuple[bool, Callable[[str], object]]] = {
         "Cancel": (row.can_cancel, lab().long.cancel), "Resume": (row.can_resume, lab().long.resume),
-        "Keep so far": (row.can_finish, lab().long.finish), "Remove": (row.can_remove, lab().long.forget),
+        joblist.KEEP: (row.can_finish, lab().long.finish), "Remove": (row.can_remove, lab().long.forget),
     }  # fmt: skip
     for label, (can, act) in offered.items():
         if can:

@@ -10,6 +10,7 @@ import plotly.graph_objects as go
 from compression.data import DATASETS
 from compression.errors import UserError
 from compression.keeper import from_plain
+from compression.long_jobs import can_finish
 from compression.long_work import Sweeping, Training
 from compression.recipe import Recipe
 from compression.results import LearningPoint
@@ -21,6 +22,9 @@ from pages.ui.subject import Subject
 Colour = Literal["gray", "blue", "green", "orange", "red"]
 LEARNING, VALIDATION = "#808790", "#3987C9"
 HEIGHT = 220
+KEEP = "Keep it as it is"
+"""What the button says that ends a stopped training where it is."""
+
 EXPLORE, LAYERS = "pages/lab/explore.py", "pages/lab/layers.py"
 
 STATES: dict[str, tuple[str, Colour]] = {
@@ -62,7 +66,7 @@ def row(job: JobRecord, here: str) -> Row:
     return Row(
         job.id, job.title, state, colour, share, _line(job), " · ".join(remark),
         can_cancel=job.open and job.wanted is None, can_resume=not job.open and job.state != "done",
-        can_finish=not job.open and job.state != "done" and job.kind == "compress" and bool(job.progress),
+        can_finish=can_finish(job, here),
         can_remove=not job.open,
         page=LAYERS if job.kind == "sweep" else EXPLORE,
         link=_link(job) if job.run or (job.kind == "sweep" and job.state == "done") else None,

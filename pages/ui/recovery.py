@@ -5,9 +5,10 @@ from functools import partial
 
 import streamlit as st
 
+from compression.errors import UserError
 from compression.jobs import Job, Training
 from compression.results import LearningPoint
-from pages.ui.joblist import alt, duration
+from pages.ui.joblist import KEEP, alt, duration
 from pages.ui.learning import curve_figure
 from pages.ui.plot import plot
 from pages.ui.state import Visit, lab
@@ -18,7 +19,7 @@ HEIGHT = 170
 MINUTES = 3.0
 STARTING = "Its speed is measured first; the minutes become steps, which stand in the recipe."
 OWN = "0 trains for as many epochs as the network's own recipe says."
-KEEP = "What it has learned so far becomes a file, and the recipe says where it was stopped."
+KEPT = "What it has learned so far becomes a file, and the recipe says where it was stopped."
 BEFORE = "Everything shown is measured on the file **before** this training."
 
 
@@ -41,17 +42,17 @@ def offer(visit: Visit) -> None:
     """The budget: minutes, or the steps that the recipe says; a training that was stopped goes on."""
     news = visit.job.news if visit.job else None
     stopped = bool(visit.curve and news and news.state != "working")
-    steps = int(getattr(visit.recipe.get("recover"), "steps", 0))
+    end = int(getattr(visit.to_train.get("recover"), "end", 0))
     with st.container(horizontal=True, vertical_alignment="bottom", gap="small"):
         st.markdown(f"**Stopped** · {told(visit.curve, ended=True)}" if stopped else "**Recover by training**")
         minutes = st.number_input("Minutes", 0.1, 10_000.0, MINUTES, 1.0, "%g", key="train.minutes", help=STARTING,
                                   width=150)  # fmt: skip
         st.button(f"Train for {minutes:g} min", type="secondary" if stopped else "primary", on_click=visit.train,
                   args=(minutes,), key="train.begin")  # fmt: skip
-        label = f"Go on to step {steps:,}" if stopped else f"Train {steps:,} steps"
+        label = f"Go on to step {end:,}" if stopped else f"Train {end:,} steps"
         st.button(label, type="primary" if stopped else "secondary", on_click=visit.train, key="train.steps")
-        if stopped and visit.curve[-1].step:
-            st.button("Keep it as it is", help=KEEP, on_click=visit.keep, key="train.keep")
+        if stopped and visit.can_keep:
+            st.button(KEEP, help=KEPT, on_click=visit.keep, key="train.keep")
     if news and news.state in ("lost", "refused"):
         st.error(news.sentence)
     else:
@@ -116,7 +117,10 @@ def baseline(model: str, dataset: str) -> None:
 
 
 def _begin(model: str, dataset: str, minutes: float) -> None:
-    lab().long.start(Training(model, dataset), minutes=minutes or None)
+    try:
+        lab().long.start(Training(model, dataset), minutes=minutes or None)
+    except UserError as error:
+        st.toast(str(error))
 
 
 def _trains(job: Job, model: str, dataset: str) -> bool:

@@ -6,6 +6,7 @@ import uuid
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from dataclasses import dataclass, field
+from functools import partial
 from math import floor, inf
 from typing import Any
 
@@ -15,6 +16,7 @@ from compression import choosing, insight
 from compression.engine import engine_version
 from compression.errors import UnknownName, UserError
 from compression.jobs import Job, News, Request
+from compression.long_jobs import can_finish
 from compression.recipe import Recipe
 from compression.results import LearningPoint
 from compression.steps import STEPS, bounds_of
@@ -44,7 +46,8 @@ class Visit:
     """One browser tab. `undone` are the recipes that Redo brings back, the next one last.
 
     `job` is about what was `asked`. A recipe that trains is trained when the user says so, by `train`; until then its
-    `now` is the file that the training would start from. A run that a link names is `opened`, with a `remark` on it.
+    `now` is the file that the training would start from. What of it was `kept` before its end is a recipe of its own. A
+    run that a link names is `opened`, with a `remark` on it.
     """
 
     subject: Subject
@@ -59,6 +62,7 @@ class Visit:
     owner: str = field(default_factory=lambda: uuid.uuid4().hex)
     job: Job | None = None
     asked: tuple[Subject, Recipe] | None = None
+    kept: tuple[Subject, Recipe] | None = None
     link: dict[str, str] = field(default_factory=dict)
     trails: dict[Subject, Trail] = field(default_factory=dict)
     done: list[Recipe] = field(default_factory=list)
@@ -157,16 +161,37 @@ class Visit:
 
     def train(self, minutes: float | None = None) -> None:
         """Begins the current recipe's training, or goes on with it; minutes become its steps, see `settle`."""
-        self.trail.visited.pop(self.recipe.hash, None)
-        self._ask(lab().long.start(self.request, minutes=minutes))
+        self._begin(lambda: lab().long.start(self.request_for(self.to_train), minutes=minutes))
+
+    @property
+    def to_train(self) -> Recipe:
+        """The current recipe as it is trained: where another training was kept before its end, this one goes on."""
+        if self.kept is None or self.kept == (self.subject, self.recipe) or self.kept[1].until != self.recipe.until:
+            return self.recipe
+        return self.recipe.whole
 
     def keep(self) -> None:
         """Ends the current recipe's training where it was stopped: what it has learned becomes a file."""
         assert self.job
+        self._begin(partial(lab().long.finish, self.job.id))
+
+    @property
+    def can_keep(self) -> bool:
+        """Whether the current recipe's training was stopped and has learned something by then."""
         try:
-            self._ask(lab().long.finish(self.job.id))
+            return self.job is not None and can_finish(lab().store.jobs.get(self.job.id), lab().store.machine.id)
+        except UserError:  # it was removed meanwhile, or is none that the book knows
+            return False
+
+    def _begin(self, start: Callable[[], Job]) -> None:
+        """Asks for the training that `start` begins; what stands in its way becomes the notice."""
+        try:
+            job = start()
         except UserError as error:
             self.notice = str(error)
+        else:
+            self.trail.visited.pop(self.recipe.hash, None)
+            self._ask(job)
 
     def settle(self) -> bool:
         """Takes into the recipe what its job has settled: the steps of its minutes, or where it was ended.
@@ -181,6 +206,8 @@ class Visit:
             return False
         self._show(settled)
         self._ask(job)
+        if settled.until:
+            self.kept = self.asked
         return True
 
     @property

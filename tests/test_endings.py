@@ -1,0 +1,239 @@
+"""How trainings are ended, taken up again and forgotten: what that does to the book and to what they have learned."""
+
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import streamlit as st
+from safetensors.numpy import save_file
+from streamlit.testing.v1 import AppTest
+
+from compression import long_work, worker
+from compression.cluster import Crew
+from compression.errors import Cancelled, StoreUnavailable, Unsupported
+from compression.jobs import Job
+from compression.keeper import Keeper, this_program, title, to_plain
+from compression.long_jobs import LongJobs
+from compression.long_work import checkpoint, so_far
+from compression.recipe import Recipe
+from compression.store import Store
+from compression.store.book import JobBook
+from compression.worker import Refusal, Request
+from pages.ui import recovery
+from pages.ui.state import visit as visits
+from pages.ui.state.visit import Visit
+from pages.ui.subject import Subject
+
+DIGITS = Subject("lenet300", "digits", "digits")
+STEPS = 200_000
+
+
+def recipe(**settings: Any) -> Recipe:
+    of_recover = {"recover.steps": STEPS} | {f"recover.{name}": value for name, value in settings.items()}
+    return Recipe().with_settings({"prune.sparsity": 0.9} | of_recover)
+
+
+def request(**settings: Any) -> Request:
+    return Request(DIGITS.model, DIGITS.weights, DIGITS.dataset, recipe(**settings).to_json())
+
+
+def learned(what: Request, step: int) -> Path:
+    """What `what` keeps when it was stopped at a step."""
+    path = checkpoint(what)
+    save_file({"total": np.zeros(1)}, path, metadata={"run": "", "step": str(step), "history": "[]"})
+    return path
+
+
+@dataclass
+class Desk:
+    """Long jobs with a home of their own and no cluster: what is begun waits for it."""
+
+    long: LongJobs
+    store: Store
+
+    @property
+    def book(self) -> JobBook:
+        return self.store.jobs
+
+    def enter(self, what: Request, *, machine: str = "", **changes: Any) -> str:
+        """A job that was stopped at step 300, here or on another machine."""
+        job, app = Job(what).id, this_program()
+        app |= {"machine": machine or app["machine"]}
+        self.book.add(job, kind="compress", title=title(what), request=to_plain(what, None), app=app)
+        self.book.put(job, **{"state": "cancelled", "progress": {"step": 300, "steps": STEPS}} | changes)
+        return job
+
+
+@pytest.fixture
+def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Desk]:
+    monkeypatch.setenv("COMPRESSION_HOME", str(tmp_path))
+    ended, keeper = threading.Event(), Keeper()
+
+    def crew() -> Crew:
+        ended.wait()
+        raise OSError("There is no cluster.")
+
+    long = LongJobs(keeper, crew, "topic", lambda found: None)
+    yield Desk(long, keeper.store)
+    long.close()
+    ended.set()
+
+
+@pytest.mark.parametrize(
+    ("settings", "step", "why"),
+    [
+        ({"schedule": "cubic"}, 300, "Until step 133,333 more and more weights go"),
+        ({"until": 1000}, 50_000, "Nothing that this training has learned"),  # another one has
+        ({}, 0, "Nothing that this training has learned"),
+    ],
+)
+def test_a_training_is_not_ended_where_it_leaves_no_network(
+    desk: Desk, settings: dict[str, Any], step: int, why: str
+) -> None:
+    learned(request(**settings), step)
+    with pytest.raises(Unsupported, match=why):
+        so_far(request(**settings))
+
+
+def test_a_training_ends_where_it_was_stopped(desk: Desk) -> None:
+    learned(request(), 300)
+    assert so_far(request()) == request(until=300)
+    learned(request(schedule="cubic"), 133_334)
+    assert so_far(request(schedule="cubic")) == request(schedule="cubic", until=133_334)
+
+
+@pytest.mark.parametrize(
+    ("settings", "fails", "stays"), [({}, False, False), ({}, True, True), ({"until": 300}, False, True)]
+)
+def test_what_was_learned_goes_when_a_whole_training_has_an_outcome(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch, settings: dict[str, Any], fails: bool, stays: bool
+) -> None:
+    def work(*about: Any) -> str:
+        if fails:  # while the file is measured
+            raise Cancelled("The work was stopped.")
+        return "outcome"
+
+    monkeypatch.setattr(worker, "wired", lambda topic, job: (lambda *news: None, lambda: False))
+    monkeypatch.setattr(worker, "work", work)
+    path = learned(request(**settings), 300)
+    found = long_work.compress(request(**settings), "topic", "job")
+    assert found == (Refusal("") if fails else "outcome")
+    assert path.exists() == stays
+
+
+def test_a_job_that_is_removed_takes_nothing_from_others(desk: Desk) -> None:
+    path = learned(request(), 50_000)
+    first, second = desk.enter(request()), desk.enter(request(until=1000), state="done")
+    desk.book.add("other", kind="compress", title="?", request={"of": "another version"}, app={})
+    desk.long.forget(second)
+    assert path.exists()
+    desk.long.forget(first)
+    assert not path.exists()
+
+
+def test_what_another_machine_has_learned_is_neither_taken_up_nor_ended_here(desk: Desk) -> None:
+    theirs = desk.enter(request(), machine="there")
+    with pytest.raises(Unsupported, match="nothing to keep here"):
+        desk.long.finish(theirs)
+    assert desk.long.start(request()).id != theirs
+    record = desk.book.get(theirs)
+    assert (record.state, record.app["machine"]) == ("cancelled", "there")
+
+
+def test_nothing_is_ended_that_has_not_learned(desk: Desk) -> None:
+    with pytest.raises(Unsupported, match="nothing to keep here"):
+        desk.long.finish(desk.enter(request(), progress={"step": 0, "steps": STEPS}))
+
+
+def test_what_was_stopped_goes_on_with_the_priority_that_is_asked(desk: Desk) -> None:
+    mine = desk.enter(request(), priority=2)
+    job = desk.long.start(request(), priority=5)
+    assert job.id == mine
+    assert desk.long._entries[mine].priority == desk.book.get(mine).priority == 5
+    other = desk.enter(request(until=7), priority=3)
+    desk.long.resume(other)
+    assert desk.long._entries[other].priority == desk.book.get(other).priority == 3
+
+
+def test_what_works_already_is_not_begun_beside_it_by_an_older_twin(desk: Desk) -> None:
+    job = desk.long.start(request())
+    older = desk.enter(request())
+    assert desk.long.start(request()) is job
+    assert desk.book.get(older).state == "cancelled"
+
+
+def test_the_book_knows_the_step_of_a_job_that_is_stopped_at_once(desk: Desk) -> None:
+    job = desk.long.start(request())
+    point = {"step": 10, "steps": STEPS, "epoch": 0, "loss": 1.0, "accuracy": None, "seconds_left": 1.0}
+    job.hear({"kind": "learned", "point": point})
+    desk.long.cancel(job.id)
+    assert (desk.book.get(job.id).state, desk.book.get(job.id).progress["step"]) == ("cancelled", 10)
+
+
+def test_a_recipe_with_another_setting_is_trained_to_its_own_end(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(visits, "lab", lambda: desk)
+    here = Visit(DIGITS, recipe())
+    here.job, here.asked = Job(request(until=300)), (DIGITS, recipe())  # as `finish` has settled it
+    assert here.settle()
+    assert here.recipe == here.to_train == recipe(until=300)  # measured again, it is the same one
+    here.recipe = recipe(until=300, alpha=0.5)
+    assert here.to_train == recipe(alpha=0.5)
+    here.train()
+    assert here.job.request == request(alpha=0.5)
+    assert here.settle()
+    assert here.recipe == recipe(alpha=0.5)
+    here.recipe = recipe(until=1000)  # which the user has asked for
+    assert here.to_train == recipe(until=1000)
+
+
+@pytest.mark.parametrize("button", [Visit.train, Visit.keep])
+def test_a_store_that_fails_is_a_sentence_beside_the_buttons_of_a_training(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch, button: Callable[[Visit], None]
+) -> None:
+    def fails(*about: Any, **more: Any) -> Job:
+        raise StoreUnavailable("The store cannot be used.")
+
+    monkeypatch.setattr(visits, "lab", lambda: desk)
+    monkeypatch.setattr(JobBook, "add", fails)
+    monkeypatch.setattr(JobBook, "get", fails)
+    here = Visit(DIGITS, recipe(), job=Job(request()))
+    button(here)
+    assert here.notice == "The store cannot be used."
+    assert not here.can_keep
+
+
+def test_a_store_that_fails_is_a_sentence_where_a_network_is_trained_from_scratch(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(*about: Any, **more: Any) -> None:
+        raise StoreUnavailable("The store cannot be used.")
+
+    said: list[str] = []
+    monkeypatch.setattr(recovery, "lab", lambda: desk)
+    monkeypatch.setattr(JobBook, "add", fails)
+    monkeypatch.setattr(st, "toast", said.append)
+    recovery._begin("lenet300", "digits", 1.0)
+    assert said == ["The store cannot be used."]
+
+
+def test_the_button_says_at_which_step_the_training_ends() -> None:
+    def script(query: str, kept: str) -> None:
+        from compression.recipe import Recipe
+        from pages.ui import recovery
+        from pages.ui.state.visit import Visit
+        from pages.ui.subject import Subject
+
+        digits = Subject("lenet300", "digits", "digits")
+        recovery.offer(Visit(digits, Recipe.from_query(query), kept=(digits, Recipe.from_query(kept))))
+
+    def said(now: Recipe, kept: Recipe) -> str:
+        about = {"query": now.to_query(), "kept": kept.to_query()}
+        return AppTest.from_function(script, kwargs=about).run().button(key="train.steps").label
+
+    assert said(recipe(until=1000), recipe(until=300)) == "Train 1,000 steps"
+    assert said(recipe(until=300), recipe(until=300)) == "Train 300 steps"
+    assert said(recipe(until=300, alpha=0.5), recipe(until=300)) == "Train 200,000 steps"
