@@ -25,7 +25,7 @@ from compression.steps import Channels, Quantize
 from compression.structure.allocation import Budget, Order, allocate, reachable
 from compression.structure.coupling import Group, Member, groups
 from compression.structure.heads import ATTENTION, attentions
-from compression.structure.refit import Rows, drawn_inputs, drawn_outputs, fit_, look
+from compression.structure.refit import Rows, drawn_inputs, drawn_outputs, fit_, rows_of
 from compression.structure.scores import by_error, taylor
 from compression.zoo import ARCHITECTURES, build
 from compression.zoo import load as load_model
@@ -403,7 +403,7 @@ def test_rows_are_what_the_layer_multiplies():
         rows = Rows.of(drawn_inputs(layer, images, 500), drawn_outputs(layer, layer(images), 500), 3)
         inputs = drawn_inputs(layer, images, 500)
         torch.testing.assert_close(inputs @ conv.weight.flatten(1).T + conv.bias, rows.outputs)
-        assert torch.equal(look(graph, {"0"}, images)[0]["0"].gram, rows.gram)
+        assert torch.equal(rows_of(graph, {"0"}, images)["0"].gram, rows.gram)
         weight = layer.weight.clone()
         layer.weight += torch.randn_like(weight)
         fit_(layer, inputs, rows.outputs, None, damping=1e-9)

@@ -20,7 +20,7 @@ from compression.steps import Channels
 from compression.structure.allocation import Budget, Order, Plan, allocate, reachable
 from compression.structure.coupling import Group, groups
 from compression.structure.heads import attentions, free_heads_
-from compression.structure.refit import Rows, Target, look, refit_, refit_at_once_
+from compression.structure.refit import Rows, Target, refit_, refit_at_once_, rows_of, targets_of
 from compression.structure.scores import orders
 
 aten = torch.ops.aten
@@ -65,6 +65,8 @@ def remove_channels_(graph: fx.GraphModule, settings: Channels, calibration: Cal
     if plan.reached < settings.amount - 1e-9:
         raise Unsupported(_out_of_reach(settings, plan))
     inputs, outputs = (_left(graph, found, plan.removed, side) for side in ("in", "out"))
+    if settings.compensate and not calibration.is_quick and not ranked.targets:
+        ranked.targets.update(targets_of(graph, calibration.images))
     cut_checked_(graph, found, plan.removed, calibration.images[:4])
     if settings.compensate and calibration.is_quick:
         refit_at_once_(graph, ranked.rows, inputs, outputs)
@@ -158,14 +160,15 @@ def _slice_(module: nn.Module, side: str, kept: torch.Tensor) -> None:
 
 @dataclass(frozen=True)
 class _Ranked:
-    """What holds for every amount: the groups that may lose channels, their readers' rows, the targets of all layers,
-    the order of removal.
+    """What holds for every amount: the groups that may lose channels, their readers' rows, the order of removal.
+
+    `targets` of the dense layers are there as soon as they were needed.
     """
 
     found: tuple[Group, ...]
     rows: dict[str, Rows]
-    targets: dict[str, Target]
     orders: list[Order]
+    targets: dict[str, Target] = field(default_factory=dict)
 
 
 _KNOWN: WeakIdKeyDictionary = WeakIdKeyDictionary()
@@ -189,8 +192,8 @@ def _ranked(graph: fx.GraphModule, settings: Channels, calibration: Calibration)
 
 def _rank(graph: fx.GraphModule, settings: Channels, calibration: Calibration, shape: tuple[int, int, int]) -> _Ranked:
     found = _usable(graph, settings, shape)
-    rows, targets = look(graph, {m.name for group in found for m in group.readers()}, calibration.images)
-    return _Ranked(found, rows, targets, orders(graph, found, settings.criterion, calibration, rows))
+    rows = rows_of(graph, {m.name for group in found for m in group.readers()}, calibration.images)
+    return _Ranked(found, rows, orders(graph, found, settings.criterion, calibration, rows))
 
 
 def _usable(graph: fx.GraphModule, settings: Channels, shape: tuple[int, int, int]) -> tuple[Group, ...]:

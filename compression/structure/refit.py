@@ -65,23 +65,38 @@ class Target:
         return Target(self.outputs[:, left], None if self.beside is None else self.beside[:, left])
 
 
-def look(graph: fx.GraphModule, readers: set[str], images: torch.Tensor) -> tuple[dict[str, Rows], dict[str, Target]]:
-    """The rows of the layers `readers`, and the targets of all that can be refitted, from one pass over `images`."""
-    rows, targets = dict[str, Rows](), dict[str, Target]()
+def rows_of(graph: fx.GraphModule, readers: set[str], images: torch.Tensor) -> dict[str, Rows]:
+    """The rows of the layers `readers` of the dense network, from one pass over `images`."""
+    rows = dict[str, Rows]()
 
     def keep(node: fx.Node, layer: Layer, value: torch.Tensor, run: Callable[[], torch.Tensor]) -> torch.Tensor:
-        name, outputs, wanted = str(node.target), run(), max(ROWS, ROWS_PER_INPUT * layer.weight[0].numel())
-        other = visit.known(beside(graph, node))
+        outputs, wanted = run(), _wanted(layer)
         drawn = drawn_outputs(layer, outputs, wanted)
+        rows[str(node.target)] = Rows.of(drawn_inputs(layer, value, wanted), drawn, layer.weight.shape[1])
+        return outputs
+
+    _Visit(graph, readers, keep).run(enough(images))
+    return rows
+
+
+def targets_of(graph: fx.GraphModule, images: torch.Tensor) -> dict[str, Target]:
+    """The targets of all layers of the dense network that can be refitted, from one pass over `images`."""
+    targets = dict[str, Target]()
+
+    def keep(node: fx.Node, layer: Layer, value: torch.Tensor, run: Callable[[], torch.Tensor]) -> torch.Tensor:
+        outputs, wanted, other = run(), _wanted(layer), visit.known(beside(graph, node))
         alike = other is not None and other.shape == outputs.shape
-        targets[name] = Target(drawn, drawn_outputs(layer, other, wanted) if alike else None)
-        if name in readers:
-            rows[name] = Rows.of(drawn_inputs(layer, value, wanted), drawn, layer.weight.shape[1])
+        drawn = drawn_outputs(layer, outputs, wanted)
+        targets[str(node.target)] = Target(drawn, drawn_outputs(layer, other, wanted) if alike else None)
         return outputs
 
     visit = _Visit(graph, _single(graph), keep)
     visit.run(enough(images))
-    return rows, targets
+    return targets
+
+
+def _wanted(layer: Layer) -> int:
+    return max(ROWS, ROWS_PER_INPUT * layer.weight[0].numel())
 
 
 def refit_(
