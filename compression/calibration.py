@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import fx, nn
 from torch.nn.utils import parametrize
 
-from compression import kept_moments, ranges, solve
+from compression import kept_moments, patches, ranges, solve
 from compression.data import Dataset
 from compression.export.qdq import quantized_values
 from compression.graph import BATCH, LAYERS, Batches, layers, module_of
@@ -35,7 +35,7 @@ class Calibration:
     """images and held_out: float32 [n, C, H, W], normalised; answers: the dense network's scores on `held_out`.
 
     dense_moments: of each layer's inputs and answers in the dense network, by name. targets: the dense network's own
-    answers, layer by layer, at the places where patches are drawn (`solve.answers_of`), [m, out], and `network`,
+    answers, layer by layer, at the places where patches are drawn (`patches.answers_of`), [m, out], and `network`,
     that network. Ranges are taken from `range_images` of the images. Where it `is_quick`, somebody waits: whoever
     iterates stops early.
     """
@@ -126,7 +126,7 @@ def collect(graph: fx.GraphModule, images: torch.Tensor) -> tuple[dict[str, Mome
         x = batches.read(node) if isinstance(layer, LAYERS) else []
         y = batches.run(node)
         if isinstance(layer, LAYERS):
-            targets[name] = solve.answers_of(layer, y)
+            targets[name] = patches.answers_of(layer, y)
             found[name] = solve.moments_of(layer, x, targets[name])
     return found, targets
 

@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import fx, nn
 
-from compression import codebooks, solve
+from compression import codebooks, patches, solve
 from compression.allotment import allot
 from compression.calibration import Calibration, divergence, reestimate_batch_norm_
 from compression.export.stored import folded_norm
@@ -96,7 +96,7 @@ def walk(
     for node, their_node in zip(ours.nodes, theirs.nodes, strict=True):
         module, answers = module_of(graph, node), theirs.run(their_node) if targets is None else []
         if isinstance(module, LAYERS):
-            wanted = solve.answers_of(module, answers) if targets is None else targets[str(node.target)]
+            wanted = patches.answers_of(module, answers) if targets is None else targets[str(node.target)]
             m = solve.moments_of(module, ours.read(node), wanted)
             visit(module, m)
             if batch_norm:

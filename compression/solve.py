@@ -10,13 +10,10 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import nn
 
+from compression import patches
 from compression.grids import nearest_power
-
-PATCHES, LEAST_PATCHES, PATCHES_PER_INPUT = 16_384, 2_048, 28
-"""Patches that a layer's moments are averaged over: so many for each input of a patch, within bounds."""
 
 DAMP = 0.01
 """Ridge towards the given weights, as a share of H's mean diagonal."""
@@ -64,29 +61,22 @@ class Moments:
 
 def moments(layer: nn.Conv2d | nn.Linear, x: list[torch.Tensor], y: list[torch.Tensor]) -> Moments:
     """Moments of `layer`'s inputs x [n, …] and target answers y [n, …], in batches, both before any activation."""
-    return moments_of(layer, x, answers_of(layer, y))
+    return moments_of(layer, x, patches.answers_of(layer, y))
 
 
 def moments_of(layer: nn.Conv2d | nn.Linear, x: list[torch.Tensor], answers: torch.Tensor) -> Moments:
-    """The same from `answers_of` the dense network, which depend on nothing else and can be kept."""
-    limit = patches(layer) // len(x)
-    rows = torch.cat([_patches(layer, part, limit) for part in x], 1)  # [g, m, d]
+    """The same from `patches.answers_of` the dense network, which depend on nothing else and can be kept."""
+    limit = patches.wanted(layer) // len(x)
+    rows = torch.cat([patches.drawn(layer, part, limit) for part in x], 1)  # [g, m, d]
     mean_x, mean_y = rows.mean(1), answers.mean(0)
     rows.sub_(mean_x[:, None])
     centred = answers - mean_y
     targets = centred.unflatten(1, (len(rows), -1)).transpose(0, 1)  # [g, m, out/g]
-    n, order = rows.shape[1], _order(layer)
+    n, order = rows.shape[1], patches.order(layer)
     h, g = _gram(rows) / n, targets.mT @ rows / n
     if order is not None:
         h, g, mean_x = h[:, order][:, :, order], g[..., order], mean_x[:, order]
     return Moments(h, g, mean_x, mean_y, centred.square().mean(0))
-
-
-def answers_of(layer: nn.Conv2d | nn.Linear, y: list[torch.Tensor]) -> torch.Tensor:
-    """`layer`'s answers y [n, …], in batches, at the places where its patches are drawn: [m, out]."""
-    limit = patches(layer) // len(y)
-    rows = [part.permute(0, 2, 3, 1).flatten(0, 2) if part.dim() == 4 else part.flatten(0, -2) for part in y]
-    return torch.cat([part[_places(len(part), limit, layer)] for part in rows])
 
 
 def thinned(
@@ -112,11 +102,6 @@ def thinned(
         return dense
     means = (w @ mean_x[..., None]).flatten() + (0 if layer.bias is None else layer.bias.detach())
     return Moments(h, g, mean_x, means, var_y)
-
-
-def patches(layer: nn.Conv2d | nn.Linear) -> int:
-    """How many patches are drawn for a layer."""
-    return min(PATCHES, max(LEAST_PATCHES, PATCHES_PER_INPUT * layer.weight[0].numel()))
 
 
 def grouped(layer: nn.Conv2d | nn.Linear, weight: torch.Tensor) -> torch.Tensor:
@@ -367,49 +352,3 @@ def _gram(rows: torch.Tensor) -> torch.Tensor:
         h[:, begin:end, begin:] = rows[..., begin:end].mT @ rows[..., begin:]
         h[:, end:, begin:end] = h[:, begin:end, end:].mT
     return h
-
-
-def _patches(layer: nn.Conv2d | nn.Linear, x: torch.Tensor, limit: int) -> torch.Tensor:
-    """At most `limit` patches of one batch x, [g, m, d]; those of a convolution go position by position, see `_order`.
-
-    Feature maps are read in channels-last order, so that a position's channels are one piece of memory.
-    """
-    if isinstance(layer, nn.Linear):
-        rows = x.flatten(0, -2)
-        return rows[_places(len(rows), limit, layer)][None]
-    padded = F.pad(x, _padding(layer)).permute(0, 2, 3, 1)  # [n, rows, columns, c]
-    n, height, width, channels = padded.shape
-    (kh, kw), (dh, dw), (sh, sw) = layer.kernel_size, layer.dilation, layer.stride
-    down, across = (height - (kh - 1) * dh - 1) // sh + 1, (width - (kw - 1) * dw - 1) // sw + 1
-    pick = _places(n * down * across, limit, layer)
-    image, row, column = pick // (down * across), pick // across % down, pick % across
-    corners = (image * height + row * sh) * width + column * sw  # [m]
-    window = (torch.arange(kh) * dh * width)[:, None] + torch.arange(kw) * dw  # [kh, kw]
-    pixels = padded.reshape(-1, channels)[(corners[:, None] + window.flatten()).flatten()]  # [m·kh·kw, c]
-    chosen = pixels.view(len(pick), kh * kw, layer.groups, -1)  # [m, kh·kw, g, c/g]
-    return chosen.permute(2, 0, 1, 3).flatten(2)
-
-
-def _order(layer: nn.Conv2d | nn.Linear) -> torch.Tensor | None:
-    """Where each input of a weight row (channel, position) stands in a row of `_patches` (position, channel): [d]."""
-    if isinstance(layer, nn.Linear) or layer.kernel_size == (1, 1):
-        return None
-    channels, kh, kw = layer.weight.shape[1:]
-    return torch.arange(kh * kw * channels).view(kh * kw, channels).T.flatten()
-
-
-def _places(count: int, limit: int, layer: nn.Conv2d | nn.Linear) -> torch.Tensor:
-    """Which of `count` places are drawn, always the same: all, or `limit` at random."""
-    generator = torch.Generator().manual_seed(0)
-    if isinstance(layer, nn.Linear):
-        return torch.randperm(count, generator=generator)[:limit]
-    return torch.arange(count) if count <= limit else torch.randint(count, (limit,), generator=generator)
-
-
-def _padding(layer: nn.Conv2d) -> tuple[int, int, int, int]:
-    if isinstance(layer.padding, str):
-        if layer.padding == "valid":
-            return (0, 0, 0, 0)
-        both = [d * (k - 1) for d, k in zip(layer.dilation, layer.kernel_size, strict=True)]
-        return (both[1] // 2, both[1] - both[1] // 2, both[0] // 2, both[0] - both[0] // 2)
-    return (layer.padding[1],) * 2 + (layer.padding[0],) * 2

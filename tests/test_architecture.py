@@ -20,7 +20,7 @@ LAYERS = (
     ("steps", "grids"),
     ("recipe", "results"),
     ("presets", "energy", "foresight", "reference", "snippets"),
-    ("data", "graph", "parametrizations"),
+    ("data", "graph", "parametrizations", "patches"),
     ("solve", "ranges", "losses"),
     ("codebooks", "kept_moments"),
     ("gradual",),

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import fx, nn
 
+from compression import patches
 from compression.graph import batch_norm_after, beside, gain_of, layers
 
 Layer = nn.Conv2d | nn.Linear
@@ -85,9 +85,8 @@ def targets_of(graph: fx.GraphModule, images: torch.Tensor) -> dict[str, Target]
 
     def keep(node: fx.Node, layer: Layer, value: torch.Tensor, run: Callable[[], torch.Tensor]) -> torch.Tensor:
         outputs, wanted, other = run(), _wanted(layer), visit.known(beside(graph, node))
-        alike = other is not None and other.shape == outputs.shape
-        drawn = drawn_outputs(layer, outputs, wanted)
-        targets[str(node.target)] = Target(drawn, drawn_outputs(layer, other, wanted) if alike else None)
+        alike = None if other is None or other.shape != outputs.shape else drawn_outputs(layer, other, wanted)
+        targets[str(node.target)] = Target(drawn_outputs(layer, outputs, wanted), alike)
         return outputs
 
     visit = _Visit(graph, _single(graph), keep)
@@ -207,39 +206,15 @@ def enough(images: torch.Tensor) -> torch.Tensor:
 def drawn_inputs(layer: Layer, value: torch.Tensor, wanted: int) -> torch.Tensor:
     """Rows of what the layer multiplies its weights by, at up to `wanted` drawn positions: [n, in·kh·kw]."""
     if isinstance(layer, nn.Linear):
-        flat = value.flatten(0, -2)
-        return flat[_drawn(len(flat), wanted)]
-    (kh, kw), (sh, sw), (dh, dw) = layer.kernel_size, layer.stride, layer.dilation
-    padded = F.pad(value, _sides(layer)).permute(0, 2, 3, 1).contiguous()  # [images, H, W, in]
-    images, rows, columns, channels = padded.shape
-    height, width = (rows - dh * (kh - 1) - 1) // sh + 1, (columns - dw * (kw - 1) - 1) // sw + 1
-    place = _drawn(images * height * width, wanted)
-    corner = place // (height * width) * rows * columns + place // width % height * sh * columns + place % width * sw
-    flat = padded.reshape(-1, channels)
-    taps = [flat.index_select(0, corner + i * dh * columns + j * dw) for i in range(kh) for j in range(kw)]
-    return torch.stack(taps, 2).flatten(1)  # [n, in, kh·kw] → [n, in·kh·kw]
+        return drawn_outputs(layer, value, wanted)
+    rows, order = patches.drawn(layer, value, wanted)[0], patches.order(layer)
+    return rows if order is None else rows[:, order]
 
 
 def drawn_outputs(layer: Layer, value: torch.Tensor, wanted: int) -> torch.Tensor:
     """The layer's outputs at the same positions: [n, out]."""
     rows = value.flatten(0, -2) if isinstance(layer, nn.Linear) else value.movedim(1, -1).flatten(0, -2)
-    return rows[_drawn(len(rows), wanted)]
-
-
-def _drawn(positions: int, wanted: int) -> torch.Tensor:
-    """Positions by a fixed seed, so that the dense and the smaller network are looked at in the same places."""
-    if positions <= wanted:
-        return torch.arange(positions)
-    return torch.randint(positions, (wanted,), generator=torch.Generator().manual_seed(0))
-
-
-def _sides(layer: nn.Conv2d) -> list[int]:
-    """Padding on the left, right, top and bottom."""
-    if not isinstance(layer.padding, str):
-        return [layer.padding[1]] * 2 + [layer.padding[0]] * 2
-    taps = zip(reversed(layer.kernel_size), reversed(layer.dilation), strict=True)
-    spans = [d * (k - 1) if layer.padding == "same" else 0 for k, d in taps]
-    return [side for span in spans for side in (span // 2, span - span // 2)]
+    return rows[patches.some(len(rows), wanted)]
 
 
 class _Visit(fx.Interpreter):
