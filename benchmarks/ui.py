@@ -3,7 +3,8 @@
 Times are medians of twenty, on the smallest network on Digits unless said otherwise: the first chart on a warm server,
 a change of page, a slider's release until the measured point is drawn, and the point that is expected while the slider
 is still held. Then ten tabs move sliders at once, one tab moves a slider 200 times while the server's memory is
-watched, and Compare opens on 2,000 stored runs.
+watched, a slider of each lesson is moved, pages are changed while all layers of ResNet-20 are swept, and Compare opens
+on 2,000 stored runs.
 """
 
 import os
@@ -14,7 +15,7 @@ import tempfile
 import time
 import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -51,6 +52,24 @@ new MutationObserver(() => {{
 }}).observe(document, {{ subtree: true, childList: true }})"""
 """In the browser: the milliseconds after which a chart has points, and is one that can be used."""
 
+SLIDERS = {
+    "why": "Bits of a weight", "pruning": "Removed", "quantization": "Bits", "distillation": "Temperature",
+    "sharing": "Values", "lowrank": "Rank", "architectures": "Output channels", "together": "Time, of fp32",
+}  # fmt: skip
+"""A slider of each lesson."""
+
+ANSWERED = """() => {
+  window.answered = 0
+  let began
+  addEventListener("keydown", () => { began ??= performance.now() }, { capture: true, once: true })
+  const watch = new MutationObserver((changes) => {
+    const elsewhere = changes.some(({ target }) => !(target.parentElement ?? target).closest("[data-testid=stSlider]"))
+    if (began && elsewhere) { window.answered = performance.now() - began; watch.disconnect() }
+  })
+  watch.observe(document.querySelector("[data-testid=stMain]"), { subtree: true, childList: true, characterData: true })
+}"""
+"""In the browser: the milliseconds from a key until the page has changed outside of its sliders."""
+
 OWN = "compression-lab"
 """The server's folder below its home."""
 
@@ -68,21 +87,30 @@ def run(model: str, dataset: str, quiet: Quiet, progress: Progress) -> Report:
         browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
         link = f"{address}/explore?model={model}&dataset={dataset}"
         progress("Warming the server up", 0.0)
-        _measured(_open(browser, link))
+        with _tab(browser, link) as page:
+            _measured(page)
         values: dict[str, Any] = {}
         progress("Opening the first chart", 0.1)
         drawn, alive = zip(*(_first_chart(browser, link) for _ in range(REPEATS)), strict=True)
         values["first_chart"], values["first_chart_alive"] = spread(drawn), spread(alive)
         progress("Changing pages", 0.2)
-        values["page_switch"] = spread(_switches(_open(browser, link)))
+        with _tab(browser, link) as page:
+            values["page_switch"] = spread(_switches(page))
         progress("Moving a slider", 0.3)
-        values["release_to_point"], values["drag_readout"] = _slides(_open(browser, link))
+        with _tab(browser, link) as page:
+            values["release_to_point"], values["drag_readout"] = _slides(page)
         progress(f"Moving sliders in {TABS} tabs", 0.5)
-        values["first_point_of_ten"] = spread(
-            _at_once([_open(browser, _link(address, model, dataset, 0.3 + 0.05 * n)) for n in range(TABS)])
-        )
+        with ExitStack() as tabs:
+            links = [_link(address, model, dataset, 0.3 + 0.05 * n) for n in range(TABS)]
+            values["first_point_of_ten"] = spread(_at_once([tabs.enter_context(_tab(browser, each)) for each in links]))
         progress(f"Moving a slider {MOVES} times", 0.6)
-        grown = _growth_mb(_open(browser, link), pid)
+        with _tab(browser, link) as page:
+            grown = _growth_mb(page, pid)
+        progress("Moving sliders of lessons", 0.7)
+        values["lesson"] = spread([took for name in SLIDERS for took in _lesson(browser, address, name)])
+        progress("Changing pages beside a sweep", 0.8)
+        with _sweeping(browser, address), _tab(browser, link) as page:
+            values["page_switch_beside_a_sweep"] = spread(_switches(page))
         progress(f"Filling the store with {RUNS} runs", 0.9)
         _fill(Path(folder), model, dataset)
         values["compare_of_2000"] = spread([_compare(browser, address) for _ in range(5)])
@@ -136,6 +164,16 @@ def _open(browser: Browser, link: str) -> Page:
     page = _page(browser)
     page.goto(link)
     return page
+
+
+@contextmanager
+def _tab(browser: Browser, link: str) -> Iterator[Page]:
+    """A page of a browser of its own, which is closed again."""
+    page = _open(browser, link)
+    try:
+        yield page
+    finally:
+        page.context.close()
 
 
 def _measured(page: Page) -> None:
@@ -230,6 +268,33 @@ def _at_once(pages: list[Page]) -> list[float]:
     return took
 
 
+def _lesson(browser: Browser, address: str, name: str) -> list[float]:
+    """From a key on a lesson's slider until something else on the page has changed; counted in the browser."""
+    took = []
+    with _tab(browser, f"{address}/{name}") as page:
+        page.wait_for_selector("text=predictions made")
+        slider = page.get_by_role("slider", name=SLIDERS[name]).first
+        for _ in range(4):
+            page.wait_for_timeout(1000)
+            slider.focus()
+            page.evaluate(ANSWERED)
+            page.keyboard.press(slider.evaluate("s => s.value === s.max ? 'Home' : 'End'"))
+            page.wait_for_function("window.answered")
+            took.append(page.evaluate("window.answered") / 1000)
+    return took
+
+
+@contextmanager
+def _sweeping(browser: Browser, address: str) -> Iterator[None]:
+    """While the sensitivity of each layer of ResNet-20 is measured."""
+    with _tab(browser, f"{address}/layers?model=resnet20&dataset=fashion-mnist") as page:
+        page.get_by_role("button", name="Find out in the background").click()
+        stop = page.get_by_role("button", name="Stop")
+        stop.wait_for()
+        yield
+        stop.click()
+
+
 def _growth_mb(page: Page, pid: int) -> float:
     """What the server's process grows by in 200 moves, after 20 that are not counted."""
     _measured(page)
@@ -275,6 +340,8 @@ def _markdown(model: str, dataset: str, found: dict[str, Spread], grown: float) 
         ("slider's release to the measured point", "release_to_point", "1.5"),
         ("dragged pointer to the expected point", "drag_readout", ""),
         (f"first point in {TABS} tabs at once", "first_point_of_ten", "10 (p95)"),
+        ("slider of a lesson to what it changes", "lesson", "0.15"),
+        ("change of page beside a sweep", "page_switch_beside_a_sweep", "1"),
         (f"Compare with {RUNS:,} runs", "compare_of_2000", "2"),
     ]  # fmt: skip
     lines = [(told, f"{found[n].median:.2f}", f"{found[n].p95:.2f}", goal) for told, n, goal in rows]

@@ -1,6 +1,7 @@
 """The lessons' charts: records of the engine to figures. Nothing is computed here."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 import numpy as np
 import plotly.graph_objects as go
@@ -28,14 +29,19 @@ GONE = [[0.0, "rgba(128,135,144,0.28)"], [1.0, "rgba(128,135,144,0.28)"]]
 LEGEND = {"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0, "xanchor": "left"}
 
 
+def uprights(fig: go.Figure, places: Iterable[float], line: dict[str, Any], opacity: float = 1.0) -> go.Figure:
+    """The figure with a line from bottom to top at each place; all at once, as `add_vline` takes 15 ms for each."""
+    common = {"type": "line", "y0": 0, "y1": 1, "yref": "y domain", "line": line, "opacity": opacity}
+    return fig.update_layout(shapes=[*fig.layout.shapes, *({**common, "x0": float(x), "x1": float(x)} for x in places)])
+
+
 def histogram(shown: Histogram, unit: str = "Weight") -> go.Figure:
     """How many weights lie where, what is removed in another colour, and the threshold on both sides of zero."""
     fig = go.Figure(layout=_layout(280, unit, "Weights", barmode="stack", bargap=0.05))
     for name, counts, colour in (("Kept", shown.kept, VISITED), ("Removed", shown.removed, NOW)):
         fig.add_trace(go.Bar(x=shown.centres, y=counts, width=shown.width, name=name, marker={"color": colour}))
-    for edge in () if shown.threshold is None else (-shown.threshold, shown.threshold):
-        fig.add_vline(x=edge, line={"color": NOW, "dash": "dot"})
-    return fig
+    return uprights(fig, () if shown.threshold is None else (-shown.threshold, shown.threshold),
+                    {"color": NOW, "dash": "dot"})  # fmt: skip
 
 
 def picture(shown: Picture, *, height: int, maps: bool = False) -> go.Figure:
@@ -162,8 +168,8 @@ def ladder(rows: Sequence[Row]) -> go.Figure:
 def number_line(shown: NumberLine) -> go.Figure:
     """Each weight where it lies, its rounding error upwards and in colour, the grid's levels as lines."""
     fig = go.Figure(layout=_layout(300, "Weight", "Rounding error", showlegend=False))
-    for level in shown.levels if len(shown.levels) <= MOST_LEVELS else ():
-        fig.add_vline(x=level, line={"color": BASELINE, "width": 1, "dash": "dot"})
+    uprights(fig, shown.levels if len(shown.levels) <= MOST_LEVELS else (),
+             {"color": BASELINE, "width": 1, "dash": "dot"})  # fmt: skip
     reach = float(np.abs(shown.errors).max())
     fig.add_trace(go.Scattergl(
         x=shown.weights, y=shown.errors, mode="markers", hovertemplate="%{x:.4f} moves by %{y:.4f}<extra></extra>",
@@ -236,9 +242,7 @@ def codebook(shown: Codebook) -> go.Figure:
     """A histogram of the weights, and the values they share as lines."""
     fig = go.Figure(layout=_layout(280, "Weight", "Weights", bargap=0, showlegend=False))
     fig.add_trace(go.Bar(x=shown.bins, y=shown.shares, marker={"color": VISITED}))
-    for centre in shown.centres:
-        fig.add_vline(x=centre, line={"color": NOW, "width": 1})
-    return fig
+    return uprights(fig, shown.centres, {"color": NOW, "width": 1})
 
 
 def stages(found: Sequence[Stage]) -> go.Figure:

@@ -17,6 +17,7 @@ from compression.results import (
     Picture,
     Structure,
 )
+from pages.ui.drawings import uprights
 
 BEFORE, AFTER, DENSE = "#808790", "#D55E00", "#3987C9"
 TITLES = {"sparsity": "Zeros", "bits": "Bits", "rank": "Share of the rank"}
@@ -98,8 +99,7 @@ def histogram(view: LayerView) -> go.Figure:
     for name, found, colour in (("Before", view.before, BEFORE), ("After", view.after, AFTER)):
         if found is not None:
             fig.add_trace(_bars(name, found, colour))
-    for level in view.grid:
-        fig.add_vline(x=level, line={"color": AFTER, "width": 1, "dash": "dot"}, opacity=0.5)
+    uprights(fig, view.grid, {"color": AFTER, "width": 1, "dash": "dot"}, opacity=0.5)
     counts = {"title": "Weights", "type": "log", "dtick": 1}
     fig.update_layout(barmode="overlay", xaxis={"title": "Weight"}, yaxis=counts)
     return _styled(fig, 300)
