@@ -10,7 +10,6 @@ from pages.ui.points import Point
 from pages.ui.state import Visit, came
 from pages.ui.waiting import tell
 
-
 LINGER_S = 1.0
 """So long the figures of a moved setting are waited for before the rest is drawn without them."""
 
