@@ -63,6 +63,11 @@ def layers(graph: nn.Module) -> dict[str, nn.Conv2d | nn.Linear]:
     return {name: module for name, module in graph.named_modules() if isinstance(module, LAYERS)}
 
 
+def channel_axis(layer: nn.Module) -> int:
+    """Where the channels of what `layer` reads and gives lie: a linear layer has them last, in feature maps too."""
+    return -1 if isinstance(layer, nn.Linear) else 1
+
+
 def batch_norm_after(graph: fx.GraphModule, node: fx.Node) -> fx.Node | None:
     """The batch-norm node that is the only reader of layer `node` and can be folded into it, or None."""
     reader = only_reader(node)

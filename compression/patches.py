@@ -4,6 +4,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from compression.graph import channel_axis
+
 PATCHES, LEAST_PATCHES, PATCHES_PER_INPUT = 16_384, 2_048, 28
 """Patches that a layer's moments are averaged over: so many for each input of a patch, within bounds."""
 
@@ -16,8 +18,12 @@ def wanted(layer: nn.Conv2d | nn.Linear) -> int:
 def answers_of(layer: nn.Conv2d | nn.Linear, y: list[torch.Tensor]) -> torch.Tensor:
     """`layer`'s answers y [n, …], in batches, at the places where its patches are drawn: [m, out]."""
     limit = wanted(layer) // len(y)
-    rows = [part.permute(0, 2, 3, 1).flatten(0, 2) if part.dim() == 4 else part.flatten(0, -2) for part in y]
-    return torch.cat([part[_places(len(part), limit, layer)] for part in rows])
+    return torch.cat([rows[_places(len(rows), limit, layer)] for rows in (flat(layer, part) for part in y)])
+
+
+def flat(layer: nn.Module, values: torch.Tensor) -> torch.Tensor:
+    """Values that `layer` reads or gives, a row of channels for each place."""
+    return values.movedim(channel_axis(layer), -1).flatten(0, -2)
 
 
 def drawn(layer: nn.Conv2d | nn.Linear, x: torch.Tensor, limit: int) -> torch.Tensor:
@@ -26,7 +32,7 @@ def drawn(layer: nn.Conv2d | nn.Linear, x: torch.Tensor, limit: int) -> torch.Te
     Feature maps are read in channels-last order, so that a position's channels are one piece of memory.
     """
     if isinstance(layer, nn.Linear):
-        rows = x.flatten(0, -2)
+        rows = flat(layer, x)
         return rows[_places(len(rows), limit, layer)][None]
     padded = F.pad(x, _padding(layer)).permute(0, 2, 3, 1)  # [n, rows, columns, c]
     n, height, width, channels = padded.shape

@@ -37,6 +37,20 @@ def tiny(seed: int = 0) -> Tiny:
     return network.eval()
 
 
+class OnMaps(nn.Module):
+    """A classifier of 8×8 images with linear layers that read feature maps whose channels are last, as in ConvNeXt."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem, self.head = nn.Conv2d(1, 12, 3, padding=1), nn.Linear(12, 10)
+        self.wide, self.narrow = nn.Linear(12, 24), nn.Linear(24, 12)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = self.stem(x).relu()
+        y = self.narrow(self.wide(x.permute(0, 2, 3, 1)).relu()).permute(0, 3, 1, 2)
+        return self.head((x + y).mean((2, 3)))
+
+
 def trained(data, epochs: int = 8) -> Tiny:
     """A `Tiny` that has learned `data` (about 95% of Digits), for tests of accuracy."""
     torch.manual_seed(0)

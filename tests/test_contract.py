@@ -14,7 +14,7 @@ from compression.parametrizations import original
 from compression.recipe import Recipe
 from compression.reconstruct import reconstruct_
 from compression.steps import STEPS, Channels, Factorize
-from tests.networks import tiny
+from tests.networks import OnMaps, tiny
 
 SETTINGS = {"channels": Channels(amount=0.05, part="all", round_to=4), "factorize": Factorize(amount=0.1, round_to=1)}
 """Where the defaults ask for more than the tiny network can give."""
@@ -60,3 +60,14 @@ def test_technique(kind, dense):
     for name, layer in layers(changed).items():
         if parametrize.is_parametrized(layer):
             assert original(layer).grad is not None, name
+
+
+@pytest.mark.parametrize("kind", [kind for kind in METHODS if kind != "recover"])
+def test_linear_layers_on_feature_maps(kind):
+    """Their channels are last: mixed up with places, nothing would fit."""
+    torch.manual_seed(0)
+    graph = trace(OnMaps().eval(), (1, 8, 8))
+    calibration = calibrate(graph, load("digits"), images=64, seed=0)
+    with torch.no_grad():
+        wanted, answers = graph(calibration.images), compressed(graph, kind, calibration)(calibration.images)
+    assert (answers - wanted).norm() < 0.2 * (wanted - wanted.mean(0)).norm()

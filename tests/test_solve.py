@@ -35,6 +35,7 @@ LAYERS = [
     (nn.Conv2d(6, 6, (3, 1), padding=(1, 0), groups=3, bias=False), (6, 5, 5)),
     (nn.Conv2d(4, 4, 3, padding="same", dilation=2, groups=4, bias=False), (4, 8, 8)),
     (nn.Linear(7, 5, bias=False), (7,)),
+    (nn.Linear(7, 5, bias=False), (3, 4, 7)),
 ]
 
 

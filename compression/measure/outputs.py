@@ -7,7 +7,7 @@ import torch
 from torch import nn
 from torch.nn.utils import parametrize
 
-from compression.graph import layers
+from compression.graph import channel_axis, layers
 
 IMAGES = 32
 
@@ -31,7 +31,7 @@ def _answers(network: nn.Module) -> Iterator[dict[str, torch.Tensor]]:
     """What each layer gives while the context is open, centred, by name."""
     kept: dict[str, torch.Tensor] = {}
     handles = [
-        layer.register_forward_hook(lambda module, inputs, y, name=name: kept.update({name: _centred(y)}))
+        layer.register_forward_hook(lambda module, inputs, y, name=name: kept.update({name: _centred(module, y)}))
         for name, layer in layers(network).items()
     ]
     try:
@@ -41,6 +41,6 @@ def _answers(network: nn.Module) -> Iterator[dict[str, torch.Tensor]]:
             handle.remove()
 
 
-def _centred(y: torch.Tensor) -> torch.Tensor:
-    channel = 1 if y.dim() == 4 else y.dim() - 1
+def _centred(layer: nn.Module, y: torch.Tensor) -> torch.Tensor:
+    channel = channel_axis(layer) % y.dim()
     return y - y.mean([d for d in range(y.dim()) if d != channel], keepdim=True)

@@ -14,7 +14,7 @@ from torch import fx, nn
 
 from compression import solve
 from compression.calibration import Calibration
-from compression.graph import layers
+from compression.graph import channel_axis, layers
 from compression.parametrizations import original
 from compression.solve import Moments
 from compression.sparsity.patterns import Scores
@@ -87,7 +87,7 @@ def sensitivity(graph: fx.GraphModule, calibration: Calibration) -> dict[str, to
         for scores in _gradients(graph, images, BATCH):
             names = list(outputs)
             for name, gradient in zip(names, torch.autograd.grad(scores, [outputs[n] for n in names]), strict=True):
-                axis = 1 if gradient.dim() == 4 else gradient.dim() - 1
+                axis = channel_axis(graph.get_submodule(name))
                 squares = gradient.square().movedim(axis, 0).flatten(1).sum(1) / len(images)
                 found[name] = found.get(name, 0) + squares
             outputs.clear()

@@ -213,7 +213,7 @@ def drawn_inputs(layer: Layer, value: torch.Tensor, wanted: int) -> torch.Tensor
 
 def drawn_outputs(layer: Layer, value: torch.Tensor, wanted: int) -> torch.Tensor:
     """The layer's outputs at the same positions: [n, out]."""
-    rows = value.flatten(0, -2) if isinstance(layer, nn.Linear) else value.movedim(1, -1).flatten(0, -2)
+    rows = patches.flat(layer, value)
     return rows[patches.some(len(rows), wanted)]
 
 

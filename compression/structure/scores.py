@@ -7,7 +7,9 @@ import torch
 import torch.nn.functional as F
 from torch import fx, nn
 
+from compression import patches
 from compression.calibration import Calibration
+from compression.graph import channel_axis
 from compression.structure.allocation import Order
 from compression.structure.coupling import Group, Member
 from compression.structure.refit import Rows, enough
@@ -59,8 +61,8 @@ def by_error(group: Group, rows: dict[str, Rows], fisher_of: dict[str, torch.Ten
 def fisher(graph: fx.GraphModule, groups: tuple[Group, ...], calibration: Calibration) -> dict[str, torch.Tensor]:
     """Fisher information of each reader's outputs, summed over the places of an image: [out], by name."""
     _, gradients, images = _gradients(graph, groups, calibration, of="outputs")
-    places = {name: g.movedim(1, -1) if g.dim() == 4 else g for name, g in gradients.items()}
-    return {name: g.flatten(0, -2).square().sum(0) / images for name, g in places.items()}
+    rows = {name: patches.flat(graph.get_submodule(name), g) for name, g in gradients.items()}
+    return {name: g.square().sum(0) / images for name, g in rows.items()}
 
 
 def taylor(graph: fx.GraphModule, groups: tuple[Group, ...], calibration: Calibration) -> list[torch.Tensor]:
@@ -69,7 +71,9 @@ def taylor(graph: fx.GraphModule, groups: tuple[Group, ...], calibration: Calibr
     First order in a gate on the channel (Molchanov et al. 2019, eq. 8).
     """
     read, gradients, images = _gradients(graph, groups, calibration, of="inputs")
-    return [_squared(group, read, gradients, images) for group in groups]
+    products = {name: (read[name] * gradient).detach() for name, gradient in gradients.items()}
+    last = {name: g.movedim(channel_axis(graph.get_submodule(name)), -1) for name, g in products.items()}
+    return [_squared(group, last, images) for group in groups]
 
 
 @torch.enable_grad()
@@ -98,14 +102,11 @@ def _gradients(
     return seen, dict(zip(seen, torch.autograd.grad(loss, list(seen.values())), strict=True)), len(scores)
 
 
-def _squared(
-    group: Group, read: dict[str, torch.Tensor], gradients: dict[str, torch.Tensor], images: int
-) -> torch.Tensor:
+def _squared(group: Group, products: dict[str, torch.Tensor], images: int) -> torch.Tensor:
+    """From what each reader reads times its gradient, [images, …, in]: [units]."""
     total = torch.zeros(images, group.units)
     for member in group.readers():
-        product = (read[member.name] * gradients[member.name]).detach()
-        if product.dim() == 4:
-            product = product.movedim(1, -1)
+        product = products[member.name]
         inputs = product.shape[-1]
         if group.tokens_first:
             product = product.reshape(-1, images, inputs).sum(0)
