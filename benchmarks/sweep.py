@@ -14,8 +14,8 @@ from compression import pipeline, zoo
 from compression.console import Progress
 from compression.data import home, load
 from compression.measure.machine import this_machine
-from compression.results import LEVELS
 from compression.sensitivity import IMAGES, Sweep
+from compression.views import LEVELS
 
 GOAL_S = 150
 

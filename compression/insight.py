@@ -14,18 +14,8 @@ from compression import worker
 from compression.compare import Comparison, compare
 from compression.devices import Deployment
 from compression.recipe import Recipe
-from compression.results import (
-    FeatureMaps,
-    Finding,
-    Growth,
-    LayerReport,
-    LayerSensitivity,
-    LayerView,
-    OverTheWire,
-    Predictions,
-    Profile,
-    Structure,
-)
+from compression.results import LayerReport, Predictions
+from compression.views import FeatureMaps, Finding, Growth, LayerSensitivity, LayerView, OverTheWire, Profile, Structure
 from compression.worker import Recent, Request
 
 if TYPE_CHECKING:

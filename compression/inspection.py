@@ -10,7 +10,7 @@ from compression.errors import UnknownName
 from compression.graph import layers, module_of, operator_name
 from compression.parametrizations import WeightQuantizer, find
 from compression.pipeline import Prepared
-from compression.results import FeatureMaps, Histogram, LayerView, Structure
+from compression.views import FeatureMaps, Histogram, LayerView, Structure
 
 BINS, KERNELS, MAPS, GRID = 60, 24, 12, 64
 ERROR_IMAGES = 128

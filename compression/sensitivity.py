@@ -23,8 +23,8 @@ from compression.export.stored import folded_norm
 from compression.graph import BATCH, LAYERS, layers, module_of
 from compression.pipeline import Prepared, simulate
 from compression.recipe import Recipe
-from compression.results import LEVELS, LayerSensitivity, SensitivityPoint
 from compression.steps import Step, step
+from compression.views import LEVELS, LayerSensitivity, SensitivityPoint
 
 IMAGES = 2000
 Stop = Callable[[], bool]

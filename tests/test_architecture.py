@@ -18,7 +18,7 @@ LAYERS = (
     ("errors", "engine", "processor", "processes", "home"),
     ("rounding",),
     ("steps", "grids"),
-    ("recipe", "results"),
+    ("recipe", "results", "views"),
     ("presets", "energy", "foresight", "reference", "snippets"),
     ("data", "graph", "parametrizations"),
     ("patches",),

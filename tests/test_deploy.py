@@ -7,7 +7,8 @@ from streamlit.testing.v1 import AppTest
 
 from compression.cluster import ROOT
 from compression.devices import DEVICES, KB, Deployment, Load, device, fit
-from compression.results import Growth, Interval, Latency
+from compression.results import Interval, Latency
+from compression.views import Growth
 from pages.ui import fits
 
 PATIENCE_S = 180

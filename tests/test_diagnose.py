@@ -14,8 +14,9 @@ from compression.measure.diagnose import WEIGHT_ZERO_POINT, diagnose, optimized_
 from compression.measure.profile import profile, read
 from compression.pipeline import compress_prepared, prepare
 from compression.recipe import Recipe
-from compression.results import LayerReport, Machine, OperatorTime, Profile
+from compression.results import LayerReport, Machine
 from compression.steps import Prune, Quantize
+from compression.views import OperatorTime, Profile
 from tests.networks import tiny
 
 MACHINE = Machine("A processor", 2, True, "Linux x86_64", "3.11", "2", "1")

@@ -6,7 +6,8 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from compression.cluster import ROOT
-from compression.results import LEVELS, Histogram, LayerReport, LayerSensitivity, LayerView, SensitivityPoint, Structure
+from compression.results import LayerReport
+from compression.views import LEVELS, Histogram, LayerSensitivity, LayerView, SensitivityPoint, Structure
 from pages.ui import insides
 
 PATIENCE_S = 180

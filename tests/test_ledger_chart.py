@@ -2,7 +2,8 @@
 
 import pytest
 
-from compression.results import Finding, LayerBytes, Ledger, OperatorTime, OverTheWire, Profile
+from compression.results import LayerBytes, Ledger
+from compression.views import Finding, OperatorTime, OverTheWire, Profile
 from pages.ui import ledger
 
 LAYERS = (LayerBytes("stem", 100, 50, 0, 0, 20, 10, 3.0), LayerBytes("head", 300, 100, 40, 0, 20, 10, 2.0))

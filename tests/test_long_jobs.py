@@ -20,8 +20,9 @@ from compression.keeper import end_orphans, from_plain, this_program, title, to_
 from compression.long_jobs import with_steps
 from compression.long_work import FOREIGN, PACE_EPOCHS, PAUSED, Work, checkpoint
 from compression.recipe import Recipe
-from compression.results import LEVELS, LearningPoint
+from compression.results import LearningPoint
 from compression.store import JobRecord, Store
+from compression.views import LEVELS
 from compression.zoo import card
 
 PATIENCE_S = 180.0  # a cold engine on a busy machine

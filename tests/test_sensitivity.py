@@ -10,8 +10,8 @@ from compression.data import load
 from compression.errors import Cancelled, UnknownName
 from compression.graph import layers
 from compression.pipeline import prepare
-from compression.results import LEVELS
 from compression.sensitivity import Sweep, truncated
+from compression.views import LEVELS
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,8 @@ import zstandard
 from google.protobuf.message import Message
 
 from compression.export import Exported, pack
-from compression.results import LayerBytes, Ledger, OverTheWire
+from compression.results import LayerBytes, Ledger
+from compression.views import OverTheWire
 
 ROLES = ("payload", "positions", "codebooks", "scales", "biases")
 

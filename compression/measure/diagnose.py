@@ -11,7 +11,8 @@ import onnx
 from onnx import NodeProto, numpy_helper
 
 from compression.export.session import optimized
-from compression.results import Finding, LayerReport, Machine, Profile
+from compression.results import LayerReport, Machine
+from compression.views import Finding, Profile
 
 INTEGER_KERNELS = {"QLinearConv", "QGemm", "QLinearMatMul", "ConvInteger", "MatMulInteger", "DynamicQuantizeMatMul"}
 WEIGHT_ZERO_POINT = {"QLinearConv": 5, "QGemm": 5, "QLinearMatMul": 5}

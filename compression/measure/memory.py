@@ -12,7 +12,7 @@ import onnx
 import onnxruntime as ort
 
 from compression.export.session import optimized, session
-from compression.results import Growth
+from compression.views import Growth
 
 GROWTH = Path(__file__).with_name("growth.py")
 LEAST_GROWTH = 64 << 20

@@ -12,7 +12,7 @@ import onnxruntime as ort
 
 from compression.export.session import session
 from compression.measure.lock import machine_lock
-from compression.results import OperatorTime, Profile
+from compression.views import OperatorTime, Profile
 
 RUNS, WARM_UP = 50, 10
 SMALL_MS = 0.01

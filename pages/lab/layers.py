@@ -5,8 +5,9 @@ from collections.abc import Sequence
 import streamlit as st
 
 from compression import insight
-from compression.results import LayerReport, LayerSensitivity
+from compression.results import LayerReport
 from compression.steps import Quantize
+from compression.views import LayerSensitivity
 from pages.ui import insides, panels, sweeping
 from pages.ui.plot import plot
 from pages.ui.points import Point

@@ -5,7 +5,8 @@ from typing import Any
 import streamlit as st
 
 from compression.devices import NETWORKS, Deployment, Fit, transfer_seconds
-from compression.results import Growth, Latency
+from compression.results import Latency
+from compression.views import Growth
 from pages.ui import words
 
 YES, NO = "fits", "does not fit"

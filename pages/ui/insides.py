@@ -7,16 +7,8 @@ import plotly.graph_objects as go
 import streamlit as st
 from plotly.subplots import make_subplots
 
-from compression.results import (
-    LEVELS,
-    FeatureMaps,
-    Histogram,
-    LayerReport,
-    LayerSensitivity,
-    LayerView,
-    Picture,
-    Structure,
-)
+from compression.results import LayerReport
+from compression.views import LEVELS, FeatureMaps, Histogram, LayerSensitivity, LayerView, Picture, Structure
 from pages.ui.drawings import uprights
 
 BEFORE, AFTER, DENSE = "#808790", "#D55E00", "#3987C9"

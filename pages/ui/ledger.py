@@ -5,7 +5,8 @@ from dataclasses import dataclass
 
 import plotly.graph_objects as go
 
-from compression.results import Finding, LayerBytes, Ledger, OverTheWire, Profile
+from compression.results import LayerBytes, Ledger
+from compression.views import Finding, OverTheWire, Profile
 from pages.ui import words
 
 PARTS = {

@@ -6,7 +6,7 @@ import streamlit as st
 
 from compression import insight
 from compression.jobs import Job
-from compression.results import LayerSensitivity
+from compression.views import LayerSensitivity
 from pages.ui import insides, panels
 from pages.ui.plot import plot
 from pages.ui.state import Visit

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 
 from compression.jobs import Job, Sweeping
-from compression.results import LayerSensitivity
+from compression.views import LayerSensitivity
 from pages.ui.state.server import lab
 from pages.ui.subject import Subject
 
