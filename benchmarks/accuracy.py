@@ -11,7 +11,7 @@ from typing import Any
 
 from benchmarks.quiet import Quiet
 from benchmarks.report import Report, table
-from compression import cli, pipeline
+from compression import cli, cli_inputs, pipeline
 from compression.console import Progress
 from compression.errors import UnknownName
 from compression.results import Measurement
@@ -64,14 +64,14 @@ def run(model: str, dataset: str, quiet: Quiet, progress: Progress, *, only: tup
 
 
 def _measure_all(model: str, dataset: str, names: tuple[str, ...], progress: Progress) -> dict[str, list[Measurement]]:
-    data = cli.load_data(dataset)
-    network = cli.load_model(model, data)
+    data = cli_inputs.load_data(dataset)
+    network = cli_inputs.load_model(model, data)
     found: dict[str, list[Measurement]] = {name: [] for name in names}
     for number, seed in enumerate(SEEDS):
         prepared = pipeline.prepare(network, data, seed=seed)
         for position, name in enumerate(names):
             progress(f"{name}, seed {seed}", (number * len(names) + position) / (len(SEEDS) * len(names)))
-            recipe = cli.read_recipe(None, list(ROWS[name]), seed)
+            recipe = cli_inputs.read_recipe(None, list(ROWS[name]), seed)
             found[name].append(cli.carry_out(recipe, prepared, threads=THREADS)[1])
     return found
 

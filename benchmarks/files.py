@@ -18,7 +18,7 @@ from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantTy
 
 from benchmarks.quiet import Quiet
 from benchmarks.report import Report, table
-from compression import cli, pipeline
+from compression import cli_inputs, pipeline
 from compression.console import Progress
 from compression.export import export
 from compression.export.ledger import over_the_wire
@@ -78,13 +78,13 @@ class Images(CalibrationDataReader):
 
 def run(model: str, dataset: str, quiet: Quiet, progress: Progress) -> Report:
     """Writes and measures every row."""
-    data = cli.load_data(dataset)
-    prepared = pipeline.prepare(cli.load_model(model, data), data)
+    data = cli_inputs.load_data(dataset)
+    prepared = pipeline.prepare(cli_inputs.load_model(model, data), data)
     peer = _peer(prepared)
     rows = {"fp32": _row(prepared, prepared.baseline.onnx, None), PEER: _row(prepared, peer, None)}
     for position, (name, settings) in enumerate(ROWS.items()):
         progress(name, position / len(ROWS))
-        graph = pipeline.simulate(prepared, cli.read_recipe(None, list(settings), 0))
+        graph = pipeline.simulate(prepared, cli_inputs.read_recipe(None, list(settings), 0))
         packed, twin = export(graph, data.input_shape), export(graph, data.input_shape, packed=False).onnx
         row = _row(prepared, packed.onnx, twin)
         row["payload_bytes"] = sum(encoding.size_bytes for encoding in packed.encodings.values())

@@ -25,7 +25,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from compression import cli
+from compression import cli_inputs
 from compression.data import Dataset
 from compression.export import export
 from compression.graph import trace
@@ -227,8 +227,8 @@ def main(folder: Path) -> None:
     tool = TOOLS[asked["tool"]]
     for module in tool.modules:
         import_module(module)
-    data = cli.load_data(asked["dataset"])
-    network = cli.load_model(asked["model"], data)
+    data = cli_inputs.load_data(asked["dataset"])
+    network = cli_inputs.load_model(asked["model"], data)
     if not isinstance(network, nn.Module):  # a program of torch.export
         network = network.module()
     else:

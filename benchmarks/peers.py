@@ -20,7 +20,7 @@ import numpy as np
 
 from benchmarks.quiet import Quiet
 from benchmarks.report import Report, table
-from compression import cli, pipeline
+from compression import cli, cli_inputs, pipeline
 from compression.console import Progress
 from compression.errors import InvalidFile
 from compression.export.session import session
@@ -108,9 +108,10 @@ class Entry:
 
 def run(model: str, dataset: str, quiet: Quiet, progress: Progress) -> Report:
     """Measures every row."""
-    data = cli.load_data(dataset)
-    prepared = pipeline.prepare(cli.load_model(model, data), data, seed=SEED)
-    cli.carry_out(cli.read_recipe(None, ["quantize.weight_bits=8"], SEED), prepared)  # all code has been loaded once
+    data = cli_inputs.load_data(dataset)
+    prepared = pipeline.prepare(cli_inputs.load_model(model, data), data, seed=SEED)
+    first = cli_inputs.read_recipe(None, ["quantize.weight_bits=8"], SEED)
+    cli.carry_out(first, prepared)  # all code has been loaded once
     entries: list[Entry] = []
     total = sum(1 + len(peers) for _, peers in ROWS.values())
     for task, (settings, peers) in ROWS.items():
@@ -131,7 +132,7 @@ def run(model: str, dataset: str, quiet: Quiet, progress: Progress) -> Report:
 
 
 def _ours(task: str, settings: tuple[str, ...], quality: str, prepared: pipeline.Prepared) -> Entry:
-    recipe = cli.read_recipe(None, list(settings), SEED).with_setting("quality", quality)
+    recipe = cli_inputs.read_recipe(None, list(settings), SEED).with_setting("quality", quality)
     began = time.perf_counter()
     _, measured = cli.carry_out(recipe, prepared, threads=THREADS)
     seconds = time.perf_counter() - began

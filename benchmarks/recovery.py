@@ -22,7 +22,7 @@ import torch
 
 from benchmarks.quiet import Quiet
 from benchmarks.report import Report, table
-from compression import cli, pipeline
+from compression import cli_inputs, pipeline
 from compression.console import Progress
 from compression.engine import engine_version
 from compression.errors import UnknownName
@@ -127,8 +127,8 @@ def _measure(
     """The results of (row, seed) that are missing, one after the other; those of a seed stand together."""
     if not missing:
         return
-    data = cli.load_data(dataset)
-    network = cli.load_model(model, data)
+    data = cli_inputs.load_data(dataset)
+    network = cli_inputs.load_model(model, data)
     prepared, last = None, None
     for number, (name, seed) in enumerate(missing):
         progress(f"{name}, seed {seed}", number / len(missing))

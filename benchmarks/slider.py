@@ -20,7 +20,7 @@ from typing import Any
 
 from benchmarks.quiet import Quiet
 from benchmarks.report import Report, spread, table
-from compression import cli, pipeline
+from compression import cli_inputs, pipeline
 from compression.console import Progress
 from compression.data import home
 from compression.errors import Unsupported, WorkerLost
@@ -78,7 +78,7 @@ def run(model: str, dataset: str, quiet: Quiet, progress: Progress) -> Report:
         lab.rest()
         for number, ((name, quality), settings) in enumerate(plan):
             progress(f"{name}, {quality}", number / len(plan))
-            recipe = cli.read_recipe(None, list(settings), None).with_setting("quality", quality)
+            recipe = cli_inputs.read_recipe(None, list(settings), None).with_setting("quality", quality)
             time.sleep(REST_S)
             visits[name, quality].append(_visit(lab, model, dataset, recipe))
     evaluation_s = _evaluation_seconds(model, dataset)
@@ -143,8 +143,8 @@ def _next_news(job: Job, last: News) -> News:
 
 def _evaluation_seconds(model: str, dataset: str) -> float:
     """Median of three evaluations of the plain fp32 file over the full test split, session already loaded."""
-    data = cli.load_data(dataset)
-    file = pipeline.prepare(cli.load_model(model, data), data).baseline.onnx
+    data = cli_inputs.load_data(dataset)
+    file = pipeline.prepare(cli_inputs.load_model(model, data), data).baseline.onnx
     runner, images = session(file), order(len(data.test))
     seconds = []
     for _ in range(3):

@@ -17,7 +17,8 @@ from torch import nn
 from typer.testing import CliRunner
 
 from compression import zoo
-from compression.cli import app, read_recipe
+from compression.cli import app
+from compression.cli_inputs import read_recipe
 from compression.presets import PRESETS
 from compression.recipe import Recipe
 from compression.steps import STEPS
