@@ -44,7 +44,7 @@ def _swept(page: Page) -> None:
 
 def _last_slide(page: Page) -> None:
     for slide in (2, 3):
-        page.keyboard.press("ArrowRight")
+        page.get_by_role("button", name="Next").click()
         expect(page.get_by_text(f"{slide} of 4")).to_be_visible()
 
 

@@ -36,7 +36,7 @@ div:has(> [data-testid="stMetricDeltaDescription"]) { flex-wrap: wrap; }
   [data-testid="stSidebar"] { width: 15rem !important; min-width: 15rem !important; }
   [data-testid="stMainBlockContainer"] { padding: 3.75rem 1.25rem 2rem; }
   [data-testid="stMetricValue"] { font-size: 1.5rem; }
-  [class*="st-key-written-"] { min-height: 4rem; }
+  [class*="st-key-written-"] { min-height: 4rem; align-items: center; }
   .st-key-charts > [data-testid="stLayoutWrapper"] > [data-testid="stHorizontalBlock"] > [data-testid="stColumn"] {
     flex-basis: 100%; }
 }
