@@ -1,6 +1,6 @@
 """The settings of every technique: bounds, unit, default and help stand here once.
 
-The validator, the sliders, the command line and the documentation read them from these fields. Nothing in this module
+The validator, the sliders, the command line and the documentation read them from these fields. Nothing in this package
 imports torch, so a page can draw its controls before the engine is loaded. What a step does is in
 `compression.methods`, under the same name.
 """
