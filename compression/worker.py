@@ -181,8 +181,7 @@ def work(request: Request, tell: Tell, stop: Stop, checkpoint: Path | None = Non
     progress("Loading the engine", 0.0)
     recipe = Recipe.from_json(request.recipe)
     prepared = _prepare(request, recipe, progress, stop)
-    baseline = _baseline(prepared)
-    tell("baseline", baseline=asdict(baseline))
+    tell("baseline", baseline=asdict(_baseline(prepared)))
     course = Course(request, prepared, progress, stop, lambda point: tell("learned", point=asdict(point)), checkpoint)
     if (sketch := _sketch(recipe)) and not (checkpoint and checkpoint.exists()):
         preview = next(iter(_measurements(course, sketch)))[1]
@@ -193,7 +192,7 @@ def work(request: Request, tell: Tell, stop: Stop, checkpoint: Path | None = Non
         tell("measured", full=full, measurement=measurement.to_plain())
         progress("Measuring on the rest of the test images", 0.95)
         made = file, measurement
-    return _outcome(request, prepared, *made, baseline)
+    return outcome(request, prepared, *made)
 
 
 def base(request: Request) -> Outcome | Refusal:
@@ -224,34 +223,25 @@ def plain(request: Request, prepared: "Prepared", subject: Subject | None = None
         baseline_size_bytes=len(file.onnx), latency=latency(runner, runner, image), macs=file.macs,
         parameters=file.parameters, n_test=len(found), seconds=0.0, machine=this_machine(), predictions=found,
     )  # fmt: skip
-    outcome = _outcome(request, prepared, file, measurement, baseline, subject)
-    return replace(outcome, role="baseline")
+    return replace(outcome(request, prepared, file, measurement, subject), role="baseline")
 
 
-def outcome(request: Request, prepared: "Prepared", file: "Candidate", measurement: Measurement) -> Outcome:
-    """A measured file as it is kept."""
-    return _outcome(request, prepared, file, measurement, _baseline(prepared))
-
-
-def _outcome(
-    request: Request, prepared: "Prepared", file: "Candidate", measurement: Measurement, baseline: Baseline,
-    subject: Subject | None = None,
-) -> Outcome:  # fmt: skip
+def outcome(
+    request: Request, prepared: "Prepared", file: "Candidate", measurement: Measurement, subject: Subject | None = None
+) -> Outcome:
+    """A measured file as it is kept. `subject` names weights other than the request's."""
     named = request.model, request.weights, request.dataset
     about = subject or Subject(*named, _weights(request), prepared.data.fingerprint)
     return Outcome(
-        file.onnx, measurement, baseline, file.layers, file.ledger, about, file.recipe.to_json(), engine_version()
-    )
+        file.onnx, measurement, _baseline(prepared), file.layers, file.ledger, about, file.recipe.to_json(),
+        engine_version(),
+    )  # fmt: skip
 
 
 def _sketch(recipe: Recipe) -> Recipe | None:
     """A recipe that soon gives a first idea of what this one leads to; None where it is quick itself."""
-    untrained = Recipe.from_dict({**recipe.to_dict(), "quality": "fast", "steps": _untrained(recipe)})
-    return None if untrained == recipe or not recipe.steps else untrained
-
-
-def _untrained(recipe: Recipe) -> list[dict[str, Any]]:
-    return [step for step in recipe.to_dict()["steps"] if step["step"] != "recover"]
+    sketch = recipe.untrained.with_setting("quality", "fast")
+    return None if sketch == recipe or not recipe.steps else sketch
 
 
 class Course(NamedTuple):
