@@ -12,7 +12,7 @@ import streamlit as st
 from safetensors.numpy import save_file
 from streamlit.testing.v1 import AppTest
 
-from compression import long_work, worker
+from compression import long_work, pipeline, worker
 from compression.cluster import Crew
 from compression.errors import Cancelled, StoreUnavailable, Unsupported
 from compression.jobs import Job
@@ -20,6 +20,7 @@ from compression.keeper import Keeper, this_program, title, to_plain
 from compression.long_jobs import LongJobs
 from compression.long_work import checkpoint, so_far
 from compression.recipe import Recipe
+from compression.results import LearningPoint
 from compression.store import Store
 from compression.store.book import JobBook
 from compression.worker import Refusal, Request
@@ -123,6 +124,22 @@ def test_what_was_learned_goes_when_a_whole_training_has_an_outcome(
     found = long_work.compress(request(**settings), "topic", "job")
     assert found == (Refusal("") if fails else "outcome")
     assert path.exists() == stays
+
+
+def test_the_speed_is_measured_on_the_whole_training(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    begun: list[Recipe] = []
+    points = [LearningPoint(step, STEPS, 0, 1.0, None, 100.0) for step in (10, 20)]
+
+    def compress(prepared: None, recipe: Recipe, *, learn: Callable[[LearningPoint], None], **_: Any) -> None:
+        begun.append(recipe)
+        for point in points:
+            learn(point)
+
+    monkeypatch.setattr(worker, "wired", lambda topic, job: (lambda *news, **more: None, lambda: False))
+    monkeypatch.setattr(worker, "prepared", lambda request: None)
+    monkeypatch.setattr(pipeline, "compress_prepared", compress)
+    assert long_work.pace(request(until=15), "topic", "job") == points[-1]
+    assert [recipe.until for recipe in begun] == [0]
 
 
 def test_a_job_that_is_removed_takes_nothing_from_others(desk: Desk) -> None:
