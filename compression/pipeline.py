@@ -3,6 +3,7 @@
 import copy
 import hashlib
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -18,12 +19,12 @@ from compression.bookkeeping import Books, parameters, reached
 from compression.calibration import Calibration, calibrate
 from compression.data import Dataset
 from compression.equalize import equalized
-from compression.errors import Cancelled, InvalidData, InvalidFile, InvalidModel, UserError
+from compression.errors import Cancelled, InvalidData, InvalidFile, InvalidModel, Unsupported, UserError
 from compression.export import Exported, export
 from compression.export.ledger import ledger
 from compression.export.session import session
 from compression.export.stored import settle_scales_
-from compression.graph import macs, trace
+from compression.graph import LAYERS, macs, module_of, trace
 from compression.measure.accuracy import accuracy, join, order, predict
 from compression.measure.latency import latency, precise
 from compression.measure.machine import this_machine
@@ -100,12 +101,14 @@ def prepare(
 ) -> Prepared:
     """Traces `model`, calibrates it on training images, and writes and measures its fp32 file.
 
-    Raises `InvalidModel` where the network does not fit the images or the classes.
+    Raises `InvalidModel` where the network does not fit the images or the classes, and `Unsupported` where it uses a
+    layer more than once: there are no moments and no fit yet that hold for all its uses.
     """
     say = _reporter(progress, stop)
     say("Tracing the network", 0.0)
     dense = trace(model, data.input_shape)
     _check_classes(dense, data)
+    _check_uses(dense)
     say("Looking at the calibration images", 0.2)
     calibration = calibrate(dense, data, images=calibration_images, seed=seed)
     recipe = Recipe(seed=seed, calibration_images=calibration_images)
@@ -353,6 +356,15 @@ def _check_classes(dense: fx.GraphModule, data: Dataset) -> None:
         raise InvalidModel(f"The network answers with {scores} classes, but {data.title} has {len(data.classes)}.")
     if not len(data.test):
         raise InvalidData(f"{data.title} has no test images to measure on.")
+
+
+def _check_uses(dense: fx.GraphModule) -> None:
+    uses = Counter(node.target for node in dense.graph.nodes if isinstance(module_of(dense, node), LAYERS))
+    for name, times in uses.items():
+        if times > 1:
+            raise Unsupported(
+                f"The network uses its layer {name!r} {times} times for an image; at most once is allowed."
+            )
 
 
 def _read(path: Path) -> bytes:

@@ -51,6 +51,19 @@ class OnMaps(nn.Module):
         return self.head((x + y).mean((2, 3)))
 
 
+class Again(nn.Module):
+    """A network that calls one of its layers twice, on maps of two sizes."""
+
+    def __init__(self):
+        super().__init__()
+        self.stem = nn.Sequential(nn.Conv2d(1, 12, 3, padding=1), nn.ReLU(), nn.Conv2d(12, 12, 3, padding=1))
+        self.twice, self.head = nn.Conv2d(12, 12, 3, padding=1), nn.Linear(12, 10)
+
+    def forward(self, x):
+        x = torch.max_pool2d(self.twice(self.stem(x).relu()).relu(), 2)
+        return self.head(self.twice(x).relu().mean((2, 3)))
+
+
 def trained(data, epochs: int = 8) -> Tiny:
     """A `Tiny` that has learned `data` (about 95% of Digits), for tests of accuracy."""
     torch.manual_seed(0)

@@ -29,7 +29,7 @@ from compression.structure.refit import Rows, drawn_inputs, drawn_outputs, fit_,
 from compression.structure.scores import by_error, taylor
 from compression.zoo import ARCHITECTURES, build
 from compression.zoo import load as load_model
-from tests.networks import tiny
+from tests.networks import Again, tiny
 
 SHAPE = (1, 16, 16)
 
@@ -88,19 +88,6 @@ class Places(nn.Module):
     def forward(self, x):
         x = self.stem(x).relu().flatten(2).transpose(1, 2)
         return self.head((self.tokens(x) + self.place).relu().mean(1))
-
-
-class Again(nn.Module):
-    """A network that calls one of its layers twice, on maps of two sizes."""
-
-    def __init__(self):
-        super().__init__()
-        self.stem = nn.Sequential(nn.Conv2d(1, 12, 3, padding=1), nn.ReLU(), nn.Conv2d(12, 12, 3, padding=1))
-        self.twice, self.head = nn.Conv2d(12, 12, 3, padding=1), nn.Linear(12, 10)
-
-    def forward(self, x):
-        x = torch.max_pool2d(self.twice(self.stem(x).relu()).relu(), 2)
-        return self.head(self.twice(x).relu().mean((2, 3)))
 
 
 ZOO = {name: (lambda n=name: build(n, input_shape=SHAPE, classes=10), SHAPE) for name in ARCHITECTURES}

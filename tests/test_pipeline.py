@@ -11,7 +11,7 @@ from torch import nn
 
 import compression
 from compression.data import load
-from compression.errors import Cancelled, InvalidModel
+from compression.errors import Cancelled, InvalidModel, Unsupported
 from compression.export.session import session
 from compression.measure.outputs import IMAGES
 from compression.pipeline import compress, compress_prepared, measure, prepare, simulate, stream
@@ -19,7 +19,7 @@ from compression.recipe import Recipe
 from compression.results import Measurement
 from compression.steps import Channels, Prune, Quantize
 from compression.zoo import load as load_model
-from tests.networks import trained
+from tests.networks import Again, trained
 
 W8A8 = Recipe(steps=(Quantize(),))
 W4_SPARSE = Recipe(steps=(Prune(sparsity=0.6), Quantize(weight_bits=4)))
@@ -90,6 +90,11 @@ def test_any_classifier_is_compressed_and_left_as_it_was():
     assert network.training and all(torch.equal(v, before[k]) for k, v in network.state_dict().items())
     found = measure(candidate, ready)
     assert found.accuracy.baseline > 0.85 and found.accuracy.drop < 0.02
+
+
+def test_a_network_that_uses_a_layer_twice_is_refused():
+    with pytest.raises(Unsupported, match="its layer 'twice' 2 times"):
+        prepare(Again(), load("digits"), calibration_images=64)
 
 
 def test_networks_that_do_not_fit_are_refused():
