@@ -293,6 +293,7 @@ def _sweeping(browser: Browser, address: str) -> Iterator[None]:
         stop.wait_for()
         yield
         stop.click()
+        stop.wait_for(state="detached")
 
 
 def _growth_mb(page: Page, pid: int) -> float:

@@ -477,6 +477,20 @@ def test_what_a_slider_says_is_the_same_when_it_is_folded_away() -> None:
 
 
 @pytest.mark.usefixtures("engine")
+def test_a_recipe_that_the_engine_refuses_says_why_and_the_next_is_measured() -> None:
+    page = opened(links.link_of(DIGITS, Recipe(steps=(Prune(sparsity=0.3),), quality="fast")))
+    page.toggle(key="prune.on").set_value(False)
+    page.toggle(key="factorize.on").set_value(True).run()
+    amount = page.slider(key="factorize.amount")
+    amount.set_value(amount.max).run()
+    assert not page.exception
+    assert "can be removed by factorizing" in page.error[0].value
+    assert "Measure again" in {button.label for button in page.button}
+    page.toggle(key="factorize.on").set_value(False).run()
+    assert not page.exception and not page.error
+
+
+@pytest.mark.usefixtures("engine")
 def test_every_technique_can_be_switched_off() -> None:
     page = opened(links.link_of(DIGITS, Recipe()))
     assert [toggle.value for toggle in page.sidebar.toggle] == [False] * len(STEPS)

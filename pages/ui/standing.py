@@ -18,8 +18,8 @@ def linger(visit: Visit, status: DeltaGenerator) -> None:
     """Waits a moment for the figures of what the user has moved, so that the rest is drawn once, and with them."""
     if visit.done and visit.now is None:
         for news in visit.news(until=time.monotonic() + LINGER_S):
-            if visit.now is not None:
-                return
+            if visit.now is not None or news.state != "working":
+                return  # `follow` says the rest
             with status.container():
                 tell(news, visit.measure_again)
 
