@@ -3,6 +3,7 @@
 Importing this module is cheap; see `worker`.
 """
 
+import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -23,6 +24,9 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 PAUSED = "Pausing while somebody moves a slider or takes the time"
 FOREIGN = "What is kept of this training was learned by another version of the program or from other weights."
+PARTING_S = 10.0
+"""So long what a stopped training has learned is waited for."""
+
 LEARNING = 0.95
 """Share of a training's work that is learning; the rest is measuring."""
 
@@ -132,8 +136,18 @@ def pace(work: Work, topic: str, job: str) -> LearningPoint | Refusal:
 
 
 def end(request: Request, topic: str, job: str) -> Request | Refusal:
-    """The task that finds out where a training was stopped: `so_far`, after whatever this worker still had to do."""
-    return _carried_out(topic, job, lambda tell, stop: so_far(request))
+    """The task that finds out where a training was stopped: `so_far`, once that has been put away.
+
+    A training that is stopped still ends its step and writes down what it has learned, maybe beside this.
+    """
+
+    def task(tell: Tell, stop: Stop) -> Request:
+        late = time.monotonic() + PARTING_S
+        while not _learned(request) and time.monotonic() < late and not stop():
+            time.sleep(0.1)
+        return so_far(request)
+
+    return _carried_out(topic, job, task)
 
 
 def finish(request: Request, topic: str, job: str) -> Outcome | Refusal:
@@ -165,21 +179,25 @@ def so_far(request: Request) -> Request:
 
     Raises Unsupported where nothing is kept of it on this machine, or it cannot end there.
     """
-    from safetensors import SafetensorError, safe_open
-
     from compression.methods.recover import check_end
 
-    recipe = Recipe.from_json(request.recipe)
-    try:
-        with safe_open(checkpoint(request), framework="np") as file:
-            step = int(file.metadata()["step"])
-    except (SafetensorError, OSError, KeyError, TypeError):
-        step = 0
+    recipe, step = Recipe.from_json(request.recipe), _learned(request)
     if not step or step > (recipe.until or step):  # learned by another one, which goes further
         raise Unsupported("Nothing that this training has learned is kept on this machine.")
     ended = recipe.with_setting("recover.until", step)
     check_end(ended)
     return replace(request, recipe=ended.to_json())
+
+
+def _learned(request: Request) -> int:
+    """After how many steps what is kept of a request's training was learned; 0 where nothing is."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(checkpoint(request), framework="np") as file:
+            return int(file.metadata()["step"])
+    except (SafetensorError, OSError, KeyError, TypeError):
+        return 0
 
 
 def _begin(work: Work, learn: Callable[[LearningPoint], None], stop: Stop) -> None:

@@ -25,6 +25,7 @@ from compression.store import Store
 from compression.store.book import JobBook
 from compression.worker import Refusal, Request
 from pages.ui import recovery
+from pages.ui.state import server
 from pages.ui.state import visit as visits
 from pages.ui.state.visit import Visit
 from pages.ui.subject import Subject
@@ -79,7 +80,9 @@ def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Desk]:
         raise OSError("There is no cluster.")
 
     long = LongJobs(keeper, crew, "topic", lambda found: None)
+    server.store.clear()
     yield Desk(long, keeper.store)
+    server.store.clear()  # which a page has opened in this home
     long.close()
     ended.set()
 
@@ -105,6 +108,14 @@ def test_a_training_ends_where_it_was_stopped(desk: Desk) -> None:
     assert so_far(request()) == request(until=300)
     learned(request(schedule="cubic"), 133_334)
     assert so_far(request(schedule="cubic")) == request(schedule="cubic", until=133_334)
+
+
+def test_what_a_stopped_training_still_puts_away_is_waited_for(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(worker, "wired", lambda topic, job: (lambda *news: None, lambda: False))
+    late = threading.Timer(0.3, learned, (request(), 300))
+    late.start()
+    assert long_work.end(request(), "topic", "job") == request(until=300)
+    late.join()
 
 
 @pytest.mark.parametrize(

@@ -28,7 +28,7 @@ from compression.presets import PRESETS
 from compression.recipe import Recipe
 from compression.results import Accuracy, Interval, Latency, LearningPoint, Machine, Measurement, Predictions
 from compression.steps import STEPS, Prune, Quantize
-from compression.store import JobRecord
+from compression.store import JobRecord, Run
 from compression.worker import Baseline
 from compression.zoo import model_cards
 from pages.ui import axes, charts, chips, joblist, links, state, subject, views, words
@@ -356,6 +356,16 @@ def opened(link: dict[str, str]) -> AppTest:
     return page
 
 
+def stored(model: str, recipe: Recipe) -> Run:
+    """The run of a recipe; a page hears of it before the store does."""
+    end = time.monotonic() + PATIENCE_S
+    while time.monotonic() < end:
+        if found := [run for run in state.store().runs(model=model) if run.recipe == recipe]:
+            return found[0]
+        time.sleep(0.05)
+    pytest.fail(f"{recipe} is not stored.")
+
+
 def recipe_on(page: AppTest) -> Recipe:
     """What the panel with the recipe says."""
     return Recipe.from_yaml(next(code.value for code in page.code if code.language == "yaml"))
@@ -575,7 +585,7 @@ def test_the_slider_of_channels_stops_where_something_is_reached() -> None:
     slider.set_value(near).run()
     assert page.query_params["channels.amount"] == str(near)
     wanted = recipe.with_setting("channels.amount", near)
-    [found] = [run.reached[0] for run in state.store().runs(model="lenet5") if run.recipe == wanted]
+    found = stored("lenet5", wanted).reached[0]
     assert 0 <= found.reached - near < 0.01
 
 
@@ -616,7 +626,7 @@ def test_an_error_of_the_engine_is_one_sentence_on_the_page() -> None:
 def test_a_link_with_a_run_shows_that_run_and_says_where_it_was_measured() -> None:
     recipe = Recipe().with_setting("prune.sparsity", 0.71)
     page = opened(links.link_of(DIGITS, recipe))
-    [run] = [run for run in state.store().runs(model="lenet300") if run.recipe == recipe]
+    run = stored("lenet300", recipe)
     measured = Measurement(**{**vars(run.measurement), "accuracy": replace(run.accuracy, value=0.123)})
     old = state.store().add(run.subject, recipe, replace(measured, file_hash="0" * 64), engine="older")
     page = opened(links.link_of(DIGITS, recipe, run=old))
