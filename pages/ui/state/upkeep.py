@@ -34,7 +34,7 @@ def spare_imports() -> None:
     """Has the garbage collection that follows each run of a page pass over what was imported, which stays for good.
 
     To be called when a page has run: it went through all modules each time, for a tenth of a second and more, in which
-    no page of any tab could run.
+    no page of any tab could run. What the first visitor holds by then stays for good too, as far as it is a cycle.
     """
     gc.collect()
     gc.freeze()
