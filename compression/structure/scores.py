@@ -68,7 +68,7 @@ def fisher(graph: fx.GraphModule, groups: tuple[Group, ...], calibration: Calibr
 def taylor(graph: fx.GraphModule, groups: tuple[Group, ...], calibration: Calibration) -> list[torch.Tensor]:
     """Mean over images of (Σ activation · gradient)² for each unit: [units] per group.
 
-    First order in a gate on the channel (Molchanov et al. 2019, eq. 8).
+    First order in a gate on the channel (Molchanov et al. 2019, section 3).
     """
     read, gradients, images = _gradients(graph, groups, calibration, of="inputs")
     products = {name: (read[name] * gradient).detach() for name, gradient in gradients.items()}
