@@ -35,6 +35,7 @@ from pages.ui import axes, charts, chips, joblist, links, state, subject, views,
 from pages.ui.budget import Budget, advise
 from pages.ui.front import Spot, stand
 from pages.ui.handles import handles, moved
+from pages.ui.learning import curve_figure
 from pages.ui.points import Point, Trail
 from pages.ui.scatter import chart, course, decades
 from pages.ui.state import neighbours
@@ -696,6 +697,7 @@ def test_a_job_is_told_in_words() -> None:
     assert told.link == links.link_of(Subject("lenet5", "digits", "digits"), Recipe())
     ended = replace(job, state="cancelled", wanted="cancel", ended=when + timedelta(seconds=45))
     assert "took 45 s" in joblist.row(ended, "there").remark
+    assert joblist.row(ended, "there").share == 0.12  # of the steps, whatever else there was to do
     assert (joblist.row(ended, "there").can_cancel, joblist.row(ended, "there").can_resume) == (False, True)
     assert not joblist.row(ended, "there").can_finish  # a training from scratch goes on, or not
     recovery = replace(ended, kind="compress")
@@ -709,7 +711,10 @@ def test_a_job_is_told_in_words() -> None:
 
 def test_a_learning_curve_is_drawn_as_it_was_learned() -> None:
     points = [LearningPoint(s, 30, 0, 3.0 / s, 0.5 if s == 20 else None, 1.0) for s in (10, 20, 30)]
-    loss, validation = joblist.figure(points).data
+    drawn = curve_figure(points[:2], ended=False)
+    assert drawn.layout.xaxis.range == (0, 30)  # room for what is to come
+    assert curve_figure(points[:2], ended=True).layout.xaxis.range == (0, 20)
+    loss, validation = curve_figure(points, ended=True).data
     assert list(loss.x) == [10, 20, 30]
     assert (list(validation.x), list(validation.y)) == ([20], [50.0])
     assert "after 30 steps the loss is 0.100" in joblist.alt(points)

@@ -11,13 +11,14 @@ from compression.keeper import end_orphans
 from compression.store import FORMS, JobRecord, export
 from pages.ui import joblist, words
 from pages.ui.joblist import Row
+from pages.ui.learning import curve_figure
 from pages.ui.plot import plot
+from pages.ui.recovery import HEIGHT, OWN
 from pages.ui.state import elsewhere, lab
 
 EVERY_S = 1.0
 SHOWN = 50
 NOTHING = "No training yet. What you start here, or in Explore, goes on when you close the browser."
-OWN = "0 trains for as many epochs as the network's own recipe says."
 
 
 def page() -> None:
@@ -71,9 +72,8 @@ def draw(job: JobRecord, row: Row) -> None:
     elif row.line:
         st.caption(row.line)
     if job.progress and st.toggle("Learning curve", job.state == "working", key=f"curve.{row.id}"):
-        curve = lab().store.jobs.curve(row.id)
-        if curve:
-            plot(joblist.figure(curve), joblist.alt(curve), key=f"figure.{row.id}")
+        if curve := lab().store.jobs.curve(row.id):
+            plot(curve_figure(curve, HEIGHT, ended=not job.open), joblist.alt(curve), key=f"figure.{row.id}")
 
 
 def actions(row: Row) -> None:

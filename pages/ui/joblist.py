@@ -5,8 +5,6 @@ from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Literal
 
-import plotly.graph_objects as go
-
 from compression.data import DATASETS
 from compression.errors import UserError
 from compression.keeper import from_plain
@@ -20,8 +18,6 @@ from pages.ui.links import START, link_of
 from pages.ui.subject import Subject
 
 Colour = Literal["gray", "blue", "green", "orange", "red"]
-LEARNING, VALIDATION = "#808790", "#3987C9"
-HEIGHT = 220
 KEEP = "Keep it as it is"
 """What the button says that ends a stopped training where it is."""
 
@@ -62,7 +58,7 @@ def row(job: JobRecord, here: str) -> Row:
         remark.append(f"took {duration((job.ended - job.started).total_seconds())}")
     if job.priority:
         remark.append(f"priority {job.priority}")
-    share = job.share if job.open or (0 < job.share < 1) else None
+    share = _learned(job) if job.open or (0 < job.share < 1) else None
     return Row(
         job.id, job.title, state, colour, share, _line(job), " · ".join(remark),
         can_cancel=job.open and job.wanted is None, can_resume=not job.open and job.state != "done",
@@ -73,31 +69,18 @@ def row(job: JobRecord, here: str) -> Row:
     )  # fmt: skip
 
 
+def _learned(job: JobRecord) -> float:
+    """How much of a training that was stopped is learned; of other jobs, how much is done, preparing included."""
+    steps = job.progress.get("steps")
+    return job.progress.get("step", 0) / steps if steps and not job.open else job.share
+
+
 def duration(seconds: float) -> str:
     """'45 s', '3 min', '2 h 05 min'."""
     if seconds < 90:
         return f"{max(seconds, 0):.0f} s"
     minutes = round(seconds / 60)
     return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60:02d} min"
-
-
-def figure(curve: Sequence[LearningPoint]) -> go.Figure:
-    """Loss and validation accuracy against steps."""
-    measured = [point for point in curve if point.accuracy is not None]
-    figure = go.Figure(layout={
-        "height": HEIGHT, "uirevision": "curve", "margin": {"l": 8, "r": 8, "t": 8, "b": 8}, "hovermode": "x unified",
-        "xaxis": {"title": "Step"}, "yaxis": {"title": "Loss", "rangemode": "tozero"},
-        "yaxis2": {"title": "Validation, %", "overlaying": "y", "side": "right", "showgrid": False},
-        "legend": {"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0},
-    })  # fmt: skip
-    figure.add_scatter(
-        x=[p.step for p in curve], y=[p.loss for p in curve], name="Loss", mode="lines", line={"color": LEARNING}
-    )
-    figure.add_scatter(
-        x=[p.step for p in measured], y=[100 * (p.accuracy or 0) for p in measured], name="Validation accuracy",
-        mode="lines+markers", line={"color": VALIDATION}, yaxis="y2",
-    )  # fmt: skip
-    return figure
 
 
 def alt(curve: Sequence[LearningPoint]) -> str:

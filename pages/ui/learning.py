@@ -26,8 +26,8 @@ def learning(visit: Visit) -> None:
     curve, teacher = st.columns(2, gap="large")
     with curve:
         st.markdown("**Learning curve**")
-        points = visit.curve
-        plot(curve_figure(points), f"Learning curve of {len(points)} points.", key="learning.curve")
+        drawn = curve_figure(visit.curve, ended=visit.training is None)
+        plot(drawn, f"Learning curve of {len(visit.curve)} points.", key="learning.curve")
     with teacher:
         teaching(visit, float(getattr(step, "temperature", 1.0)))
 
@@ -47,11 +47,12 @@ def teaching(visit: Visit, temperature: float) -> None:
     plot(softened_figure(told.classes, softened), f"Probabilities at temperature {temperature:g}.", key="learning.soft")
 
 
-def curve_figure(points: Sequence[LearningPoint], height: int = 340) -> go.Figure:
-    """Loss, and accuracy on validation images where it was measured."""
+def curve_figure(points: Sequence[LearningPoint], height: int = 340, *, ended: bool) -> go.Figure:
+    """Loss, and accuracy on validation images where it was measured; with room for what is to come until it `ended`."""
+    end = (points[-1].step if ended else points[-1].steps) if points else 0
     layout = go.Layout(
         template="none", height=height, margin={"l": 8, "r": 8, "t": 8, "b": 8}, uirevision="curve",
-        xaxis={"title": "Step", "range": [0, points[-1].steps] if points else None},
+        xaxis={"title": "Step", "range": [0, end] if end else None},
         yaxis={"title": "Loss", "rangemode": "tozero", "nticks": 4},
         yaxis2={"title": "Validation, %", "overlaying": "y", "side": "right", "showgrid": False, "tickmode": "auto",
                 "nticks": 4, "tickformat": ".1f"},

@@ -35,7 +35,7 @@ def draw(visit: Visit) -> None:
             offer(visit)
         elif visit.curve:
             st.markdown(f"**Trained** · {told(visit.curve, ended=True)}")
-            _figure(visit.curve, "ended")
+            _figure(visit.curve, "ended", ended=True)
 
 
 def offer(visit: Visit) -> None:
@@ -58,7 +58,7 @@ def offer(visit: Visit) -> None:
     else:
         st.caption(BEFORE)
     if stopped:
-        _figure(visit.curve, "ended")
+        _figure(visit.curve, "ended", ended=True)
 
 
 def _moved(visit: Visit, seen: int) -> bool:
@@ -77,7 +77,7 @@ def watch(job: Job, moved: Callable[[], bool]) -> None:
         st.caption(told(news.curve) if news.curve else "The curve begins with the first steps.")
         st.button("Cancel", key=f"train.cancel.{job.id}", on_click=partial(lab().long.cancel, job.id))
     with curve:
-        _figure(news.curve, job.id)
+        _figure(news.curve, job.id, ended=False)
 
 
 def told(curve: tuple[LearningPoint, ...], *, ended: bool = False) -> str:
@@ -90,9 +90,9 @@ def told(curve: tuple[LearningPoint, ...], *, ended: bool = False) -> str:
     return " · ".join(parts)
 
 
-def _figure(points: tuple[LearningPoint, ...], about: str) -> None:
+def _figure(points: tuple[LearningPoint, ...], about: str, *, ended: bool) -> None:
     heard = alt(points) if points else "The learning curve is empty yet."
-    plot(curve_figure(points, HEIGHT), heard, key=f"train.curve.{about}")
+    plot(curve_figure(points, HEIGHT, ended=ended), heard, key=f"train.curve.{about}")
 
 
 def evaluations(curve: tuple[LearningPoint, ...]) -> list[LearningPoint]:
