@@ -71,9 +71,9 @@ def draw(job: JobRecord, row: Row) -> None:
         st.progress(min(row.share, 1.0), row.line or None)
     elif row.line:
         st.caption(row.line)
-    if job.progress and st.toggle("Learning curve", job.state == "working", key=f"curve.{row.id}"):
-        if curve := lab().store.jobs.curve(row.id):
-            plot(curve_figure(curve, HEIGHT, ended=not job.open), joblist.alt(curve), key=f"figure.{row.id}")
+    shown = job.progress and st.toggle("Learning curve", job.state == "working", key=f"curve.{row.id}")
+    if shown and (curve := lab().store.jobs.curve(row.id)):
+        plot(curve_figure(curve, HEIGHT, ended=not job.open), joblist.alt(curve), key=f"figure.{row.id}")
 
 
 def actions(row: Row) -> None:
