@@ -56,7 +56,7 @@ def listing(busy: bool) -> None:
     if not jobs:
         st.info(NOTHING)
     for job in jobs:
-        with st.container(border=True):
+        with st.container(border=True, key=f"job.{job.id}"):
             draw(job, joblist.row(job, lab().store.machine.id))
 
 
