@@ -131,7 +131,7 @@ def _start() -> Crew:
         },
         worker_kwargs={
             "preload": [_preload("worker.warm_up")],
-            "preload_nanny": [_preload("processes.all_threads")],
+            "preload_nanny": [_preload("processes.at_ease")],
             "local_directory": str(_folder()),
             "dashboard": False,
             "name": QUICK,

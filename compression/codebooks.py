@@ -28,6 +28,9 @@ MANY = 64
 COARSE = 256
 """Places at which the first clusters may end; of many clusters, twice as many."""
 
+LONGEST = 8
+"""Times the average that a first cluster holds of these places, at most: they lie denser where clusters are smaller."""
+
 ONE_HOTS = 20_000_000
 """Numbers in the assignments that entries are fitted to at most; of a larger layer every n-th row is looked at."""
 
@@ -201,23 +204,30 @@ def _best_runs(sums: torch.Tensor, ends: torch.Tensor, k: int) -> torch.Tensor:
     """Means [k] of the k runs with the least squared error in sum, if runs end at `ends` [m] only.
 
     sums [3, n+1]: of weight, weight·x and weight·x² over the first 0 … n values. Dynamic programming over the last run
-    (Wang & Song 2011, "Ckmeans.1d.dp", eq. 1).
+    (Wang & Song 2011, "Ckmeans.1d.dp", eq. 1), none longer than `LONGEST` times the average.
     """
     ends = torch.cat([ends.new_zeros(1), ends, ends.new_full((1,), sums.shape[1] - 1)]).unique()
-    mass, moment, power = sums[:, ends][:, None] - sums[:, ends][:, :, None]  # [3, from, to]
-    error = (power - moment.square() / mass.clamp_min(1e-300)).clamp_min(0)
-    error = torch.where(torch.ones_like(error, dtype=torch.bool).triu(), error, float("inf"))  # an empty run costs none
-    least, cuts = error[0], []
-    for _ in range(k - 1):
-        least, cut = (least[:, None] + error).min(0)
+    longest = min(len(ends) - 1, LONGEST * len(ends) // k + 1)
+
+    def behind(t: torch.Tensor, before: float) -> torch.Tensor:
+        """The values at each place and at those where its last run may begin, itself last: [..., to, from]."""
+        return torch.cat([t.new_full((*t.shape[:-1], longest), before), t], -1).unfold(-1, longest + 1, 1)
+
+    sums = sums[:, ends]
+    mass, moment, power = sums[..., None] - behind(sums, 0.0)
+    error = (power - moment.square() / mass.clamp_min(1e-300)).clamp_min(0)  # an empty run costs none
+    least, cuts = torch.full_like(mass[:, 0], float("inf")), []
+    least[0] = 0
+    for _ in range(k):
+        least, cut = (behind(least, float("inf")) + error).min(1)
         cuts.append(cut)
-    place, places = len(ends) - 1, [len(ends) - 1]
+    place, runs = len(ends) - 1, list[tuple[int, int]]()
     for cut in reversed(cuts):
-        place = int(cut[place])
-        places.append(place)
-    runs = torch.tensor([0, *reversed(places)])
-    means = moment[runs[:-1], runs[1:]] / mass[runs[:-1], runs[1:]].clamp_min(1e-300)
-    return torch.where(runs[1:] > runs[:-1], means, means.max()).sort().values
+        runs.append((place, int(cut[place])))
+        place -= longest - runs[-1][1]
+    to, begin = torch.tensor(runs).T
+    means = moment[to, begin] / mass[to, begin].clamp_min(1e-300)
+    return torch.where(begin < longest, means, means.max()).sort().values
 
 
 def _spread(x: torch.Tensor, w: torch.Tensor, k: int) -> torch.Tensor:

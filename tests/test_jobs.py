@@ -278,6 +278,11 @@ def test_a_cluster_that_died_is_replaced(lab: Lab) -> None:
     assert done(lab.submit(request(0.61), owner="survivor")).state == "done"
 
 
+@pytest.mark.parametrize("name", ["OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MALLOC_TRIM_THRESHOLD_"])
+def test_a_worker_computes_and_keeps_memory_as_this_process_does(lab: Lab, name: str) -> None:
+    assert lab.ask(os.getenv, name).result(PATIENCE_S) == os.getenv(name)
+
+
 def test_a_scheduler_by_address_needs_a_word_of_trust(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
     worker_pid(lab)
     address = lab._crew.client.scheduler.address  # type: ignore[union-attr]
