@@ -22,7 +22,6 @@ from compression.data import Dataset, load
 from compression.errors import UserError
 from compression.export import export
 from compression.export.session import session
-from compression.graph import trace
 from compression.lessons import architectures, distillation, measured
 from compression.lessons.distillation import Course
 from compression.lessons.pruning import STUDIED
@@ -30,6 +29,7 @@ from compression.lessons.tables import TABLES, Planned
 from compression.measure.latency import latency
 from compression.measure.machine import this_machine
 from compression.results import Measurement
+from compression.tracing import trace
 
 IMAGES_EACH_CLASS = 2
 TEACHER_IMAGES = 1000

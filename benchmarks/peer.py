@@ -28,7 +28,7 @@ from torch import nn
 from compression import cli_inputs
 from compression.data import Dataset
 from compression.export import export
-from compression.graph import trace
+from compression.tracing import trace
 
 BATCH = 64
 CHOSEN_ON = 1_000

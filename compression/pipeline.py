@@ -24,7 +24,7 @@ from compression.export import Exported, export
 from compression.export.ledger import ledger
 from compression.export.session import session
 from compression.export.stored import settle_scales_
-from compression.graph import LAYERS, macs, module_of, trace
+from compression.graph import LAYERS, macs, module_of
 from compression.measure.accuracy import accuracy, join, order, predict
 from compression.measure.latency import latency, precise
 from compression.measure.machine import this_machine
@@ -34,6 +34,7 @@ from compression.recipe import Recipe
 from compression.reconstruct import reconstruct_, settle_batch_norm_
 from compression.results import LayerReport, LearningPoint, Ledger, Measurement, Predictions, Reached
 from compression.steps import Quantize
+from compression.tracing import trace
 
 Progress = Callable[[str, float], None]
 Stop = Callable[[], bool]

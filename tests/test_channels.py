@@ -17,7 +17,7 @@ from compression.data import load
 from compression.errors import Unsupported
 from compression.export import export
 from compression.export.session import session
-from compression.graph import layers, macs, operator_name, trace
+from compression.graph import layers, macs, operator_name
 from compression.methods.channels import cut_, flatten_, reachable_amounts, remove_channels_
 from compression.pipeline import compress_prepared, measure, prepare
 from compression.recipe import Recipe
@@ -27,6 +27,7 @@ from compression.structure.coupling import Group, Member, groups
 from compression.structure.heads import ATTENTION, attentions
 from compression.structure.refit import Rows, drawn_inputs, drawn_outputs, fit_, rows_of
 from compression.structure.scores import by_error, taylor
+from compression.tracing import trace
 from compression.zoo import ARCHITECTURES, build
 from compression.zoo import load as load_model
 from tests.networks import Again, tiny

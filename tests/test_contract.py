@@ -8,12 +8,13 @@ from torch.nn.utils import parametrize
 
 from compression.calibration import calibrate
 from compression.data import load
-from compression.graph import layers, trace
+from compression.graph import layers
 from compression.methods import METHODS
 from compression.parametrizations import original
 from compression.recipe import Recipe
 from compression.reconstruct import reconstruct_
 from compression.steps import STEPS, Channels, Factorize
+from compression.tracing import trace
 from tests.networks import OnMaps, tiny
 
 SETTINGS = {"channels": Channels(amount=0.05, part="all", round_to=4), "factorize": Factorize(amount=0.1, round_to=1)}

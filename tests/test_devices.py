@@ -9,13 +9,14 @@ from compression.data import load
 from compression.devices import DEVICES, KB, NETWORKS, Load, device, estimate_ms, fit, transfer_seconds
 from compression.errors import UnknownName
 from compression.export import export
-from compression.graph import macs, trace
+from compression.graph import macs
 from compression.measure.memory import activations
 from compression.measure.roofline import WIDTHS, Constants, Work, work_of
 from compression.measure.roofline import estimate_ms as roofline_ms
 from compression.pipeline import compress_prepared, prepare
 from compression.recipe import Recipe
 from compression.steps import Quantize
+from compression.tracing import trace
 
 SHAPE = (1, 8, 8)
 

@@ -18,11 +18,11 @@ from compression.export import export, pack
 from compression.export.qdq import quantized_values
 from compression.export.session import optimized, session
 from compression.export.writer import Writer
-from compression.graph import trace
 from compression.grids import largest
 from compression.pipeline import prepare, simulate
 from compression.recipe import Recipe
 from compression.steps import Prune, Quantize
+from compression.tracing import trace
 from tests.networks import tiny, trained
 
 SHAPE = (1, 8, 8)

@@ -24,12 +24,13 @@ from compression.export.decoders import DOMAIN, needed
 from compression.export.ledger import ROLES, entropy, ledger, over_the_wire
 from compression.export.qdq import quantized_values
 from compression.export.session import optimized, session
-from compression.graph import layers, trace
+from compression.graph import layers
 from compression.methods.quantize import insert_quantizers_
 from compression.parametrizations import ActivationQuantizer, Codebook, Mask, WeightQuantizer, attach
 from compression.pipeline import compress_prepared, prepare, simulate
 from compression.recipe import Recipe
 from compression.steps import Prune, Quantize
+from compression.tracing import trace
 from compression.zoo.catalog import ARCHITECTURES
 from tests.networks import tiny
 

@@ -9,8 +9,9 @@ import torch
 from torch import nn
 
 from compression.errors import InvalidFile, InvalidModel
-from compression.graph import layers, macs, operator_name, trace
+from compression.graph import layers, macs, operator_name
 from compression.pt2 import load_pt2
+from compression.tracing import trace
 from tests.networks import tiny
 
 SHAPE = (1, 8, 8)

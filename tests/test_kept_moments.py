@@ -8,10 +8,10 @@ import torch
 from compression import calibration, kept_moments
 from compression.calibration import calibrate
 from compression.data import load
-from compression.graph import trace
 from compression.pipeline import compress_prepared, prepare
 from compression.recipe import Recipe
 from compression.steps import Prune, Quantize
+from compression.tracing import trace
 from tests.networks import tiny
 
 

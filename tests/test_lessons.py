@@ -11,7 +11,7 @@ from torch import nn
 from compression import zoo
 from compression.data import load
 from compression.graph import layers as engine_layers
-from compression.graph import macs, trace
+from compression.graph import macs
 from compression.lessons import (
     architectures,
     distillation,
@@ -32,6 +32,7 @@ from compression.lessons.networks import LENET, LENET300, RESNET
 from compression.lessons.tables import TABLES
 from compression.lessons.together import Budget
 from compression.parametrizations import WeightQuantizer
+from compression.tracing import trace
 
 
 def pixels(dataset: str, n: int = 4) -> np.ndarray:

@@ -11,11 +11,11 @@ from compression import zoo
 from compression.data import load
 from compression.errors import InvalidFile
 from compression.export import export
-from compression.graph import trace
 from compression.measure.memory import activations, growth, optimized_model
 from compression.pipeline import compress_prepared, prepare
 from compression.recipe import Recipe
 from compression.steps import Quantize
+from compression.tracing import trace
 
 SHAPE = (1, 8, 8)
 NETWORKS = ("lenet300", "lenet5", "resnet20", "vgg11", "mobilenetv2")

@@ -19,13 +19,14 @@ from compression.errors import InvalidSetting, UnknownName
 from compression.export import export, pack
 from compression.export.session import session
 from compression.export.stored import stored
-from compression.graph import layers, trace
+from compression.graph import layers
 from compression.grids import BYTE, LEAST_BITS, MOST_BITS
 from compression.parametrizations import Half, WeightQuantizer, find, original
 from compression.pipeline import prepare, simulate
 from compression.recipe import Recipe
 from compression.solve import Moments
 from compression.steps import SCHEME_BITS, Prune, Quantize
+from compression.tracing import trace
 from compression.zoo import load as load_model
 from tests.networks import tiny, trained
 

@@ -13,7 +13,7 @@ from compression import solve
 from compression.calibration import Calibration, calibrate, collect, divergence
 from compression.data import load
 from compression.errors import InvalidSetting
-from compression.graph import layers, trace
+from compression.graph import layers
 from compression.methods.prune import prune_
 from compression.parametrizations import Mask, find
 from compression.recipe import Recipe
@@ -23,6 +23,7 @@ from compression.sparsity.importance import second_order, sensitivity, taylor
 from compression.sparsity.joint import joint_masks
 from compression.sparsity.patterns import kept
 from compression.steps import Prune
+from compression.tracing import trace
 from compression.zoo import load as load_model
 
 CRITERIA = ("error", "magnitude", "activation", "taylor", "second-order")

@@ -10,9 +10,10 @@ from onnx import TensorProto
 from torch import fx, nn
 
 from compression.export import decoders, pack
+from compression.export.context import Context
 from compression.export.qdq import clip_of
 from compression.export.stored import StoredLayer, folded_norm, stored
-from compression.export.translate import Context, translate
+from compression.export.translate import translate
 from compression.export.writer import INPUT, Writer
 from compression.graph import LAYERS, module_of, only_reader, shapes
 from compression.parametrizations import ActivationQuantizer
@@ -92,6 +93,9 @@ class _Exporter:
             return self.writer.node(
                 "LayerNormalization", [value, *names], epsilon=module.eps, axis=-len(module.weight.shape)
             )
+        if isinstance(module, nn.PReLU):
+            slopes = module.weight.detach().reshape(-1, *[1] * (len(self.shapes[node.name]) - 2)).numpy()
+            return self.writer.node("PRelu", [value, self._kept("", "payload", slopes)])
         return value  # dropout
 
     def _quantizer(self, node: fx.Node, value: str, quantizer: ActivationQuantizer) -> str:

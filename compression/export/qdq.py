@@ -6,15 +6,16 @@ QuantizeLinear/DequantizeLinear pair at each: the three cannot disagree.
 
 from torch import fx, nn
 
+from compression.export.stored import folded_norm
 from compression.graph import LAYERS, module_of, only_reader, operator_name
 
 PASS = {
-    "max_pool2d", "flatten", "reshape", "transpose", "permute", "chunk", "split", "getitem", "squeeze", "unsqueeze",
-    "slice", "select", "unflatten",
+    "max_pool2d", "flatten", "reshape", "transpose", "permute", "chunk", "split", "split_with_sizes", "getitem",
+    "squeeze", "unsqueeze", "slice", "select", "unflatten",
 }  # fmt: skip
 """Operators that only move or pick values: what comes out keeps the scale of what went in."""
 
-LISTS = {"chunk", "split"}
+LISTS = {"chunk", "split", "split_with_sizes"}
 """Operators that return several values; each is a 'getitem' of its own."""
 
 INTEGER = {"add", "cat", "mul", "avg_pool2d", "adaptive_avg_pool2d"}
@@ -50,7 +51,8 @@ def clip_of(node: fx.Node) -> tuple[float, float] | None:
 
 def _passes(graph: fx.GraphModule, node: fx.Node) -> bool:
     """True where `node` only moves or picks values."""
-    return operator_name(node) in PASS or isinstance(module_of(graph, node), nn.Dropout)
+    maker = node.args[0] if operator_name(node) == "getitem" else node
+    return operator_name(maker) in PASS or isinstance(module_of(graph, node), nn.Dropout)  # type: ignore[arg-type]
 
 
 def _is_value(node: fx.Node) -> bool:
@@ -63,8 +65,7 @@ def _inside_a_kernel(graph: fx.GraphModule, node: fx.Node) -> bool:
     if reader is None:
         return False
     starts = isinstance(module_of(graph, node), (*LAYERS, nn.BatchNorm2d)) or operator_name(node) == "add"
-    folds = isinstance(module_of(graph, reader), nn.BatchNorm2d) and isinstance(module_of(graph, node), nn.Conv2d)
-    return starts and (folds or clip_of(reader) is not None)
+    return starts and (folded_norm(graph, node) is not None or clip_of(reader) is not None)
 
 
 def _read_as_integers(graph: fx.GraphModule, node: fx.Node) -> bool:

@@ -11,7 +11,7 @@ import torch
 from torch import fx, nn
 
 from compression.export import pack
-from compression.graph import LAYERS, batch_norm_after, gain_of, module_of
+from compression.graph import LAYERS, FlatNorm, batch_norm_after, gain_of, module_of
 from compression.grids import Kind
 from compression.parametrizations import Codebook, Half, Mask, WeightQuantizer, find, original, per_channel
 
@@ -155,9 +155,11 @@ def settle_scales_(graph: fx.GraphModule) -> None:
 
 
 def folded_norm(graph: fx.GraphModule, node: fx.Node) -> nn.BatchNorm2d | None:
-    """The batch norm that is folded into the convolution called by `node`, or None."""
-    norm = batch_norm_after(graph, node) if isinstance(module_of(graph, node), nn.Conv2d) else None
-    return module_of(graph, norm) if norm is not None else None  # type: ignore[return-value]
+    """The batch norm that is folded into the layer called by `node`, or None. One of rows may follow a linear layer."""
+    reader = batch_norm_after(graph, node)
+    norm = module_of(graph, reader) if reader is not None else None
+    folds = isinstance(module_of(graph, node), nn.Linear if isinstance(norm, FlatNorm) else nn.Conv2d)
+    return norm if folds else None  # type: ignore[return-value]
 
 
 def _short(values: torch.Tensor) -> torch.Tensor:

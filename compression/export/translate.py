@@ -1,33 +1,20 @@
-"""ATen operators of the canonical graph, written as ONNX nodes: one small function each, one table."""
+"""ATen operators of the canonical graph, written as ONNX nodes: one small function each, one table.
 
-from collections.abc import Callable
+Those that treat each number by itself stand in `pointwise`, those that only move numbers in `moves`; here are those
+that mix them.
+"""
+
+import math
 from typing import Any
 
 import numpy as np
 from torch import fx
 
 from compression.errors import Unsupported
-from compression.export.writer import Writer
+from compression.export.context import Context, Translation
+from compression.export.moves import MOVES
+from compression.export.pointwise import POINTWISE
 from compression.graph import arguments, operator_name, pair
-
-Shape = tuple[int, ...]
-
-
-class Context:
-    """What a translation needs to know of its node: names of its inputs and shapes (batch size 1)."""
-
-    def __init__(self, writer: Writer, names: dict[fx.Node, Any], shapes: dict[str, Shape]):
-        self.writer, self.names, self.shapes = writer, names, shapes
-
-    def value(self, argument: Any) -> str:
-        """The ONNX name of a node's value, or of a number stored as a constant."""
-        if isinstance(argument, fx.Node):
-            return self.names[argument]
-        return self.writer.constant(np.array(argument, np.float32))
-
-    def shape(self, node: fx.Node) -> Shape:
-        """Shape of a node's value for one image."""
-        return self.shapes[node.name]
 
 
 def translate(context: Context, node: fx.Node) -> Any:
@@ -38,63 +25,12 @@ def translate(context: Context, node: fx.Node) -> Any:
     return TRANSLATIONS[name](context, node, arguments(node) if name != "getitem" else {})
 
 
-def _elementwise(operator: str) -> "Translation":
-    def write(c: Context, node: fx.Node, a: dict[str, Any]) -> str:
-        if a.get("alpha", 1) != 1:
-            raise Unsupported(f"{operator} with alpha = {a['alpha']} has no ONNX translation here yet.")
-        other = a.get("other")
-        return c.writer.node(operator, [c.value(a["self"]), *([c.value(other)] if other is not None else [])])
-
-    return write
-
-
-def _hardtanh(c: Context, node: fx.Node, a: dict[str, Any]) -> str:
-    return c.writer.node("Clip", [c.value(a["self"]), c.value(a["min_val"]), c.value(a["max_val"])])
-
-
-def _hardsigmoid(c: Context, node: fx.Node, a: dict[str, Any]) -> str:
-    return c.writer.node("HardSigmoid", [c.value(a["self"])], alpha=1 / 6, beta=0.5)
-
-
-def _leaky_relu(c: Context, node: fx.Node, a: dict[str, Any]) -> str:
-    return c.writer.node("LeakyRelu", [c.value(a["self"])], alpha=float(a["negative_slope"]))
-
-
-def _silu(c: Context, node: fx.Node, a: dict[str, Any]) -> str:
-    x = c.value(a["self"])
-    return c.writer.node("Mul", [x, c.writer.node("Sigmoid", [x])])
-
-
-def _gelu(c: Context, node: fx.Node, a: dict[str, Any]) -> str:
-    if a["approximate"] != "none":
-        raise Unsupported("GELU in its tanh approximation has no ONNX translation here yet.")
-    x = c.value(a["self"])
-    erf = c.writer.node("Erf", [c.writer.node("Mul", [x, c.value(0.5**0.5)])])
-    return c.writer.node("Mul", [c.writer.node("Mul", [x, c.value(0.5)]), c.writer.node("Add", [erf, c.value(1.0)])])
-
-
 def _softmax(c: Context, node: fx.Node, a: dict[str, Any]) -> str:
     return c.writer.node("Softmax", [c.value(a["self"])], axis=a["dim"])
 
 
-def _cat(c: Context, node: fx.Node, a: dict[str, Any]) -> str:
-    return c.writer.node("Concat", [c.value(part) for part in a["tensors"]], axis=a["dim"])
-
-
-def _chunk(c: Context, node: fx.Node, a: dict[str, Any]) -> list[str]:
-    axis = a["dim"]
-    pieces = [reader for reader in node.users if operator_name(reader) == "getitem"]
-    lengths = {int(piece.args[1]): c.shape(piece)[axis] for piece in pieces}  # type: ignore[arg-type]
-    total, count = c.shape(a["self"])[axis], a["chunks"]
-    size = -(-total // count)
-    split = [lengths.get(i, min(size, total - i * size)) for i in range(-(-total // size))]
-    return c.writer.node(
-        "Split", [c.value(a["self"]), c.writer.constant(np.array(split, np.int64))], len(split), axis=axis
-    )
-
-
-def _getitem(c: Context, node: fx.Node, a: dict[str, Any]) -> str:
-    return c.names[node.args[0]][node.args[1]]  # type: ignore[index]
+def _log_softmax(c: Context, node: fx.Node, a: dict[str, Any]) -> str:
+    return c.writer.node("LogSoftmax", [c.value(a["self"])], axis=a["dim"])
 
 
 def _max_pool2d(c: Context, node: fx.Node, a: dict[str, Any]) -> str:
@@ -110,98 +46,159 @@ def _avg_pool2d(c: Context, node: fx.Node, a: dict[str, Any]) -> str:
 
 
 def _adaptive_avg_pool2d(c: Context, node: fx.Node, a: dict[str, Any]) -> str:
-    (height, width), (rows, columns) = c.shape(a["self"])[2:], a["output_size"]
+    (height, width), (rows, columns) = c.shape(a["self"])[2:], c.shape(node)[2:]
     if (rows, columns) == (1, 1):
         return c.writer.node("GlobalAveragePool", [c.value(a["self"])])
     if (rows, columns) == (height, width):
         return c.value(a["self"])
-    if height % rows or width % columns:
-        raise Unsupported(f"Adaptive pooling of {height}×{width} to {rows}×{columns} has no ONNX operator.")
+    if height % rows or width % columns:  # no operator has windows of different sizes
+        over = c.writer.node("MatMul", [c.writer.constant(_windows(height, rows)), c.value(a["self"])])
+        return c.writer.node("MatMul", [over, c.writer.constant(_windows(width, columns).T)])
     kernel = [height // rows, width // columns]
     return c.writer.node("AveragePool", [c.value(a["self"])], kernel_shape=kernel, strides=kernel)
 
 
-def _mean(c: Context, node: fx.Node, a: dict[str, Any]) -> str:
-    rank = len(c.shape(a["self"]))
-    axes = c.writer.constant(np.array([d % rank for d in a["dim"]], np.int64))
-    return c.writer.node("ReduceMean", [c.value(a["self"]), axes], keepdims=int(a["keepdim"]))
+def _windows(length: int, count: int) -> np.ndarray:
+    """The mean of each of `count` windows that cover `length` places as PyTorch lays them: [count, length]."""
+    begin = np.arange(count) * length // count
+    end = -(-(np.arange(count) + 1) * length // count)
+    places = np.arange(length)
+    inside = (places >= begin[:, None]) & (places < end[:, None])
+    return (inside / (end - begin)[:, None]).astype(np.float32)
 
 
-def _flatten(c: Context, node: fx.Node, a: dict[str, Any]) -> str:
-    rank = len(c.shape(a["self"]))
-    start, end = a["start_dim"] % rank, a["end_dim"] % rank
-    if (start, end) == (1, rank - 1):
-        return c.writer.node("Flatten", [c.value(a["self"])])
-    lengths = [*[0] * start, -1, *c.shape(node)[start + 1 :]]
-    return c.writer.node("Reshape", [c.value(a["self"]), c.writer.constant(np.array(lengths, np.int64))])
+def _adaptive_max_pool2d(c: Context, node: fx.Node, a: dict[str, Any]) -> list[str]:
+    (height, width), (rows, columns) = c.shape(a["self"])[2:], a["output_size"]
+    if (rows, columns) == (1, 1):
+        return [c.writer.node("GlobalMaxPool", [c.value(a["self"])])]
+    if height % rows or width % columns:
+        raise Unsupported(f"Adaptive pooling of {height}×{width} to {rows}×{columns} has no ONNX operator.")
+    kernel = [height // rows, width // columns]
+    return [c.writer.node("MaxPool", [c.value(a["self"])], kernel_shape=kernel, strides=kernel)]
 
 
-def _reshape(c: Context, node: fx.Node, a: dict[str, Any]) -> str:
-    """To the lengths of the value for one image; those that depend on the batch stay free (0 copies, -1 solves)."""
-    asked, found = a["shape"], c.shape(node)
-    counted = [i for i, length in enumerate(asked) if isinstance(length, fx.Node)]
-    free = counted if len(counted) == 1 else [i for i, n in enumerate(asked) if i in counted or n == -1]
-    lengths = [-1 if i in free else length for i, length in enumerate(found)]
-    if len(free) > 1 and free[0] == 0:
-        lengths = [0, *lengths[1:]]
-        lengths = [
-            found[i] if i in free[1:] and not isinstance(asked[i], fx.Node) else n for i, n in enumerate(lengths)
-        ]
-    return c.writer.node("Reshape", [c.value(a["self"]), c.writer.constant(np.array(lengths, np.int64))])
-
-
-def _unflatten(c: Context, node: fx.Node, a: dict[str, Any]) -> str:
-    rank = len(c.shape(a["self"]))
-    dim = a["dim"] % rank
-    lengths = [*[0] * dim, *c.shape(node)[dim:]]
-    return c.writer.node("Reshape", [c.value(a["self"]), c.writer.constant(np.array(lengths, np.int64))])
-
-
-def _axis(operator: str) -> "Translation":
-    """Squeeze and Unsqueeze of one axis."""
+def _reduce(operator: str) -> Translation:
+    """A mean, a sum or an extreme over some axes."""
 
     def write(c: Context, node: fx.Node, a: dict[str, Any]) -> str:
-        return c.writer.node(operator, [c.value(a["self"]), c.writer.constant(np.array([a["dim"]], np.int64))])
+        axes = c.axes(node, a.get("dim"))
+        return c.writer.node(operator, [c.value(a["self"]), c.whole(axes)], keepdims=int(a.get("keepdim", False)))
 
     return write
 
 
-def _transpose(c: Context, node: fx.Node, a: dict[str, Any]) -> str:
-    order = list(range(len(c.shape(a["self"]))))
-    i, j = a["dim0"], a["dim1"]
-    order[i], order[j] = order[j], order[i]
-    return c.writer.node("Transpose", [c.value(a["self"])], perm=order)
+def _extreme(operator: str) -> Translation:
+    """The largest or smallest value along one axis, without its place; or the larger of two values."""
+
+    def write(c: Context, node: fx.Node, a: dict[str, Any]) -> str | list[str]:
+        if "other" in a:
+            return c.writer.node(operator, [c.value(a["self"]), c.value(a["other"])])
+        return [_reduce(f"Reduce{operator}")(c, node, a)]
+
+    return write
 
 
-def _permute(c: Context, node: fx.Node, a: dict[str, Any]) -> str:
-    rank = len(a["dims"])
-    return c.writer.node("Transpose", [c.value(a["self"])], perm=[d % rank for d in a["dims"]])
+def _variance(c: Context, node: fx.Node, a: dict[str, Any]) -> str:
+    """Of numbers along some axes, or its root; n - correction of them count (`unbiased` is a correction of 1)."""
+    w, value, axes = c.writer, c.value(a["self"]), c.axes(node, a.get("dim"))
+    count = math.prod(c.shape(a["self"])[axis] for axis in axes)
+    correction = a["correction"] if "correction" in a else int(a["unbiased"])
+    away = w.node("Sub", [value, w.node("ReduceMean", [value, c.whole(axes)], keepdims=1)])
+    total = w.node("ReduceSumSquare", [away, c.whole(axes)], keepdims=int(a["keepdim"]))
+    found = w.node("Div", [total, c.value(float(count - (1 if correction is None else correction)))])
+    return w.node("Sqrt", [found]) if operator_name(node) == "std" else found
 
 
-def _select(c: Context, node: fx.Node, a: dict[str, Any]) -> str:
-    index = c.writer.constant(np.array(a["index"], np.int64))
-    return c.writer.node("Gather", [c.value(a["self"]), index], axis=a["dim"])
+def _vector_norm(c: Context, node: fx.Node, a: dict[str, Any]) -> str:
+    if a["ord"] not in (1, 2):
+        raise Unsupported(f"The norm of order {a['ord']} has no ONNX translation here yet.")
+    return _reduce(f"ReduceL{a['ord']:g}")(c, node, a)
 
 
-def _unbind(c: Context, node: fx.Node, a: dict[str, Any]) -> list[str]:
-    places = [c.writer.constant(np.array(i, np.int64)) for i in range(c.shape(a["self"])[a["dim"]])]
-    return [c.writer.node("Gather", [c.value(a["self"]), place], axis=a["dim"]) for place in places]
+def _group_norm(c: Context, node: fx.Node, a: dict[str, Any]) -> str:
+    """Wu & He 2018: each group of channels is normalised like one channel, then channels are scaled and moved."""
+    w, shape, count = c.writer, c.shape(node), a["num_groups"]
+    groups = w.node("Reshape", [c.value(a["input"]), c.whole([0, count, -1])])
+    ones, zeros = (w.constant(np.full(count, value, np.float32)) for value in (1, 0))
+    even = w.node("InstanceNormalization", [groups, ones, zeros], epsilon=a["eps"])
+    value = w.node("Reshape", [even, c.whole([0, *shape[1:]])])
+    for operator, tensor in (("Mul", a["weight"]), ("Add", a["bias"])):
+        if tensor is not None:
+            value = w.node(operator, [value, _by_channel(c, tensor, len(shape))])
+    return value
 
 
-def _slice(c: Context, node: fx.Node, a: dict[str, Any]) -> str:
-    start, end = a["start"] or 0, a["end"]
-    bounds = [[start], [end if end is not None else 2**63 - 1], [a["dim"]], [a["step"]]]
-    return c.writer.node("Slice", [c.value(a["self"]), *[c.writer.constant(np.array(b, np.int64)) for b in bounds]])
+def _instance_norm(c: Context, node: fx.Node, a: dict[str, Any]) -> str:
+    if not a["use_input_stats"]:
+        raise Unsupported("An instance norm with running statistics has no ONNX translation here yet.")
+    channels = c.shape(node)[1]
+    gain, shift = (
+        c.value(tensor) if tensor is not None else c.writer.constant(np.full(channels, value, np.float32))
+        for tensor, value in ((a["weight"], 1), (a["bias"], 0))
+    )
+    return c.writer.node("InstanceNormalization", [c.value(a["input"]), gain, shift], epsilon=a["eps"])
 
 
-def _expand(c: Context, node: fx.Node, a: dict[str, Any]) -> str:
-    """A stored tensor repeated for each image of the batch (a class token): added to zeros of the batch's length."""
-    image = next(n for n in node.graph.nodes if n.op == "placeholder")
-    axes = c.writer.constant(np.array(list(range(1, len(c.shape(image)))), np.int64))
-    zeros = c.writer.node("Mul", [c.writer.node("ReduceMax", [c.value(image), axes], keepdims=0), c.value(0.0)])
-    rank = len(c.shape(node))
-    column = c.writer.node("Reshape", [zeros, c.writer.constant(np.array([-1] + [1] * (rank - 1), np.int64))])
-    return c.writer.node("Add", [c.value(a["self"]), column])
+def _by_channel(c: Context, tensor: fx.Node, rank: int) -> str:
+    """A stored tensor [channels] in the shape that goes with values of `rank` dimensions."""
+    return c.writer.node("Reshape", [c.value(tensor), c.whole([-1] + [1] * (rank - 2))])
+
+
+def _convolution(operator: str) -> Translation:
+    """One whose weights are not compressed: over rows of numbers, transposed, or with weights that are computed."""
+
+    def write(c: Context, node: fx.Node, a: dict[str, Any]) -> str:
+        if isinstance(a["padding"], str) and a["padding"] != "valid":
+            raise Unsupported(f"{operator} with padding {a['padding']!r} has no ONNX translation here yet.")
+        rank = len(c.shape(node)) - 2
+        each = {key: _lengths(a[key], rank) for key in ("stride", "dilation")}
+        attributes: dict[str, Any] = {"strides": each["stride"], "dilations": each["dilation"], "group": a["groups"]}
+        if not isinstance(a["padding"], str):
+            attributes["pads"] = _lengths(a["padding"], rank) * 2
+        if "output_padding" in a:
+            attributes["output_padding"] = _lengths(a["output_padding"], rank)
+        reads = [a["input"], a["weight"], *([a["bias"]] if a["bias"] is not None else [])]
+        return c.writer.node(operator, [c.value(read) for read in reads], **attributes)
+
+    return write
+
+
+def _lengths(value: Any, rank: int) -> list[int]:
+    """One number for each spatial dimension."""
+    return [value] * rank if isinstance(value, int) else list(value) * (rank // len(value))
+
+
+RESIZE: dict[str, dict[str, Any]] = {
+    "nearest": {"nearest_mode": "floor"}, "linear": {}, "cubic": {"cubic_coeff_a": -0.75},
+}  # fmt: skip
+"""What PyTorch means by each mode, where ONNX has more than one meaning."""
+
+
+def _upsample(mode: str) -> Translation:
+    def write(c: Context, node: fx.Node, a: dict[str, Any]) -> str:
+        places = "asymmetric" if mode == "nearest" else "align_corners" if a["align_corners"] else "half_pixel"
+        size = c.whole(c.shape(node)[2:])
+        return c.writer.node(
+            "Resize", [c.value(a["input"]), "", "", size], mode=mode, coordinate_transformation_mode=places,
+            axes=[2, 3], **RESIZE[mode],
+        )  # fmt: skip
+
+    return write
+
+
+def _einsum(c: Context, node: fx.Node, a: dict[str, Any]) -> str:
+    return c.writer.node("Einsum", [c.value(part) for part in a["tensors"]], equation=a["equation"].replace(" ", ""))
+
+
+def _product(c: Context, node: fx.Node, a: dict[str, Any]) -> str:
+    """beta · self + alpha · first · second."""
+    first, second = (a["mat1"], a["mat2"]) if "mat1" in a else (a["batch1"], a["batch2"])
+    value, added = c.writer.node("MatMul", [c.value(first), c.value(second)]), c.value(a["self"])
+    if a["alpha"] != 1:
+        value = c.writer.node("Mul", [value, c.value(a["alpha"])])
+    if a["beta"] != 1:
+        added = c.writer.node("Mul", [added, c.value(a["beta"])])
+    return c.writer.node("Add", [value, added])
 
 
 def _attention(c: Context, node: fx.Node, a: dict[str, Any]) -> str:
@@ -216,17 +213,17 @@ def _attention(c: Context, node: fx.Node, a: dict[str, Any]) -> str:
     return w.node("MatMul", [w.node("Softmax", [logits], axis=-1), c.value(a["value"])])
 
 
-Translation = Callable[[Context, fx.Node, dict[str, Any]], Any]
-TRANSLATIONS: dict[str, Translation] = {
-    "add": _elementwise("Add"), "sub": _elementwise("Sub"), "mul": _elementwise("Mul"), "div": _elementwise("Div"),
-    "matmul": _elementwise("MatMul"), "relu": _elementwise("Relu"), "sigmoid": _elementwise("Sigmoid"),
-    "tanh": _elementwise("Tanh"), "hardswish": _elementwise("HardSwish"), "hardsigmoid": _hardsigmoid,
-    "hardtanh": _hardtanh, "leaky_relu": _leaky_relu, "silu": _silu, "gelu": _gelu,
-    "softmax": _softmax, "cat": _cat, "chunk": _chunk, "getitem": _getitem, "max_pool2d": _max_pool2d,
-    "avg_pool2d": _avg_pool2d, "adaptive_avg_pool2d": _adaptive_avg_pool2d, "mean": _mean, "flatten": _flatten,
-    "reshape": _reshape, "unflatten": _unflatten, "squeeze": _axis("Squeeze"), "unsqueeze": _axis("Unsqueeze"),
-    "transpose": _transpose, "permute": _permute, "select": _select, "unbind": _unbind, "slice": _slice,
-    "expand": _expand, "scaled_dot_product_attention": _attention,
+TRANSLATIONS: dict[str, Translation] = POINTWISE | MOVES | {
+    "softmax": _softmax, "log_softmax": _log_softmax, "max_pool2d": _max_pool2d, "avg_pool2d": _avg_pool2d,
+    "adaptive_avg_pool2d": _adaptive_avg_pool2d, "adaptive_max_pool2d": _adaptive_max_pool2d,
+    "mean": _reduce("ReduceMean"), "sum": _reduce("ReduceSum"), "amax": _reduce("ReduceMax"),
+    "amin": _reduce("ReduceMin"), "max": _extreme("Max"), "min": _extreme("Min"), "linalg_vector_norm": _vector_norm,
+    "group_norm": _group_norm, "instance_norm": _instance_norm, "conv1d": _convolution("Conv"),
+    "conv2d": _convolution("Conv"), "conv_transpose2d": _convolution("ConvTranspose"),
+    "upsample_nearest2d": _upsample("nearest"), "upsample_bilinear2d": _upsample("linear"), "einsum": _einsum,
+    "addmm": _product, "baddbmm": _product, "var": _variance, "std": _variance, "prod": _reduce("ReduceProd"),
+    "logsumexp": _reduce("ReduceLogSumExp"), "upsample_bicubic2d": _upsample("cubic"),
+    "scaled_dot_product_attention": _attention,
 }  # fmt: skip
 
 

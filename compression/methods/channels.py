@@ -145,11 +145,13 @@ def cut_(graph: nn.Module, found: tuple[Group, ...], removed: tuple[torch.Tensor
 def _slice_(module: nn.Module, side: str, kept: torch.Tensor) -> None:
     axis = 1 if side == "in" else 0
     module.weight = nn.Parameter(module.weight.index_select(axis, kept))  # type: ignore[operator]
-    if side == "out" and module.bias is not None:
+    if side == "out" and getattr(module, "bias", None) is not None:
         module.bias = nn.Parameter(module.bias[kept])  # type: ignore[index]
     if isinstance(module, nn.BatchNorm2d):
         module.running_mean, module.running_var = module.running_mean[kept], module.running_var[kept]  # type: ignore[index]
         module.num_features = len(kept)
+    elif isinstance(module, nn.PReLU):
+        module.num_parameters = len(kept)
     elif isinstance(module, nn.Linear):
         module.out_features, module.in_features = module.weight.shape
     elif isinstance(module, nn.Conv2d):
@@ -208,10 +210,11 @@ def _usable(graph: fx.GraphModule, settings: Channels, shape: tuple[int, int, in
         chosen = tuple(g for g in chosen if _has_norm(graph, g))
     if chosen:
         return chosen
-    widest = max((g.units * g.width for g in allowed), default=0)
+    widest, beside = (max((g.units * g.width for g in some), default=0) for some in (allowed, found))
+    hint = f"; with part 'all' it has {beside}" if beside > widest else ""
     raise Unsupported(
         f"No channels can be removed with channels.part {settings.part!r}, criterion {settings.criterion!r} and "
-        f"round_to {settings.round_to}: the widest removable layer of this network has {widest} channels."
+        f"round_to {settings.round_to}: the widest removable layer of this network has {widest} channels{hint}."
     )
 
 

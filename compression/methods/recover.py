@@ -21,12 +21,13 @@ from compression.calibration import Calibration, divergence, reestimate_batch_no
 from compression.data import Augmentation, Dataset, Split
 from compression.distillation import WATCHING, Objective, Teaching, watching
 from compression.errors import InvalidModel, Unsupported
-from compression.graph import layers, macs, trace
+from compression.graph import layers, macs
 from compression.parametrizations import Mask, find, fix_values_, learn_values_, original
 from compression.recipe import Recipe
 from compression.results import LearningPoint
 from compression.steps import Prune, Recover
 from compression.teachers import Chain, Scores, tapped, unlabelled
+from compression.tracing import trace
 from compression.training import Setting, TrainingConfig
 
 EVALUATIONS = 8

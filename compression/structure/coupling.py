@@ -21,12 +21,16 @@ from torch_pruning.ops import OPTYPE
 from compression.graph import arguments, module_of, operator_name, shapes
 
 ELEMENTWISE = {
-    "relu", "sigmoid", "tanh", "hardswish", "hardsigmoid", "hardtanh", "leaky_relu", "silu", "gelu", "elu",
-    "add", "sub", "mul",
+    "relu", "sigmoid", "tanh", "hardswish", "hardsigmoid", "hardtanh", "leaky_relu", "silu", "gelu", "elu", "selu",
+    "celu", "mish", "softplus", "log_sigmoid", "hardshrink", "clamp", "abs", "neg", "exp", "square",
+    "add", "sub", "mul", "rsub", "maximum", "minimum",
 }  # fmt: skip
 POOLS = {"max_pool2d", "avg_pool2d", "adaptive_avg_pool2d"}
 EXACT = ELEMENTWISE | POOLS | {"cat", "flatten"}
 """Operators through which the dependency graph follows channels rightly."""
+
+THROUGH = (nn.BatchNorm2d, nn.PReLU)
+"""Modules that keep channels apart and have numbers for each."""
 
 SUMS = ("AddBackward", "SubBackward")
 
@@ -156,7 +160,7 @@ def _followed(graph: fx.GraphModule, node: fx.Node, known: dict[str, tuple[int, 
     if module is not None:
         return calls[node.target] == 1 and _followed_module(module, reads[0])
     if name == "cat":
-        return len(reads) > 1 and arguments(node)["dim"] in (1, 1 - len(reads[0])) and len(reads[0]) == 4
+        return len(reads) > 1 and arguments(node)["dim"] in (1, 1 - len(reads[0])) and len(reads[0]) in (2, 4)
     if name == "flatten":
         return len(reads[0]) == 4 and arguments(node)["start_dim"] == 1 and len(known[node.name]) == 2
     if name in ELEMENTWISE:
@@ -170,7 +174,7 @@ def _followed_module(module: nn.Module, read: tuple[int, ...]) -> bool:
         return module.groups == 1 or module.groups == module.in_channels == module.out_channels
     if isinstance(module, nn.Linear):
         return len(read) in (2, 3) or read[1] != module.in_features
-    return isinstance(module, nn.BatchNorm2d | nn.Dropout)
+    return isinstance(module, (*THROUGH, nn.Dropout))
 
 
 def _axis(shape: tuple[int, ...]) -> int:
@@ -186,7 +190,8 @@ def _group(found: Any, items: Any, names: dict[nn.Module, str]) -> Group | None:
             return None
         if kind == OPTYPE.CONCAT or str(getattr(module, "_grad_fn", "")).startswith(SUMS):
             inner = False
-        if not isinstance(module, nn.Conv2d | nn.Linear | nn.BatchNorm2d):
+        shared = isinstance(module, nn.PReLU) and module.num_parameters == 1
+        if shared or not isinstance(module, (nn.Conv2d, nn.Linear, *THROUGH)):
             continue
         side = _side(found, module, item.dep.handler)
         index, unit = torch.tensor(item.idxs), torch.tensor(item.root_idxs)
@@ -200,12 +205,12 @@ def _group(found: Any, items: Any, names: dict[nn.Module, str]) -> Group | None:
 
 
 def _side(found: Any, module: nn.Module, handler: Any) -> Literal["in", "out"]:
-    """A batch norm and a depthwise convolution pass their channels on: they count as makers."""
-    passes_on = isinstance(module, nn.BatchNorm2d) or (isinstance(module, nn.Conv2d) and module.groups > 1)
+    """A batch norm, a PReLU and a depthwise convolution pass their channels on: they count as makers."""
+    passes_on = isinstance(module, THROUGH) or (isinstance(module, nn.Conv2d) and module.groups > 1)
     return "out" if passes_on or found.is_out_channel_pruning_fn(handler) else "in"
 
 
 def _width(module: nn.Module, side: str) -> int:
-    if isinstance(module, nn.BatchNorm2d):
-        return module.num_features
+    if isinstance(module, THROUGH):
+        return len(module.get_parameter("weight"))
     return module.get_parameter("weight").shape[1 if side == "in" else 0]

@@ -11,7 +11,7 @@ from compression import patches
 from compression.calibration import Calibration
 from compression.graph import channel_axis
 from compression.structure.allocation import Order
-from compression.structure.coupling import Group, Member
+from compression.structure.coupling import THROUGH, Group, Member
 from compression.structure.refit import Rows, enough
 
 TAYLOR_IMAGES = 256
@@ -134,8 +134,8 @@ def _by_weights(graph: fx.GraphModule, group: Group, criterion: str) -> torch.Te
 def _worth(module: nn.Module, criterion: str) -> torch.Tensor | None:
     """One number for each output channel [out]; None where the criterion has nothing to say about the module."""
     weight = module.weight.detach()  # type: ignore[operator]
-    if isinstance(module, nn.BatchNorm2d):
-        return weight.abs() if criterion == "bn_scale" else None
+    if isinstance(module, THROUGH):
+        return weight.abs() if criterion == "bn_scale" and isinstance(module, nn.BatchNorm2d) else None
     filters = weight.flatten(1)  # [out, in·kh·kw]
     if criterion == "l1":
         return filters.abs().sum(1)

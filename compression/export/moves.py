@@ -1,0 +1,226 @@
+"""ATen operators that pick, order, repeat or reshape numbers and compute nothing, written as ONNX nodes."""
+
+from typing import Any
+
+import numpy as np
+from torch import fx
+
+from compression.errors import Unsupported
+from compression.export.context import Context, Translation
+from compression.graph import operator_name
+
+
+def _cat(c: Context, node: fx.Node, a: dict[str, Any]) -> str:
+    return c.writer.node("Concat", [c.value(part) for part in a["tensors"]], axis=a["dim"])
+
+
+def _stack(c: Context, node: fx.Node, a: dict[str, Any]) -> str:
+    axis = a["dim"] % len(c.shape(node))
+    parts = [c.writer.node("Unsqueeze", [c.value(part), c.whole([axis])]) for part in a["tensors"]]
+    return c.writer.node("Concat", parts, axis=axis)
+
+
+def _chunk(c: Context, node: fx.Node, a: dict[str, Any]) -> list[str]:
+    total = c.shape(a["self"])[a["dim"]]
+    return _split_by(c, a, -(-total // a["chunks"]))
+
+
+def _split(c: Context, node: fx.Node, a: dict[str, Any]) -> list[str]:
+    return _split_by(c, a, a["split_size"])
+
+
+def _split_with_sizes(c: Context, node: fx.Node, a: dict[str, Any]) -> list[str]:
+    sizes = list(a["split_sizes"])
+    made = c.writer.node("Split", [c.value(a["self"]), c.whole(sizes)], len(sizes), axis=a["dim"])
+    return made if len(sizes) > 1 else [made]
+
+
+def _split_by(c: Context, a: dict[str, Any], size: int) -> list[str]:
+    """Parts of `size`, the last one of what is left."""
+    total = c.shape(a["self"])[a["dim"]]
+    sizes = [min(size, total - start) for start in range(0, total, size)]
+    made = c.writer.node("Split", [c.value(a["self"]), c.whole(sizes)], len(sizes), axis=a["dim"])
+    return made if len(sizes) > 1 else [made]
+
+
+def _getitem(c: Context, node: fx.Node, a: dict[str, Any]) -> str:
+    values, place = c.names[node.args[0]], node.args[1]  # type: ignore[index]
+    if place >= len(values):  # type: ignore[operator]
+        raise Unsupported(f"The places that {operator_name(node.args[0])!r} returns have no ONNX translation here yet.")  # type: ignore[arg-type]
+    return values[place]
+
+
+def _pad(c: Context, node: fx.Node, a: dict[str, Any]) -> str:
+    rank, asked = len(c.shape(node)), list(a["pad"])
+    pairs = [(0, 0)] * (rank - len(asked) // 2) + list(zip(asked[::2], asked[1::2], strict=True))[::-1]
+    pads = c.whole([before for before, _ in pairs] + [after for _, after in pairs])
+    mode = {"constant": "constant", "reflect": "reflect", "replicate": "edge", "circular": "wrap"}[a["mode"]]
+    filling = [c.value(a["value"] or 0.0)] if mode == "constant" else []
+    return c.writer.node("Pad", [c.value(a["self"]), pads, *filling], mode=mode)
+
+
+def _roll(c: Context, node: fx.Node, a: dict[str, Any]) -> str:
+    """Along each axis, what leaves at one end comes in at the other."""
+    value, shape = c.value(a["self"]), c.shape(node)
+    for shift, axis in zip(a["shifts"], c.axes(node, a["dims"]), strict=True):
+        cut = -shift % shape[axis]
+        ends = [(cut, 2**63 - 1), (0, cut)]
+        parts = [c.writer.node("Slice", [value, c.whole([s]), c.whole([e]), c.whole([axis])]) for s, e in ends]
+        value = c.writer.node("Concat", parts, axis=axis) if cut else value
+    return value
+
+
+def _flip(c: Context, node: fx.Node, a: dict[str, Any]) -> str:
+    axes = c.axes(node, a["dims"])
+    bounds = [[-1] * len(axes), [-(2**63)] * len(axes), axes, [-1] * len(axes)]
+    return c.writer.node("Slice", [c.value(a["self"]), *(c.whole(b) for b in bounds)])
+
+
+def _repeat(c: Context, node: fx.Node, a: dict[str, Any]) -> str:
+    times = a["repeats"] if "repeats" in a else a["dims"]
+    if len(times) != len(c.shape(a["self"])) or times[0] != 1:
+        raise Unsupported(f"Repeating {list(times)} times has no ONNX translation here yet.")
+    return c.writer.node("Tile", [c.value(a["self"]), c.whole(times)])
+
+
+def _index_select(c: Context, node: fx.Node, a: dict[str, Any]) -> str:
+    return c.writer.node("Gather", [c.value(a["self"]), c.value(a["index"])], axis=a["dim"])
+
+
+def _flatten(c: Context, node: fx.Node, a: dict[str, Any]) -> str:
+    rank = len(c.shape(a["self"]))
+    start, end = a["start_dim"] % rank, a["end_dim"] % rank
+    if (start, end) == (1, rank - 1):
+        return c.writer.node("Flatten", [c.value(a["self"])])
+    lengths = [*[0] * start, -1, *c.shape(node)[start + 1 :]]
+    return c.writer.node("Reshape", [c.value(a["self"]), c.whole(lengths)])
+
+
+def _reshape(c: Context, node: fx.Node, a: dict[str, Any]) -> str:
+    """To the lengths of the value for one image; those that depend on the batch stay free (0 copies, -1 solves)."""
+    asked, found = a["shape"], c.shape(node)
+    counted = [i for i, length in enumerate(asked) if isinstance(length, fx.Node)]
+    free = counted if len(counted) == 1 else [i for i, n in enumerate(asked) if i in counted or n == -1]
+    lengths = [-1 if i in free else length for i, length in enumerate(found)]
+    if len(free) > 1 and free[0] == 0:
+        lengths = [0, *lengths[1:]]
+        lengths = [
+            found[i] if i in free[1:] and not isinstance(asked[i], fx.Node) else n for i, n in enumerate(lengths)
+        ]
+    return c.writer.node("Reshape", [c.value(a["self"]), c.whole(lengths)])
+
+
+def _like(c: Context, node: fx.Node, a: dict[str, Any]) -> str:
+    """The shape of another value, image by image."""
+    return c.writer.node("Reshape", [c.value(a["self"]), c.whole([0, *c.shape(node)[1:]])])
+
+
+def _unflatten(c: Context, node: fx.Node, a: dict[str, Any]) -> str:
+    rank = len(c.shape(a["self"]))
+    dim = a["dim"] % rank
+    lengths = [*[0] * dim, *c.shape(node)[dim:]]
+    return c.writer.node("Reshape", [c.value(a["self"]), c.whole(lengths)])
+
+
+def _axis(operator: str) -> Translation:
+    """Squeeze and Unsqueeze of one axis."""
+
+    def write(c: Context, node: fx.Node, a: dict[str, Any]) -> str:
+        return c.writer.node(operator, [c.value(a["self"]), c.writer.constant(np.array([a["dim"]], np.int64))])
+
+    return write
+
+
+def _transpose(c: Context, node: fx.Node, a: dict[str, Any]) -> str:
+    order = list(range(len(c.shape(a["self"]))))
+    i, j = (a["dim0"], a["dim1"]) if "dim0" in a else (a["axis0"], a["axis1"])
+    order[i], order[j] = order[j], order[i]
+    return c.writer.node("Transpose", [c.value(a["self"])], perm=order)
+
+
+def _permute(c: Context, node: fx.Node, a: dict[str, Any]) -> str:
+    rank = len(a["dims"])
+    return c.writer.node("Transpose", [c.value(a["self"])], perm=[d % rank for d in a["dims"]])
+
+
+def _movedim(c: Context, node: fx.Node, a: dict[str, Any]) -> str:
+    rank = len(c.shape(node))
+    source, target = (
+        [d % rank for d in ([a[k]] if isinstance(a[k], int) else a[k])] for k in ("source", "destination")
+    )
+    rest = iter(d for d in range(rank) if d not in source)
+    order = [source[target.index(d)] if d in target else next(rest) for d in range(rank)]
+    return c.writer.node("Transpose", [c.value(a["self"])], perm=order)
+
+
+def _narrow(c: Context, node: fx.Node, a: dict[str, Any]) -> str:
+    return _slice(c, node, {**a, "end": a["start"] + a["length"], "step": 1})
+
+
+def _index(c: Context, node: fx.Node, a: dict[str, Any]) -> str:
+    """Places along one axis, by a stored list."""
+    chosen = [(axis, places) for axis, places in enumerate(a["indices"]) if places is not None]
+    if len(chosen) != 1 or chosen[0][0] == 0:
+        raise Unsupported("Picking by several lists, or by images, has no ONNX translation here yet.")
+    return c.writer.node("Gather", [c.value(a["self"]), c.value(chosen[0][1])], axis=chosen[0][0])
+
+
+def _matrix_transpose(c: Context, node: fx.Node, a: dict[str, Any]) -> str:
+    return _transpose(c, node, {"self": a["self"], "dim0": -2, "dim1": -1})
+
+
+def _select(c: Context, node: fx.Node, a: dict[str, Any]) -> str:
+    index = c.writer.constant(np.array(a["index"], np.int64))
+    return c.writer.node("Gather", [c.value(a["self"]), index], axis=a["dim"])
+
+
+def _unbind(c: Context, node: fx.Node, a: dict[str, Any]) -> list[str]:
+    places = [c.writer.constant(np.array(i, np.int64)) for i in range(c.shape(a["self"])[a["dim"]])]
+    return [c.writer.node("Gather", [c.value(a["self"]), place], axis=a["dim"]) for place in places]
+
+
+def _slice(c: Context, node: fx.Node, a: dict[str, Any]) -> str:
+    start, end = a["start"] or 0, a["end"]
+    bounds = [[start], [end if end is not None else 2**63 - 1], [a["dim"]], [a["step"]]]
+    return c.writer.node("Slice", [c.value(a["self"]), *[c.writer.constant(np.array(b, np.int64)) for b in bounds]])
+
+
+def _expand(c: Context, node: fx.Node, a: dict[str, Any]) -> str:
+    """A stored tensor repeated for each image of the batch (a class token): added to zeros of the batch's length."""
+    image = next(n for n in node.graph.nodes if n.op == "placeholder")
+    axes = c.writer.constant(np.array(list(range(1, len(c.shape(image)))), np.int64))
+    zeros = c.writer.node("Mul", [c.writer.node("ReduceMax", [c.value(image), axes], keepdims=0), c.value(0.0)])
+    rank = len(c.shape(node))
+    column = c.writer.node("Reshape", [zeros, c.writer.constant(np.array([-1] + [1] * (rank - 1), np.int64))])
+    return c.writer.node("Add", [c.value(a["self"]), column])
+
+
+def _pixel_shuffle(c: Context, node: fx.Node, a: dict[str, Any]) -> str:
+    return c.writer.node("DepthToSpace", [c.value(a["self"])], blocksize=a["upscale_factor"], mode="CRD")
+
+
+def _pixel_unshuffle(c: Context, node: fx.Node, a: dict[str, Any]) -> str:
+    (_, channels, height, width), by = c.shape(a["self"]), a["downscale_factor"]
+    blocks = [0, channels, height // by, by, width // by, by]
+    apart = c.writer.node("Reshape", [c.value(a["self"]), c.whole(blocks)])
+    moved = c.writer.node("Transpose", [apart], perm=[0, 1, 3, 5, 2, 4])
+    return c.writer.node("Reshape", [moved, c.whole([0, *c.shape(node)[1:]])])
+
+
+def _channel_shuffle(c: Context, node: fx.Node, a: dict[str, Any]) -> str:
+    shape, groups = c.shape(node), a["groups"]
+    apart = c.writer.node("Reshape", [c.value(a["self"]), c.whole([0, groups, shape[1] // groups, *shape[2:]])])
+    moved = c.writer.node("Transpose", [apart], perm=[0, 2, 1, *range(3, len(shape) + 1)])
+    return c.writer.node("Reshape", [moved, c.whole([0, *shape[1:]])])
+
+
+MOVES: dict[str, Translation] = {
+    "cat": _cat, "stack": _stack, "chunk": _chunk, "split": _split, "split_with_sizes": _split_with_sizes,
+    "getitem": _getitem, "pad": _pad, "pixel_shuffle": _pixel_shuffle, "pixel_unshuffle": _pixel_unshuffle,
+    "channel_shuffle": _channel_shuffle, "roll": _roll, "flip": _flip, "repeat": _repeat, "index_select": _index_select,
+    "flatten": _flatten, "reshape": _reshape, "view_as": _like, "reshape_as": _like, "unflatten": _unflatten,
+    "squeeze": _axis("Squeeze"), "unsqueeze": _axis("Unsqueeze"), "transpose": _transpose, "permute": _permute,
+    "movedim": _movedim, "mT": _matrix_transpose, "numpy_T": _matrix_transpose, "swapaxes": _transpose,
+    "narrow": _narrow, "index": _index, "tile": _repeat, "select": _select, "unbind": _unbind, "slice": _slice,
+    "expand": _expand,
+}  # fmt: skip
