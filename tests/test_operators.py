@@ -56,6 +56,7 @@ ACTIVATIONS = {
     "hardshrink": F.hardshrink, "log sigmoid": F.logsigmoid, "relu6": F.relu6, "relu6_": lambda x: F.relu6(x * 9, True),
     "gelu by tanh": lambda x: F.gelu(x, approximate="tanh"), "threshold": nn.Threshold(0.1, 0.2),
     "glu": lambda x: F.glu(x, 1), "prelu": nn.PReLU(), "prelu by channel": nn.PReLU(8, 0.1), "tanhshrink": F.tanhshrink,
+    "softshrink": F.softshrink, "rrelu": nn.RReLU(),
 }  # fmt: skip
 ARITHMETIC = {
     "exp": torch.exp, "log": lambda x: torch.log(x.abs() + 1), "log1p": lambda x: torch.log1p(x.abs()),
@@ -80,6 +81,8 @@ REDUCTIONS = {
     "deviation": lambda x: x / x.std((2, 3), keepdim=True), "log softmax": lambda x: F.log_softmax(x, 1),
     "global max pool": lambda x: F.adaptive_max_pool2d(x, 1), "max pool to 2": lambda x: F.adaptive_max_pool2d(x, 2),
     "pool to 4": lambda x: F.adaptive_avg_pool2d(x, (4, 3)), "pool to 7": lambda x: F.adaptive_avg_pool2d(x, 7),
+    "pool of rows": nn.Sequential(nn.Flatten(2), nn.AvgPool1d(2), nn.MaxPool1d(2), nn.AdaptiveAvgPool1d(4)),
+    "between channels": nn.LocalResponseNorm(2), "root mean square": nn.RMSNorm(6),
 }  # fmt: skip
 NORMS = {
     "group norm": nn.GroupNorm(2, 8), "group norm without weights": nn.GroupNorm(4, 8, affine=False),

@@ -127,6 +127,14 @@ def _log1p(c: Context, node: fx.Node, a: dict[str, Any]) -> str:
     return c.writer.node("Log", [c.writer.node("Add", [c.value(a["self"]), c.value(1.0)])])
 
 
+def _softshrink(c: Context, node: fx.Node, a: dict[str, Any]) -> str:
+    return c.writer.node("Shrink", [c.value(a["self"])], bias=float(a["lambd"]), lambd=float(a["lambd"]))
+
+
+def _rrelu(c: Context, node: fx.Node, a: dict[str, Any]) -> str:
+    return c.writer.node("LeakyRelu", [c.value(a["self"])], alpha=(a["lower"] + a["upper"]) / 2)
+
+
 def _full_like(c: Context, node: fx.Node, a: dict[str, Any]) -> str:
     """One number for each of a value."""
     number = {"zeros_like": 0.0, "ones_like": 1.0}.get(operator_name(node), a.get("fill_value"))
@@ -148,8 +156,8 @@ SAME = {
     "relu": "Relu", "sigmoid": "Sigmoid", "tanh": "Tanh", "hardswish": "HardSwish", "selu": "Selu", "mish": "Mish",
     "exp": "Exp", "log": "Log", "abs": "Abs", "neg": "Neg", "sqrt": "Sqrt", "reciprocal": "Reciprocal", "add": "Add",
     "sub": "Sub", "mul": "Mul", "div": "Div", "pow": "Pow", "matmul": "MatMul", "bmm": "MatMul", "erf": "Erf",
-    "sin": "Sin", "cos": "Cos", "sign": "Sign", "round": "Round", "floor": "Floor", "ceil": "Ceil", "eq": "Equal",
-    "logical_not": "Not", "bitwise_not": "Not", "maximum": "Max", "minimum": "Min", "gt": "Greater",
+    "sin": "Sin", "cos": "Cos", "atan": "Atan", "sign": "Sign", "round": "Round", "floor": "Floor", "ceil": "Ceil",
+    "eq": "Equal", "logical_not": "Not", "bitwise_not": "Not", "maximum": "Max", "minimum": "Min", "gt": "Greater",
     "ge": "GreaterOrEqual", "lt": "Less", "le": "LessOrEqual",
 }  # fmt: skip
 """Operators that ONNX has too."""
@@ -158,7 +166,7 @@ POINTWISE: dict[str, Translation] = {name: _plain(operator) for name, operator i
     "rsub": _rsub, "square": _square, "rsqrt": _rsqrt, "clamp": _clamp, "clip": _clamp, "clamp_min": _clamp,
     "clamp_max": _clamp, "hardtanh": _hardtanh, "hardsigmoid": _hardsigmoid, "leaky_relu": _leaky_relu, "silu": _silu,
     "gelu": _gelu, "elu": _elu, "celu": _celu, "softplus": _softplus, "log_sigmoid": _log_sigmoid, "glu": _glu,
-    "addcmul": _addcmul, "where": _where, "threshold": _threshold, "hardshrink": _hardshrink,
-    "masked_fill": _masked_fill, "log1p": _log1p, "zeros_like": _full_like, "ones_like": _full_like,
+    "addcmul": _addcmul, "where": _where, "threshold": _threshold, "hardshrink": _hardshrink, "softshrink": _softshrink,
+    "rrelu": _rrelu, "masked_fill": _masked_fill, "log1p": _log1p, "zeros_like": _full_like, "ones_like": _full_like,
     "full_like": _full_like, "expand_as": _repeated,
 }  # fmt: skip

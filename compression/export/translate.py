@@ -14,7 +14,7 @@ from compression.errors import Unsupported
 from compression.export.context import Context, Translation
 from compression.export.moves import MOVES
 from compression.export.pointwise import POINTWISE
-from compression.graph import arguments, operator_name, pair
+from compression.graph import arguments, operator_name
 
 
 def translate(context: Context, node: fx.Node) -> Any:
@@ -33,16 +33,16 @@ def _log_softmax(c: Context, node: fx.Node, a: dict[str, Any]) -> str:
     return c.writer.node("LogSoftmax", [c.value(a["self"])], axis=a["dim"])
 
 
-def _max_pool2d(c: Context, node: fx.Node, a: dict[str, Any]) -> str:
-    return c.writer.node("MaxPool", [c.value(a["self"])], **_window(a), dilations=pair(a["dilation"]))
+def _max_pool(c: Context, node: fx.Node, a: dict[str, Any]) -> str:
+    rank = len(c.shape(node)) - 2
+    return c.writer.node("MaxPool", [c.value(a["self"])], **_window(a, rank), dilations=_lengths(a["dilation"], rank))
 
 
-def _avg_pool2d(c: Context, node: fx.Node, a: dict[str, Any]) -> str:
-    if a["divisor_override"] is not None:
+def _avg_pool(c: Context, node: fx.Node, a: dict[str, Any]) -> str:
+    if a.get("divisor_override") is not None:
         raise Unsupported("Average pooling with a divisor of its own has no ONNX translation here yet.")
-    return c.writer.node(
-        "AveragePool", [c.value(a["self"])], **_window(a), count_include_pad=int(a["count_include_pad"])
-    )
+    window = _window(a, len(c.shape(node)) - 2)
+    return c.writer.node("AveragePool", [c.value(a["self"])], **window, count_include_pad=int(a["count_include_pad"]))
 
 
 def _adaptive_avg_pool2d(c: Context, node: fx.Node, a: dict[str, Any]) -> str:
@@ -65,6 +65,11 @@ def _windows(length: int, count: int) -> np.ndarray:
     places = np.arange(length)
     inside = (places >= begin[:, None]) & (places < end[:, None])
     return (inside / (end - begin)[:, None]).astype(np.float32)
+
+
+def _adaptive_avg_pool1d(c: Context, node: fx.Node, a: dict[str, Any]) -> str:
+    before, after = c.shape(a["self"])[-1], c.shape(node)[-1]
+    return c.writer.node("MatMul", [c.value(a["self"]), c.writer.constant(_windows(before, after).T)])
 
 
 def _adaptive_max_pool2d(c: Context, node: fx.Node, a: dict[str, Any]) -> list[str]:
@@ -126,6 +131,16 @@ def _group_norm(c: Context, node: fx.Node, a: dict[str, Any]) -> str:
         if tensor is not None:
             value = w.node(operator, [value, _by_channel(c, tensor, len(shape))])
     return value
+
+
+def _rms_norm(c: Context, node: fx.Node, a: dict[str, Any]) -> str:
+    """Zhang & Sennrich 2019, eq. 4."""
+    w, x, rank = c.writer, c.value(a["input"]), len(c.shape(node))
+    eps = a["eps"] if a["eps"] is not None else float(np.finfo(np.float32).eps)
+    axes = c.whole(list(range(rank - len(a["normalized_shape"]), rank)))
+    power = w.node("ReduceMean", [w.node("Mul", [x, x]), axes], keepdims=1)
+    even = w.node("Div", [x, w.node("Sqrt", [w.node("Add", [power, c.value(eps)])])])
+    return w.node("Mul", [even, c.value(a["weight"])]) if a["weight"] is not None else even
 
 
 def _instance_norm(c: Context, node: fx.Node, a: dict[str, Any]) -> str:
@@ -214,12 +229,13 @@ def _attention(c: Context, node: fx.Node, a: dict[str, Any]) -> str:
 
 
 TRANSLATIONS: dict[str, Translation] = POINTWISE | MOVES | {
-    "softmax": _softmax, "log_softmax": _log_softmax, "max_pool2d": _max_pool2d, "avg_pool2d": _avg_pool2d,
-    "adaptive_avg_pool2d": _adaptive_avg_pool2d, "adaptive_max_pool2d": _adaptive_max_pool2d,
-    "mean": _reduce("ReduceMean"), "sum": _reduce("ReduceSum"), "amax": _reduce("ReduceMax"),
-    "amin": _reduce("ReduceMin"), "max": _extreme("Max"), "min": _extreme("Min"), "linalg_vector_norm": _vector_norm,
-    "group_norm": _group_norm, "instance_norm": _instance_norm, "conv1d": _convolution("Conv"),
-    "conv2d": _convolution("Conv"), "conv_transpose2d": _convolution("ConvTranspose"),
+    "softmax": _softmax, "log_softmax": _log_softmax, "max_pool1d": _max_pool, "max_pool2d": _max_pool,
+    "avg_pool1d": _avg_pool, "avg_pool2d": _avg_pool, "avg_pool3d": _avg_pool, "rms_norm": _rms_norm,
+    "adaptive_avg_pool1d": _adaptive_avg_pool1d, "adaptive_avg_pool2d": _adaptive_avg_pool2d,
+    "adaptive_max_pool2d": _adaptive_max_pool2d, "mean": _reduce("ReduceMean"), "sum": _reduce("ReduceSum"),
+    "amax": _reduce("ReduceMax"), "amin": _reduce("ReduceMin"), "max": _extreme("Max"), "min": _extreme("Min"),
+    "linalg_vector_norm": _vector_norm, "group_norm": _group_norm, "instance_norm": _instance_norm,
+    "conv1d": _convolution("Conv"), "conv2d": _convolution("Conv"), "conv_transpose2d": _convolution("ConvTranspose"),
     "upsample_nearest2d": _upsample("nearest"), "upsample_bilinear2d": _upsample("linear"), "einsum": _einsum,
     "addmm": _product, "baddbmm": _product, "var": _variance, "std": _variance, "prod": _reduce("ReduceProd"),
     "logsumexp": _reduce("ReduceLogSumExp"), "upsample_bicubic2d": _upsample("cubic"),
@@ -227,11 +243,11 @@ TRANSLATIONS: dict[str, Translation] = POINTWISE | MOVES | {
 }  # fmt: skip
 
 
-def _window(a: dict[str, Any]) -> dict[str, Any]:
-    kernel = pair(a["kernel_size"])
+def _window(a: dict[str, Any], rank: int) -> dict[str, Any]:
+    kernel = _lengths(a["kernel_size"], rank)
     return {
         "kernel_shape": kernel,
-        "strides": pair(a["stride"]) if a["stride"] else kernel,
-        "pads": pair(a["padding"]) * 2,
+        "strides": _lengths(a["stride"], rank) if a["stride"] else kernel,
+        "pads": _lengths(a["padding"], rank) * 2,
         "ceil_mode": int(a["ceil_mode"]),
     }
