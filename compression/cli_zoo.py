@@ -21,15 +21,15 @@ zoo_app, data_app = group(help="Networks with trained weights."), group(help="Da
 @zoo_app.command("list")
 def zoo_list(as_json: JsonOption = False) -> None:
     """List the stored weights with their measured accuracy."""
-    from compression.zoo import ARCHITECTURES, cards
+    from compression.zoo import ARCHITECTURES, cards, title
 
     known = cards()
     if as_json:
         return print_json([dataclasses.asdict(card) for card in known])
     rows: list[Row] = [("MODEL", "DATASET", "ACCURACY", "PARAMETERS", "NETWORK")]
     for card in known:
-        title = ARCHITECTURES[card.model].title
-        rows.append((card.model, card.dataset, f"{card.test_accuracy:.2%}", f"{card.parameters:,}", title))
+        numbers = f"{card.test_accuracy:.2%}", f"{card.parameters:,}"
+        rows.append((card.model, card.dataset, *numbers, title(card.model)))
     stored = {card.model for card in known}
     rows += [(name, "(none yet)", "", "", a.title) for name, a in ARCHITECTURES.items() if name not in stored]
     print_table(rows)
@@ -76,6 +76,30 @@ def zoo_train(
         ("model", model), ("dataset", card.source),
         ("accuracy", f"{card.test_accuracy:.2%} of {card.test_images:,} test images"),
         ("training", f"{card.epochs} epochs, seed {card.seed}, {card.training_seconds:.0f} s on {card.hardware}"),
+    ])  # fmt: skip
+
+
+@zoo_app.command("add")
+def zoo_add(
+    file: Annotated[Path, typer.Argument(metavar="FILE.pt2", help="A network saved by torch.export.save.")],
+    name: Annotated[str, typer.Argument(metavar="NAME", help="What it is called from now on, here and in the app.")],
+    dataset: Annotated[str, typer.Argument(metavar="DATASET", help="Images that it can read: a name, or folder:PATH.")],
+    mean: Annotated[str | None, typer.Option(help="Normalization of its images, one number a channel.")] = None,
+    std: Annotated[str | None, typer.Option(help="Normalization of its images, one number a channel.")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Bring a network of your own, to compress it in the app too."""
+    check_dataset(dataset, folders=True)
+    with working() as progress, computing():
+        from compression import zoo
+
+        progress("Looking at the network", 0.0)
+        card = zoo.bring(file, name, load_data(dataset, mean, std))
+    if as_json:
+        return print_json(dataclasses.asdict(card))
+    print_table([
+        ("model", card.model), ("parameters", f"{card.parameters:,}"),
+        ("accuracy", f"{card.test_accuracy:.2%} of {card.test_images:,} test images of {card.source}"),
     ])  # fmt: skip
 
 

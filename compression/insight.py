@@ -17,6 +17,7 @@ from compression.recipe import Recipe
 from compression.results import LayerReport, Predictions
 from compression.views import FeatureMaps, Finding, Growth, LayerSensitivity, LayerView, OverTheWire, Profile, Structure
 from compression.worker import Recent, Request
+from compression.zoo import ARCHITECTURES
 
 if TYPE_CHECKING:
     from compression.data import Dataset
@@ -54,8 +55,8 @@ def write(request: Request, format_name: str) -> dict[str, bytes]:
     from compression.export import formats
 
     prepared, recipe = worker.prepared(request), Recipe.from_json(request.recipe)
-    graph = _graph(request)
-    compressed = formats.Compressed(graph, prepared.data.input_shape, recipe, request.model)
+    known = request.model if request.model in ARCHITECTURES else None
+    compressed = formats.Compressed(_graph(request), prepared.data.input_shape, recipe, known)
     with tempfile.TemporaryDirectory() as folder:
         paths = formats.write(format_name, compressed, Path(folder) / "network")
         return {path.name.removeprefix("network"): path.read_bytes() for path in paths}

@@ -25,7 +25,8 @@ from compression.results import LearningPoint
 from compression.store import JobRecord, Run, Store, Subject
 from compression.store.records import OPEN
 from compression.worker import Baseline, Outcome, Request
-from compression.zoo import ARCHITECTURES, card
+from compression.zoo import card
+from compression.zoo import title as network_title
 
 log = logging.getLogger(__name__)
 
@@ -183,11 +184,10 @@ def from_plain(kind: str, values: dict[str, Any]) -> tuple[Work, float | None]:
 def title(work: Work) -> str:
     """'ResNet-20 on Digits: prune, quantize, recover'."""
     images = DATASETS[work.dataset].title if work.dataset in DATASETS else work.dataset
-    network = ARCHITECTURES[work.model].title if work.model in ARCHITECTURES else work.model
     what = "sensitivity of every layer" if isinstance(work, Sweeping) else "training from scratch"
     if isinstance(work, Request):
         what = ", ".join(step.kind for step in Recipe.from_json(work.recipe).steps)
-    return f"{network} on {images}: {what}"
+    return f"{network_title(work.model)} on {images}: {what}"
 
 
 def _lives(job: JobRecord) -> bool:

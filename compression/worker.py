@@ -10,12 +10,13 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, replace
 from importlib import import_module
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
 
 from distributed import get_worker
 
 from compression.engine import engine_version
-from compression.errors import Cancelled, UserError
+from compression.errors import Cancelled, InvalidSetting, UserError
 from compression.measure.lock import computing, give_way
 from compression.recipe import Recipe
 from compression.results import Accuracy, LayerReport, LearningPoint, Ledger, Measurement, Predictions
@@ -24,6 +25,7 @@ from compression.store.records import Role, Subject
 if TYPE_CHECKING:
     from compression.data import Dataset
     from compression.pipeline import Candidate, Prepared
+    from compression.zoo import Card
 
 V = TypeVar("V")
 Tell = Callable[..., None]
@@ -209,6 +211,31 @@ def practise(request: Request, setting: str) -> None:
         pipeline.practise(prepared(request), setting, PRACTICE[setting])
 
 
+def bring(content: bytes, name: str, dataset: str, normalization: dict[str, tuple[float, ...]]) -> "Card | Refusal":
+    """Takes the network in a `.pt2` file's `content` into the list, by `name`; see `zoo.bring`.
+
+    The 'mean' and 'std' of `normalization`, a number a channel, take the place of the images' own.
+    """
+    from compression import data, zoo
+
+    with computing(quick=True), TemporaryDirectory() as folder:
+        path = Path(folder) / f"{name}.pt2"
+
+        def task() -> "Card":
+            images = data.load(dataset)
+            for key, values in normalization.items():
+                if len(values) != images.input_shape[0] or (key == "std" and min(values) <= 0):
+                    raise InvalidSetting(
+                        f"The {key} is {images.input_shape[0]} number(s), one a channel{', above 0' * (key == 'std')}, "
+                        f"not {', '.join(f'{value:g}' for value in values)}."
+                    )
+            path.write_bytes(content)
+            return zoo.bring(path, name, replace(images, **normalization))  # type: ignore[arg-type]
+
+        found = answered(task)
+    return Refusal(found.sentence.replace(str(path), path.name)) if isinstance(found, Refusal) else found
+
+
 def plain(request: Request, prepared: "Prepared", subject: Subject | None = None) -> Outcome:
     """The fp32 file and its measurement, timed against itself. `subject` names weights other than the request's."""
     from compression.export.session import session
@@ -292,7 +319,7 @@ def _prepare(
     def make() -> "Prepared":
         progress("Loading images", 0.0)
         data = _load(request)
-        model = zoo.load(request.model, request.weights)
+        model = zoo.network(request.model, request.weights)
         made = pipeline.prepare(
             model, data,
             seed=recipe.seed, calibration_images=recipe.calibration_images, progress=progress, stop=pause,

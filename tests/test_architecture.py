@@ -25,7 +25,7 @@ LAYERS = (
     ("solve", "ranges", "losses"),
     ("codebooks", "kept_moments"),
     ("gradual",),
-    ("pt2",),
+    ("pt2", "tracing"),
     ("export", "training"),
     ("teachers",),
     ("distillation",),
@@ -56,7 +56,7 @@ HEIGHT = {name: height for height, layer in enumerate(LAYERS) for name in layer}
 
 STANDARD_COMPRESSION = {"_common", "bz2", "gzip", "lzma", "zlib", "zstd"}
 PICKLERS = {"pickle", "_pickle", "cloudpickle", "dill", "joblib", "marshal", "shelve"}
-CATCH_ALL = {"graph.py"}  # torch.export raises dozens of types; each means that the network cannot be traced
+CATCH_ALL = {"tracing.py"}  # torch.export raises dozens of types; each means that the network cannot be traced
 NO_CONCEPT = {"utils", "util", "helpers", "helper", "common", "misc"}
 
 

@@ -6,17 +6,24 @@ Importing this package is cheap: torch is loaded when a model is built, not when
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from compression.zoo.catalog import ARCHITECTURES, Architecture
-from compression.zoo.model_cards import Card, card, cards
+from compression.zoo.catalog import ARCHITECTURES, OWN, Architecture, title
+from compression.zoo.model_cards import Card, brought, card, cards
 
 if TYPE_CHECKING:
     from compression.zoo.recipes import recipe
-    from compression.zoo.stored import build, load
+    from compression.zoo.stored import build, load, network
     from compression.zoo.trainer import Lesson, train
+    from compression.zoo.visitors import bring
 
-__all__ = ["ARCHITECTURES", "Architecture", "Card", "Lesson", "build", "card", "cards", "load", "recipe", "train"]
+__all__ = [
+    "ARCHITECTURES", "OWN", "Architecture", "Card", "Lesson", "bring", "brought", "build", "card", "cards", "load",
+    "network", "recipe", "title", "train",
+]  # fmt: skip
 
-_HOMES = {"build": "stored", "load": "stored", "recipe": "recipes", "train": "trainer", "Lesson": "trainer"}
+_HOMES = {
+    "bring": "visitors", "build": "stored", "load": "stored", "network": "stored", "recipe": "recipes",
+    "train": "trainer", "Lesson": "trainer",
+}  # fmt: skip
 
 
 def __getattr__(name: str) -> Any:

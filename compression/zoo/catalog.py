@@ -38,3 +38,12 @@ ARCHITECTURES: dict[str, Architecture] = {
         Architecture("shufflenetv2", "ShuffleNetV2 ×0.5", "mobile"),
     )
 }
+
+
+OWN = "own"
+"""Stands where a dataset's name does for a network that somebody brought: what it was trained on is not known here."""
+
+
+def title(model: str) -> str:
+    """'ResNet-20'; a brought network's own name."""
+    return ARCHITECTURES[model].title if model in ARCHITECTURES else model

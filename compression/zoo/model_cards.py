@@ -8,7 +8,7 @@ from typing import Any
 from compression.data.catalog import DATASETS
 from compression.errors import InvalidFile, UnknownName, Unsupported
 from compression.home import home
-from compression.zoo.catalog import ARCHITECTURES
+from compression.zoo.catalog import ARCHITECTURES, OWN
 
 WEIGHTS = Path(__file__).parent / "weights"
 
@@ -54,14 +54,19 @@ def user_weights() -> Path:
 def card_path(model: str, dataset: str) -> Path | None:
     """The card of the pair's stored weights: the user's own before those that come with the program."""
     paths = [folder / f"{model}-{dataset}.json" for folder in (user_weights(), WEIGHTS)]
-    return next((path for path in paths if path.is_file() and path.with_suffix(".safetensors").is_file()), None)
+    return next((path for path in paths if path.is_file() and weights_path(path).is_file()), None)
+
+
+def weights_path(card_path: Path) -> Path:
+    """The file beside a card: the weights of a network of the zoo, or the whole of one that was brought."""
+    return card_path.with_suffix(".pt2" if card_path.stem.endswith(f"-{OWN}") else ".safetensors")
 
 
 def card(model: str, dataset: str) -> Card:
     """The card of the pair. Raises UnknownName for either name, and Unsupported where no weights are stored."""
-    if model not in ARCHITECTURES:
-        raise UnknownName("model", model, ARCHITECTURES)
-    path = card_path(model, dataset) if dataset in DATASETS else None
+    if model not in ARCHITECTURES and card_path(model, OWN) is None:
+        raise UnknownName("model", model, [*ARCHITECTURES, *(card.model for card in brought())])
+    path = card_path(model, dataset) if dataset in (*DATASETS, OWN) else None
     if path is None:
         known = [card.dataset for card in cards() if card.model == model]
         if dataset not in DATASETS and not dataset.startswith("folder:"):
@@ -74,9 +79,15 @@ def card(model: str, dataset: str) -> Card:
 
 
 def cards() -> list[Card]:
-    """All cards, in the order of the tables of models and datasets."""
+    """All cards, in the order of the tables of models and datasets; then those of networks that were brought."""
     paths = [card_path(model, dataset) for model in ARCHITECTURES for dataset in DATASETS]
-    return [read(path) for path in paths if path]
+    return [read(path) for path in paths if path] + brought()
+
+
+def brought() -> list[Card]:
+    """The cards of networks that somebody brought, by name."""
+    paths = sorted(user_weights().glob(f"*-{OWN}.json"))
+    return [read(path) for path in paths if weights_path(path).is_file()]
 
 
 def read(path: Path) -> Card:

@@ -9,12 +9,14 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import nn
+from torch.export import ExportedProgram
 
 from compression.errors import InvalidFile, InvalidModel, InvalidSetting, UnknownName
-from compression.zoo.catalog import ARCHITECTURES
-from compression.zoo.model_cards import WEIGHTS, card, card_path
+from compression.pt2 import load_pt2
+from compression.zoo.catalog import ARCHITECTURES, OWN
+from compression.zoo.model_cards import WEIGHTS, card, card_path, weights_path
 
-__all__ = ["WEIGHTS", "build", "load", "read_weights", "write_weights"]
+__all__ = ["WEIGHTS", "build", "load", "network", "read_weights", "write_weights"]
 
 MIN_SIDE = 8  # pixels
 
@@ -35,6 +37,19 @@ def build(name: str, *, input_shape: tuple[int, int, int], classes: int, seed: i
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return ARCHITECTURES[name].build(input_shape, classes).eval()
+
+
+def network(name: str, weights: str) -> nn.Module | ExportedProgram:
+    """What is compressed: the zoo's network with the weights of that name; where that is `OWN`, the one brought.
+
+    Raises what `load` and `load_pt2` raise.
+    """
+    if weights != OWN:
+        return load(name, weights)
+    card(name, OWN)
+    path = card_path(name, OWN)
+    assert path is not None
+    return load_pt2(weights_path(path))
 
 
 def load(name: str, dataset_name: str) -> nn.Module:

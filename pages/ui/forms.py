@@ -14,7 +14,7 @@ from streamlit.delta_generator import DeltaGenerator
 from compression.data import DATASETS
 from compression.recipe import Recipe
 from compression.steps import STEPS, Settings, bounds_of, choices_of, default_of, step
-from compression.zoo import ARCHITECTURES
+from compression.zoo import OWN, title
 from pages.ui import words
 from pages.ui.subject import FOLDER, Pair, Subject, fitting, trainable
 
@@ -77,8 +77,9 @@ def _images(name: str) -> str:
 
 def _network(pair: Pair, dataset: str) -> str:
     model, trained_on = pair
-    title = ARCHITECTURES[model].title
-    return title if trained_on == dataset else f"{title}, trained on {DATASETS[trained_on].title}"
+    if trained_on in (dataset, OWN):
+        return title(model) if trained_on == dataset else f"{title(model)}, your own"
+    return f"{title(model)}, trained on {DATASETS[trained_on].title}"
 
 
 Positions = Mapping[str, Sequence[float]]

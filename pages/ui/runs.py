@@ -8,7 +8,7 @@ import plotly.graph_objects as go
 
 from compression.errors import UserError
 from compression.store import Run
-from compression.zoo import ARCHITECTURES
+from compression.zoo import title as network_title
 from pages.ui import words
 from pages.ui.subject import dataset_title
 
@@ -38,7 +38,7 @@ class Filter:
 def title(run: Run) -> str:
     """'ResNet-20 on Fashion-MNIST'."""
     model = run.subject.model
-    return f"{ARCHITECTURES[model].title if model in ARCHITECTURES else model} on {dataset_title(run.subject.dataset)}"
+    return f"{network_title(model)} on {dataset_title(run.subject.dataset)}"
 
 
 def recipe_line(run: Run) -> str:

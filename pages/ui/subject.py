@@ -5,8 +5,9 @@ from pathlib import Path
 
 from compression.data import DATASETS
 from compression.errors import UnknownName
-from compression.zoo import ARCHITECTURES, card, cards
-from compression.zoo.model_cards import card_path
+from compression.zoo import ARCHITECTURES, OWN, Card, card, cards
+from compression.zoo import title as network_title
+from compression.zoo.model_cards import card_path, weights_path
 
 FOLDER = "folder:"
 Pair = tuple[str, str]
@@ -26,7 +27,7 @@ class Subject:
     @property
     def title(self) -> str:
         """'ResNet-20 on Fashion-MNIST'."""
-        return f"{ARCHITECTURES[self.model].title} on {dataset_title(self.dataset)}"
+        return f"{network_title(self.model)} on {dataset_title(self.dataset)}"
 
     @property
     def input_shape(self) -> tuple[int, int, int]:
@@ -48,7 +49,10 @@ class Subject:
         options = [("--model", self.model), ("--dataset", self.dataset)]
         if self.weights != self.dataset:
             known, path = card(self.model, self.weights), card_path(self.model, self.weights)
-            options += [("--weights", str(path and path.with_suffix(".safetensors")))]
+            if self.weights == OWN:
+                options[0] = ("--model", str(path and weights_path(path)))
+            else:
+                options += [("--weights", str(path and weights_path(path)))]
             options += [("--mean", _numbers(known.mean)), ("--std", _numbers(known.std))]
         return options
 
@@ -72,7 +76,14 @@ def from_query(query: dict[str, str]) -> Subject:
 
 def fitting(dataset: str) -> list[Pair]:
     """The trained networks that can be tried on a dataset; on a folder of images, all of them."""
-    return [(c.model, c.dataset) for c in cards() if c.dataset == dataset or dataset.startswith(FOLDER)]
+    return [(c.model, c.dataset) for c in cards() if dataset.startswith(FOLDER) or _fits(c, dataset)]
+
+
+def _fits(card: Card, dataset: str) -> bool:
+    """Whether a network was trained on a dataset with a name or, where somebody brought it, has its shapes."""
+    images = DATASETS[dataset]
+    brought = card.dataset == OWN and (card.input_shape, card.classes) == (images.input_shape, images.classes)
+    return brought or card.dataset == dataset
 
 
 def trainable(dataset: str) -> list[Pair]:

@@ -1,0 +1,58 @@
+"""Networks that somebody brings: a copy of the file, and a card, beside the weights that were trained here."""
+
+import hashlib
+import os
+import platform
+import re
+import time
+from pathlib import Path
+
+import torch
+
+from compression.data import Dataset
+from compression.errors import InvalidModel, InvalidSetting
+from compression.pt2 import load_pt2
+from compression.tracing import trace
+from compression.training import accuracy
+from compression.zoo.catalog import ARCHITECTURES, OWN
+from compression.zoo.model_cards import Card, user_weights, weights_path, write
+
+NAME = re.compile(r"[a-z][a-z0-9_]{0,30}")
+
+
+def bring(path: Path, name: str, data: Dataset) -> Card:
+    """Keeps the network in a `.pt2` file under `name`, in place of one brought before under the same; measures it.
+
+    It must take `data`'s images, normalised as `data` says, and answer with its classes. Raises `InvalidSetting` for a
+    name that is taken or no name, `InvalidFile` for what is no network, `InvalidModel` for one that does not fit.
+    """
+    if not NAME.fullmatch(name):
+        raise InvalidSetting(f"A network's name is up to 31 of a-z, 0-9 and _, a letter first, not {name!r}.")
+    if name in ARCHITECTURES:
+        raise InvalidSetting(f"There is a network {name!r} in the zoo already; choose another name.")
+    began, graph = time.perf_counter(), trace(load_pt2(path), data.input_shape)
+    with torch.inference_mode():
+        answers = graph(torch.zeros(1, *data.input_shape)).shape[1]
+    if answers != len(data.classes):
+        raise InvalidModel(f"The network answers with {answers} classes, but {data.title} has {len(data.classes)}.")
+    found = {split: accuracy(graph, data, getattr(data, split)) for split in ("validation", "test")}
+    content = path.read_bytes()
+    card = Card(
+        model=name, dataset=OWN, source=data.title, input_shape=data.input_shape, classes=answers, mean=data.mean,
+        std=data.std, recipe={}, seed=0, best_epoch=0, validation_accuracy=found["validation"],
+        validation_images=len(data.validation), test_accuracy=found["test"], test_images=len(data.test),
+        parameters=sum(p.numel() for p in graph.parameters()), size_bytes=len(content),
+        sha256=hashlib.sha256(content).hexdigest(), data_fingerprint=data.fingerprint,
+        training_seconds=0.0, hardware=platform.machine(), versions={"torch": torch.__version__},
+        notes=f"Brought, not trained here; looked at in {time.perf_counter() - began:.1f} s.",
+    )  # fmt: skip
+    place = user_weights() / f"{name}-{OWN}.json"
+    place.parent.mkdir(parents=True, exist_ok=True)
+    for target, kept in ((weights_path(place), content), (place, None)):
+        partial = target.with_name(f".partial-{os.getpid()}{target.suffix}")
+        if kept is None:
+            write(partial, card)
+        else:
+            partial.write_bytes(kept)
+        os.replace(partial, target)
+    return card

@@ -1,0 +1,81 @@
+"""Networks that somebody brings: kept, listed and compressed as those of the zoo are."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from compression import pipeline, zoo
+from compression.data import load
+from compression.errors import InvalidFile, InvalidModel, InvalidSetting, UserError
+from compression.worker import Refusal, bring
+from compression.zoo.model_cards import user_weights
+from tests import visitors
+
+
+@pytest.fixture(scope="module")
+def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("brought") / "mine.pt2"
+    torch.export.save(torch.export.export(visitors.learned(visitors.Rows), (torch.zeros(1, 1, 8, 8),)), path)
+    return path
+
+
+@pytest.fixture(autouse=True)
+def empty(own_home: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A home of one test, with the datasets that are there."""
+    (tmp_path / "datasets").symlink_to(own_home / "datasets")
+    monkeypatch.setenv("COMPRESSION_HOME", str(tmp_path))
+
+
+def test_a_brought_network_stands_in_the_list_with_what_was_measured(file: Path) -> None:
+    digits = load("digits")
+    card = zoo.bring(file, "mine", digits)
+    assert zoo.brought() == [card] == [c for c in zoo.cards() if c.model == "mine"]
+    assert zoo.card("mine", zoo.OWN) == card
+    prepared = pipeline.prepare(zoo.network("mine", zoo.OWN), digits)
+    right = prepared.baseline_predictions.classes == digits.test.labels.numpy()[prepared.baseline_predictions.images]
+    assert right.mean() == pytest.approx(card.test_accuracy)
+    assert zoo.bring(file, "mine", digits).sha256 == card.sha256  # again, in its place
+    assert len(zoo.brought()) == 1
+
+
+@pytest.mark.parametrize(("name", "error", "sentence"), [
+    ("resnet20", InvalidSetting, "There is a network 'resnet20' in the zoo already; choose another name."),
+    ("../mine", InvalidSetting, "A network's name is up to 31 of a-z, 0-9 and _, a letter first, not '../mine'."),
+    ("", InvalidSetting, "A network's name is up to 31 of a-z, 0-9 and _, a letter first, not ''."),
+])  # fmt: skip
+def test_a_bad_name_is_refused_with_a_sentence(file: Path, name: str, error: type[UserError], sentence: str) -> None:
+    with pytest.raises(error) as refused:
+        zoo.bring(file, name, load("digits"))
+    assert str(refused.value) == sentence
+    assert zoo.brought() == []
+
+
+def test_what_does_not_fit_is_refused_and_leaves_nothing(file: Path, tmp_path: Path) -> None:
+    wrong = tmp_path / "wrong.pt2"
+    wrong.write_bytes(file.read_bytes()[:1000])
+    with pytest.raises(InvalidFile, match="is not a network saved by"):
+        zoo.bring(wrong, "mine", load("digits"))
+    few = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(64, 4)).eval()
+    torch.export.save(torch.export.export(few, (torch.zeros(1, 1, 8, 8),)), wrong)
+    with pytest.raises(InvalidModel, match="The network answers with 4 classes, but Digits has 10"):
+        zoo.bring(wrong, "mine", load("digits"))
+    assert not user_weights().exists()
+
+
+def test_its_images_are_normalized_as_it_was_trained(file: Path) -> None:
+    card = bring(file.read_bytes(), "mine", "digits", {"mean": (0.5,), "std": (0.25,)})
+    assert not isinstance(card, Refusal)
+    assert (card.mean, card.std) == ((0.5,), (0.25,))
+
+
+@pytest.mark.parametrize(("content", "normalization", "sentence"), [
+    (None, {"std": (0.0,)}, "The std is 1 number(s), one a channel, above 0, not 0."),
+    (None, {"mean": (0.5, 0.4)}, "The mean is 1 number(s), one a channel, not 0.5, 0.4."),
+    (b"", {}, "'mine.pt2' is not a network saved by torch.export.save: File is not a zip file."),
+])  # fmt: skip
+def test_the_page_is_told_why_not(
+    file: Path, content: bytes | None, normalization: dict[str, tuple[float, ...]], sentence: str
+) -> None:
+    told = bring(file.read_bytes() if content is None else content, "mine", "digits", normalization)
+    assert told == Refusal(sentence)
