@@ -44,11 +44,21 @@ LANGUAGES = {"C++": _CPP, "JavaScript": _JAVASCRIPT}
 """Lines that run the packed or the unpacked ONNX file; `pixels` are the floats of one image, normalized."""
 
 
-def snippet(name: str, stem: str) -> str:
-    """The Python lines that load format `name` of the files called `stem`. Raises `UnknownName`."""
+_BROUGHT = """\
+import safetensors.torch
+model = Mine()  # your network, as you wrote it
+model.load_state_dict(safetensors.torch.load_file("{stem}.safetensors"), strict=False)
+"""
+
+
+def snippet(name: str, stem: str, *, brought: bool = False) -> str:
+    """The Python lines that load format `name` of the files called `stem`; `brought` for a network not of the zoo.
+
+    Raises `UnknownName`.
+    """
     if name not in PYTHON:
         raise UnknownName("format", name, PYTHON)
-    return PYTHON[name].format(stem=stem)
+    return (_BROUGHT if brought and name == "safetensors" else PYTHON[name]).format(stem=stem)
 
 
 def foreign_snippet(language: str, stem: str, input_shape: tuple[int, int, int]) -> str:

@@ -1,13 +1,16 @@
 """Networks that somebody brings: kept, listed and compressed as those of the zoo are."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
-from compression import pipeline, zoo
+from compression import pipeline, snippets, zoo
 from compression.data import load
 from compression.errors import InvalidFile, InvalidModel, InvalidSetting, UserError
+from compression.export import formats
+from compression.recipe import Recipe
 from compression.worker import Refusal, bring
 from compression.zoo.model_cards import user_weights
 from tests import visitors
@@ -79,3 +82,17 @@ def test_the_page_is_told_why_not(
 ) -> None:
     told = bring(file.read_bytes() if content is None else content, "mine", "digits", normalization)
     assert told == Refusal(sentence)
+
+
+def test_its_weights_load_by_the_lines_beside_them(file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    digits = load("digits")
+    zoo.bring(file, "mine", digits)
+    prepared = pipeline.prepare(zoo.network("mine", zoo.OWN), digits)
+    recipe = Recipe(quality="fast").with_settings({"quantize.weight_bits": 4, "quantize.activation_bits": 32})
+    graph = pipeline.simulate(prepared, recipe)
+    formats.write("safetensors", formats.Compressed(graph, digits.input_shape, recipe), tmp_path / "net")
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, Any] = {"Mine": visitors.Rows}
+    exec(snippets.snippet("safetensors", "net", brought=True), names)
+    images = digits.normalize(digits.test.images)
+    assert torch.allclose(names["model"].eval()(images), graph(images), atol=1e-4)

@@ -3,6 +3,7 @@
 import streamlit as st
 
 from compression import insight, snippets
+from compression.zoo import OWN
 from pages.ui import chips, fits, panels, words
 from pages.ui.points import Point
 from pages.ui.state import Visit, kept
@@ -56,9 +57,9 @@ def take_along(visit: Visit, point: Point) -> None:
     with files:
         panels.files(visit, point, [])
     stem = words.file_name(visit.subject, point.recipe).removesuffix(".onnx")
-    shape = visit.subject.input_shape
+    shape, brought = visit.subject.input_shape, visit.subject.weights == OWN
     with code:
-        texts = {f"Python, {name}": snippets.snippet(name, stem) for name in snippets.PYTHON}
+        texts = {f"Python, {name}": snippets.snippet(name, stem, brought=brought) for name in snippets.PYTHON}
         texts |= {name: snippets.foreign_snippet(name, stem, shape) for name in snippets.LANGUAGES}
         language = st.selectbox("Lines that run it", texts, key="deploy.language")
         st.code(texts[language], language={"C++": "cpp", "JavaScript": "javascript"}.get(language, "python"))
