@@ -1,11 +1,15 @@
 """A network of one's own: a file that is taken into the list of networks."""
 
+from collections.abc import Hashable
+from concurrent.futures import Future
+from typing import Any
+
 import streamlit as st
 
 from compression import worker
 from compression.errors import InvalidSetting, UserError
 from compression.worker import Refusal
-from pages.ui.state import lab
+from pages.ui.state import asked, begun, came, shown
 
 ABOUT = """A classifier for images of this size and these classes, saved by PyTorch:
 ```python
@@ -22,24 +26,48 @@ def draw(dataset: str) -> None:
     """The file, its name here, and how its images are normalized; a button that takes it in."""
     with st.popover("Bring your own network", width="stretch"):
         st.caption(ABOUT)
-        file = st.file_uploader("File", type="pt2", key="bring.file")
-        name = st.text_input("Name", key="bring.name", placeholder="mine", help="Of a-z, 0-9 and _, a letter first.")
-        texts = {
-            "mean": st.text_input("Mean of its images", key="bring.mean", help=EACH),
-            "std": st.text_input("Standard deviation", key="bring.std", help=EACH),
-        }
-        if st.button("Add to the list", type="primary", disabled=file is None or not name) and file:
-            try:
-                given = {key: _numbers(text) for key, text in texts.items() if text.strip()}
-                with st.spinner("Looking at the network"):
-                    found = lab().ask(worker.bring, file.getvalue(), name.strip(), dataset, given).result()
-            except UserError as error:
-                found = Refusal(str(error))
-            if isinstance(found, Refusal):
-                st.error(found.sentence)
-            else:
-                share = f"{found.test_accuracy:.1%} of {found.test_images:,} images"
-                st.success(f"{found.model} is in the list of networks: right on {share}.")
+        st.file_uploader("File", type="pt2", key="bring.file")
+        st.text_input("Name", key="bring.name", placeholder="mine", help="Of a-z, 0-9 and _, a letter first.")
+        st.text_input("Mean of its images", key="bring.mean", help=EACH)
+        st.text_input("Standard deviation", key="bring.std", help=EACH)
+        wish = _wish(dataset)
+        st.button("Add to the list", type="primary", disabled=wish is None, on_click=_take, args=(dataset,))
+        if wish and (answer := begun(wish)):
+            _tell(answer)
+
+
+def _wish(dataset: str) -> Hashable | None:
+    """What the form says now, if that is enough to begin."""
+    file, name = shown("bring.file"), shown("bring.name").strip()
+    return ("bring", file.file_id, name, dataset, shown("bring.mean"), shown("bring.std")) if file and name else None
+
+
+def _take(dataset: str) -> None:
+    """Reads the form anew: since it was drawn, something may have been put in."""
+    if (wish := _wish(dataset)) is None:
+        return
+    texts = {key: shown(f"bring.{key}") for key in ("mean", "std")}
+    content, name = shown("bring.file").getvalue(), shown("bring.name").strip()
+    try:
+        given = {key: _numbers(text) for key, text in texts.items() if text.strip()}
+        asked(wish, worker.bring, content, name, dataset, given)
+    except InvalidSetting as error:
+        st.toast(str(error))
+
+
+def _tell(answer: Future[Any]) -> None:
+    """How it went, when it is known; the page is drawn afresh meanwhile where the user touches something."""
+    with st.spinner("Looking at the network"):
+        came(answer)
+    try:
+        found = answer.result()
+    except UserError as error:
+        found = Refusal(str(error))
+    if isinstance(found, Refusal):
+        st.error(found.sentence)
+    else:
+        share = f"{found.test_accuracy:.1%} of {found.test_images:,} images"
+        st.success(f"{found.model} is in the list of networks: right on {share}.")
 
 
 def _numbers(text: str) -> tuple[float, ...]:

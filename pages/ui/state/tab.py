@@ -46,6 +46,11 @@ def asked(key: Hashable, question: Callable[..., Any], *about: Any) -> Future[An
     return awaited_once(key, lambda: lab().ask(question, *about))
 
 
+def begun(key: Hashable) -> Future[Any] | None:
+    """What was asked under a key in this tab, if anything was."""
+    return st.session_state.get("answers", {}).get(key)
+
+
 def awaited_once(key: Hashable, ask: Callable[[], Future[Any]]) -> Future[Any]:
     """What `ask` returns; called once in a tab, again where its answer failed."""
     answers: dict[Hashable, Future[Any]] = st.session_state.setdefault("answers", {})
