@@ -19,7 +19,7 @@ from compression.bookkeeping import Books, parameters, reached
 from compression.calibration import Calibration, calibrate
 from compression.data import Dataset
 from compression.equalize import equalized
-from compression.errors import Cancelled, InvalidData, InvalidFile, InvalidModel, Unsupported, UserError
+from compression.errors import Cancelled, InvalidFile, Unsupported, UserError
 from compression.export import Exported, export
 from compression.export.ledger import ledger
 from compression.export.session import session
@@ -34,7 +34,7 @@ from compression.recipe import Recipe
 from compression.reconstruct import reconstruct_, settle_batch_norm_
 from compression.results import LayerReport, LearningPoint, Ledger, Measurement, Predictions, Reached
 from compression.steps import Quantize
-from compression.tracing import trace
+from compression.tracing import check_classes, trace
 
 Progress = Callable[[str, float], None]
 Stop = Callable[[], bool]
@@ -108,7 +108,7 @@ def prepare(
     say = _reporter(progress, stop)
     say("Tracing the network", 0.0)
     dense = trace(model, data.input_shape)
-    _check_classes(dense, data)
+    check_classes(dense, data)
     _check_uses(dense)
     say("Looking at the calibration images", 0.2)
     calibration = calibrate(dense, data, images=calibration_images, seed=seed)
@@ -348,15 +348,6 @@ def _candidate(
         recipe, sum(counted.values()), parameters(graph), seconds, Books(graph, exported, counted, dense), images,
         reached(graph, recipe),
     )  # fmt: skip
-
-
-@torch.inference_mode()
-def _check_classes(dense: fx.GraphModule, data: Dataset) -> None:
-    scores = dense(torch.zeros(1, *data.input_shape)).shape[1]
-    if scores != len(data.classes):
-        raise InvalidModel(f"The network answers with {scores} classes, but {data.title} has {len(data.classes)}.")
-    if not len(data.test):
-        raise InvalidData(f"{data.title} has no test images to measure on.")
 
 
 def _check_uses(dense: fx.GraphModule) -> None:

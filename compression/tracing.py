@@ -15,7 +15,8 @@ import torch
 from torch import fx, nn
 from torch.export import Dim, ExportedProgram
 
-from compression.errors import InvalidModel
+from compression.data import Dataset
+from compression.errors import InvalidData, InvalidModel
 from compression.graph import FlatNorm, arguments, operator_name, pair
 
 aten = torch.ops.aten
@@ -40,6 +41,16 @@ def trace(model: nn.Module | ExportedProgram, input_shape: tuple[int, int, int])
     graph = _lift(program)
     _check_against(model, program, graph, input_shape)
     return graph
+
+
+@torch.inference_mode()
+def check_classes(graph: fx.GraphModule, data: Dataset) -> None:
+    """Raises `InvalidModel` where the graph does not answer with `data`'s classes, `InvalidData` for no test images."""
+    scores = graph(torch.zeros(1, *data.input_shape)).shape[1]
+    if scores != len(data.classes):
+        raise InvalidModel(f"The network answers with {scores} classes, but {data.title} has {len(data.classes)}.")
+    if not len(data.test):
+        raise InvalidData(f"{data.title} has no test images to measure on.")
 
 
 def _export(model: nn.Module, input_shape: tuple[int, int, int]) -> ExportedProgram:
@@ -104,7 +115,7 @@ def _compute_constants_(source: fx.GraphModule) -> None:
     for node in list(source.graph.nodes):
         reads = node.all_input_nodes
         fixed = node.op == "call_function" and all(read.op == "get_attr" for read in reads)
-        if not fixed or operator_name(node) in GUARDS:
+        if not fixed or operator_name(node) in GUARDS or _changes_in_place(node):
             continue
         if operator_name(node) in NOTHING:
             node.replace_all_uses_with(reads[0])
@@ -126,7 +137,7 @@ def _compute_constants_(source: fx.GraphModule) -> None:
 def _pure(node: fx.Node) -> fx.Node:
     """The same call with an in-place operator replaced by its pure twin, and other spellings by the common one."""
     name = operator_name(node)
-    if name.endswith("_") and not name.startswith("_"):
+    if _changes_in_place(node):
         node.target = getattr(getattr(aten, name[:-1]), node.target._overloadname)  # type: ignore[union-attr]
         name = name[:-1]
     if name in ("view", "_unsafe_view"):
@@ -141,6 +152,11 @@ def _pure(node: fx.Node) -> fx.Node:
         elif bounds == (0, 6):
             node.target, node.args, node.kwargs = aten.hardtanh.default, (node.args[0], 0.0, 6.0), {}
     return node
+
+
+def _changes_in_place(node: fx.Node) -> bool:
+    name = operator_name(node)
+    return name.endswith("_") and not name.startswith("_")
 
 
 def _is_float(node: Any) -> bool:

@@ -154,6 +154,27 @@ def test_computed_weights_are_those_of_a_layer(tried) -> None:
     assert len(layers(trace(model, SHAPE))) == 3
 
 
+class Counting(nn.Module):
+    """Changes a tensor of its own whenever it is used."""
+
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("steps", torch.ones(1))
+
+    def forward(self, x):
+        self.steps.mul_(2)
+        return x * self.steps
+
+
+def test_tracing_leaves_what_a_network_stores_as_it_was() -> None:
+    model = Through(Counting())
+    model(torch.zeros(2, *SHAPE))
+    program = torch.export.export(model.eval(), (torch.zeros(2, *SHAPE),))
+    before = {name: tensor.clone() for name, tensor in program.state_dict.items()}
+    trace(program, SHAPE)
+    assert all(torch.equal(program.state_dict[name], tensor) for name, tensor in before.items())
+
+
 RECIPES = [
     {"quantize.weight_bits": 4}, {"quantize.weight_bits": 8, "quantize.equalize": True}, {"prune.sparsity": 0.5},
     {"channels.amount": 0.3, "channels.part": "all", "quantize.weight_bits": 8}, {"factorize.amount": 0.2},

@@ -10,9 +10,9 @@ from pathlib import Path
 import torch
 
 from compression.data import Dataset
-from compression.errors import InvalidModel, InvalidSetting
+from compression.errors import InvalidSetting
 from compression.pt2 import load_pt2
-from compression.tracing import trace
+from compression.tracing import check_classes, trace
 from compression.training import accuracy
 from compression.zoo.catalog import ARCHITECTURES, OWN
 from compression.zoo.model_cards import Card, user_weights, weights_path, write
@@ -31,15 +31,12 @@ def bring(path: Path, name: str, data: Dataset) -> Card:
     if name in ARCHITECTURES:
         raise InvalidSetting(f"There is a network {name!r} in the zoo already; choose another name.")
     began, graph = time.perf_counter(), trace(load_pt2(path), data.input_shape)
-    with torch.inference_mode():
-        answers = graph(torch.zeros(1, *data.input_shape)).shape[1]
-    if answers != len(data.classes):
-        raise InvalidModel(f"The network answers with {answers} classes, but {data.title} has {len(data.classes)}.")
+    check_classes(graph, data)
     found = {split: accuracy(graph, data, getattr(data, split)) for split in ("validation", "test")}
     content = path.read_bytes()
     card = Card(
-        model=name, dataset=OWN, source=data.title, input_shape=data.input_shape, classes=answers, mean=data.mean,
-        std=data.std, recipe={}, seed=0, best_epoch=0, validation_accuracy=found["validation"],
+        model=name, dataset=OWN, source=data.title, input_shape=data.input_shape, classes=len(data.classes),
+        mean=data.mean, std=data.std, recipe={}, seed=0, best_epoch=0, validation_accuracy=found["validation"],
         validation_images=len(data.validation), test_accuracy=found["test"], test_images=len(data.test),
         parameters=sum(p.numel() for p in graph.parameters()), size_bytes=len(content),
         sha256=hashlib.sha256(content).hexdigest(), data_fingerprint=data.fingerprint,
@@ -48,11 +45,9 @@ def bring(path: Path, name: str, data: Dataset) -> Card:
     )  # fmt: skip
     place = user_weights() / f"{name}-{OWN}.json"
     place.parent.mkdir(parents=True, exist_ok=True)
-    for target, kept in ((weights_path(place), content), (place, None)):
-        partial = target.with_name(f".partial-{os.getpid()}{target.suffix}")
-        if kept is None:
-            write(partial, card)
-        else:
-            partial.write_bytes(kept)
-        os.replace(partial, target)
+    partial = place.with_name(f".partial-{os.getpid()}")
+    partial.write_bytes(content)
+    os.replace(partial, weights_path(place))
+    write(partial, card)
+    os.replace(partial, place)
     return card
