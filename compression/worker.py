@@ -9,6 +9,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, replace
 from importlib import import_module
+from math import inf
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
@@ -219,21 +220,22 @@ def bring(content: bytes, name: str, dataset: str, normalization: dict[str, tupl
     from compression import data, zoo
 
     with computing(quick=True), TemporaryDirectory() as folder:
-        path = Path(folder) / f"{name}.pt2"
+        path = Path(folder) / "network.pt2"  # the name is not known to be one yet
 
         def task() -> "Card":
             images = data.load(dataset)
             for key, values in normalization.items():
-                if len(values) != images.input_shape[0] or (key == "std" and min(values) <= 0):
+                channels, above = images.input_shape[0], 0.0 if key == "std" else -inf
+                if len(values) != channels or not all(above < value < inf for value in values):
                     raise InvalidSetting(
-                        f"The {key} is {images.input_shape[0]} number(s), one a channel{', above 0' * (key == 'std')}, "
+                        f"The {key} has one number a channel, here {channels}{', above 0' * (key == 'std')}, "
                         f"not {', '.join(f'{value:g}' for value in values)}."
                     )
             path.write_bytes(content)
             return zoo.bring(path, name, replace(images, **normalization))  # type: ignore[arg-type]
 
         found = answered(task)
-    return Refusal(found.sentence.replace(str(path), path.name)) if isinstance(found, Refusal) else found
+    return Refusal(found.sentence.replace(str(path), f"{name}.pt2")) if isinstance(found, Refusal) else found
 
 
 def plain(request: Request, prepared: "Prepared", subject: Subject | None = None) -> Outcome:

@@ -1,5 +1,6 @@
 """Networks that somebody brings: kept, listed and compressed as those of the zoo are."""
 
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -73,8 +74,9 @@ def test_its_images_are_normalized_as_it_was_trained(file: Path) -> None:
 
 
 @pytest.mark.parametrize(("content", "normalization", "sentence"), [
-    (None, {"std": (0.0,)}, "The std is 1 number(s), one a channel, above 0, not 0."),
-    (None, {"mean": (0.5, 0.4)}, "The mean is 1 number(s), one a channel, not 0.5, 0.4."),
+    (None, {"std": (0.0,)}, "The std has one number a channel, here 1, above 0, not 0."),
+    (None, {"mean": (float("nan"),)}, "The mean has one number a channel, here 1, not nan."),
+    (None, {"mean": (0.5, 0.4)}, "The mean has one number a channel, here 1, not 0.5, 0.4."),
     (b"", {}, "'mine.pt2' is not a network saved by torch.export.save: File is not a zip file."),
 ])  # fmt: skip
 def test_the_page_is_told_why_not(
@@ -82,6 +84,14 @@ def test_the_page_is_told_why_not(
 ) -> None:
     told = bring(file.read_bytes() if content is None else content, "mine", "digits", normalization)
     assert told == Refusal(sentence)
+
+
+def test_a_name_is_no_way_out_of_the_folder(file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    before = sorted(tmp_path.iterdir())
+    told = bring(file.read_bytes(), "../mine", "digits", {})
+    assert told == Refusal("A network's name is up to 31 of a-z, 0-9 and _, a letter first, not '../mine'.")
+    assert sorted(tmp_path.iterdir()) == before
 
 
 def test_its_weights_load_by_the_lines_beside_them(file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
