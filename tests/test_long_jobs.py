@@ -55,6 +55,14 @@ def lab(own_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[La
         lab.close()
 
 
+@pytest.fixture(autouse=True)
+def nothing_left_at_work(lab: Lab) -> Iterator[None]:
+    """A test that fails leaves no endless training behind, for which those after it would wait."""
+    yield
+    for job in lab.long.working:
+        stopped(lab, job)
+
+
 def until(condition: Callable[[], object], seconds: float = PATIENCE_S) -> bool:
     end = time.monotonic() + seconds
     while not condition() and time.monotonic() < end:

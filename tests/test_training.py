@@ -22,6 +22,7 @@ from compression.data.augmentation import Augmentation
 from compression.data.dataset import Dataset
 from compression.errors import Cancelled, InvalidSetting
 from compression.training import Batch, Progress, Trained, TrainingConfig, accuracy, train
+from compression.training.evaluation import EVALUATION_BATCH
 from compression.zoo import Card, model_cards
 
 ROOT = Path(__file__).parents[1]
@@ -83,9 +84,9 @@ def test_same_seed_same_weights(digits: Dataset) -> None:
     assert not same(first.model, train(model, digits, CONFIG, seed=6).model)
 
 
-def stopped_after(batches: int, digits: Dataset, checkpoint: Path) -> None:
+def stopped_after(batches: int, digits: Dataset, checkpoint: Path, match: str = "epoch 3 of 4") -> None:
     asked = iter(range(batches + 1))
-    with pytest.raises(Cancelled, match="epoch 3 of 4"):
+    with pytest.raises(Cancelled, match=match):
         train(network(0.3), digits, CONFIG, checkpoint=checkpoint, stop=lambda: next(asked) == batches)
 
 
@@ -103,6 +104,19 @@ def test_a_stopped_training_goes_on_to_the_same_weights(digits: Dataset, tmp_pat
     again = train(network(0.3), digits, CONFIG, checkpoint=checkpoint, progress=seen.append)
     assert not seen  # there is nothing left to learn
     assert_same_training(again, resumed)
+
+
+@pytest.mark.parametrize("epoch", [1, 2, 4])
+def test_a_training_that_is_stopped_while_it_is_evaluated_loses_no_step(
+    digits: Dataset, tmp_path: Path, epoch: int
+) -> None:
+    checkpoint, steps = tmp_path / "run.safetensors", math.ceil(len(digits.train) / CONFIG.batch_size)
+    evaluations = (epoch - 1) * math.ceil(len(digits.validation) / EVALUATION_BATCH)
+    stopped_after(epoch * steps + evaluations, digits, checkpoint, "while it was evaluated")
+    seen: list[Progress] = []
+    resumed = train(network(0.3), digits, CONFIG, checkpoint=checkpoint, progress=seen.append)
+    assert (seen[0].step, seen[0].measured) == (epoch * steps, resumed.history[epoch - 1].accuracy)
+    assert_same_training(resumed, train(network(0.3), digits, CONFIG))
 
 
 def assert_same_training(one: Trained, other: Trained) -> None:

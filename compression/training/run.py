@@ -111,21 +111,26 @@ class _Run:
 
     def go(self, progress: Callable[[Progress], None], stop: Callable[[], bool], checkpoint: Path | None) -> None:
         """All steps that are left."""
+        try:
+            self._go(progress, stop, checkpoint)
+        except Cancelled:
+            if checkpoint:
+                self.save(checkpoint)
+            raise
+
+    def _go(self, progress: Callable[[Progress], None], stop: Callable[[], bool], checkpoint: Path | None) -> None:
         began, first, saved = time.perf_counter(), self.step, time.perf_counter()
-        if self.setting.keep_start and not self.history:
+        if self._due():
             self._evaluate(stop, 0.0)
             progress(self._progress(0.0))
         self._to_training()
         since = time.perf_counter()
         for batch in self._batches():
             if stop():
-                if checkpoint:
-                    self.save(checkpoint)
                 epoch, epochs = self.step // self.per_epoch, math.ceil(self.steps / self.per_epoch)
                 raise Cancelled(f"Training was stopped in epoch {epoch + 1} of {epochs}.")
             self._learn(batch)
-            now = self.step == self.end or self.step % self.period == 0
-            if now:
+            if now := self._due():
                 self._evaluate(stop, time.perf_counter() - since)
                 self._to_training()
                 since = time.perf_counter()
@@ -134,9 +139,14 @@ class _Run:
             if checkpoint and (now or time.perf_counter() - saved > CHECKPOINT_SECONDS):
                 self.save(checkpoint)
                 saved = time.perf_counter()
-        if self.step >= self.end and self.step not in {epoch.step for epoch in self.history}:
-            self._evaluate(stop, 0.0)  # taken up where it is to stop
-            progress(self._progress(0.0))
+
+    def _due(self) -> bool:
+        """Whether the state after this step is to be evaluated and was not yet, as one is that was stopped meanwhile."""
+        if self.history and self.history[-1].step == self.step:
+            return False
+        if self.step == 0:
+            return self.setting.keep_start
+        return self.step == self.end or self.step % self.period == 0
 
     def _evaluate(self, stop: Callable[[], bool], seconds: float) -> None:
         self.model.eval()
