@@ -1,7 +1,5 @@
 """What the command line is given: recipes, networks and images by name or as files, checked before torch is loaded."""
 
-import dataclasses
-import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -70,26 +68,7 @@ def load_data(dataset: str, mean: str | None = None, std: str | None = None) -> 
     """The dataset, with its normalisation replaced where `mean` or `std` ('0.49,0.48,0.45') are given."""
     from compression import data
 
-    loaded = data.load(dataset)
-    given = {
-        name: _per_channel(f"--{name}", text, loaded.input_shape[0])
-        for name, text in (("mean", mean), ("std", std))
-        if text is not None
-    }
-    if any(value <= 0 for value in given.get("std", ())):
-        raise InvalidSetting(f"--std must be above 0 in every channel, not {std!r}.")
-    return dataclasses.replace(loaded, **given)  # type: ignore[arg-type]
-
-
-def _per_channel(option: str, text: str, channels: int) -> tuple[float, ...]:
-    try:
-        values = tuple(float(part) for part in text.split(","))
-    except ValueError:
-        values = ()
-    if len(values) != channels or not all(map(math.isfinite, values)):
-        wanted = "1 number" if channels == 1 else f"{channels} comma-separated numbers, one per channel"
-        raise InvalidSetting(f"{option} takes {wanted}, not {text!r}.")
-    return values
+    return data.normalized(data.load(dataset), mean, std, titles=("--mean", "--std"))
 
 
 def load_model(model: str, data: "Dataset", weights: Path | None = None) -> "Model":

@@ -103,6 +103,17 @@ def zoo_add(
     ])  # fmt: skip
 
 
+@zoo_app.command("remove")
+def zoo_remove(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="What it is called here.")], as_json: JsonOption = False
+) -> None:
+    """Take a network of your own out of the list; what was measured of it stays."""
+    from compression import zoo
+
+    zoo.dismiss(name)
+    print_json({"removed": name}) if as_json else print_table([("removed", name)])
+
+
 @data_app.command("list")
 def data_list(as_json: JsonOption = False) -> None:
     """List the datasets that have a name."""

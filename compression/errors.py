@@ -38,7 +38,7 @@ class UnknownName(UserError):
     """`kind` (a noun) has no entry called `name`."""
 
     def __init__(self, kind: str, name: object, known: Iterable[object]):
-        super().__init__(f"Unknown {kind} {name!r}; known are {', '.join(map(str, known))}.")
+        super().__init__(f"Unknown {kind} {name!r}; known are {', '.join(map(str, known)) or 'none'}.")
 
 
 class InvalidSetting(UserError):

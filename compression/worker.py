@@ -7,9 +7,9 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from importlib import import_module
-from math import inf
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
 from distributed import get_worker
 
 from compression.engine import engine_version
-from compression.errors import Cancelled, InvalidSetting, UserError
+from compression.errors import Cancelled, UserError
 from compression.measure.lock import computing, give_way
 from compression.recipe import Recipe
 from compression.results import Accuracy, LayerReport, LearningPoint, Ledger, Measurement, Predictions
@@ -205,17 +205,20 @@ def base(request: Request) -> Outcome | Refusal:
 
 
 def practise(request: Request, setting: str) -> None:
-    """One of `PRACTICE` on the request's network, so that no user waits for what is found out only once."""
+    """One of `PRACTICE` on the request's network, so that no user waits for what is found out only once.
+
+    Where that cannot be, as the network is gone meanwhile, whoever asks for it is told.
+    """
     from compression import pipeline
 
-    with computing(quick=True):
+    with computing(quick=True), suppress(UserError):
         pipeline.practise(prepared(request), setting, PRACTICE[setting])
 
 
-def bring(content: bytes, name: str, dataset: str, normalization: dict[str, tuple[float, ...]]) -> "Card | Refusal":
+def bring(content: bytes, name: str, dataset: str, mean: str, std: str) -> "Card | Refusal":
     """Takes the network in a `.pt2` file's `content` into the list, by `name`; see `zoo.bring`.
 
-    The 'mean' and 'std' of `normalization`, a number a channel, take the place of the images' own.
+    `mean` and `std` say how its images are normalised; an empty text is the dataset's own.
     """
     from compression import data, zoo
 
@@ -224,15 +227,10 @@ def bring(content: bytes, name: str, dataset: str, normalization: dict[str, tupl
 
         def task() -> "Card":
             images = data.load(dataset)
-            for key, values in normalization.items():
-                channels, above = images.input_shape[0], 0.0 if key == "std" else -inf
-                if len(values) != channels or not all(above < value < inf for value in values):
-                    raise InvalidSetting(
-                        f"The {key} has one number a channel, here {channels}{', above 0' * (key == 'std')}, "
-                        f"not {', '.join(f'{value:g}' for value in values)}."
-                    )
+            texts = mean.strip() or None, std.strip() or None
+            images = data.normalized(images, *texts, titles=("The mean", "The standard deviation"))
             path.write_bytes(content)
-            return zoo.bring(path, name, replace(images, **normalization))  # type: ignore[arg-type]
+            return zoo.bring(path, name, images)
 
         found = answered(task)
     return Refusal(found.sentence.replace(str(path), f"{name}.pt2")) if isinstance(found, Refusal) else found

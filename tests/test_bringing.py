@@ -9,7 +9,7 @@ import torch
 
 from compression import pipeline, snippets, zoo
 from compression.data import load
-from compression.errors import InvalidFile, InvalidModel, InvalidSetting, UserError
+from compression.errors import InvalidFile, InvalidModel, InvalidSetting, UnknownName, UserError
 from compression.export import formats
 from compression.recipe import Recipe
 from compression.worker import Refusal, bring
@@ -43,6 +43,19 @@ def test_a_brought_network_stands_in_the_list_with_what_was_measured(file: Path)
     assert len(zoo.brought()) == 1
 
 
+def test_a_brought_network_is_removed_and_the_zoo_stays(file: Path) -> None:
+    zoo.bring(file, "mine", load("digits"))
+    others = [card for card in zoo.cards() if card.model != "mine"]
+    zoo.dismiss("mine")
+    assert zoo.cards() == others
+    assert list(user_weights().iterdir()) == []
+    for gone in ("mine", "resnet20", "../mine"):
+        with pytest.raises(UnknownName, match="Unknown network of your own"):
+            zoo.dismiss(gone)
+    with pytest.raises(UnknownName, match="Unknown model 'mine'"):
+        zoo.card("mine", zoo.OWN)
+
+
 @pytest.mark.parametrize(("name", "error", "sentence"), [
     ("resnet20", InvalidSetting, "There is a network 'resnet20' in the zoo already; choose another name."),
     ("../mine", InvalidSetting, "A network's name is up to 31 of a-z, 0-9 and _, a letter first, not '../mine'."),
@@ -68,28 +81,27 @@ def test_what_does_not_fit_is_refused_and_leaves_nothing(file: Path, tmp_path: P
 
 
 def test_its_images_are_normalized_as_it_was_trained(file: Path) -> None:
-    card = bring(file.read_bytes(), "mine", "digits", {"mean": (0.5,), "std": (0.25,)})
+    card = bring(file.read_bytes(), "mine", "digits", " 0.5", "0.25")
     assert not isinstance(card, Refusal)
     assert (card.mean, card.std) == ((0.5,), (0.25,))
 
 
-@pytest.mark.parametrize(("content", "normalization", "sentence"), [
-    (None, {"std": (0.0,)}, "The std has one number a channel, here 1, above 0, not 0."),
-    (None, {"mean": (float("nan"),)}, "The mean has one number a channel, here 1, not nan."),
-    (None, {"mean": (0.5, 0.4)}, "The mean has one number a channel, here 1, not 0.5, 0.4."),
-    (b"", {}, "'mine.pt2' is not a network saved by torch.export.save: File is not a zip file."),
+@pytest.mark.parametrize(("content", "mean", "std", "sentence"), [
+    (None, "", "0", "The standard deviation takes 1 number, above 0, not '0'."),
+    (None, "nan", "", "The mean takes 1 number, not 'nan'."),
+    (None, "0.5, 0.4", "", "The mean takes 1 number, not '0.5, 0.4'."),
+    (None, "half", "1", "The mean takes 1 number, not 'half'."),
+    (b"", "", "", "'mine.pt2' is not a network saved by torch.export.save: File is not a zip file."),
 ])  # fmt: skip
-def test_the_page_is_told_why_not(
-    file: Path, content: bytes | None, normalization: dict[str, tuple[float, ...]], sentence: str
-) -> None:
-    told = bring(file.read_bytes() if content is None else content, "mine", "digits", normalization)
+def test_the_page_is_told_why_not(file: Path, content: bytes | None, mean: str, std: str, sentence: str) -> None:
+    told = bring(file.read_bytes() if content is None else content, "mine", "digits", mean, std)
     assert told == Refusal(sentence)
 
 
 def test_a_name_is_no_way_out_of_the_folder(file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     before = sorted(tmp_path.iterdir())
-    told = bring(file.read_bytes(), "../mine", "digits", {})
+    told = bring(file.read_bytes(), "../mine", "digits", "", "")
     assert told == Refusal("A network's name is up to 31 of a-z, 0-9 and _, a letter first, not '../mine'.")
     assert sorted(tmp_path.iterdir()) == before
 

@@ -13,8 +13,9 @@ if TYPE_CHECKING:
     from compression.data.augmentation import Augmentation
     from compression.data.dataset import Dataset, Split
     from compression.data.loading import fetch, load
+    from compression.data.normalization import normalized
 
-__all__ = ["DATASETS", "Augmentation", "Dataset", "DatasetSpec", "Split", "fetch", "home", "load"]
+__all__ = ["DATASETS", "Augmentation", "Dataset", "DatasetSpec", "Split", "fetch", "home", "load", "normalized"]
 
 _HOMES = {
     "Augmentation": "augmentation",
@@ -22,6 +23,7 @@ _HOMES = {
     "Split": "dataset",
     "fetch": "loading",
     "load": "loading",
+    "normalized": "normalization",
 }
 
 

@@ -141,7 +141,7 @@ class _Run:
                 saved = time.perf_counter()
 
     def _due(self) -> bool:
-        """Whether the state after this step is to be evaluated and was not yet, as one is that was stopped meanwhile."""
+        """Whether what is learned is to be evaluated now; one that was stopped meanwhile has not been."""
         if self.history and self.history[-1].step == self.step:
             return False
         if self.step == 0:

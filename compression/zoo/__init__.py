@@ -7,7 +7,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from compression.zoo.catalog import ARCHITECTURES, OWN, Architecture, title
-from compression.zoo.model_cards import Card, brought, card, cards
+from compression.zoo.model_cards import Card, brought, card, cards, dismiss
 
 if TYPE_CHECKING:
     from compression.zoo.recipes import recipe
@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from compression.zoo.visitors import bring
 
 __all__ = [
-    "ARCHITECTURES", "OWN", "Architecture", "Card", "Lesson", "bring", "brought", "build", "card", "cards", "load",
-    "network", "recipe", "title", "train",
+    "ARCHITECTURES", "OWN", "Architecture", "Card", "Lesson", "bring", "brought", "build", "card", "cards", "dismiss",
+    "load", "network", "recipe", "title", "train",
 ]  # fmt: skip
 
 _HOMES = {

@@ -90,6 +90,16 @@ def brought() -> list[Card]:
     return [read(path) for path in paths if weights_path(path).is_file()]
 
 
+def dismiss(name: str) -> None:
+    """Removes a network that was brought; what was measured of it stays. Raises `UnknownName`."""
+    known = [card.model for card in brought()]
+    if name not in known:
+        raise UnknownName("network of your own", name, known)
+    place = user_weights() / f"{name}-{OWN}.json"
+    place.unlink(missing_ok=True)
+    weights_path(place).unlink(missing_ok=True)
+
+
 def read(path: Path) -> Card:
     """The card in a file. Raises InvalidFile where it is none."""
     try:

@@ -6,8 +6,8 @@ from typing import Any
 
 import streamlit as st
 
-from compression import worker
-from compression.errors import InvalidSetting, UserError
+from compression import worker, zoo
+from compression.errors import UnknownName, UserError
 from compression.worker import Refusal
 from pages.ui.state import asked, begun, came, shown
 
@@ -34,6 +34,8 @@ def draw(dataset: str) -> None:
         st.button("Add to the list", type="primary", disabled=wish is None, on_click=_take, args=(dataset,))
         if wish and (answer := begun(wish)):
             _tell(answer)
+        for network in zoo.brought():
+            st.button(f"Remove {network.model}", icon=":material/delete:", on_click=_dismiss, args=(network.model,))
 
 
 def _wish(dataset: str) -> Hashable | None:
@@ -46,13 +48,16 @@ def _take(dataset: str) -> None:
     """Reads the form anew: since it was drawn, something may have been put in."""
     if (wish := _wish(dataset)) is None:
         return
-    texts = {key: shown(f"bring.{key}") for key in ("mean", "std")}
-    content, name = shown("bring.file").getvalue(), shown("bring.name").strip()
+    texts = shown("bring.mean"), shown("bring.std")
+    asked(wish, worker.bring, shown("bring.file").getvalue(), shown("bring.name").strip(), dataset, *texts)
+
+
+def _dismiss(name: str) -> None:
     try:
-        given = {key: _numbers(text) for key, text in texts.items() if text.strip()}
-        asked(wish, worker.bring, content, name, dataset, given)
-    except InvalidSetting as error:
-        st.toast(str(error))
+        zoo.dismiss(name)
+        st.toast(f"{name} is no longer in the list. Its runs stay on Compare.")
+    except UnknownName:
+        st.toast(f"{name} was removed before.")
 
 
 def _tell(answer: Future[Any]) -> None:
@@ -68,10 +73,3 @@ def _tell(answer: Future[Any]) -> None:
     else:
         share = f"{found.test_accuracy:.1%} of {found.test_images:,} images"
         st.success(f"{found.model} is in the list of networks: right on {share}.")
-
-
-def _numbers(text: str) -> tuple[float, ...]:
-    try:
-        return tuple(float(part) for part in text.split(","))
-    except ValueError:
-        raise InvalidSetting(f"Numbers with commas between them are needed, as 0.49,0.48,0.45, not {text!r}.") from None
