@@ -2,18 +2,14 @@
 
 import before_compression  # noqa: F401 - before everything else: see there
 
-import logging
-import uuid
-
 import streamlit as st
 from streamlit.runtime.pages_manager import PagesManager
 
-from compression.errors import UserError
+from pages.ui.guard import guarded
 from pages.ui.lesson import LESSONS, page_of
 from pages.ui.state import upkeep
 from pages.ui.style import ICON, LOGO, RELOAD, STYLE
 
-log = logging.getLogger(__name__)
 upkeep.hear_all()
 
 # Streamlit takes a folder `pages` for pages of its own until `st.navigation` is called for the first time. So the first
@@ -49,12 +45,5 @@ st.html(STYLE)
 if misled and page is not home:
     st.html(RELOAD, unsafe_allow_javascript=True)
     st.stop()
-try:
-    page.run()
-    upkeep.spare_imports()
-except UserError as error:
-    st.error(str(error))
-except Exception:  # the one boundary: nobody should see a traceback on a page
-    number = uuid.uuid4().hex[:8]
-    log.exception("%s: unexpected failure of a page", number)
-    st.error(f"Something went wrong on this page. The log has the details under number {number}.")
+guarded(page.run)()
+upkeep.spare_imports()

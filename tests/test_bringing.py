@@ -14,6 +14,7 @@ from compression.export import formats
 from compression.recipe import Recipe
 from compression.worker import Refusal, bring
 from compression.zoo.model_cards import user_weights
+from pages.ui.subject import Subject
 from tests import visitors
 
 
@@ -54,6 +55,21 @@ def test_a_brought_network_is_removed_and_the_zoo_stays(file: Path) -> None:
             zoo.dismiss(gone)
     with pytest.raises(UnknownName, match="Unknown model 'mine'"):
         zoo.card("mine", zoo.OWN)
+
+
+def test_what_is_brought_anew_is_another_subject(file: Path, tmp_path: Path) -> None:
+    digits = load("digits")
+    zoo.bring(file, "mine", digits)
+    first = Subject("mine", zoo.OWN, "digits")
+    assert first == Subject("mine", zoo.OWN, "digits")
+    other = torch.export.export(visitors.learned(visitors.Rows, 10), (torch.zeros(1, 1, 8, 8),))
+    torch.export.save(other, tmp_path / "other.pt2")
+    zoo.bring(tmp_path / "other.pt2", "mine", digits)
+    second = Subject("mine", zoo.OWN, "digits")
+    assert second != first and second.is_trained
+    zoo.dismiss("mine")
+    assert not Subject("mine", zoo.OWN, "digits").is_trained
+    assert second.is_trained  # as it was then
 
 
 @pytest.mark.parametrize(("name", "error", "sentence"), [

@@ -2,6 +2,7 @@
 
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -19,7 +20,10 @@ from compression.students import Small
 from compression.worker import Outcome
 from compression.zoo import model_cards
 from pages.ui import duel, runs, state, ways
+from pages.ui import subject as pages_subject
+from pages.ui.points import Point
 from pages.ui.runs import Filter
+from pages.ui.scatter import where
 
 RECIPES = (
     Recipe(steps=(Quantize(weight_bits=8),), quality="fast"),
@@ -108,6 +112,56 @@ def test_a_link_to_a_run_that_is_not_there_says_so(stored: Store) -> None:
     assert page.selectbox(key="compare.b").value == newest(stored)[0].id
 
 
+def test_a_link_to_a_deleted_run_says_so(stored: Store) -> None:
+    here, chosen = state.Table(), newest(stored)[:1]
+    here.delete(chosen)
+    page = opened(a=chosen[0].id)
+    assert f"The run {chosen[0].id} was deleted" in page.warning[0].value
+    here.restore()
+
+
+def test_runs_of_other_weights_are_not_on_the_charts(stored: Store) -> None:
+    subject = pages_subject.Subject("lenet300", "digits", "digits")
+    recipe = Recipe(steps=(Quantize(weight_bits=7),), quality="fast")
+    run = newest(stored)[0]
+    other = replace(run.subject, weights_hash="f" * 64)
+    old = stored.add(other, recipe, replace(run.measurement, file_hash="1" * 64), engine="e")
+    found = {point.run for point in state.known(subject).points}
+    assert {run.id for run in newest(stored)} - {old} <= found
+    assert old not in found
+    weights = duel.settings(stored.run(old), run)[0]
+    assert (weights["Setting"], weights["A"]) == ("Weights", "f" * 8)
+    stored.erase(old)
+
+
+def test_what_is_deleted_in_two_steps_comes_back_in_one(stored: Store) -> None:
+    here, everything = state.Table(), newest(stored)
+    here.delete(everything[:1])
+    here.delete(everything[1:2])
+    here.restore()
+    assert newest(stored) == everything
+
+
+def test_runs_of_another_machine_have_no_time_and_say_where_they_are_from(stored: Store) -> None:
+    run = newest(stored)[0]
+    untimed = replace(run, latency=None)
+    lines = runs.parallel([untimed, *newest(stored)[1:]]).data[0]
+    assert {len(dimension["values"]) for dimension in lines.dimensions} == {len(RECIPES) - 1}
+    assert runs.untimed([untimed, *newest(stored)[1:]]).startswith("Left out: 1 ")
+    assert runs.untimed(newest(stored)) == ""
+    there = replace(run.measurement, machine=replace(run.measurement.machine, cpu="Theirs", id="theirs"))
+    assert where(Point(run.recipe, there, True)) == "another machine (Theirs)"
+    assert where(Point(run.recipe, run.measurement, True)) == "this machine"
+
+
+def test_a_brought_network_stands_among_the_ways(stored: Store) -> None:
+    run = newest(stored)[0]
+    brought = replace(run, subject=replace(run.subject, model="visitor", weights="own"))
+    unreadable = replace(run, recipe_json='{"schema": 99}')
+    [way] = [way for way in ways.ways("digits", [brought, unreadable]) if "reference" not in way.label]
+    assert way.label.startswith("visitor: ")
+
+
 def test_marks_and_deletions_and_their_undoing(stored: Store) -> None:
     here, chosen = state.Table(), newest(stored)[:1]
     here.favour(chosen, True)
@@ -127,6 +181,12 @@ def test_marks_and_deletions_and_their_undoing(stored: Store) -> None:
 def test_what_is_told_of_two_runs(stored: Store) -> None:
     _sparse, two, eight = newest(stored)
     assert duel.settings(two, two) == []
+    elsewhere = replace(two, subject=replace(two.subject, model="lenet5"))
+    assert [row["Setting"] for row in duel.settings(two, elsewhere)] == ["Network and images"]
+    assert all(label.startswith("LeNet") for label in runs.labels([two, elsewhere]).values())
+    assert not runs.labels([two, eight])[two.id].startswith("LeNet")
+    unreadable = replace(two, recipe_json='{"schema": 99}')
+    assert duel.settings(two, unreadable)[0]["B"].endswith("of another version")
     told = {delta.measure: delta for delta in duel.deltas(eight, two, None)}
     assert told["File size"].change.startswith("-")
     assert told["Accuracy"].verdict == "the answers for each image were not kept"

@@ -149,14 +149,23 @@ def test_profile_adds_up(prepared):
     assert found.runs == 5 and found.run_ms > 0 and 0 <= found.outside_kernels < 1
 
 
+def kernel(name: str, index: int, begin: int, dur: int) -> dict:
+    where = {"op_name": name, "node_index": str(index)}
+    return {"cat": "Node", "name": f"{index}_kernel_time", "ts": begin, "dur": dur, "args": where}
+
+
+def call(begin: int) -> dict:
+    return {"cat": "Session", "name": "model_run", "ts": begin, "dur": 90, "args": {}}
+
+
+def test_a_run_that_is_interrupted_says_nothing_of_its_kernels():
+    events = [event for run in range(0, 300, 100) for event in (call(run), kernel("Conv", 0, run, 20))]
+    events += [kernel("MaxPool", 1, run + 50, dur) for run, dur in ((0, 4), (100, 18_000), (200, 4))]
+    found = read(events, run_ms=0.1, runs=3, threads=1)
+    assert [(o.operator, o.ms) for o in found.operators] == [("Conv", 0.02), ("MaxPool", 0.004)]
+
+
 def test_profile_counts_only_the_last_runs():
-    def kernel(name: str, index: int, begin: int, dur: int) -> dict:
-        where = {"op_name": name, "node_index": str(index)}
-        return {"cat": "Node", "name": f"{index}_kernel_time", "ts": begin, "dur": dur, "args": where}
-
-    def call(begin: int) -> dict:
-        return {"cat": "Session", "name": "model_run", "ts": begin, "dur": 90, "args": {}}
-
     warm_up = [call(0), kernel("Conv", 0, 1, 5000)]
     counted = [call(100), kernel("Conv", 0, 101, 20), kernel("Conv", 1, 130, 40), kernel("Add", 2, 180, 4)]
     counted += [call(200), kernel("Conv", 0, 201, 30), kernel("Conv", 1, 240, 40), kernel("Add", 2, 290, 6)]

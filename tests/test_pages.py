@@ -31,7 +31,7 @@ from compression.steps import STEPS, Prune, Quantize
 from compression.store import JobRecord, Run
 from compression.worker import Baseline
 from compression.zoo import model_cards
-from pages.ui import axes, charts, chips, joblist, links, state, subject, views, words
+from pages.ui import axes, charts, chips, joblist, links, panels, state, subject, views, words
 from pages.ui.budget import Budget, advise
 from pages.ui.front import Spot, stand
 from pages.ui.handles import handles, moved
@@ -718,3 +718,25 @@ def test_a_learning_curve_is_drawn_as_it_was_learned() -> None:
     assert list(loss.x) == [10, 20, 30]
     assert (list(validation.x), list(validation.y)) == ([20], [50.0])
     assert "after 30 steps the loss is 0.100" in joblist.alt(points)
+
+
+@pytest.mark.usefixtures("engine")
+@pytest.mark.parametrize("page", ["deploy", "layers"])
+def test_a_file_that_is_gone_is_said_to_be_and_made_anew(page: str) -> None:
+    recipe = Recipe().with_setting("prune.sparsity", 0.66)
+    link = links.link_of(DIGITS, recipe)
+    opened(link)
+    run = stored("lenet300", recipe)
+    file = state.store().file(run)
+    assert file is not None
+    file.unlink()
+    folder = {"deploy": "ship", "layers": "lab"}[page]
+    here = AppTest.from_file(str(ROOT / "app.py"), default_timeout=PATIENCE_S)
+    here.switch_page(f"pages/{folder}/{page}.py")
+    for name, value in (link | {"run": run.id}).items():
+        here.query_params[name] = value
+    here.run()
+    assert [each.value for each in here.warning] == [panels.GONE]
+    next(button for button in here.button if button.label == "Measure again").click().run()
+    assert not here.exception and not here.warning
+    assert file.exists()

@@ -5,6 +5,7 @@ import tempfile
 import time
 from collections import defaultdict
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import numpy as np
@@ -34,13 +35,17 @@ def profile(model: bytes, image: np.ndarray, *, runs: int = RUNS, threads: int =
 
 
 def read(events: list[dict[str, Any]], *, run_ms: float, runs: int, threads: int) -> Profile:
-    """A profile from ONNX Runtime's trace events (times in µs), of which only the last `runs` runs count."""
+    """A profile from ONNX Runtime's trace events (times in µs), of which only the last `runs` runs count.
+
+    A kernel's time is its median over them: a run that was interrupted says nothing of the kernel that it stood in.
+    """
     calls = [event for event in events if event.get("name") == "model_run"][-runs:]
     begin = min(event["ts"] for event in calls)
-    kernels: dict[tuple[str, str], float] = defaultdict(float)
+    taken: dict[tuple[str, str], list[float]] = defaultdict(list)
     for event in events:
         if event.get("cat") == "Node" and event["name"].endswith("_kernel_time") and event["ts"] >= begin:
-            kernels[event["args"]["op_name"], event["args"]["node_index"]] += event["dur"] / 1e3 / len(calls)
+            taken[event["args"]["op_name"], event["args"]["node_index"]].append(event["dur"] / 1e3)
+    kernels = {kernel: median(ms) for kernel, ms in taken.items()}
     total = sum(kernels.values())
     times: dict[str, list[float]] = defaultdict(list)
     for (operator, _), ms in kernels.items():

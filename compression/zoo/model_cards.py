@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import asdict, dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -100,13 +101,27 @@ def dismiss(name: str) -> None:
     weights_path(place).unlink(missing_ok=True)
 
 
+def ships(model: str, dataset: str) -> bool:
+    """Whether the pair's weights are those that come with the program."""
+    path = card_path(model, dataset)
+    return path is not None and path.parent == WEIGHTS
+
+
 def read(path: Path) -> Card:
     """The card in a file. Raises InvalidFile where it is none."""
+    try:
+        return _read(path, path.stat().st_mtime_ns)
+    except OSError as error:
+        raise InvalidFile(f"{path} is not the card of a model: {error}.") from error
+
+
+@lru_cache(maxsize=256)
+def _read(path: Path, written: int) -> Card:
     try:
         fields = json.loads(path.read_text(encoding="utf-8"))
         fields |= {name: tuple(fields[name]) for name in ("input_shape", "mean", "std")}
         return Card(**fields)
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError) as error:
         raise InvalidFile(f"{path} is not the card of a model: {error}.") from error
 
 

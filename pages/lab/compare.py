@@ -5,12 +5,15 @@ from functools import partial
 import streamlit as st
 
 from compression.store import FORMS, Run, export
+from compression.store.records import digest
 from pages.ui import runs, sections, ways, words
+from pages.ui.guard import heard
 from pages.ui.plot import plot
 from pages.ui.runs import Filter
 from pages.ui.sections import SECTIONS
-from pages.ui.state import Table, store, table
+from pages.ui.state import Table, shown, store, table
 
+DRAG = "Drag along an axis to keep only the runs in between; double-click it to let all back in."
 EMPTY = "Nothing is stored yet. Every file that is measured on the page Explore appears here."
 
 
@@ -27,16 +30,16 @@ def page() -> None:
         ways.draw()
         return
     wanted = choose(everything)
-    shown = [run for run in everything if wanted.keeps(run)]
-    if not shown:
+    found = [run for run in everything if wanted.keeps(run)]
+    if not found:
         st.info("No run fits these filters.")
         return
-    act(here, listed(shown), shown)
-    title = f"Settings and measures of {min(len(shown), runs.LINES):,} runs as parallel coordinates"
+    act(here, listed(found), found)
+    title = f"Settings and measures of {min(len(found), runs.LINES):,} runs as parallel coordinates"
     with (lines := st.expander(title, key="runs.parallel", on_change="rerun")):
         if lines.open:
-            plot(runs.parallel(shown), "Settings and measures of each run as a line.", key="parallel")
-            st.caption("Drag along an axis to keep only the runs in between; double-click it to let all back in.")
+            plot(runs.parallel(found), "Settings and measures of each run as a line.", key="parallel")
+            st.caption(f"{DRAG} {runs.untimed(found)}")
     ways.draw(everything[0].subject.dataset)
     two(here, everything)
 
@@ -53,33 +56,39 @@ def choose(everything: list[Run]) -> Filter:
     )  # fmt: skip
 
 
-def listed(shown: list[Run]) -> list[Run]:
-    """The table; returns the runs that are ticked."""
-    rows, height = [runs.row(run) for run in shown], min(360, 40 + 35 * len(shown))
-    told = st.dataframe(rows, hide_index=True, key="runs", on_select="rerun", selection_mode="multi-row",
+def listed(found: list[Run]) -> list[Run]:
+    """The table; returns the runs that are ticked. Ticks are of rows: where other runs come into them, they are off."""
+    key = f"runs.{digest(*(run.id for run in found))}"
+    rows, height = [runs.row(run) for run in found], min(360, 40 + 35 * len(found))
+    told = st.dataframe(rows, hide_index=True, key=key, on_select="rerun", selection_mode="multi-row",
                         column_config=sections.COLUMNS, height=height)  # fmt: skip
-    return [shown[i] for i in told["selection"]["rows"] if i < len(shown)]
+    return [found[i] for i in told["selection"]["rows"] if i < len(found)]
 
 
-def act(here: Table, chosen: list[Run], shown: list[Run]) -> None:
+def act(here: Table, chosen: list[Run], found: list[Run]) -> None:
     """What can be done with the ticked runs, and the table as a file."""
     with st.container(horizontal=True, gap="small", vertical_alignment="bottom"):
         st.button("Compare these two", type="primary", disabled=len(chosen) != 2, on_click=here.put, args=(chosen,))
         starred = bool(chosen) and all(run.favourite for run in chosen)
         st.button("Unmark" if starred else "Mark as favourite", disabled=not chosen,
-                  on_click=here.favour, args=(chosen, not starred))  # fmt: skip
-        st.button("Delete", disabled=not chosen, on_click=here.delete, args=(chosen,))
+                  on_click=heard(here.favour), args=(chosen, not starred))  # fmt: skip
+        st.button("Delete", disabled=not chosen, on_click=heard(here.delete), args=(chosen,))
         with st.popover("Note", disabled=len(chosen) != 1):
-            note = st.text_area(
-                "Note", chosen[0].note if len(chosen) == 1 else "", key=f"note.{[r.id for r in chosen]}"
-            )
-            st.button("Keep", on_click=here.annotate, args=(chosen, note))
+            key = f"note.{[run.id for run in chosen]}"
+            st.text_area("Note", chosen[0].note if len(chosen) == 1 else "", key=key)
+            st.button("Keep", on_click=keep_note, args=(here, chosen, key))
         with st.popover("Export"):
             for form in FORMS:
-                content = partial(export, store(), shown, form)
-                st.download_button(f"{len(shown):,} runs as {form}", content, f"runs.{form}", key=f"export.{form}",
+                content = partial(export, store(), found, form)
+                st.download_button(f"{len(found):,} runs as {form}", content, f"runs.{form}", key=f"export.{form}",
                                    on_click="ignore", width="stretch")  # fmt: skip
-        st.caption(f"{len(shown):,} runs, {len(chosen)} ticked. Kept in {words.place(store().place)}.")
+        st.caption(f"{len(found):,} runs, {len(chosen)} ticked. Kept in {words.place(store().place)}.")
+
+
+@heard
+def keep_note(here: Table, chosen: list[Run], key: str) -> None:
+    """Takes the text as it stands now, though it was not left yet when the button was drawn."""
+    here.annotate(chosen, shown(key))
 
 
 def undo(here: Table) -> None:
@@ -87,16 +96,16 @@ def undo(here: Table) -> None:
     if here.deleted:
         with st.container(horizontal=True, vertical_alignment="center"):
             st.caption(f"{len(here.deleted)} deleted.")
-            st.button("Undo", on_click=here.restore)
+            st.button("Undo", on_click=heard(here.restore))
 
 
 def two(here: Table, everything: list[Run]) -> None:
     """A and B, and one section at a time of what tells them apart."""
-    by_id = {run.id: run for run in everything}
+    by_id, labels = {run.id: run for run in everything}, runs.labels(everything)
     here.fit(everything)
     sides = st.columns(2)
     for side, place in zip("ab", sides, strict=True):
-        place.selectbox(side.upper(), list(by_id), key=f"compare.{side}", format_func=lambda id: runs.label(by_id[id]))
+        place.selectbox(side.upper(), list(by_id), key=f"compare.{side}", format_func=labels.__getitem__)
     here.look()
     a, b = by_id[here.a], by_id[here.b]
     if a.id == b.id:

@@ -43,7 +43,7 @@ def choose(visit: Visit) -> tuple[str, Pair | None]:
         subject, lack = forms.subject()
     slots: dict[str, DeltaGenerator] = {}
     try:
-        recipe = forms.recipe(visit.draw_seed, visit.positions, slots, shown)
+        recipe = forms.recipe(visit.draw_seed, visit.stops.positions, slots, shown)
     except UserError as error:
         return str(error), None
     if subject is None or not subject.is_trained:

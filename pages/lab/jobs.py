@@ -5,11 +5,11 @@ from functools import partial
 
 import streamlit as st
 
-from compression.errors import UserError
 from compression.jobs import Training
 from compression.keeper import end_orphans
 from compression.store import FORMS, JobRecord, export
 from pages.ui import joblist, words
+from pages.ui.guard import heard, repeated
 from pages.ui.joblist import Row
 from pages.ui.learning import curve_figure
 from pages.ui.plot import plot
@@ -29,7 +29,7 @@ def page() -> None:
     begin()
     end_orphans(lab().store)
     busy = any(job.open for job in lab().store.jobs.all(limit=SHOWN))
-    st.fragment(listing, run_every=EVERY_S if busy else None)(busy)
+    repeated(partial(listing, busy), EVERY_S if busy else None)
     st.divider()
     keeping()
 
@@ -91,14 +91,7 @@ def actions(row: Row) -> None:
 
 def action(label: str, act: Callable[[str], object], row: Row) -> None:
     """A button; what stands in the way is said."""
-
-    def clicked() -> None:
-        try:
-            act(row.id)
-        except UserError as error:
-            st.toast(str(error))
-
-    st.button(label, key=f"{label}.{row.id}", on_click=clicked)
+    st.button(label, key=f"{label}.{row.id}", on_click=heard(act), args=(row.id,))
 
 
 def keeping() -> None:

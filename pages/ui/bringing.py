@@ -2,14 +2,18 @@
 
 from collections.abc import Hashable
 from concurrent.futures import Future
+from functools import partial
 from typing import Any
 
 import streamlit as st
 
 from compression import worker, zoo
-from compression.errors import UnknownName, UserError
+from compression.errors import UserError, WorkerLost
 from compression.worker import Refusal
-from pages.ui.state import asked, begun, came, shown
+from pages.ui.guard import heard, repeated
+from pages.ui.state import asked, begun, forgotten, shown
+
+EVERY_S = 0.5
 
 ABOUT = """A classifier for images of this size and these classes, saved by PyTorch:
 ```python
@@ -33,7 +37,7 @@ def draw(dataset: str) -> None:
         wish = _wish(dataset)
         st.button("Add to the list", type="primary", disabled=wish is None, on_click=_take, args=(dataset,))
         if wish and (answer := begun(wish)):
-            _tell(answer)
+            _tell(answer) if answer.done() else repeated(partial(_wait, answer), EVERY_S)
         for network in zoo.brought():
             st.button(f"Remove {network.model}", icon=":material/delete:", on_click=_dismiss, args=(network.model,))
 
@@ -48,25 +52,30 @@ def _take(dataset: str) -> None:
     """Reads the form anew: since it was drawn, something may have been put in."""
     if (wish := _wish(dataset)) is None:
         return
+    forgotten(lambda key: key == wish)
     texts = shown("bring.mean"), shown("bring.std")
     asked(wish, worker.bring, shown("bring.file").getvalue(), shown("bring.name").strip(), dataset, *texts)
 
 
+@heard
 def _dismiss(name: str) -> None:
-    try:
-        zoo.dismiss(name)
-        st.toast(f"{name} is no longer in the list. Its runs stay on Compare.")
-    except UnknownName:
-        st.toast(f"{name} was removed before.")
+    zoo.dismiss(name)
+    forgotten(lambda key: isinstance(key, tuple) and key[0] == "bring")
+    st.toast(f"{name} is no longer in the list. Its runs stay on Compare.")
+
+
+def _wait(answer: Future[Any]) -> None:
+    """The page goes on meanwhile; it is drawn anew, with what is in the list then, when the answer has come."""
+    if answer.done():
+        st.rerun()
+    st.caption("Looking at the network …")
 
 
 def _tell(answer: Future[Any]) -> None:
-    """How it went, when it is known; the page is drawn afresh meanwhile where the user touches something."""
-    with st.spinner("Looking at the network"):
-        came(answer)
+    """How it went."""
     try:
         found = answer.result()
-    except UserError as error:
+    except (UserError, WorkerLost) as error:
         found = Refusal(str(error))
     if isinstance(found, Refusal):
         st.error(found.sentence)

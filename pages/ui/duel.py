@@ -28,14 +28,17 @@ class Delta:
 
 
 def settings(a: Run, b: Run) -> list[dict[str, str]]:
-    """The rows of the settings that differ."""
+    """The rows of what differs: network and images, weights, settings."""
+    rows = []
+    if runs.title(a) != runs.title(b):
+        rows.append({"Setting": "Network and images", "A": runs.title(a), "B": runs.title(b)})
+    elif a.subject.weights_hash != b.subject.weights_hash:
+        rows.append({"Setting": "Weights", "A": a.subject.weights_hash[:8], "B": b.subject.weights_hash[:8]})
     ours, theirs = runs.readable(a), runs.readable(b)
     if ours is None or theirs is None:
-        return []
-    return [
-        {"Setting": _named(d.path), "A": _told(d.path, d.a), "B": _told(d.path, d.b)}
-        for d in differences(ours, theirs)
-    ]  # fmt: skip
+        return [*rows, {"Setting": "Recipe", "A": runs.recipe_line(a), "B": runs.recipe_line(b)}]
+    found = differences(ours, theirs)
+    return rows + [{"Setting": _named(d.path), "A": _told(d.path, d.a), "B": _told(d.path, d.b)} for d in found]
 
 
 def deltas(a: Run, b: Run, found: Comparison | None) -> list[Delta]:

@@ -12,7 +12,7 @@ from compression.recipe import Recipe
 from pages.ui import drawings, words
 from pages.ui.lesson import LESSONS, Exercise, Facts, Lesson, Question, page_of, read
 from pages.ui.links import link_of
-from pages.ui.state import Learning, learning
+from pages.ui.state import Learning, learning, shown
 from pages.ui.subject import Subject
 
 EXPLORE = "pages/lab/explore.py"
@@ -49,14 +49,16 @@ def ask(lesson: Lesson, key: str) -> bool:
         if chosen is None:
             st.button(
                 "Reveal", key=f"reveal-{lesson.name}-{key}", type="primary", disabled=picked is None,
-                on_click=_answer, args=(here, lesson.name, question, picked),
+                on_click=_answer, args=(here, lesson.name, question),
             )  # fmt: skip
         else:
             _feedback(question, chosen)
     return chosen is not None
 
 
-def _answer(here: Learning, lesson: str, question: Question, picked: int) -> None:
+def _answer(here: Learning, lesson: str, question: Question) -> None:
+    """What is picked now: since the button was drawn, that may be another one."""
+    picked = shown(f"pick-{lesson}-{question.key}")
     here.answer(lesson, question.key, picked, right=picked == question.right)
 
 

@@ -1,9 +1,11 @@
 """While nobody waits for anything, the worker measures the recipes around the current one: a quiet line says so."""
 
 import os
+from functools import partial
 
 import streamlit as st
 
+from pages.ui.guard import repeated
 from pages.ui.state import Visit
 
 EVERY_S = 1.5
@@ -21,7 +23,7 @@ def draw(visit: Visit) -> None:
         here = visit.neighbours
         here.on = st.toggle(SWITCH, ON and here.on, key="idle.on", help=HELP)
         if here.on and (here.filler or here.left(visit)):
-            st.fragment(watch, run_every=EVERY_S)(visit)
+            repeated(partial(watch, visit), EVERY_S)
 
 
 def watch(visit: Visit) -> None:

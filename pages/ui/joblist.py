@@ -1,7 +1,7 @@
 """What the list of jobs says: each job's state, progress, curve, and where its result is opened. Data and words."""
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
 
@@ -115,11 +115,10 @@ def _line(job: JobRecord) -> str:
 def _link(job: JobRecord) -> dict[str, str] | None:
     try:
         work, _ = from_plain(job.kind, job.request)
-        if isinstance(work, Sweeping):
-            return link_of(Subject(**asdict(work)), START)
         if isinstance(work, Training):
             return link_of(Subject(work.model, work.dataset, work.dataset), Recipe())
-        return link_of(Subject(work.model, work.weights, work.dataset), Recipe.from_json(work.recipe))
+        recipe = START if isinstance(work, Sweeping) else Recipe.from_json(work.recipe)
+        return link_of(Subject(work.model, work.weights, work.dataset), recipe)
     except (TypeError, UserError):  # written by another version
         return None
 

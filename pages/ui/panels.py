@@ -2,20 +2,24 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
 from compression import insight
+from compression.store.records import digest
 from pages.ui import ledger, tables, words
 from pages.ui.learning import learning
 from pages.ui.plot import plot
 from pages.ui.points import Point
 from pages.ui.scatter import Chart
-from pages.ui.state import Visit, kept, opened
+from pages.ui.state import Visit, kept, opened, shown
 from pages.ui.views import PANELS
 from pages.ui.waiting import awaited, tell
 
+COMES = "Comes when the file is measured in full."
+GONE = "The file does not lie on this machine. Measured again, it is made anew."
 WAITING = "Comes with the first measured point."
 
 
@@ -35,18 +39,22 @@ def points(visit: Visit, point: Point | None, drawn: list[Chart]) -> None:
     if not rows:
         st.caption(WAITING)
         return
-    told = st.dataframe(rows, hide_index=True, key="points", on_select="rerun", selection_mode="single-row",
-                        column_config=tables.COLUMNS, height=min(420, 45 + 36 * len(rows)))  # fmt: skip
-    chosen = [rows[i]["key"] for i in told["selection"]["rows"] if i < len(rows)]
-    if chosen and chosen[0] and chosen[0] != visit.selected:
-        visit.selected = chosen[0]
-        st.rerun()
+    keys, height = [row["key"] for row in rows], min(420, 45 + 36 * len(rows))
+    name = f"points.{digest(*keys, str(visit.deselected))}"  # a tick is of a row: where other points come into them, it is off
+    st.dataframe(rows, hide_index=True, key=name, on_select=partial(_tick, visit, keys, name),
+                 selection_mode="single-row", column_config=tables.COLUMNS, height=height)  # fmt: skip
+
+
+def _tick(visit: Visit, keys: list[str], name: str) -> None:
+    """Selects the point of the ticked row, if there is one."""
+    ticked = shown(name)["selection"]["rows"]
+    visit.selected = keys[ticked[0]] if ticked else ""
 
 
 def books(visit: Visit, point: Point | None, drawn: list[Chart]) -> None:
     """Where the bytes of the file went."""
     if point is None or point.ledger is None:
-        st.caption("Comes when the file is measured in full.")
+        st.caption(COMES)
         return
     by_layer = st.toggle("Layer by layer", key="books.layers")
     shown = ledger.layer_by_layer(point.ledger) if by_layer else ledger.whole_file(point.ledger)
@@ -58,7 +66,7 @@ def speed(visit: Visit, point: Point | None, drawn: list[Chart]) -> None:
     """Why is it not faster? And ONNX Runtime's own account, beside the fp32 file's."""
     file = kept(point.file) if point else None
     if point is None or file is None:
-        st.caption("Comes when the file is measured in full.")
+        st.caption(GONE if point and point.full else COMES)
         return
     request = visit.request_for(point.recipe)
     answer = visit.answer("explain", insight.explain, request, file, point.layers)
@@ -71,14 +79,14 @@ def speed(visit: Visit, point: Point | None, drawn: list[Chart]) -> None:
         st.markdown("\n".join(f"- {line}" for line in ledger.findings(told.findings)) or "Nothing known holds it up.")
         st.caption(f"Over the wire: {words.size(told.wire.gzip)} with gzip, {words.size(told.wire.zstd)} with zstd.")
     with times:
-        st.markdown("**Where ONNX Runtime spends its time**", help="Its own profiler, means over 50 runs of one image.")
+        st.markdown("**Where ONNX Runtime spends its time**", help="Its own profiler, medians of 50 runs of one image.")
         st.dataframe(ledger.operators(told.profile, told.baseline), hide_index=True, column_config=tables.OPERATORS)
 
 
 def layers(visit: Visit, point: Point | None, drawn: list[Chart]) -> None:
     """One row for each layer of the file."""
     if point is None or not point.layers:
-        st.caption("Comes when the file is measured in full.")
+        st.caption(COMES)
         return
     st.dataframe(tables.layers(point.layers), hide_index=True, column_config=tables.LAYERS)
 
@@ -99,7 +107,7 @@ def files(visit: Visit, point: Point | None, drawn: list[Chart]) -> None:
     """The file, and the same network in other formats, which are written when they are asked for."""
     file = kept(point.file) if point else None
     if point is None or file is None:
-        st.caption("Comes when the file is measured in full.")
+        st.caption(GONE if point and point.full else COMES)
         return
     stem = words.file_name(visit.subject, point.recipe).removesuffix(".onnx")
     for format_name, title in tables.FORMATS.items():
@@ -144,9 +152,14 @@ def measured(visit: Visit, status: DeltaGenerator) -> Point | None:
         with status.container():
             tell(news, visit.measure_again)
     point = visit.now
-    if point is None or not point.full or kept(point.file) is None:
+    if point is None or not point.full:
         return None
     status.empty()
+    if kept(point.file) is None:
+        with status.container():
+            st.warning(GONE)
+            st.button("Measure again", on_click=visit.measure_again)
+        return None
     return point
 
 

@@ -5,13 +5,13 @@ from functools import partial
 
 import streamlit as st
 
-from compression.errors import UserError
 from compression.jobs import Job, Training
 from compression.results import LearningPoint
+from pages.ui.guard import heard, repeated
 from pages.ui.joblist import KEEP, alt, duration
 from pages.ui.learning import curve_figure
 from pages.ui.plot import plot
-from pages.ui.state import Visit, lab
+from pages.ui.state import Visit, lab, shown
 from pages.ui.subject import Subject
 
 EVERY_S = 1.0
@@ -30,7 +30,7 @@ def draw(visit: Visit) -> None:
     with st.container(border=True, key="recovery", gap="small"):
         if visit.training:
             seen = len(evaluations(visit.curve))
-            st.fragment(partial(watch, visit.training, lambda: _moved(visit, seen)), run_every=EVERY_S)()
+            repeated(partial(watch, visit.training, lambda: _moved(visit, seen)), EVERY_S)
         elif visit.point is None:
             offer(visit)
         elif visit.curve:
@@ -47,8 +47,8 @@ def offer(visit: Visit) -> None:
         st.markdown(f"**Stopped** · {told(visit.curve, ended=True)}" if stopped else "**Recover by training**")
         minutes = st.number_input("Minutes", 0.1, 10_000.0, MINUTES, 1.0, "%g", key="train.minutes", help=STARTING,
                                   width=150)  # fmt: skip
-        st.button(f"Train for {minutes:g} min", type="secondary" if stopped else "primary", on_click=visit.train,
-                  args=(minutes,), key="train.begin")  # fmt: skip
+        st.button(f"Train for {minutes:g} min", type="secondary" if stopped else "primary", on_click=_train,
+                  args=(visit,), key="train.begin")  # fmt: skip
         label = f"Go on to step {end:,}" if stopped else f"Train {end:,} steps"
         st.button(label, type="primary" if stopped else "secondary", on_click=visit.train, key="train.steps")
         if stopped and visit.can_keep:
@@ -59,6 +59,11 @@ def offer(visit: Visit) -> None:
         st.caption(BEFORE)
     if stopped:
         _figure(visit.curve, "ended", ended=True)
+
+
+def _train(visit: Visit) -> None:
+    """For the minutes that the field shows now: since the button was drawn, others may have been put in."""
+    visit.train(shown("train.minutes"))
 
 
 def _moved(visit: Visit, seen: int) -> bool:
@@ -75,7 +80,7 @@ def watch(job: Job, moved: Callable[[], bool]) -> None:
     with standing:
         st.progress(min(news.share, 1.0), f"{news.sentence} …")
         st.caption(told(news.curve) if news.curve else "The curve begins with the first steps.")
-        st.button("Cancel", key=f"train.cancel.{job.id}", on_click=partial(lab().long.cancel, job.id))
+        st.button("Cancel", key=f"train.cancel.{job.id}", on_click=heard(lab().long.cancel), args=(job.id,))
     with curve:
         _figure(news.curve, job.id, ended=False)
 
@@ -106,21 +111,18 @@ def baseline(model: str, dataset: str) -> None:
     job = next((job for job in lab().long.working if _trains(job, model, dataset)), None)
     with st.container(border=True, key="recovery", gap="small"):
         if job:
-            st.fragment(partial(watch, job, lambda: job.news.state != "working"), run_every=EVERY_S)()
+            repeated(partial(watch, job, lambda: job.news.state != "working"), EVERY_S)
             return
         st.markdown("**Not trained yet.** Train it here from its own recipe; then it can be compressed.")
         with st.container(horizontal=True, vertical_alignment="bottom", gap="small"):
-            minutes = st.number_input("Minutes", 0.0, 10_000.0, 0.0, 1.0, "%g", key="baseline.minutes", help=OWN,
-                                      width=150)  # fmt: skip
-            st.button("Train", type="primary", key="baseline.begin", on_click=_begin, args=(model, dataset, minutes))
+            st.number_input("Minutes", 0.0, 10_000.0, 0.0, 1.0, "%g", key="baseline.minutes", help=OWN, width=150)
+            st.button("Train", type="primary", key="baseline.begin", on_click=_begin, args=(model, dataset))
         st.caption("It goes on when you close the browser; the page Jobs lists it, also where it failed.")
 
 
-def _begin(model: str, dataset: str, minutes: float) -> None:
-    try:
-        lab().long.start(Training(model, dataset), minutes=minutes or None)
-    except UserError as error:
-        st.toast(str(error))
+@heard
+def _begin(model: str, dataset: str) -> None:
+    lab().long.start(Training(model, dataset), minutes=shown("baseline.minutes") or None)
 
 
 def _trains(job: Job, model: str, dataset: str) -> bool:

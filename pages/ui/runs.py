@@ -55,8 +55,13 @@ def readable(run: Run) -> Any:
         return None
 
 
-def label(run: Run) -> str:
-    """One line that tells a run from the others."""
+def labels(runs: Sequence[Run]) -> dict[str, str]:
+    """By id, one line that tells a run from the others; with its network and images where there are several."""
+    several = len({title(run) for run in runs}) > 1
+    return {run.id: f"{title(run)}: {_label(run)}" if several else _label(run) for run in runs}
+
+
+def _label(run: Run) -> str:
     accuracy = words.percent(run.accuracy.value, run.accuracy.n)
     return f"{recipe_line(run)} – {accuracy}, {words.size(run.size_bytes)} – {run.created.astimezone():%d %b %H:%M}"
 
@@ -88,12 +93,12 @@ DIMENSIONS = {
 
 
 def parallel(runs: Sequence[Run]) -> go.Figure:
-    """A line for each run through its settings and its measures; a step that is off stands at its neutral value."""
-    chosen = [run for run in runs if readable(run) is not None][:LINES]
+    """A line for each timed run through its settings and measures; a step that is off stands at its neutral value."""
+    chosen = [run for run in runs if run.latency and readable(run) is not None][:LINES]
     columns = [(told, [_setting(run, path) for run in chosen]) for path, told in DIMENSIONS.items()]
     columns += [
         ("Size, KB", [run.size_bytes / 1000 for run in chosen]),
-        ("Latency, fp32 = 1", [run.latency.ratio if run.latency else 1.0 for run in chosen]),
+        ("Latency, fp32 = 1", [run.latency.ratio for run in chosen if run.latency]),
         ("Accuracy, %", [100 * run.accuracy.value for run in chosen]),
     ]
     accuracy = columns[-1][1]
@@ -103,6 +108,12 @@ def parallel(runs: Sequence[Run]) -> go.Figure:
         labelangle=0, unselected={"line": {"opacity": 0.05}},
     )  # fmt: skip
     return go.Figure(lines, go.Layout(template="none", height=320, margin={"l": 60, "r": 40, "t": 50, "b": 30}))
+
+
+def untimed(runs: Sequence[Run]) -> str:
+    """How many runs `parallel` leaves out because nothing tells how long they take here."""
+    count = sum(run.latency is None for run in runs)
+    return f"Left out: {count:,} that no time was taken of on this machine." if count else ""
 
 
 def _setting(run: Run, path: str) -> float:

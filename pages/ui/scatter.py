@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from compression.measure.machine import this_machine
 from compression.results import Interval, LearningPoint
 from pages.ui import words
 from pages.ui.axes import AXES, Axis, Name
@@ -161,8 +162,11 @@ def text(point: Point) -> str:
 
 
 def where(point: Point) -> str:
-    """'this machine' or 'reference machine (AMD EPYC)'."""
-    return f"reference machine ({point.measurement.machine.cpu})" if point.source == "reference" else "this machine"
+    """'this machine', 'reference machine (AMD EPYC)', or the processor of another one that shares the store."""
+    machine = point.measurement.machine
+    if point.source == "reference":
+        return f"reference machine ({machine.cpu})"
+    return "this machine" if machine.id == this_machine().id else f"another machine ({machine.cpu})"
 
 
 def baseline_text(trail: Trail) -> str:

@@ -27,7 +27,7 @@ def linger(visit: Visit, status: DeltaGenerator) -> None:
 def follow(visit: Visit, status: DeltaGenerator) -> None:
     """One line: what is being done, what was measured, or what went wrong; afresh when there is more to show."""
     shown = visit.now
-    told = visit.ask_positions()
+    told = visit.stops.ask(visit)
     for news in visit.news():
         now = visit.now
         if now is not None and (shown is None or (now.measurement, now.file) != (shown.measurement, shown.file)):
@@ -36,7 +36,7 @@ def follow(visit: Visit, status: DeltaGenerator) -> None:
             break
         with status.container():
             tell(news, visit.measure_again)
-    if told and told is not visit.told and came(told) and told.exception() is None:
+    if told and told is not visit.stops.told and came(told) and told.exception() is None:
         st.rerun()
 
 

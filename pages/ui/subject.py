@@ -1,13 +1,15 @@
 """What is compressed: a network with stored weights, and the images that it is calibrated and measured on."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
+from compression import reference
 from compression.data import DATASETS
 from compression.errors import UnknownName
+from compression.reference import Sweep
 from compression.zoo import ARCHITECTURES, OWN, Card, card, cards
 from compression.zoo import title as network_title
-from compression.zoo.model_cards import card_path, weights_path
+from compression.zoo.model_cards import card_path, read, ships, weights_path
 
 FOLDER = "folder:"
 Pair = tuple[str, str]
@@ -18,11 +20,20 @@ FAVOURITES = [("resnet20", "fashion-mnist"), ("lenet5", "fashion-mnist"), ("lene
 
 @dataclass(frozen=True)
 class Subject:
-    """`weights` names the dataset that the network was trained on; it differs from `dataset` for a folder of images."""
+    """`weights` names the dataset that the network was trained on; it differs from `dataset` for a folder of images.
+
+    `edition` is the hash of the weights as they lie there now, '' while there are none: trained or brought anew, it is
+    another subject, of which nothing is known yet.
+    """
 
     model: str
     weights: str
     dataset: str
+    edition: str = field(init=False)
+
+    def __post_init__(self) -> None:
+        known = card_path(self.model, self.weights)
+        object.__setattr__(self, "edition", read(known).sha256 if known else "")
 
     @property
     def title(self) -> str:
@@ -37,7 +48,7 @@ class Subject:
     @property
     def is_trained(self) -> bool:
         """Whether there are weights."""
-        return card_path(self.model, self.weights) is not None
+        return self.edition != ""
 
     def to_query(self) -> dict[str, str]:
         """The part of a link that names it."""
@@ -55,6 +66,12 @@ class Subject:
                 options += [("--weights", str(path and weights_path(path)))]
             options += [("--mean", _numbers(known.mean)), ("--std", _numbers(known.std))]
         return options
+
+
+def reference_sweep(subject: Subject) -> Sweep | None:
+    """What comes with the app: measured on the weights that do too."""
+    ours = subject.weights == subject.dataset and ships(subject.model, subject.weights)
+    return reference.load(subject.model, subject.dataset) if ours else None
 
 
 def default() -> Subject:

@@ -1,6 +1,7 @@
 """What each layer alone would cost: a job in the background, whose curves appear as they come."""
 
 from collections.abc import Sequence
+from functools import partial
 
 import streamlit as st
 
@@ -8,9 +9,11 @@ from compression import insight
 from compression.jobs import Job
 from compression.views import LayerSensitivity
 from pages.ui import insides, panels
+from pages.ui.guard import heard, repeated
 from pages.ui.plot import plot
 from pages.ui.state import Visit
 
+EVERY_S = 1.0
 SIMULATED = "Simulated in torch on validation images, one layer at a time; the other numbers are of the file."
 ABOUT = "Which layers can bear what? Takes a minute or two for a small network, and goes on when you leave this page."
 
@@ -38,11 +41,11 @@ def sensitivity(visit: Visit, names: Sequence[str], chosen: str) -> None:
     st.markdown("#### Sensitivity", help=SIMULATED)
     curves, job = visit.sweep.curves, visit.sweep.job
     if job is not None and job.news.state == "working":
-        progress(visit, job, _stage(job))
+        repeated(partial(progress, visit, job, _stage(job)), EVERY_S)
     elif len(curves) < len(names):
         if job is not None and job.news.sentence:
             st.error(job.news.sentence)
-        st.button("Find out in the background", on_click=visit.sweep.begin, key="layers.sweep")
+        st.button("Find out in the background", on_click=heard(visit.sweep.begin), key="layers.sweep")
     if chosen in curves:
         plot(insides.curves(curves[chosen]), f"Sensitivity of layer {chosen}.", key="layers.curves")
     if curves:
@@ -53,11 +56,10 @@ def sensitivity(visit: Visit, names: Sequence[str], chosen: str) -> None:
         st.caption(ABOUT)
 
 
-@st.fragment(run_every=1.0)
 def progress(visit: Visit, job: Job, stage: str) -> None:
     """How far the sweep is; the page starts afresh when more layers are known."""
     news = job.news
     st.progress(min(news.share, 1.0), f"{news.sentence} …")
-    st.button("Stop", on_click=visit.sweep.end, key="layers.stop")
+    st.button("Stop", on_click=heard(visit.sweep.end), key="layers.stop")
     if _stage(job) != stage:
         st.rerun()

@@ -1,6 +1,5 @@
 """What stands above and between the charts: undo, presets, sharing, the selected point, and the budget's advice."""
 
-from functools import partial
 
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
@@ -80,7 +79,7 @@ def selection(visit: Visit) -> None:
         st.markdown(f"**Selected** · {described(point)} · {where(point)}")
         with st.container(horizontal=True, gap="small"):
             act(visit, point, "selected")
-            st.button("Deselect", on_click=partial(setattr, visit, "selected", ""))
+            st.button("Deselect", on_click=visit.deselect)
 
 
 def act(visit: Visit, point: Point, place: str) -> None:

@@ -8,18 +8,21 @@ from typing import Literal
 import plotly.graph_objects as go
 import streamlit as st
 
-from compression import reference
 from compression.data import DATASETS
 from compression.results import Accuracy, Interval
 from compression.store import Run
 from compression.students import Small, small_networks, small_of
 from compression.worker import Outcome
 from compression.zoo import ARCHITECTURES
+from compression.zoo import title as network_title
 from pages.ui import words
 from pages.ui.front import Spot, stand
+from pages.ui.guard import repeated
 from pages.ui.plot import plot
+from pages.ui.runs import readable
 from pages.ui.scatter import decades
 from pages.ui.state import awaited_once, lab, store
+from pages.ui.subject import Subject, reference_sweep
 
 Kind = Literal["dense", "taught", "compressed"]
 NAMES: dict[Kind, str] = {"dense": "Trained as it is", "taught": "Taught by a bigger one", "compressed": "Compressed"}
@@ -48,8 +51,9 @@ def ways(dataset: str, runs: Sequence[Run]) -> list[Way]:
     found = []
     for run in (run for run in runs if run.subject.dataset == dataset and run.full):
         small = small_of(run.subject)
-        if run.role == "candidate" and run.recipe.steps:
-            label = f"{ARCHITECTURES[small.model].title}: {words.recipe_line(run.recipe)}"
+        recipe = readable(run)
+        if run.role == "candidate" and recipe and recipe.steps:
+            label = f"{network_title(small.model)}: {words.recipe_line(recipe)}"
             found.append(Way("compressed", label, _spot(run.accuracy, run.size_bytes)))
         elif run.role == "baseline" and small in now - seen:
             seen.add(small)
@@ -61,7 +65,7 @@ def _references(dataset: str) -> list[Way]:
     """The sweeps that come with the app."""
     found = []
     for model, architecture in ARCHITECTURES.items():
-        sweep = reference.load(model, dataset)
+        sweep = reference_sweep(Subject(model, dataset, dataset))
         for recipe, told in sweep.points if sweep else ():
             label = f"{architecture.title}: {words.recipe_line(recipe)} (reference machine)"
             found.append(Way("compressed", label, _spot(told.accuracy, told.size_bytes)))
@@ -75,8 +79,8 @@ def _spot(accuracy: Accuracy, size_bytes: int) -> Spot:
 
 def title(small: Small) -> str:
     """'ResNet-8, taught by ResNet-56'."""
-    own = ARCHITECTURES[small.model].title
-    return f"{own}, taught by {ARCHITECTURES[small.teacher].title}" if small.teacher in ARCHITECTURES else own
+    own = network_title(small.model)
+    return f"{own}, taught by {network_title(small.teacher)}" if small.teacher in ARCHITECTURES else own
 
 
 def missing(dataset: str, runs: Sequence[Run]) -> list[Small]:
@@ -136,7 +140,7 @@ def draw(first: str = "") -> None:
         runs = store().runs(role=None, dataset=dataset)
         found, lacking = ways(dataset, runs), missing(dataset, runs)
         if lacking and st.toggle(f"Measure the {len(lacking)} small networks that are not measured yet", key="ways.on"):
-            st.fragment(partial(measure, dataset, lacking[0]), run_every=EVERY_S)()
+            repeated(partial(measure, dataset, lacking[0]), EVERY_S)
         plot(figure(found), f"Accuracy against file size of {len(found)} files, by way.", key="ways")
         st.caption(ABOUT)
         rows = [{"Way": NAMES[way.kind], "File": way.label, "Accuracy, %": round(way.spot.y, 2),

@@ -192,6 +192,20 @@ def test_a_hover_tells_the_recipe(server: str, page: Page) -> None:
     expect(page.locator(".hovertext").first).to_contain_text("Prune weights: sparsity 62%")
 
 
+def test_a_ticked_row_selects_a_point_until_it_is_deselected(server: str, page: Page) -> None:
+    page.goto(f"{link(server)}&panel=points")
+    measured(page)
+    table = page.locator(".st-key-panel-body").get_by_test_id("stDataFrame")
+    table.hover()
+    table.click(position={"x": 12, "y": 50})  # the first row's box
+    selected = page.locator(".st-key-selection")
+    expect(selected).to_contain_text("Selected")
+    page.get_by_role("button", name="Deselect").click()
+    expect(selected).to_have_count(0)
+    expect(page.get_by_test_id("stApp")).to_have_attribute("data-test-script-state", "notRunning")
+    expect(selected).to_have_count(0)
+
+
 def test_the_file_can_be_downloaded(server: str, page: Page) -> None:
     recipe = Recipe(steps=(Quantize(weight_bits=4),))
     page.goto(f"{link(server, recipe)}&panel=files")

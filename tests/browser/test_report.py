@@ -3,11 +3,14 @@
 import re
 from pathlib import Path
 
+import pytest
 from playwright.sync_api import Browser
 
 from pages.ui import report_html
 from tests.test_pages import point, trail
 from tests.test_report import told
+
+pytestmark = pytest.mark.browser
 
 
 def test_a_full_report_prints_to_at_most_four_pages(browser: Browser, tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 
 import streamlit as st
 
-from compression.errors import UserError
+from compression.errors import Unsupported, UserError
 from compression.store import Run
 from pages.ui.state.server import store
 from pages.ui.state.tab import went_through_history
@@ -58,7 +58,7 @@ class Table:
         """Puts runs out of sight, until they are restored."""
         for run in chosen:
             store().delete(run.id)
-        self.deleted = [run.id for run in chosen]
+        self.deleted += [run.id for run in chosen]
 
     def restore(self) -> None:
         """Brings back what was deleted last."""
@@ -80,8 +80,15 @@ def table() -> Table:
         try:
             for side in ("a", "b"):
                 if side in link:
-                    setattr(here, side, store().run(link[side]).id)
+                    setattr(here, side, _there(link[side]).id)
                     st.session_state[f"compare.{side}"] = link[side]
         except UserError as error:
             here.notice = f"This link cannot be opened, so the page shows the newest runs. {error}"
     return here
+
+
+def _there(wanted: str) -> Run:
+    run = store().run(wanted)
+    if run.deleted:
+        raise Unsupported(f"The run {wanted} was deleted.")
+    return run

@@ -19,11 +19,11 @@ MOST = 12
 
 @dataclass
 class Neighbours:
-    """`on` is whether they are wanted; `filler` is the job of the one that is being measured; `tried` are hashes."""
+    """`on` is whether they are wanted; `filler` is the job of the one that is measured now; `tried` are hashes."""
 
     on: bool = True
     filler: tuple[Subject, Recipe, Job] | None = None
-    tried: set[str] = field(default_factory=set)
+    tried: set[tuple[Subject, str]] = field(default_factory=set)
 
     def around(self, visit: "Visit") -> list[Recipe]:
         """A coarse grid around the current recipe, once that is measured."""
@@ -32,8 +32,9 @@ class Neighbours:
 
     def left(self, visit: "Visit") -> list[Recipe]:
         """Those that are still to be measured."""
-        known = {point.key for point in visit.trail.points} | self.tried
-        return [recipe for recipe in self.around(visit) if recipe.hash not in known]
+        known = {point.key for point in visit.trail.points}
+        wanted = [recipe for recipe in self.around(visit) if recipe.hash not in known]
+        return [recipe for recipe in wanted if (visit.subject, recipe.hash) not in self.tried]
 
     def go_on(self, visit: "Visit") -> bool:
         """Has an idle worker measure the next; whether one has been measured since the last call."""
@@ -51,7 +52,7 @@ class Neighbours:
         """Takes up what a job has ended with; one that was overtaken is tried again."""
         news = job.news
         if news.state in ("done", "refused", "lost"):
-            self.tried.add(recipe.hash)
+            self.tried.add((subject, recipe.hash))
         if news.state != "done" or news.measurement is None:
             return False
         about: dict[str, Any] = {"layers": news.layers, "ledger": news.ledger, "run": news.run or ""}

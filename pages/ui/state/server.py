@@ -5,13 +5,12 @@ from pathlib import Path
 
 import streamlit as st
 
-from compression import reference
 from compression.errors import StoreUnavailable
 from compression.jobs import Lab
 from compression.store import Run, Store
 from compression.worker import Baseline
 from pages.ui.points import Point, Trail
-from pages.ui.subject import Subject
+from pages.ui.subject import Subject, reference_sweep
 
 REMEMBERED = 300
 """So many earlier runs stand on the charts at most."""
@@ -32,14 +31,18 @@ def store() -> Store:
 def known(subject: Subject) -> Trail:
     """The points that a visit starts with: those that came with the app, and the newest that were measured here."""
     trail = Trail()
-    sweep = reference.load(subject.model, subject.dataset) if subject.weights == subject.dataset else None
-    if sweep:
+    if sweep := reference_sweep(subject):
         trail.baseline = Baseline(sweep.accuracy, sweep.size_bytes, sweep.macs, sweep.parameters)
         trail.know(Point(recipe, measured, True, source="reference") for recipe, measured in sweep.points)
     with suppress(StoreUnavailable):
         runs = store().runs(model=subject.model, dataset=subject.dataset, limit=REMEMBERED)
-        trail.know(map(remembered, (run for run in runs if run.full and run.subject.weights == subject.weights)))
+        trail.know(map(remembered, (run for run in runs if run.full and is_of(run, subject))))
     return trail
+
+
+def is_of(run: Run, subject: Subject) -> bool:
+    """Whether a run is of the very weights."""
+    return (run.subject.weights, run.subject.weights_hash) == (subject.weights, subject.edition)
 
 
 def remembered(run: Run) -> Point:

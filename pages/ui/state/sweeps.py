@@ -23,11 +23,15 @@ class Sweep:
     @property
     def job(self) -> Job | None:
         """The job that finds them out, whoever began it; the last one of this visit where none works."""
-        return lab().long.find(Sweeping(**vars(self.subject))) or self.begun
+        return lab().long.find(self._work) or self.begun
+
+    @property
+    def _work(self) -> Sweeping:
+        return Sweeping(self.subject.model, self.subject.weights, self.subject.dataset)
 
     def begin(self) -> None:
         """Has those found out that are not known yet."""
-        self.begun = lab().long.start(Sweeping(**vars(self.subject)))
+        self.begun = lab().long.start(self._work)
 
     def end(self) -> None:
         """Stops that; what is known stays so."""

@@ -51,6 +51,13 @@ def begun(key: Hashable) -> Future[Any] | None:
     return st.session_state.get("answers", {}).get(key)
 
 
+def forgotten(which: Callable[[Hashable], bool]) -> None:
+    """Lets go of the answers in this tab that have come under such keys; asked again, they come anew."""
+    answers: dict[Hashable, Future[Any]] = st.session_state.setdefault("answers", {})
+    for key in [key for key, answer in answers.items() if answer.done() and which(key)]:
+        del answers[key]
+
+
 def awaited_once(key: Hashable, ask: Callable[[], Future[Any]]) -> Future[Any]:
     """What `ask` returns; called once in a tab, again where its answer failed."""
     answers: dict[Hashable, Future[Any]] = st.session_state.setdefault("answers", {})

@@ -7,35 +7,33 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from functools import partial
-from math import floor, inf
+from math import inf
 from typing import Any
 
 import streamlit as st
 
-from compression import choosing, insight
+from compression import choosing
 from compression.engine import engine_version
 from compression.errors import UnknownName, UserError
 from compression.jobs import Job, News, Request
 from compression.long_jobs import can_finish
 from compression.recipe import Recipe
 from compression.results import LearningPoint
-from compression.steps import STEPS, bounds_of
 from pages.ui import forms, links, views
 from pages.ui import subject as subjects
 from pages.ui.foresight import Foreseen, foresee
 from pages.ui.links import RUN, START, link_of, read_link
 from pages.ui.points import Point, Trail
 from pages.ui.state.neighbours import Neighbours
-from pages.ui.state.server import known, lab, remembered, store
+from pages.ui.state.server import is_of, known, lab, remembered, store
+from pages.ui.state.stops import Stops
 from pages.ui.state.sweeps import Sweep
 from pages.ui.state.tab import TICK_S, asked, look, went_through_history
 from pages.ui.subject import Subject
 from pages.ui.views import View
 
+OUTDATED = "The run {run} is of weights that this network has no more. Its recipe is measured on those that it has now."
 MISSING = "The run {run} is not in the store here: it was deleted, or measured elsewhere. Its recipe is measured here."
-
-AMOUNT = "channels.amount"
-MOST = bounds_of(STEPS["channels"].model_fields["amount"])[1] or 1.0
 
 POINT = 0.01
 """What "at 1 point" means."""
@@ -68,9 +66,9 @@ class Visit:
     done: list[Recipe] = field(default_factory=list)
     undone: list[Recipe] = field(default_factory=list)
     selected: str = ""
+    deselected: int = 0
     wanted: set[str] = field(default_factory=set)
-    positions: dict[str, tuple[float, ...]] = field(default_factory=dict)
-    told: Future[Any] | None = None
+    stops: Stops = field(default_factory=Stops)
     neighbours: Neighbours = field(default_factory=Neighbours)
     sweeps: dict[Subject, Sweep] = field(default_factory=dict)
 
@@ -234,30 +232,7 @@ class Visit:
 
     def foresee(self) -> Foreseen:
         """What the known points let expect of the current recipe and along its sliders."""
-        return foresee(self.recipe, self.trail.points, self.positions)
-
-    def ask_positions(self) -> Future[Any] | None:
-        """Which shares of channels can be removed exactly: the worker's answer; None where none are removed."""
-        channels = self.recipe.get("channels")
-        if channels is None:
-            return None
-        shown = channels.model_dump() | {
-            "step": channels.kind,
-            "amount": STEPS["channels"].model_fields["amount"].default,
-        }
-        alone = self.request_for(Recipe.from_dict({**self.plain.to_dict(), "quality": "best", "steps": [shown]}))
-        return self.answer("reachable", insight.reachable, alone)
-
-    def find_positions(self) -> None:
-        """Has sliders stop where something is reached, if that is known; to be called before they are drawn."""
-        told, amount = self.ask_positions(), st.session_state.get(AMOUNT)
-        self.told = told if told and told.done() else None
-        known = self.told.result() if self.told and self.told.exception() is None else ()
-        stops = {floor(100 * share + 1e-9) / 100 for share in known}
-        positions = {AMOUNT: tuple(sorted({0.0, *(s for s in stops if s <= MOST), amount}))} if stops else {}
-        if positions != self.positions:
-            self.positions = positions
-            st.session_state[AMOUNT] = amount  # another widget now, or other stops: it keeps its value
+        return foresee(self.recipe, self.trail.points, self.stops.positions)
 
     def measure_again(self) -> None:
         """Measures the current recipe anew, whatever the store knows of it."""
@@ -300,6 +275,10 @@ class Visit:
     def pin(self, key: str) -> None:
         """Marks a point, or takes the mark off."""
         self.trail.pinned ^= {key}
+
+    def deselect(self) -> None:
+        """Lets go of the selected point; how often that was done tells a table whose tick is to come off."""
+        self.selected, self.deselected = "", self.deselected + 1
 
     def news(self, until: float = inf) -> Iterator[News]:
         """How the current recipe stands, at once and whenever that changes, until it is measured or the clock says so.
@@ -351,14 +330,18 @@ class Visit:
         """Shows the very run that a link names, where the store has it; what there is to say becomes the remark."""
         try:
             run = store().run(wanted)
-            point, subject = remembered(run), Subject(run.subject.model, run.subject.weights, run.subject.dataset)
+            subject, recipe = Subject(run.subject.model, run.subject.weights, run.subject.dataset), run.recipe
             if not subject.is_trained:
                 raise UnknownName("network", subject.title, [])
         except UserError:
             self.remark = MISSING.format(run=wanted)
             return
-        self.subject, self.recipe, self.opened = subject, run.recipe, point
-        self.trail.add(point)
+        self.subject, self.recipe = subject, recipe
+        if not is_of(run, subject):
+            self.remark = OUTDATED.format(run=wanted)
+            return
+        self.opened = remembered(run)
+        self.trail.add(self.opened)
         self.remark = links.told(run, store().latencies(run.id), engine_version())
 
     def _write_link(self) -> None:
@@ -394,5 +377,5 @@ def opened() -> Visit:
         here.next_view = None
     for name, value in (forms.fill(here.subject, here.recipe) | views.fill(here.view)).items():
         st.session_state.setdefault(name, value)  # widgets lose what they show when they leave the page
-    here.find_positions()
+    here.stops.find(here)
     return here
