@@ -124,14 +124,15 @@ def _graph(request: Request) -> Any:
     """The compressed network in torch, made anew the first time: the same weights as those in the file."""
     from compression import pipeline
 
-    return _graphs.get(request, lambda: pipeline.simulate(worker.prepared(request), Recipe.from_json(request.recipe)))
+    key = request, worker.edition(request)
+    return _graphs.get(key, lambda: pipeline.simulate(worker.prepared(request), Recipe.from_json(request.recipe)))
 
 
 def compare_answers(dataset: str, a: Predictions, b: Predictions) -> Comparison:
     """Two files' answers on a dataset's test images."""
     from compression import data
 
-    return compare(a, b, _loaded.get(dataset, lambda: data.load(dataset)))
+    return compare(a, b, _loaded.get((dataset, data.edition(dataset)), lambda: data.load(dataset)))
 
 
 @dataclass(frozen=True)

@@ -137,11 +137,20 @@ class Lab:
 
         def answer() -> T:
             try:
-                return future.result(PATIENCE_S).result(PATIENCE_S)
+                return self._come(future.result(PATIENCE_S))
             except (CancelledError, KilledWorker, OSError, TimeoutError) as error:
                 raise WorkerLost(LOST) from error
 
         return self._answers.submit(answer)
+
+    def _come(self, sent: Future) -> Any:
+        """The result of what was sent, however long the worker is busy with something else before."""
+        while True:
+            try:
+                return sent.result(PATIENCE_S)
+            except TimeoutError:
+                if sent.status != "pending" or self._crew is None or not self._crew.fit():
+                    raise
 
     def small(self, model: str, dataset: str, teacher: str = "") -> Answer[Outcome | Refusal]:
         """Measures and keeps the fp32 file of a network of the zoo, or of one that `teacher` has taught."""

@@ -15,7 +15,6 @@ from typing import Any, TypeVar
 from compression.data import DATASETS
 from compression.engine import engine_version
 from compression.errors import StoreUnavailable, UserError
-from compression.home import home
 from compression.long_work import Sweeping, Training, Work
 from compression.measure.machine import this_machine
 from compression.news import News, keep
@@ -65,16 +64,13 @@ class Keeper:
         """The last news of a request that was carried out before, on this machine and with this engine; else None."""
         return self._try(lambda: self._answer(request))
 
-    def keep(self, outcome: Outcome, job: str | None = None) -> None:
-        """Keeps a result and its file."""
+    def keep(self, outcome: Outcome, job: str | None = None) -> bool:
+        """Keeps a result and its file; where that cannot be, `trouble` says why."""
         self._known[_name(outcome.subject)] = outcome.subject
-        self._try(lambda: self._keep(outcome, job))
+        return self._done(lambda: self._keep(outcome, job))
 
     def _keep(self, outcome: Outcome, job: str | None) -> None:
-        try:
-            keep(outcome.onnx, outcome.measurement)
-        except OSError as error:
-            raise StoreUnavailable(f"The file cannot be kept in {home()}: {error.strerror}.") from error
+        keep(outcome.onnx, outcome.measurement)
         self.store.add(
             outcome.subject, Recipe.from_json(outcome.recipe), outcome.measurement, engine=outcome.engine,
             layers=outcome.layers, ledger=outcome.ledger, role=outcome.role, job=job,
@@ -107,12 +103,12 @@ class Keeper:
     def learn(self, job: str, curve: tuple[LearningPoint, ...], *, after: int) -> int:
         """Writes down the points of a curve beyond the step `after`; returns the last one's step."""
         points = [point for point in curve if point.step > after]
-        self._try(lambda: self.store.jobs.learn(job, points))
-        return points[-1].step if points else after
+        written = self._done(lambda: self.store.jobs.learn(job, points))
+        return points[-1].step if points and written else after
 
-    def close_entry(self, job: str, **changes: Any) -> None:
-        """Writes down how a long job ended."""
-        self._try(lambda: self.store.jobs.put(job, ended=datetime.now(UTC), **changes))
+    def close_entry(self, job: str, **changes: Any) -> bool:
+        """Writes down how a long job ended, and says whether the store took it."""
+        return self._done(lambda: self.store.jobs.put(job, ended=datetime.now(UTC), **changes))
 
     def rewrite(self, job: str, work: Work) -> None:
         """The request of a job with its steps settled, so that it is the same one whenever it is begun again."""
@@ -135,15 +131,21 @@ class Keeper:
     def _subject(self, request: Request) -> Subject | None:
         """What the store calls the request's network and images; None where only a worker can tell.
 
-        A named dataset is the one that the weights were trained on. If it should not be, no run has this key.
+        What lies in a folder may be another thing by now. A named dataset is the one that the weights were trained on;
+        if it should not be, no run has this key.
         """
         known = card(request.model, request.weights)
         name = (request.model, request.weights, request.dataset)
+        if request.dataset not in DATASETS:
+            return None
         if (seen := self._known.get(name)) and seen.weights_hash == known.sha256:
             return seen
-        if request.dataset != request.weights or request.dataset not in DATASETS:
+        if request.dataset != request.weights:
             return None
         return Subject(*name, known.sha256, known.data_fingerprint)
+
+    def _done(self, act: Callable[[], object]) -> bool:
+        return self._try(lambda: (act(), True)[1]) is True
 
     def _try(self, act: Callable[[], T | None]) -> T | None:
         try:

@@ -29,7 +29,12 @@ LOOK_S = 0.5
 LOSSES = 3
 """So many crashes in a row without a step in between, and a job is given up."""
 
+WAITS = 100
+"""So often a job may lose its worker before it has begun."""
+
 WAITING = "Waiting for its turn"
+NOT_KEPT = "The result could not be kept, but what was learned is: resume the job when that is mended."
+GOING_ON = "The worker stopped; going on from the last checkpoint"
 
 MAX_EPOCHS = 10_000
 
@@ -181,10 +186,12 @@ class LongJobs:
             TimeoutError,
         ) as error:  # NameError: Dask's, of a loop that was closed
             found = None if self._ending else Refusal(apology(error))
+        if isinstance(found, Outcome) and not self._keeper.keep(found, job.id):
+            found = Refusal(f"{self._keeper.trouble} {NOT_KEPT}".strip())
         if isinstance(found, Outcome):
-            self._keeper.keep(found, job.id)
             self._keeper.rewrite(job.id, entry.work)  # which may end sooner than what was asked
             self._kept(found)
+            _clear(entry.work)
         elif entry.ending:
             entry.work = job.request = asked  # as if nobody had wanted to end it
         job.settle(found)
@@ -214,14 +221,18 @@ class LongJobs:
 
     def _persist(self, entry: Entry, task: Callable[..., Any]) -> Any:
         """What the task returns; where its process dies it is sent again, unless it dies without coming further."""
-        losses, reached = 0, -1
-        while entry.job.news.state == "working" and losses < LOSSES:
+        losses, waits, reached = 0, 0, -1
+        while entry.job.news.state == "working" and losses < LOSSES and waits < WAITS:
+            heard = entry.job.news.number
             found = self._send(entry, task)
             if found is not None or entry.job.news.state != "working":
                 return found
+            if entry.job.news.number == heard:  # it had not begun: another job's crash took it from the line
+                waits += 1
+                continue
             step = entry.job.news.curve[-1].step if entry.job.news.curve else -1
             losses, reached = (1 if step > reached else losses + 1), step
-            entry.job.put(sentence="The worker stopped; going on from the last checkpoint")
+            entry.job.put(sentence=GOING_ON)
         return None
 
     def _send(self, entry: Entry, task: Callable[..., Any]) -> Any:
@@ -256,8 +267,10 @@ class LongJobs:
         sentence = news.sentence
         if self._ending and state in ("cancelled", "lost"):
             state, sentence = "interrupted", "The program was ended; resume it here."
-        self._keeper.close_entry(entry.job.id, state=state, sentence=sentence, share=news.share, run_id=news.run)
-        if self._entries.get(entry.job.id) is entry:
+        about = {"state": state, "sentence": sentence, "share": news.share, "run_id": news.run}
+        if not self._keeper.close_entry(entry.job.id, **about):
+            entry.closed = False  # the clerk tries again
+        elif self._entries.get(entry.job.id) is entry:
             del self._entries[entry.job.id]
 
     def _keep_book(self) -> None:
@@ -265,6 +278,8 @@ class LongJobs:
         while entries := list(self._entries.values()):
             for entry in entries:
                 self._write(entry)
+                if entry.job.news.state != "working":
+                    self._close(entry)  # where the store did not take it before
             for job in self._keeper.wishes([entry.job.id for entry in entries]):
                 if unwanted := self._entries.get(job):
                     self._stop(unwanted)
@@ -302,8 +317,15 @@ def _checkpoint(job: JobRecord) -> Path | None:
     """Where a job keeps what it has half learned; None where it keeps nothing, or another version wrote it down."""
     with suppress(TypeError, UserError):
         work, _ = from_plain(job.kind, job.request)
-        return long_work.checkpoint(work) if isinstance(work, Request) else None
+        return None if isinstance(work, Sweeping) else long_work.checkpoint(work)
     return None
+
+
+def _clear(work: Work) -> None:
+    """Removes what a training has half learned, once its result is kept; one that was ended early may still go on."""
+    if isinstance(work, Sweeping) or (isinstance(work, Request) and Recipe.from_json(work.recipe).until):
+        return
+    long_work.checkpoint(work).unlink(missing_ok=True)
 
 
 def _task(entry: Entry) -> Callable[..., Any]:

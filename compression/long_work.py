@@ -17,6 +17,7 @@ from compression.recipe import Recipe
 from compression.results import LearningPoint
 from compression.store.records import digest
 from compression.worker import Finished, Outcome, Refusal, Request, Stop, Tell
+from compression.zoo.model_cards import unfinished
 
 if TYPE_CHECKING:
     from compression.training import Progress
@@ -60,15 +61,8 @@ Work = Request | Training | Sweeping
 
 
 def compress(request: Request, topic: str, job: str) -> Outcome | Refusal:
-    """The task of a recipe that trains. Once there is an outcome, what a training to the end has kept is removed."""
-
-    def task(tell: Tell, stop: Stop) -> Outcome:
-        outcome = worker.work(request, tell, stop, checkpoint(request))
-        if not Recipe.from_json(request.recipe).until:
-            checkpoint(request).unlink(missing_ok=True)
-        return outcome
-
-    return _carried_out(topic, job, task)
+    """The task of a recipe that trains."""
+    return _carried_out(topic, job, lambda tell, stop: worker.work(request, tell, stop, checkpoint(request)))
 
 
 def train(training: Training, topic: str, job: str) -> Outcome | Refusal:
@@ -84,11 +78,11 @@ def train(training: Training, topic: str, job: str) -> Outcome | Refusal:
 
         zoo.train(
             training.model, training.dataset, epochs=training.epochs or None, seed=training.seed, device=device(),
-            progress=told, stop=stop,
+            progress=told, stop=stop, resumable=True,
         )  # fmt: skip
         tell("progress", sentence="Measuring the fp32 file", share=LEARNING)
         request = Request(training.model, training.dataset, training.dataset, Recipe().to_json())
-        return worker.plain(request, worker.prepared(request))
+        return worker.plain(request, worker.prepared(request, stop))
 
     return _carried_out(topic, job, task)
 
@@ -166,9 +160,11 @@ def finish(request: Request, topic: str, job: str) -> Outcome | Refusal:
     return _carried_out(topic, job, task)
 
 
-def checkpoint(request: Request) -> Path:
-    """Where a request's training is kept while it is under way, on the machine that carries it out."""
-    whole = replace(request, recipe=Recipe.from_json(request.recipe).whole.to_json())
+def checkpoint(work: Request | Training) -> Path:
+    """Where a training is kept while it is under way, on the machine that carries it out; until its result is kept."""
+    if isinstance(work, Training):
+        return unfinished(work.model, work.dataset, epochs=work.epochs, seed=work.seed)
+    whole = replace(work, recipe=Recipe.from_json(work.recipe).whole.to_json())
     path = home() / "checkpoints" / f"{digest(*map(str, asdict(whole).values()))}.safetensors"
     path.parent.mkdir(parents=True, exist_ok=True)
     return path

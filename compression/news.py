@@ -2,7 +2,6 @@
 
 import logging
 import os
-import tempfile
 import threading
 import uuid
 from concurrent.futures import CancelledError
@@ -16,6 +15,7 @@ from distributed.client import ClosedClientError
 from distributed.scheduler import KilledWorker
 
 from compression.data import home
+from compression.errors import StoreUnavailable
 from compression.long_work import Work
 from compression.results import LayerReport, LearningPoint, Ledger, Measurement
 from compression.store.records import run_id
@@ -124,7 +124,10 @@ class Job:
     def settle(self, found: Any, state: State = "done") -> None:
         """Ends with what `result` returned."""
         if isinstance(found, Outcome):
-            self.end(**_last_news(found) | {"state": state})
+            try:
+                self.end(**_last_news(found) | {"state": state})
+            except StoreUnavailable as error:
+                self.end(state="refused", sentence=str(error))
         elif isinstance(found, Finished):
             self.end(state="done", sentence=found.sentence, share=1.0)
         elif isinstance(found, Refusal):
@@ -159,14 +162,19 @@ def run_of(outcome: Outcome) -> str:
 
 
 def keep(onnx: bytes, measurement: Measurement) -> Path:
-    """Writes the file under its hash, whole or not at all; returns where it lies."""
+    """Writes the file under its hash, whole or not at all; returns where it lies. Raises `StoreUnavailable`."""
     path = home() / "files" / f"{measurement.file_hash}.onnx"
-    if not path.exists():
+    if path.exists():
+        return path
+    partial = path.with_name(f".partial-{uuid.uuid4().hex}")
+    try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".partial-")
-        with os.fdopen(handle, "wb") as file:
-            file.write(onnx)
-        os.replace(temporary, path)
+        partial.write_bytes(onnx)
+        os.replace(partial, path)
+    except OSError as error:
+        with suppress(OSError):
+            partial.unlink(missing_ok=True)
+        raise StoreUnavailable(f"The file cannot be kept in {home()}: {error.strerror}.") from error
     return path
 
 

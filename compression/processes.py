@@ -9,7 +9,10 @@ import psutil
 
 
 class Identity(NamedTuple):
-    """A process; ids are given out again, so the start time (seconds since the epoch) belongs to it."""
+    """A process; ids are given out again, so the start time belongs to it.
+
+    In seconds since the machine was started: a clock that is set meanwhile moves times since the epoch.
+    """
 
     pid: int
     started: float
@@ -17,16 +20,20 @@ class Identity(NamedTuple):
 
 def identity(pid: int) -> Identity:
     """The process that has this id now."""
-    return Identity(pid, psutil.Process(pid).create_time())
+    return Identity(pid, _started(psutil.Process(pid)))
 
 
 def runs(process: Identity) -> bool:
     """Whether that very process is still there (a zombie is not)."""
     try:
         found = psutil.Process(process.pid)
-        return abs(found.create_time() - process.started) < 2 and found.status() != psutil.STATUS_ZOMBIE
+        return abs(_started(found) - process.started) < 2 and found.status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
         return False
+
+
+def _started(process: psutil.Process) -> float:
+    return process.create_time() - psutil.boot_time()
 
 
 def end_with(app: tuple[int, float], every: float = 1.0) -> None:

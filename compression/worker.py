@@ -147,7 +147,7 @@ def run(request: Request, topic: str, job: str, anew: bool = False) -> Outcome |
         return cancelled()
 
     def task() -> Outcome:
-        return _outcomes.get((request, _weights(request)), lambda: work(request, tell, stop), anew=anew)
+        return _outcomes.get((request, edition(request)), lambda: work(request, tell, stop), anew=anew)
 
     with computing(quick=True):
         return answered(task)
@@ -328,21 +328,27 @@ def _prepare(
         rounding()
         return made
 
-    weights = _weights(request)
-    key = (request.model, request.weights, weights, request.dataset, recipe.seed, recipe.calibration_images)
-    return _prepared.get(key, make)
+    named = (request.model, request.weights, request.dataset)
+    return _prepared.get((*named, edition(request), recipe.seed, recipe.calibration_images), make)
+
+
+def edition(request: Request) -> tuple[str, str]:
+    """What the request's names stand for now: weights may be trained anew, and a folder's images be others."""
+    from compression import data
+
+    return _weights(request), data.edition(request.dataset)
 
 
 def _weights(request: Request) -> str:
-    """SHA-256 of the stored weights: they may be trained anew while the worker lives."""
+    """SHA-256 of the stored weights."""
     from compression import zoo
 
     return zoo.card(request.model, request.weights).sha256
 
 
-def prepared(request: Request) -> "Prepared":
+def prepared(request: Request, stop: Stop | None = None) -> "Prepared":
     """What all recipes for the request's network and dataset share, for whoever asks beside the jobs."""
-    return _prepare(request, Recipe.from_json(request.recipe), lambda sentence, share: None)
+    return _prepare(request, Recipe.from_json(request.recipe), lambda sentence, share: None, stop)
 
 
 def _load(request: Request) -> "Dataset":

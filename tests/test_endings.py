@@ -8,11 +8,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-import streamlit as st
 from safetensors.numpy import save_file
 from streamlit.testing.v1 import AppTest
 
-from compression import long_work, pipeline, worker
+from compression import long_jobs, long_work, pipeline, worker
 from compression.cluster import Crew
 from compression.errors import Cancelled, StoreUnavailable, Unsupported
 from compression.jobs import Job
@@ -118,11 +117,18 @@ def test_what_a_stopped_training_still_puts_away_is_waited_for(desk: Desk, monke
     late.join()
 
 
-@pytest.mark.parametrize(
-    ("settings", "fails", "stays"), [({}, False, False), ({}, True, True), ({"until": 300}, False, True)]
-)
-def test_what_was_learned_goes_when_a_whole_training_has_an_outcome(
-    desk: Desk, monkeypatch: pytest.MonkeyPatch, settings: dict[str, Any], fails: bool, stays: bool
+@pytest.mark.parametrize(("settings", "stays"), [({}, False), ({"until": 300}, True)])
+def test_what_was_learned_goes_when_what_a_whole_training_has_made_is_kept(
+    desk: Desk, settings: dict[str, Any], stays: bool
+) -> None:
+    path = learned(request(**settings), 300)
+    long_jobs._clear(request(**settings))
+    assert path.exists() == stays
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_the_worker_leaves_what_was_learned_until_its_result_is_kept(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch, fails: bool
 ) -> None:
     def work(*about: Any) -> str:
         if fails:  # while the file is measured
@@ -131,10 +137,10 @@ def test_what_was_learned_goes_when_a_whole_training_has_an_outcome(
 
     monkeypatch.setattr(worker, "wired", lambda topic, job: (lambda *news: None, lambda: False))
     monkeypatch.setattr(worker, "work", work)
-    path = learned(request(**settings), 300)
-    found = long_work.compress(request(**settings), "topic", "job")
+    path = learned(request(), 300)
+    found = long_work.compress(request(), "topic", "job")
     assert found == (Refusal("") if fails else "outcome")
-    assert path.exists() == stays
+    assert path.exists()
 
 
 def test_the_speed_is_measured_on_the_whole_training(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -240,12 +246,15 @@ def test_a_store_that_fails_is_a_sentence_where_a_network_is_trained_from_scratc
     def fails(*about: Any, **more: Any) -> None:
         raise StoreUnavailable("The store cannot be used.")
 
-    said: list[str] = []
+    def script() -> None:
+        from pages.ui import recovery
+
+        recovery._begin("lenet300", "digits")
+
     monkeypatch.setattr(recovery, "lab", lambda: desk)
     monkeypatch.setattr(JobBook, "add", fails)
-    monkeypatch.setattr(st, "toast", said.append)
-    recovery._begin("lenet300", "digits", 1.0)
-    assert said == ["The store cannot be used."]
+    monkeypatch.setattr(recovery, "shown", {"baseline.minutes": 1.0}.__getitem__)
+    assert [toast.value for toast in AppTest.from_function(script).run().toast] == ["The store cannot be used."]
 
 
 def test_the_button_says_at_which_step_the_training_ends() -> None:

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 import torch
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from torch import nn
 
 from compression import processor, zoo
@@ -21,7 +21,17 @@ from compression.data import load
 from compression.data.augmentation import Augmentation
 from compression.data.dataset import Dataset
 from compression.errors import Cancelled, InvalidSetting
-from compression.training import Batch, Progress, Trained, TrainingConfig, accuracy, train
+from compression.training import (
+    Batch,
+    Progress,
+    Setting,
+    Trained,
+    TrainingConfig,
+    accuracy,
+    run,
+    smoothed_cross_entropy,
+    train,
+)
 from compression.training.evaluation import EVALUATION_BATCH
 from compression.zoo import Card, model_cards
 
@@ -161,7 +171,7 @@ def test_a_killed_process_goes_on_to_the_same_card(tmp_path: Path, monkeypatch: 
         "from compression import zoo; zoo.train('lenet300', 'digits', epochs=40)"
     )
     command = [sys.executable, "-c", code, str(torch.get_num_threads())]
-    checkpoint = tmp_path / "killed" / "zoo" / "unfinished" / "lenet300-digits.safetensors"
+    checkpoint = tmp_path / "killed" / "zoo" / "unfinished" / "lenet300-digits-40-0.safetensors"
     process = subprocess.Popen(command, cwd=ROOT, env=os.environ | {"COMPRESSION_HOME": str(tmp_path / "killed")})
     while not checkpoint.exists() and process.poll() is None:
         time.sleep(0.01)
@@ -192,6 +202,57 @@ def test_what_was_learned_is_kept_until_weights_and_card_are_written(
     zoo.train("lenet300", "digits", epochs=2, progress=seen.append)
     assert not seen
     assert list((tmp_path / "zoo" / "unfinished").iterdir()) == []
+
+
+def test_trainings_of_one_network_keep_apart_what_they_have_learned(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def cut_off(seed: int) -> None:
+        asked = iter(range(60))
+        with pytest.raises(Cancelled):
+            zoo.train("lenet300", "digits", epochs=40, seed=seed, stop=lambda: next(asked) == 59)
+
+    monkeypatch.setenv("COMPRESSION_HOME", str(tmp_path))
+    for seed in (0, 1):
+        cut_off(seed)
+    seen: list[Progress] = []
+    with pytest.raises(Cancelled):
+        zoo.train("lenet300", "digits", epochs=40, progress=seen.append, stop=lambda: bool(seen))
+    assert seen[0].step > 50
+
+
+def test_one_that_ended_early_goes_on_to_the_same_weights(digits: Dataset, tmp_path: Path) -> None:
+    checkpoint = tmp_path / "run.safetensors"
+    early = dataclasses.replace(CONFIG, until=2 * math.ceil(len(digits.train) / CONFIG.batch_size) + 3)
+    kept = train(network(0.3), digits, early, checkpoint=checkpoint)
+    whole = train(network(0.3), digits, CONFIG, checkpoint=checkpoint)
+    assert kept.history[-1].step not in {epoch.step for epoch in whole.history}
+    assert_same_training(whole, train(network(0.3), digits, CONFIG))
+
+
+def test_a_full_disk_does_not_end_a_training(digits: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(tensors: Any, path: Path, metadata: Any) -> None:
+        Path(path).write_bytes(b"half")
+        raise SafetensorError("No space left on device")
+
+    monkeypatch.setattr(run, "save_file", full)
+    trained = train(network(0.3), digits, CONFIG, checkpoint=tmp_path / "run.safetensors")
+    assert len(trained.history) == CONFIG.epochs
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_pace_is_that_of_steps_and_not_of_the_evaluation_before_them(
+    digits: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock, seen = iter(range(10_000)), list[Progress]()
+    monkeypatch.setattr(run.time, "perf_counter", lambda: float(next(clock)))
+    measure = run.accuracy
+    monkeypatch.setattr(run, "accuracy", lambda *a, **k: [next(clock) for _ in range(5000)] and measure(*a, **k))
+    setting = Setting(smoothed_cross_entropy(CONFIG), keep_start=True)
+    with pytest.raises(Cancelled):
+        train(network(0.3), digits, CONFIG, setting=setting, progress=seen.append, stop=lambda: len(seen) > 1)
+    assert seen[0].step == 0
+    assert seen[1].seconds_left < 5000
 
 
 def test_the_loss_is_an_argument_and_knows_which_images_it_sees(digits: Dataset) -> None:

@@ -12,15 +12,27 @@ from compression.home import home
 if TYPE_CHECKING:
     from compression.data.augmentation import Augmentation
     from compression.data.dataset import Dataset, Split
-    from compression.data.loading import fetch, load
+    from compression.data.loading import edition, fetch, load
     from compression.data.normalization import normalized
 
-__all__ = ["DATASETS", "Augmentation", "Dataset", "DatasetSpec", "Split", "fetch", "home", "load", "normalized"]
+__all__ = [
+    "DATASETS",
+    "Augmentation",
+    "Dataset",
+    "DatasetSpec",
+    "Split",
+    "edition",
+    "fetch",
+    "home",
+    "load",
+    "normalized",
+]
 
 _HOMES = {
     "Augmentation": "augmentation",
     "Dataset": "dataset",
     "Split": "dataset",
+    "edition": "loading",
     "fetch": "loading",
     "load": "loading",
     "normalized": "normalization",

@@ -28,6 +28,13 @@ def load(name: str) -> Dataset:
     return _dataset(decoded, name=name, title=spec.title, mean=spec.mean, std=spec.std, mirror=spec.mirror)
 
 
+def edition(name: str) -> str:
+    """What changes when a folder's images do; reads no pixels. '' for a name of ours. Raises InvalidData."""
+    if not name.startswith(FOLDER_PREFIX):
+        return ""
+    return folder.fingerprint(folder.list_images(_path(name)))
+
+
 def fetch(name: str) -> str:
     """Makes sure that the dataset is on this machine, and says in one sentence where it came from."""
     return load(name).source
@@ -43,11 +50,15 @@ def _obtain(name: str) -> Decoded:
     return decoded
 
 
-def _load_folder(name: str) -> Dataset:
+def _path(name: str) -> Path:
     text = name.removeprefix(FOLDER_PREFIX)
     if not text.strip():
         raise InvalidData(f"{name!r} names no folder; write folder:PATH.")
-    path = Path(text).expanduser().resolve()
+    return Path(text).expanduser().resolve()
+
+
+def _load_folder(name: str) -> Dataset:
+    path = _path(name)
     listing = folder.list_images(path)
     key, state = f"folder-{hashlib.sha256(str(path).encode()).hexdigest()[:16]}", folder.fingerprint(listing)
     decoded = cache.read(key, state)

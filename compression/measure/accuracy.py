@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from math import comb, sqrt
 
 import numpy as np
@@ -29,19 +29,26 @@ def predict(
 ) -> Predictions:
     """Class and confidence for the test images at the indices `images` [n]. Raises `Cancelled` when `stop()` is true.
 
-    `session` is one with a single thread: several of its runs go side by side.
+    `session` is one with a single thread: several of its runs go side by side. `stop` is asked in the caller's thread,
+    which may wait in it, before each batch.
     """
     name, pixels, table = session.get_inputs()[0].name, data.test.images.numpy(), _normalized(data)
 
     def answer(part: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        if stop and stop():
-            raise Cancelled("The measurement was stopped.")
         scores = _run(session, name, _batch(pixels[part], table), len(data.classes))
         confidence = 1 / np.exp(scores - scores.max(1, keepdims=True)).sum(1)
         return scores.argmax(1).astype(np.uint16), confidence.astype(np.float16)
 
     with ThreadPoolExecutor(WORKERS) as pool:
-        found = list(pool.map(answer, (images[i : i + BATCH] for i in range(0, len(images), BATCH))))
+        asked, open_ = list[Future[tuple[np.ndarray, np.ndarray]]](), set[Future[tuple[np.ndarray, np.ndarray]]]()
+        for start in range(0, len(images), BATCH):
+            while len(open_) > WORKERS:
+                open_ = wait(open_, return_when=FIRST_COMPLETED).not_done
+            if stop and stop():
+                raise Cancelled("The measurement was stopped.")
+            asked.append(pool.submit(answer, images[start : start + BATCH]))
+            open_.add(asked[-1])
+        found = [answered.result() for answered in asked]
     return Predictions(images, *(np.concatenate(parts) for parts in zip(*found, strict=True)))
 
 

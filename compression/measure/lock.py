@@ -108,7 +108,10 @@ def _locked(path: Path, how: int) -> Iterator[None]:
 
 def _lock(path: Path, how: int) -> int:
     """An open file with the lock on it; closing it lets go."""
-    handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+    try:
+        handle = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+    except FileNotFoundError:  # never made where it is: Linux forbids that for another user's file in a shared folder
+        handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
     with suppress(PermissionError):  # another user made it, for everybody
         os.fchmod(handle, 0o666)
     try:

@@ -174,10 +174,11 @@ class Store:
         ]
 
     def predictions(self, run: str) -> Predictions | None:
-        """The answer for each test image, from the accuracy over most of them; None where none were kept."""
+        """The answer for each test image, from the accuracy that `Run` shows; None where none were kept."""
+        here = PredictionRow.runtime == self.machine.runtime
         chosen = (
             select(PredictionRow.images, PredictionRow.classes, PredictionRow.confidences, FileRow.n_test)
-            .join(FileRow).where(PredictionRow.file_id == run).order_by(PredictionRow.n.desc())
+            .join(FileRow).where(PredictionRow.file_id == run).order_by(PredictionRow.n.desc(), here.desc())
         )  # fmt: skip
         with self._database.read() as connection:
             row = connection.execute(chosen.limit(1)).first()
@@ -239,7 +240,7 @@ class Store:
         return _machine(self.machine)["hardware"]
 
     def _runs(self, chosen: Select[str], *, threads: int | None = None) -> list[Run]:
-        """The chosen runs with their widest accuracy and their newest latency on this machine."""
+        """The chosen runs with their widest accuracy, of this runtime if there is one, and their newest time here."""
         ids = chosen.subquery()
         files = (
             select(FileRow, SubjectRow, NoteRow.favourite, NoteRow.note, NoteRow.deleted)
@@ -247,13 +248,14 @@ class Store:
             .outerjoin(NoteRow, NoteRow.file_id == FileRow.id)
         )
         files = files.where(FileRow.id.in_(select(ids.c.id))).order_by(FileRow.created.desc(), FileRow.id)
+        here = AccuracyRow.runtime == self.machine.runtime
         accuracies = select(AccuracyRow).where(AccuracyRow.file_id.in_(select(ids.c.id)))
         times = select(LatencyRow).join(MachineRow).where(MachineRow.hardware == self._here)
         times = times.where(LatencyRow.file_id.in_(select(ids.c.id)))
         if threads is not None:
             times = times.where(LatencyRow.threads == threads)
         with self._database.read() as connection:
-            found = {row.file_id: row for row in _rows(connection, accuracies.order_by(AccuracyRow.n))}
+            found = {row.file_id: row for row in _rows(connection, accuracies.order_by(AccuracyRow.n, here))}
             took = {row.file_id: row for row in _rows(connection, times.order_by(LatencyRow.id))}
             machines = {row.id: load(Machine, row.record) for row in _rows(connection, select(MachineRow))}
             rows = _rows(connection, files)

@@ -5,9 +5,9 @@ import json
 import logging
 import math
 import os
-import tempfile
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import asdict, replace
 from itertools import islice
 from pathlib import Path
@@ -119,26 +119,32 @@ class _Run:
             raise
 
     def _go(self, progress: Callable[[Progress], None], stop: Callable[[], bool], checkpoint: Path | None) -> None:
-        began, first, saved = time.perf_counter(), self.step, time.perf_counter()
         if self._due():
             self._evaluate(stop, 0.0)
             progress(self._progress(0.0))
         self._to_training()
-        since = time.perf_counter()
+        began, first = time.perf_counter(), self.step
+        saved = since = began
         for batch in self._batches():
             if stop():
                 epoch, epochs = self.step // self.per_epoch, math.ceil(self.steps / self.per_epoch)
                 raise Cancelled(f"Training was stopped in epoch {epoch + 1} of {epochs}.")
             self._learn(batch)
             if now := self._due():
+                if checkpoint and self._ends_early():
+                    self.save(checkpoint)
                 self._evaluate(stop, time.perf_counter() - since)
                 self._to_training()
                 since = time.perf_counter()
             if now or self.step % REPORT_STEPS == 0:
                 progress(self._progress((time.perf_counter() - began) / (self.step - first)))
-            if checkpoint and (now or time.perf_counter() - saved > CHECKPOINT_SECONDS):
+            if checkpoint and (now or time.perf_counter() - saved > CHECKPOINT_SECONDS) and not self._ends_early():
                 self.save(checkpoint)
                 saved = time.perf_counter()
+
+    def _ends_early(self) -> bool:
+        """Whether this is an end where the whole training would not be evaluated: whoever goes on must not know it."""
+        return self.step == self.end < self.steps and self.step % self.period != 0
 
     def _due(self) -> bool:
         """Whether what is learned is to be evaluated now; one that was stopped meanwhile has not been."""
@@ -229,7 +235,7 @@ class _Run:
         return Trained(model.eval(), best.epoch, best.accuracy, tuple(self.history), best.step)
 
     def save(self, path: Path) -> None:
-        """Keeps all state in one file, replaced whole."""
+        """Keeps all state in one file, replaced whole; where there is no room for it, the one before stays."""
         tensors = {"total": self.total.cpu()}
         for part, state in self._parts().items():
             tensors |= {f"{part}.{name}": tensor for name, tensor in state.items()}
@@ -238,11 +244,15 @@ class _Run:
             tensors |= {f"optimizer.{index}.{k}": v.to("cpu", copy=True).contiguous() for k, v in state.items()}
         history = json.dumps([asdict(e) for e in self.history])
         metadata = {"run": self._identity(), "step": str(self.step), "history": history}
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".partial-")
-        os.close(handle)
-        save_file(tensors, temporary, metadata=metadata)
-        os.replace(temporary, path)
+        partial = path.with_name(f".partial-{os.getpid()}-{path.name}")
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            save_file(tensors, partial, metadata=metadata)
+            os.replace(partial, path)
+        except (OSError, SafetensorError) as error:  # a full disk is no reason to give up what is learned
+            log.warning("the checkpoint %s cannot be written: %s", path, error)
+            with suppress(OSError):
+                partial.unlink(missing_ok=True)
 
     def resume(self, path: Path) -> bool:
         """Takes up the state kept in `path` if it belongs to this very training.

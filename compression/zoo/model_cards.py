@@ -101,6 +101,11 @@ def dismiss(name: str) -> None:
     weights_path(place).unlink(missing_ok=True)
 
 
+def unfinished(model: str, dataset: str, *, epochs: int | None, seed: int, folder: str = "") -> Path:
+    """Where a training from scratch is kept while it is under way; `folder` is that of a teacher's students."""
+    return user_weights() / folder / "unfinished" / f"{model}-{dataset}-{epochs or 0}-{seed}.safetensors"
+
+
 def ships(model: str, dataset: str) -> bool:
     """Whether the pair's weights are those that come with the program."""
     path = card_path(model, dataset)

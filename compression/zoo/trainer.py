@@ -73,24 +73,26 @@ def train(
     lesson: Lesson | None = None,
     progress: Callable[[Progress], None] | None = None,
     stop: Callable[[], bool] | None = None,
+    resumable: bool = False,
 ) -> Card:
     """Trains the model on the dataset, stores MODEL-DATASET.safetensors and .json in `out`, and returns the card.
 
     With `lesson` it is a student: it learns from another network of the zoo, and what is stored lies in a folder named
     after that. `epochs` replaces the recipe's number, `out` is by default the user's folder, and `data` stands in for
-    the images of that name. A training that was cut off goes on. Raises UnknownName, DataUnavailable, Unsupported where
-    the teacher has no weights and, when `stop` says so, Cancelled.
+    the images of that name. A training that was cut off goes on; one that is `resumable` does so after its end too,
+    until its caller removes `model_cards.unfinished`. Raises UnknownName, DataUnavailable, Unsupported where the
+    teacher has no weights and, when `stop` says so, Cancelled.
     """
     data = data or datasets.load(dataset_name)
     config = recipe(name, data, epochs=epochs)
-    own = model_cards.user_weights() / (f"from-{lesson.teacher}" if lesson else "")
-    folder = out or own
+    taught = f"from-{lesson.teacher}" if lesson else ""
+    folder = out or model_cards.user_weights() / taught
     setting = None
     if lesson:
         config = replace(config, variants=lesson.variants)
         setting = lesson.setting(name, data, device=device, progress=progress, stop=stop)
     model = stored.build(name, input_shape=data.input_shape, classes=len(data.classes), seed=seed)
-    checkpoint = own / "unfinished" / f"{name}-{dataset_name}.safetensors"
+    checkpoint = model_cards.unfinished(name, dataset_name, epochs=epochs, seed=seed, folder=taught)
     began = time.perf_counter()
     trained = run_training(
         model, data, config, seed=seed, device=device, setting=setting, progress=progress, stop=stop,
@@ -103,7 +105,8 @@ def train(
     if lesson:
         card = replace(card, recipe=card.recipe | asdict(lesson))
     model_cards.write(path.with_suffix(".json"), card)
-    checkpoint.unlink(missing_ok=True)
+    if not resumable:
+        checkpoint.unlink(missing_ok=True)
     return card
 
 

@@ -40,7 +40,7 @@ def points(visit: Visit, point: Point | None, drawn: list[Chart]) -> None:
         st.caption(WAITING)
         return
     keys, height = [row["key"] for row in rows], min(420, 45 + 36 * len(rows))
-    name = f"points.{digest(*keys, str(visit.deselected))}"  # a tick is of a row: where other points come into them, it is off
+    name = f"points.{digest(*keys, str(visit.deselected))}"  # a tick is of a row: among other rows it comes off
     st.dataframe(rows, hide_index=True, key=name, on_select=partial(_tick, visit, keys, name),
                  selection_mode="single-row", column_config=tables.COLUMNS, height=height)  # fmt: skip
 

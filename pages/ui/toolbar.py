@@ -1,6 +1,5 @@
 """What stands above and between the charts: undo, presets, sharing, the selected point, and the budget's advice."""
 
-
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
