@@ -15,7 +15,7 @@ import torch
 from PIL import Image
 
 from compression import data
-from compression.data import cache, folder, sources
+from compression.data import cache, edition, folder, sources
 from compression.data.augmentation import Augmentation
 from compression.data.cache import Decoded
 from compression.data.dataset import Dataset, split_off
@@ -253,12 +253,13 @@ def test_folder_is_decoded_once_and_again_when_it_changes(
     empty_home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     root = save_images(tmp_path / "images")
-    before = load(f"folder:{root}")
+    before, told = load(f"folder:{root}"), edition(f"folder:{root}")
     with monkeypatch.context() as patch:
         patch.setattr(folder, "decode", None)  # calling it would fail
         assert load(f"folder:{root}").fingerprint == before.fingerprint
     Image.new("RGB", (12, 10), "red").save(root / "test/cat/0.png")
     assert load(f"folder:{root}").fingerprint != before.fingerprint
+    assert edition(f"folder:{root}") != told
     assert len(list(cache.path_of("x").parent.iterdir())) == 1
 
 

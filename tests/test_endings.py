@@ -1,6 +1,7 @@
 """How trainings are ended, taken up again and forgotten: what that does to the book and to what they have learned."""
 
 import threading
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,12 +15,13 @@ from streamlit.testing.v1 import AppTest
 from compression import long_jobs, long_work, pipeline, worker
 from compression.cluster import Crew
 from compression.errors import Cancelled, StoreUnavailable, Unsupported
-from compression.jobs import Job
+from compression.jobs import Job, keep
 from compression.keeper import Keeper, this_program, title, to_plain
 from compression.long_jobs import LongJobs
 from compression.long_work import checkpoint, so_far
+from compression.measure.machine import this_machine
 from compression.recipe import Recipe
-from compression.results import LearningPoint
+from compression.results import Accuracy, Interval, LearningPoint, Measurement, Predictions
 from compression.store import Store
 from compression.store.book import JobBook
 from compression.worker import Refusal, Request
@@ -31,6 +33,7 @@ from pages.ui.subject import Subject
 
 DIGITS = Subject("lenet300", "digits", "digits")
 STEPS = 200_000
+ACCURACY = Accuracy(0.9, Interval(0.8, 1.0), 1, 0.9, 0.0)
 
 
 def recipe(**settings: Any) -> Recipe:
@@ -141,6 +144,50 @@ def test_the_worker_leaves_what_was_learned_until_its_result_is_kept(
     found = long_work.compress(request(), "topic", "job")
     assert found == (Refusal("") if fails else "outcome")
     assert path.exists()
+
+
+def trying(desk: Desk, monkeypatch: pytest.MonkeyPatch, begins: Callable[[int], bool]) -> tuple[int, str]:
+    """How often a job is sent whose worker always dies, and what its last news say."""
+    sent: list[int] = []
+
+    def dies(long: LongJobs, entry: long_jobs.Entry, task: Any) -> None:
+        sent.append(1)
+        if begins(len(sent)):
+            entry.job.put(sentence="Loading the engine")
+
+    monkeypatch.setattr(LongJobs, "_send", dies)
+    job = Job(request())
+    desk.long._persist(long_jobs.Entry(job, request(), None, 0), long_work.compress)
+    return len(sent), job.news.sentence
+
+
+def test_a_job_is_given_up_for_its_own_crashes_and_not_for_those_of_another(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert trying(desk, monkeypatch, lambda count: True) == (long_jobs.LOSSES, long_jobs.GOING_ON)
+    count, _ = trying(desk, monkeypatch, lambda count: count > 7)  # it waited seven times, then began
+    assert count == 7 + long_jobs.LOSSES
+    assert trying(desk, monkeypatch, lambda count: False)[0] == long_jobs.WAITS
+
+
+def test_an_ending_that_the_store_did_not_take_is_written_later(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    job = desk.long.start(request())
+    with monkeypatch.context() as patch:
+        patch.setattr(Keeper, "close_entry", lambda keeper, job, **about: False)
+        desk.long.cancel(job.id)
+    end = time.monotonic() + 30
+    while desk.book.get(job.id).open and time.monotonic() < end:
+        time.sleep(0.05)
+    assert desk.book.get(job.id).state == "cancelled"
+    assert desk.long.get(job.id) is None
+
+
+def test_a_file_that_cannot_be_kept_is_a_sentence(desk: Desk, tmp_path: Path) -> None:
+    (tmp_path / "files").write_text("in the way")
+    empty = Predictions(np.zeros(0, np.int64), np.zeros(0, np.uint16), np.zeros(0, np.float16))
+    measured = Measurement("r", "f", ACCURACY, 1, 1, None, 1, 1, 1, 1.0, this_machine(), empty)
+    with pytest.raises(StoreUnavailable, match="The file cannot be kept in"):
+        keep(b"onnx", measured)
 
 
 def test_the_speed_is_measured_on_the_whole_training(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:

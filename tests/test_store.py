@@ -178,6 +178,18 @@ def test_an_answer_is_of_the_same_engine_network_images_machine_and_runtime(stor
     assert asked() == run
 
 
+@pytest.mark.parametrize("theirs_last", [False, True])
+def test_of_equal_accuracies_that_of_this_runtime_is_shown_and_answers(store: Store, theirs_last: bool) -> None:
+    ours, other = measured(), measured(machine=replace(THERE, vnni=False))
+    theirs = replace(other, accuracy=replace(other.accuracy, value=0.8), predictions=predictions(seed=1))
+    for measurement in (ours, theirs) if theirs_last else (theirs, ours):
+        run = store.run(add(store, measurement))
+    assert (run.accuracy.value, run.accuracy_machine) == (0.94, HERE)
+    kept = store.predictions(run.id)
+    assert kept is not None and np.array_equal(kept.classes, ours.predictions.classes)
+    assert store.answer(SUBJECT, RECIPE, engine="e1", threads=1) == run
+
+
 def test_an_accuracy_over_some_images_is_no_answer(store: Store) -> None:
     add(store, measured(n=2000), n_test=N)
     assert store.answer(SUBJECT, RECIPE, engine="e1", threads=1) is None
