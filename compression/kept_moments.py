@@ -7,7 +7,6 @@ and its weights, the images themselves, the engine, and the number of threads. W
 import hashlib
 import logging
 import os
-import tempfile
 from pathlib import Path
 
 import torch
@@ -18,6 +17,7 @@ from torch import fx
 from compression.engine import engine_version
 from compression.home import home
 from compression.solve import Moments
+from compression.whole import whole
 
 log = logging.getLogger(__name__)
 
@@ -80,18 +80,12 @@ def _found(tensors: dict[str, torch.Tensor]) -> Found:
 
 
 def _write(path: Path, tensors: dict[str, torch.Tensor]) -> None:
-    temporary = None
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".partial-")
-        os.close(handle)
-        save_file(tensors, temporary)
-        os.replace(temporary, path)
+        with whole(path) as partial:
+            save_file(tensors, partial)
         _make_room(path.parent)
     except (OSError, SafetensorError) as error:
         log.warning("the moments could not be kept in %s (%s)", path, error)
-        if temporary:
-            Path(temporary).unlink(missing_ok=True)
 
 
 def _make_room(folder: Path) -> None:

@@ -1,7 +1,6 @@
 """A job as whoever asked for it sees it: how it stands, and the next news when they come."""
 
 import logging
-import os
 import threading
 import uuid
 from concurrent.futures import CancelledError
@@ -19,6 +18,7 @@ from compression.errors import StoreUnavailable
 from compression.long_work import Work
 from compression.results import LayerReport, LearningPoint, Ledger, Measurement
 from compression.store.records import run_id
+from compression.whole import whole
 from compression.worker import Baseline, Finished, Outcome, Refusal, without_predictions
 
 log = logging.getLogger(__name__)
@@ -164,16 +164,11 @@ def run_of(outcome: Outcome) -> str:
 def keep(onnx: bytes, measurement: Measurement) -> Path:
     """Writes the file under its hash, whole or not at all; returns where it lies. Raises `StoreUnavailable`."""
     path = home() / "files" / f"{measurement.file_hash}.onnx"
-    if path.exists():
-        return path
-    partial = path.with_name(f".partial-{uuid.uuid4().hex}")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial.write_bytes(onnx)
-        os.replace(partial, path)
+        if not path.exists():
+            with whole(path) as partial:
+                partial.write_bytes(onnx)
     except OSError as error:
-        with suppress(OSError):
-            partial.unlink(missing_ok=True)
         raise StoreUnavailable(f"The file cannot be kept in {home()}: {error.strerror}.") from error
     return path
 

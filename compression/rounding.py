@@ -5,13 +5,13 @@ stands in every recipe that is made, so that a recipe means the same on every ma
 """
 
 import json
-import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal, get_args
 
 from compression.home import home
 from compression.processor import machine_id
+from compression.whole import whole
 
 Multiple = Literal[1, 4, 8, 16]
 USUAL: Multiple = 8
@@ -67,11 +67,8 @@ def why(multiple: int) -> str:
 
 def keep(rounding: Rounding) -> None:
     """Keeps what was measured for this machine, whole or not at all."""
-    path = _path()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(f".partial-{os.getpid()}")
-    partial.write_text(json.dumps(asdict(rounding), indent=1), encoding="utf-8")
-    os.replace(partial, path)
+    with whole(_path()) as partial:
+        partial.write_text(json.dumps(asdict(rounding), indent=1), encoding="utf-8")
 
 
 def _path() -> Path:

@@ -8,7 +8,6 @@ leave the test split alone, and in torch with float activations: it is *simulate
 import copy
 import hashlib
 import json
-import os
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from pathlib import Path
@@ -25,6 +24,7 @@ from compression.pipeline import Prepared, simulate
 from compression.recipe import Recipe
 from compression.steps import Step, step
 from compression.views import LEVELS, LayerSensitivity, SensitivityPoint
+from compression.whole import whole
 
 IMAGES = 2000
 Stop = Callable[[], bool]
@@ -186,7 +186,5 @@ def _read(path: Path) -> LayerSensitivity | None:
 
 
 def _write(path: Path, curves: LayerSensitivity) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_suffix(f".partial-{os.getpid()}")
-    temporary.write_text(json.dumps(asdict(curves)), encoding="utf-8")
-    os.replace(temporary, path)
+    with whole(path) as partial:
+        partial.write_text(json.dumps(asdict(curves)), encoding="utf-8")

@@ -13,9 +13,11 @@ from pathlib import Path
 
 import psutil
 import pytest
+from PIL import Image
 
 from compression import cluster, insight, jobs, worker
 from compression.cluster import LOCALHOST, ROOT
+from compression.data import load
 from compression.errors import UnknownName
 from compression.jobs import LOST, Job, Lab, News, Request
 from compression.processes import Identity, identity, runs
@@ -170,6 +172,32 @@ def test_what_is_wanted_anew_is_measured_again(lab: Lab) -> None:
     assert run is not None
     assert until(lambda: len(lab.store.latencies(run)) == 2, 30)
     assert len(lab.store.predictions(run) or ()) == 359
+
+
+def test_a_folder_whose_images_changed_is_measured_anew(lab: Lab, tmp_path: Path) -> None:
+    def measured() -> tuple[float, str]:
+        asked = replace(request(0.1), dataset=f"folder:{tmp_path}")
+        news = done(lab.submit(asked, owner="folder"))
+        assert news.measurement is not None and news.run is not None, news.sentence
+        assert until(lambda: kept(lab, news), 30)
+        return news.measurement.accuracy.value, lab.store.run(news.run).subject.data_fingerprint
+
+    digits = load("digits")
+    for part, split, count in (("train", digits.train, 200), ("test", digits.test, 100)):
+        for number in range(count):
+            folder = tmp_path / part / digits.classes[int(split.labels[number])]
+            folder.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(split.images[number, 0].numpy()).save(folder / f"{number}.png")
+    before = measured()
+    assert before[0] > 0.9
+    assert measured() == before
+    one, other = (tmp_path / "test" / name for name in digits.classes[:2])
+    one.rename(tmp_path / "test" / "aside")
+    other.rename(one)
+    (tmp_path / "test" / "aside").rename(other)
+    after = measured()
+    assert after[0] < before[0] - 0.1
+    assert after[1] != before[1]
 
 
 @pytest.fixture

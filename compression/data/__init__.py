@@ -16,17 +16,8 @@ if TYPE_CHECKING:
     from compression.data.normalization import normalized
 
 __all__ = [
-    "DATASETS",
-    "Augmentation",
-    "Dataset",
-    "DatasetSpec",
-    "Split",
-    "edition",
-    "fetch",
-    "home",
-    "load",
-    "normalized",
-]
+    "DATASETS", "Augmentation", "Dataset", "DatasetSpec", "Split", "edition", "fetch", "home", "load", "normalized",
+]  # fmt: skip
 
 _HOMES = {
     "Augmentation": "augmentation",

@@ -2,8 +2,6 @@
 
 import json
 import logging
-import os
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,6 +10,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from compression.home import home
+from compression.whole import whole
 
 log = logging.getLogger(__name__)
 
@@ -59,14 +58,8 @@ def write(key: str, decoded: Decoded, state: str = "") -> None:
     """Keeps the dataset; a reader or a second writer never sees half a file. A full disk only costs the speed-up."""
     path = path_of(key)
     metadata = {"format": FORMAT, "state": state, "classes": json.dumps(decoded.classes), "source": decoded.source}
-    temporary = None
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".partial-")
-        os.close(handle)
-        save_file({name: getattr(decoded, name).contiguous() for name in _TENSORS}, temporary, metadata=metadata)
-        os.replace(temporary, path)
+        with whole(path) as partial:
+            save_file({name: getattr(decoded, name).contiguous() for name in _TENSORS}, partial, metadata=metadata)
     except (OSError, SafetensorError) as error:
         log.warning("the decoded dataset could not be kept in %s (%s)", path, error)
-        if temporary:
-            Path(temporary).unlink(missing_ok=True)

@@ -4,10 +4,8 @@ import copy
 import json
 import logging
 import math
-import os
 import time
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from dataclasses import asdict, replace
 from itertools import islice
 from pathlib import Path
@@ -27,6 +25,7 @@ from compression.parametrizations import learned_values
 from compression.training.config import TrainingConfig
 from compression.training.evaluation import accuracy
 from compression.training.parts import Batch, Epoch, Loss, Progress, Setting, Trained
+from compression.whole import whole
 
 log = logging.getLogger(__name__)
 
@@ -244,15 +243,11 @@ class _Run:
             tensors |= {f"optimizer.{index}.{k}": v.to("cpu", copy=True).contiguous() for k, v in state.items()}
         history = json.dumps([asdict(e) for e in self.history])
         metadata = {"run": self._identity(), "step": str(self.step), "history": history}
-        partial = path.with_name(f".partial-{os.getpid()}-{path.name}")
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            save_file(tensors, partial, metadata=metadata)
-            os.replace(partial, path)
+            with whole(path) as partial:
+                save_file(tensors, partial, metadata=metadata)
         except (OSError, SafetensorError) as error:  # a full disk is no reason to give up what is learned
             log.warning("the checkpoint %s cannot be written: %s", path, error)
-            with suppress(OSError):
-                partial.unlink(missing_ok=True)
 
     def resume(self, path: Path) -> bool:
         """Takes up the state kept in `path` if it belongs to this very training.

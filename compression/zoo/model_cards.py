@@ -9,6 +9,7 @@ from typing import Any
 from compression.data.catalog import DATASETS
 from compression.errors import InvalidFile, UnknownName, Unsupported
 from compression.home import home
+from compression.whole import whole
 from compression.zoo.catalog import ARCHITECTURES, OWN
 
 WEIGHTS = Path(__file__).parent / "weights"
@@ -131,5 +132,6 @@ def _read(path: Path, written: int) -> Card:
 
 
 def write(path: Path, card: Card) -> None:
-    """Writes the card to a file."""
-    path.write_text(json.dumps(asdict(card), indent=2) + "\n", encoding="utf-8")
+    """Writes the card to a file, whole or not at all."""
+    with whole(path) as partial:
+        partial.write_text(json.dumps(asdict(card), indent=2) + "\n", encoding="utf-8")

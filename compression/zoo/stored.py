@@ -2,7 +2,6 @@
 
 import hashlib
 import math
-import os
 from pathlib import Path
 
 import torch
@@ -13,6 +12,7 @@ from torch.export import ExportedProgram
 
 from compression.errors import InvalidFile, InvalidModel, InvalidSetting, UnknownName
 from compression.pt2 import load_pt2
+from compression.whole import whole
 from compression.zoo.catalog import ARCHITECTURES, OWN
 from compression.zoo.model_cards import WEIGHTS, card, card_path, weights_path
 
@@ -99,8 +99,6 @@ def write_weights(model: nn.Module, path: Path) -> str:
         name: t.detach().cpu().half().contiguous() for name, t in model.state_dict().items() if t.is_floating_point()
     }
     assert all(math.isfinite(tensor.float().abs().sum()) for tensor in state.values())
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_suffix(f".partial-{os.getpid()}")
-    save_file(state, temporary)
-    os.replace(temporary, path)
+    with whole(path) as partial:
+        save_file(state, partial)
     return hashlib.sha256(path.read_bytes()).hexdigest()

@@ -1,7 +1,6 @@
 """Networks that somebody brings: a copy of the file, and a card, beside the weights that were trained here."""
 
 import hashlib
-import os
 import platform
 import re
 import time
@@ -14,6 +13,7 @@ from compression.errors import InvalidSetting
 from compression.pt2 import load_pt2
 from compression.tracing import check_classes, trace
 from compression.training import accuracy
+from compression.whole import whole
 from compression.zoo.catalog import ARCHITECTURES, OWN
 from compression.zoo.model_cards import Card, user_weights, weights_path, write
 
@@ -44,10 +44,7 @@ def bring(path: Path, name: str, data: Dataset) -> Card:
         notes=f"Brought, not trained here; looked at in {time.perf_counter() - began:.1f} s.",
     )  # fmt: skip
     place = user_weights() / f"{name}-{OWN}.json"
-    place.parent.mkdir(parents=True, exist_ok=True)
-    partial = place.with_name(f".partial-{os.getpid()}")
-    partial.write_bytes(content)
-    os.replace(partial, weights_path(place))
-    write(partial, card)
-    os.replace(partial, place)
+    with whole(weights_path(place)) as partial:
+        partial.write_bytes(content)
+    write(place, card)
     return card
