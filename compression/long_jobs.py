@@ -89,18 +89,18 @@ class LongJobs:
         with self._lock:
             if same := self.find(work):
                 return same
-            if minutes is None and (left := self._left(work)):
+            if minutes is None and (left := self.left(work)):
                 with suppress(UserError):  # somebody else was quicker
-                    return self._resume(left, priority=priority)
+                    return self._resume(left.id, priority=priority)
             job = Job(work)
             self._keeper.enter(job.id, work, minutes=minutes, priority=priority)
             return self._carry(Entry(job, work, minutes, priority))
 
-    def _left(self, work: Work) -> str | None:
-        """The job of the same work that was stopped last on this machine, if there is one."""
+    def left(self, work: Work) -> JobRecord | None:
+        """The job of the same work that was stopped last on this machine, if there is one. Raises `UserError`."""
         wanted, here = (KINDS[type(work)], to_plain(work, None)), this_program()["machine"]
         left = self._keeper.store.jobs.all(states=RESUMABLE)
-        return next((j.id for j in left if (j.kind, j.request) == wanted and j.app.get("machine") == here), None)
+        return next((j for j in left if (j.kind, j.request) == wanted and j.app.get("machine") == here), None)
 
     def resume(self, job: str) -> Job:
         """Goes on with a job that stopped, where its last checkpoint is. Raises `UserError`."""

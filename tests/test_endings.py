@@ -304,7 +304,25 @@ def test_a_store_that_fails_is_a_sentence_where_a_network_is_trained_from_scratc
     assert [toast.value for toast in AppTest.from_function(script).run().toast] == ["The store cannot be used."]
 
 
-def test_the_button_says_at_which_step_the_training_ends() -> None:
+def test_a_training_that_was_stopped_in_another_tab_can_be_kept(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in (visits, recovery):
+        monkeypatch.setattr(module, "lab", lambda: desk)
+    here = Visit(DIGITS, recipe())
+    assert recovery.stopped_curve(here) == ()
+    assert not here.can_keep
+    job, point = desk.enter(request()), LearningPoint(300, STEPS, 0, 1.0, 0.9, 100.0)
+    desk.book.learn(job, [point])
+    assert recovery.stopped_curve(here) == (point,)
+    assert here.can_keep
+    here.keep()
+    assert here.job is not None and here.job.id == job
+    assert desk.long._entries[job].ending
+
+
+def test_the_button_says_at_which_step_the_training_ends(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in (visits, recovery):
+        monkeypatch.setattr(module, "lab", lambda: desk)
+
     def script(query: str, kept: str) -> None:
         from compression.recipe import Recipe
         from pages.ui import recovery

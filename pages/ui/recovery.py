@@ -41,10 +41,11 @@ def draw(visit: Visit) -> None:
 def offer(visit: Visit) -> None:
     """The budget: minutes, or the steps that the recipe says; a training that was stopped goes on."""
     news = visit.job.news if visit.job else None
-    stopped = bool(visit.curve and news and news.state != "working")
+    curve = stopped_curve(visit)
+    stopped = bool(curve)
     end = int(getattr(visit.to_train.get("recover"), "end", 0))
     with st.container(horizontal=True, vertical_alignment="bottom", gap="small"):
-        st.markdown(f"**Stopped** · {told(visit.curve, ended=True)}" if stopped else "**Recover by training**")
+        st.markdown(f"**Stopped** · {told(curve, ended=True)}" if stopped else "**Recover by training**")
         minutes = st.number_input("Minutes", 0.1, 10_000.0, MINUTES, 1.0, "%g", key="train.minutes", help=STARTING,
                                   width=150)  # fmt: skip
         st.button(f"Train for {minutes:g} min", type="secondary" if stopped else "primary", on_click=_train,
@@ -58,7 +59,15 @@ def offer(visit: Visit) -> None:
     else:
         st.caption(BEFORE)
     if stopped:
-        _figure(visit.curve, "ended", ended=True)
+        _figure(curve, "ended", ended=True)
+
+
+def stopped_curve(visit: Visit) -> tuple[LearningPoint, ...]:
+    """What the current recipe's training had learned when it was stopped, in this tab or another; else nothing."""
+    if visit.curve and visit.job and visit.job.news.state != "working":
+        return visit.curve
+    left = visit.left
+    return tuple(lab().store.jobs.curve(left.id)) if left else ()
 
 
 def _train(visit: Visit) -> None:

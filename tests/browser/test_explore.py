@@ -152,6 +152,8 @@ def test_a_training_outlives_a_reload_and_is_kept_where_it_was_cancelled(server:
     page.get_by_role("button", name="Cancel").click()
     expect(strip).to_contain_text("Stopped · step")
     expect(page.get_by_role("button", name="Go on to step 200,000")).to_be_visible()
+    page.reload()
+    expect(strip).to_contain_text("Stopped · step")
     page.get_by_role("button", name="Keep it as it is").click()
     expect(strip).to_contain_text("Trained · step")
     expect(page).to_have_url(re.compile(r"recover\.until=\d+"))

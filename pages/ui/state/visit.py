@@ -19,6 +19,7 @@ from compression.jobs import Job, News, Request
 from compression.long_jobs import can_finish
 from compression.recipe import Recipe
 from compression.results import LearningPoint
+from compression.store import JobRecord
 from pages.ui import forms, links, views
 from pages.ui import subject as subjects
 from pages.ui.foresight import Foreseen, foresee
@@ -170,16 +171,22 @@ class Visit:
 
     def keep(self) -> None:
         """Ends the current recipe's training where it was stopped: what it has learned becomes a file."""
-        assert self.job
-        self._begin(partial(lab().long.finish, self.job.id))
+        left = self.left
+        self._begin(partial(lab().long.finish, left.id if left else ""))
+
+    @property
+    def left(self) -> JobRecord | None:
+        """The current recipe's training that was stopped, in whichever tab; None where there is none."""
+        try:
+            return lab().long.left(self.request_for(self.to_train))
+        except UserError:  # which the buttons say
+            return None
 
     @property
     def can_keep(self) -> bool:
         """Whether the current recipe's training was stopped and has learned something by then."""
-        try:
-            return self.job is not None and can_finish(lab().store.jobs.get(self.job.id), lab().store.machine.id)
-        except UserError:  # it was removed meanwhile, or is none that the book knows
-            return False
+        left = self.left
+        return left is not None and can_finish(left, lab().store.machine.id)
 
     def _begin(self, start: Callable[[], Job]) -> None:
         """Asks for the training that `start` begins; what stands in its way becomes the notice."""
