@@ -134,6 +134,18 @@ def test_runs_of_other_weights_are_not_on_the_charts(stored: Store) -> None:
     stored.erase(old)
 
 
+def test_beside_a_run_that_is_deleted_another_one_is_chosen(stored: Store) -> None:
+    sparse, two, eight = newest(stored)
+    here = state.Table()
+    for side, gone in (("b", sparse), ("a", two)):
+        page = opened(a=two.id, b=sparse.id)
+        assert (page.selectbox(key="compare.a").value, page.selectbox(key="compare.b").value) == (two.id, sparse.id)
+        here.delete([gone])
+        page.run()
+        assert page.selectbox(key=f"compare.{side}").value == eight.id
+        here.restore()
+
+
 def test_what_is_deleted_in_two_steps_comes_back_in_one(stored: Store) -> None:
     here, everything = state.Table(), newest(stored)
     here.delete(everything[:1])

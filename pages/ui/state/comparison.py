@@ -25,14 +25,13 @@ class Table:
         self._show()
 
     def fit(self, runs: list[Run]) -> None:
-        """Keeps A and B among the runs there are: at first the two newest of one network and its images."""
-        ids = {run.id for run in runs}
-        newest = runs[0]
-        second = next((r for r in runs[1:] if r.subject == newest.subject), newest)
-        if self.a not in ids:
-            self.a = second.id
+        """Keeps A and B among the runs there are: the two newest of one network, or the newest beside the other."""
+        by_id = {run.id: run for run in runs}
+        ids = set(by_id)
         if self.b not in ids:
-            self.b = newest.id
+            self.b = _beside(by_id.get(self.a), runs).id
+        if self.a not in ids:
+            self.a = _beside(by_id[self.b], runs).id
         for side in ("a", "b"):
             if st.session_state.get(f"compare.{side}") not in ids:
                 st.session_state[f"compare.{side}"] = getattr(self, side)
@@ -85,6 +84,13 @@ def table() -> Table:
         except UserError as error:
             here.notice = f"This link cannot be opened, so the page shows the newest runs. {error}"
     return here
+
+
+def _beside(run: Run | None, runs: list[Run]) -> Run:
+    """The newest run to compare with one, of the same network if there is one; with None, the newest of all."""
+    others = [other for other in runs if run is None or other.id != run.id]
+    alike = [other for other in others if run and other.subject == run.subject]
+    return next(iter(alike or others), runs[0])
 
 
 def _there(wanted: str) -> Run:
