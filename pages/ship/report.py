@@ -25,7 +25,7 @@ def page() -> None:
         budget = views.budget()
         visit.look(replace(visit.view, budget=budget))
     with named:
-        title = st.text_input("Title", f"{visit.subject.title}: smaller and faster", max_chars=120)
+        title = st.text_input("Title", f"{visit.subject.title}: how small, how fast", max_chars=120)
         files = st.container()
         if not budget.limits:
             st.info(NO_LIMIT)
