@@ -5,7 +5,7 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +52,7 @@ class Entry:
     closed: bool = False
     written: int = -1  # number of the last news that stand in the book
     seen: int = -1  # last step of the curve that does
+    closing: threading.Lock = field(default_factory=threading.Lock, compare=False)
 
 
 class LongJobs:
@@ -62,7 +63,6 @@ class LongJobs:
         self._entries: dict[str, Entry] = {}
         self._lock = threading.Lock()
         self._closing = False
-        self._closing_one = threading.Lock()
         self._clerk: threading.Thread | None = None
 
     def get(self, job: str) -> Job | None:
@@ -256,22 +256,21 @@ class LongJobs:
         self._close(entry)
 
     def _close(self, entry: Entry) -> None:
-        with self._closing_one:
-            closed, entry.closed = entry.closed, True
-        if closed:
-            return
-        news = entry.job.news
-        self._keeper.learn(entry.job.id, news.curve, after=entry.seen)
-        self._keeper.note(entry.job.id, news, begun=entry.begun, begins=False)  # which the clerk may have missed
-        state: Any = "cancelled" if news.state == "overtaken" else news.state
-        sentence = news.sentence
-        if self._ending and state in ("cancelled", "lost"):
-            state, sentence = "interrupted", "The program was ended; resume it here."
-        about = {"state": state, "sentence": sentence, "share": news.share, "run_id": news.run}
-        if not self._keeper.close_entry(entry.job.id, **about):
-            entry.closed = False  # the clerk tries again
-        elif self._entries.get(entry.job.id) is entry:
-            del self._entries[entry.job.id]
+        """Writes down how a job ended. When this returns it stands in the book, whichever thread wrote it."""
+        with entry.closing:
+            if entry.closed:
+                return
+            news = entry.job.news
+            self._keeper.learn(entry.job.id, news.curve, after=entry.seen)
+            self._keeper.note(entry.job.id, news, begun=entry.begun, begins=False)  # which the clerk may have missed
+            state: Any = "cancelled" if news.state == "overtaken" else news.state
+            sentence = news.sentence
+            if self._ending and state in ("cancelled", "lost"):
+                state, sentence = "interrupted", "The program was ended; resume it here."
+            about = {"state": state, "sentence": sentence, "share": news.share, "run_id": news.run}
+            entry.closed = self._keeper.close_entry(entry.job.id, **about)  # if not, the clerk tries again
+            if entry.closed and self._entries.get(entry.job.id) is entry:
+                del self._entries[entry.job.id]
 
     def _keep_book(self) -> None:
         """The clerk: writes down what is new while there are jobs, and stops those that somebody wants stopped."""

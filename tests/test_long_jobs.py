@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -229,6 +230,23 @@ def test_somebody_elsewhere_cancels_within_two_seconds_and_it_goes_on_later(lab:
     assert learning(again) >= reached  # from the checkpoint, not from the start
     assert record(lab, again).wanted is None
     stopped(lab, again)
+
+
+def test_who_cancels_finds_it_in_the_book_even_while_another_writes_it(lab: Lab) -> None:
+    writes, close = threading.Event(), lab._keeper.close_entry
+
+    def slowly(job: str, **changes: object) -> bool:
+        writes.set()
+        time.sleep(0.5)
+        return close(job, **changes)
+
+    job = lab.long.start(Training("lenet300", "digits", epochs=ENDLESS, seed=7))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(lab._keeper, "close_entry", slowly)
+        job.stop()  # upon which the thread that carries it out writes down how it ended
+        assert writes.wait(PATIENCE_S)
+        lab.long.cancel(job.id)
+        assert record(lab, job).state == "cancelled"
 
 
 def test_a_slider_overtakes_a_training_which_then_goes_on(lab: Lab) -> None:
