@@ -113,6 +113,24 @@ def recovery(
 
 
 @app.command()
+def students(
+    model: ModelOption = "resnet20_quarter",
+    dataset: DatasetOption = "fashion-mnist",
+    teacher: Annotated[str, typer.Option(help="A network of the zoo with stored weights.")] = "resnet56",
+    epochs: Annotated[int | None, typer.Option(min=1, help="Instead of the student's own number.")] = None,
+    seeds: Annotated[int, typer.Option(min=1, help="How many.")] = 3,
+    out: OutOption = None,
+) -> None:
+    """A small network trained from scratch, plainly and by a teacher; on a busy machine too."""
+    from benchmarks import students as measurements
+    from benchmarks.quiet import found
+
+    with working() as progress:
+        report = measurements.run(model, dataset, found(), progress, teacher=teacher, epochs=epochs, seeds=range(seeds))
+    publish(report, out)
+
+
+@app.command()
 def lessons(
     busy: Annotated[bool, typer.Option(help="Leave out latency, and measure on a busy machine.")] = False,
     only: Annotated[list[str] | None, typer.Option(help="Only this table; may be given several times.")] = None,
@@ -145,6 +163,12 @@ def peers(model: ModelOption = "resnet20", dataset: DatasetOption = "fashion-mni
 def ui(model: ModelOption = "lenet5", dataset: DatasetOption = "digits", out: OutOption = None) -> None:
     """What a person at the browser waits for; needs Chromium and requirements-dev.txt."""
     _run("ui", model, dataset, out)
+
+
+@app.command()
+def jobs(model: ModelOption = "lenet5", dataset: DatasetOption = "digits", out: OutOption = None) -> None:
+    """How soon a training is cancelled from elsewhere, and how soon a slider is answered beside one."""
+    _run("jobs", model, dataset, out)
 
 
 @app.command()
