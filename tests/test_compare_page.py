@@ -19,7 +19,7 @@ from compression.store import Run, Store, Subject
 from compression.students import Small
 from compression.worker import Outcome
 from compression.zoo import model_cards
-from pages.ui import duel, runs, state, ways
+from pages.ui import duel, runs, sections, state, ways
 from pages.ui import subject as pages_subject
 from pages.ui.points import Point
 from pages.ui.runs import Filter
@@ -144,6 +144,26 @@ def test_beside_a_run_that_is_deleted_another_one_is_chosen(stored: Store) -> No
         page.run()
         assert page.selectbox(key=f"compare.{side}").value == eight.id
         here.restore()
+
+
+def test_the_only_file_is_compared_with_the_one_that_it_was_made_from(stored: Store) -> None:
+    *others, first = newest(stored)
+    prepared = pipeline.prepare(zoo.load("lenet300", "digits"), load("digits"), calibration_images=64)
+    measured = pipeline.measure(prepared.baseline, prepared)
+    keep(prepared.baseline.onnx, measured)
+    made = {"layers": prepared.baseline.layers, "ledger": prepared.baseline.ledger, "engine": engine.engine_version()}
+    fp32 = stored.add(first.subject, Recipe(), measured, role="baseline", **made)  # type: ignore[arg-type]
+    here = state.Table()
+    here.delete(others)
+    page = opened()
+    assert (page.selectbox(key="compare.a").value, page.selectbox(key="compare.b").value) == (fp32, first.id)
+    assert "1 run, 0 ticked" in " ".join(caption.value for caption in page.caption)
+    for section in sections.SECTIONS:
+        page.segmented_control(key="compare.section").set_value(section).run()
+        assert not page.exception
+        assert not page.error
+    here.restore()
+    stored.erase(fp32)
 
 
 def test_what_is_deleted_in_two_steps_comes_back_in_one(stored: Store) -> None:

@@ -35,13 +35,13 @@ def page() -> None:
         st.info("No run fits these filters.")
         return
     act(here, listed(found), found)
-    title = f"Settings and measures of {min(len(found), runs.LINES):,} runs as parallel coordinates"
+    title = f"Settings and measures of {words.counted(min(len(found), runs.LINES), 'run')} as parallel coordinates"
     with (lines := st.expander(title, key="runs.parallel", on_change="rerun")):
         if lines.open:
             plot(runs.parallel(found), "Settings and measures of each run as a line.", key="parallel")
             st.caption(f"{DRAG} {runs.untimed(found)}")
     ways.draw(everything[0].subject.dataset)
-    two(here, everything)
+    two(here, everything + store().runs(role="baseline"))
 
 
 def choose(everything: list[Run]) -> Filter:
@@ -67,6 +67,7 @@ def listed(found: list[Run]) -> list[Run]:
 
 def act(here: Table, chosen: list[Run], found: list[Run]) -> None:
     """What can be done with the ticked runs, and the table as a file."""
+    count = words.counted(len(found), "run")
     with st.container(horizontal=True, gap="small", vertical_alignment="bottom"):
         st.button("Compare these two", type="primary", disabled=len(chosen) != 2, on_click=here.put, args=(chosen,))
         starred = bool(chosen) and all(run.favourite for run in chosen)
@@ -80,9 +81,9 @@ def act(here: Table, chosen: list[Run], found: list[Run]) -> None:
         with st.popover("Export"):
             for form in FORMS:
                 content = partial(export, store(), found, form)
-                st.download_button(f"{len(found):,} runs as {form}", content, f"runs.{form}", key=f"export.{form}",
+                st.download_button(f"{count} as {form}", content, f"runs.{form}", key=f"export.{form}",
                                    on_click="ignore", width="stretch")  # fmt: skip
-        st.caption(f"{len(found):,} runs, {len(chosen)} ticked. Kept in {words.place(store().place)}.")
+        st.caption(f"{count}, {len(chosen)} ticked. Kept in {words.place(store().place)}.")
 
 
 @heard
@@ -100,7 +101,7 @@ def undo(here: Table) -> None:
 
 
 def two(here: Table, everything: list[Run]) -> None:
-    """A and B, and one section at a time of what tells them apart."""
+    """A and B, of which one may be a network's fp32 file, and one section at a time of what tells them apart."""
     by_id, labels = {run.id: run for run in everything}, runs.labels(everything)
     here.fit(everything)
     sides = st.columns(2)

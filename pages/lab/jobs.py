@@ -100,7 +100,7 @@ def keeping() -> None:
     st.markdown("**Store**", help="Every file that was measured, here and in Explore, with all that is known of it.")
     if lab().trouble:
         st.warning(lab().trouble)
-    st.caption(f"{len(runs):,} files in `{words.place(store.place)}`")
+    st.caption(f"{words.counted(len(runs), 'file')} in `{words.place(store.place)}`")
     with st.container(horizontal=True):
         for form in FORMS:
             st.download_button(

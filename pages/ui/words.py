@@ -72,6 +72,11 @@ def change(ratio: float) -> str:
     return f"{rounded:+d}%" if rounded else ""
 
 
+def counted(count: int, what: str) -> str:
+    """'1 run', '2,000 runs'."""
+    return f"{count:,} {what}{'' if count == 1 else 's'}"
+
+
 def recipe_lines(recipe: Recipe) -> list[str]:
     """One line for each step, 'Prune weights: sparsity 50%', and one for what else is not as usual."""
     if not recipe.steps:
