@@ -98,7 +98,10 @@ class Comparison:
 
 
 def differences(a: Recipe, b: Recipe) -> list[Difference]:
-    """Only what differs; a step that only one recipe has stands there whole, and as None for the other."""
+    """Only what differs; a step that only one recipe has stands there whole, and as None for the other.
+
+    What is not a step changes nothing of a file without steps, the fp32 one.
+    """
     found: list[Difference] = []
     for kind, settings in STEPS.items():
         ours, theirs = a.get(kind), b.get(kind)
@@ -106,7 +109,8 @@ def differences(a: Recipe, b: Recipe) -> list[Difference]:
             found += [Difference(kind, ours, theirs)] if ours is not theirs else []
             continue
         found += _changed(ours, theirs, settings.model_fields, f"{kind}.")
-    return found + _changed(a, b, [name for name in Recipe.model_fields if name != "steps"], "")
+    others = [name for name in Recipe.model_fields if name != "steps"] if a.steps and b.steps else []
+    return found + _changed(a, b, others, "")
 
 
 def _changed(a: object, b: object, names: Iterable[str], prefix: str) -> list[Difference]:

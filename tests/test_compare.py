@@ -93,3 +93,4 @@ def test_only_the_settings_that_differ():
     assert differences(a, a) == []
     fewer = differences(a, Recipe(steps=(Prune(sparsity=0.5),)))
     assert [(d.path, d.a, d.b) for d in fewer] == [("quantize", Quantize(weight_bits=4), None)]
+    assert [d.path for d in differences(Recipe(), b)] == ["prune", "quantize"]  # the fp32 file is made by no seed
