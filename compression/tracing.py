@@ -1,10 +1,10 @@
 """One canonical graph of any classifier: the network traced once, its layers plain modules again.
 
 `torch.export` turns a module into a small, regular set of ATen operators. `trace` lifts the operators that own weights
-(convolution, linear, batch and layer norm, PReLU) and dropout back into `torch.nn` modules under their original names,
-computes what does not depend on the image, drops what does nothing at inference, replaces in-place operators by pure
-ones, and other spellings of common activations by one. Everything after this - calibration, techniques, simulation,
-export - works on that one `torch.fx.GraphModule`.
+(convolution, linear, batch, layer and group norm, PReLU) and dropout back into `torch.nn` modules under their original
+names, computes what does not depend on the image, drops what does nothing at inference, replaces in-place operators by
+pure ones, and other spellings of common activations by one. Everything after this - calibration, techniques,
+simulation, export - works on that one `torch.fx.GraphModule`.
 """
 
 import operator
@@ -214,6 +214,15 @@ def _lift_layer_norm(source: fx.GraphModule, node: fx.Node) -> tuple[str, nn.Mod
     return _owner(a["weight"]) if a["weight"] else f"{node.name}_layer", norm, a["input"]
 
 
+def _lift_group_norm(source: fx.GraphModule, node: fx.Node) -> tuple[str, nn.Module, fx.Node] | None:
+    a = arguments(node)
+    weight, bias = _constant(source, a["weight"]), _constant(source, a["bias"])
+    if (a["weight"] is not None and weight is None) or (a["bias"] is not None and bias is None):
+        return None
+    norm = _fill(nn.GroupNorm(a["num_groups"], node.meta["val"].shape[1], a["eps"]), weight=weight, bias=bias)
+    return _owner(a["weight"]) if a["weight"] else f"{node.name}_layer", norm, a["input"]
+
+
 def _lift_prelu(source: fx.GraphModule, node: fx.Node) -> tuple[str, nn.Module, fx.Node] | None:
     a = arguments(node)
     slopes = _constant(source, a["weight"])
@@ -230,6 +239,7 @@ LIFT: dict[str, Lifted] = {
     "linear": _lift_linear,
     "batch_norm": _lift_batch_norm,
     "layer_norm": _lift_layer_norm,
+    "group_norm": _lift_group_norm,
     "prelu": _lift_prelu,
     "dropout": _lift_dropout,
     "dropout_": _lift_dropout,

@@ -77,6 +77,28 @@ class Heads(nn.Module):
         return self.head(x[:, 0])
 
 
+class Grouped(nn.Module):
+    """A residual block in groups, a convolution that doubles each channel, norms of groups alone, over two branches (a
+    group of which has channels of both) and in the residual stream.
+    """
+
+    def __init__(self):
+        super().__init__()
+        self.stem, self.norm = nn.Conv2d(1, 24, 3, padding=1), nn.GroupNorm(6, 24)
+        self.narrow, self.bn1 = nn.Conv2d(24, 16, 1, bias=False), nn.BatchNorm2d(16)
+        self.grouped, self.bn2 = nn.Conv2d(16, 32, 3, padding=1, groups=4, bias=False), nn.BatchNorm2d(32)
+        self.wide, self.twice = nn.Conv2d(32, 24, 1), nn.Conv2d(24, 48, 3, 2, padding=1, groups=24)
+        self.left, self.right, self.both = nn.Conv2d(48, 12, 1), nn.Conv2d(48, 12, 1), nn.GroupNorm(6, 24)
+        self.head = nn.Linear(24, 10)
+
+    def forward(self, x):
+        x = self.norm(self.stem(x)).relu()
+        x = x + self.wide(self.bn2(self.grouped(self.bn1(self.narrow(x)).relu())).relu())
+        x = self.twice(x.relu()).relu()
+        x = self.both(torch.cat([self.left(x), self.right(x).sigmoid()], 1))
+        return self.head(x.mean((2, 3)))
+
+
 class Places(nn.Module):
     """Two convolutions, a linear layer that reads their tokens, and a learned value that is added to its answers."""
 
@@ -94,13 +116,14 @@ class Places(nn.Module):
 ZOO = {name: (lambda n=name: build(n, input_shape=SHAPE, classes=10), SHAPE) for name in ARCHITECTURES}
 STRANGERS = {
     "tiny": (tiny, (1, 8, 8)), "views": (Views, SHAPE), "vit": (small_vit, (3, 16, 16)), "heads": (Heads, (1, 8, 8)),
-    "convnext": (small_convnext, (3, 32, 32)), "densenet": (small_densenet, (3, 32, 32)),
+    "convnext": (small_convnext, (3, 32, 32)), "densenet": (small_densenet, (3, 32, 32)), "grouped": (Grouped, SHAPE),
 }  # fmt: skip
 TORCHVISION = {
     name: (lambda n=name: models.get_model(n, weights=None), (3, side, side))
     for name, side in {
         "resnet18": 64, "resnet50": 64, "mobilenet_v2": 64, "mobilenet_v3_small": 64, "mobilenet_v3_large": 64,
         "efficientnet_b0": 64, "shufflenet_v2_x1_0": 64, "densenet121": 64, "convnext_tiny": 64, "vit_b_16": 224,
+        "resnext50_32x4d": 64, "regnet_y_400mf": 64,
     }.items()
 }  # fmt: skip
 SLOW = [pytest.param(name, marks=pytest.mark.slow) for name in TORCHVISION]
@@ -110,9 +133,10 @@ NETWORKS = ZOO | STRANGERS | TORCHVISION
 def randomised(network: nn.Module) -> nn.Module:
     """Batch norms with statistics of their own, so that nothing agrees by chance."""
     torch.manual_seed(0)
-    for norm in (m for m in network.modules() if isinstance(m, nn.BatchNorm2d)):
+    for norm in (m for m in network.modules() if isinstance(m, nn.BatchNorm2d | nn.GroupNorm)):
         nn.init.uniform_(norm.weight, 0.5, 1.5)
         nn.init.normal_(norm.bias, 0, 0.3)
+    for norm in (m for m in network.modules() if isinstance(m, nn.BatchNorm2d)):
         nn.init.normal_(norm.get_buffer("running_mean"), 0, 0.3)
         nn.init.uniform_(norm.get_buffer("running_var"), 0.5, 2)
     for values in network.parameters():
@@ -200,6 +224,26 @@ def test_network_without_heads_is_the_one_whose_heads_are_silent(name):
     for some in (images, images[:1]):
         file = session(export(smaller, shape).onnx).run(None, {"image": some.numpy()})[0]
         np.testing.assert_allclose(file, smaller(some).numpy(), atol=1e-3, rtol=1e-3)
+
+
+def test_what_is_counted_together_goes_together():
+    graph, shape = traced("grouped")
+    found = {group.name: (group.units, group.width, group.inner) for group in groups(graph, shape)}
+    assert found == {
+        "grouped": (4, 4, True), "twice": (6, 4, False), "left": (3, 4, False), "right": (3, 4, False),
+    }  # fmt: skip
+
+
+def test_a_norm_over_a_channel_that_must_stay_keeps_all():
+    class Beside(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv, self.norm, self.head = nn.Conv2d(1, 7, 3, padding=1), nn.GroupNorm(2, 8), nn.Linear(8, 10)
+
+        def forward(self, x):
+            return self.head(self.norm(torch.cat([self.conv(x), x], 1)).mean((2, 3)))
+
+    assert groups(trace(Beside(), SHAPE), SHAPE) == ()
 
 
 @pytest.mark.parametrize("criterion", ["error", "taylor", "activation", "l2", "geometric_median"])

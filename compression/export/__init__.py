@@ -13,7 +13,7 @@ from compression.export import decoders, pack
 from compression.export.context import Context
 from compression.export.qdq import clip_of
 from compression.export.stored import StoredLayer, folded_norm, stored
-from compression.export.translate import translate
+from compression.export.translate import even_groups, translate
 from compression.export.writer import INPUT, Writer
 from compression.graph import LAYERS, module_of, only_reader, shapes
 from compression.parametrizations import ActivationQuantizer
@@ -93,6 +93,14 @@ class _Exporter:
             return self.writer.node(
                 "LayerNormalization", [value, *names], epsilon=module.eps, axis=-len(module.weight.shape)
             )
+        if isinstance(module, nn.GroupNorm):
+            shape = self.shapes[node.name]
+            value = even_groups(self.context, value, shape, module.num_groups, module.eps)
+            for operator, tensor, none in (("Mul", module.weight, 1), ("Add", module.bias, 0)):
+                by_channel = tensor.detach().reshape(-1, *[1] * (len(shape) - 2)).numpy()
+                if (by_channel != none).any():
+                    value = self.writer.node(operator, [value, self._kept("", "payload", by_channel)])
+            return value
         if isinstance(module, nn.PReLU):
             slopes = module.weight.detach().reshape(-1, *[1] * (len(self.shapes[node.name]) - 2)).numpy()
             return self.writer.node("PRelu", [value, self._kept("", "payload", slopes)])

@@ -120,16 +120,22 @@ def _vector_norm(c: Context, node: fx.Node, a: dict[str, Any]) -> str:
     return _reduce(f"ReduceL{a['ord']:g}")(c, node, a)
 
 
-def _group_norm(c: Context, node: fx.Node, a: dict[str, Any]) -> str:
-    """Wu & He 2018: each group of channels is normalised like one channel, then channels are scaled and moved."""
-    w, shape, count = c.writer, c.shape(node), a["num_groups"]
-    groups = w.node("Reshape", [c.value(a["input"]), c.whole([0, count, -1])])
+def even_groups(c: Context, value: str, shape: tuple[int, ...], count: int, eps: float) -> str:
+    """`count` groups of channels of a value [n, *shape[1:]], each normalised like one channel (Wu & He 2018)."""
+    w = c.writer
+    groups = w.node("Reshape", [value, c.whole([0, count, -1])])
     ones, zeros = (w.constant(np.full(count, value, np.float32)) for value in (1, 0))
-    even = w.node("InstanceNormalization", [groups, ones, zeros], epsilon=a["eps"])
-    value = w.node("Reshape", [even, c.whole([0, *shape[1:]])])
+    even = w.node("InstanceNormalization", [groups, ones, zeros], epsilon=eps)
+    return w.node("Reshape", [even, c.whole([0, *shape[1:]])])
+
+
+def _group_norm(c: Context, node: fx.Node, a: dict[str, Any]) -> str:
+    """With computed weights: one with stored weights is a module."""
+    shape = c.shape(node)
+    value = even_groups(c, c.value(a["input"]), shape, a["num_groups"], a["eps"])
     for operator, tensor in (("Mul", a["weight"]), ("Add", a["bias"])):
         if tensor is not None:
-            value = w.node(operator, [value, _by_channel(c, tensor, len(shape))])
+            value = c.writer.node(operator, [value, _by_channel(c, tensor, len(shape))])
     return value
 
 

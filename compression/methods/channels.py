@@ -18,7 +18,7 @@ from compression.errors import Unsupported
 from compression.graph import layers, macs, operator_name, shapes
 from compression.steps import Channels
 from compression.structure.allocation import Budget, Order, Plan, allocate, reachable
-from compression.structure.coupling import Group, groups
+from compression.structure.coupling import Group, block_of, groups
 from compression.structure.heads import attentions, free_heads_
 from compression.structure.refit import Rows, Target, refit_, refit_at_once_, rows_of, targets_of
 from compression.structure.scores import orders
@@ -34,9 +34,9 @@ class Removed:
     """What `remove_channels_` did, kept in `graph.meta['channels']`.
 
     Shares in [0, 1]: `requested` and `reached` of what the settings measure, `macs` of the multiply-accumulates that
-    are left. `kept` is the number of channels or heads left of each group, by the name of the group's first layer;
-    `inputs` and `outputs` tell, for each layer that lost some, which of the dense layer's are left (bool); `note` says
-    which multiple they are of, and why.
+    are left. `kept` is the number of units left of each group (channels, or what goes together: heads, the groups of a
+    norm or a convolution), by the name of the group's first layer; `inputs` and `outputs` tell, for each layer that
+    lost some, which of the dense layer's are left (bool); `note` says which multiple they are of, and why.
     """
 
     requested: float
@@ -143,20 +143,22 @@ def cut_(graph: nn.Module, found: tuple[Group, ...], removed: tuple[torch.Tensor
 
 
 def _slice_(module: nn.Module, side: str, kept: torch.Tensor) -> None:
-    axis = 1 if side == "in" else 0
+    axis, groups = 1 if side == "in" else 0, len(kept) // block_of(module, side)
     module.weight = nn.Parameter(module.weight.index_select(axis, kept))  # type: ignore[operator]
     if side == "out" and getattr(module, "bias", None) is not None:
         module.bias = nn.Parameter(module.bias[kept])  # type: ignore[index]
     if isinstance(module, nn.BatchNorm2d):
         module.running_mean, module.running_var = module.running_mean[kept], module.running_var[kept]  # type: ignore[index]
         module.num_features = len(kept)
+    elif isinstance(module, nn.GroupNorm):
+        module.num_channels, module.num_groups = len(kept), groups
     elif isinstance(module, nn.PReLU):
         module.num_parameters = len(kept)
     elif isinstance(module, nn.Linear):
         module.out_features, module.in_features = module.weight.shape
     elif isinstance(module, nn.Conv2d):
-        if module.groups > 1:  # depthwise: both sides at once
-            module.groups = len(kept)
+        if module.groups > 1:  # both sides at once
+            module.groups = groups
         module.out_channels, module.in_channels = module.weight.shape[0], module.weight.shape[1] * module.groups
 
 

@@ -64,7 +64,7 @@ class Budget:
         for name, layer in layers.items():
             self._add(name, layer, macs[name], groups)
         self.all_macs = self.macs([0] * len(groups))
-        self.total = self.all_macs if count_macs else float(sum(self.units))
+        self.total = self.all_macs if count_macs else self._channels(self.units)
 
     def macs(self, gone: list[int]) -> float:
         """Multiply-accumulates left; gone: units lost by each group."""
@@ -73,14 +73,18 @@ class Budget:
     def gain(self, gone: list[int], group: int, units: int) -> float:
         """What the budget counts that removing `units` more of `group` saves, as a share of the whole."""
         if not self.count_macs:
-            return units / self.total
+            return units * self.groups[group].width / self.total
         after = [*gone]
         after[group] += units
         return sum(layer.macs(gone) - layer.macs(after) for layer in self.touched[group]) / self.total
 
     def reached(self, gone: list[int]) -> float:
         """Removed share of what the budget counts."""
-        return 1 - self.macs(gone) / self.total if self.count_macs else sum(gone) / self.total
+        return 1 - self.macs(gone) / self.total if self.count_macs else self._channels(gone) / self.total
+
+    def _channels(self, units: list[int]) -> float:
+        """In so many units of each group."""
+        return float(sum(n * group.width for n, group in zip(units, self.groups, strict=True)))
 
     def _add(self, name: str, layer: nn.Conv2d | nn.Linear, macs: int, groups: tuple[Group, ...]) -> None:
         shape = layer.weight.shape

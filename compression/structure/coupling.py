@@ -7,11 +7,13 @@ removed.
 """
 
 import copy
+import itertools
 import math
 import warnings
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import torch
 import torch_pruning
@@ -29,8 +31,8 @@ POOLS = {"max_pool2d", "avg_pool2d", "adaptive_avg_pool2d"}
 EXACT = ELEMENTWISE | POOLS | {"cat", "flatten"}
 """Operators through which the dependency graph follows channels rightly."""
 
-THROUGH = (nn.BatchNorm2d, nn.PReLU)
-"""Modules that keep channels apart and have numbers for each."""
+THROUGH = (nn.BatchNorm2d, nn.GroupNorm, nn.PReLU)
+"""Modules that pass channels on and have numbers for each."""
 
 SUMS = ("AddBackward", "SubBackward")
 
@@ -50,7 +52,8 @@ class Group:
     """Channels that are removed together: `units` of them, as they appear in each member.
 
     `inner` is False where the channels are added to or concatenated with others: those of a residual stream. An
-    attention head is a unit of `width` channels; `tokens_first` where its reader's rows go by token, then by image.
+    attention head is a unit of `width` channels, and so is what a group norm or a grouped convolution takes together;
+    `tokens_first` where a head's reader has rows that go by token, then by image.
     """
 
     name: str
@@ -89,9 +92,9 @@ def groups(graph: fx.GraphModule, input_shape: tuple[int, int, int]) -> tuple[Gr
             verbose=False,
         )
         coupled = list(found.get_all_groups(ignored_layers=[], root_module_types=(nn.Conv2d, nn.Linear)))
-    made = [_group(found, items, names) for items in coupled]
+    made = [group for group in (_group(found, items, names) for items in coupled) if group]
     order = {name: i for i, (name, _) in enumerate(graph.named_modules())}
-    return tuple(sorted((group for group in made if group), key=lambda group: order[group.name]))
+    return tuple(sorted(in_blocks(graph, made), key=lambda group: order[group.name]))
 
 
 class _End(nn.Module):
@@ -171,7 +174,7 @@ def _followed(graph: fx.GraphModule, node: fx.Node, known: dict[str, tuple[int, 
 
 def _followed_module(module: nn.Module, read: tuple[int, ...]) -> bool:
     if isinstance(module, nn.Conv2d):
-        return module.groups == 1 or module.groups == module.in_channels == module.out_channels
+        return module.groups == 1 or _is_depthwise(module) or module.groups < module.out_channels
     if isinstance(module, nn.Linear):
         return len(read) in (2, 3) or read[1] != module.in_features
     return isinstance(module, (*THROUGH, nn.Dropout))
@@ -205,12 +208,121 @@ def _group(found: Any, items: Any, names: dict[nn.Module, str]) -> Group | None:
 
 
 def _side(found: Any, module: nn.Module, handler: Any) -> Literal["in", "out"]:
-    """A batch norm, a PReLU and a depthwise convolution pass their channels on: they count as makers."""
-    passes_on = isinstance(module, THROUGH) or (isinstance(module, nn.Conv2d) and module.groups > 1)
+    """A norm, a PReLU and a depthwise convolution pass their channels on: they count as makers."""
+    passes_on = isinstance(module, THROUGH) or _is_depthwise(module)
     return "out" if passes_on or found.is_out_channel_pruning_fn(handler) else "in"
 
 
 def _width(module: nn.Module, side: str) -> int:
-    if isinstance(module, THROUGH):
-        return len(module.get_parameter("weight"))
+    if isinstance(module, nn.Conv2d):
+        return module.in_channels if side == "in" else module.out_channels
     return module.get_parameter("weight").shape[1 if side == "in" else 0]
+
+
+def _is_depthwise(module: nn.Module) -> bool:
+    return isinstance(module, nn.Conv2d) and 1 < module.groups == module.in_channels == module.out_channels
+
+
+def block_of(module: nn.Module, side: str) -> int:
+    """How many channels of one side a module takes together: those of a group; 1 where it keeps them apart."""
+    if isinstance(module, nn.GroupNorm):
+        return module.num_channels // module.num_groups
+    if isinstance(module, nn.Conv2d) and module.groups > 1:
+        return _width(module, side) // module.groups
+    return 1
+
+
+def in_blocks(graph: nn.Module, found: list[Group]) -> list[Group]:
+    """Groups whose units are all channels that some module takes together, on both its sides.
+
+    A norm's group can only go whole: its mean is over all its channels. A group of a convolution goes with what it
+    reads and what it gives. Groups of which that cannot be said of every channel are left out.
+    """
+    starts = [0, *itertools.accumulate(group.units for group in found)]
+    units, joined, stays = _Union(starts[-1]), _Union(len(found)), set[int]()
+    for name, block in _blocks(graph, found):
+        first, module = block[0], graph.get_submodule(name)
+        for place in block:
+            units.join(starts[place.group] + place.unit, starts[first.group] + first.unit)
+            joined.join(place.group, first.group)
+        sides = ("in", "out") if isinstance(module, nn.Conv2d) else ("out",)
+        if Counter(place.side for place in block) != {side: block_of(module, side) for side in sides}:
+            stays.update(place.group for place in block)
+    gone = {joined.root(i) for i in stays}
+    together: dict[int, list[int]] = {}
+    for i in range(len(found)):
+        together.setdefault(joined.root(i), []).append(i)
+    made = [_merged(graph, found, parts, starts, units) for root, parts in together.items() if root not in gone]
+    return [group for group in made if group]
+
+
+class _Place(NamedTuple):
+    """A channel on one side of a module, as a unit of a group."""
+
+    side: str
+    group: int
+    unit: int
+
+
+def _blocks(graph: nn.Module, found: list[Group]) -> Iterator[tuple[str, list[_Place]]]:
+    """What each module takes together, with the module's name."""
+    blocks: dict[tuple[str, int], list[_Place]] = {}
+    for i, group in enumerate(found):
+        for member in group.members:
+            size = block_of(graph.get_submodule(member.name), member.side)
+            if size == 1 and not _is_grouped(graph, member):
+                continue
+            for channel, unit in zip(member.index.tolist(), member.unit.tolist(), strict=True):
+                blocks.setdefault((member.name, channel // size), []).append(_Place(member.side, i, unit))
+    for (name, _), block in blocks.items():
+        yield name, block
+
+
+def _is_grouped(graph: nn.Module, member: Member) -> bool:
+    """A convolution in groups that is not depthwise: its two sides go together."""
+    module = graph.get_submodule(member.name)
+    return isinstance(module, nn.Conv2d) and module.groups > 1 and not _is_depthwise(module)
+
+
+def _merged(graph: nn.Module, found: list[Group], parts: list[int], starts: list[int], units: "_Union") -> Group | None:
+    """The groups `parts` as one, whose units are those of `units`; None where a unit has not the same number of
+    channels everywhere.
+    """
+    groups = [found[i] for i in parts]
+    roots = [units.root(starts[i] + unit) for i in parts for unit in range(found[i].units)]
+    number = {root: n for n, root in enumerate(dict.fromkeys(roots))}
+    if len(parts) == 1 and len(number) == groups[0].units:
+        return groups[0]
+    members: dict[tuple[str, Literal["in", "out"]], list[Member]] = {}
+    for i in parts:
+        unit_of = torch.tensor([number[units.root(starts[i] + unit)] for unit in range(found[i].units)])
+        for m in found[i].members:
+            if not (m.side == "in" and _is_grouped(graph, m)):  # cut with its outputs
+                members.setdefault((m.name, m.side), []).append(Member(m.name, m.side, m.index, unit_of[m.unit]))
+    made = tuple(
+        Member(*place, torch.cat([m.index for m in same]), torch.cat([m.unit for m in same]))
+        for place, same in members.items()
+    )
+    counts = [m.unit.bincount(minlength=len(number)) for m in made]
+    if not all((count == count[0]).all() for count in counts):
+        return None
+    width = math.gcd(*(int(count[0]) for count, m in zip(counts, made, strict=True) if m.side == "out"))
+    return Group(groups[0].name, len(number), made, all(group.inner for group in groups), width)
+
+
+class _Union:
+    """Disjoint sets of the numbers below n."""
+
+    def __init__(self, n: int):
+        self.parent = list(range(n))
+
+    def root(self, i: int) -> int:
+        """The number that stands for the set of `i`."""
+        while self.parent[i] != i:
+            self.parent[i] = self.parent[self.parent[i]]
+            i = self.parent[i]
+        return i
+
+    def join(self, i: int, j: int) -> None:
+        """The sets of both become one."""
+        self.parent[self.root(i)] = self.root(j)

@@ -27,7 +27,11 @@ class Budget:
     def limits(self) -> list[str]:
         """The limits in words."""
         return [
-            *([f"accuracy drop ≤ {self.drop:g} {'point' if self.drop == 1 else 'points'}"] if self.drop is not None else []),
+            *(
+                [f"accuracy drop ≤ {self.drop:g} {'point' if self.drop == 1 else 'points'}"]
+                if self.drop is not None
+                else []
+            ),
             *([f"size ≤ {self.size:g} KB"] if self.size is not None else []),
             *([f"latency ≤ {self.latency:g} of fp32"] if self.latency is not None else []),
         ]
