@@ -4,6 +4,7 @@ The images come from the training split (`Dataset.calibration`); what is chosen 
 validation images by how far the answers move from the dense network's. The test split is never seen.
 """
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -16,6 +17,7 @@ from torch.nn.utils import parametrize
 
 from compression import kept_moments, patches, ranges, solve
 from compression.data import Dataset
+from compression.errors import Unsupported
 from compression.export.qdq import quantized_values
 from compression.graph import BATCH, LAYERS, Batches, layers, module_of
 from compression.solve import Moments
@@ -152,9 +154,11 @@ def observe(graph: fx.GraphModule, images: torch.Tensor, method: str = "minmax")
 
 @torch.no_grad()
 def reestimate_batch_norm_(graph: nn.Module, images: torch.Tensor) -> None:
-    """Running statistics become the average of those of the batches of `images`."""
-    with _collecting(graph), parametrize.cached():
-        answers(graph, images)
+    """Running statistics become the average of those of the batches of `images`; a single image has none."""
+    alone = len(images) % BATCH == 1
+    if len(images) > alone:
+        with _collecting(graph), parametrize.cached():
+            answers(graph, images[: len(images) - alone])
 
 
 @torch.inference_mode()
@@ -190,6 +194,8 @@ def _collecting(graph: nn.Module) -> Iterator[None]:
 def _range(values: list[torch.Tensor], method: str) -> Range:
     ends = [value.aminmax() for value in values]
     low, high = min(float(low) for low, _ in ends), max(float(high) for _, high in ends)
+    if not math.isfinite(low) or not math.isfinite(high):
+        raise Unsupported("Between its layers the network has values that are infinite; 8 bits hold none.")
     if method == "minmax":
         return Range(low, high)
     return Range(-_covered([-v for v in values], -low, method), _covered(values, high, method))

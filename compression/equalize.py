@@ -14,7 +14,16 @@ from torch import fx, nn
 
 from compression.export.qdq import clip_of
 from compression.export.stored import folded_norm
-from compression.graph import LAYERS, Batches, gain_of, module_of, only_reader, operator_name
+from compression.graph import (
+    LAYERS,
+    Batches,
+    arguments,
+    channel_axis,
+    gain_of,
+    module_of,
+    only_reader,
+    operator_name,
+)
 
 HOMOGENEOUS = {"max_pool2d", "avg_pool2d", "adaptive_avg_pool2d", "flatten"}
 """Operators that keep channels apart and let a positive factor through."""
@@ -28,7 +37,8 @@ SLACK = 1.1
 class Pair:
     """Two layers with nothing but the first one's batch norm, an activation and pooling between.
 
-    bound is where the activation cuts off (infinite for none or ReLU); value names what it reads.
+    bound is where the activation cuts off (infinite for none or ReLU); value names what it reads, whose channels lie
+    on `axis`.
     """
 
     first: nn.Conv2d | nn.Linear
@@ -36,6 +46,11 @@ class Pair:
     second: nn.Conv2d | nn.Linear
     bound: float
     value: str
+
+    @property
+    def axis(self) -> int:
+        """Where the channels lie between the two."""
+        return channel_axis(self.first)
 
 
 @torch.no_grad()
@@ -46,7 +61,7 @@ def equalized(graph: fx.GraphModule, images: torch.Tensor) -> fx.GraphModule:
     """
     graph = copy.deepcopy(graph)
     found = pairs(graph)
-    peaks = _peaks(graph, images, {pair.value for pair in found if pair.bound < float("inf")})
+    peaks = _peaks(graph, images, {pair.value: pair.axis for pair in found if pair.bound < float("inf")})
     for _ in range(ROUNDS):
         for pair in found:
             scale = _scale(pair, peaks.get(pair.value))
@@ -71,14 +86,22 @@ def _pair(graph: fx.GraphModule, node: fx.Node) -> Pair | None:
         value, reader = reader, only_reader(reader)
     if reader is not None and (clip := clip_of(reader)) is not None:
         bound, reader = clip[1], only_reader(reader)
-    while reader is not None and (
-        operator_name(reader) in HOMOGENEOUS or isinstance(module_of(graph, reader), nn.Dropout)
-    ):
+    rows = isinstance(first, nn.Linear)
+    while reader is not None and (isinstance(module_of(graph, reader), nn.Dropout) or _lets_through(reader, rows)):
+        rows = rows or operator_name(reader) == "flatten"
         reader = only_reader(reader)
     second = module_of(graph, reader) if reader is not None else None
     if not isinstance(first, LAYERS) or not isinstance(second, LAYERS) or _inputs(second) != len(first.weight):
         return None
-    return Pair(first, norm, second, bound, value.name)
+    return Pair(first, norm, second, bound, value.name) if isinstance(second, nn.Linear) == rows else None
+
+
+def _lets_through(node: fx.Node, rows: bool) -> bool:
+    """Whether maps keep their channels apart in an operator, or become rows in it; of rows, nothing more is known."""
+    name = operator_name(node)
+    if rows or name not in HOMOGENEOUS:
+        return False
+    return name != "flatten" or (arguments(node)["start_dim"], arguments(node)["end_dim"]) in ((1, -1), (1, 3))
 
 
 def _inputs(layer: nn.Conv2d | nn.Linear) -> int:
@@ -117,12 +140,13 @@ def _apply_(pair: Pair, scale: torch.Tensor) -> None:
         second.weight.mul_(scale)
 
 
-def _peaks(graph: fx.GraphModule, images: torch.Tensor, wanted: set[str]) -> dict[str, torch.Tensor]:
-    """The largest value of each channel, by name of the value."""
+def _peaks(graph: fx.GraphModule, images: torch.Tensor, wanted: dict[str, int]) -> dict[str, torch.Tensor]:
+    """The largest value of each channel, by name of the value; wanted: where its channels lie."""
     found: dict[str, torch.Tensor] = {}
     batches = Batches(graph, images)
     for node in batches.nodes:
         values = batches.run(node)
         if node.name in wanted:
-            found[node.name] = torch.stack([v.transpose(0, 1).flatten(1).amax(1) for v in values]).amax(0)
+            by_channel = [v.movedim(wanted[node.name], 0).flatten(1) for v in values]
+            found[node.name] = torch.stack([v.amax(1) for v in by_channel]).amax(0)
     return found

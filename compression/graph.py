@@ -26,6 +26,14 @@ def operator_name(node: fx.Node) -> str:
     return getattr(getattr(node.target, "overloadpacket", node.target), "__name__", "")
 
 
+def is_size(node: fx.Node) -> bool:
+    """Whether a node counts images, or computes with that: reshapes in the file leave such lengths free."""
+    return node.op == "call_function" and (
+        "sym_size" in str(node.target)
+        or (getattr(node.target, "__module__", "") == "_operator" and "getitem" not in str(node.target))
+    )
+
+
 def module_of(graph: fx.GraphModule, node: fx.Node) -> nn.Module | None:
     """The module that `node` calls, or None."""
     return graph.get_submodule(str(node.target)) if node.op == "call_module" else None

@@ -174,7 +174,7 @@ def simulate(
     """The compressed network in torch: parametrized weights, settled batch norm, quantized activations."""
     say = _reporter(progress, stop)
     prepared = _equalized(prepared, recipe, say)
-    graph, reference = copy.deepcopy(prepared.dense), prepared.dense
+    graph, reference, weights = copy.deepcopy(prepared.dense), prepared.dense, prepared.dense
     calibration = prepared.calibration if recipe.quality == "best" else prepared.calibration.hurried
     for i, step in enumerate(recipe.steps):
         say(type(step).title, 0.2 * i / len(recipe.steps))
@@ -185,11 +185,12 @@ def simulate(
             settle_batch_norm_(graph, recipe, calibration)
         if method.beside:  # fast lets later steps answer like the network that this one left
             reference = method.beside(reference, graph) if best else copy.deepcopy(graph)
+            weights = copy.deepcopy(graph) if step.kind == "factorize" else reference
     say("Fitting the weights", 0.2)
     reconstruct_(graph, reference, recipe, calibration)
     if recipe.get("recover"):
         say("Learning", 0.3)
-        _recover_(graph, reference, prepared, recipe, say, learn, stop, checkpoint)
+        _recover_(graph, weights, prepared, recipe, say, learn, stop, checkpoint)
     settle_scales_(graph)
     say("Choosing ranges", 0.8)
     _finish_(graph, recipe, calibration)
@@ -224,7 +225,7 @@ def _finish_(graph: fx.GraphModule, recipe: Recipe, calibration: Calibration) ->
 
 
 def _recover_(
-    graph: fx.GraphModule, reference: fx.GraphModule, prepared: Prepared, recipe: Recipe, say: Progress,
+    graph: fx.GraphModule, weights: fx.GraphModule, prepared: Prepared, recipe: Recipe, say: Progress,
     learn: Learn | None, stop: Stop | None, checkpoint: Path | None,
 ) -> None:  # fmt: skip
     def told(point: LearningPoint) -> None:
@@ -235,7 +236,7 @@ def _recover_(
     purpose = f"{recipe.whole.hash} {prepared.baseline.file_hash}"
     lesson = Lesson(recipe, prepared.dense, prepared.data, prepared.calibration, purpose)
     recover_(
-        graph, reference, lesson, lambda copied: _finish_(copied, recipe, prepared.calibration),
+        graph, weights, lesson, lambda copied: _finish_(copied, recipe, prepared.calibration),
         learn=told, stop=stop, checkpoint=checkpoint,
     )  # fmt: skip
 

@@ -227,9 +227,10 @@ def _match_statistics_(norm: nn.BatchNorm2d | None, layer: nn.Conv2d | nn.Linear
 
 
 def _measure_statistics_(norm: nn.BatchNorm2d, x: list[torch.Tensor]) -> None:
-    """The norm's statistics become those of x [n, C, H, W], in batches."""
-    mean, variance = torch.zeros_like(norm.running_mean), torch.ones_like(norm.running_var)  # type: ignore[arg-type]
-    for number, part in enumerate(x, 1):
+    """The norm's statistics become those of x [n, C, H, W], in batches; a single value of a channel has none."""
+    mean, variance = norm.running_mean.clone(), norm.running_var.clone()  # type: ignore[union-attr]
+    several = [part for part in x if part.numel() > part.shape[1]]
+    for number, part in enumerate(several, 1):
         F.batch_norm(part, mean, variance, training=True, momentum=1 / number)
     norm.running_mean, norm.running_var = mean, variance
 

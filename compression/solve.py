@@ -18,6 +18,9 @@ from compression.grids import nearest_power
 DAMP = 0.01
 """Ridge towards the given weights, as a share of H's mean diagonal."""
 
+LEAST = 1e-10
+"""An input with a smaller share of H's mean diagonal says nothing about its weights."""
+
 BLOCK = 64
 
 GRAM_COLUMNS = 192
@@ -48,7 +51,12 @@ class Moments:
     @property
     def ridge(self) -> torch.Tensor:
         """λ = DAMP · mean(diag H), [g, 1, 1]."""
-        return DAMP * self.h.diagonal(dim1=1, dim2=2).mean(1)[:, None, None].clamp_min(1e-10)
+        return DAMP * self.power.clamp_min(1e-20)
+
+    @property
+    def power(self) -> torch.Tensor:
+        """mean(diag H), [g, 1, 1]."""
+        return self.h.diagonal(dim1=1, dim2=2).mean(1)[:, None, None]
 
     @property
     def root(self) -> torch.Tensor:
@@ -275,7 +283,8 @@ def descend(grid: Grid | Levels, q: torch.Tensor, m: Moments) -> torch.Tensor:
     nearest, keep = _nearest(grid), None if grid.keep is None else _columns(grid.keep)
     residual = _columns(m.g - q @ m.h)  # [d, g, out/g]
     h = _pairs(m.h)
-    steps = 1 / _columns(m.h.diagonal(dim1=1, dim2=2)[:, None].clamp_min(1e-10))  # [d, g, 1]
+    least = (LEAST * m.power).clamp_min(1e-30)
+    steps = 1 / _columns(m.h.diagonal(dim1=1, dim2=2)[:, None].maximum(least))  # [d, g, 1]
     points = _columns(q)
     changes = np.empty_like(points)
     for begin in range(0, len(points), BLOCK):

@@ -15,7 +15,7 @@ from compression.export.qdq import clip_of
 from compression.export.stored import StoredLayer, folded_norm, stored
 from compression.export.translate import even_groups, translate
 from compression.export.writer import INPUT, Writer
-from compression.graph import LAYERS, module_of, only_reader, shapes
+from compression.graph import LAYERS, is_size, module_of, only_reader, shapes
 from compression.parametrizations import ActivationQuantizer
 
 
@@ -68,7 +68,7 @@ class _Exporter:
                 self.names[node] = self._kept("", "payload", _tensor(self.graph, node))
             elif node.op == "call_module":
                 self.names[node] = self._module(node, self.graph.get_submodule(node.target))
-            elif _is_size(node):
+            elif is_size(node):
                 continue
             elif self._clipped_by_quantizer(node):
                 self.names[node] = self.names[node.args[0]]
@@ -268,11 +268,3 @@ def _tensor(graph: fx.GraphModule, node: fx.Node) -> np.ndarray:
     value = operator.attrgetter(str(node.target))(graph)
     assert isinstance(value, torch.Tensor)
     return value.detach().numpy()
-
-
-def _is_size(node: fx.Node) -> bool:
-    """Batch sizes and arithmetic on them: reshapes in the file leave these free."""
-    return node.op == "call_function" and (
-        "sym_size" in str(node.target)
-        or (getattr(node.target, "__module__", "") == "_operator" and "getitem" not in str(node.target))
-    )

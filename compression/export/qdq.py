@@ -7,7 +7,7 @@ QuantizeLinear/DequantizeLinear pair at each: the three cannot disagree.
 from torch import fx, nn
 
 from compression.export.stored import folded_norm
-from compression.graph import LAYERS, module_of, only_reader, operator_name
+from compression.graph import LAYERS, arguments, is_size, module_of, only_reader, operator_name
 
 PASS = {
     "max_pool2d", "flatten", "reshape", "transpose", "permute", "chunk", "split", "split_with_sizes", "getitem",
@@ -57,7 +57,7 @@ def _passes(graph: fx.GraphModule, node: fx.Node) -> bool:
 
 def _is_value(node: fx.Node) -> bool:
     """True for images, feature maps and scores; false for stored tensors and sizes."""
-    return node.op in ("placeholder", "call_module", "call_function") and operator_name(node) != "sym_size"
+    return node.op in ("placeholder", "call_module", "call_function") and not is_size(node)
 
 
 def _inside_a_kernel(graph: fx.GraphModule, node: fx.Node) -> bool:
@@ -68,10 +68,23 @@ def _inside_a_kernel(graph: fx.GraphModule, node: fx.Node) -> bool:
     return starts and (folded_norm(graph, node) is not None or clip_of(reader) is not None)
 
 
+def _runs_in_integers(node: fx.Node) -> bool:
+    """Whether ONNX Runtime computes an operator on 8-bit inputs, and rightly: its integer average of windows that reach
+    beyond a padded edge is another than that of floats.
+    """
+    name = operator_name(node)
+    beyond = name == "avg_pool2d" and arguments(node)["ceil_mode"] and any(_numbers(arguments(node)["padding"]))
+    return name in INTEGER and not is_size(node) and not beyond
+
+
+def _numbers(value: int | list[int]) -> list[int]:
+    return [value] if isinstance(value, int) else value
+
+
 def _read_as_integers(graph: fx.GraphModule, node: fx.Node) -> bool:
     return any(
         isinstance(module_of(graph, reader), LAYERS)
-        or operator_name(reader) in INTEGER
+        or _runs_in_integers(reader)
         or (_passes(graph, reader) and _read_as_integers(graph, reader))
         for reader in node.users
     )

@@ -42,7 +42,8 @@ def _avg_pool(c: Context, node: fx.Node, a: dict[str, Any]) -> str:
     if a.get("divisor_override") is not None:
         raise Unsupported("Average pooling with a divisor of its own has no ONNX translation here yet.")
     window = _window(a, len(c.shape(node)) - 2)
-    return c.writer.node("AveragePool", [c.value(a["self"])], **window, count_include_pad=int(a["count_include_pad"]))
+    counts = a["count_include_pad"] and any(window["pads"])  # with none, ONNX Runtime's integers count what lies beyond
+    return c.writer.node("AveragePool", [c.value(a["self"])], **window, count_include_pad=int(counts))
 
 
 def _adaptive_avg_pool2d(c: Context, node: fx.Node, a: dict[str, Any]) -> str:

@@ -6,6 +6,7 @@ network's answers.
 """
 
 import copy
+import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -187,19 +188,25 @@ def _problems(graph: fx.GraphModule, settings: Factorize, calibration: Calibrati
         source = node.args[0]
         assert isinstance(layer, LAYERS) and isinstance(source, fx.Node)
         h = moments[name].h[0] if moments else torch.eye(layer.weight[0].numel())
-        return Problem(layer, h, _importance(graph, node), Place(_size(known, source), _size(known, node)))
+        sizes = [_size(layer, known[value.name]) for value in (source, node)]
+        return Problem(layer, h, _importance(graph, node), Place(*sizes))
 
     return problem
 
 
 def _usable(graph: fx.GraphModule) -> dict[str, fx.Node]:
-    """The nodes of layers that can be split and are called once, by the layer's name."""
+    """The nodes of layers that can be split and are called once, by the layer's name.
+
+    A layer whose product would be called like another one is left whole.
+    """
     calls: dict[str, list[fx.Node]] = {}
     for node in graph.graph.nodes:
         if isinstance(module_of(graph, node), LAYERS):
             calls.setdefault(str(node.target), []).append(node)
     return {
-        name: found[0] for name, found in calls.items() if len(found) == 1 and splittable(graph.get_submodule(name))
+        name: found[0]
+        for name, found in calls.items()
+        if len(found) == 1 and splittable(graph.get_submodule(name)) and not parts_of(graph, name)
     }
 
 
@@ -213,10 +220,9 @@ def _importance(graph: fx.GraphModule, node: fx.Node) -> torch.Tensor:
     return gain.clamp_min(0.01 * gain.max().clamp_min(1e-6))
 
 
-def _size(known: dict[str, tuple[int, ...]], node: fx.Node) -> tuple[int, int]:
-    """Height and width of a node's value, (1, positions) of rows."""
-    shape = known[node.name]
-    return (shape[2], shape[3]) if len(shape) == 4 else (1, int(np.prod(shape[1:-1], dtype=int)))
+def _size(layer: Layer, shape: tuple[int, ...]) -> tuple[int, int]:
+    """Height and width of what a convolution reads or gives; (1, positions) of what a linear layer does."""
+    return (shape[2], shape[3]) if isinstance(layer, nn.Conv2d) else (1, math.prod(shape[1:-1]))
 
 
 def _shape(calibration: Calibration) -> tuple[int, int, int]:

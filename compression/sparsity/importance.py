@@ -23,7 +23,7 @@ IMAGES, BATCH = 256, 64
 TAYLOR_BATCH = 8
 """Images whose gradients are added up with random signs before they are squared."""
 FLOOR = 1e-6
-"""Least sensitivity of an output, as a share of its network's largest."""
+"""Least sensitivity of an output, as a share of its layer's largest."""
 
 Layer = nn.Conv2d | nn.Linear
 
@@ -39,7 +39,7 @@ def activation(graph: fx.GraphModule, calibration: Calibration) -> Scores:
     for name, layer in layers(graph).items():
         w, h = solve.grouped(layer, original(layer).detach()), known[name].h
         share = w.abs() * h.diagonal(dim1=1, dim2=2).clamp_min(0).sqrt()[:, None]
-        size = (w * (w @ h)).sum(2, keepdim=True).clamp_min(1e-12).sqrt()
+        size = (w * (w @ h)).sum(2, keepdim=True).clamp_min(1e-30).sqrt()
         scores[name] = (share / size).reshape(layer.weight.shape)
     return scores
 
@@ -76,8 +76,7 @@ def second_order(graph: fx.GraphModule, calibration: Calibration) -> Scores:
 
 def damped(m: Moments) -> torch.Tensor:
     """H [g, d, d] with the solvers' ridge on its diagonal."""
-    ridge = solve.DAMP * m.h.diagonal(dim1=1, dim2=2).mean(1)[:, None, None].clamp_min(1e-10)
-    return m.h + ridge * torch.eye(m.h.shape[1])
+    return m.h + m.ridge * torch.eye(m.h.shape[1])
 
 
 def sensitivity(graph: fx.GraphModule, calibration: Calibration) -> dict[str, torch.Tensor]:
@@ -91,8 +90,7 @@ def sensitivity(graph: fx.GraphModule, calibration: Calibration) -> dict[str, to
                 squares = gradient.square().movedim(axis, 0).flatten(1).sum(1) / len(images)
                 found[name] = found.get(name, 0) + squares
             outputs.clear()
-    floor = FLOOR * max(float(values.max()) for values in found.values())
-    return {name: values.clamp_min(floor) for name, values in found.items()}
+    return {name: values.maximum((FLOOR * values.max()).clamp_min(1e-30)) for name, values in found.items()}
 
 
 def _gradients(graph: fx.GraphModule, images: torch.Tensor, batch: int) -> Iterator[torch.Tensor]:

@@ -122,7 +122,10 @@ class Quantize(Settings):
         if not isinstance(given, dict | str):
             return given
         pairs = given.items() if isinstance(given, dict) else [p.rpartition("=")[::2] for p in given.split(",") if p]
-        found = {str(name).strip(): str(bits).strip() for name, bits in pairs}
+        named = [str(name).strip() for name, _ in pairs]
+        if twice := next((name for name in named if named.count(name) > 1), None):
+            raise InvalidSetting(f"quantize.layer_bits gives the layer {twice!r} bits twice; once is allowed.")
+        found = {name: str(bits).strip() for name, (_, bits) in zip(named, pairs, strict=True)}
         for name, bits in found.items():
             if not name or "," in name or bits not in map(str, cls.bits_choices()):
                 raise InvalidSetting(

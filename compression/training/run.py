@@ -72,6 +72,12 @@ def smoothed_cross_entropy(config: TrainingConfig) -> Loss:
     return loss
 
 
+def _parts(indices: torch.Tensor, size: int) -> list[torch.Tensor]:
+    """Batches of `size`; a last one of a single image, which has no statistics, joins the one before."""
+    parts = list(indices.split(size))
+    return [*parts[:-2], torch.cat(parts[-2:])] if len(parts) > 1 and len(parts[-1]) == 1 else parts
+
+
 def _ignore(_: Progress) -> None:
     pass
 
@@ -90,7 +96,7 @@ class _Run:
         self.data, self.config, self.setting, self.seed, self.device = data, config, setting, seed, device
         self.model: nn.Module = copy.deepcopy(model).to(device).to(memory_format=torch.channels_last)
         self.loss = setting.loss.to(device) if isinstance(setting.loss, nn.Module) else setting.loss
-        self.per_epoch = math.ceil(len(data.train) / config.batch_size)
+        self.per_epoch = len(_parts(torch.arange(len(data.train)), config.batch_size))
         self.steps = config.steps or config.epochs * self.per_epoch
         self.end = min(config.until or self.steps, self.steps)
         self.period = config.evaluate_every or self.per_epoch
@@ -183,7 +189,7 @@ class _Run:
         variant = epoch % self.config.variants if self.config.variants else epoch
         generator = torch.Generator().manual_seed(_seed_of(self.seed, variant))
         train = self.data.train
-        for indices in torch.randperm(len(train), generator=generator).split(self.config.batch_size):
+        for indices in _parts(torch.randperm(len(train), generator=generator), self.config.batch_size):
             images = self.config.augmentation(train.images[indices].to(self.device), generator, self.fill)
             inputs = self.data.normalize(images).contiguous(memory_format=torch.channels_last)
             yield Batch(inputs, train.labels[indices].to(self.device), indices, len(train), variant)
