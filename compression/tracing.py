@@ -237,7 +237,11 @@ def _pure(node: fx.Node) -> fx.Node:
     elif name in CASTS:
         node.target, node.args, node.kwargs = aten.to.dtype, (node.args[0], node.meta["val"].dtype), {}
     elif name == "squeeze":
-        node.target, node.args, node.kwargs = aten.squeeze.dims, (node.args[0], _squeezed(node)), {}
+        dims, rank = _squeezed(node), node.args[0].meta["val"].dim()  # type: ignore[union-attr]
+        if dims and dims == list(range(2, rank)):
+            node.target, node.args, node.kwargs = aten.flatten.using_ints, (node.args[0], 1), {}
+        else:
+            node.target, node.args, node.kwargs = aten.squeeze.dims, (node.args[0], dims), {}
     elif name == "relu6":
         node.target, node.args = aten.hardtanh.default, (node.args[0], 0.0, 6.0)
     elif name in ("clamp", "clip", "clamp_min"):

@@ -53,6 +53,22 @@ def test_value_changed_in_place_is_read_changed():
     torch.testing.assert_close(trace(network, SHAPE)(images), network(images))
 
 
+def test_a_pooled_map_that_is_squeezed_is_flattened():
+    network = nn.Sequential(nn.Conv2d(1, 4, 3), nn.AdaptiveAvgPool2d(1), Squeezed(), nn.Linear(4, 10))
+    graph = trace(network, SHAPE)
+    assert [operator_name(n) for n in graph.graph.nodes if n.op == "call_function"] == [
+        "adaptive_avg_pool2d",
+        "flatten",
+    ]
+
+
+class Squeezed(nn.Module):
+    """Takes all axes of length one away."""
+
+    def forward(self, x):
+        return x.squeeze()
+
+
 def test_macs_are_those_of_the_formula():
     found = macs(trace(tiny(), SHAPE), SHAPE)
     assert found == {
