@@ -1,5 +1,6 @@
 """What can be asked of a canonical graph, as `tracing` makes it: its layers, who reads what, shapes, work."""
 
+import math
 import operator
 from typing import Any
 
@@ -40,8 +41,11 @@ def module_of(graph: fx.GraphModule, node: fx.Node) -> nn.Module | None:
 
 
 def layers(graph: nn.Module) -> dict[str, nn.Conv2d | nn.Linear]:
-    """The layers whose weights are compressed, by name, in order of execution."""
-    return {name: module for name, module in graph.named_modules() if isinstance(module, LAYERS)}
+    """The layers whose weights are compressed, by name, in order of execution where `graph` is a traced one."""
+    if not isinstance(graph, fx.GraphModule):
+        return {name: module for name, module in graph.named_modules() if isinstance(module, LAYERS)}
+    called = ((str(node.target), module_of(graph, node)) for node in graph.graph.nodes)
+    return {name: module for name, module in called if isinstance(module, LAYERS)}
 
 
 def channel_axis(layer: nn.Module) -> int:
@@ -140,9 +144,8 @@ def shapes(graph: fx.GraphModule, input_shape: tuple[int, int, int]) -> dict[str
 
 
 def macs_of(layer: nn.Conv2d | nn.Linear, output_shape: tuple[int, ...]) -> int:
-    """Multiply-accumulates of one layer for one image; `output_shape` has batch size 1."""
-    positions = output_shape[2] * output_shape[3] if isinstance(layer, nn.Conv2d) else output_shape[:-1]
-    return layer.weight.numel() * (positions if isinstance(positions, int) else torch.Size(positions).numel())
+    """Multiply-accumulates of one layer for one image; `output_shape` is that of its answers to one image."""
+    return layer.weight.numel() * math.prod(output_shape) // output_shape[channel_axis(layer)]
 
 
 def macs(graph: fx.GraphModule, input_shape: tuple[int, int, int]) -> dict[str, int]:

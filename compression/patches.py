@@ -34,7 +34,7 @@ def drawn(layer: nn.Conv2d | nn.Linear, x: torch.Tensor, limit: int) -> torch.Te
     if isinstance(layer, nn.Linear):
         rows = flat(layer, x)
         return rows[_places(len(rows), limit, layer)][None]
-    padded = F.pad(x, _padding(layer)).permute(0, 2, 3, 1)  # [n, rows, columns, c]
+    padded = F.pad(x, padding_of(layer)).permute(0, 2, 3, 1)  # [n, rows, columns, c]
     n, height, width, channels = padded.shape
     (kh, kw), (dh, dw), (sh, sw) = layer.kernel_size, layer.dilation, layer.stride
     down, across = (height - (kh - 1) * dh - 1) // sh + 1, (width - (kw - 1) * dw - 1) // sw + 1
@@ -69,7 +69,8 @@ def _places(count: int, limit: int, layer: nn.Conv2d | nn.Linear) -> torch.Tenso
     return some(count, limit)
 
 
-def _padding(layer: nn.Conv2d) -> tuple[int, int, int, int]:
+def padding_of(layer: nn.Conv2d) -> tuple[int, int, int, int]:
+    """How many zeros `layer` sets beside its maps: left, right, above, below."""
     if isinstance(layer.padding, str):
         if layer.padding == "valid":
             return (0, 0, 0, 0)

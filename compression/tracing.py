@@ -7,27 +7,36 @@ pure ones, and other spellings of common activations by one. Everything after th
 simulation, export - works on that one `torch.fx.GraphModule`.
 """
 
-import operator
-from collections.abc import Callable
+from itertools import count
 from typing import Any
 
 import torch
 from torch import fx, nn
 from torch.export import Dim, ExportedProgram
+from torch.utils._pytree import tree_leaves
 
 from compression.data import Dataset
 from compression.errors import InvalidData, InvalidModel
-from compression.graph import FlatNorm, arguments, operator_name, pair
+from compression.graph import arguments, layers, operator_name
+from compression.lifting import LIFT, attribute
 
 aten = torch.ops.aten
 
 NOTHING = {
     "contiguous", "clone", "alias", "detach", "detach_", "lift_fresh_copy", "feature_dropout", "feature_dropout_",
-    "alpha_dropout", "alpha_dropout_", "feature_alpha_dropout", "feature_alpha_dropout_", "type_as",
+    "alpha_dropout", "alpha_dropout_", "feature_alpha_dropout", "feature_alpha_dropout_",
 }  # fmt: skip
 """Operators that do nothing at inference in a network of floats."""
 
-CASTS = {"to", "_to_copy"}
+CASTS = {"to", "_to_copy", "type_as"}
+MIXED = {"add", "sub", "rsub", "mul", "div", "maximum", "minimum", "pow"}
+"""Arithmetic that PyTorch does on floats and whole numbers alike, and ONNX only on values of one type."""
+
+RESHAPES = {"reshape", "view", "_unsafe_view"}
+
+TAKEN = set(dir(fx.GraphModule(nn.Module(), fx.Graph()))) - set(dir(nn.Module()))
+"""Names that a traced network has for itself."""
+
 GUARDS = {"_assert_tensor_metadata", "_assert_scalar", "sym_constrain_range_for_size", "_guards_fn"}
 
 
@@ -35,11 +44,13 @@ def trace(model: nn.Module | ExportedProgram, input_shape: tuple[int, int, int])
     """The canonical graph of `model`, in eval mode; the argument is left as it was.
 
     input_shape is (C, H, W). Raises `InvalidModel` where the network cannot be traced for batches of such images, does
-    not return one row of class scores per image, or where the traced network does not answer as the original does.
+    not return one row of class scores per image, has no layers or weights that are no numbers, or where the traced
+    network does not answer as the original does.
     """
     program = model if isinstance(model, ExportedProgram) else _export(model, input_shape)
     graph = _lift(program)
-    _check_against(model, program, graph, input_shape)
+    _check_contents(graph)
+    _check_against(model, graph, input_shape)
     return graph
 
 
@@ -67,44 +78,127 @@ def _export(model: nn.Module, input_shape: tuple[int, int, int]) -> ExportedProg
 
 
 def _lift(program: ExportedProgram) -> fx.GraphModule:
+    for path in (*program.state_dict, *program.constants):
+        if path.partition(".")[0] in TAKEN:
+            raise InvalidModel(f"The network calls a part of it {path.partition('.')[0]!r}; any other name is allowed.")
     source = program.module()
+    _free_the_batch_(source)
+    _cast_mixed_(source)
     _compute_constants_(source)
+    _number_masks_(source)
     root, graph = nn.Module(), fx.Graph()
     env: dict[fx.Node, fx.Node] = {}
+    calls: dict[str, str] = {}
     for node in source.graph.nodes:
-        name = operator_name(node)
+        name, in_place = operator_name(node), _changes_in_place(node)
         if name in GUARDS or (node.op == "call_module" and node.target in GUARDS):
-            continue
-        if name in NOTHING or (name in CASTS and _is_float(node) and _is_float(node.args[0])):
-            env[node] = env[node.args[0]]
-            continue
-        if name == "mean" and _pools_everything(node):
-            pooled = graph.call_function(aten.adaptive_avg_pool2d.default, (env[node.args[0]], [1, 1]))
-            keeps = arguments(node)["keepdim"]
-            env[node] = pooled if keeps else graph.call_function(aten.flatten.using_ints, (pooled, 1))
             continue
         lifted = LIFT[name](source, node) if name in LIFT else None
         if lifted is not None:
             path, module, reads = lifted
+            path = _path_of(path, node, calls)
             _place(root, path, module)
             env[node] = graph.call_module(path, (env[reads],))
         else:
-            env[node] = graph.node_copy(_pure(node), lambda n: env[n])
-        if name.endswith("_") and isinstance(node.args[0], fx.Node):
+            env[node] = _copied(graph, node, env)
+        if in_place:
             env[node.args[0]] = env[node]  # whoever reads the changed tensor later reads the result
-    output = graph.output_node()
-    if isinstance(output.args[0], tuple | list) and len(output.args[0]) == 1:
-        output.args = (output.args[0][0],)
+    _return_one_value_(graph.output_node())
     for node in [n for n in graph.nodes if n.op == "get_attr"]:
         if node.users:
-            _place(root, node.target, _attribute(source, node.target))
+            _place(root, node.target, attribute(source, node.target))
         else:
             graph.erase_node(node)
     lifted_graph = fx.GraphModule(root, graph)
     graph.eliminate_dead_code()
-    _free_the_batch(lifted_graph, program)
+    lifted_graph.delete_all_unused_submodules()
     lifted_graph.recompile()
     return lifted_graph.eval()
+
+
+def _copied(graph: fx.Graph, node: fx.Node, env: dict[fx.Node, fx.Node]) -> fx.Node:
+    """What stands in `graph` for a call that becomes no module."""
+    name = operator_name(node)
+    if name in NOTHING or (name in CASTS and _is_float(node) and _is_float(node.args[0])):
+        return env[node.args[0]]  # type: ignore[index]
+    if name == "mean" and _pools_everything(node):
+        pooled = graph.call_function(aten.adaptive_avg_pool2d.default, (env[node.args[0]], [1, 1]))  # type: ignore[index]
+        return pooled if arguments(node)["keepdim"] else graph.call_function(aten.flatten.using_ints, (pooled, 1))
+    return graph.node_copy(_pure(node), lambda n: env[n])
+
+
+def _path_of(path: str, node: fx.Node, calls: dict[str, str]) -> str:
+    """The path of the layer that `node` calls: `path` for the first set of tensors and settings, others beside it.
+
+    A batch norm that is called again is another one: what it reads there may change by something else. calls: what is
+    called at each path so far.
+    """
+    reads = fx.map_arg((node.args[1:], node.kwargs), lambda n: str(n.target))
+    call = node.name if operator_name(node) == "batch_norm" else str((node.target, reads))
+    places = (path if i == 1 else f"{path}_{i}" for i in count(1))
+    return next(place for place in places if calls.setdefault(place, call) == call)
+
+
+def _return_one_value_(output: fx.Node) -> None:
+    """A tuple, list or dict of one tensor (and of None) becomes that tensor."""
+    if isinstance(output.args[0], tuple | list):
+        values = tuple(value for value in output.args[0] if value is not None)
+        output.args = (values[0] if len(values) == 1 else values,)
+
+
+def _free_the_batch_(source: fx.GraphModule) -> None:
+    """Reshapes that were traced with a fixed batch size take any, and what is repeated for each image follows it."""
+    images = next(node for node in source.graph.nodes if node.op == "placeholder")
+    batch = images.meta["val"].shape[0]
+    if not isinstance(batch, int):
+        return
+    for node in list(source.graph.nodes):
+        repeats = operator_name(node) == "expand"
+        if not (repeats or operator_name(node) in RESHAPES) or list(node.args[1][:1]) != [batch]:
+            continue
+        with source.graph.inserting_before(node):
+            first = source.graph.call_function(aten.sym_size.int, (images, 0)) if repeats else -1
+        node.args = (node.args[0], [first, *node.meta["val"].shape[1:]])
+
+
+def _cast_mixed_(source: fx.GraphModule) -> None:
+    """Arithmetic that gives floats reads floats: PyTorch casts whole numbers and truth values silently."""
+    for node in list(source.graph.nodes):
+        if operator_name(node).removesuffix("_") not in MIXED or not _is_float(node):
+            continue
+        for read in node.all_input_nodes:
+            if isinstance(read.meta.get("val"), torch.Tensor) and not _is_float(read):
+                with source.graph.inserting_before(node):
+                    cast = source.graph.call_function(aten.to.dtype, (read, torch.float32))
+                cast.meta["val"] = read.meta["val"].float()
+                node.replace_input_with(read, cast)
+
+
+def _number_masks_(source: fx.GraphModule) -> None:
+    """Stored masks that pick from a value become the numbers of the places that they pick."""
+    for node in list(source.graph.nodes):
+        if operator_name(node) != "index":
+            continue
+        places: list[Any] = []
+        for read in node.args[1]:
+            mask = attribute(source, str(read.target)) if read is not None and read.op == "get_attr" else None
+            if mask is None or mask.dtype != torch.bool:
+                places.append(read)
+                continue
+            for numbers in mask.nonzero(as_tuple=True):
+                with source.graph.inserting_before(node):
+                    places.append(_stored(source, read, f"{read.name}_places", numbers))
+        node.args = (node.args[0], places)
+
+
+def _stored(source: fx.GraphModule, beside: fx.Node | None, name: str, value: torch.Tensor) -> fx.Node:
+    """A new node that reads `value`, stored in the module of the stored tensor `beside` under a name like `name`."""
+    owner = str(beside.target).rpartition(".")[0] if beside is not None else ""
+    while hasattr(source.get_submodule(owner), name):
+        name += "_"
+    path = ".".join(filter(None, (owner, name)))
+    _place(source, path, value)
+    return source.graph.get_attr(path)
 
 
 def _compute_constants_(source: fx.GraphModule) -> None:
@@ -120,17 +214,17 @@ def _compute_constants_(source: fx.GraphModule) -> None:
         if operator_name(node) in NOTHING:
             node.replace_all_uses_with(reads[0])
             continue
-        args, kwargs = fx.map_arg((node.args, node.kwargs), lambda read: _attribute(source, str(read.target)))
+        args, kwargs = fx.map_arg((node.args, node.kwargs), lambda read: attribute(source, str(read.target)))
         with torch.no_grad():
             value = node.target(*args, **kwargs)
         if not isinstance(value, torch.Tensor):
             continue
-        made = [_attribute(source, str(read.target)) for read in reads]
-        owner = str(reads[0].target).rpartition(".")[0] if reads else ""
-        path = ".".join(filter(None, (owner, node.name)))
-        _place(source, path, nn.Parameter(value) if any(isinstance(m, nn.Parameter) for m in made) else value)
+        learned = any(isinstance(attribute(source, str(read.target)), nn.Parameter) for read in reads)
         with source.graph.inserting_before(node):
-            node.replace_all_uses_with(source.graph.get_attr(path))
+            stored = nn.Parameter(value) if learned and value.is_floating_point() else value
+            made = _stored(source, reads[0] if reads else None, node.name, stored)
+        made.meta = node.meta
+        node.replace_all_uses_with(made)
         source.graph.erase_node(node)
 
 
@@ -140,8 +234,16 @@ def _pure(node: fx.Node) -> fx.Node:
     if _changes_in_place(node):
         node.target = getattr(getattr(aten, name[:-1]), node.target._overloadname)  # type: ignore[union-attr]
         name = name[:-1]
-    if name in ("view", "_unsafe_view"):
+    if name in RESHAPES:
         node.target = aten.reshape.default
+    elif name in CASTS:
+        node.target, node.args, node.kwargs = aten.to.dtype, (node.args[0], node.meta["val"].dtype), {}
+    elif name == "squeeze":
+        dims, rank = _squeezed(node), node.args[0].meta["val"].dim()  # type: ignore[union-attr]
+        if dims and dims == list(range(2, rank)):
+            node.target, node.args, node.kwargs = aten.flatten.using_ints, (node.args[0], 1), {}
+        else:
+            node.target, node.args, node.kwargs = aten.squeeze.dims, (node.args[0], dims), {}
     elif name == "relu6":
         node.target, node.args = aten.hardtanh.default, (node.args[0], 0.0, 6.0)
     elif name in ("clamp", "clip", "clamp_min"):
@@ -159,121 +261,22 @@ def _changes_in_place(node: fx.Node) -> bool:
     return name.endswith("_") and not name.startswith("_")
 
 
+def _squeezed(node: fx.Node) -> list[int]:
+    """The axes of length one that `node` takes away, never that of the images."""
+    lengths, asked = node.args[0].meta["val"].shape, arguments(node).get("dim")  # type: ignore[union-attr]
+    dims = range(len(lengths)) if asked is None else [asked] if isinstance(asked, int) else asked
+    return sorted(d % len(lengths) for d in dims if d % len(lengths) and lengths[d] == 1)
+
+
 def _is_float(node: Any) -> bool:
-    return node.meta["val"].dtype == torch.float32
+    value = node.meta.get("val")
+    return isinstance(value, torch.Tensor) and value.dtype == torch.float32
 
 
 def _pools_everything(node: fx.Node) -> bool:
     """True for the mean over height and width of feature maps: a global average pool by another name."""
     rank = node.args[0].meta["val"].dim()  # type: ignore[union-attr]
     return rank == 4 and sorted(d % rank for d in arguments(node)["dim"] or ()) == [2, 3]
-
-
-def _lift_conv2d(source: fx.GraphModule, node: fx.Node) -> tuple[str, nn.Module, fx.Node] | None:
-    a = arguments(node)
-    weight, bias = _constant(source, a["weight"]), _constant(source, a["bias"])
-    if weight is None or (a["bias"] is not None and bias is None):
-        return None  # computed weights are not a layer's
-    groups, padding = a["groups"], a["padding"]
-    conv = nn.Conv2d(
-        weight.shape[1] * groups, weight.shape[0], pair(weight.shape[2:]), pair(a["stride"]),
-        padding if isinstance(padding, str) else pair(padding), pair(a["dilation"]), groups,
-        bias=bias is not None, device="meta",
-    )  # fmt: skip
-    return _owner(a["weight"]), _fill(conv, weight=weight, bias=bias), a["input"]
-
-
-def _lift_linear(source: fx.GraphModule, node: fx.Node) -> tuple[str, nn.Module, fx.Node] | None:
-    a = arguments(node)
-    weight, bias = _constant(source, a["weight"]), _constant(source, a["bias"])
-    if weight is None or (a["bias"] is not None and bias is None):
-        return None
-    linear = nn.Linear(weight.shape[1], weight.shape[0], bias=bias is not None, device="meta")
-    return _owner(a["weight"]), _fill(linear, weight=weight, bias=bias), a["input"]
-
-
-def _lift_batch_norm(source: fx.GraphModule, node: fx.Node) -> tuple[str, nn.Module, fx.Node]:
-    a = arguments(node)
-    mean = _constant(source, a["running_mean"])
-    if mean is None:
-        raise InvalidModel("A batch norm keeps no running statistics, so its network has no fixed answer per image.")
-    rank = node.meta["val"].dim()
-    if rank not in (2, 4):
-        raise InvalidModel(f"A batch norm reads values of {rank} dimensions; rows (2) and maps (4) are possible.")
-    norm = (FlatNorm if rank == 2 else nn.BatchNorm2d)(len(mean), a["eps"], a["momentum"], affine=True)
-    values = {k: _constant(source, a[k]) for k in ("weight", "bias", "running_mean", "running_var")}
-    return _owner(a["running_mean"]), _fill(norm, **{k: v for k, v in values.items() if v is not None}), a["input"]
-
-
-def _lift_layer_norm(source: fx.GraphModule, node: fx.Node) -> tuple[str, nn.Module, fx.Node] | None:
-    a = arguments(node)
-    weight, bias = _constant(source, a["weight"]), _constant(source, a["bias"])
-    if (a["weight"] is not None and weight is None) or (a["bias"] is not None and bias is None):
-        return None
-    norm = _fill(nn.LayerNorm(a["normalized_shape"], a["eps"]), weight=weight, bias=bias)
-    return _owner(a["weight"]) if a["weight"] else f"{node.name}_layer", norm, a["input"]
-
-
-def _lift_group_norm(source: fx.GraphModule, node: fx.Node) -> tuple[str, nn.Module, fx.Node] | None:
-    a = arguments(node)
-    weight, bias = _constant(source, a["weight"]), _constant(source, a["bias"])
-    if (a["weight"] is not None and weight is None) or (a["bias"] is not None and bias is None):
-        return None
-    norm = _fill(nn.GroupNorm(a["num_groups"], node.meta["val"].shape[1], a["eps"]), weight=weight, bias=bias)
-    return _owner(a["weight"]) if a["weight"] else f"{node.name}_layer", norm, a["input"]
-
-
-def _lift_prelu(source: fx.GraphModule, node: fx.Node) -> tuple[str, nn.Module, fx.Node] | None:
-    a = arguments(node)
-    slopes = _constant(source, a["weight"])
-    return (_owner(a["weight"]), _fill(nn.PReLU(len(slopes)), weight=slopes), a["self"]) if slopes is not None else None
-
-
-def _lift_dropout(source: fx.GraphModule, node: fx.Node) -> tuple[str, nn.Module, fx.Node]:
-    return f"{node.name}_module", nn.Dropout(arguments(node)["p"]), node.args[0]  # type: ignore[return-value]
-
-
-Lifted = Callable[[fx.GraphModule, fx.Node], tuple[str, nn.Module, fx.Node] | None]
-LIFT: dict[str, Lifted] = {
-    "conv2d": _lift_conv2d,
-    "linear": _lift_linear,
-    "batch_norm": _lift_batch_norm,
-    "layer_norm": _lift_layer_norm,
-    "group_norm": _lift_group_norm,
-    "prelu": _lift_prelu,
-    "dropout": _lift_dropout,
-    "dropout_": _lift_dropout,
-}
-
-
-def _fill(module: nn.Module, **tensors: torch.Tensor | None) -> nn.Module:
-    """`module` with copies of `tensors` as its parameters and buffers."""
-    for name, tensor in tensors.items():
-        if tensor is None:
-            continue
-        value = tensor.detach().clone().float()
-        if name in module._buffers:
-            module._buffers[name] = value
-        else:
-            module._parameters[name] = nn.Parameter(value)
-    return module
-
-
-def _owner(weight: fx.Node) -> str:
-    """'layer1.0.conv1' of the tensor 'layer1.0.conv1.weight'."""
-    path, _, name = str(weight.target).rpartition(".")
-    return path or f"{name}_layer"
-
-
-def _attribute(module: nn.Module, path: str) -> Any:
-    return operator.attrgetter(path)(module)
-
-
-def _constant(source: fx.GraphModule, node: fx.Node | None) -> torch.Tensor | None:
-    """The stored tensor behind a get_attr node; None where the value is computed or absent."""
-    if node is None or node.op != "get_attr":
-        return None
-    return _attribute(source, str(node.target))
 
 
 def _place(root: nn.Module, path: str, value: nn.Module | torch.Tensor) -> None:
@@ -294,31 +297,22 @@ def _place(root: nn.Module, path: str, value: nn.Module | torch.Tensor) -> None:
         root.register_buffer(leaf, value.detach().clone())
 
 
-def _free_the_batch(graph: fx.GraphModule, program: ExportedProgram) -> None:
-    """Reshapes that were traced with a fixed batch size take any: their first length becomes -1."""
-    example = next(n.meta["val"] for n in program.graph.nodes if n.op == "placeholder" and n.name in _inputs(program))
-    batch = example.shape[0]
-    if not isinstance(batch, int):
-        return
-    for node in graph.graph.nodes:
-        if operator_name(node) == "reshape":
-            lengths = list(node.args[1])
-            if lengths and lengths[0] == batch and -1 not in lengths:
-                node.args = (node.args[0], [-1, *lengths[1:]])
-
-
-def _inputs(program: ExportedProgram) -> tuple[str, ...]:
-    return tuple(program.graph_signature.user_inputs)
+def _check_contents(graph: fx.GraphModule) -> None:
+    """Raises `InvalidModel` for a network without layers, and for a tensor that is not made of numbers."""
+    if not layers(graph):
+        raise InvalidModel("The network has no layer that can be compressed; at least one Conv2d or Linear is needed.")
+    parameters = dict(graph.named_parameters())
+    for name, tensor in graph.state_dict().items():
+        if tensor.isnan().any() or (name in parameters and tensor.isinf().any()):
+            raise InvalidModel(f"The network's tensor {name!r} holds NaN or infinite values; only numbers are allowed.")
 
 
 @torch.inference_mode()
-def _check_against(
-    model: nn.Module | ExportedProgram, program: ExportedProgram, graph: fx.GraphModule, shape: tuple[int, int, int]
-) -> None:
+def _check_against(model: nn.Module | ExportedProgram, graph: fx.GraphModule, shape: tuple[int, int, int]) -> None:
     images = torch.randn(3, *shape, generator=torch.Generator().manual_seed(0))
     try:
-        answer = graph(images)
-    except (RuntimeError, TypeError, ValueError, AttributeError) as error:
+        answer, _ = graph(images), graph(images[:1])
+    except (RuntimeError, TypeError, ValueError, AttributeError, IndexError) as error:
         reason = str(error).splitlines()[0]
         raise InvalidModel(
             f"The network does not take batches of {'×'.join(map(str, shape))} images: {reason}."
@@ -326,10 +320,12 @@ def _check_against(
     if not isinstance(answer, torch.Tensor) or answer.dim() != 2 or len(answer) != 3:
         got = tuple(answer.shape) if isinstance(answer, torch.Tensor) else type(answer).__name__
         raise InvalidModel(f"The network must return scores [images, classes] for 3 images, not {got}.")
+    if answer.isnan().any():
+        raise InvalidModel("The network answers with NaN; only numbers are allowed as scores.")
     if isinstance(model, ExportedProgram):
         return
     was_training = model.training
-    expected = model.eval()(images)
+    expected = next(value for value in tree_leaves(model.eval()(images)) if value is not None)
     model.train(was_training)
     if not torch.allclose(answer, expected, rtol=1e-3, atol=1e-4 * float(expected.abs().max() + 1)):
         raise InvalidModel(

@@ -24,7 +24,7 @@ LAYERS = (
     ("patches",),
     ("solve", "ranges", "losses"),
     ("codebooks", "kept_moments"),
-    ("gradual",),
+    ("gradual", "lifting"),
     ("pt2", "tracing"),
     ("export", "training"),
     ("teachers",),

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from torch import nn
+from torch import fx, nn
 from torch.nn import functional as F
 
 from compression import calibration, kept_moments, pipeline
@@ -14,6 +14,7 @@ from compression.errors import InvalidSetting, Unsupported
 from compression.export import export
 from compression.export.session import session
 from compression.recipe import Recipe
+from compression.sensitivity import Sweep
 from compression.steps import Quantize
 from compression.tracing import trace
 from tests.visitors import Rows, learned
@@ -47,7 +48,7 @@ def recipe(images: int = 64, **settings: object) -> Recipe:
     return Recipe(calibration_images=images).with_settings(named)
 
 
-def answers(graph: nn.Module, known: pipeline.Prepared) -> torch.Tensor:
+def answers(graph: fx.GraphModule, known: pipeline.Prepared) -> torch.Tensor:
     """The file's answers about some test images."""
     images = known.data.normalize(known.data.test.images[:100])
     found = session(export(graph, SHAPE).onnx).run(None, {"image": images.numpy()})[0]
@@ -112,6 +113,28 @@ def test_numbers_of_images_are_no_values_to_round(kind: type[nn.Module]) -> None
     agrees(prepared(kind()), recipe(quantize__weight_bits=8))
 
 
+def test_attention_as_it_comes_with_pytorch_becomes_products_and_is_swept() -> None:
+    torch.manual_seed(0)
+    known = prepared(Attention())
+    chosen = recipe(factorize__rank="energy", factorize__energy=0.5, factorize__round_to=1)
+    assert any(layer.product for layer in pipeline.compress_prepared(known, chosen).layers)
+    assert set(Sweep(known, images=50).names) == {"patches", "attention.in_proj", "attention.out_proj", "head"}
+    assert len(list(Sweep(known, images=50).all())) == 4
+
+
+def test_a_norm_that_is_called_twice_is_two() -> None:
+    torch.manual_seed(0)
+    network = Made(lambda s, x: s.head(s.norm(s.second(s.norm(s.first(x)).relu())).relu().mean((2, 3))),
+                   first=conv(1, 16), second=conv(16, 16), norm=nn.BatchNorm2d(16), head=nn.Linear(16, 10))  # fmt: skip
+    nn.init.uniform_(network.get_parameter("norm.weight"), 0.5, 1.5)
+    graph, images = trace(network.eval(), SHAPE), torch.randn(40, *SHAPE)
+    torch.testing.assert_close(graph(images), network(images))
+    torch.testing.assert_close(equalized(graph, images)(images), graph(images), rtol=1e-3, atol=1e-4)
+    chosen = recipe(quantize__weight_bits=8)
+    for setting in ("keep", "reestimate"):
+        agrees(prepared(network), chosen.with_setting("batch_norm", setting))
+
+
 def test_averages_that_reach_beyond_the_edge_are_in_eight_bits_what_they_are_in_floats() -> None:
     torch.manual_seed(0)
     for padding in (0, 1):
@@ -173,7 +196,7 @@ def test_what_is_read_from_disk_gives_the_same_file_to_the_byte(own_home: object
 def test_a_layer_that_reads_only_zeros_is_left_whole() -> None:
     torch.manual_seed(0)
     network = nn.Sequential(conv(1, 16), nn.ReLU(), conv(16, 16), nn.ReLU(), nn.Flatten(), nn.Linear(1024, 10))
-    network[0].bias.data.fill_(-99.0)
+    nn.init.constant_(network[0].get_parameter("bias"), -99.0)
     known = prepared(network)
     with pytest.raises(Unsupported, match="can be removed by factorizing"):
         pipeline.simulate(known, recipe(factorize__amount=0.5, factorize__round_to=1))

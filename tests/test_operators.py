@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+import torch.nn.utils.prune
 from torch import nn
 from torch.nn import functional as F
 
@@ -44,6 +45,32 @@ class Standardized(nn.Module):
         return F.conv2d(x, w / (w.std((1, 2, 3), keepdim=True) + 1e-5), padding=1)
 
 
+class Stored(nn.Module):
+    """What is done with maps and a tensor that the network keeps."""
+
+    def __init__(self, tensor, work):
+        super().__init__()
+        self.work = work
+        if isinstance(tensor, nn.Parameter):
+            self.kept = tensor
+        else:
+            self.register_buffer("kept", tensor)
+
+    def forward(self, x):
+        return self.work(x, self.kept)
+
+
+class TwoWeights(nn.Module):
+    """Products with two weights of one module, and one more with the first."""
+
+    def __init__(self):
+        super().__init__()
+        self.a, self.b = nn.Parameter(torch.randn(5, 6)), nn.Parameter(torch.randn(6, 5))
+
+    def forward(self, x):
+        return F.linear(F.linear(F.linear(x, self.a).relu(), self.b), self.a, torch.ones(5))
+
+
 def channel_attention(x):
     """Wang et al. 2020, "ECA-Net"."""
     each = F.conv1d(x.mean((2, 3)).unsqueeze(1), torch.full((1, 1, 3), 1 / 3), padding=1)
@@ -53,6 +80,7 @@ def channel_attention(x):
 ACTIVATIONS = {
     "elu": lambda x: F.elu(x, 0.5), "selu": F.selu, "celu": lambda x: F.celu(x, 0.7), "mish": F.mish,
     "softplus": F.softplus, "softplus of 2": lambda x: F.softplus(x, 2.0), "softsign": F.softsign,
+    "softplus up to 1": lambda x: F.softplus(5 * x, 3.0, 1.0), "softplus up to 0": lambda x: F.softplus(x, 1.0, 0.0),
     "hardshrink": F.hardshrink, "log sigmoid": F.logsigmoid, "relu6": F.relu6, "relu6_": lambda x: F.relu6(x * 9, True),
     "gelu by tanh": lambda x: F.gelu(x, approximate="tanh"), "threshold": nn.Threshold(0.1, 0.2),
     "glu": lambda x: F.glu(x, 1), "prelu": nn.PReLU(), "prelu by channel": nn.PReLU(8, 0.1), "tanhshrink": F.tanhshrink,
@@ -71,7 +99,8 @@ ARITHMETIC = {
     "zeros beside": lambda x: torch.cat([x, torch.zeros_like(x)], 1), "ones": lambda x: x + torch.ones_like(x),
     "einsum": lambda x: torch.einsum("bchw,bdhw->bcd", x, x), "bmm": lambda x: torch.bmm(x.flatten(2), x.flatten(2).mT),
     "baddbmm": lambda x: torch.baddbmm(torch.ones(1), x.flatten(2), x.flatten(2).transpose(1, 2), alpha=0.5),
-    "float": lambda x: x.float(),
+    "float": lambda x: x.float(), "positive": lambda x: x * (x > 0), "positive counted": lambda x: (x > 0).float() + x,
+    "like": lambda x: (x > 0).type_as(x) - x, "whole": lambda x: x - (3 * x).to(torch.int64),
 }  # fmt: skip
 REDUCTIONS = {
     "sum": lambda x: x.sum(3, keepdim=True) + x, "largest": lambda x: x.amax((2, 3)), "smallest": lambda x: x.amin(1),
@@ -108,6 +137,11 @@ MOVES = {
     "tile": lambda x: x.tile(1, 2, 1, 1), "shape of another": lambda x: x.flatten(2).softmax(2).view_as(x),
     "dimensions": lambda x: x.movedim(1, 3), "swapped": lambda x: x.swapaxes(1, 2),
     "narrow": lambda x: x.narrow(1, 2, 4), "picked": lambda x: x[:, [0, 5, 2]],
+    "picked by a mask": lambda x: x[:, torch.arange(8) % 3 == 0], "squeezed": lambda x: x.mean((2, 3), True).squeeze(),
+    "squeezed where one": lambda x: x.mean((2, 3), True).squeeze(1).squeeze((2, -1)),
+    "expanded": lambda x: torch.cat([x, x.amax(1, keepdim=True).expand(-1, 3, -1, -1)], 1),
+    "expanded as": lambda x: torch.cat([x, x.amax(1, keepdim=True).expand_as(x)], 1),
+    "expanded, stored": Stored(torch.randn(1, 6), lambda x, kept: torch.cat([x, kept.expand(x.size(0), 2, 6, -1)], 1)),
 }  # fmt: skip
 LAYERS = {
     "blur": lambda x: F.conv2d(x, torch.ones(8, 1, 3, 3) / 9, padding=1, groups=8),
@@ -116,6 +150,10 @@ LAYERS = {
     "transposed": nn.ConvTranspose2d(8, 4, 3, 2, 1, 1),
     "rows": nn.Sequential(nn.Flatten(2), nn.Conv1d(8, 4, 3, padding=1)),
     "reflecting": nn.Conv2d(8, 8, 3, padding=1, padding_mode="reflect"),
+    "same": nn.Conv2d(8, 8, (2, 4), padding="same"), "dilated same": nn.Conv2d(8, 8, 3, dilation=2, padding="same"),
+    "pruned by torch": nn.utils.prune.random_unstructured(nn.Conv2d(8, 8, 3), "weight", 0.5),
+    "truth values": Stored(torch.arange(6) > 2, lambda x, kept: x * kept.float()), "two weights": TwoWeights(),
+    "truth of parameters": Stored(nn.Parameter(torch.arange(6.0)), lambda x, kept: x * (kept > 2)),
 }  # fmt: skip
 TRIED = ACTIVATIONS | ARITHMETIC | REDUCTIONS | NORMS | MOVES | LAYERS
 
@@ -138,6 +176,8 @@ def test_the_file_answers_as_the_network(name: str) -> None:
     (lambda x: x.max(dim=1)[1] * 1.0, Unsupported, "The places that 'max' returns have no ONNX translation here yet."),
     (lambda x: nn.functional.batch_norm(x.flatten(2), torch.zeros(8), torch.ones(8)), InvalidModel,
      "A batch norm reads values of 3 dimensions; rows (2) and maps (4) are possible."),
+    (lambda x: torch.cat([x, x.double().float()], 1), Unsupported,
+     "A cast to torch.float64 has no ONNX translation here yet."),
 ])  # fmt: skip
 def test_what_cannot_be_written_is_refused_with_a_sentence(tried, error, sentence: str) -> None:
     model = Through(tried)

@@ -17,6 +17,7 @@ from compression.export.translate import even_groups, translate
 from compression.export.writer import INPUT, Writer
 from compression.graph import LAYERS, is_size, module_of, only_reader, shapes
 from compression.parametrizations import ActivationQuantizer
+from compression.patches import padding_of
 
 
 @dataclass(frozen=True)
@@ -250,11 +251,9 @@ def _choose(layers: dict[str, StoredLayer], packed: bool) -> dict[str, pack.Opti
 def _conv_attributes(layer: nn.Conv2d) -> dict[str, Any]:
     """Only those that differ from ONNX's defaults."""
     attributes: dict[str, Any] = {}
-    if isinstance(layer.padding, str):
-        if layer.padding == "same":
-            attributes["auto_pad"] = "SAME_UPPER"
-    elif any(layer.padding):
-        attributes["pads"] = list(layer.padding) * 2
+    left, right, above, below = padding_of(layer)
+    if left or right or above or below:
+        attributes["pads"] = [above, left, below, right]
     if layer.stride != (1, 1):
         attributes["strides"] = list(layer.stride)
     if layer.dilation != (1, 1):

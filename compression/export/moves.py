@@ -3,6 +3,7 @@
 from typing import Any
 
 import numpy as np
+import torch
 from torch import fx
 
 from compression.errors import Unsupported
@@ -122,13 +123,12 @@ def _unflatten(c: Context, node: fx.Node, a: dict[str, Any]) -> str:
     return c.writer.node("Reshape", [c.value(a["self"]), c.whole(lengths)])
 
 
-def _axis(operator: str) -> Translation:
-    """Squeeze and Unsqueeze of one axis."""
+def _squeeze(c: Context, node: fx.Node, a: dict[str, Any]) -> str:
+    return c.writer.node("Squeeze", [c.value(a["self"]), c.whole(a["dim"])]) if a["dim"] else c.value(a["self"])
 
-    def write(c: Context, node: fx.Node, a: dict[str, Any]) -> str:
-        return c.writer.node(operator, [c.value(a["self"]), c.writer.constant(np.array([a["dim"]], np.int64))])
 
-    return write
+def _unsqueeze(c: Context, node: fx.Node, a: dict[str, Any]) -> str:
+    return c.writer.node("Unsqueeze", [c.value(a["self"]), c.whole([a["dim"]])])
 
 
 def _transpose(c: Context, node: fx.Node, a: dict[str, Any]) -> str:
@@ -162,6 +162,8 @@ def _index(c: Context, node: fx.Node, a: dict[str, Any]) -> str:
     chosen = [(axis, places) for axis, places in enumerate(a["indices"]) if places is not None]
     if len(chosen) != 1 or chosen[0][0] == 0:
         raise Unsupported("Picking by several lists, or by images, has no ONNX translation here yet.")
+    if getattr(chosen[0][1].meta.get("val"), "dtype", None) == torch.bool:
+        raise Unsupported("Picking by a mask that is computed from the image has no ONNX translation here yet.")
     return c.writer.node("Gather", [c.value(a["self"]), c.value(chosen[0][1])], axis=chosen[0][0])
 
 
@@ -186,13 +188,30 @@ def _slice(c: Context, node: fx.Node, a: dict[str, Any]) -> str:
 
 
 def _expand(c: Context, node: fx.Node, a: dict[str, Any]) -> str:
-    """A stored tensor repeated for each image of the batch (a class token): added to zeros of the batch's length."""
+    """A value repeated along axes of length one; a stored one (a class token) for each image of the batch, too."""
+    value, before, after = c.value(a["self"]), c.shape(a["self"]), c.shape(node)
+    before = (1,) * (len(after) - len(before)) + before
+    each = a["self"].op == "get_attr" and ("other" in a or isinstance(a["size"][0], fx.Node))
+    if each and after[0] != 1:
+        raise Unsupported("Repeating a stored tensor several times for each image has no ONNX translation here yet.")
+    if all(operator_name(reader) in PAIRED for reader in node.users) and "other" in a:
+        return value  # arithmetic repeats it by itself
+    if before != after:
+        lengths = [1 if length == found else length for found, length in zip(before, after, strict=True)]
+        value = c.writer.node("Expand", [value, c.whole(lengths)])
+    return c.writer.node("Add", [value, _zeros(c, node, len(after))]) if each else value
+
+
+def _zeros(c: Context, node: fx.Node, rank: int) -> str:
+    """A zero for each image of the batch, [n, 1, …]."""
     image = next(n for n in node.graph.nodes if n.op == "placeholder")
-    axes = c.writer.constant(np.array(list(range(1, len(c.shape(image)))), np.int64))
+    axes = c.whole(list(range(1, len(c.shape(image)))))
     zeros = c.writer.node("Mul", [c.writer.node("ReduceMax", [c.value(image), axes], keepdims=0), c.value(0.0)])
-    rank = len(c.shape(node))
-    column = c.writer.node("Reshape", [zeros, c.writer.constant(np.array([-1] + [1] * (rank - 1), np.int64))])
-    return c.writer.node("Add", [c.value(a["self"]), column])
+    return c.writer.node("Reshape", [zeros, c.whole([-1] + [1] * (rank - 1))])
+
+
+PAIRED = {"add", "sub", "mul", "div", "maximum", "minimum"}
+"""Arithmetic of two values, whose axes of length one count for all lengths."""
 
 
 def _pixel_shuffle(c: Context, node: fx.Node, a: dict[str, Any]) -> str:
@@ -219,8 +238,8 @@ MOVES: dict[str, Translation] = {
     "getitem": _getitem, "pad": _pad, "pixel_shuffle": _pixel_shuffle, "pixel_unshuffle": _pixel_unshuffle,
     "channel_shuffle": _channel_shuffle, "roll": _roll, "flip": _flip, "repeat": _repeat, "index_select": _index_select,
     "flatten": _flatten, "reshape": _reshape, "view_as": _like, "reshape_as": _like, "unflatten": _unflatten,
-    "squeeze": _axis("Squeeze"), "unsqueeze": _axis("Unsqueeze"), "transpose": _transpose, "permute": _permute,
+    "squeeze": _squeeze, "unsqueeze": _unsqueeze, "transpose": _transpose, "permute": _permute,
     "movedim": _movedim, "mT": _matrix_transpose, "numpy_T": _matrix_transpose, "swapaxes": _transpose,
     "narrow": _narrow, "index": _index, "tile": _repeat, "select": _select, "unbind": _unbind, "slice": _slice,
-    "expand": _expand,
+    "expand": _expand, "expand_as": _expand,
 }  # fmt: skip

@@ -3,6 +3,8 @@
 from math import pi, sqrt
 from typing import Any
 
+import torch
+from onnx import TensorProto
 from torch import fx
 
 from compression.errors import Unsupported
@@ -80,10 +82,14 @@ def _celu(c: Context, node: fx.Node, a: dict[str, Any]) -> str:
 
 
 def _softplus(c: Context, node: fx.Node, a: dict[str, Any]) -> str:
-    x, beta = c.value(a["self"]), a["beta"]
-    if beta == 1:
-        return c.writer.node("Softplus", [x])
-    return c.writer.node("Div", [c.writer.node("Softplus", [c.writer.node("Mul", [x, c.value(beta)])]), c.value(beta)])
+    """log(1 + exp(beta·x)) / beta; x itself where beta·x lies above a threshold, by default where both are equal."""
+    w, x, beta = c.writer, c.value(a["self"]), a["beta"]
+    scaled = x if beta == 1 else w.node("Mul", [x, c.value(beta)])
+    soft = w.node("Softplus", [scaled])
+    soft = soft if beta == 1 else w.node("Div", [soft, c.value(beta)])
+    if a["threshold"] >= 20:
+        return soft
+    return w.node("Where", [w.node("Greater", [scaled, c.value(a["threshold"])]), x, soft])
 
 
 def _log_sigmoid(c: Context, node: fx.Node, a: dict[str, Any]) -> str:
@@ -142,15 +148,16 @@ def _full_like(c: Context, node: fx.Node, a: dict[str, Any]) -> str:
     return c.writer.node("Add", [none, c.value(number)]) if number else none
 
 
-def _repeated(c: Context, node: fx.Node, a: dict[str, Any]) -> str:
-    """A value repeated along axes of length one: left as it is, since those who read it do that themselves."""
-    if any(operator_name(reader) not in PAIRED for reader in node.users):
-        raise Unsupported("'expand_as' has an ONNX translation here only before arithmetic.")
-    return c.value(a["self"])
+def _cast(c: Context, node: fx.Node, a: dict[str, Any]) -> str:
+    if a["dtype"] not in TYPES:
+        raise Unsupported(f"A cast to {a['dtype']} has no ONNX translation here yet.")
+    return c.writer.node("Cast", [c.value(a["self"])], to=TYPES[a["dtype"]])
 
 
-PAIRED = {"add", "sub", "mul", "div", "maximum", "minimum"}
-"""Arithmetic of two values, whose axes of length one count for all lengths."""
+TYPES = {
+    torch.float32: TensorProto.FLOAT, torch.bool: TensorProto.BOOL, torch.int32: TensorProto.INT32,
+    torch.int64: TensorProto.INT64,
+}  # fmt: skip
 
 SAME = {
     "relu": "Relu", "sigmoid": "Sigmoid", "tanh": "Tanh", "hardswish": "HardSwish", "selu": "Selu", "mish": "Mish",
@@ -168,5 +175,5 @@ POINTWISE: dict[str, Translation] = {name: _plain(operator) for name, operator i
     "gelu": _gelu, "elu": _elu, "celu": _celu, "softplus": _softplus, "log_sigmoid": _log_sigmoid, "glu": _glu,
     "addcmul": _addcmul, "where": _where, "threshold": _threshold, "hardshrink": _hardshrink, "softshrink": _softshrink,
     "rrelu": _rrelu, "masked_fill": _masked_fill, "log1p": _log1p, "zeros_like": _full_like, "ones_like": _full_like,
-    "full_like": _full_like, "expand_as": _repeated,
+    "full_like": _full_like, "to": _cast,
 }  # fmt: skip
