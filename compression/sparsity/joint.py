@@ -9,8 +9,9 @@ penalty that grows. Where one weight can stand in for another, that finds out wh
 
 That is the geometric mean of two measures of an error: the Fisher information that it touches, which holds for small
 ones, and its share of the outputs' variance, which does not see which layers matter. Neither depends on how large a
-layer's values are. At 90% zeros the answers on held-out images moved by 0.056 nats (ResNet-20, Fashion-MNIST) and 0.014
-(MobileNetV2, Digits); with √F alone by 0.065 and 0.036.
+layer's values are. On held-out images of Digits the answers of MobileNetV2 moved at 90% zeros by 0.013 nats, those of
+ShuffleNetV2 by 0.008 and of ResNet-56 by 0.0013; with √F alone by 0.036, 0.014 and 0.0031. ResNet-20's on Fashion-MNIST
+hardly differ: 0.063 and 0.065.
 """
 
 from dataclasses import dataclass
