@@ -253,7 +253,7 @@ def test_heads_go_with_neurons_by_every_criterion(criterion):
     settings = Channels(amount=0.5, criterion=criterion, scope="uniform", compensate=False)
     remove_channels_(smaller, settings, calibrated(graph, shape))
     kept = smaller.meta["channels"].kept
-    heads = [n for name, n in kept.items() if name.endswith("self_attention")]
+    heads = [n for name, n in kept.items() if name.endswith("self_attention.in_proj")]
     assert len(heads) == 2 and all(1 <= n < 4 for n in heads)
     assert all(n % 8 == 0 and n < 64 for name, n in kept.items() if "mlp" in name)
     assert smaller.meta["channels"].macs == sum(macs(smaller, shape).values()) / sum(macs(graph, shape).values())

@@ -113,7 +113,7 @@ def test_a_training_ends_where_it_was_stopped(desk: Desk) -> None:
 
 
 def test_what_a_stopped_training_still_puts_away_is_waited_for(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(worker, "wired", lambda topic, job: (lambda *news: None, lambda: False))
+    monkeypatch.setattr(worker, "wired", lambda topic, job: (lambda *news, **about: None, lambda: False))
     late = threading.Timer(0.3, learned, (request(), 300))
     late.start()
     assert long_work.end(request(), "topic", "job") == request(until=300)
@@ -138,7 +138,7 @@ def test_the_worker_leaves_what_was_learned_until_its_result_is_kept(
             raise Cancelled("The work was stopped.")
         return "outcome"
 
-    monkeypatch.setattr(worker, "wired", lambda topic, job: (lambda *news: None, lambda: False))
+    monkeypatch.setattr(worker, "wired", lambda topic, job: (lambda *news, **about: None, lambda: False))
     monkeypatch.setattr(worker, "work", work)
     path = learned(request(), 300)
     found = long_work.compress(request(), "topic", "job")

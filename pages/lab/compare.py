@@ -29,8 +29,7 @@ def page() -> None:
         st.info(EMPTY)
         ways.draw()
         return
-    wanted = choose(everything)
-    found = [run for run in everything if wanted.keeps(run)]
+    found = list(filter(choose(everything).keeps, everything))
     if not found:
         st.info("No run fits these filters.")
         return
