@@ -229,10 +229,9 @@ def main(folder: Path) -> None:
         import_module(module)
     data = cli_inputs.load_data(asked["dataset"])
     network = cli_inputs.load_model(asked["model"], data)
-    if not isinstance(network, nn.Module):  # a program of torch.export
-        network = network.module()
-    else:
-        network.eval()
+    if not isinstance(network, nn.Module):  # a program of torch.export, in which tools find no layers
+        network = trace(network, data.input_shape)
+    network.eval()
     images = torch.from_numpy(np.load(folder / "calibration.npy", allow_pickle=False))
     began = time.perf_counter()
     tool.carry_out(Task(folder, asked["setting"], network, data, images))
