@@ -37,10 +37,10 @@ def test_measured_runs_are_compared_and_the_link_brings_them_back(server: str, p
     page.keyboard.press("Escape")
     page.get_by_role("textbox", name="Search").fill("breath")
     page.get_by_role("textbox", name="Search").press("Enter")
-    expect(page.get_by_text("1 runs, 0 ticked")).to_be_visible()  # the tick was of a row, which is another run now
+    expect(page.get_by_text("1 run, 0 ticked")).to_be_visible()  # the tick was of a row, which is another run now
     page.get_by_role("textbox", name="Search").fill("")
     page.get_by_role("textbox", name="Search").press("Enter")
-    expect(page.get_by_text("1 runs, 0 ticked")).to_have_count(0)
+    expect(page.get_by_text("1 run, 0 ticked")).to_have_count(0)
     expect(page.get_by_text("runs, 0 ticked")).to_be_visible()
     link = page.url
     assert "a=" in link and "b=" in link
