@@ -71,7 +71,7 @@ def report(title: str, trail: Trail, budget: Budget, when: datetime) -> Report |
 
 
 def question(budget: Budget) -> str:
-    """'Which file is the smallest with accuracy drop ≤ 1 points?'."""
+    """'Which file is the smallest with accuracy drop ≤ 1 point?'."""
     limits = f" with {' and '.join(budget.limits)}" if budget.limits else ""
     return f"Which file is the {budget.wish}{limits}?"
 
