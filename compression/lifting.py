@@ -49,20 +49,25 @@ def _lift_batch_norm(source: fx.GraphModule, node: fx.Node) -> tuple[str, nn.Mod
 
 def _lift_layer_norm(source: fx.GraphModule, node: fx.Node) -> tuple[str, nn.Module, fx.Node] | None:
     a = arguments(node)
-    weight, bias = _constant(source, a["weight"]), _constant(source, a["bias"])
-    if (a["weight"] is not None and weight is None) or (a["bias"] is not None and bias is None):
-        return None
-    norm = _fill(nn.LayerNorm(a["normalized_shape"], a["eps"]), weight=weight, bias=bias)
-    return _owner(a["weight"]) if a["weight"] else f"{node.name}_layer", norm, a["input"]
+    return _norm(source, node, nn.LayerNorm(a["normalized_shape"], a["eps"]))
 
 
 def _lift_group_norm(source: fx.GraphModule, node: fx.Node) -> tuple[str, nn.Module, fx.Node] | None:
     a = arguments(node)
+    return _norm(source, node, nn.GroupNorm(a["num_groups"], node.meta["val"].shape[1], a["eps"]))
+
+
+def _norm(source: fx.GraphModule, node: fx.Node, norm: nn.Module) -> tuple[str, nn.Module, fx.Node] | None:
+    """`norm` with the node's weight and bias, which are ones and zeros where it has none; None if they are computed."""
+    a = arguments(node)
     weight, bias = _constant(source, a["weight"]), _constant(source, a["bias"])
     if (a["weight"] is not None and weight is None) or (a["bias"] is not None and bias is None):
         return None
-    norm = _fill(nn.GroupNorm(a["num_groups"], node.meta["val"].shape[1], a["eps"]), weight=weight, bias=bias)
-    return _owner(a["weight"]) if a["weight"] else f"{node.name}_layer", norm, a["input"]
+    return (
+        _owner(a["weight"]) if a["weight"] else f"{node.name}_layer",
+        _fill(norm, weight=weight, bias=bias),
+        a["input"],
+    )
 
 
 def _lift_prelu(source: fx.GraphModule, node: fx.Node) -> tuple[str, nn.Module, fx.Node] | None:

@@ -185,7 +185,7 @@ def simulate(
             settle_batch_norm_(graph, recipe, calibration)
         if method.beside:  # fast lets later steps answer like the network that this one left
             reference = method.beside(reference, graph) if best else copy.deepcopy(graph)
-            weights = copy.deepcopy(graph) if step.kind == "factorize" else reference
+            weights = copy.deepcopy(graph) if best and step.kind == "factorize" else reference
     say("Fitting the weights", 0.2)
     reconstruct_(graph, reference, recipe, calibration)
     if recipe.get("recover"):

@@ -7,7 +7,7 @@ QuantizeLinear/DequantizeLinear pair at each: the three cannot disagree.
 from torch import fx, nn
 
 from compression.export.stored import folded_norm
-from compression.graph import LAYERS, arguments, is_size, module_of, only_reader, operator_name
+from compression.graph import LAYERS, arguments, is_size, module_of, only_reader, operator_name, pair
 
 PASS = {
     "max_pool2d", "flatten", "reshape", "transpose", "permute", "chunk", "split", "split_with_sizes", "getitem",
@@ -73,12 +73,8 @@ def _runs_in_integers(node: fx.Node) -> bool:
     beyond a padded edge is another than that of floats.
     """
     name = operator_name(node)
-    beyond = name == "avg_pool2d" and arguments(node)["ceil_mode"] and any(_numbers(arguments(node)["padding"]))
+    beyond = name == "avg_pool2d" and arguments(node)["ceil_mode"] and any(pair(arguments(node)["padding"]))
     return name in INTEGER and not is_size(node) and not beyond
-
-
-def _numbers(value: int | list[int]) -> list[int]:
-    return [value] if isinstance(value, int) else value
 
 
 def _read_as_integers(graph: fx.GraphModule, node: fx.Node) -> bool:

@@ -2,10 +2,10 @@
 
 The loss that is minimised is Σ √(F / V) · (w - w₀) H (w - w₀)ᵀ over all rows w of all layers, F the sensitivity of the
 row's output and V the variance of its layer's outputs, under the pattern and the sparsity asked for: layers get their
-shares by what they are worth. Solved by the
-alternating direction method of multipliers (Boyd et al. 2011, section 9.1), as Meng et al. 2024 ("ALPS") do for one
-layer of a language model: weights that fit the answers, and weights under the mask, are drawn towards each other by a
-penalty that grows. Where one weight can stand in for another, that finds out which of the two should stay.
+shares by what they are worth. Solved by the alternating direction method of multipliers (Boyd et al. 2011, section
+9.1), as Meng et al. 2024 ("ALPS") do for one layer of a language model: weights that fit the answers, and weights under
+the mask, are drawn towards each other by a penalty that grows. Where one weight can stand in for another, that finds
+out which of the two should stay.
 
 That is the geometric mean of two measures of an error: the Fisher information that it touches, which holds for small
 ones, and its share of the outputs' variance, which does not see which layers matter. Neither depends on how large a

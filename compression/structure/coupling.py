@@ -94,7 +94,7 @@ def groups(graph: fx.GraphModule, input_shape: tuple[int, int, int]) -> tuple[Gr
         coupled = list(found.get_all_groups(ignored_layers=[], root_module_types=(nn.Conv2d, nn.Linear)))
     made = [group for group in (_group(found, items, names) for items in coupled) if group]
     order = {name: i for i, (name, _) in enumerate(graph.named_modules())}
-    return tuple(sorted(in_blocks(graph, made), key=lambda group: order[group.name]))
+    return tuple(sorted(_in_blocks(graph, made), key=lambda group: order[group.name]))
 
 
 class _End(nn.Module):
@@ -232,7 +232,7 @@ def block_of(module: nn.Module, side: str) -> int:
     return 1
 
 
-def in_blocks(graph: nn.Module, found: list[Group]) -> list[Group]:
+def _in_blocks(graph: nn.Module, found: list[Group]) -> list[Group]:
     """Groups whose units are all channels that some module takes together, on both its sides.
 
     A norm's group can only go whole: its mean is over all its channels. A group of a convolution goes with what it
