@@ -35,11 +35,19 @@ def draw(dataset: str) -> None:
         st.text_input("Mean of its images", key="bring.mean", help=EACH)
         st.text_input("Standard deviation", key="bring.std", help=EACH)
         wish = _wish(dataset)
-        st.button("Add to the list", type="primary", disabled=wish is None, on_click=_take, args=(dataset,))
+        st.button(_offer(), type="primary", disabled=wish is None, on_click=_take, args=(dataset,))
         if wish and (answer := begun(wish)):
             _tell(answer) if answer.done() else repeated(partial(_wait, answer), EVERY_S)
         for network in zoo.brought():
             st.button(f"Remove {network.model}", icon=":material/delete:", on_click=_dismiss, args=(network.model,))
+
+
+def _offer() -> str:
+    """The button says which file it takes in: one that is still on its way here is not yet offered."""
+    if not (file := shown("bring.file")):
+        return "Add to the list"
+    name = file.name.replace("`", "")
+    return f"Add `{name}` to the list"
 
 
 def _wish(dataset: str) -> Hashable | None:
