@@ -31,8 +31,8 @@ PARTING_S = 10.0
 LEARNING = 0.95
 """Share of a training's work that is learning; the rest is measuring."""
 
-PACE_EPOCHS = 3
-"""The training whose speed is measured is planned for so many epochs."""
+PACE_EPOCHS = PACE_STEPS = 1_000
+"""The training whose speed is measured is planned for so many epochs or steps, so that it is left before its end."""
 
 ENOUGH_POINTS = 2
 """After so many points of a curve the speed is known well enough."""
@@ -204,6 +204,8 @@ def _begin(work: Work, learn: Callable[[LearningPoint], None], stop: Stop) -> No
         return
     if isinstance(work, Request):
         recipe = Recipe.from_json(work.recipe).whole.with_setting("quality", "fast")
+        if recipe.get("recover"):
+            recipe = recipe.with_setting("recover.steps", PACE_STEPS)
         pipeline.compress_prepared(worker.prepared(work), recipe, stop=stop, learn=learn)
         return
     images = data.load(work.dataset)

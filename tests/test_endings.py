@@ -18,7 +18,7 @@ from compression.errors import Cancelled, StoreUnavailable, Unsupported
 from compression.jobs import Job, keep
 from compression.keeper import Keeper, this_program, title, to_plain
 from compression.long_jobs import LongJobs
-from compression.long_work import checkpoint, so_far
+from compression.long_work import Training, checkpoint, so_far
 from compression.measure.machine import this_machine
 from compression.recipe import Recipe
 from compression.results import Accuracy, Interval, LearningPoint, Measurement, Predictions
@@ -204,6 +204,17 @@ def test_the_speed_is_measured_on_the_whole_training(desk: Desk, monkeypatch: py
     monkeypatch.setattr(pipeline, "compress_prepared", compress)
     assert long_work.pace(request(until=15), "topic", "job") == points[-1]
     assert [recipe.until for recipe in begun] == [0]
+
+
+@pytest.mark.parametrize("work", [request(steps=1), request(steps=2), Training("lenet300", "digits", epochs=1)])
+def test_the_speed_of_a_training_that_is_soon_over_is_measured_too(
+    work: Request | Training, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(worker, "wired", lambda topic, job: (lambda *news, **more: None, lambda: False))
+    point = long_work.pace(work, "topic", "job")
+    assert isinstance(point, LearningPoint)
+    assert 0 < point.step < point.steps
+    assert point.seconds_left > 0
 
 
 def test_a_job_that_is_removed_takes_nothing_from_others(desk: Desk) -> None:

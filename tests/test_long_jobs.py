@@ -18,7 +18,7 @@ from compression.cluster import LONG, ROOT
 from compression.errors import Unsupported
 from compression.jobs import Job, Lab, News, Request, Sweeping, Training
 from compression.keeper import end_orphans, from_plain, this_program, title, to_plain
-from compression.long_jobs import with_steps
+from compression.long_jobs import MAX_EPOCHS, with_steps
 from compression.long_work import FOREIGN, PACE_EPOCHS, PAUSED, Work, checkpoint
 from compression.recipe import Recipe
 from compression.results import LearningPoint
@@ -331,11 +331,10 @@ def test_a_mistake_is_a_sentence_in_the_list(lab: Lab) -> None:
     assert "Unknown dataset 'cifar7'" in record(lab, job).sentence
 
 
-@pytest.mark.parametrize(
-    ("minutes", "epochs"), [(1.0, 600 * PACE_EPOCHS // 520), (1e-9, 1), (1e9, 1_000_000 * PACE_EPOCHS // 520)]
-)
+@pytest.mark.parametrize(("minutes", "epochs"), [(1.0, 600 // 52), (1e-9, 1), (1e9, MAX_EPOCHS)])
 def test_minutes_become_steps_by_the_measured_speed(minutes: float, epochs: int) -> None:
-    point = LearningPoint(step=20, steps=520, epoch=0, loss=1.0, accuracy=None, seconds_left=50.0)  # 0.1 s a step
+    steps = 52 * PACE_EPOCHS
+    point = LearningPoint(20, steps, epoch=0, loss=1.0, accuracy=None, seconds_left=0.1 * (steps - 20))
     training = with_steps(Training("lenet5", "digits"), point, minutes)
     assert isinstance(training, Training)
     assert training.epochs == epochs

@@ -255,6 +255,22 @@ def test_the_pace_is_that_of_steps_and_not_of_the_evaluation_before_them(
     assert seen[1].seconds_left < 5000
 
 
+def test_the_pace_is_that_of_steps_and_not_of_waiting_between_them(
+    digits: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock, seen = iter(range(100_000)), list[Progress]()
+    monkeypatch.setattr(run.time, "perf_counter", lambda: float(next(clock)))
+
+    def make_way() -> bool:
+        for _ in range(500):
+            next(clock)
+        return bool(seen)
+
+    with pytest.raises(Cancelled):
+        train(network(0.3), digits, CONFIG, progress=seen.append, stop=make_way)
+    assert seen[0].seconds_left < 500 * (seen[0].steps - seen[0].step)
+
+
 def test_the_loss_is_an_argument_and_knows_which_images_it_sees(digits: Dataset) -> None:
     order: list[torch.Tensor] = []
     target = torch.nn.functional.one_hot((digits.train.labels + 1) % 10, 10).float() * 5

@@ -86,6 +86,22 @@ def _go_on() -> bool:
     return False
 
 
+class _Clock:
+    """Seconds, without those in which `stop` let the training wait."""
+
+    def __init__(self, stop: Callable[[], bool]) -> None:
+        self._stop, self._waited = stop, 0.0
+
+    def now(self) -> float:
+        return time.perf_counter() - self._waited
+
+    def stop(self) -> bool:
+        began = time.perf_counter()
+        stopped = self._stop()
+        self._waited += time.perf_counter() - began
+        return stopped
+
+
 class _Run:
     """One training from its first step to its last; all that changes meanwhile."""
 
@@ -124,28 +140,29 @@ class _Run:
             raise
 
     def _go(self, progress: Callable[[Progress], None], stop: Callable[[], bool], checkpoint: Path | None) -> None:
+        clock = _Clock(stop)
         if self._due():
-            self._evaluate(stop, 0.0)
+            self._evaluate(clock.stop, 0.0)
             progress(self._progress(0.0))
         self._to_training()
-        began, first = time.perf_counter(), self.step
+        began, first = clock.now(), self.step
         saved = since = began
         for batch in self._batches():
-            if stop():
+            if clock.stop():
                 epoch, epochs = self.step // self.per_epoch, math.ceil(self.steps / self.per_epoch)
                 raise Cancelled(f"Training was stopped in epoch {epoch + 1} of {epochs}.")
             self._learn(batch)
             if now := self._due():
                 if checkpoint and self._ends_early():
                     self.save(checkpoint)
-                self._evaluate(stop, time.perf_counter() - since)
+                self._evaluate(clock.stop, clock.now() - since)
                 self._to_training()
-                since = time.perf_counter()
+                since = clock.now()
             if now or self.step % REPORT_STEPS == 0:
-                progress(self._progress((time.perf_counter() - began) / (self.step - first)))
-            if checkpoint and (now or time.perf_counter() - saved > CHECKPOINT_SECONDS) and not self._ends_early():
+                progress(self._progress((clock.now() - began) / (self.step - first)))
+            if checkpoint and (now or clock.now() - saved > CHECKPOINT_SECONDS) and not self._ends_early():
                 self.save(checkpoint)
-                saved = time.perf_counter()
+                saved = clock.now()
 
     def _ends_early(self) -> bool:
         """Whether this is an end where the whole training would not be evaluated: whoever goes on must not know it."""
