@@ -16,9 +16,6 @@ from compression.parametrizations import Codebook
 from compression.solve import Levels, Moments
 from compression.steps import Share
 
-FEW = 32
-"""Books of so many entries keep to 7 bits, whose products never saturate on processors without VNNI."""
-
 TURNS = 3
 """How often entries are fitted and weights assigned anew, at most; once where it has to be fast."""
 
@@ -188,7 +185,7 @@ def _books(out: int, channels: int) -> int:
 
 def _whole(entries: torch.Tensor, scale: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """entries [books, K] rounded to whole numbers, with the scale [g, out/g] that makes up for the change of unit."""
-    top = Codebook.top // 2 if entries.shape[1] <= FEW else Codebook.top
+    top = Codebook.top_of(entries)
     ends = entries.abs().amax(1, keepdim=True)
     unit = torch.where(ends > 0, ends, top) / top  # [books, 1]; a book for nothing but pruned weights is all zeros
     each = unit.repeat_interleave(scale.numel() // len(unit), 0).reshape(scale.shape)
@@ -225,7 +222,7 @@ def _best_runs(sums: torch.Tensor, ends: torch.Tensor, k: int) -> torch.Tensor:
     for cut in reversed(cuts):
         runs.append((place, int(cut[place])))
         place -= longest - runs[-1][1]
-    to, begin = torch.tensor(runs).T
+    to, begin = torch.tensor(runs, device=sums.device).T
     means = moment[to, begin] / mass[to, begin].clamp_min(1e-300)
     return torch.where(begin < longest, means, means.max()).sort().values
 
@@ -234,6 +231,6 @@ def _spread(x: torch.Tensor, w: torch.Tensor, k: int) -> torch.Tensor:
     """k points of ascending x [n] at equal shares of density^⅓: there the best centres lie (Panter & Dite 1951)."""
     bins = 2 * k
     place = ((x - x[0]) / (x[-1] - x[0]) * bins).long().clamp_max(bins - 1)
-    density = torch.zeros(bins, dtype=x.dtype).index_add_(0, place, w).pow(1 / 3).cumsum(0)
-    shares = (torch.arange(k, dtype=x.dtype) + 0.5) / k * density[-1]
+    density = x.new_zeros(bins).index_add_(0, place, w).pow(1 / 3).cumsum(0)
+    shares = (torch.arange(k, dtype=x.dtype, device=x.device) + 0.5) / k * density[-1]
     return x[0] + (torch.searchsorted(density, shares) + 0.5) / bins * (x[-1] - x[0])

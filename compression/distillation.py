@@ -34,7 +34,11 @@ class Teaching:
 
 def watching(graph: fx.GraphModule, teacher: fx.GraphModule, settings: Recover, shape: Shape, device: str) -> Teaching:
     """For the methods that look inside: feature maps from the last of each size on backwards, or the embedding."""
-    ours, theirs = (_watched(network, settings, shape) for network in (graph, teacher))
+    ours, theirs = (maps(network, shape) for network in (graph, teacher))
+    if settings.method == "attention" and not (ours and theirs):
+        raise InvalidModel("recover.method 'attention' needs feature maps, and the network or its teacher has none.")
+    if settings.method == "relational" or not (ours and theirs):
+        ours, theirs = [embedding(graph)], [embedding(teacher)]
     most = min(len(ours), len(theirs))
     ours, theirs = ours[len(ours) - most :], theirs[len(theirs) - most :]
     hints = None
@@ -42,15 +46,6 @@ def watching(graph: fx.GraphModule, teacher: fx.GraphModule, settings: Recover, 
         known = [[shapes(g, shape)[name][1] for name in names] for g, names in ((graph, ours), (teacher, theirs))]
         hints = losses.Hints(*known)
     return Teaching(Watched(tapped(teacher, theirs), device=device), Objective(settings, hints), ours)
-
-
-def _watched(network: fx.GraphModule, settings: Recover, shape: Shape) -> list[str]:
-    if settings.method == "relational":
-        return [embedding(network)]
-    found = maps(network, shape)
-    if settings.method == "attention" and not found:
-        raise InvalidModel("recover.method 'attention' needs feature maps, and the network or its teacher has none.")
-    return found or [embedding(network)]
 
 
 class Objective(nn.Module):

@@ -9,7 +9,7 @@ from pathlib import Path
 AROUND_IT = {
     "__main__", "cli", "cli_inputs", "cli_machine", "cli_store", "cli_zoo", "cluster", "compare", "console",
     "deployment", "devices", "energy", "engine", "foresight", "home", "insight", "jobs", "keeper", "lessons",
-    "long_jobs", "news", "presets", "processes", "reference", "rounding", "snippets", "store", "worker",
+    "long_jobs", "maker", "news", "presets", "processes", "reference", "rounding", "snippets", "store", "worker",
 }  # fmt: skip
 LIBRARIES = ("torch", "torchvision", "numpy", "onnx", "onnxruntime", "scikit-learn", "torch-pruning")
 

@@ -56,7 +56,7 @@ class Cubic:
         last = last_step(steps)
         if step > last or (step % EVERY and step != last):
             return
-        share = 1 - (1 - BEGIN) * (1 - step / max(last, 1)) ** 3
+        share = 1 - (1 - BEGIN) * (1 - step / last) ** 3 if step < last else 1.0
         found = {name: layer for name, layer in layers(model).items() if name in self.final}
         sizes = {name: self._size(name, original(layer)) for name, layer in found.items()}
         if not self.free:  # what stays stays: infinitely large
@@ -103,18 +103,17 @@ def _fit_scale_(quantizer: WeightQuantizer, weight: torch.Tensor, counts: torch.
     """The scales with the least squared error, in turns with the codes and from several first ones on."""
     top = grids.largest(quantizer.bits, quantizer.kind)
     ends, best = weight.abs().flatten(1).amax(1).clamp_min(1e-12), quantizer.scale.clone()
+    if quantizer.together:
+        ends = ends.max().expand_as(ends)
     least = torch.full_like(best, torch.inf)
     for share in SHARES.tolist():
         quantizer.scale.copy_(share * ends / top)
         for _ in range(ROUNDS):
             codes = quantizer.codes(weight)
-            fitted = _sums(counts * codes * weight) / _sums(counts * codes.square()).clamp_min(1e-12)
+            fitted = quantizer.sums(counts * codes * weight) / quantizer.sums(counts * codes.square()).clamp_min(1e-12)
             quantizer.scale.copy_(torch.where(fitted > 0, fitted, quantizer.scale))
-        error = _sums(counts * (weight - quantizer.codes(weight) * per_channel(quantizer.scale, weight)).square())
+        error = quantizer.sums(
+            counts * (weight - quantizer.codes(weight) * per_channel(quantizer.scale, weight)).square()
+        )
         best, least = torch.where(error < least, quantizer.scale, best), torch.minimum(error, least)
     quantizer.scale.copy_(best)
-
-
-def _sums(values: torch.Tensor) -> torch.Tensor:
-    """Over all but the first dimension."""
-    return values.flatten(1).sum(1)

@@ -145,15 +145,20 @@ class Teaching:
     scores: tuple[tuple[float, ...], ...]
 
 
-def teach(request: Request, images: tuple[int, ...]) -> Teaching:
-    """The teacher's scores for test images, which a temperature then softens."""
+def teach(request: Request, teacher: str, images: tuple[int, ...]) -> Teaching:
+    """The scores of a network of the zoo, or of the dense one ('self'), for test images: a temperature softens them.
+
+    Raises what `methods.recover.named` raises.
+    """
+    import torch
+
     from compression.compare import picture
-    from compression.export.session import session
+    from compression.methods.recover import named
 
     prepared = worker.prepared(request)
-    data, runner = prepared.data, session(prepared.baseline.onnx)
-    batch = data.normalize(data.test.images[list(images)]).numpy()
-    scores = runner.run(None, {runner.get_inputs()[0].name: batch})[0]
+    data = prepared.data
+    with torch.no_grad():
+        scores = named(teacher, prepared.dense, data)(data.normalize(data.test.images[list(images)])).tolist()
     return Teaching(
         classes=data.classes,
         labels=tuple(data.classes[int(data.test.labels[i])] for i in images),

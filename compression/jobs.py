@@ -133,7 +133,7 @@ class Lab:
         The answer's `result` raises `UserError` for what a user can mend, `WorkerLost` where the worker has stopped.
         """
         self._make_way()
-        future = self._line.submit(self._put_to_work, question, *about, priority=NEXT)
+        future = self._line.submit(self._put_to_work, worker.told, question, *about, priority=NEXT)
 
         def answer() -> T:
             try:
@@ -186,9 +186,9 @@ class Lab:
         if found:
             job.end(**found)
         else:
-            self._line.submit(self._send, job, asked, anew, priority)
+            self._line.submit(self._send, job, asked, priority)
 
-    def _send(self, job: Job, asked: Request, anew: bool, priority: int) -> None:
+    def _send(self, job: Job, asked: Request, priority: int) -> None:
         """Has the worker carry out what is `asked`: the job's request, or what its training would start from."""
         if job.news.state != "working":
             return
@@ -200,7 +200,7 @@ class Lab:
             if _trains(asked):
                 future = self._put_to_work(long_work.compress, *about, kind=LONG, **how)
             else:
-                future = self._put_to_work(worker.run, *about, anew, **how)
+                future = self._put_to_work(worker.run, *about, **how)
         except UserError as error:
             job.end(state="refused", sentence=str(error))
         except (OSError, RuntimeError, TimeoutError) as error:

@@ -16,6 +16,7 @@ from compression.data import DATASETS
 from compression.engine import engine_version
 from compression.errors import StoreUnavailable, UserError
 from compression.long_work import Sweeping, Training, Work
+from compression.maker import maker
 from compression.measure.machine import this_machine
 from compression.news import News, keep
 from compression.processes import Identity, identity, runs
@@ -23,7 +24,7 @@ from compression.recipe import Recipe
 from compression.results import LearningPoint
 from compression.store import JobRecord, Run, Store, Subject
 from compression.store.records import OPEN
-from compression.worker import Baseline, Outcome, Request
+from compression.worker import Baseline, Outcome, Request, edition
 from compression.zoo import card
 from compression.zoo import title as network_title
 
@@ -44,7 +45,7 @@ class Keeper:
         self.trouble = ""
         self._store: Store | None = None
         self._lock = threading.Lock()
-        self._known: dict[tuple[str, str, str], Subject] = {}
+        self._known: dict[tuple[tuple[str, str, str], tuple[str, str]], Subject] = {}
         self._based: set[Subject] = set()
 
     @property
@@ -66,13 +67,14 @@ class Keeper:
 
     def keep(self, outcome: Outcome, job: str | None = None) -> bool:
         """Keeps a result and its file; where that cannot be, `trouble` says why."""
-        self._known[_name(outcome.subject)] = outcome.subject
+        if outcome.edition:
+            self._known[_name(outcome.subject), outcome.edition] = outcome.subject
         return self._done(lambda: self._keep(outcome, job))
 
     def _keep(self, outcome: Outcome, job: str | None) -> None:
         keep(outcome.onnx, outcome.measurement)
         self.store.add(
-            outcome.subject, Recipe.from_json(outcome.recipe), outcome.measurement, engine=outcome.engine,
+            outcome.subject, Recipe.from_json(outcome.recipe), outcome.measurement, engine=outcome.maker,
             layers=outcome.layers, ledger=outcome.ledger, role=outcome.role, job=job,
         )  # fmt: skip
 
@@ -123,7 +125,7 @@ class Keeper:
         if subject is None:
             return None
         recipe = Recipe.from_json(request.recipe)
-        run = self.store.answer(subject, recipe, engine=engine_version(), threads=request.threads)
+        run = self.store.answer(subject, recipe, engine=maker(recipe, request.dataset), threads=request.threads)
         base = self.store.baseline(subject) if run else None
         path = self.store.file(run) if run else None
         return _news(self.store, run, base) | {"file": path} if run and base and path else None
@@ -131,17 +133,12 @@ class Keeper:
     def _subject(self, request: Request) -> Subject | None:
         """What the store calls the request's network and images; None where only a worker can tell.
 
-        What lies in a folder may be another thing by now. A named dataset is the one that the weights were trained on;
-        if it should not be, no run has this key.
+        A named dataset is the one that the weights were trained on; if it should not be, no run has this key.
         """
-        known = card(request.model, request.weights)
         name = (request.model, request.weights, request.dataset)
-        if request.dataset not in DATASETS:
-            return None
-        if (seen := self._known.get(name)) and seen.weights_hash == known.sha256:
+        if (seen := self._known.get((name, edition(request)))) or request.dataset != request.weights:
             return seen
-        if request.dataset != request.weights:
-            return None
+        known = card(request.model, request.weights)
         return Subject(*name, known.sha256, known.data_fingerprint)
 
     def _done(self, act: Callable[[], object]) -> bool:

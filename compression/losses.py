@@ -8,6 +8,9 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+RELATED = 256
+"""Images of a batch that are set in relation to each other: what that takes grows with their cube."""
+
 
 def response(student: torch.Tensor, teacher: torch.Tensor, temperature: float) -> torch.Tensor:
     """T² · KL(softmax(teacher / T) ‖ softmax(student / T)) (Hinton et al. 2015).
@@ -59,20 +62,22 @@ def attention(student: torch.Tensor, teacher: torch.Tensor) -> torch.Tensor:
 
 
 def distance_relation(student: torch.Tensor, teacher: torch.Tensor) -> torch.Tensor:
-    """RKD-D (Park et al. 2019, equation 5): distances between all pairs of a batch, in units of their mean."""
-    return F.smooth_l1_loss(_distances(student.flatten(1)), _distances(teacher.flatten(1)))
+    """RKD-D (Park et al. 2019, equation 5): distances between pairs of `RELATED` images, in units of their mean."""
+    ours, theirs = (_distances(x[:RELATED].flatten(1)) for x in (student, teacher))
+    return F.smooth_l1_loss(ours, theirs)
 
 
 def angle_relation(student: torch.Tensor, teacher: torch.Tensor) -> torch.Tensor:
-    """RKD-A (Park et al. 2019, equation 7): cosines of the angles in all triplets of a batch; Huber loss."""
-    return F.smooth_l1_loss(_cosines(student.flatten(1)), _cosines(teacher.flatten(1)))
+    """RKD-A (Park et al. 2019, equation 7): cosines of the angles in triplets of `RELATED` images; Huber loss."""
+    ours, theirs = (_cosines(x[:RELATED].flatten(1)) for x in (student, teacher))
+    return F.smooth_l1_loss(ours, theirs)
 
 
 def _distances(x: torch.Tensor) -> torch.Tensor:
     """x [n, d] to distances [n, n] over the mean of those that are not zero."""
     squares = (x[:, None] - x[None]).square().sum(2)
     found = squares.clamp_min(1e-12).sqrt() * (squares > 0)
-    return found / found[found > 0].mean().clamp_min(1e-12)
+    return found / (found.sum() / (found > 0).sum().clamp_min(1)).clamp_min(1e-12)
 
 
 def _cosines(x: torch.Tensor) -> torch.Tensor:
@@ -97,6 +102,8 @@ class Hints(nn.Module):
         """Features [n, C, …] of both, layer by layer."""
         found = []
         for linear, ours, theirs in zip(self.maps, student, teacher, strict=True):
+            if ours.dim() != theirs.dim():  # embeddings, one of them with positions
+                ours, theirs = (x.flatten(2).mean(2) if x.dim() > 2 else x for x in (ours, theirs))
             guess = torch.einsum("tc,nc...->nt...", linear, _sized(ours, theirs))
             found.append((guess - theirs).square().mean() / theirs.square().mean().clamp_min(1e-12))
         return torch.stack(found).mean()

@@ -158,7 +158,7 @@ def _last_news(outcome: Outcome) -> dict[str, Any]:
 def run_of(outcome: Outcome) -> str:
     """The id under which the store keeps it."""
     found = outcome.measurement
-    return run_id(outcome.subject, found.recipe_hash, outcome.engine, found.file_hash, outcome.role)
+    return run_id(outcome.subject, found.recipe_hash, outcome.maker, found.file_hash, outcome.role)
 
 
 def keep(onnx: bytes, measurement: Measurement) -> Path:

@@ -15,6 +15,9 @@ from compression.grids import Kind
 
 P = TypeVar("P", bound=nn.Module)
 
+FEW = 32
+"""Books of so many entries keep to 7 bits, whose products never saturate on processors without VNNI."""
+
 
 class Mask(nn.Module):
     """Keeps the weights where `keep` (bool, the weight's shape) is true; the others are zero."""
@@ -38,7 +41,8 @@ class WeightQuantizer(nn.Module):
     the weights (Bengio et al. 2013) and, where it learns, to the scale (Esser et al. 2020, equation 3). While it is
     `open` nothing is rounded.
 
-    scale [out], positive; zero_point [out], of grids of the kind 'shifted'; multipliers [out, ⌈d/group⌉], from 1 up.
+    scale [out], positive, all equal where channels stand `together`; zero_point [out], of grids of the kind 'shifted';
+    multipliers [out, ⌈d/group⌉], from 1 up.
     """
 
     learned = ("scale",)
@@ -58,6 +62,7 @@ class WeightQuantizer(nn.Module):
         zero_point: torch.Tensor | None = None,
         multipliers: torch.Tensor | None = None,
         group: int = 0,
+        together: bool = False,
     ):
         super().__init__()
         self.register_buffer("scale", scale)
@@ -65,7 +70,7 @@ class WeightQuantizer(nn.Module):
         self.register_buffer("zero_point", zero_point)
         self.register_buffer("multipliers", multipliers)
         self.register_buffer("open", torch.tensor(False))
-        self.bits, self.kind, self.group = bits, kind, group
+        self.bits, self.kind, self.group, self.together = bits, kind, group, together
 
     def codes(self, weight: torch.Tensor) -> torch.Tensor:
         """Integer codes as floats of the weight's shape; 0 where a mask prunes."""
@@ -83,6 +88,11 @@ class WeightQuantizer(nn.Module):
         zero = 0.0 if self.zero_point is None else per_channel(self.zero_point, steps)
         inside = (steps > (-zero if self.kind == "shifted" else -top)) & (steps < top - zero)
         return torch.where(inside, codes - steps, codes)
+
+    def sums(self, values: torch.Tensor) -> torch.Tensor:
+        """values [out, …] summed up for each scale: [out]."""
+        found = values.flatten(1).sum(1)
+        return found.sum().expand_as(found) if self.together else found
 
     def worth(self, weight: torch.Tensor) -> torch.Tensor:
         """What one code is worth, broadcasting to the weight."""
@@ -121,7 +131,7 @@ class Codebook(nn.Module):
     leaves the entries alone; keep: of a mask below, or None. While it is `open` nothing is shared.
     """
 
-    bits, top = 8, 127
+    bits = 8
     learned = ("entries", "scale")
     scale: torch.Tensor
     keep: torch.Tensor | None
@@ -134,9 +144,15 @@ class Codebook(nn.Module):
         self.register_buffer("keep", keep)
         self.register_buffer("open", torch.tensor(False))
 
+    @staticmethod
+    def top_of(entries: torch.Tensor) -> int:
+        """How large the entries of such books may be: [books, K]."""
+        return 63 if entries.shape[1] <= FEW else 127
+
     def codes(self, weight: torch.Tensor) -> torch.Tensor:
         """The entry nearest to each weight [out, …] in units of its channel's scale, same shape; 0 where pruned."""
-        book = self.entries.round().clamp(-self.top, self.top)
+        top = self.top_of(self.entries)
+        book = self.entries.round().clamp(-top, top)
         book = self.entries + (book - self.entries).detach()
         book = book.sort(1).values.repeat_interleave(len(weight) // len(book), 0)  # [out, K]
         steps = (weight.detach() / per_channel(self.scale, weight)).flatten(1)  # [out, d]
@@ -183,10 +199,10 @@ class _OnGrid(torch.autograd.Function):
         """The gradient itself for the weights; for the scale divided by √(weights · top): as fast as they learn."""
         if not ctx.needs_input_grad[1]:
             return gradient, None, None
-        weight, scale, codes, worth = ctx.saved_tensors
-        found = (gradient * ctx.quantizer.slope(weight / worth, codes) * worth).flatten(1).sum(1) / scale
-        top = grids.largest(ctx.quantizer.bits, ctx.quantizer.kind)
-        return gradient, found * (weight[0].numel() * top) ** -0.5, None
+        (weight, scale, codes, worth), quantizer = ctx.saved_tensors, ctx.quantizer
+        slope = gradient * quantizer.slope(weight / worth, codes) * worth
+        found, weights = quantizer.sums(slope) / scale, weight.numel() if quantizer.together else weight[0].numel()
+        return gradient, found * (weights * grids.largest(quantizer.bits, quantizer.kind)) ** -0.5, None
 
 
 class _Rounded(torch.autograd.Function):

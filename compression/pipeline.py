@@ -25,6 +25,7 @@ from compression.export.ledger import ledger
 from compression.export.session import session
 from compression.export.stored import settle_scales_
 from compression.graph import LAYERS, macs, module_of
+from compression.maker import maker
 from compression.measure.accuracy import accuracy, join, order, predict
 from compression.measure.latency import latency, precise
 from compression.measure.machine import this_machine
@@ -233,7 +234,7 @@ def _recover_(
         if learn:
             learn(point)
 
-    purpose = f"{recipe.whole.hash} {prepared.baseline.file_hash}"
+    purpose = f"{recipe.whole.hash} {prepared.baseline.file_hash} {maker(recipe, prepared.data.name)}"
     lesson = Lesson(recipe, prepared.dense, prepared.data, prepared.calibration, purpose)
     recover_(
         graph, weights, lesson, lambda copied: _finish_(copied, recipe, prepared.calibration),

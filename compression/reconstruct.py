@@ -194,6 +194,7 @@ def _quantize_(
     quantizer = WeightQuantizer(
         found.step, quantize.bits, kind=found.kind, keep=mask.keep if mask else None, zero_point=found.zero_point,
         multipliers=found.multipliers(quantize.group_size), group=quantize.group_size,
+        together=quantize.granularity == "tensor",
     )  # fmt: skip
     attach(layer, quantizer)
     return found.points

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
 
 from distributed import get_worker
 
-from compression.engine import engine_version
 from compression.errors import Cancelled, UserError
+from compression.maker import maker
 from compression.measure.lock import computing, give_way
 from compression.recipe import Recipe
 from compression.results import Accuracy, LayerReport, LearningPoint, Ledger, Measurement, Predictions
@@ -75,7 +75,7 @@ class Baseline:
 class Outcome:
     """The compressed file, its measurement over the full test split, what it is compared with and made of.
 
-    `recipe` (JSON) was applied to `subject` by the `engine` of that version.
+    `recipe` (JSON) was applied to `subject` by the `maker` of that name. `edition` is what the names stood for then.
     """
 
     onnx: bytes
@@ -85,8 +85,9 @@ class Outcome:
     ledger: Ledger
     subject: Subject
     recipe: str
-    engine: str
+    maker: str
     role: Role = "candidate"
+    edition: tuple[str, str] | None = None
 
 
 @dataclass(frozen=True)
@@ -110,9 +111,9 @@ class Recent(Generic[V]):
         self._size = size
         self._values: OrderedDict[Any, V] = OrderedDict()
 
-    def get(self, key: Any, make: Callable[[], V], *, anew: bool = False) -> V:
-        """The value kept for `key`, or a new one, as also where it is wanted `anew`."""
-        value = (None if anew else self._values.pop(key, None)) or make()
+    def get(self, key: Any, make: Callable[[], V]) -> V:
+        """The value kept for `key`, or a new one."""
+        value = self._values.pop(key, None) or make()
         self._values[key] = value
         while len(self._values) > self._size:
             self._values.popitem(last=False)
@@ -120,9 +121,6 @@ class Recent(Generic[V]):
 
 
 _prepared: Recent["Prepared"] = Recent(2)
-_outcomes: Recent[Outcome] = Recent(64)
-
-
 _loading = threading.Lock()
 
 
@@ -138,7 +136,13 @@ def perform(task: Callable[..., V], *about: Any) -> V:
     return task(*about)
 
 
-def run(request: Request, topic: str, job: str, anew: bool = False) -> Outcome | Refusal:
+def told(question: Callable[..., V], *about: Any) -> V:
+    """What Dask runs of a question whose answer a user waits for: trainings make way, and nobody takes the time."""
+    with computing(quick=True):
+        return question(*about)
+
+
+def run(request: Request, topic: str, job: str) -> Outcome | Refusal:
     """The task that Dask runs for a user who waits. News go out as events on `topic`; each names its `job`."""
     tell, cancelled = wired(topic, job)
 
@@ -147,7 +151,8 @@ def run(request: Request, topic: str, job: str, anew: bool = False) -> Outcome |
         return cancelled()
 
     def task() -> Outcome:
-        return _outcomes.get((request, edition(request)), lambda: work(request, tell, stop), anew=anew)
+        known = edition(request)  # before: what is changed meanwhile is not what was measured
+        return replace(work(request, tell, stop), edition=known)
 
     with computing(quick=True):
         return answered(task)
@@ -261,7 +266,7 @@ def outcome(
     about = subject or Subject(*named, _weights(request), prepared.data.fingerprint)
     return Outcome(
         file.onnx, measurement, _baseline(prepared), file.layers, file.ledger, about, file.recipe.to_json(),
-        engine_version(),
+        maker(file.recipe, prepared.data.name),
     )  # fmt: skip
 
 

@@ -30,6 +30,7 @@ LAYERS = (
     ("teachers",),
     ("distillation",),
     ("zoo", "calibration"),
+    ("maker",),
     ("structure", "sparsity", "fit", "equalize"),
     ("allotment",),
     ("methods", "reconstruct"),

@@ -240,7 +240,7 @@ def test_small_networks_students_and_compressed_ones_stand_on_the_same_axes(stor
         outcome = students.measured("lenet300", "digits", "lenet5")
         assert isinstance(outcome, Outcome)
         recipe, measured = Recipe.from_json(outcome.recipe), outcome.measurement
-        run = stored.add(outcome.subject, recipe, measured, engine=outcome.engine, role="baseline")
+        run = stored.add(outcome.subject, recipe, measured, engine=outcome.maker, role="baseline")
         everything = stored.runs(role=None, dataset="digits")
         found = ways.ways("digits", everything)
         [student] = [way for way in found if way.kind == "taught"]

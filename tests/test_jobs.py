@@ -20,6 +20,7 @@ from compression.cluster import LOCALHOST, ROOT
 from compression.data import load
 from compression.errors import UnknownName
 from compression.jobs import LOST, Job, Lab, News, Request
+from compression.measure import lock
 from compression.processes import Identity, identity, runs
 from compression.recipe import Recipe
 from compression.worker import Recent
@@ -161,6 +162,10 @@ def kept(lab: Lab, news: News) -> bool:
     return bool(runs) and lab.store.baseline(runs[0].subject) is not None
 
 
+def test_trainings_make_way_for_a_question(lab: Lab) -> None:
+    assert lab.ask(lock._free, lock.QUICK, lock.fcntl.LOCK_EX).result(60) is False  # as the question holds it itself
+
+
 def test_what_is_wanted_anew_is_measured_again(lab: Lab) -> None:
     first = done(lab.submit(request(0.33), owner="a"))
     assert until(lambda: kept(lab, first), 30)
@@ -191,6 +196,10 @@ def test_a_folder_whose_images_changed_is_measured_anew(lab: Lab, tmp_path: Path
     before = measured()
     assert before[0] > 0.9
     assert measured() == before
+    again = done(lab.submit(replace(request(0.1), dataset=f"folder:{tmp_path}"), owner="folder"))
+    assert again.measurement is not None and again.run is not None
+    assert again.measurement.provenance.startswith("from the store")
+    assert len(lab.store.latencies(again.run)) == 1
     one, other = (tmp_path / "test" / name for name in digits.classes[:2])
     one.rename(tmp_path / "test" / "aside")
     other.rename(one)

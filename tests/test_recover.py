@@ -16,12 +16,14 @@ from compression.errors import Cancelled, InvalidSetting, Unsupported
 from compression.export.session import session
 from compression.graph import layers
 from compression.grids import largest
+from compression.maker import maker
 from compression.methods.recover import start_between_
 from compression.parametrizations import Codebook, Mask, WeightQuantizer, find, learn_values_, learned_values
 from compression.pipeline import compress_prepared, prepare, simulate
 from compression.recipe import Recipe
 from compression.steps import Channels, Prune, Quantize, Recover, Share, steps_for
-from compression.zoo import ARCHITECTURES
+from compression.training import TrainingConfig
+from compression.zoo import ARCHITECTURES, recipes
 from tests.networks import trained
 
 SHORT = {"steps": 24, "batch_size": 32}
@@ -164,6 +166,73 @@ def test_grids_are_fitted_anew_to_what_stays():
         assert noise.max() < {WeightQuantizer: 0.02, Codebook: 0.06}[type(values)]
 
 
+def _scales(layer):
+    """Of the channels that have weights."""
+    return find(layer, WeightQuantizer).scale[layer.weight.flatten(1).abs().sum(1) > 0]
+
+
+@pytest.mark.parametrize(("schedule", "learned"), [("none", True), ("cubic", True), ("cubic", False)])
+def test_one_scale_for_a_layer_stays_one(prepared, schedule, learned):
+    steps = (Prune(sparsity=0.8, refit=False), Quantize(weight_bits=2, granularity="tensor", rounding="nearest"))
+    asked = recipe(*steps, schedule=schedule, learned_steps=learned, learning_rate=0.005, steps=100)
+    graph, plain = (simulate(prepared, r) for r in (asked, Recipe(steps=steps, calibration_images=128)))
+    ours, theirs = ([_scales(layer) for layer in layers(g).values()] for g in (graph, plain))
+    assert all(scales.max() / scales.min() < 1.001 for scales in ours)  # files hold halves
+    assert any(abs(scales.max() / old.max() - 1) > 0.01 for scales, old in zip(ours, theirs, strict=True))
+
+
+def test_the_only_step_of_a_schedule_closes_all_masks(prepared):
+    candidate = compress_prepared(prepared, recipe(Prune(sparsity=0.9), schedule="cubic", steps=1))
+    assert candidate.reached[0].reached == pytest.approx(0.9, abs=0.001)
+
+
+@pytest.mark.parametrize(("student", "teacher"), [("lenet300", "lenet5"), ("lenet5", "lenet300")])
+def test_hints_between_networks_with_and_without_feature_maps(student, teacher):
+    ready = prepare(zoo.load(student, "digits"), load("digits"), calibration_images=128)
+    points = []
+    simulate(ready, recipe(Prune(sparsity=0.8), method="hint", teacher=teacher), learn=points.append)
+    assert points[-1].step == 24 and 0 < points[-1].loss < 100
+
+
+def test_hints_of_an_embedding_with_positions_are_those_of_its_mean():
+    hints, vector = losses.Hints([3], [3]), torch.randn(2, 3)
+    mapped = vector[:, :, None, None] + torch.tensor([[-1.0, 1.0], [1.0, -1.0]])
+    torch.testing.assert_close(hints([mapped], [vector]), torch.zeros(()), atol=1e-6, rtol=0)
+
+
+def test_the_longest_training_begins_like_any_other(prepared):
+    points = []
+    asked = recipe(Prune(sparsity=0.5), steps=1_000_000, until=2, images="calibration", batch_size=128)
+    simulate(prepared, asked, learn=points.append)
+    assert points[-1].step == 2
+
+
+def test_few_entries_keep_to_seven_bits_while_they_learn():
+    for count, most in ((16, 63), (256, 127)):
+        book = Codebook(torch.linspace(-300, 300, count)[None], torch.ones(2))
+        assert book.codes(torch.randn(2, 50) * 300).abs().max() == most
+
+
+def test_statistics_that_are_frozen_stay(prepared):
+    steps = (Prune(sparsity=0.7, refit=False),)
+    asked = recipe(*steps, freeze_batch_norm="on", learning_rate=0.005).with_setting("batch_norm", "reestimate")
+    graph, plain = simulate(prepared, asked), simulate(prepared, asked.untrained)
+    ours, theirs = ({n: b for n, b in g.named_buffers() if n.endswith("running_mean")} for g in (graph, plain))
+    assert ours and all(torch.equal(ours[name], theirs[name]) for name in theirs)
+    assert any(not torch.equal(layers(graph)[name].weight, layers(plain)[name].weight) for name in layers(graph))
+
+
+def test_the_same_recipe_by_other_teachers_has_another_maker(tmp_path, monkeypatch):
+    taught, alone = recipe(teacher="lenet300"), recipe()
+    before = maker(taught, "digits")
+    assert before != maker(alone, "digits") == maker(recipe(method="fine-tune", teacher="lenet300"), "digits")
+    monkeypatch.setenv("COMPRESSION_HOME", str(tmp_path))
+    zoo.train("lenet300", "digits", epochs=1)
+    assert maker(taught, "digits") != before
+    with pytest.raises(Unsupported, match="no stored weights of 'resnet8'"):
+        maker(recipe(teacher="resnet8"), "digits")
+
+
 def test_labels_are_not_read_where_they_are_off(prepared):
     poisoned = dataclasses.replace(
         prepared.data,
@@ -181,6 +250,8 @@ def test_labels_are_not_read_where_they_are_off(prepared):
 def test_settings_that_do_not_go_together():
     with pytest.raises(InvalidSetting, match=r"recover\.labels must be true"):
         Recover(method="fine-tune", labels=False)
+    with pytest.raises(InvalidSetting, match=r"recover\.assistant must be none where recover\.method is 'hint'"):
+        Recover(method="hint", assistant="resnet8")
     assert steps_for(3, 0.09) == 2000 and steps_for(0.0001, 5.0) == 1
 
 
@@ -224,6 +295,17 @@ def test_attention_by_hand():
     teacher = torch.tensor([[[[1.0, 1.0]]]])  # (1, 1) / √2
     half = 0.5**0.5
     torch.testing.assert_close(losses.attention(student, teacher), torch.tensor(((1 - half) ** 2 + half**2) / 2))
+
+
+def test_relations_of_equal_embeddings_and_of_big_batches_are_numbers():
+    equal, teacher = torch.zeros(4, 8, requires_grad=True), torch.randn(4, 8)
+    loss = losses.distance_relation(equal, teacher) + losses.angle_relation(equal, teacher)
+    loss.backward()
+    assert loss.isfinite() and equal.grad.isfinite().all()
+    many = torch.randn(losses.RELATED + 8, 3)
+    for relation in (losses.distance_relation, losses.angle_relation):
+        first = many[: losses.RELATED]
+        assert torch.equal(relation(many, 2 * many.flip(1)), relation(first, 2 * first.flip(1)))
 
 
 def test_relations_by_hand():
@@ -281,8 +363,16 @@ def test_a_student_learns_from_a_network_of_the_zoo_and_says_so(tmp_path, monkey
 def test_an_assistant_is_taught_first(tmp_path, monkeypatch):
     monkeypatch.setenv("COMPRESSION_HOME", str(tmp_path))
     zoo.train("resnet20_quarter", "digits", epochs=1, lesson=zoo.Lesson("lenet5", assistant="lenet300"))
-    stored = {path.stem for path in (tmp_path / "zoo" / "from-lenet5").glob("*.safetensors")}
-    assert stored == {"lenet300-digits", "resnet20_quarter-digits"}
+    stored = tmp_path / "zoo" / "from-lenet5"
+    assert [path.stem for path in stored.glob("*.safetensors")] == ["resnet20_quarter-digits"]
+    assistant = stored / "assistants" / "lenet300-digits.safetensors"
+    first = assistant.read_bytes()
+    data, once = load("digits"), {"device": "cpu", "progress": None, "stop": None}
+    monkeypatch.setattr(recipes, "RECIPES", recipes.RECIPES | {"lenet300": TrainingConfig(epochs=1)})
+    zoo.Lesson("lenet5", assistant="lenet300").setting("resnet20_quarter", data, **once)
+    assert assistant.read_bytes() == first
+    zoo.Lesson("lenet5", assistant="lenet300", temperature=1.0).setting("resnet20_quarter", data, **once)
+    assert assistant.read_bytes() != first
 
 
 def test_teachers_from_the_zoo_one_after_the_other(prepared):

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from sklearn.cluster import KMeans
 from torch import nn
+from torch._subclasses.fake_tensor import FakeTensorMode
 
 from compression import codebooks, solve
 from compression.calibration import divergence
@@ -221,3 +222,9 @@ def test_plain_grids_get_codebooks_only_where_those_are_narrower(values):
     for option in pack.options(values, 8):
         if option.books:
             assert option.bits < 8 and option.books == 1
+
+
+def test_clusters_are_found_where_the_weights_are():
+    with FakeTensorMode():  # which knows of processors that are not there
+        x = torch.empty(500, device="cuda", dtype=torch.float64)
+        assert codebooks._spread(x, x, 16).device.type == "cuda"

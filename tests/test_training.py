@@ -150,6 +150,20 @@ def test_what_a_stopped_training_has_learned_is_what_one_learns_that_ends_there(
     assert checkpoint.read_bytes() == state  # whoever goes further still needs it
 
 
+def test_momenta_of_feature_maps_find_their_weights_again(digits: Dataset, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(
+        nn.Conv2d(1, 8, 3), nn.ReLU(), nn.Conv2d(8, 8, 3), nn.ReLU(), nn.Flatten(), nn.Linear(128, 10)
+    )
+    config = dataclasses.replace(CONFIG, optimizer="adam", learning_rate=0.005, steps=20, evaluate_every=20)
+    checkpoint, seen = tmp_path / "run.safetensors", list[Progress]()
+    with pytest.raises(Cancelled):
+        train(model, digits, config, progress=seen.append, stop=lambda: bool(seen), checkpoint=checkpoint)
+    resumed = train(model, digits, config, checkpoint=checkpoint)
+    assert seen[0].step == 10
+    assert_same_training(resumed, train(model, digits, config))
+
+
 @pytest.mark.parametrize("change", ["config", "seed", "damage"])
 def test_a_checkpoint_that_does_not_belong_is_not_taken_up(digits: Dataset, tmp_path: Path, change: str) -> None:
     checkpoint = tmp_path / "run.safetensors"

@@ -2,6 +2,7 @@
 
 import dataclasses
 import hashlib
+import importlib
 import json
 from pathlib import Path
 
@@ -196,6 +197,27 @@ def test_training_stores_weights_and_a_card_that_load_finds(tmp_path: Path, monk
     data = load("digits")
     assert accuracy(zoo.load("lenet300", "digits"), data, data.test) == card.test_accuracy > 0.7
     assert card.recipe == json.loads(json.dumps(dataclasses.asdict(zoo.recipe("lenet300", data, epochs=3))))
+
+
+def test_weights_are_replaced_when_their_card_is_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COMPRESSION_HOME", str(tmp_path))
+    zoo.train("lenet300", "digits", epochs=1)
+    card, weights = zoo.card("lenet300", "digits"), zoo.load("lenet300", "digits").state_dict()
+
+    def killed(*_: object, **__: object) -> float:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(importlib.import_module("compression.zoo.trainer"), "accuracy", killed)
+    with pytest.raises(KeyboardInterrupt):
+        zoo.train("lenet300", "digits", epochs=1, seed=1)
+    assert zoo.card("lenet300", "digits") == card
+    found = zoo.load("lenet300", "digits").state_dict()
+    assert all(torch.equal(found[name], weights[name]) for name in weights)
+    stored.write_weights(
+        zoo.build("lenet300", input_shape=(1, 8, 8), classes=10), tmp_path / "zoo/lenet300-digits.safetensors"
+    )
+    with pytest.raises(InvalidFile, match="are not those that this card describes; train lenet300 again"):
+        zoo.load("lenet300", "digits")
 
 
 def test_a_damaged_card_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -105,7 +105,8 @@ def recover_(
     known = trained.model.state_dict()
     graph.load_state_dict({name: known[name] for name in graph.state_dict()})
     store_what_is_computed_(graph)
-    _settle_batch_norm_(graph, lesson)
+    if settings.freeze_batch_norm != "on":
+        _settle_batch_norm_(graph, lesson)
     if _accuracy(graph, data, finish_) < _accuracy(start, data, finish_):
         graph.load_state_dict(start.state_dict())
 
@@ -171,21 +172,24 @@ def _teaching(graph: fx.GraphModule, settings: Recover, lesson: Lesson) -> Teach
     """Teacher, loss and watched values, as settings say."""
     if settings.method == "fine-tune":
         return Teaching(None, Objective(settings))
-    teacher, device = _network(settings.teacher, lesson), training.device()
+    teacher, device = named(settings.teacher, lesson.dense, lesson.data), training.device()
     if settings.method in WATCHING:
         return watching(graph, teacher, settings, lesson.data.input_shape, device)
     taught: Any = Scores(teacher, mirrored=lesson.data.mirror, device=device)
     if settings.assistant != "none":
-        assistant = _network(settings.assistant, lesson)
+        assistant = named(settings.assistant, lesson.dense, lesson.data)
         taught = Chain(Scores(assistant, mirrored=lesson.data.mirror, device=device), taught)
     return Teaching(taught, Objective(settings))
 
 
-def _network(name: str, lesson: Lesson) -> fx.GraphModule:
-    """The teacher by name. Raises Unsupported where the zoo has no weights of it for the dataset."""
+def named(name: str, dense: fx.GraphModule, data: Dataset) -> fx.GraphModule:
+    """The teacher of that name, `self` for a copy of `dense`.
+
+    Raises Unsupported where the zoo has no weights of it for the dataset, InvalidModel where it sees other images.
+    """
     if name == "self":
-        return copy.deepcopy(lesson.dense)
-    card, data = zoo.card(name, lesson.data.name), lesson.data
+        return copy.deepcopy(dense)
+    card = zoo.card(name, data.name)
     if (card.mean, card.std) != (data.mean, data.std):
         raise InvalidModel(f"The teacher {name!r} was trained on images that were normalised in another way.")
     return trace(zoo.load(name, data.name), data.input_shape)
@@ -198,7 +202,7 @@ def _images(settings: Recover, lesson: Lesson) -> Dataset:
         generator = torch.Generator().manual_seed(lesson.recipe.seed)
         drawn = torch.randperm(len(data.train), generator=generator)[: lesson.recipe.calibration_images]
         data = replace(data, train=Split(data.train.images[drawn], data.train.labels[drawn]))
-    return data if settings.labels else unlabelled(data, lesson.dense)
+    return data if settings.labels else unlabelled(data, named(settings.teacher, lesson.dense, data))
 
 
 def _config(graph: fx.GraphModule, settings: Recover, data: Dataset) -> TrainingConfig:

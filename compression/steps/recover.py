@@ -118,6 +118,12 @@ class Recover(Settings):
     ] = 0  # fmt: skip
 
     @property
+    def teachers(self) -> tuple[str, ...]:
+        """The networks of the zoo that teach, besides the dense one itself."""
+        named = () if self.method == "fine-tune" else (self.teacher, self.assistant)
+        return tuple(name for name in named if name not in ("self", "none"))
+
+    @property
     def end(self) -> int:
         """The step after which it ends."""
         return min(self.until or self.steps, self.steps)
@@ -128,6 +134,11 @@ class Recover(Settings):
             raise InvalidSetting(
                 "recover.labels must be true where recover.method is 'fine-tune', not False: without labels there is "
                 "nothing to learn from but a teacher."
+            )
+        if self.assistant != "none" and self.method not in ("distill", "decoupled"):
+            raise InvalidSetting(
+                f"recover.assistant must be none where recover.method is {self.method!r}, not {self.assistant!r}: an "
+                "assistant teaches by its answers, as in 'distill' and 'decoupled'."
             )
         return self
 

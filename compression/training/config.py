@@ -41,7 +41,7 @@ class TrainingConfig:
 _BOUNDS = (
     ("epochs", 1, 10_000), ("batch_size", 2, 65_536), ("learning_rate", 1e-8, 100.0), ("warmup", 0.0, 1.0),
     ("momentum", 0.0, 0.9999), ("weight_decay", 0.0, 1.0), ("label_smoothing", 0.0, 0.9),
-    ("average_epochs", 0.0, 1000.0), ("steps", 0, 10_000_000), ("evaluate_every", 0, 10_000_000),
+    ("average_epochs", 0.0, 1e7), ("steps", 0, 10_000_000), ("evaluate_every", 0, 10_000_000),
     ("step_rate", 0.0, 1e6), ("freeze_batch_norm", 0.0, 1.0), ("variants", 0, 1000),
     ("until", 0, 10_000_000),
 )  # fmt: skip

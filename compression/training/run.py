@@ -324,6 +324,10 @@ class _Run:
             index, _, key = name.partition(".")
             state.setdefault(int(index), {})[key] = tensor
         self.optimizer.load_state_dict(self.optimizer.state_dict() | {"state": state})
+        for parameter, values in self.optimizer.state.items():  # laid out alike: a fused step reads both in one go
+            for key, value in values.items():
+                if value.shape == parameter.shape:
+                    values[key] = torch.empty_like(parameter).copy_(value)
 
     def _identity(self) -> str:
         shapes = {name: list(tensor.shape) for name, tensor in self.model.state_dict().items()}

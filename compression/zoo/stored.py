@@ -61,6 +61,8 @@ def load(name: str, dataset_name: str) -> nn.Module:
     path = card_path(name, dataset_name)
     assert path is not None
     model = build(name, input_shape=known.input_shape, classes=known.classes)
+    if hashlib.sha256(path.with_suffix(".safetensors").read_bytes()).hexdigest() != known.sha256:
+        raise InvalidFile(f"The weights beside {path} are not those that this card describes; train {name} again.")
     return read_weights(model, path.with_suffix(".safetensors"))
 
 
@@ -98,7 +100,8 @@ def write_weights(model: nn.Module, path: Path) -> str:
     state = {
         name: t.detach().cpu().half().contiguous() for name, t in model.state_dict().items() if t.is_floating_point()
     }
-    assert all(math.isfinite(tensor.float().abs().sum()) for tensor in state.values())
+    if not all(math.isfinite(tensor.float().abs().sum()) for tensor in state.values()):
+        raise InvalidModel("There are weights that are no finite numbers in half precision: the training has diverged.")
     with whole(path) as partial:
         save_file(state, partial)
     return hashlib.sha256(path.read_bytes()).hexdigest()

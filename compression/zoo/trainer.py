@@ -15,10 +15,12 @@ from torch import nn
 from compression import data as datasets
 from compression.data.dataset import Dataset
 from compression.distillation import Objective
+from compression.errors import InvalidFile
 from compression.steps import Recover
 from compression.teachers import Scores
 from compression.training import Progress, Setting, Trained, TrainingConfig, accuracy
 from compression.training import train as run_training
+from compression.whole import whole
 from compression.zoo import model_cards, stored
 from compression.zoo.model_cards import Card
 from compression.zoo.recipes import recipe
@@ -47,15 +49,20 @@ class Lesson:
         settings = Recover(method=self.method, temperature=self.temperature, alpha=self.alpha)
         network = self._network(data, **options).to(memory_format=torch.channels_last)
         known = Scores(network, mirrored=data.mirror, device=options["device"])
-        return Setting(Objective(settings), known, purpose=f"{student} {asdict(self)}")
+        return Setting(Objective(settings), known, purpose=f"{student} {self.recipe(data.name)}")
+
+    def recipe(self, dataset: str) -> dict[str, Any]:
+        """What a student's card says of it: the settings, and which weights teach."""
+        return asdict(self) | {"teacher_sha256": model_cards.card(self.teacher, dataset).sha256}
 
     def _network(self, data: Dataset, **options: Any) -> nn.Module:
         if self.assistant is None:
             return stored.load(self.teacher, data.name)
-        folder = model_cards.user_weights() / f"from-{self.teacher}"
+        folder = model_cards.user_weights() / f"from-{self.teacher}" / "assistants"
         path = folder / f"{self.assistant}-{data.name}.safetensors"
-        if not path.exists():
-            train(self.assistant, data.name, data=data, lesson=replace(self, assistant=None), **options)
+        lesson = replace(self, assistant=None)
+        if not _is_of(path, lesson, data):
+            train(self.assistant, data.name, data=data, lesson=lesson, out=folder, **options)
         blank = stored.build(self.assistant, input_shape=data.input_shape, classes=len(data.classes))
         return stored.read_weights(blank, path)
 
@@ -100,14 +107,24 @@ def train(
     )  # fmt: skip
     log.info("%s on %s took %.0f s", name, dataset_name, time.perf_counter() - began)
     path = folder / f"{name}-{dataset_name}.safetensors"
-    digest = stored.write_weights(trained.model, path)
-    card = _card(name, dataset_name, data, config, trained, path, digest, seed=seed, device=device, notes=notes)
+    with whole(path) as partial:  # measured before it takes the place of what is there
+        digest = stored.write_weights(trained.model, partial)
+        card = _card(name, dataset_name, data, config, trained, partial, digest, seed=seed, device=device, notes=notes)
     if lesson:
-        card = replace(card, recipe=card.recipe | asdict(lesson))
+        card = replace(card, recipe=card.recipe | lesson.recipe(dataset_name))
     model_cards.write(path.with_suffix(".json"), card)
     if not resumable:
         checkpoint.unlink(missing_ok=True)
     return card
+
+
+def _is_of(weights: Path, lesson: Lesson, data: Dataset) -> bool:
+    """Whether these weights were learned in that lesson, from those images."""
+    try:
+        card = model_cards.read(weights.with_suffix(".json"))
+    except InvalidFile:
+        return False
+    return card.data_fingerprint == data.fingerprint and card.recipe | lesson.recipe(data.name) == card.recipe
 
 
 def _card(

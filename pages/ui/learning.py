@@ -5,9 +5,9 @@ from collections.abc import Sequence
 import plotly.graph_objects as go
 import streamlit as st
 
-from compression import insight
+from compression import insight, zoo
 from compression.results import LearningPoint
-from compression.steps import STEPS
+from compression.steps import STEPS, Recover
 from pages.ui import pictures
 from pages.ui.plot import plot
 from pages.ui.state import Visit
@@ -29,14 +29,19 @@ def learning(visit: Visit) -> None:
         drawn = curve_figure(visit.curve, ended=visit.training is None)
         plot(drawn, f"Learning curve of {len(visit.curve)} points.", key="learning.curve")
     with teacher:
-        teaching(visit, float(getattr(step, "temperature", 1.0)))
+        teaching(visit, step if isinstance(step, Recover) else Recover(temperature=1.0))
 
 
-def teaching(visit: Visit, temperature: float) -> None:
-    """Real images with the dense network's probabilities, as the student is shown them."""
-    st.markdown(f"**What the teacher shows at temperature {temperature:g}**")
-    request = visit.request_for(visit.plain)
-    told = awaited(visit.answer("teach", insight.teach, request, tuple(range(IMAGES))), "Asking the teacher")
+def teaching(visit: Visit, step: Recover) -> None:
+    """Real images with the teacher's probabilities, as the student is shown them."""
+    if step.method == "fine-tune":
+        st.caption("Fine-tuning has no teacher: the network learns from the labels alone.")
+        return
+    temperature, request = step.temperature, visit.request_for(visit.plain)
+    who = "teacher" if step.teacher == "self" else f"teacher, {zoo.title(step.teacher)},"
+    st.markdown(f"**What the {who} shows at temperature {temperature:g}**")
+    answer = visit.answer("teach", insight.teach, request, step.teacher, tuple(range(IMAGES)))
+    told = awaited(answer, "Asking the teacher")
     if told is None:
         return
     captions = (f"{i + 1}. {label}" for i, label in enumerate(told.labels))

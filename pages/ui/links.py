@@ -5,6 +5,8 @@ from urllib.parse import parse_qsl, urlencode
 
 import streamlit as st
 
+from compression.errors import UserError
+from compression.maker import maker
 from compression.recipe import Recipe
 from compression.steps import Prune, Quantize
 from compression.store import Run, StoredLatency
@@ -47,7 +49,7 @@ def read_link(link: dict[str, str]) -> tuple[Subject, Recipe, View]:
     return subject, Recipe.from_query(urlencode(rest)) if rest else START, view
 
 
-def told(run: Run, latencies: Sequence[StoredLatency], engine: str) -> str:
+def told(run: Run, latencies: Sequence[StoredLatency]) -> str:
     """What there is to say of a run that a link names: when and where it was measured, and by which engine."""
     parts = [
         f"This is run {run.id}, measured {run.measured.astimezone():%Y-%m-%d %H:%M} on {run.accuracy_machine.cpu}."
@@ -58,6 +60,17 @@ def told(run: Run, latencies: Sequence[StoredLatency], engine: str) -> str:
             f"Its time was taken on another machine ({other.machine.cpu}: {words.milliseconds(other.latency.p50_ms)}, "
             f"{other.latency.ratio:.2f} of fp32), so none is shown here."
         )
-    if run.engine != engine:
-        parts.append("Another version of the engine made it; measured again, its recipe may give another file.")
+    if run.engine != _maker(run):
+        parts.append(
+            "Another version of the engine, or another teacher, made it; measured again, its recipe may give another "
+            "file."
+        )
     return " ".join(parts)
+
+
+def _maker(run: Run) -> str:
+    """Who would make its file now; '' where a teacher is gone."""
+    try:
+        return maker(run.recipe, run.subject.dataset)
+    except UserError:
+        return ""

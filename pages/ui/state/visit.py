@@ -13,7 +13,6 @@ from typing import Any
 import streamlit as st
 
 from compression import choosing
-from compression.engine import engine_version
 from compression.errors import UnknownName, UserError
 from compression.jobs import Job, News, Request
 from compression.long_jobs import can_finish
@@ -349,7 +348,7 @@ class Visit:
             return
         self.opened = remembered(run)
         self.trail.add(self.opened)
-        self.remark = links.told(run, store().latencies(run.id), engine_version())
+        self.remark = links.told(run, store().latencies(run.id))
 
     def _write_link(self) -> None:
         link = link_of(self.subject, self.recipe, self.view, self.opened.run if self.opened else "")
