@@ -116,7 +116,8 @@ def _one(jobs: "list[JobRecord]", beginning: str) -> "JobRecord":
 
 def _row(run: "Run") -> Row:
     took = f"{run.latency.p50_ms:.3f} ms" if run.latency else "-"
-    steps = ", ".join(step.kind for step in run.recipe.steps) or "none"
+    recipe = run.readable
+    steps = ", ".join(step.kind for step in recipe.steps) or "none" if recipe else "of another version"
     size = f"{run.size_bytes / 1000:,.1f} KB"
     measured = f"{run.measured.astimezone():%Y-%m-%d %H:%M}"
     return run.id, run.subject.model, run.subject.dataset, f"{run.accuracy.value:.2%}", size, took, measured, steps

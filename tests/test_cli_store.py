@@ -1,6 +1,7 @@
 """The command line's part that looks into the store."""
 
 import json
+import sqlite3
 from pathlib import Path
 
 import pandas as pd
@@ -41,6 +42,15 @@ def test_runs_are_listed_and_exported(store: Store, tmp_path: Path) -> None:
         call("runs", "export", file)
         assert set(read(file).run.astype(str)) == set(runs)
     assert "A table ends in .csv, .parquet, .json" in call("runs", "export", "runs.xls", code=2)
+
+
+def test_a_run_whose_recipe_another_version_wrote_is_listed_too(store: Store) -> None:
+    run = store.add(SUBJECT, Recipe(), measured(Recipe(), machine=this_machine()), engine="e")
+    with sqlite3.connect(store.place) as raw:
+        raw.execute("UPDATE compression_files SET recipe = '{\"schema\": 99}'")
+    [_, line] = call("runs", "list").splitlines()
+    assert line.startswith(run)
+    assert line.endswith("of another version")
 
 
 def seeded(seed: int) -> Recipe:

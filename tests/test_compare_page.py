@@ -1,6 +1,7 @@
 """The page Compare on a store with three files of LeNet-300-100 on Digits."""
 
 import shutil
+import sqlite3
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -132,6 +133,17 @@ def test_runs_of_other_weights_are_not_on_the_charts(stored: Store) -> None:
     weights = duel.settings(stored.run(old), run)[0]
     assert (weights["Setting"], weights["A"]) == ("Weights", "f" * 8)
     stored.erase(old)
+
+
+def test_a_run_whose_recipe_cannot_be_read_is_left_out_of_the_charts(stored: Store) -> None:
+    run = newest(stored)[0]
+    own = stored.add(run.subject, Recipe(seed=9), replace(run.measurement, file_hash="2" * 64), engine="e")
+    with sqlite3.connect(stored.place) as raw:
+        raw.execute("UPDATE compression_files SET recipe = '{\"schema\": 99}' WHERE id = ?", [own])
+    found = {point.run for point in state.known(pages_subject.Subject("lenet300", "digits", "digits")).points}
+    assert run.id in found
+    assert own not in found
+    stored.erase(own)
 
 
 def test_beside_a_run_that_is_deleted_another_one_is_chosen(stored: Store) -> None:

@@ -11,6 +11,7 @@ from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_
 
 import numpy as np
 
+from compression.errors import UserError
 from compression.recipe import Recipe
 from compression.results import Accuracy, Latency, Machine, Measurement, Predictions, Reached
 
@@ -85,6 +86,14 @@ class Run:
     def recipe(self) -> Recipe:
         """How the file was made. Raises `InvalidRecipe` where another version wrote one that this cannot read."""
         return _recipe(self.recipe_json)
+
+    @property
+    def readable(self) -> Recipe | None:
+        """The recipe; None where this version cannot read it."""
+        try:
+            return self.recipe
+        except UserError:
+            return None
 
     @property
     def full(self) -> bool:

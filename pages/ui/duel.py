@@ -34,7 +34,7 @@ def settings(a: Run, b: Run) -> list[dict[str, str]]:
         rows.append({"Setting": "Network and images", "A": runs.title(a), "B": runs.title(b)})
     elif a.subject.weights_hash != b.subject.weights_hash:
         rows.append({"Setting": "Weights", "A": a.subject.weights_hash[:8], "B": b.subject.weights_hash[:8]})
-    ours, theirs = runs.readable(a), runs.readable(b)
+    ours, theirs = a.readable, b.readable
     if ours is None or theirs is None:
         return [*rows, {"Setting": "Recipe", "A": runs.recipe_line(a), "B": runs.recipe_line(b)}]
     found = differences(ours, theirs)

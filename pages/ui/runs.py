@@ -6,7 +6,6 @@ from typing import Any
 
 import plotly.graph_objects as go
 
-from compression.errors import UserError
 from compression.store import Run
 from compression.zoo import title as network_title
 from pages.ui import words
@@ -43,16 +42,8 @@ def title(run: Run) -> str:
 
 def recipe_line(run: Run) -> str:
     """The recipe in words; its hash where another version wrote one that this cannot read."""
-    recipe = readable(run)
+    recipe = run.readable
     return words.recipe_line(recipe) if recipe else f"recipe {run.recipe_hash[:8]} of another version"
-
-
-def readable(run: Run) -> Any:
-    """The recipe, or None."""
-    try:
-        return run.recipe
-    except UserError:
-        return None
 
 
 def labels(runs: Sequence[Run]) -> dict[str, str]:
@@ -94,7 +85,7 @@ DIMENSIONS = {
 
 def parallel(runs: Sequence[Run]) -> go.Figure:
     """A line for each timed run through its settings and measures; a step that is off stands at its neutral value."""
-    chosen = [run for run in runs if run.latency and readable(run) is not None][:LINES]
+    chosen = [run for run in runs if run.latency and run.readable is not None][:LINES]
     columns = [(told, [_setting(run, path) for run in chosen]) for path, told in DIMENSIONS.items()]
     columns += [
         ("Size, KB", [run.size_bytes / 1000 for run in chosen]),

@@ -19,7 +19,6 @@ from pages.ui import words
 from pages.ui.front import Spot, stand
 from pages.ui.guard import repeated
 from pages.ui.plot import plot
-from pages.ui.runs import readable
 from pages.ui.scatter import decades
 from pages.ui.state import awaited_once, lab, store
 from pages.ui.subject import Subject, reference_sweep
@@ -51,7 +50,7 @@ def ways(dataset: str, runs: Sequence[Run]) -> list[Way]:
     found = []
     for run in (run for run in runs if run.subject.dataset == dataset and run.full):
         small = small_of(run.subject)
-        recipe = readable(run)
+        recipe = run.readable
         if run.role == "candidate" and recipe and recipe.steps:
             label = f"{network_title(small.model)}: {words.recipe_line(recipe)}"
             found.append(Way("compressed", label, _spot(run.accuracy, run.size_bytes)))

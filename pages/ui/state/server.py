@@ -36,7 +36,7 @@ def known(subject: Subject) -> Trail:
         trail.know(Point(recipe, measured, True, source="reference") for recipe, measured in sweep.points)
     with suppress(StoreUnavailable):
         runs = store().runs(model=subject.model, dataset=subject.dataset, limit=REMEMBERED)
-        runs = [run for run in runs if run.full and is_of(run, subject)]
+        runs = [run for run in runs if run.full and run.readable and is_of(run, subject)]
         trail.know(remembered(run) for run in runs if run.subject == runs[0].subject)  # a folder's images may be others
     return trail
 
