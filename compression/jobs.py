@@ -51,6 +51,8 @@ PARTING_S = 5.0
 REST_S = 3.0
 """A browser that draws a new page, or a user who moves on at once, is not kept waiting by what nobody waits for."""
 
+DELETED = "This was deleted, so it is measured again only when somebody asks for it."
+
 FIRST, NEXT, LATER = 100, 50, 10
 """Priorities of what users wait for, of small questions, and of what nobody waits for. Trainings have their own."""
 
@@ -107,6 +109,7 @@ class Lab:
         """A job for the time when nobody waits for anything: whatever else is asked for overtakes it at once.
 
         There is one at a time; None where there is one already, or where somebody has asked for something just now.
+        What the user has deleted is not measured for nobody, and ends `refused`.
         """
         with self._idle:
             at_work = any(job.news.state == "working" for job in self._fillers)
@@ -185,6 +188,8 @@ class Lab:
             found = found and found | {"state": "untrained"}
         if found:
             job.end(**found)
+        elif priority == LATER and self._keeper.deleted(asked):
+            job.end(state="refused", sentence=DELETED)
         else:
             self._line.submit(self._send, job, asked, priority)
 
@@ -207,14 +212,15 @@ class Lab:
             job.end(state="refused", sentence=apology(error))
         else:
             job.hold(future)
-            self._in_the_end(self._finish, job, future, "done" if asked == job.request else "untrained")
+            state: State = "done" if asked == job.request else "untrained"
+            self._in_the_end(self._finish, job, future, state, priority != LATER)
 
-    def _finish(self, job: Job, future: Future, state: State) -> None:
+    def _finish(self, job: Job, future: Future, state: State, wanted: bool) -> None:
         """Waits in a thread of its own until the task has ended; the page is told first, then the store."""
         found = result(future)
         job.settle(found, state)
         if isinstance(found, Outcome):
-            self._keeper.keep(found)
+            self._keeper.keep(found, revive=wanted)
             self._lay_base(found)
             if isinstance(job.request, Request):
                 self._practise(job.request)

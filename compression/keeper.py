@@ -65,17 +65,21 @@ class Keeper:
         """The last news of a request that was carried out before, on this machine and with this engine; else None."""
         return self._try(lambda: self._answer(request))
 
-    def keep(self, outcome: Outcome, job: str | None = None) -> bool:
-        """Keeps a result and its file; where that cannot be, `trouble` says why."""
+    def deleted(self, request: Request) -> bool:
+        """Whether what the request makes is something that the user has deleted."""
+        return self._try(lambda: self._deleted(request)) is True
+
+    def keep(self, outcome: Outcome, job: str | None = None, *, revive: bool = True) -> bool:
+        """Keeps a result and its file; where that cannot be, `trouble` says why. See `Store.add` for `revive`."""
         if outcome.edition:
             self._known[_name(outcome.subject), outcome.edition] = outcome.subject
-        return self._done(lambda: self._keep(outcome, job))
+        return self._done(lambda: self._keep(outcome, job, revive))
 
-    def _keep(self, outcome: Outcome, job: str | None) -> None:
+    def _keep(self, outcome: Outcome, job: str | None, revive: bool) -> None:
         keep(outcome.onnx, outcome.measurement)
         self.store.add(
             outcome.subject, Recipe.from_json(outcome.recipe), outcome.measurement, engine=outcome.maker,
-            layers=outcome.layers, ledger=outcome.ledger, role=outcome.role, job=job,
+            layers=outcome.layers, ledger=outcome.ledger, role=outcome.role, job=job, revive=revive,
         )  # fmt: skip
 
     def lacks_baseline(self, subject: Subject) -> bool:
@@ -129,6 +133,12 @@ class Keeper:
         base = self.store.baseline(subject) if run else None
         path = self.store.file(run) if run else None
         return _news(self.store, run, base) | {"file": path} if run and base and path else None
+
+    def _deleted(self, request: Request) -> bool:
+        subject, recipe = self._subject(request), Recipe.from_json(request.recipe)
+        return subject is not None and recipe.hash in {
+            run.recipe_hash for run in self.store.runs(subject=subject, deleted=True)
+        }
 
     def _subject(self, request: Request) -> Subject | None:
         """What the store calls the request's network and images; None where only a worker can tell.

@@ -19,7 +19,8 @@ from compression import cluster, insight, jobs, worker
 from compression.cluster import LOCALHOST, ROOT
 from compression.data import load
 from compression.errors import UnknownName
-from compression.jobs import LOST, Job, Lab, News, Request
+from compression.jobs import DELETED, LOST, Job, Lab, News, Request
+from compression.keeper import Keeper
 from compression.measure import lock
 from compression.processes import Identity, identity, runs
 from compression.recipe import Recipe
@@ -87,6 +88,25 @@ def test_what_nobody_waits_for_makes_way_for_whoever_asks(lab: Lab, monkeypatch:
     news = done(idle)
     assert news.state == "done"
     assert lab.submit(request(0.21), owner="user").wait(after=0, timeout=PATIENCE_S).run == news.run
+
+
+def test_what_was_deleted_comes_back_only_to_who_asks_for_it(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(jobs, "REST_S", 0.0)
+    first = done(lab.submit(request(0.24), owner="user"))
+    assert until(lambda: kept(lab, first), 30)
+    run = first.run or ""
+    lab.store.delete(run)
+    idle = lab.fill(request(0.24))
+    assert idle
+    assert (done(idle).state, idle.news.sentence) == ("refused", DELETED)
+    monkeypatch.setattr(Keeper, "deleted", lambda keeper, request: False)  # or deleted while it is measured
+    idle = lab.fill(request(0.24))
+    assert idle
+    assert done(idle).state == "done"
+    assert until(lambda: len(lab.store.latencies(run)) == 2, 30)
+    assert lab.store.run(run).deleted is not None
+    done(lab.submit(request(0.24), owner="user"))
+    assert until(lambda: lab.store.run(run).deleted is None, 30)
 
 
 def test_a_job_tells_how_it_stands_and_ends_with_a_measured_file(lab: Lab, own_home: Path) -> None:

@@ -208,6 +208,8 @@ def test_notes_favourites_and_deletion_with_undo(store: Store) -> None:
     assert {run.id for run in store.runs()} == {first, second}
     assert store.run(first).note == "smallest without a loss"
     store.delete(first)
+    add(store, revive=False)  # made again, but for nobody
+    assert store.run(first).deleted is not None
     add(store)  # made again: it comes back
     assert store.run(first).deleted is None
     store.erase(first)

@@ -83,11 +83,12 @@ class Store:
         role: Role = "candidate",
         job: str | None = None,
         when: datetime | None = None,
+        revive: bool = True,
     ) -> str:
         """Keeps what was measured on a file, all or nothing, and returns the run's id.
 
-        A file that is known gets one more latency, and its accuracy anew; a deleted one comes back. `n_test` is the
-        number of all test images where `measurement` is on fewer.
+        A file that is known gets one more latency, and its accuracy anew; a deleted one comes back if it may `revive`.
+        `n_test` is the number of all test images where `measurement` is on fewer.
         """
         whole, now = n_test or measurement.n_test, when or datetime.now(UTC)
         run = run_id(subject, recipe.hash, engine, measurement.file_hash, role)
@@ -111,7 +112,8 @@ class Store:
             for position, layer in enumerate(layers):
                 values = {"file_id": run, "position": position, "name": layer.name, "record": dump(layer)}
                 _keep(connection, LayerRow, values)
-            connection.execute(update(NoteRow).where(NoteRow.file_id == run).values(deleted=None))
+            if revive:
+                connection.execute(update(NoteRow).where(NoteRow.file_id == run).values(deleted=None))
         return run
 
     def run(self, run: str) -> Run:
