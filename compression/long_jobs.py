@@ -143,7 +143,8 @@ class LongJobs:
         """
         book = self._keeper.store.jobs
         record = book.get(job)
-        book.forget(job)
+        if not book.forget(job):
+            raise Unsupported(f"The job {record.title!r} waits or works; cancel it before you remove it.")
         kept = _checkpoint(record)
         if kept and kept not in map(_checkpoint, book.all()):
             kept.unlink(missing_ok=True)

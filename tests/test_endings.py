@@ -227,6 +227,13 @@ def test_a_job_that_is_removed_takes_nothing_from_others(desk: Desk) -> None:
     assert not path.exists()
 
 
+def test_an_open_job_is_not_removed(desk: Desk) -> None:
+    job = desk.long.start(request())
+    with pytest.raises(Unsupported, match="waits or works; cancel it before you remove it"):
+        desk.long.forget(job.id)
+    assert desk.book.get(job.id).open
+
+
 def test_what_another_machine_has_learned_is_neither_taken_up_nor_ended_here(desk: Desk) -> None:
     theirs = desk.enter(request(), machine="there")
     with pytest.raises(Unsupported, match="nothing to keep here"):

@@ -478,15 +478,27 @@ def test_jobs_are_entered_followed_asked_and_taken_over(store: Store) -> None:
     assert not jobs.ask("j1", "cancel")
     assert [jobs.claim("j1", {"pid": pid}) for pid in (7, 8)] == [True, False]
     assert (jobs.get("j1").app, jobs.get("j1").wanted, jobs.get("j1").state) == ({"pid": 7}, None, "waiting")
-    jobs.forget("j1")
+    jobs.learn("j1", [learned(10, 2.0)])
+    assert not jobs.forget("j1")
     assert jobs.all() != []  # an open job stays
+    assert jobs.curve("j1") == [learned(10, 2.0)]
     jobs.put("j1", state="done")
     jobs.put("j1", while_open=True, state="working")  # by somebody who has not heard of the end yet
     assert jobs.get("j1").state == "done"
     assert jobs.all(states=["waiting", "working"]) == []
-    jobs.forget("j1")
+    assert jobs.forget("j1")
+    assert jobs.curve("j1") == []
     with pytest.raises(UnknownName, match="Unknown job 'j1'"):
         jobs.get("j1")
+
+
+def test_the_curve_of_a_result_stays_when_its_job_is_removed(store: Store) -> None:
+    store.jobs.add("j1", kind="compress", title="?", request={}, app={})
+    store.jobs.learn("j1", [learned(10, 2.0)])
+    run = store.run(add(store, job="j1"))
+    store.jobs.put("j1", state="done")
+    assert store.jobs.forget("j1")
+    assert store.curve(run) == [learned(10, 2.0)]
 
 
 def test_a_curve_grows_and_a_step_done_again_is_written_once(store: Store) -> None:

@@ -12,7 +12,7 @@ from compression.errors import UnknownName
 from compression.results import LearningPoint
 from compression.store.database import Database
 from compression.store.records import OPEN, RESUMABLE, JobRecord, JobState, dump, load
-from compression.store.tables import JobRow, PointRow
+from compression.store.tables import FileRow, JobRow, PointRow
 
 Wish = Literal["cancel"]
 
@@ -93,11 +93,13 @@ class JobBook:
         with self._database.read() as connection:
             return [_record(row) for row in connection.execute(chosen)]
 
-    def forget(self, job: str) -> None:
-        """Takes an ended job out of the book, with its curve; its result stays."""
+    def forget(self, job: str) -> bool:
+        """Takes an ended job out of the book; its result stays, with its curve. False where the job is open."""
         with self._database.write() as connection:
-            connection.execute(delete(JobRow).where(JobRow.id == job, JobRow.state.not_in(OPEN)))
-            connection.execute(delete(PointRow).where(PointRow.source == job))
+            gone = connection.execute(delete(JobRow).where(JobRow.id == job, JobRow.state.not_in(OPEN))).rowcount == 1
+            if gone and not connection.execute(select(FileRow.id).where(FileRow.job_id == job)).first():
+                connection.execute(delete(PointRow).where(PointRow.source == job))
+            return gone
 
     def learn(self, source: str, points: Iterable[LearningPoint]) -> None:
         """Adds points to the curve of a job or a run; a step that is there already is replaced."""
