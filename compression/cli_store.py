@@ -79,12 +79,15 @@ def jobs_list(as_json: JsonOption = False) -> None:
 def jobs_cancel(
     job: Annotated[str, typer.Argument(metavar="JOB", help="The id in `jobs list`, or how it begins.")],
 ) -> None:
-    """Stop a training that an app carries out; it can be resumed there."""
+    """Have the app that carries out a training stop it; it can be resumed there."""
+    from compression.keeper import end_orphans
+
     store = _store()
+    end_orphans(store)
     found = _one(store.jobs.all(), job)
     if not store.jobs.ask(found.id, "cancel"):
         raise InvalidSetting(f"The job {found.title!r} has ended already: it is {found.state}.")
-    print_table([("cancelled", found.title)])
+    print_table([("asked to stop", found.title)])
 
 
 def keep(request: "Request", prepared: "Prepared", candidate: "Candidate", measurement: "Measurement") -> str | None:

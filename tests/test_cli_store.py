@@ -58,12 +58,14 @@ def seeded(seed: int) -> Recipe:
 
 
 def test_jobs_are_listed_and_cancelled(store: Store) -> None:
-    for name, app_ in (("a" * 32, this_program()), ("b" * 32, {**this_program(), "started": 1.0})):
+    dead = {**this_program(), "started": 1.0}
+    for name, app_ in (("a" * 32, this_program()), ("b" * 32, dead), ("c" * 32, dead)):
         store.jobs.add(name, kind="train", title=f"job {name[0]}", request={}, app=app_)
+    assert "has ended already: it is interrupted" in call("jobs", "cancel", "cc", code=2)  # its program is gone
     states = {job["id"][0]: job["state"] for job in json.loads(call("jobs", "list", "--json"))}
-    assert states == {"a": "waiting", "b": "interrupted"}  # its program is gone
+    assert states == {"a": "waiting", "b": "interrupted", "c": "interrupted"}
     assert "interrupted" in call("jobs", "list")
-    call("jobs", "cancel", "aaaa")
+    assert call("jobs", "cancel", "aaaa").split() == ["asked", "to", "stop", "job", "a"]
     assert store.jobs.get("a" * 32).wanted == "cancel"
     assert "has ended already: it is interrupted" in call("jobs", "cancel", "bb", code=2)
     assert "Unknown job 'zz'; known are" in call("jobs", "cancel", "zz", code=2)
