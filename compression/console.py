@@ -73,8 +73,9 @@ def working() -> Iterator[Progress]:
 
 
 def print_json(values: Any) -> None:
-    """One line of JSON."""
-    typer.echo(json.dumps(values, allow_nan=False))
+    """One line of JSON; NaN and infinity, which JSON has no word for, are null."""
+    finite = json.loads(json.dumps(values), parse_constant=lambda constant: None)
+    typer.echo(json.dumps(finite, allow_nan=False))
 
 
 def print_table(rows: Sequence[Row]) -> None:

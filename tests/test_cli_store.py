@@ -1,6 +1,7 @@
 """The command line's part that looks into the store."""
 
 import json
+import math
 import sqlite3
 from pathlib import Path
 
@@ -51,6 +52,13 @@ def test_a_run_whose_recipe_another_version_wrote_is_listed_too(store: Store) ->
     [_, line] = call("runs", "list").splitlines()
     assert line.startswith(run)
     assert line.endswith("of another version")
+
+
+def test_a_loss_that_is_no_number_is_null(store: Store) -> None:
+    store.jobs.add("a" * 32, kind="train", title="?", request={}, app=this_program())
+    store.jobs.put("a" * 32, progress={"loss": math.nan, "seconds_left": math.inf, "step": 3})
+    [job] = json.loads(call("jobs", "list", "--json"))
+    assert job["progress"] == {"loss": None, "seconds_left": None, "step": 3}
 
 
 def seeded(seed: int) -> Recipe:
