@@ -85,7 +85,7 @@ class Lab:
 
     @property
     def trouble(self) -> str:
-        """Why results are not kept just now, in a sentence; empty where they are."""
+        """Why results are not kept, or not read, just now, in a sentence; empty where they are."""
         return self._keeper.trouble
 
     def submit(self, request: Request, *, owner: str, anew: bool = False, train: bool = True) -> Job:

@@ -1,6 +1,7 @@
 """What jobs have to do with the store: answers to requests that were carried out before, and results that are kept.
 
-A store that fails costs no result: the failure becomes `trouble`, a sentence for the page.
+A store that fails costs no result: the failure becomes `trouble`, a sentence for the page. It stands until the store
+answers again; where a result could not be kept, until one is.
 """
 
 import json
@@ -43,6 +44,7 @@ class Keeper:
 
     def __init__(self) -> None:
         self.trouble = ""
+        self._unkept = False
         self._store: Store | None = None
         self._lock = threading.Lock()
         self._known: dict[tuple[tuple[str, str, str], tuple[str, str]], Subject] = {}
@@ -73,7 +75,11 @@ class Keeper:
         """Keeps a result and its file; where that cannot be, `trouble` says why. See `Store.add` for `revive`."""
         if outcome.edition:
             self._known[_name(outcome.subject), outcome.edition] = outcome.subject
-        return self._done(lambda: self._keep(outcome, job, revive))
+        self._unkept = True  # until it is: another thread's success meanwhile takes nothing back
+        self._unkept = not self._done(lambda: self._keep(outcome, job, revive))
+        if not self._unkept:
+            self.trouble = ""
+        return not self._unkept
 
     def _keep(self, outcome: Outcome, job: str | None, revive: bool) -> None:
         keep(outcome.onnx, outcome.measurement)
@@ -163,7 +169,8 @@ class Keeper:
             return None
         except UserError:  # the worker will say so
             return None
-        self.trouble = ""
+        if not self._unkept:
+            self.trouble = ""
         return found
 
 

@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ import pytest
 from safetensors.numpy import save_file
 from streamlit.testing.v1 import AppTest
 
-from compression import long_jobs, long_work, pipeline, worker
+from compression import long_jobs, long_work, pipeline, store, worker
 from compression.cluster import Crew
 from compression.errors import Cancelled, StoreUnavailable, Unsupported
 from compression.jobs import Job, keep
@@ -32,6 +33,7 @@ from pages.ui.state.visit import Visit
 from pages.ui.subject import Subject
 
 DIGITS = Subject("lenet300", "digits", "digits")
+SUBJECT = store.Subject("lenet300", "digits", "digits", "a" * 64, "b" * 64)
 STEPS = 200_000
 ACCURACY = Accuracy(0.9, Interval(0.8, 1.0), 1, 0.9, 0.0)
 
@@ -188,6 +190,25 @@ def test_a_file_that_cannot_be_kept_is_a_sentence(desk: Desk, tmp_path: Path) ->
     measured = Measurement("r", "f", ACCURACY, 1, 1, None, 1, 1, 1, 1.0, this_machine(), empty)
     with pytest.raises(StoreUnavailable, match="The file cannot be kept in"):
         keep(b"onnx", measured)
+
+
+def test_that_a_result_was_not_kept_is_said_until_one_is(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    keeper, outcome = desk.long._keeper, SimpleNamespace(subject=SUBJECT, edition=None)
+
+    def full(*about: Any) -> None:
+        raise StoreUnavailable("The disk is full.")
+
+    for keep_, troubles in ((full, "The disk is full."), (lambda *about: None, "")):
+        monkeypatch.setattr(Keeper, "_keep", keep_)
+        assert keeper.keep(outcome) == (not troubles)  # type: ignore[arg-type]
+        assert keeper.wishes([]) == set()  # the store answers
+        assert keeper.trouble == troubles
+    with monkeypatch.context() as patch:
+        patch.setattr(JobBook, "hear", full)
+        keeper.wishes([])
+    assert keeper.trouble
+    keeper.wishes([])
+    assert not keeper.trouble
 
 
 def test_the_speed_is_measured_on_the_whole_training(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -23,7 +23,7 @@ from compression.choosing import LADDER
 from compression.cluster import ROOT
 from compression.data import load
 from compression.errors import UserError
-from compression.jobs import Job, Request
+from compression.jobs import Job, Lab, Request
 from compression.presets import PRESETS
 from compression.recipe import Recipe
 from compression.results import Accuracy, Interval, Latency, LearningPoint, Machine, Measurement, Predictions
@@ -621,6 +621,12 @@ def test_an_error_of_the_engine_is_one_sentence_on_the_page() -> None:
     assert len(page.error) == 1
     assert "/nowhere" in page.error[0].value
     assert "\n" not in page.error[0].value
+
+
+@pytest.mark.usefixtures("engine")
+def test_a_result_that_was_not_kept_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Lab, "trouble", "The disk is full.")
+    assert "The disk is full." in opened(links.link_of(DIGITS, links.START)).warning[0].value
 
 
 @pytest.mark.usefixtures("engine")

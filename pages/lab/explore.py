@@ -12,7 +12,7 @@ from pages.ui.foresight import Foreseen
 from pages.ui.handles import handles, moved
 from pages.ui.plot import plot
 from pages.ui.scatter import Chart, chart, course
-from pages.ui.state import Visit, opened, shown
+from pages.ui.state import Visit, lab, opened, shown
 from pages.ui.subject import Pair
 from pages.ui.views import View
 
@@ -22,7 +22,7 @@ def page() -> None:
     visit, notes = opened(), st.empty()
     with st.sidebar:
         obstacle, untrained = choose(visit)
-    if said := " ".join(filter(None, (visit.notice, obstacle))):
+    if said := " ".join(filter(None, (visit.notice, obstacle, lab().trouble))):
         notes.warning(said)
     elif visit.remark:
         notes.info(visit.remark)
