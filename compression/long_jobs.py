@@ -172,12 +172,8 @@ class LongJobs:
     def _carry_out(self, entry: Entry) -> None:
         job, asked, found = entry.job, entry.work, None
         try:
-            if entry.ending:
-                found = self._settle_end(entry)
-            elif entry.minutes:
-                found = self._settle_steps(entry)
-            if not isinstance(found, Refusal):
-                found = self._persist(entry, _task(entry))
+            settled = self._settle(entry)
+            found = self._persist(entry, _task(entry)) if isinstance(settled, Work) else settled
         except UserError as error:
             found = Refusal(str(error))
         except (
@@ -198,27 +194,32 @@ class LongJobs:
         job.settle(found)
         self._close(entry)
 
-    def _settle_steps(self, entry: Entry) -> Refusal | None:
+    def _settle(self, entry: Entry) -> Any:
+        """What is to be carried out, once that is known; or what the asking for it came to instead."""
+        if entry.ending:
+            return self._settle_end(entry)
+        return self._settle_steps(entry) if entry.minutes else entry.work
+
+    def _settle_steps(self, entry: Entry) -> Any:
         """Minutes become steps, which from now on stand in the request."""
         point = self._persist(entry, long_work.pace)
-        if isinstance(point, Refusal) or point is None:
-            return point or Refusal("")
+        if not isinstance(point, LearningPoint):
+            return point
         assert entry.minutes
         entry.work = entry.job.request = with_steps(entry.work, point, entry.minutes)
         self._keeper.rewrite(entry.job.id, entry.work)
         entry.minutes = None
-        return None
+        return entry.work
 
-    def _settle_end(self, entry: Entry) -> Refusal | None:
+    def _settle_end(self, entry: Entry) -> Any:
         """The request ends where its training was stopped; the worker knows, once it has really stopped.
 
         The book says so when there is an outcome: until then the training can be resumed as it was.
         """
         found = self._persist(entry, long_work.end)
-        if isinstance(found, Refusal) or found is None:
-            return found or Refusal("")
-        entry.work = entry.job.request = found
-        return None
+        if isinstance(found, Request):
+            entry.work = entry.job.request = found
+        return found
 
     def _persist(self, entry: Entry, task: Callable[..., Any]) -> Any:
         """What the task returns; where its process dies it is sent again, unless it dies without coming further."""

@@ -16,8 +16,8 @@ from streamlit.testing.v1 import AppTest
 from compression import long_jobs, long_work, pipeline, store, worker
 from compression.cluster import Crew
 from compression.errors import Cancelled, StoreUnavailable, Unsupported
-from compression.jobs import Job, keep
-from compression.keeper import Keeper, this_program, title, to_plain
+from compression.jobs import LOST, Job, keep
+from compression.keeper import Keeper, from_plain, this_program, title, to_plain
 from compression.long_jobs import LongJobs
 from compression.long_work import Training, checkpoint, so_far
 from compression.measure.machine import this_machine
@@ -148,6 +148,13 @@ def test_the_worker_leaves_what_was_learned_until_its_result_is_kept(
     assert path.exists()
 
 
+def soon(condition: Callable[[], bool]) -> bool:
+    end = time.monotonic() + 30
+    while not condition() and time.monotonic() < end:
+        time.sleep(0.05)
+    return condition()
+
+
 def trying(desk: Desk, monkeypatch: pytest.MonkeyPatch, begins: Callable[[int], bool]) -> tuple[int, str]:
     """How often a job is sent whose worker always dies, and what its last news say."""
     sent: list[int] = []
@@ -172,14 +179,24 @@ def test_a_job_is_given_up_for_its_own_crashes_and_not_for_those_of_another(
     assert trying(desk, monkeypatch, lambda count: False)[0] == long_jobs.WAITS
 
 
+@pytest.mark.parametrize("ending", [False, True])
+def test_a_job_whose_worker_dies_before_it_begins_is_lost(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch, ending: bool
+) -> None:
+    monkeypatch.setattr(LongJobs, "_send", lambda long, entry, task: None)
+    job = desk.long.finish(desk.enter(request())) if ending else desk.long.start(request(), minutes=3.0)
+    assert soon(lambda: not desk.book.get(job.id).open)
+    found = desk.book.get(job.id)
+    assert (found.state, found.sentence) == ("lost", LOST)
+    assert from_plain(found.kind, found.request) == (request(), None if ending else 3.0)
+
+
 def test_an_ending_that_the_store_did_not_take_is_written_later(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     job = desk.long.start(request())
     with monkeypatch.context() as patch:
         patch.setattr(Keeper, "close_entry", lambda keeper, job, **about: False)
         desk.long.cancel(job.id)
-    end = time.monotonic() + 30
-    while desk.book.get(job.id).open and time.monotonic() < end:
-        time.sleep(0.05)
+    assert soon(lambda: not desk.book.get(job.id).open)
     assert desk.book.get(job.id).state == "cancelled"
     assert desk.long.get(job.id) is None
 
