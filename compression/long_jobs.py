@@ -4,6 +4,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import CancelledError
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -35,6 +36,11 @@ WAITS = 100
 WAITING = "Waiting for its turn"
 NOT_KEPT = "The result could not be kept, but what was learned is: resume the job when that is mended."
 GOING_ON = "The worker stopped; going on from the last checkpoint"
+
+BROKEN = "Something went wrong inside the program; its log says what."
+
+FAILURES = (CancelledError, NameError, OSError, RuntimeError, TimeoutError)
+"""Of a cluster that is gone or a program that ends. NameError: Dask's, of a loop that was closed."""
 
 MAX_EPOCHS = 10_000
 
@@ -170,29 +176,34 @@ class LongJobs:
         return entry.job
 
     def _carry_out(self, entry: Entry) -> None:
-        job, asked, found = entry.job, entry.work, None
+        found: Any = Refusal(BROKEN)  # whatever goes wrong: nobody else would end the job
+        asked = entry.work
         try:
-            settled = self._settle(entry)
-            found = self._persist(entry, _task(entry)) if isinstance(settled, Work) else settled
+            found = self._carried(entry)
         except UserError as error:
             found = Refusal(str(error))
-        except (
-            NameError,
-            OSError,
-            RuntimeError,
-            TimeoutError,
-        ) as error:  # NameError: Dask's, of a loop that was closed
+        except FAILURES as error:
             found = None if self._ending else Refusal(apology(error))
-        if isinstance(found, Outcome) and not self._keeper.keep(found, job.id):
-            found = Refusal(f"{self._keeper.trouble} {NOT_KEPT}".strip())
-        if isinstance(found, Outcome):
-            self._keeper.rewrite(job.id, entry.work)  # which may end sooner than what was asked
-            self._kept(found)
-            _clear(entry.work)
-        elif entry.ending:
-            entry.work = job.request = asked  # as if nobody had wanted to end it
-        job.settle(found)
-        self._close(entry)
+        finally:
+            if entry.ending and not isinstance(found, Outcome):
+                entry.work = entry.job.request = asked  # as if nobody had wanted to end it
+            entry.job.settle(found)
+            self._close(entry)
+
+    def _carried(self, entry: Entry) -> Any:
+        """What a job comes to; an outcome is kept."""
+        settled = self._settle(entry)
+        found = self._persist(entry, _task(entry)) if isinstance(settled, Work) else settled
+        return self._take(entry, found) if isinstance(found, Outcome) else found
+
+    def _take(self, entry: Entry, outcome: Outcome) -> Outcome | Refusal:
+        """Keeps what a training has come to, and lets go of what it had half learned."""
+        if not self._keeper.keep(outcome, entry.job.id):
+            return Refusal(f"{self._keeper.trouble} {NOT_KEPT}".strip())
+        self._keeper.rewrite(entry.job.id, entry.work)  # which may end sooner than what was asked
+        self._kept(outcome)
+        _clear(entry.work)
+        return outcome
 
     def _settle(self, entry: Entry) -> Any:
         """What is to be carried out, once that is known; or what the asking for it came to instead."""
@@ -326,7 +337,8 @@ def _clear(work: Work) -> None:
     """Removes what a training has half learned, once its result is kept; one that was ended early may still go on."""
     if isinstance(work, Sweeping) or (isinstance(work, Request) and Recipe.from_json(work.recipe).until):
         return
-    long_work.checkpoint(work).unlink(missing_ok=True)
+    with suppress(OSError):  # it takes room, no more
+        long_work.checkpoint(work).unlink(missing_ok=True)
 
 
 def _task(entry: Entry) -> Callable[..., Any]:

@@ -18,7 +18,7 @@ from compression.cluster import Crew
 from compression.errors import Cancelled, StoreUnavailable, Unsupported
 from compression.jobs import LOST, Job, keep
 from compression.keeper import Keeper, from_plain, this_program, title, to_plain
-from compression.long_jobs import LongJobs
+from compression.long_jobs import BROKEN, LongJobs
 from compression.long_work import Training, checkpoint, so_far
 from compression.measure.machine import this_machine
 from compression.recipe import Recipe
@@ -191,6 +191,18 @@ def test_a_job_whose_worker_dies_before_it_begins_is_lost(
     assert from_plain(found.kind, found.request) == (request(), None if ending else 3.0)
 
 
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_a_failure_that_nobody_has_thought_of_ends_the_job(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(*about: Any) -> None:
+        raise KeyError("steps")
+
+    monkeypatch.setattr(LongJobs, "_send", fails)
+    job = desk.long.start(request())
+    assert soon(lambda: not desk.book.get(job.id).open)
+    assert desk.book.get(job.id).state == "refused"
+    assert desk.book.get(job.id).sentence == BROKEN
+
+
 def test_an_ending_that_the_store_did_not_take_is_written_later(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     job = desk.long.start(request())
     with monkeypatch.context() as patch:
@@ -198,7 +210,7 @@ def test_an_ending_that_the_store_did_not_take_is_written_later(desk: Desk, monk
         desk.long.cancel(job.id)
     assert soon(lambda: not desk.book.get(job.id).open)
     assert desk.book.get(job.id).state == "cancelled"
-    assert desk.long.get(job.id) is None
+    assert soon(lambda: desk.long.get(job.id) is None)
 
 
 def test_a_file_that_cannot_be_kept_is_a_sentence(desk: Desk, tmp_path: Path) -> None:
