@@ -287,7 +287,7 @@ class LongJobs:
 
     def _keep_book(self) -> None:
         """The clerk: writes down what is new while there are jobs, and stops those that somebody wants stopped."""
-        while entries := list(self._entries.values()):
+        while entries := self._in_hand():
             for entry in entries:
                 self._write(entry)
                 if entry.job.news.state != "working":
@@ -296,6 +296,13 @@ class LongJobs:
                 if unwanted := self._entries.get(job):
                     self._stop(unwanted)
             time.sleep(LOOK_S)
+
+    def _in_hand(self) -> list[Entry]:
+        """What the clerk looks after. Where that is nothing it goes home, which whoever begins the next job sees."""
+        with self._lock:
+            if not self._entries:
+                self._clerk = None
+            return list(self._entries.values())
 
     def _write(self, entry: Entry) -> None:
         news = entry.job.news

@@ -203,6 +203,27 @@ def test_a_failure_that_nobody_has_thought_of_ends_the_job(desk: Desk, monkeypat
     assert desk.book.get(job.id).sentence == BROKEN
 
 
+def test_a_job_that_is_begun_when_the_clerk_has_just_gone_home_has_one(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    look, gone, begun = LongJobs._in_hand, threading.Event(), threading.Event()
+
+    def slow(long: LongJobs) -> list[long_jobs.Entry]:
+        found = look(long)
+        if not found:
+            gone.set()
+            begun.wait()
+        return found
+
+    monkeypatch.setattr(LongJobs, "_in_hand", slow)
+    desk.long.cancel(desk.long.start(request()).id)
+    assert gone.wait(30)  # on its way out
+    job = desk.long.start(request(alpha=0.5))
+    begun.set()
+    desk.book.ask(job.id, "cancel")  # from elsewhere, which the clerk reads
+    assert soon(lambda: desk.book.get(job.id).state == "cancelled")
+
+
 def test_an_ending_that_the_store_did_not_take_is_written_later(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     job = desk.long.start(request())
     with monkeypatch.context() as patch:
