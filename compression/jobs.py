@@ -102,7 +102,7 @@ class Lab:
             return same
         job = Job(request)
         self._jobs[job.id] = self._latest[owner] = job
-        self._desk.submit(self._look_up, job, anew, train)
+        self._send_on(self._desk, self._look_up, job, anew, train)
         return job
 
     def fill(self, request: Request) -> Job | None:
@@ -118,7 +118,7 @@ class Lab:
             job = Job(request)
             self._fillers.add(job)
         self._jobs[job.id] = job
-        self._desk.submit(self._look_up, job, False, False, LATER)
+        self._send_on(self._desk, self._look_up, job, False, False, LATER)
         return job
 
     def _make_way(self) -> None:
@@ -179,6 +179,15 @@ class Lab:
         self._line.shutdown()
         self._answers.shutdown(cancel_futures=True)
 
+    def _send_on(self, line: ThreadPoolExecutor, take: Callable[..., None], job: Job, *about: Any) -> None:
+        """Has `line` take a job's next step; one that fails, whatever the reason, ends it."""
+
+        def taken(step: Answer[None]) -> None:
+            if not step.cancelled() and (error := step.exception()):
+                job.end(state="refused", sentence=str(error) if isinstance(error, UserError) else apology(error))
+
+        line.submit(take, job, *about).add_done_callback(taken)
+
     def _look_up(self, job: Job, anew: bool, train: bool, priority: int = FIRST) -> None:
         assert isinstance(job.request, Request)
         asked, found = job.request, None if anew else self._keeper.answer(job.request)
@@ -191,29 +200,23 @@ class Lab:
         elif priority == LATER and self._keeper.deleted(asked):
             job.end(state="refused", sentence=DELETED)
         else:
-            self._line.submit(self._send, job, asked, priority)
+            self._send_on(self._line, self._send, job, asked, priority)
 
     def _send(self, job: Job, asked: Request, priority: int) -> None:
         """Has the worker carry out what is `asked`: the job's request, or what its training would start from."""
         if job.news.state != "working":
             return
-        try:
-            if self._crew is None:
-                job.put(sentence="Starting the engine")
-            about = (asked, self._topic, job.id)
-            how: dict[str, Any] = {"key": f"compress-{job.id}", "priority": priority}
-            if _trains(asked):
-                future = self._put_to_work(long_work.compress, *about, kind=LONG, **how)
-            else:
-                future = self._put_to_work(worker.run, *about, **how)
-        except UserError as error:
-            job.end(state="refused", sentence=str(error))
-        except (OSError, RuntimeError, TimeoutError) as error:
-            job.end(state="refused", sentence=apology(error))
+        if self._crew is None:
+            job.put(sentence="Starting the engine")
+        about = (asked, self._topic, job.id)
+        how: dict[str, Any] = {"key": f"compress-{job.id}", "priority": priority}
+        if _trains(asked):
+            future = self._put_to_work(long_work.compress, *about, kind=LONG, **how)
         else:
-            job.hold(future)
-            state: State = "done" if asked == job.request else "untrained"
-            self._in_the_end(self._finish, job, future, state, priority != LATER)
+            future = self._put_to_work(worker.run, *about, **how)
+        job.hold(future)
+        state: State = "done" if asked == job.request else "untrained"
+        self._in_the_end(self._finish, job, future, state, priority != LATER)
 
     def _finish(self, job: Job, future: Future, state: State, wanted: bool) -> None:
         """Waits in a thread of its own until the task has ended; the page is told first, then the store."""

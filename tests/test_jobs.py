@@ -90,6 +90,18 @@ def test_what_nobody_waits_for_makes_way_for_whoever_asks(lab: Lab, monkeypatch:
     assert lab.submit(request(0.21), owner="user").wait(after=0, timeout=PATIENCE_S).run == news.run
 
 
+@pytest.mark.parametrize("step", [(Keeper, "answer"), (Lab, "_put_to_work")])
+def test_a_failure_before_a_job_is_sent_ends_it(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch, step: tuple[type, str]
+) -> None:
+    def fails(*about: object, **how: object) -> None:
+        raise KeyError("steps")
+
+    monkeypatch.setattr(*step, fails)
+    news = done(lab.submit(request(0.25), owner="user"))
+    assert (news.state, news.sentence[:20]) == ("refused", "Something went wrong")
+
+
 def test_what_was_deleted_comes_back_only_to_who_asks_for_it(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(jobs, "REST_S", 0.0)
     first = done(lab.submit(request(0.24), owner="user"))
