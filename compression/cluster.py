@@ -25,6 +25,7 @@ from distributed.deploy.subprocess import SubprocessCluster
 from compression.data import home
 from compression.errors import Unsupported
 from compression.processes import Identity, identity, runs
+from compression.whole import whole
 
 log = logging.getLogger(__name__)
 
@@ -169,7 +170,8 @@ def _record() -> Path:
 
 
 def _write_down(members: Iterable[Identity]) -> None:
-    _record().write_text(json.dumps({"app": identity(os.getpid()), "members": list(members)}))
+    with whole(_record()) as partial:
+        partial.write_text(json.dumps({"app": identity(os.getpid()), "members": list(members)}))
 
 
 def end_stale() -> None:

@@ -1,5 +1,6 @@
 """How trainings are ended, taken up again and forgotten: what that does to the book and to what they have learned."""
 
+import os
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -25,6 +26,7 @@ from compression.recipe import Recipe
 from compression.results import Accuracy, Interval, LearningPoint, Measurement, Predictions
 from compression.store import Store
 from compression.store.book import JobBook
+from compression.whole import STALE_S, whole
 from compression.worker import Refusal, Request
 from pages.ui import recovery
 from pages.ui.state import server
@@ -240,6 +242,16 @@ def test_a_file_that_cannot_be_kept_is_a_sentence(desk: Desk, tmp_path: Path) ->
     measured = Measurement("r", "f", ACCURACY, 1, 1, None, 1, 1, 1, 1.0, this_machine(), empty)
     with pytest.raises(StoreUnavailable, match="The file cannot be kept in"):
         keep(b"onnx", measured)
+
+
+def test_what_programs_left_that_were_killed_while_they_wrote_is_removed(tmp_path: Path) -> None:
+    stale, fresh = tmp_path / ".partial-1", tmp_path / ".partial-2"
+    for path, age in ((stale, STALE_S + 60), (fresh, 60)):
+        path.touch()
+        os.utime(path, (time.time() - age, time.time() - age))
+    with whole(tmp_path / "file") as partial:
+        partial.touch()
+    assert set(tmp_path.iterdir()) == {tmp_path / "file", fresh}
 
 
 def test_that_a_result_was_not_kept_is_said_until_one_is(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -393,6 +393,22 @@ def test_a_stale_cluster_is_ended_by_id_and_start_time(own_home: Path) -> None:
         stranger.kill()
 
 
+def test_who_the_processes_are_is_written_down_whole(own_home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def killed(path: Path, content: str) -> None:
+        path.write_bytes(content.encode()[:9])
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(os, "getpid", lambda: 1)
+    record = own_home / "workers" / "1.json"
+    cluster._write_down([])
+    before = record.read_text()
+    monkeypatch.setattr(Path, "write_text", killed)
+    with pytest.raises(KeyboardInterrupt):
+        cluster._write_down([])
+    assert record.read_text() == before
+    record.unlink()
+
+
 def test_no_task_begins_while_another_thread_loads_the_engine(monkeypatch: pytest.MonkeyPatch) -> None:
     told: list[str] = []
 
