@@ -13,7 +13,7 @@ from typing import Any
 from compression import long_work
 from compression.cluster import LONG, Crew
 from compression.errors import Unsupported, UserError
-from compression.keeper import KINDS, Keeper, from_plain, this_program, to_plain
+from compression.keeper import KINDS, Keeper, from_plain, this_program, title, to_plain
 from compression.long_work import PACE_EPOCHS, Sweeping, Training, Work
 from compression.news import Job, apology, result
 from compression.recipe import Recipe
@@ -83,18 +83,24 @@ class LongJobs:
 
     def find(self, work: Work) -> Job | None:
         """The job that carries out this very work here now."""
+        same = self._same(work)
+        return same.job if same else None
+
+    def _same(self, work: Work) -> Entry | None:
         entries = [entry for entry in list(self._entries.values()) if entry.work == work]
-        return next((entry.job for entry in entries if entry.job.news.state == "working"), None)
+        return next((entry for entry in entries if entry.job.news.state == "working"), None)
 
     def start(self, work: Work, *, minutes: float | None = None, priority: int = 0) -> Job:
         """Begins a piece of work, or goes on with the same one where it waits, works or was stopped.
 
         `minutes` become the recipe's steps (or the training's epochs) by the speed that is measured first. Raises
-        `StoreUnavailable`.
+        `StoreUnavailable`, and `Unsupported` where the same one waits or works for another time.
         """
         with self._lock:
-            if same := self.find(work):
-                return same
+            if same := self._same(work):
+                if same.minutes != minutes:
+                    raise Unsupported(f"The job {title(work)!r} is at work; cancel it to train for another time.")
+                return same.job
             if minutes is None and (left := self.left(work)):
                 with suppress(UserError):  # somebody else was quicker
                     return self._resume(left.id, priority=priority)

@@ -348,6 +348,15 @@ def test_what_works_already_is_not_begun_beside_it_by_an_older_twin(desk: Desk) 
     assert desk.book.get(older).state == "cancelled"
 
 
+def test_the_minutes_of_a_training_that_is_at_work_are_not_dropped(desk: Desk) -> None:
+    job = desk.long.start(request(), minutes=3.0)
+    assert desk.long.start(request(), minutes=3.0) is job
+    for minutes in (None, 5.0):
+        with pytest.raises(Unsupported, match="is at work; cancel it to train for another time"):
+            desk.long.start(request(), minutes=minutes)
+    assert len(desk.book.all()) == 1
+
+
 def test_the_book_knows_the_step_of_a_job_that_is_stopped_at_once(desk: Desk) -> None:
     job = desk.long.start(request())
     point = {"step": 10, "steps": STEPS, "epoch": 0, "loss": 1.0, "accuracy": None, "seconds_left": 1.0}

@@ -9,7 +9,7 @@ from compression.jobs import Training
 from compression.keeper import end_orphans
 from compression.store import FORMS, JobRecord, export
 from pages.ui import joblist, words
-from pages.ui.guard import heard, repeated
+from pages.ui.guard import guarded, heard, repeated
 from pages.ui.joblist import Row
 from pages.ui.learning import curve_figure
 from pages.ui.plot import plot
@@ -44,8 +44,7 @@ def begin() -> None:
         minutes = places[2].number_input("Minutes", 0.0, 10_000.0, 0.0, 1.0, "%g", help=OWN)
         seed = places[3].number_input("Seed", 0, 2**31 - 1, 0)
         if st.form_submit_button("Train", type="primary"):
-            lab().long.start(Training(model, dataset, seed=int(seed)), minutes=minutes or None)
-            st.rerun()
+            guarded(lab().long.start)(Training(model, dataset, seed=int(seed)), minutes=minutes or None)
 
 
 def listing(busy: bool) -> None:
