@@ -63,7 +63,7 @@ def runs_export(
 
 @jobs_app.command("list")
 def jobs_list(as_json: JsonOption = False) -> None:
-    """List trainings, the newest first."""
+    """List trainings, those that wait or work first."""
     from compression.keeper import end_orphans
 
     store = _store()

@@ -492,6 +492,13 @@ def test_jobs_are_entered_followed_asked_and_taken_over(store: Store) -> None:
         jobs.get("j1")
 
 
+def test_an_open_job_stands_before_newer_ones_that_have_ended(store: Store) -> None:
+    for name in ("old", "resumed", "newer", "newest"):
+        store.jobs.add(name, kind="train", title="?", request={}, app={})
+        store.jobs.put(name, state="working" if name == "resumed" else "done")
+    assert [job.id for job in store.jobs.all(limit=3)] == ["resumed", "newest", "newer"]
+
+
 def test_the_curve_of_a_result_stays_when_its_job_is_removed(store: Store) -> None:
     store.jobs.add("j1", kind="compress", title="?", request={}, app={})
     store.jobs.learn("j1", [learned(10, 2.0)])

@@ -86,8 +86,8 @@ class JobBook:
         return _record(row)
 
     def all(self, *, states: Collection[JobState] | None = None, limit: int | None = None) -> list[JobRecord]:
-        """Jobs, the newest first."""
-        chosen = select(JobRow).order_by(JobRow.created.desc()).limit(limit)
+        """Jobs, those that are open first, the newest of each first."""
+        chosen = select(JobRow).order_by(JobRow.state.not_in(OPEN), JobRow.created.desc()).limit(limit)
         if states is not None:
             chosen = chosen.where(JobRow.state.in_(states))
         with self._database.read() as connection:

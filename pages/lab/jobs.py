@@ -48,7 +48,7 @@ def begin() -> None:
 
 
 def listing(busy: bool) -> None:
-    """All jobs, the newest first; looked at again and again while one is open."""
+    """The jobs, those that are open first; looked at again and again while one is open."""
     jobs = lab().store.jobs.all(limit=SHOWN)
     if busy != any(job.open for job in jobs):
         st.rerun()  # begins or ends the looking again
