@@ -15,6 +15,7 @@ from compression.compare import Comparison, compare
 from compression.data import load
 from compression.jobs import keep
 from compression.recipe import Recipe
+from compression.results import Interval
 from compression.steps import Prune, Quantize
 from compression.store import Run, Store, Subject
 from compression.students import Small
@@ -236,6 +237,10 @@ def test_what_is_told_of_two_runs(stored: Store) -> None:
     assert told["Accuracy"].verdict == "the answers for each image were not kept"
     found = compared(stored, eight, two)
     assert duel.rows(duel.deltas(eight, two, found))[0]["How sure"].startswith(("significant", "within noise"))
+    assert two.latency
+    threaded = replace(two, latency=replace(two.latency, threads=8, ratio_interval=Interval(0.01, 0.02)))
+    told = {delta.measure: delta for delta in duel.deltas(two, threaded, None)}
+    assert (told[duel.LATENCY].change, told[duel.LATENCY].verdict) == ("", "not comparable: on 1 thread and on 8")
     assert len(duel.confusion(found).data[0].z) == 10
     lines = runs.parallel(newest(stored)).data[0]
     assert [dimension.label for dimension in lines.dimensions][:2] == ["Sparsity, %", "Weight bits"]

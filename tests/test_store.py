@@ -158,6 +158,26 @@ def test_anothers_milliseconds_are_never_this_machines(store: Store, tmp_path: P
     assert twin.run(run.id).latency is None
 
 
+def test_a_time_on_one_thread_stands_before_a_newer_one_on_more(store: Store) -> None:
+    def timed(ms: float, threads: int) -> str:
+        one = measured(ms=ms)
+        assert one.latency
+        return add(store, replace(one, latency=replace(one.latency, threads=threads)))
+
+    def shown() -> tuple[float, int]:
+        took = store.run(run).latency
+        assert took
+        return took.p50_ms, took.threads
+
+    run = timed(0.2, 8)
+    assert shown() == (0.2, 8)
+    for ms, threads, expected in ((0.5, 1, (0.5, 1)), (0.1, 8, (0.5, 1)), (0.4, 1, (0.4, 1))):
+        assert timed(ms, threads) == run
+        assert shown() == expected
+    answer = store.answer(SUBJECT, RECIPE, engine="e1", threads=8)
+    assert answer and answer.latency and answer.latency.p50_ms == 0.1
+
+
 def test_an_answer_is_of_the_same_engine_network_images_machine_and_runtime(store: Store) -> None:
     def asked(subject: Subject = SUBJECT, recipe: Recipe = RECIPE, engine: str = "e1", threads: int = 1) -> str | None:
         found = store.answer(subject, recipe, engine=engine, threads=threads)

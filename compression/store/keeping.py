@@ -242,7 +242,10 @@ class Store:
         return _machine(self.machine)["hardware"]
 
     def _runs(self, chosen: Select[str], *, threads: int | None = None) -> list[Run]:
-        """The chosen runs with their widest accuracy, of this runtime if there is one, and their newest time here."""
+        """The chosen runs with their widest accuracy, of this runtime if there is one, and their newest time here.
+
+        Where no number of `threads` is named, a time on one thread, as pages take it, stands before all others.
+        """
         ids = chosen.subquery()
         files = (
             select(FileRow, SubjectRow, NoteRow.favourite, NoteRow.note, NoteRow.deleted)
@@ -254,11 +257,12 @@ class Store:
         accuracies = select(AccuracyRow).where(AccuracyRow.file_id.in_(select(ids.c.id)))
         times = select(LatencyRow).join(MachineRow).where(MachineRow.hardware == self._here)
         times = times.where(LatencyRow.file_id.in_(select(ids.c.id)))
+        alone = LatencyRow.threads == 1
         if threads is not None:
             times = times.where(LatencyRow.threads == threads)
         with self._database.read() as connection:
             found = {row.file_id: row for row in _rows(connection, accuracies.order_by(AccuracyRow.n, here))}
-            took = {row.file_id: row for row in _rows(connection, times.order_by(LatencyRow.id))}
+            took = {row.file_id: row for row in _rows(connection, times.order_by(alone, LatencyRow.id))}
             machines = {row.id: load(Machine, row.record) for row in _rows(connection, select(MachineRow))}
             rows = _rows(connection, files)
         return [_run(row, found[row.id], took.get(row.id), machines) for row in rows if row.id in found]

@@ -54,7 +54,8 @@ class Run:
     """One file with what was measured on it. `id` never changes, nor does what stands behind it, but the user's notes.
 
     `accuracy` was taken at `measured` (UTC) on `accuracy_machine`. `latency` is the newest that was taken on *this*
-    machine, else None: those of other machines come from `Store.latencies`, with their machines' names.
+    machine, on one thread if there is such a one, else None: all others come from `Store.latencies`, with their
+    machines' names.
     """
 
     id: str

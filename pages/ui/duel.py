@@ -14,6 +14,7 @@ from pages.ui import runs, words
 
 A, B = "#3987C9", "#D55E00"
 LOSS, GAIN = "#D55E00", "#3987C9"
+LATENCY = "Latency, fp32 = 1"
 
 
 @dataclass(frozen=True)
@@ -71,11 +72,15 @@ def _size(a: Run, b: Run) -> Delta:
 
 def _latency(a: Run, b: Run) -> Delta:
     assert a.latency and b.latency
+    values = _ratio(a.latency), _ratio(b.latency)
+    if a.latency.threads != b.latency.threads:
+        told = f"not comparable: on {words.counted(a.latency.threads, 'thread')} and on {b.latency.threads}"
+        return Delta(LATENCY, *values, "", told)
     ours, theirs = a.latency.ratio_interval, b.latency.ratio_interval
     apart = ours.high < theirs.low or theirs.high < ours.low
     change = words.change(b.latency.ratio / a.latency.ratio) or "none"
     verdict = "intervals apart" if apart else "intervals overlap: a tie"
-    return Delta("Latency, fp32 = 1", _ratio(a.latency), _ratio(b.latency), change, verdict)
+    return Delta(LATENCY, *values, change, verdict)
 
 
 def _ratio(latency: Latency) -> str:
