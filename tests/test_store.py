@@ -315,6 +315,8 @@ def test_exported_tables_read_back(store: Store) -> None:
         assert again.latency_ms.isna().tolist() == table.latency_ms.isna().tolist()
         assert Recipe.from_json(again.recipe[1]) in (RECIPE, Recipe())
         assert 'with, "commas"\nand lines' in again.note.tolist()
+    small = replace(store.runs()[0], accuracy=replace(store.runs()[0].accuracy, p_value=3.2e-14))
+    assert json.loads(export(store, [small], "json"))[0]["p_value"] == 3.2e-14
     with pytest.raises(UnknownName, match="Unknown format 'xls'; known are csv, parquet, json"):
         export(store, [], "xls")
 
@@ -451,8 +453,10 @@ def test_a_locked_store_is_a_sentence(store: Store, monkeypatch: pytest.MonkeyPa
 @pytest.mark.parametrize(
     ("url", "words"),
     [
-        ("nonsense", "must be an address like"),
-        ("mysql://me@host/x", "must begin with postgresql:// or sqlite:///"),
+        ("nonsense", "must be an address like .*, not 'nonsense'"),
+        ("me:secret@host/x", "must be an address like .*, not '…@host/x'"),
+        ("postgresql://me:secret@host:port/x", "must be an address like .*, not '…@host:port/x'"),
+        ("mysql://me:secret@host/x", r"must begin with postgresql:// or sqlite:///, not 'mysql://me:\*\*\*@host/x'"),
         ("postgresql://me:secret@127.0.0.1:9/x", "does not answer"),
         ("sqlite:////proc/nowhere/store.sqlite", "cannot be used"),
     ],

@@ -1,5 +1,6 @@
 """The database behind the store: opened, brought up to date, and its failures turned into sentences."""
 
+import re
 import sqlite3
 import time
 from collections.abc import Iterator
@@ -78,12 +79,14 @@ class Database:
 def _url(url: str) -> URL:
     try:
         parsed = make_url(url)
-    except ArgumentError:
+    except (ArgumentError, ValueError):
+        given = re.sub(".*@", "…@", url)  # a password may stand before
         raise StoreUnavailable(
-            f"COMPRESSION_DATABASE must be an address like postgresql://user@host/name or sqlite:////path, not {url!r}."
+            "COMPRESSION_DATABASE must be an address like postgresql://user@host/name or sqlite:////path, "
+            f"not {given!r}."
         ) from None
     if parsed.get_backend_name() not in DRIVERS:
-        raise StoreUnavailable(f"COMPRESSION_DATABASE must begin with postgresql:// or sqlite:///, not {url!r}.")
+        raise StoreUnavailable(f"COMPRESSION_DATABASE must begin with postgresql:// or sqlite:///, not '{parsed!r}'.")
     return parsed.set(drivername=DRIVERS.get(parsed.drivername, parsed.drivername))
 
 

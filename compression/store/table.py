@@ -1,6 +1,7 @@
 """Runs as a table: for pandas, and as files that other programs read."""
 
 import io
+import json
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -36,7 +37,9 @@ def _csv(table: "DataFrame") -> bytes:
 
 
 def _json(table: "DataFrame") -> bytes:
-    return (table.to_json(orient="records", indent=1, date_format="iso") + "\n").encode()
+    """Not by pandas, which writes ten decimal places: of a small p value nothing is left."""
+    rows = table.astype(object).where(table.notna(), None).to_dict("records")
+    return (json.dumps(rows, indent=1, default=lambda when: when.isoformat()) + "\n").encode()
 
 
 def _parquet(table: "DataFrame") -> bytes:
