@@ -16,7 +16,7 @@ RECIPES: dict[str, TrainingConfig] = {
     "lenet5": TrainingConfig(epochs=30, learning_rate=0.03, weight_decay=1e-3, average_epochs=2.0, bfloat16=False),
     "vgg11": TrainingConfig(epochs=20, learning_rate=0.08),
     "resnet20": TrainingConfig(epochs=36, learning_rate=0.12),
-    "resnet56": TrainingConfig(epochs=24, learning_rate=0.1),
+    "resnet56": TrainingConfig(epochs=28, learning_rate=0.1),
     "resnet20_half": TrainingConfig(epochs=36, learning_rate=0.12),
     "resnet20_quarter": TrainingConfig(epochs=36, learning_rate=0.12, weight_decay=2e-4),
     "resnet8": TrainingConfig(epochs=36, learning_rate=0.12),
