@@ -22,7 +22,7 @@ from compression.measure.machine import this_machine
 from compression.news import News, keep
 from compression.processes import Identity, identity, runs
 from compression.recipe import Recipe
-from compression.results import LearningPoint
+from compression.results import Accuracy, LearningPoint, wilson
 from compression.store import JobRecord, Run, Store, Subject
 from compression.store.records import OPEN
 from compression.worker import Baseline, Outcome, Request, edition
@@ -138,7 +138,7 @@ class Keeper:
         run = self.store.answer(subject, recipe, engine=maker(recipe, request.dataset), threads=request.threads)
         base = self.store.baseline(subject) if run else None
         path = self.store.file(run) if run else None
-        return _news(self.store, run, base) | {"file": path} if run and base and path else None
+        return _news(self.store, run, base) | {"file": path} if run and path else None
 
     def _deleted(self, request: Request) -> bool:
         subject, recipe = self._subject(request), Recipe.from_json(request.recipe)
@@ -217,9 +217,19 @@ def _name(subject: Subject) -> tuple[str, str, str]:
     return subject.model, subject.weights, subject.dataset
 
 
-def _news(store: Store, run: Run, base: Run) -> dict[str, Any]:
+def _news(store: Store, run: Run, base: Run | None) -> dict[str, Any]:
     return {
         "state": "done", "sentence": "", "share": 1.0, "full": True, "measurement": run.measurement,
-        "baseline": Baseline(base.accuracy, base.size_bytes, base.macs, base.parameters),
+        "baseline": _baseline(run) if base is None else _plain(base),
         "layers": store.layers(run.id), "ledger": store.ledger(run.id), "run": run.id, "curve": tuple(store.curve(run)),
     }  # fmt: skip
+
+
+def _plain(base: Run) -> Baseline:
+    return Baseline(base.accuracy, base.size_bytes, base.macs, base.parameters)
+
+
+def _baseline(run: Run) -> Baseline:
+    """What the run itself says of the fp32 file, until that is kept."""
+    right, n = run.accuracy.baseline, run.accuracy.n
+    return Baseline(Accuracy(right, wilson(round(right * n), n), n, right, 0.0), run.baseline_size_bytes)

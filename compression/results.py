@@ -1,9 +1,12 @@
 """What was found out: frozen records that say on what they were measured."""
 
 from dataclasses import asdict, dataclass, field
+from math import sqrt
 from typing import Any
 
 import numpy as np
+
+Z95 = 1.959963984540054
 
 
 @dataclass(frozen=True)
@@ -12,6 +15,16 @@ class Interval:
 
     low: float
     high: float
+
+
+def wilson(right: int, n: int) -> Interval:
+    """Wilson's 95% score interval of a share (Wilson 1927)."""
+    if n == 0:
+        return Interval(0.0, 1.0)
+    share, z2 = right / n, Z95**2
+    middle = (share + z2 / (2 * n)) / (1 + z2 / n)
+    half = Z95 * sqrt(share * (1 - share) / n + z2 / (4 * n * n)) / (1 + z2 / n)
+    return Interval(max(0.0, middle - half), min(1.0, middle + half))
 
 
 @dataclass(frozen=True)

@@ -24,6 +24,7 @@ from compression.keeper import Keeper
 from compression.measure import lock
 from compression.processes import Identity, identity, runs
 from compression.recipe import Recipe
+from compression.store import Store
 from compression.worker import Recent
 
 PATIENCE_S = 180.0  # a cold engine on a busy machine
@@ -87,6 +88,7 @@ def test_what_nobody_waits_for_makes_way_for_whoever_asks(lab: Lab, monkeypatch:
     assert idle
     news = done(idle)
     assert news.state == "done"
+    assert until(lambda: kept(lab, news), 30)
     assert lab.submit(request(0.21), owner="user").wait(after=0, timeout=PATIENCE_S).run == news.run
 
 
@@ -186,6 +188,16 @@ def test_a_repeated_request_is_answered_from_the_store(lab: Lab) -> None:
     assert replace(news.measurement, provenance="measured").to_plain() == first.measurement.to_plain()
     assert (news.run, news.file, news.layers, news.ledger) == (first.run, first.file, first.layers, first.ledger)
     assert news.baseline == first.baseline
+
+
+def test_an_answer_from_the_store_does_not_wait_for_the_plain_file(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = done(lab.submit(request(0.36), owner="a"))
+    assert until(lambda: kept(lab, first), 30)
+    monkeypatch.setattr(Store, "baseline", lambda *_: None)
+    news = done(lab.submit(request(0.36), owner="b", train=False))
+    assert news.measurement is not None and first.baseline is not None and news.baseline is not None
+    assert news.measurement.provenance.startswith("from the store")
+    assert news.baseline == replace(first.baseline, macs=None, parameters=None)
 
 
 def kept(lab: Lab, news: News) -> bool:

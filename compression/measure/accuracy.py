@@ -3,7 +3,7 @@
 import os
 from collections.abc import Callable
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from math import comb, sqrt
+from math import comb
 
 import numpy as np
 import onnxruntime as ort
@@ -11,7 +11,7 @@ import torch
 
 from compression.data import Dataset
 from compression.errors import Cancelled, InvalidFile
-from compression.results import Accuracy, Interval, Predictions, order
+from compression.results import Accuracy, Predictions, order, wilson
 
 __all__ = ["accuracy", "join", "mcnemar", "order", "predict", "wilson"]
 
@@ -20,8 +20,6 @@ BATCH = 64
 
 WORKERS = min(2, os.cpu_count() or 1)
 """Batches that are answered side by side. Each takes one thread of a session with one: nobody waits for others."""
-
-Z95 = 1.959963984540054
 
 
 def predict(
@@ -76,16 +74,6 @@ def join(first: Predictions, rest: Predictions) -> Predictions:
         np.concatenate([first.classes, rest.classes]),
         np.concatenate([first.confidences, rest.confidences]),
     )
-
-
-def wilson(right: int, n: int) -> Interval:
-    """Wilson's 95% score interval of a share (Wilson 1927)."""
-    if n == 0:
-        return Interval(0.0, 1.0)
-    share, z2 = right / n, Z95**2
-    middle = (share + z2 / (2 * n)) / (1 + z2 / n)
-    half = Z95 * sqrt(share * (1 - share) / n + z2 / (4 * n * n)) / (1 + z2 / n)
-    return Interval(max(0.0, middle - half), min(1.0, middle + half))
 
 
 def mcnemar(gained: int, lost: int) -> float:
