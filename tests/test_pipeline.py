@@ -14,12 +14,14 @@ from compression.data import load
 from compression.errors import Cancelled, InvalidModel, Unsupported
 from compression.export.session import session
 from compression.measure.outputs import IMAGES
+from compression.methods import factorize
 from compression.pipeline import compress, compress_prepared, measure, prepare, simulate, stream
 from compression.recipe import Recipe
 from compression.results import Measurement
-from compression.steps import Channels, Prune, Quantize
+from compression.sparsity import joint
+from compression.steps import Channels, Factorize, Prune, Quantize
 from compression.zoo import load as load_model
-from tests.networks import Again, trained
+from tests.networks import Again, tiny, trained
 
 W8A8 = Recipe(steps=(Quantize(),))
 W4_SPARSE = Recipe(steps=(Prune(sparsity=0.6), Quantize(weight_bits=4)))
@@ -54,6 +56,18 @@ def test_eight_bits_cost_next_to_nothing(prepared):
 def test_same_recipe_same_bytes_other_seed_other_images(prepared):
     first, second = (compress_prepared(prepared, W4_SPARSE).onnx for _ in range(2))
     assert hashlib.sha256(first).digest() == hashlib.sha256(second).digest()
+
+
+@pytest.mark.parametrize("step", [Prune(sparsity=0.7), Factorize(amount=0.2, round_to=1)], ids=lambda s: s.kind)
+def test_what_is_known_of_a_network_is_not_believed_of_one_with_other_norms(step):
+    ready = prepare(tiny(), load("digits"), calibration_images=32)
+    channels = Channels(amount=0.1, round_to=1, part="all")
+    kept, anew = (Recipe(steps=(channels, step), batch_norm=b) for b in ("keep", "reestimate"))
+    compress_prepared(ready, kept)
+    after = compress_prepared(ready, anew).onnx
+    for method in (joint, factorize):
+        method._KNOWN.clear()
+    assert compress_prepared(ready, anew).onnx == after
 
 
 def test_stream_gives_a_first_point_and_then_the_full_one(prepared):

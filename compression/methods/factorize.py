@@ -20,7 +20,7 @@ from torch.utils.weak import WeakIdKeyDictionary
 from compression.calibration import Calibration
 from compression.errors import Unsupported
 from compression.export.stored import folded_norm
-from compression.graph import LAYERS, gain_of, layers, macs, module_of, shapes
+from compression.graph import LAYERS, digest, gain_of, macs, module_of, shapes
 from compression.steps import Factorize
 from compression.structure.lowrank import Layer, Place, Problem, Split, modules, splittable
 
@@ -138,13 +138,12 @@ class _Option:
 
 
 _KNOWN: WeakIdKeyDictionary = WeakIdKeyDictionary()
-"""The options for each set of calibration images, by settings and weights: a slider move measures nothing anew."""
+"""The options for each set of calibration images, by settings and network: a slider move measures nothing anew."""
 
 
 def _options(graph: fx.GraphModule, settings: Factorize, calibration: Calibration) -> dict[str, _Option]:
     known = _KNOWN.setdefault(calibration.images, {})
-    weights = tuple(float(layer.weight.double().sum()) for layer in layers(graph).values())
-    key = (settings.form, settings.activation_aware, settings.round_to, weights)
+    key = (settings.form, settings.activation_aware, settings.round_to, digest(graph))
     if key not in known:
         known.clear()
         known[key] = _measured(graph, settings, calibration)
