@@ -148,6 +148,17 @@ def test_the_budget_is_spent_as_well_as_by_trying_everything(amount):
     assert loss(mine) <= loss(best) * 1.01 + 1e-9
 
 
+def test_what_can_just_be_done_is_done():
+    """Each cost is rounded up to a step of the budget: of many layers together that is more than the budget."""
+    options = {str(i): _Option(1000, [Split("output", (1,), 192 + i * i, 0.5)], 1.0) for i in range(6)}
+    counted = {name: option.macs for name, option in options.items()}
+    most = 1 - sum(option.splits[0].macs for option in options.values()) / sum(counted.values())
+    for amount in (most, most - 1e-4):
+        assert _by_budget(options, amount, counted) == {name: o.splits[0] for name, o in options.items()}
+    with pytest.raises(Unsupported, match=r"At most 79\.8% .* not 79\.9%"):
+        _by_budget(options, 0.799, counted)
+
+
 @pytest.fixture(scope="module")
 def prepared():
     return prepare(load_model("resnet20", "digits"), load("digits"), calibration_images=64)
@@ -227,9 +238,12 @@ def test_energy_is_kept_in_every_layer(prepared):
     assert all(split.error <= 0.03 for split in found.splits.values())
 
 
-def test_what_cannot_be_done_is_refused(prepared):
+def test_what_cannot_be_done_is_refused(prepared, monkeypatch):
     with pytest.raises(Unsupported, match=r"At most \d+\.\d% .* not 90.0%"):
         factorize_(copy.deepcopy(prepared.dense), Factorize(amount=0.9, round_to=16), prepared.calibration)
+    monkeypatch.setattr(method, "_by_budget", lambda options, amount, counted: {})
+    with pytest.raises(Unsupported, match=r"At most 0\.0% .* not 10\.0%"):
+        factorize_(copy.deepcopy(prepared.dense), Factorize(amount=0.1), prepared.calibration)
     with pytest.raises(InvalidRecipe, match=r"factorize.*prune.*split before"):
         Recipe(steps=(Prune(), Factorize()))
     with pytest.raises(InvalidRecipe, match=r"channels.*factorize"):

@@ -14,7 +14,7 @@ from torch.utils.weak import WeakIdKeyDictionary
 
 from compression import rounding
 from compression.calibration import Calibration
-from compression.errors import Unsupported
+from compression.errors import Unsupported, at_most
 from compression.graph import digest, layers, macs, operator_name, shapes
 from compression.steps import Channels
 from compression.structure.allocation import Budget, Order, Plan, allocate, reachable
@@ -241,6 +241,6 @@ def _left(
 def _out_of_reach(settings: Channels, plan: Plan) -> str:
     noun = "multiply-accumulates" if settings.measure == "macs" else "channels"
     return (
-        f"At most {plan.reached:.1%} of the {noun} can be removed with channels.part {settings.part!r} and "
+        f"{at_most(plan.reached)} of the {noun} can be removed with channels.part {settings.part!r} and "
         f"round_to {settings.round_to}, not {settings.amount:.1%}."
     )

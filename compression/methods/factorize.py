@@ -18,7 +18,7 @@ from torch import fx, nn
 from torch.utils.weak import WeakIdKeyDictionary
 
 from compression.calibration import Calibration
-from compression.errors import Unsupported
+from compression.errors import Unsupported, at_most
 from compression.export.stored import folded_norm
 from compression.graph import LAYERS, digest, gain_of, macs, module_of, shapes
 from compression.steps import Factorize
@@ -71,6 +71,8 @@ def factorize_(graph: fx.GraphModule, settings: Factorize, calibration: Calibrat
         _insert_(graph, name, modules(problem.layer, problem.factors(split), split.kind))
     graph.recompile()
     reached = 1 - sum(macs(graph, _shape(calibration)).values()) / sum(counted.values())
+    if not by_energy and reached < settings.amount - 1e-9:
+        raise Unsupported(_out_of_reach(reached, settings.amount))
     graph.meta["factorize"] = Factorized(None if by_energy else settings.amount, reached, chosen)
 
 
@@ -243,16 +245,13 @@ def _by_budget(options: dict[str, _Option], amount: float, counted: dict[str, in
     """The products with the least effect in sum that leave at most (1 - amount) of the multiply-accumulates.
 
     A knapsack with one choice for each layer - whole, or one of its products - solved by dynamic programming over the
-    budget in BINS steps.
+    budget in BINS steps. Where only rounding to steps makes all choices too expensive, each layer gets its cheapest.
     """
     total = sum(counted.values())
     fixed = total - sum(option.macs for option in options.values())
     least = fixed + sum(min(split.macs for split in option.splits) for option in options.values())
-    if least > (1 - amount) * total:
-        raise Unsupported(
-            f"At most {1 - least / total:.1%} of the multiply-accumulates can be removed by factorizing with these "
-            f"settings, not {amount:.1%}."
-        )
+    if 1 - least / total < amount - 1e-9:
+        raise Unsupported(_out_of_reach(1 - least / total, amount))
     step = ((1 - amount) * total - fixed) / BINS
     best, cuts = np.zeros(BINS + 1), []  # least effect within a budget of so many steps
     for option in options.values():
@@ -263,7 +262,16 @@ def _by_budget(options: dict[str, _Option], amount: float, counted: dict[str, in
         ]
         cuts.append(np.argmin(tried, 0))
         best = np.min(tried, 0)
+    if np.isinf(best[-1]):
+        return {name: min(option.splits, key=lambda split: split.macs) for name, option in options.items()}
     return _traced(options, cuts, step)
+
+
+def _out_of_reach(most: float, amount: float) -> str:
+    return (
+        f"{at_most(most)} of the multiply-accumulates can be removed by factorizing with these settings, "
+        f"not {amount:.1%}."
+    )
 
 
 def _shifted(best: np.ndarray, steps: int, loss: float) -> np.ndarray:
