@@ -46,7 +46,7 @@ def reconstruct_(graph: fx.GraphModule, dense: fx.GraphModule, recipe: Recipe, c
     before, norms, settle = _statistics(graph), _norms(graph), recipe.batch_norm != "keep"
 
     def visit(layer: nn.Conv2d | nn.Linear, m: Moments) -> None:
-        if isinstance(factorize, Factorize) and factorize.refit and find(layer, Mask) is None:
+        if isinstance(factorize, Factorize) and factorize.refit and not _refits(layer, prune):  # type: ignore[arg-type]
             _store_(layer, solve.refit(solve.grouped(layer, original(layer)), None, m), m)
         if share is not None:
             share_layer_(layer, m, prune, share, signs[layer], hurried=not best)  # type: ignore[arg-type]
@@ -121,6 +121,12 @@ def _visit_all_(
         isinstance(module_of(graph, n), nn.BatchNorm2d) and not _is_folded(graph, n) for n in graph.graph.nodes
     ):
         reestimate_batch_norm_(graph, calibration.images)
+
+
+def _refits(layer: nn.Module, prune: Prune | None) -> bool:
+    """Whether the layer has zeros that the weights which stay are to make up for."""
+    mask = find(layer, Mask)
+    return mask is not None and not bool(mask.keep.all()) and (prune is None or prune.refit)
 
 
 @torch.no_grad()

@@ -260,6 +260,15 @@ def test_layers_that_are_not_split_stay_whole():
     assert set(method._usable(ready.dense)) == {"stem.0", "left", "right", "head"}
 
 
+def test_a_step_that_prunes_nothing_leaves_the_refit_as_it_is(prepared):
+    def divergent(*steps):
+        return divergence(simulate(prepared, Recipe(steps=(Factorize(amount=0.5), *steps))), prepared.calibration)
+
+    assert divergent(Prune(sparsity=0)) == pytest.approx(divergent(), rel=1e-3)
+    few = {"sparsity": 0.01, "refit": False, "criterion": "magnitude"}
+    assert divergent(Prune(**few)) < 1.1 * divergent()
+
+
 @pytest.mark.parametrize("step", [Prune(sparsity=0.8), Factorize(amount=0.5)], ids=lambda s: s.kind)
 def test_refitting_pays_where_nothing_is_quantized(step):
     ready = prepare(load_model("lenet5", "digits"), load("digits"), calibration_images=64)
