@@ -141,8 +141,8 @@ def solve_layer_(
         return
     keep = solve.grouped(layer, mask.keep) if mask is not None else None
     w = solve.grouped(layer, stored)
-    data_free = quantize is not None and quantize.rounding == "nearest"
-    if not data_free and (bits < 16 or keep is not None) and (prune is None or prune.refit):
+    looks = quantize is not None and bits < 16 and quantize.rounding != "nearest"
+    if _refits(layer, prune) or (looks and (prune is None or prune.refit)):
         w = solve.refit(w, keep, m, rounds=solve.QUICK_ROUNDS if hurried else solve.ROUNDS)
     elif keep is not None:
         w = w * keep
@@ -162,7 +162,7 @@ def share_layer_(
     mask, stored = find(layer, Mask), original(layer)
     keep = solve.grouped(layer, mask.keep) if mask is not None else None
     w = solve.grouped(layer, stored)
-    if share.assignment != "nearest" and (prune is None or prune.refit):
+    if _refits(layer, prune) or (share.assignment != "nearest" and (prune is None or prune.refit)):
         w = solve.refit(w, keep, m, rounds=solve.QUICK_ROUNDS if hurried else solve.ROUNDS)
     elif keep is not None:
         w = w * keep
