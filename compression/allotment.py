@@ -13,6 +13,7 @@ from compression.parametrizations import original
 from compression.processor import saturates
 from compression.solve import Moments
 from compression.steps import Quantize
+from compression.structure.lowrank import parts_of
 
 CHOICES = (1, 2, 3, 4, 5, 6, 7, 8)
 REFERENCE = 3
@@ -23,22 +24,30 @@ EXEMPT_BITS = 8
 
 def allot(graph: fx.GraphModule, settings: Quantize, calibration: Calibration) -> dict[str, Quantize]:
     """The settings of every layer of `graph`, by name. Raises `UnknownName` for an override of a layer it lacks."""
-    names = list(layers(graph))
-    for name in settings.overrides:
-        if name not in names:
-            raise UnknownName("layer in quantize.layer_bits", name, names)
-    bits = dict.fromkeys(names, settings.bits)
+    bits, own = dict.fromkeys(layers(graph), settings.bits), _own(graph, settings)
     if settings.allocation == "mixed" and settings.bits < EXEMPT_BITS:
-        bits = mixed(graph, settings, calibration)
-    if settings.exempt_ends:
-        bits |= {name: max(EXEMPT_BITS, bits[name]) for name in (names[0], names[-1])}
-    bits |= settings.overrides
+        bits |= mixed(graph, settings, calibration, [name for name in bits if name not in own])
+    bits |= own
     narrow = settings.reduce_range == "on" or (settings.reduce_range == "auto" and saturates())
     whole = settings.model_copy(update={"reduce_range": "on" if narrow else "off"})
     if narrow and settings.activation_bits == 8:
         bits = {name: 7 if b == 8 else b for name, b in bits.items()}
     found = {name: whole.with_bits(b) for name, b in bits.items()}
     return {name: _for_kernel(layer, found[name]) for name, layer in layers(graph).items()}
+
+
+def _own(graph: fx.GraphModule, settings: Quantize) -> dict[str, int]:
+    """Bits of the layers that have their own: exempt ends and overrides, each for all layers of a product."""
+    names = list(layers(graph))
+    for name in settings.overrides:
+        if name not in names:
+            raise UnknownName("layer in quantize.layer_bits", name, names)
+    split = graph.meta["factorize"].splits if "factorize" in graph.meta else {}
+    parts = {name: [*(parts_of(graph, name) if name in split else ()), name] for name in names}
+    first = next(name for name in reversed(names) if names[0] in parts[name])
+    ends = dict.fromkeys((first, names[-1]) if settings.exempt_ends else (), max(EXEMPT_BITS, settings.bits))
+    wide = {part: bits for name, bits in (ends | settings.overrides).items() for part in parts[name]}
+    return wide | settings.overrides
 
 
 def _for_kernel(layer: nn.Module, settings: Quantize) -> Quantize:
@@ -51,8 +60,8 @@ def _for_kernel(layer: nn.Module, settings: Quantize) -> Quantize:
 
 
 @torch.no_grad()
-def mixed(graph: fx.GraphModule, settings: Quantize, calibration: Calibration) -> dict[str, int]:
-    """Bits by layer, on average per weight what `settings` ask for, with the least harm to the network's answers.
+def mixed(graph: fx.GraphModule, settings: Quantize, calibration: Calibration, names: list[str]) -> dict[str, int]:
+    """Bits of the layers `names`, on average per weight what `settings` ask for, with the least harm to the answers.
 
     A layer's harm at `REFERENCE` bits is the divergence of the answers on held-out images when it alone is rounded so;
     at other bits it is in proportion to the squared error of the layer's own answers (after Dong et al. 2019, HAWQ).
@@ -62,7 +71,8 @@ def mixed(graph: fx.GraphModule, settings: Quantize, calibration: Calibration) -
     plain = settings.model_copy(update={"rounding": "nearest", "scheme": "linear", "granularity": "channel"})
     trial = copy.deepcopy(graph)
     harm: dict[str, dict[int, float]] = {}
-    for name, layer in layers(trial).items():
+    for name in names:
+        layer = layers(trial)[name]
         w, weight = solve.grouped(layer, layer.weight), original(layer)
         kept = weight.clone()
         rounded = {bits: fit.fit(w, None, moments[name], plain.with_bits(bits)).points for bits in CHOICES}
@@ -71,7 +81,7 @@ def mixed(graph: fx.GraphModule, settings: Quantize, calibration: Calibration) -
         unit = divergence(trial, calibration) / max(errors[REFERENCE], 1e-20)
         weight.copy_(kept)
         harm[name] = {bits: unit * error for bits, error in errors.items()}
-    sizes = {name: original(layer).numel() for name, layer in layers(graph).items()}
+    sizes = {name: original(layer).numel() for name, layer in layers(graph).items() if name in names}
     return cheapest(harm, sizes, settings.bits * sum(sizes.values()))
 
 

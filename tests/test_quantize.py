@@ -1,5 +1,6 @@
 """Every grid, alone and in files: codes in range, simulation and file agree, refusals say why."""
 
+import copy
 import dataclasses
 import itertools
 
@@ -21,6 +22,7 @@ from compression.export.session import session
 from compression.export.stored import stored
 from compression.graph import layers
 from compression.grids import BYTE, LEAST_BITS, MOST_BITS
+from compression.methods.factorize import Factorized, _insert_
 from compression.parametrizations import Half, WeightQuantizer, find, original
 from compression.pipeline import prepare, simulate
 from compression.recipe import Recipe
@@ -366,6 +368,34 @@ def test_layers_get_the_bits_that_were_asked_for(learned):
     assert len(set(mixed.values())) > 1
     with pytest.raises(UnknownName, match="'nonsense'"):
         bits(layer_bits="nonsense=4")
+
+
+def test_mixed_bits_are_allotted_among_the_layers_that_have_none_of_their_own(learned):
+    own = {"stem.0": 8, "head": 8, "right": 1}
+    settings = Quantize(
+        weight_bits=4, allocation="mixed", exempt_ends=True, layer_bits={"right": 1}, reduce_range="off"
+    )
+    found = {name: s.bits for name, s in allot(learned.dense, settings, learned.calibration).items()}
+    free = {name: layer.weight.numel() for name, layer in layers(learned.dense).items() if name not in own}
+    spent = sum(found[name] * size for name, size in free.items())
+    assert {name: found[name] for name in own} == own
+    assert 4 * sum(free.values()) - min(free.values()) < spent <= 4 * sum(free.values())
+
+
+def test_what_holds_for_a_layer_holds_for_all_layers_of_its_product(learned):
+    graph = copy.deepcopy(learned.dense)
+    splits = dict.fromkeys(["stem.0", "left"])
+    for name in splits:
+        layer = graph.get_submodule(name)
+        first = nn.Conv2d(layer.in_channels, layer.in_channels, 1)
+        _insert_(graph, name, [first, layer])
+    graph.meta["factorize"] = Factorized(None, 0.0, splits)
+    settings = Quantize(weight_bits=2, exempt_ends=True, layer_bits="left=6,stem.0_first=3", reduce_range="off")
+    found = {name: s.bits for name, s in allot(graph, settings, learned.calibration).items()}
+    named = {"stem.0_first": 3, "stem.0": 8, "left_first": 6, "left": 6, "right": 2, "head": 8}
+    assert {name: found[name] for name in named} == named
+    alone = Quantize(weight_bits=2, exempt_ends=True, reduce_range="off")
+    assert allot(graph, alone, learned.calibration)["stem.0_first"].bits == 8
 
 
 def test_layer_bits_are_read_from_tables_and_texts_and_travel_with_the_recipe():

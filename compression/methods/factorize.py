@@ -22,7 +22,7 @@ from compression.errors import Unsupported, at_most
 from compression.export.stored import folded_norm
 from compression.graph import LAYERS, digest, gain_of, macs, module_of, shapes
 from compression.steps import Factorize
-from compression.structure.lowrank import Layer, Place, Problem, Split, modules, splittable
+from compression.structure.lowrank import Layer, Place, Problem, Split, modules, part_paths, parts_of, splittable
 
 FORMS = {
     "best": ("output", "input", "spatial", "tucker"), "spatial": ("spatial",), "channel": ("output", "input"),
@@ -101,16 +101,6 @@ def products(graph: fx.GraphModule) -> dict[str, str]:
     return found
 
 
-def parts_of(graph: nn.Module, name: str) -> list[str]:
-    """Paths of the layers of a product before the last one, which is called `name`."""
-    found = dict(graph.named_modules())
-    return [path for path in _paths(name) if path in found]
-
-
-def _paths(name: str) -> list[str]:
-    return [f"{name}_first", f"{name}_core"]
-
-
 def _insert_(
     graph: fx.GraphModule, name: str, made: list[Layer] | list[nn.Module], *, whole_reads_input: bool = False
 ) -> None:
@@ -118,7 +108,7 @@ def _insert_(
     node = next(n for n in graph.graph.nodes if n.op == "call_module" and n.target == name)
     path, _, leaf = name.rpartition(".")
     parent, value = graph.get_submodule(path), node.args[0]
-    fresh = dict(zip([p.rpartition(".")[2] for p in _paths(name)], made[:-1], strict=False)) | {leaf: made[-1]}
+    fresh = dict(zip([p.rpartition(".")[2] for p in part_paths(name)], made[:-1], strict=False)) | {leaf: made[-1]}
     siblings = dict(parent._modules)
     parent._modules.clear()
     for key, module in siblings.items():  # in the order of execution
