@@ -41,7 +41,7 @@ def reconstruct_(graph: fx.GraphModule, dense: fx.GraphModule, recipe: Recipe, c
         return  # fast: a network is its own reference once its layers have changed their shape
     prune, share, quantize = (recipe.get(kind) for kind in ("prune", "share", "quantize"))
     factorize, signs = recipe.get("factorize"), _signs(graph)
-    own = allot(graph, quantize, calibration) if isinstance(quantize, Quantize) and share is None else {}
+    own = allot(graph, quantize, calibration) if isinstance(quantize, Quantize) else {}
     settings = {layer: own.get(name) for name, layer in layers(graph).items()}
     before, norms, settle = _statistics(graph), _norms(graph), recipe.batch_norm != "keep"
 
@@ -49,7 +49,7 @@ def reconstruct_(graph: fx.GraphModule, dense: fx.GraphModule, recipe: Recipe, c
         if isinstance(factorize, Factorize) and factorize.refit and not _refits(layer, prune):  # type: ignore[arg-type]
             _store_(layer, solve.refit(solve.grouped(layer, original(layer)), None, m), m)
         if share is not None:
-            share_layer_(layer, m, prune, share, signs[layer], hurried=not best)  # type: ignore[arg-type]
+            share_layer_(layer, m, prune, share, quantize, signs[layer], hurried=not best)  # type: ignore[arg-type]
         else:
             solve_layer_(layer, m, prune, settings[layer], hurried=not best)  # type: ignore[arg-type]
         norm = norms.get(layer)
@@ -155,8 +155,8 @@ def solve_layer_(
 
 @torch.no_grad()
 def share_layer_(
-    layer: nn.Conv2d | nn.Linear, m: Moments, prune: Prune | None, share: Share, sign: torch.Tensor,
-    *, hurried: bool,
+    layer: nn.Conv2d | nn.Linear, m: Moments, prune: Prune | None, share: Share, quantize: Quantize | None,
+    sign: torch.Tensor, *, hurried: bool,
 ) -> None:  # fmt: skip
     """Chooses the layer's codebooks, and its stored weights among their entries, for the least error under `m`."""
     mask, stored = find(layer, Mask), original(layer)
@@ -168,7 +168,7 @@ def share_layer_(
         w = w * keep
     books, w = codebooks.fit(w, keep, m, share, sign, turns=0 if hurried else codebooks.TURNS)
     attach(layer, books.parametrization(mask.keep if mask else None))
-    _store_(layer, w, m)
+    _store_(layer, w, m, corrected=quantize is None or quantize.bias_correction)
 
 
 def _store_(layer: nn.Conv2d | nn.Linear, w: torch.Tensor, m: Moments, *, corrected: bool = True) -> None:

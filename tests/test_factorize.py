@@ -16,12 +16,12 @@ from compression.export import export
 from compression.export.session import session
 from compression.graph import Batches, layers, macs, module_of
 from compression.methods import factorize as method
-from compression.methods.factorize import _by_budget, _Option, beside, factorize_, parts_of
+from compression.methods.factorize import _by_budget, _Option, beside, factorize_
 from compression.pipeline import compress_prepared, prepare, simulate
 from compression.recipe import Recipe
 from compression.solve import moments
 from compression.steps import Channels, Factorize, Prune, Quantize, Share
-from compression.structure.lowrank import Place, Problem, Split, modules
+from compression.structure.lowrank import Place, Problem, Split, modules, parts_of
 from compression.zoo import load as load_model
 from tests.networks import tiny
 
