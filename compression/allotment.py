@@ -28,12 +28,20 @@ def allot(graph: fx.GraphModule, settings: Quantize, calibration: Calibration) -
     if settings.allocation == "mixed" and settings.bits < EXEMPT_BITS:
         bits |= mixed(graph, settings, calibration, [name for name in bits if name not in own])
     bits |= own
-    narrow = settings.reduce_range == "on" or (settings.reduce_range == "auto" and saturates())
-    whole = settings.model_copy(update={"reduce_range": "on" if narrow else "off"})
-    if narrow and settings.activation_bits == 8:
+    whole = settings.model_copy(update={"reduce_range": "on" if _reduced(settings) else "off"})
+    if narrow(settings):
         bits = {name: 7 if b == 8 else b for name, b in bits.items()}
     found = {name: whole.with_bits(b) for name, b in bits.items()}
     return {name: _for_kernel(layer, found[name]) for name, layer in layers(graph).items()}
+
+
+def narrow(settings: Quantize) -> bool:
+    """Whether 8-bit kernels compute with the weights and must get no code beyond `grids.SATURATION_FREE`."""
+    return settings.activation_bits == 8 and _reduced(settings)
+
+
+def _reduced(settings: Quantize) -> bool:
+    return settings.reduce_range == "on" or (settings.reduce_range == "auto" and saturates())
 
 
 def _own(graph: fx.GraphModule, settings: Quantize) -> dict[str, int]:
@@ -51,12 +59,15 @@ def _own(graph: fx.GraphModule, settings: Quantize) -> dict[str, int]:
 
 
 def _for_kernel(layer: nn.Module, settings: Quantize) -> Quantize:
-    """Linear instead of 8-bit asymmetric weights in grouped convolutions that compute with 8-bit activations.
+    """Linear instead of asymmetric weights where those would not do in kernels of 8-bit activations.
 
-    ONNX Runtime's depthwise kernel takes about 20 times as long where channels have zero-points of their own.
+    ONNX Runtime's depthwise kernel takes about 20 times as long where channels have zero-points of their own. And codes
+    of 7 bits from a zero-point on reach 127: where they must not, linear ones have finer steps than any that do.
     """
     grouped = isinstance(layer, nn.Conv2d) and layer.groups > 1
-    return settings.model_copy(update={"scheme": "linear"}) if grouped and settings.asymmetric_bytes else settings
+    wide = settings.scheme == "asymmetric" and settings.bits == 7 and narrow(settings)
+    linear = wide or (grouped and settings.asymmetric_bytes)
+    return settings.model_copy(update={"scheme": "linear"}) if linear else settings
 
 
 @torch.no_grad()

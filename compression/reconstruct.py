@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import fx, nn
 
 from compression import codebooks, patches, solve
-from compression.allotment import allot
+from compression.allotment import allot, narrow
 from compression.calibration import Calibration, divergence, reestimate_batch_norm_
 from compression.export.stored import folded_norm
 from compression.fit import fit
@@ -166,7 +166,10 @@ def share_layer_(
         w = solve.refit(w, keep, m, rounds=solve.QUICK_ROUNDS if hurried else solve.ROUNDS)
     elif keep is not None:
         w = w * keep
-    books, w = codebooks.fit(w, keep, m, share, sign, turns=0 if hurried else codebooks.TURNS)
+    books, w = codebooks.fit(
+        w, keep, m, share, sign, turns=0 if hurried else codebooks.TURNS,
+        narrow=quantize is not None and narrow(quantize),
+    )  # fmt: skip
     attach(layer, books.parametrization(mask.keep if mask else None))
     _store_(layer, w, m, corrected=quantize is None or quantize.bias_correction)
 

@@ -142,6 +142,16 @@ def test_simulation_and_file_agree_for_every_option(learned, values, acts):
             assert float(codes.max()) <= (64.01 if acts == 8 else BYTE + 0.01)
 
 
+@pytest.mark.parametrize("bits", [7, 8])
+def test_no_two_products_of_asymmetric_weights_are_cut_off(learned, bits):
+    for b in (bits, 6):
+        graph, _ = agrees(learned, Quantize(scheme="asymmetric", weight_bits=b, reduce_range="on"))
+        for layer in layers(graph).values():
+            quantizer = find(layer, WeightQuantizer)
+            assert float(quantizer.codes(original(layer).detach()).abs().max()) <= grids.SATURATION_FREE
+            assert quantizer.kind == ("shifted" if b == 6 else "zero")
+
+
 @pytest.mark.parametrize("method", ["percentile", "mse", "entropy"])
 def test_activation_ranges_leave_out_what_is_rare(learned, method):
     full = observe(learned.dense, learned.calibration.images)

@@ -168,6 +168,17 @@ def test_every_weight_is_an_entry_and_folding_leaves_entries_alone(steps, qualit
     assert len([m for m in graph.modules() if isinstance(m, Codebook)]) == len(layers(graph))
 
 
+@pytest.mark.parametrize(("activation_bits", "top"), [(8, 63), (32, 127)])
+def test_books_keep_to_seven_bits_where_kernels_must_not_cut_off(small, activation_bits, top):
+    quantize = Quantize(activation_bits=activation_bits, reduce_range="on")
+    for turns in ("best", "fast"):
+        graph = simulate(small, Recipe(steps=(Share(entries=40), quantize), quality=turns))
+        books = [find(layer, Codebook) for layer in layers(graph).values()]
+        assert max(float(book.entries.abs().max()) for book in books) == top
+        book = books[0]
+        assert float(book.codes(1000 * original(next(iter(layers(graph).values())))).abs().max()) == top
+
+
 def test_second_order_assignment_answers_more_like_the_dense_network(small):
     recipes = [Recipe(steps=(Share(entries=4, assignment=a),)) for a in ("second-order", "nearest")]
     second_order, nearest = (divergence(simulate(small, recipe), small.calibration) for recipe in recipes)
