@@ -345,6 +345,31 @@ def test_better_scales_have_less_error():
     assert len(tensor.step.unique()) == 1
 
 
+@pytest.mark.parametrize("scale", ["percentile", "entropy"])
+@pytest.mark.parametrize(("granularity", "bits"), [("channel", 3), ("tensor", 7), ("group", 3)])
+def test_outliers_are_left_out_wherever_scales_stand(scale, granularity, bits):
+    """In small layers too, and by entropy whose histogram few weights must fill."""
+    normal = torch.randn(4, 4, 512, generator=torch.Generator().manual_seed(0))
+    w = (normal[:1] / normal[1:].square().mean(0).sqrt()).detach()  # Student's t, [1, 4, 512]
+    m = Moments(torch.eye(512)[None], w.clone(), torch.zeros(1, 512), torch.zeros(4))
+
+    def end(scale):
+        values = Quantize(weight_bits=bits, scale=scale, granularity=granularity, group_size=128, rounding="nearest")
+        found = fit.fit(w, None, m, values)
+        multipliers = found.multipliers(128) if granularity == "group" else torch.ones(4, 1)
+        return grids.largest(bits, found.kind) * float((found.step[:, None] * multipliers).mean())
+
+    assert end(scale) < 0.9 * end("minmax")
+
+
+def test_one_percentile_serves_a_layer_with_one_scale():
+    w = torch.randn(1, 4, 512, generator=torch.Generator().manual_seed(0))
+    w[0, 1, ::64] = 20.0  # more than one in a hundred of that channel, fewer of the layer
+    m = Moments(torch.eye(512)[None], w.clone(), torch.zeros(1, 512), torch.zeros(4))
+    found = fit.fit(w, None, m, Quantize(weight_bits=7, scale="percentile", granularity="tensor", rounding="nearest"))
+    torch.testing.assert_close(found.step, (w.abs().quantile(0.99) / 63).expand(4))
+
+
 def test_shares_of_a_range():
     """A long thin tail is cut off; a flat distribution is not."""
     flat = torch.ones(ranges.BINS)
