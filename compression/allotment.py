@@ -13,6 +13,7 @@ from compression.parametrizations import original
 from compression.processor import saturates
 from compression.solve import Moments
 from compression.steps import Quantize
+from compression.structure.lowrank import parts_of
 
 CHOICES = (1, 2, 3, 4, 5, 6, 7, 8)
 REFERENCE = 3
@@ -23,36 +24,55 @@ EXEMPT_BITS = 8
 
 def allot(graph: fx.GraphModule, settings: Quantize, calibration: Calibration) -> dict[str, Quantize]:
     """The settings of every layer of `graph`, by name. Raises `UnknownName` for an override of a layer it lacks."""
-    names = list(layers(graph))
-    for name in settings.overrides:
-        if name not in names:
-            raise UnknownName("layer in quantize.layer_bits", name, names)
-    bits = dict.fromkeys(names, settings.bits)
+    bits, own = dict.fromkeys(layers(graph), settings.bits), _own(graph, settings)
     if settings.allocation == "mixed" and settings.bits < EXEMPT_BITS:
-        bits = mixed(graph, settings, calibration)
-    if settings.exempt_ends:
-        bits |= {name: max(EXEMPT_BITS, bits[name]) for name in (names[0], names[-1])}
-    bits |= settings.overrides
-    narrow = settings.reduce_range == "on" or (settings.reduce_range == "auto" and saturates())
-    whole = settings.model_copy(update={"reduce_range": "on" if narrow else "off"})
-    if narrow and settings.activation_bits == 8:
+        bits |= mixed(graph, settings, calibration, [name for name in bits if name not in own])
+    bits |= own
+    whole = settings.model_copy(update={"reduce_range": "on" if _reduced(settings) else "off"})
+    if narrow(settings):
         bits = {name: 7 if b == 8 else b for name, b in bits.items()}
     found = {name: whole.with_bits(b) for name, b in bits.items()}
     return {name: _for_kernel(layer, found[name]) for name, layer in layers(graph).items()}
 
 
-def _for_kernel(layer: nn.Module, settings: Quantize) -> Quantize:
-    """Linear instead of 8-bit asymmetric weights in grouped convolutions that compute with 8-bit activations.
+def narrow(settings: Quantize) -> bool:
+    """Whether 8-bit kernels compute with the weights and must get no code beyond `grids.SATURATION_FREE`."""
+    return settings.activation_bits == 8 and _reduced(settings)
 
-    ONNX Runtime's depthwise kernel takes about 20 times as long where channels have zero-points of their own.
+
+def _reduced(settings: Quantize) -> bool:
+    return settings.reduce_range == "on" or (settings.reduce_range == "auto" and saturates())
+
+
+def _own(graph: fx.GraphModule, settings: Quantize) -> dict[str, int]:
+    """Bits of the layers that have their own: exempt ends and overrides, each for all layers of a product."""
+    names = list(layers(graph))
+    for name in settings.overrides:
+        if name not in names:
+            raise UnknownName("layer in quantize.layer_bits", name, names)
+    split = graph.meta["factorize"].splits if "factorize" in graph.meta else {}
+    parts = {name: [*(parts_of(graph, name) if name in split else ()), name] for name in names}
+    first = next(name for name in reversed(names) if names[0] in parts[name])
+    ends = dict.fromkeys((first, names[-1]) if settings.exempt_ends else (), max(EXEMPT_BITS, settings.bits))
+    wide = {part: bits for name, bits in (ends | settings.overrides).items() for part in parts[name]}
+    return wide | settings.overrides
+
+
+def _for_kernel(layer: nn.Module, settings: Quantize) -> Quantize:
+    """Linear instead of asymmetric weights where those would not do in kernels of 8-bit activations.
+
+    ONNX Runtime's depthwise kernel takes about 20 times as long where channels have zero-points of their own. And codes
+    of 7 bits from a zero-point on reach 127: where they must not, linear ones have finer steps than any that do.
     """
     grouped = isinstance(layer, nn.Conv2d) and layer.groups > 1
-    return settings.model_copy(update={"scheme": "linear"}) if grouped and settings.asymmetric_bytes else settings
+    wide = settings.scheme == "asymmetric" and settings.bits == 7 and narrow(settings)
+    linear = wide or (grouped and settings.asymmetric_bytes)
+    return settings.model_copy(update={"scheme": "linear"}) if linear else settings
 
 
 @torch.no_grad()
-def mixed(graph: fx.GraphModule, settings: Quantize, calibration: Calibration) -> dict[str, int]:
-    """Bits by layer, on average per weight what `settings` ask for, with the least harm to the network's answers.
+def mixed(graph: fx.GraphModule, settings: Quantize, calibration: Calibration, names: list[str]) -> dict[str, int]:
+    """Bits of the layers `names`, on average per weight what `settings` ask for, with the least harm to the answers.
 
     A layer's harm at `REFERENCE` bits is the divergence of the answers on held-out images when it alone is rounded so;
     at other bits it is in proportion to the squared error of the layer's own answers (after Dong et al. 2019, HAWQ).
@@ -62,7 +82,8 @@ def mixed(graph: fx.GraphModule, settings: Quantize, calibration: Calibration) -
     plain = settings.model_copy(update={"rounding": "nearest", "scheme": "linear", "granularity": "channel"})
     trial = copy.deepcopy(graph)
     harm: dict[str, dict[int, float]] = {}
-    for name, layer in layers(trial).items():
+    for name in names:
+        layer = layers(trial)[name]
         w, weight = solve.grouped(layer, layer.weight), original(layer)
         kept = weight.clone()
         rounded = {bits: fit.fit(w, None, moments[name], plain.with_bits(bits)).points for bits in CHOICES}
@@ -71,7 +92,7 @@ def mixed(graph: fx.GraphModule, settings: Quantize, calibration: Calibration) -
         unit = divergence(trial, calibration) / max(errors[REFERENCE], 1e-20)
         weight.copy_(kept)
         harm[name] = {bits: unit * error for bits, error in errors.items()}
-    sizes = {name: original(layer).numel() for name, layer in layers(graph).items()}
+    sizes = {name: original(layer).numel() for name, layer in layers(graph).items() if name in names}
     return cheapest(harm, sizes, settings.bits * sum(sizes.values()))
 
 

@@ -2,17 +2,20 @@
 
 import math
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import torch
 from torch import fx, nn
 
 from compression.export import Exported
+from compression.export.ledger import ledger
+from compression.export.pack import Encoding
 from compression.graph import LAYERS, layers
 from compression.measure.outputs import output_errors
 from compression.methods.factorize import products
-from compression.parametrizations import Codebook, Half, Mask, WeightQuantizer, find, original
+from compression.parametrizations import Codebook, Mask, WeightQuantizer, find, original
 from compression.recipe import Recipe
-from compression.results import LayerReport, Reached
+from compression.results import LayerBytes, LayerReport, Ledger, Reached
 from compression.steps import Prune
 
 
@@ -25,14 +28,19 @@ class Books:
     macs: dict[str, int]
     dense: fx.GraphModule | None = None
 
+    @cached_property
+    def ledger(self) -> Ledger:
+        """Where the file's bytes went."""
+        return ledger(self.exported)
+
     def layers(self, images: torch.Tensor) -> tuple[LayerReport, ...]:
         """One report a layer; errors of outputs are those on some of `images` [n, C, H, W], normalised."""
         originals = layers(self.dense) if self.dense is not None else {}
         errors = output_errors(self.dense, self.graph, images) if self.dense is not None else {}
-        product = products(self.graph)
+        product, taken = products(self.graph), {layer.name: layer for layer in self.ledger.layers}
         return tuple(
             replace(
-                _report(name, layer, self.macs[name], self.exported, product.get(name, "")),
+                _report(name, layer, self.macs[name], self.exported, taken[name], product.get(name, "")),
                 output_error=errors.get(name),
                 sqnr_db=_sqnr_db(layer, originals.get(name)),
             )
@@ -61,17 +69,19 @@ def reached(graph: fx.GraphModule, recipe: Recipe) -> tuple[Reached, ...]:
 
 
 @torch.no_grad()
-def _report(name: str, layer: nn.Conv2d | nn.Linear, layer_macs: int, exported: Exported, product: str) -> LayerReport:
+def _report(
+    name: str, layer: nn.Conv2d | nn.Linear, layer_macs: int, exported: Exported, taken: LayerBytes, product: str
+) -> LayerReport:
     encoding, stored = exported.encodings[name], original(layer)
     return LayerReport(
         name=name,
         kind=type(layer).__mro__[1].__name__ if type(layer) not in LAYERS else type(layer).__name__,
         shape=tuple(stored.shape),
         weights=stored.numel(),
-        bits=_bits(layer),
+        bits=_bits(layer, encoding),
         sparsity=_sparsity(layer),
         macs=layer_macs,
-        size_bytes=encoding.size_bytes,
+        size_bytes=taken.payload + taken.positions + taken.codebooks,
         sqnr_db=None,
         encoding=encoding.kind,
         product=product,
@@ -93,9 +103,9 @@ def _sqnr_db(layer: nn.Conv2d | nn.Linear, dense: nn.Conv2d | nn.Linear | None) 
     return 10 * math.log10(power / noise) if noise > 0 and power > 0 else None
 
 
-def _bits(layer: nn.Module) -> int:
-    """Bits that tell the weight's values apart: of its grid, of its codebook's codes, or of its floats."""
+def _bits(layer: nn.Module, encoding: Encoding) -> int:
+    """Bits that tell the weight's values apart: of its grid, of its codebook's codes, or of its floats in the file."""
     quantizer, book = find(layer, WeightQuantizer), find(layer, Codebook)
     if book is not None:
         return max(1, (book.entries.shape[1] - 1).bit_length())
-    return quantizer.bits if quantizer else 16 if find(layer, Half) else 32
+    return quantizer.bits if quantizer else encoding.bits

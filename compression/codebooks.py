@@ -36,11 +36,13 @@ DAMP = 1e-3
 
 @dataclass(frozen=True)
 class Books:
-    """entries [books, K] whole numbers, ascending; scale [g, out/g]; keep [g, out/g, d] or None."""
+    """entries [books, K] whole numbers, ascending, of 7 bits where `narrow`; scale [g, out/g]; keep [g, out/g, d] or
+    None."""
 
     entries: torch.Tensor
     scale: torch.Tensor
     keep: torch.Tensor | None
+    narrow: bool = False
 
     def levels(self) -> Levels:
         """As points to round to."""
@@ -50,18 +52,25 @@ class Books:
 
     def parametrization(self, keep: torch.Tensor | None) -> Codebook:
         """As torch computes with them; `keep` in the weight's shape."""
-        return Codebook(self.entries.clone(), self.scale.flatten().clone(), keep=keep)
+        return Codebook(self.entries.clone(), self.scale.flatten().clone(), keep=keep, narrow=self.narrow)
 
 
 def fit(
-    w: torch.Tensor, keep: torch.Tensor | None, m: Moments, share: Share, sign: torch.Tensor, *, turns: int = TURNS
+    w: torch.Tensor,
+    keep: torch.Tensor | None,
+    m: Moments,
+    share: Share,
+    sign: torch.Tensor,
+    *,
+    turns: int = TURNS,
+    narrow: bool = False,
 ) -> tuple[Books, torch.Tensor]:
     """Books for w [g, out/g, d] and the weights that they give, same shape.
 
     sign [out]: ±1, of each channel's batch-norm scale; keep: which weights are not pruned; turns: how often the books
-    are fitted to the choice, and the choice to the books.
+    are fitted to the choice, and the choice to the books; narrow: whether all entries must fit 7 bits.
     """
-    books = _first(w, keep, m, share, sign)
+    books = _first(w, keep, m, share, sign, narrow)
     if share.assignment == "nearest" or share.entries >= 2 * MANY:
         return books, books.levels().round(w)
     size = books.scale.square()  # errors count in relation to their channel's size
@@ -99,10 +108,10 @@ def refit(books: Books, q: torch.Tensor, m: Moments) -> Books:
         right = (chosen.mT @ (m.g[group, row] / books.scale[group, row, None])[..., None]).sum(0)[:, 0]
         ridge = DAMP * square.diagonal().mean().clamp_min(1e-10) * torch.eye(count)
         fitted.append(torch.linalg.solve(square + ridge, right + ridge @ entries))
-    entries, scale = _whole(torch.stack(fitted), books.scale)
+    entries, scale = _whole(torch.stack(fitted), books.scale, books.narrow)
     values = entries.repeat_interleave(run, 0).gather(1, index.reshape(out, d)).reshape(q.shape)
     turned = values * scale[..., None] * (1 if books.keep is None else books.keep)
-    return Books(entries.sort(1).values, solve.best_scale(turned, scale, m), books.keep)
+    return Books(entries.sort(1).values, solve.best_scale(turned, scale, m), books.keep, books.narrow)
 
 
 def kmeans(values: torch.Tensor, weights: torch.Tensor, k: int, rounds: int = 200) -> torch.Tensor:
@@ -134,7 +143,9 @@ def kmeans(values: torch.Tensor, weights: torch.Tensor, k: int, rounds: int = 20
     return centres.to(values.dtype)
 
 
-def _first(w: torch.Tensor, keep: torch.Tensor | None, m: Moments, share: Share, sign: torch.Tensor) -> Books:
+def _first(
+    w: torch.Tensor, keep: torch.Tensor | None, m: Moments, share: Share, sign: torch.Tensor, narrow: bool
+) -> Books:
     """Books by k-means over the weights in units of their channel's root mean square."""
     kept = torch.ones_like(w) if keep is None else keep.to(w.dtype)
     scale = _sizes(w, kept, sign)
@@ -145,7 +156,7 @@ def _first(w: torch.Tensor, keep: torch.Tensor | None, m: Moments, share: Share,
         "none": torch.ones_like(w),
     }[share.weighting] * kept
     centres = _centres(x, importance, kept, _books(len(sign), share.channels_per_book), share.entries)
-    return Books(*_whole(centres, scale), keep)
+    return Books(*_whole(centres, scale, narrow), keep, narrow)
 
 
 @torch.no_grad()
@@ -159,7 +170,7 @@ def nearest(
     w, kept, importance = (t.flatten(1)[None].to(weight.dtype) for t in (weight, keep, counts))  # [1, out, d]
     scale = _sizes(w, kept, torch.where(like.scale < 0, -1.0, 1.0))
     centres = _centres(w / scale[..., None], importance * kept, kept, *like.entries.shape)
-    entries, scale = _whole(centres, scale)
+    entries, scale = _whole(centres, scale, like.narrow)
     return entries, scale[0]
 
 
@@ -183,9 +194,9 @@ def _books(out: int, channels: int) -> int:
     return out // next(n for n in range(min(channels, out), out + 1) if out % n == 0)
 
 
-def _whole(entries: torch.Tensor, scale: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+def _whole(entries: torch.Tensor, scale: torch.Tensor, narrow: bool) -> tuple[torch.Tensor, torch.Tensor]:
     """entries [books, K] rounded to whole numbers, with the scale [g, out/g] that makes up for the change of unit."""
-    top = Codebook.top_of(entries)
+    top = Codebook.top_of(entries, narrow)
     ends = entries.abs().amax(1, keepdim=True)
     unit = torch.where(ends > 0, ends, top) / top  # [books, 1]; a book for nothing but pruned weights is all zeros
     each = unit.repeat_interleave(scale.numel() // len(unit), 0).reshape(scale.shape)

@@ -15,7 +15,13 @@ CompressionError
     └── Unsupported      well-formed, but outside what the engine can do
 """
 
+import math
 from collections.abc import Iterable
+
+
+def at_most(share: float) -> str:
+    """A limit in [0, 1] as a percentage that is not more than it."""
+    return f"At most {math.floor(1000 * share + 1e-9) / 1000:.1%}"
 
 
 class CompressionError(Exception):

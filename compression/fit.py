@@ -26,6 +26,9 @@ CHANNEL_SHARES = (0.7, 0.8, 0.9, 1.0, 1.1)
 PERCENTILE = 0.99
 """Share of a channel's weights that the percentile scale covers."""
 
+LEAST_BINS, PER_BIN = 4, 32
+"""Bins of a histogram for each level, and weights for each bin: distributions cannot be told apart by fewer."""
+
 NOTHING_TO_GAIN = 7
 """From so many bits on, rounding to the nearest is as good as anything."""
 
@@ -121,9 +124,7 @@ def _full_grid(
 
 def _ends(w: torch.Tensor, settings: Quantize, kind: Kind, together: bool) -> tuple[torch.Tensor, ...]:
     """scale, low, top and offset of each row: [g, rows]."""
-    lowest, highest = _extent(w, settings)
-    if together:
-        lowest, highest = lowest.min().expand_as(lowest), highest.max().expand_as(highest)
+    lowest, highest = (end.expand(w.shape[:2]) for end in _extent(w.reshape(1, 1, -1) if together else w, settings))
     steps = largest(settings.bits, kind) / (2 if kind == "odd" else 1)
     if kind == "shifted":
         scale = (highest - lowest).clamp_min(1e-12) / steps
@@ -142,7 +143,9 @@ def _extent(w: torch.Tensor, settings: Quantize) -> tuple[torch.Tensor, torch.Te
     share = 1.0
     if settings.scale == "entropy":
         relative = w.abs() / w.abs().amax(2, keepdim=True).clamp_min(1e-12)
-        share = ranges.entropy_share(relative.flatten().histc(ranges.BINS, 0, 1), max(2, 2 ** (settings.bits - 1)))
+        levels = max(2, 2 ** (settings.bits - 1))
+        bins = min(ranges.BINS, max(LEAST_BINS * levels, w.numel() // PER_BIN))
+        share = ranges.entropy_share(relative.flatten().histc(bins, 0, 1), levels)
     return share * w.amin(2).clamp_max(0), share * w.amax(2).clamp_min(0)
 
 
@@ -162,10 +165,11 @@ def _with_groups(grid: Grid, w: torch.Tensor, weights: torch.Tensor, settings: Q
     groups = F.pad(w, (0, -d % size)).unflatten(2, (-1, size))  # [g, rows, groups, size]
     count = groups.shape[2]
     power = F.pad(weights, (0, -d % size)).unflatten(2, (-1, size)).expand_as(groups)
+    ends = torch.maximum(*(end.abs() for end in _extent(groups.flatten(1, 2), settings)))  # [g, rows·groups]
+    top = _repeat(grid.top, count)
     rows = replace(
-        grid, keep=None, low=_repeat(grid.low, count), top=_repeat(grid.top, count),
-        offset=_repeat(grid.offset, count), scale=(groups.abs().amax(3) / grid.top[..., None]).flatten(1, 2),
-    )  # fmt: skip
+        grid, keep=None, low=_repeat(grid.low, count), top=top, offset=_repeat(grid.offset, count), scale=ends / top
+    )
     shares = COARSE if largest(settings.bits, kind) == 1 else POWERS if grid.powers else FINE
     if settings.scale != "mse":
         shares = torch.ones(1)

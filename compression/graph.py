@@ -1,5 +1,6 @@
 """What can be asked of a canonical graph, as `tracing` makes it: its layers, who reads what, shapes, work."""
 
+import hashlib
 import math
 import operator
 from typing import Any
@@ -46,6 +47,15 @@ def layers(graph: nn.Module) -> dict[str, nn.Conv2d | nn.Linear]:
         return {name: module for name, module in graph.named_modules() if isinstance(module, LAYERS)}
     called = ((str(node.target), module_of(graph, node)) for node in graph.graph.nodes)
     return {name: module for name, module in called if isinstance(module, LAYERS)}
+
+
+def digest(graph: fx.GraphModule) -> str:
+    """64 hex digits over all that its answers depend on: its code and modules, weights, biases, norms."""
+    found = hashlib.sha256(str(graph).encode())
+    for name, tensor in sorted(graph.state_dict().items()):
+        found.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}".encode())
+        found.update(tensor.detach().contiguous().numpy().data)
+    return found.hexdigest()
 
 
 def channel_axis(layer: nn.Module) -> int:

@@ -15,6 +15,7 @@ from safetensors.torch import save_file
 from torch import fx
 
 from compression.engine import engine_version
+from compression.graph import digest
 from compression.home import home
 from compression.solve import Moments
 from compression.whole import whole
@@ -33,11 +34,10 @@ TARGET = "target"
 
 def key(graph: fx.GraphModule, images: torch.Tensor) -> str:
     """64 hex digits over all that the numbers of `graph` on `images` [n, C, H, W] depend on."""
-    digest = hashlib.sha256(f"{engine_version()} {torch.get_num_threads()} {graph}".encode())
-    for name, tensor in sorted({**graph.state_dict(), "": images}.items()):
-        digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}".encode())
-        digest.update(tensor.detach().contiguous().numpy().data)
-    return digest.hexdigest()
+    seen = f"{tuple(images.shape)} {images.dtype}"
+    found = hashlib.sha256(f"{engine_version()} {torch.get_num_threads()} {digest(graph)} {seen}".encode())
+    found.update(images.contiguous().numpy().data)
+    return found.hexdigest()
 
 
 def read(key: str) -> Found | None:

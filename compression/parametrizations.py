@@ -128,7 +128,8 @@ class Codebook(nn.Module):
     Output channels share the books in runs of equal length. Whole numbers are what the integer kernels take; that they
     are 8 bits wide costs next to nothing. Entries and stored weights both learn: the gradient passes straight through
     the choice of k. entries [books, K] ascending; scale [out], negative where a batch norm's scale is, so that folding
-    leaves the entries alone; keep: of a mask below, or None. While it is `open` nothing is shared.
+    leaves the entries alone; keep: of a mask below, or None; narrow: any number keeps to 7 bits. While it is `open`
+    nothing is shared.
     """
 
     bits = 8
@@ -137,21 +138,24 @@ class Codebook(nn.Module):
     keep: torch.Tensor | None
     open: torch.Tensor
 
-    def __init__(self, entries: torch.Tensor, scale: torch.Tensor, *, keep: torch.Tensor | None = None):
+    def __init__(
+        self, entries: torch.Tensor, scale: torch.Tensor, *, keep: torch.Tensor | None = None, narrow: bool = False
+    ):
         super().__init__()
         self.entries = nn.Parameter(entries)
         self.register_buffer("scale", scale)
         self.register_buffer("keep", keep)
         self.register_buffer("open", torch.tensor(False))
+        self.narrow = narrow
 
     @staticmethod
-    def top_of(entries: torch.Tensor) -> int:
+    def top_of(entries: torch.Tensor, narrow: bool) -> int:
         """How large the entries of such books may be: [books, K]."""
-        return 63 if entries.shape[1] <= FEW else 127
+        return 63 if narrow or entries.shape[1] <= FEW else 127
 
     def codes(self, weight: torch.Tensor) -> torch.Tensor:
         """The entry nearest to each weight [out, …] in units of its channel's scale, same shape; 0 where pruned."""
-        top = self.top_of(self.entries)
+        top = self.top_of(self.entries, self.narrow)
         book = self.entries.round().clamp(-top, top)
         book = self.entries + (book - self.entries).detach()
         book = book.sort(1).values.repeat_interleave(len(weight) // len(book), 0)  # [out, K]

@@ -21,7 +21,6 @@ from compression.data import Dataset
 from compression.equalize import equalized
 from compression.errors import Cancelled, InvalidFile, Unsupported, UserError
 from compression.export import Exported, export
-from compression.export.ledger import ledger
 from compression.export.session import session
 from compression.export.stored import settle_scales_
 from compression.graph import LAYERS, macs, module_of
@@ -69,10 +68,10 @@ class Candidate:
         """A report for each layer."""
         return self.books.layers(self.images)
 
-    @cached_property
+    @property
     def ledger(self) -> Ledger:
         """Where the file's bytes went."""
-        return ledger(self.books.exported)
+        return self.books.ledger
 
     @cached_property
     def file_hash(self) -> str:

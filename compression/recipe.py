@@ -16,7 +16,7 @@ import yaml
 from pydantic import Field, field_validator
 
 from compression.errors import InvalidRecipe, UnknownName
-from compression.steps import STEPS, Settings, Step, parse, step
+from compression.steps import STEPS, Quantize, Settings, Step, parse, step
 
 SCHEMA = 1
 """Version of the written form; a text of another version is refused with a sentence, never misread."""
@@ -213,12 +213,16 @@ _BEFORE = {
 def _share_settles_the_weights(steps: tuple[Step, ...]) -> None:
     """After share, quantize has only the values between layers left to round."""
     kinds = {s.kind: s for s in steps}
-    if "share" in kinds and "quantize" in kinds and kinds["quantize"].bits < 8:  # type: ignore[union-attr]
-        raise InvalidRecipe(
-            "quantize.weight_bits must be 8 or more after the step 'share', not "
-            f"{kinds['quantize'].bits}: the weights lie in codebooks of 8-bit entries "  # type: ignore[union-attr]
-            "then, and share.entries says how many values they take."
-        )
+    quantize = kinds.get("quantize")
+    if "share" not in kinds or not isinstance(quantize, Quantize):
+        return
+    given = {"weight_bits": quantize.bits, **{f"layer_bits for {name}": n for name, n in quantize.overrides.items()}}
+    for setting, bits in given.items():
+        if bits < 8:
+            raise InvalidRecipe(
+                f"quantize.{setting} must be 8 or more after the step 'share', not {bits}: the weights lie in "
+                "codebooks of 8-bit entries then, and share.entries says how many values they take."
+            )
 
 
 def _rank(kind: str) -> int:

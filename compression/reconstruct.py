@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import fx, nn
 
 from compression import codebooks, patches, solve
-from compression.allotment import allot
+from compression.allotment import allot, narrow
 from compression.calibration import Calibration, divergence, reestimate_batch_norm_
 from compression.export.stored import folded_norm
 from compression.fit import fit
@@ -41,15 +41,15 @@ def reconstruct_(graph: fx.GraphModule, dense: fx.GraphModule, recipe: Recipe, c
         return  # fast: a network is its own reference once its layers have changed their shape
     prune, share, quantize = (recipe.get(kind) for kind in ("prune", "share", "quantize"))
     factorize, signs = recipe.get("factorize"), _signs(graph)
-    own = allot(graph, quantize, calibration) if isinstance(quantize, Quantize) and share is None else {}
+    own = allot(graph, quantize, calibration) if isinstance(quantize, Quantize) else {}
     settings = {layer: own.get(name) for name, layer in layers(graph).items()}
     before, norms, settle = _statistics(graph), _norms(graph), recipe.batch_norm != "keep"
 
     def visit(layer: nn.Conv2d | nn.Linear, m: Moments) -> None:
-        if isinstance(factorize, Factorize) and factorize.refit and find(layer, Mask) is None:
+        if isinstance(factorize, Factorize) and factorize.refit and not _refits(layer, prune):  # type: ignore[arg-type]
             _store_(layer, solve.refit(solve.grouped(layer, original(layer)), None, m), m)
         if share is not None:
-            share_layer_(layer, m, prune, share, signs[layer], hurried=not best)  # type: ignore[arg-type]
+            share_layer_(layer, m, prune, share, quantize, signs[layer], hurried=not best)  # type: ignore[arg-type]
         else:
             solve_layer_(layer, m, prune, settings[layer], hurried=not best)  # type: ignore[arg-type]
         norm = norms.get(layer)
@@ -123,6 +123,12 @@ def _visit_all_(
         reestimate_batch_norm_(graph, calibration.images)
 
 
+def _refits(layer: nn.Module, prune: Prune | None) -> bool:
+    """Whether the layer has zeros that the weights which stay are to make up for."""
+    mask = find(layer, Mask)
+    return mask is not None and not bool(mask.keep.all()) and (prune is None or prune.refit)
+
+
 @torch.no_grad()
 def solve_layer_(
     layer: nn.Conv2d | nn.Linear, m: Moments, prune: Prune | None, quantize: Quantize | None,
@@ -135,8 +141,8 @@ def solve_layer_(
         return
     keep = solve.grouped(layer, mask.keep) if mask is not None else None
     w = solve.grouped(layer, stored)
-    data_free = quantize is not None and quantize.rounding == "nearest"
-    if not data_free and (bits < 16 or keep is not None) and (prune is None or prune.refit):
+    looks = quantize is not None and bits < 16 and quantize.rounding != "nearest"
+    if _refits(layer, prune) or (looks and (prune is None or prune.refit)):
         w = solve.refit(w, keep, m, rounds=solve.QUICK_ROUNDS if hurried else solve.ROUNDS)
     elif keep is not None:
         w = w * keep
@@ -149,20 +155,23 @@ def solve_layer_(
 
 @torch.no_grad()
 def share_layer_(
-    layer: nn.Conv2d | nn.Linear, m: Moments, prune: Prune | None, share: Share, sign: torch.Tensor,
-    *, hurried: bool,
+    layer: nn.Conv2d | nn.Linear, m: Moments, prune: Prune | None, share: Share, quantize: Quantize | None,
+    sign: torch.Tensor, *, hurried: bool,
 ) -> None:  # fmt: skip
     """Chooses the layer's codebooks, and its stored weights among their entries, for the least error under `m`."""
     mask, stored = find(layer, Mask), original(layer)
     keep = solve.grouped(layer, mask.keep) if mask is not None else None
     w = solve.grouped(layer, stored)
-    if share.assignment != "nearest" and (prune is None or prune.refit):
+    if _refits(layer, prune) or (share.assignment != "nearest" and (prune is None or prune.refit)):
         w = solve.refit(w, keep, m, rounds=solve.QUICK_ROUNDS if hurried else solve.ROUNDS)
     elif keep is not None:
         w = w * keep
-    books, w = codebooks.fit(w, keep, m, share, sign, turns=0 if hurried else codebooks.TURNS)
+    books, w = codebooks.fit(
+        w, keep, m, share, sign, turns=0 if hurried else codebooks.TURNS,
+        narrow=quantize is not None and narrow(quantize),
+    )  # fmt: skip
     attach(layer, books.parametrization(mask.keep if mask else None))
-    _store_(layer, w, m)
+    _store_(layer, w, m, corrected=quantize is None or quantize.bias_correction)
 
 
 def _store_(layer: nn.Conv2d | nn.Linear, w: torch.Tensor, m: Moments, *, corrected: bool = True) -> None:

@@ -16,12 +16,12 @@ from compression.export import export
 from compression.export.session import session
 from compression.graph import Batches, layers, macs, module_of
 from compression.methods import factorize as method
-from compression.methods.factorize import _by_budget, _Option, beside, factorize_, parts_of
+from compression.methods.factorize import _by_budget, _Option, beside, factorize_
 from compression.pipeline import compress_prepared, prepare, simulate
 from compression.recipe import Recipe
 from compression.solve import moments
 from compression.steps import Channels, Factorize, Prune, Quantize, Share
-from compression.structure.lowrank import Place, Problem, Split, modules
+from compression.structure.lowrank import Place, Problem, Split, modules, parts_of
 from compression.zoo import load as load_model
 from tests.networks import tiny
 
@@ -148,6 +148,17 @@ def test_the_budget_is_spent_as_well_as_by_trying_everything(amount):
     assert loss(mine) <= loss(best) * 1.01 + 1e-9
 
 
+def test_what_can_just_be_done_is_done():
+    """Each cost is rounded up to a step of the budget: of many layers together that is more than the budget."""
+    options = {str(i): _Option(1000, [Split("output", (1,), 192 + i * i, 0.5)], 1.0) for i in range(6)}
+    counted = {name: option.macs for name, option in options.items()}
+    most = 1 - sum(option.splits[0].macs for option in options.values()) / sum(counted.values())
+    for amount in (most, most - 1e-4):
+        assert _by_budget(options, amount, counted) == {name: o.splits[0] for name, o in options.items()}
+    with pytest.raises(Unsupported, match=r"At most 79\.8% .* not 79\.9%"):
+        _by_budget(options, 0.799, counted)
+
+
 @pytest.fixture(scope="module")
 def prepared():
     return prepare(load_model("resnet20", "digits"), load("digits"), calibration_images=64)
@@ -227,9 +238,12 @@ def test_energy_is_kept_in_every_layer(prepared):
     assert all(split.error <= 0.03 for split in found.splits.values())
 
 
-def test_what_cannot_be_done_is_refused(prepared):
+def test_what_cannot_be_done_is_refused(prepared, monkeypatch):
     with pytest.raises(Unsupported, match=r"At most \d+\.\d% .* not 90.0%"):
         factorize_(copy.deepcopy(prepared.dense), Factorize(amount=0.9, round_to=16), prepared.calibration)
+    monkeypatch.setattr(method, "_by_budget", lambda options, amount, counted: {})
+    with pytest.raises(Unsupported, match=r"At most 0\.0% .* not 10\.0%"):
+        factorize_(copy.deepcopy(prepared.dense), Factorize(amount=0.1), prepared.calibration)
     with pytest.raises(InvalidRecipe, match=r"factorize.*prune.*split before"):
         Recipe(steps=(Prune(), Factorize()))
     with pytest.raises(InvalidRecipe, match=r"channels.*factorize"):
@@ -244,6 +258,15 @@ def test_layers_that_are_not_split_stay_whole():
     factorize_(graph, Factorize(amount=0.05, round_to=1), ready.calibration)
     assert "depthwise.0" not in graph.meta["factorize"].splits
     assert set(method._usable(ready.dense)) == {"stem.0", "left", "right", "head"}
+
+
+def test_a_step_that_prunes_nothing_leaves_the_refit_as_it_is(prepared):
+    def divergent(*steps):
+        return divergence(simulate(prepared, Recipe(steps=(Factorize(amount=0.5), *steps))), prepared.calibration)
+
+    assert divergent(Prune(sparsity=0)) == pytest.approx(divergent(), rel=1e-3)
+    few = {"sparsity": 0.01, "refit": False, "criterion": "magnitude"}
+    assert divergent(Prune(**few)) < 1.1 * divergent()
 
 
 @pytest.mark.parametrize("step", [Prune(sparsity=0.8), Factorize(amount=0.5)], ids=lambda s: s.kind)

@@ -10,16 +10,23 @@ import torch
 from torch import nn
 
 import compression
+from compression.bookkeeping import Books
 from compression.data import load
 from compression.errors import Cancelled, InvalidModel, Unsupported
+from compression.export import export
 from compression.export.session import session
+from compression.graph import layers, macs
 from compression.measure.outputs import IMAGES
+from compression.methods import factorize
+from compression.parametrizations import Half, attach
 from compression.pipeline import compress, compress_prepared, measure, prepare, simulate, stream
 from compression.recipe import Recipe
 from compression.results import Measurement
-from compression.steps import Channels, Prune, Quantize
+from compression.sparsity import joint
+from compression.steps import Channels, Factorize, Prune, Quantize
+from compression.tracing import trace
 from compression.zoo import load as load_model
-from tests.networks import Again, trained
+from tests.networks import Again, tiny, trained
 
 W8A8 = Recipe(steps=(Quantize(),))
 W4_SPARSE = Recipe(steps=(Prune(sparsity=0.6), Quantize(weight_bits=4)))
@@ -54,6 +61,18 @@ def test_eight_bits_cost_next_to_nothing(prepared):
 def test_same_recipe_same_bytes_other_seed_other_images(prepared):
     first, second = (compress_prepared(prepared, W4_SPARSE).onnx for _ in range(2))
     assert hashlib.sha256(first).digest() == hashlib.sha256(second).digest()
+
+
+@pytest.mark.parametrize("step", [Prune(sparsity=0.7), Factorize(amount=0.2, round_to=1)], ids=lambda s: s.kind)
+def test_what_is_known_of_a_network_is_not_believed_of_one_with_other_norms(step):
+    ready = prepare(tiny(), load("digits"), calibration_images=32)
+    channels = Channels(amount=0.1, round_to=1, part="all")
+    kept, anew = (Recipe(steps=(channels, step), batch_norm=b) for b in ("keep", "reestimate"))
+    compress_prepared(ready, kept)
+    after = compress_prepared(ready, anew).onnx
+    for method in (joint, factorize):
+        method._KNOWN.clear()
+    assert compress_prepared(ready, anew).onnx == after
 
 
 def test_stream_gives_a_first_point_and_then_the_full_one(prepared):
@@ -142,6 +161,25 @@ def test_reports_say_what_was_asked_for_what_was_reached_and_how_far_answers_mov
     gone = [report for report in candidate.layers if report.output_error is None]
     assert gone and all(r.shape[0] < prepared.dense.get_submodule(r.name).weight.shape[0] for r in gone)
     assert prepared.baseline.reached == ()
+
+
+def test_reports_say_what_the_file_holds():
+    """Half precision only where it holds the weights, and what two layers share once."""
+    torch.manual_seed(0)
+    first, one, other = (nn.Conv2d(channels, 8, 3, padding=1) for channels in (1, 8, 8))
+    first.weight.data[0] = 1e5
+    other.weight.data.copy_(one.weight.data)
+    network = nn.Sequential(
+        first, nn.ReLU(), one, nn.ReLU(), other, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 10)
+    )
+    graph = trace(network.eval(), (1, 8, 8))
+    for layer in layers(graph).values():
+        attach(layer, Half(len(layer.weight)))
+    books = Books(graph, export(graph, (1, 8, 8)), macs(graph, (1, 8, 8)))
+    reports = books.layers(torch.zeros(1, 1, 8, 8))
+    assert [report.bits for report in reports] == [32, 16, 16, 16]
+    assert [report.size_bytes for report in reports] == [288, 1152, 0, 160]
+    assert books.ledger.payload == 1600
 
 
 def test_the_signal_to_noise_ratio_is_that_of_the_dense_weights(prepared):

@@ -1,5 +1,6 @@
 """Every grid, alone and in files: codes in range, simulation and file agree, refusals say why."""
 
+import copy
 import dataclasses
 import itertools
 
@@ -21,6 +22,7 @@ from compression.export.session import session
 from compression.export.stored import stored
 from compression.graph import layers
 from compression.grids import BYTE, LEAST_BITS, MOST_BITS
+from compression.methods.factorize import Factorized, _insert_
 from compression.parametrizations import Half, WeightQuantizer, find, original
 from compression.pipeline import prepare, simulate
 from compression.recipe import Recipe
@@ -138,6 +140,16 @@ def test_simulation_and_file_agree_for_every_option(learned, values, acts):
             q = find(layer, WeightQuantizer)
             codes = (layer.weight / q.scale.reshape(-1, *[1] * (layer.weight.dim() - 1))).abs()
             assert float(codes.max()) <= (64.01 if acts == 8 else BYTE + 0.01)
+
+
+@pytest.mark.parametrize("bits", [7, 8])
+def test_no_two_products_of_asymmetric_weights_are_cut_off(learned, bits):
+    for b in (bits, 6):
+        graph, _ = agrees(learned, Quantize(scheme="asymmetric", weight_bits=b, reduce_range="on"))
+        for layer in layers(graph).values():
+            quantizer = find(layer, WeightQuantizer)
+            assert float(quantizer.codes(original(layer).detach()).abs().max()) <= grids.SATURATION_FREE
+            assert quantizer.kind == ("shifted" if b == 6 else "zero")
 
 
 @pytest.mark.parametrize("method", ["percentile", "mse", "entropy"])
@@ -333,6 +345,31 @@ def test_better_scales_have_less_error():
     assert len(tensor.step.unique()) == 1
 
 
+@pytest.mark.parametrize("scale", ["percentile", "entropy"])
+@pytest.mark.parametrize(("granularity", "bits"), [("channel", 3), ("tensor", 7), ("group", 3)])
+def test_outliers_are_left_out_wherever_scales_stand(scale, granularity, bits):
+    """In small layers too, and by entropy whose histogram few weights must fill."""
+    normal = torch.randn(4, 4, 512, generator=torch.Generator().manual_seed(0))
+    w = (normal[:1] / normal[1:].square().mean(0).sqrt()).detach()  # Student's t, [1, 4, 512]
+    m = Moments(torch.eye(512)[None], w.clone(), torch.zeros(1, 512), torch.zeros(4))
+
+    def end(scale):
+        values = Quantize(weight_bits=bits, scale=scale, granularity=granularity, group_size=128, rounding="nearest")
+        found = fit.fit(w, None, m, values)
+        multipliers = found.multipliers(128) if granularity == "group" else torch.ones(4, 1)
+        return grids.largest(bits, found.kind) * float((found.step[:, None] * multipliers).mean())
+
+    assert end(scale) < 0.9 * end("minmax")
+
+
+def test_one_percentile_serves_a_layer_with_one_scale():
+    w = torch.randn(1, 4, 512, generator=torch.Generator().manual_seed(0))
+    w[0, 1, ::64] = 20.0  # more than one in a hundred of that channel, fewer of the layer
+    m = Moments(torch.eye(512)[None], w.clone(), torch.zeros(1, 512), torch.zeros(4))
+    found = fit.fit(w, None, m, Quantize(weight_bits=7, scale="percentile", granularity="tensor", rounding="nearest"))
+    torch.testing.assert_close(found.step, (w.abs().quantile(0.99) / 63).expand(4))
+
+
 def test_shares_of_a_range():
     """A long thin tail is cut off; a flat distribution is not."""
     flat = torch.ones(ranges.BINS)
@@ -366,6 +403,34 @@ def test_layers_get_the_bits_that_were_asked_for(learned):
     assert len(set(mixed.values())) > 1
     with pytest.raises(UnknownName, match="'nonsense'"):
         bits(layer_bits="nonsense=4")
+
+
+def test_mixed_bits_are_allotted_among_the_layers_that_have_none_of_their_own(learned):
+    own = {"stem.0": 8, "head": 8, "right": 1}
+    settings = Quantize(
+        weight_bits=4, allocation="mixed", exempt_ends=True, layer_bits={"right": 1}, reduce_range="off"
+    )
+    found = {name: s.bits for name, s in allot(learned.dense, settings, learned.calibration).items()}
+    free = {name: layer.weight.numel() for name, layer in layers(learned.dense).items() if name not in own}
+    spent = sum(found[name] * size for name, size in free.items())
+    assert {name: found[name] for name in own} == own
+    assert 4 * sum(free.values()) - min(free.values()) < spent <= 4 * sum(free.values())
+
+
+def test_what_holds_for_a_layer_holds_for_all_layers_of_its_product(learned):
+    graph = copy.deepcopy(learned.dense)
+    splits = dict.fromkeys(["stem.0", "left"])
+    for name in splits:
+        layer = graph.get_submodule(name)
+        first = nn.Conv2d(layer.in_channels, layer.in_channels, 1)
+        _insert_(graph, name, [first, layer])
+    graph.meta["factorize"] = Factorized(None, 0.0, splits)
+    settings = Quantize(weight_bits=2, exempt_ends=True, layer_bits="left=6,stem.0_first=3", reduce_range="off")
+    found = {name: s.bits for name, s in allot(graph, settings, learned.calibration).items()}
+    named = {"stem.0_first": 3, "stem.0": 8, "left_first": 6, "left": 6, "right": 2, "head": 8}
+    assert {name: found[name] for name in named} == named
+    alone = Quantize(weight_bits=2, exempt_ends=True, reduce_range="off")
+    assert allot(graph, alone, learned.calibration)["stem.0_first"].bits == 8
 
 
 def test_layer_bits_are_read_from_tables_and_texts_and_travel_with_the_recipe():

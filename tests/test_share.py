@@ -16,7 +16,7 @@ from compression import codebooks, solve
 from compression.calibration import divergence
 from compression.codebooks import Books, kmeans
 from compression.data import load
-from compression.errors import InvalidRecipe, InvalidSetting
+from compression.errors import InvalidRecipe, InvalidSetting, UnknownName
 from compression.export import pack
 from compression.export.stored import stored
 from compression.graph import batch_norm_after, layers, module_of
@@ -135,6 +135,16 @@ def small():
     return prepare(tiny(), load("digits"), calibration_images=64)
 
 
+def test_quantize_says_and_does_the_same_after_share(small):
+    with pytest.raises(UnknownName, match="nonsense"):
+        simulate(small, Recipe(steps=(Share(), Quantize(layer_bits="nonsense=8"))))
+    before = small.dense.get_submodule("head").bias
+    for corrected in (True, False):
+        graph = simulate(small, Recipe(steps=(Share(entries=3), Quantize(bias_correction=corrected)), quality="fast"))
+        moved = float((graph.get_submodule("head").bias - before).detach().abs().max())
+        assert (moved > 1e-2) == corrected
+
+
 @pytest.mark.parametrize("quality", ["best", "fast"])
 @pytest.mark.parametrize("steps", RECIPES, ids=str)
 def test_every_weight_is_an_entry_and_folding_leaves_entries_alone(steps, quality, small):
@@ -158,6 +168,17 @@ def test_every_weight_is_an_entry_and_folding_leaves_entries_alone(steps, qualit
     assert len([m for m in graph.modules() if isinstance(m, Codebook)]) == len(layers(graph))
 
 
+@pytest.mark.parametrize(("activation_bits", "top"), [(8, 63), (32, 127)])
+def test_books_keep_to_seven_bits_where_kernels_must_not_cut_off(small, activation_bits, top):
+    quantize = Quantize(activation_bits=activation_bits, reduce_range="on")
+    for turns in ("best", "fast"):
+        graph = simulate(small, Recipe(steps=(Share(entries=40), quantize), quality=turns))
+        books = [find(layer, Codebook) for layer in layers(graph).values()]
+        assert max(float(book.entries.abs().max()) for book in books) == top
+        book = books[0]
+        assert float(book.codes(1000 * original(next(iter(layers(graph).values())))).abs().max()) == top
+
+
 def test_second_order_assignment_answers_more_like_the_dense_network(small):
     recipes = [Recipe(steps=(Share(entries=4, assignment=a),)) for a in ("second-order", "nearest")]
     second_order, nearest = (divergence(simulate(small, recipe), small.calibration) for recipe in recipes)
@@ -178,6 +199,10 @@ def test_sixteen_entries_take_an_eighth_and_a_little():
         (lambda: Share(entries=1), ["share.entries", "2 to 256", "1"]),
         (lambda: step("share", channels_per_book=7), ["share.channels_per_book", "0, 8, 16"]),
         (lambda: Recipe(steps=(Share(), Quantize(weight_bits=4))), ["quantize.weight_bits", "8 or more", "codebook"]),
+        (
+            lambda: Recipe(steps=(Share(), Quantize(layer_bits="a=8,b=2"))),
+            ["quantize.layer_bits for b", "not 2", "share"],
+        ),
         (lambda: Recipe(steps=(Quantize(), Share())), ["share", "quantize", "few values"]),
         (lambda: Recipe(steps=(Share(), Prune())), ["prune", "share", "rounded last"]),
     ],

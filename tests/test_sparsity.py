@@ -22,7 +22,7 @@ from compression.sparsity import joint
 from compression.sparsity.importance import second_order, sensitivity, taylor
 from compression.sparsity.joint import joint_masks
 from compression.sparsity.patterns import kept
-from compression.steps import Prune
+from compression.steps import Prune, Quantize, Share
 from compression.tracing import trace
 from compression.zoo import load as load_model
 
@@ -180,6 +180,27 @@ def test_wide_layers_are_cut_into_parts_that_fit_together(monkeypatch):
     torch.testing.assert_close(problem.losses(problem.weights), expected)
     assert torch.equal(problem.rows(expected > 1)[0], (expected > 1)[:, :4])
     assert int(joint_masks(graph, Prune(sparsity=0.5), calibration)["1"].sum()) == 15
+
+
+@pytest.mark.parametrize(
+    "later",
+    [
+        Quantize(weight_bits=8, activation_bits=32, rounding="nearest"),
+        Quantize(weight_bits=16, activation_bits=32, rounding="nearest"),
+        Share(entries=128, assignment="nearest"),
+    ],
+    ids=["8 bits", "16 bits", "share"],
+)
+def test_what_stays_is_refitted_however_it_is_rounded(digits, later):
+    graph, calibration = digits
+    moved = []
+    for refit in (True, False):
+        recipe = Recipe(steps=(Prune(sparsity=0.6, criterion="magnitude", refit=refit), later), quality="fast")
+        changed = copy.deepcopy(graph)
+        prune_(changed, recipe.steps[0], calibration)
+        reconstruct_(changed, graph, recipe, calibration)
+        moved.append(divergence(changed, calibration))
+    assert moved[0] < 0.8 * moved[1]
 
 
 def test_choosing_together_costs_least(digits):

@@ -14,8 +14,8 @@ from torch.utils.weak import WeakIdKeyDictionary
 
 from compression import rounding
 from compression.calibration import Calibration
-from compression.errors import Unsupported
-from compression.graph import layers, macs, operator_name, shapes
+from compression.errors import Unsupported, at_most
+from compression.graph import digest, layers, macs, operator_name, shapes
 from compression.steps import Channels
 from compression.structure.allocation import Budget, Order, Plan, allocate, reachable
 from compression.structure.coupling import Group, block_of, groups
@@ -176,7 +176,7 @@ class _Ranked:
 
 
 _KNOWN: WeakIdKeyDictionary = WeakIdKeyDictionary()
-"""The rankings of each set of calibration images, by settings and weights: a slider move needs no new pass."""
+"""The rankings of each set of calibration images, by settings and network: a slider move needs no new pass."""
 
 
 def _ranked(graph: fx.GraphModule, settings: Channels, calibration: Calibration) -> tuple[_Ranked, Budget]:
@@ -185,8 +185,7 @@ def _ranked(graph: fx.GraphModule, settings: Channels, calibration: Calibration)
     shape = channels, height, width
     flatten_(graph, shape)
     known = _KNOWN.setdefault(calibration.images, {})
-    weights = tuple(float(layer.weight.double().sum()) for layer in layers(graph).values())
-    key = (settings.criterion, settings.part, settings.round_to, weights)
+    key = (settings.criterion, settings.part, settings.round_to, digest(graph))
     if key not in known:
         known.clear()  # one network at a time: rows are large
         known[key] = _rank(graph, settings, calibration, shape)
@@ -242,6 +241,6 @@ def _left(
 def _out_of_reach(settings: Channels, plan: Plan) -> str:
     noun = "multiply-accumulates" if settings.measure == "macs" else "channels"
     return (
-        f"At most {plan.reached:.1%} of the {noun} can be removed with channels.part {settings.part!r} and "
+        f"{at_most(plan.reached)} of the {noun} can be removed with channels.part {settings.part!r} and "
         f"round_to {settings.round_to}, not {settings.amount:.1%}."
     )

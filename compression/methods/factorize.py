@@ -18,11 +18,11 @@ from torch import fx, nn
 from torch.utils.weak import WeakIdKeyDictionary
 
 from compression.calibration import Calibration
-from compression.errors import Unsupported
+from compression.errors import Unsupported, at_most
 from compression.export.stored import folded_norm
-from compression.graph import LAYERS, gain_of, layers, macs, module_of, shapes
+from compression.graph import LAYERS, digest, gain_of, macs, module_of, shapes
 from compression.steps import Factorize
-from compression.structure.lowrank import Layer, Place, Problem, Split, modules, splittable
+from compression.structure.lowrank import Layer, Place, Problem, Split, modules, part_paths, parts_of, splittable
 
 FORMS = {
     "best": ("output", "input", "spatial", "tucker"), "spatial": ("spatial",), "channel": ("output", "input"),
@@ -71,6 +71,8 @@ def factorize_(graph: fx.GraphModule, settings: Factorize, calibration: Calibrat
         _insert_(graph, name, modules(problem.layer, problem.factors(split), split.kind))
     graph.recompile()
     reached = 1 - sum(macs(graph, _shape(calibration)).values()) / sum(counted.values())
+    if not by_energy and reached < settings.amount - 1e-9:
+        raise Unsupported(_out_of_reach(reached, settings.amount))
     graph.meta["factorize"] = Factorized(None if by_energy else settings.amount, reached, chosen)
 
 
@@ -99,16 +101,6 @@ def products(graph: fx.GraphModule) -> dict[str, str]:
     return found
 
 
-def parts_of(graph: nn.Module, name: str) -> list[str]:
-    """Paths of the layers of a product before the last one, which is called `name`."""
-    found = dict(graph.named_modules())
-    return [path for path in _paths(name) if path in found]
-
-
-def _paths(name: str) -> list[str]:
-    return [f"{name}_first", f"{name}_core"]
-
-
 def _insert_(
     graph: fx.GraphModule, name: str, made: list[Layer] | list[nn.Module], *, whole_reads_input: bool = False
 ) -> None:
@@ -116,7 +108,7 @@ def _insert_(
     node = next(n for n in graph.graph.nodes if n.op == "call_module" and n.target == name)
     path, _, leaf = name.rpartition(".")
     parent, value = graph.get_submodule(path), node.args[0]
-    fresh = dict(zip([p.rpartition(".")[2] for p in _paths(name)], made[:-1], strict=False)) | {leaf: made[-1]}
+    fresh = dict(zip([p.rpartition(".")[2] for p in part_paths(name)], made[:-1], strict=False)) | {leaf: made[-1]}
     siblings = dict(parent._modules)
     parent._modules.clear()
     for key, module in siblings.items():  # in the order of execution
@@ -138,13 +130,12 @@ class _Option:
 
 
 _KNOWN: WeakIdKeyDictionary = WeakIdKeyDictionary()
-"""The options for each set of calibration images, by settings and weights: a slider move measures nothing anew."""
+"""The options for each set of calibration images, by settings and network: a slider move measures nothing anew."""
 
 
 def _options(graph: fx.GraphModule, settings: Factorize, calibration: Calibration) -> dict[str, _Option]:
     known = _KNOWN.setdefault(calibration.images, {})
-    weights = tuple(float(layer.weight.double().sum()) for layer in layers(graph).values())
-    key = (settings.form, settings.activation_aware, settings.round_to, weights)
+    key = (settings.form, settings.activation_aware, settings.round_to, digest(graph))
     if key not in known:
         known.clear()
         known[key] = _measured(graph, settings, calibration)
@@ -244,16 +235,13 @@ def _by_budget(options: dict[str, _Option], amount: float, counted: dict[str, in
     """The products with the least effect in sum that leave at most (1 - amount) of the multiply-accumulates.
 
     A knapsack with one choice for each layer - whole, or one of its products - solved by dynamic programming over the
-    budget in BINS steps.
+    budget in BINS steps. Where only rounding to steps makes all choices too expensive, each layer gets its cheapest.
     """
     total = sum(counted.values())
     fixed = total - sum(option.macs for option in options.values())
     least = fixed + sum(min(split.macs for split in option.splits) for option in options.values())
-    if least > (1 - amount) * total:
-        raise Unsupported(
-            f"At most {1 - least / total:.1%} of the multiply-accumulates can be removed by factorizing with these "
-            f"settings, not {amount:.1%}."
-        )
+    if 1 - least / total < amount - 1e-9:
+        raise Unsupported(_out_of_reach(1 - least / total, amount))
     step = ((1 - amount) * total - fixed) / BINS
     best, cuts = np.zeros(BINS + 1), []  # least effect within a budget of so many steps
     for option in options.values():
@@ -264,7 +252,16 @@ def _by_budget(options: dict[str, _Option], amount: float, counted: dict[str, in
         ]
         cuts.append(np.argmin(tried, 0))
         best = np.min(tried, 0)
+    if np.isinf(best[-1]):
+        return {name: min(option.splits, key=lambda split: split.macs) for name, option in options.items()}
     return _traced(options, cuts, step)
+
+
+def _out_of_reach(most: float, amount: float) -> str:
+    return (
+        f"{at_most(most)} of the multiply-accumulates can be removed by factorizing with these settings, "
+        f"not {amount:.1%}."
+    )
 
 
 def _shifted(best: np.ndarray, steps: int, loss: float) -> np.ndarray:

@@ -23,7 +23,7 @@ from torch.utils.weak import WeakIdKeyDictionary
 
 from compression import solve
 from compression.calibration import Calibration
-from compression.graph import layers
+from compression.graph import digest, layers
 from compression.parametrizations import original
 from compression.sparsity.importance import Layer, damped, sensitivity
 from compression.sparsity.patterns import kept
@@ -119,15 +119,14 @@ _KNOWN: WeakIdKeyDictionary = WeakIdKeyDictionary()
 
 
 def _problems(graph: fx.GraphModule, calibration: Calibration) -> dict[str, _Problem]:
-    weights = tuple(float(original(layer).detach().double().sum()) for layer in layers(graph).values())
-    known = _KNOWN.get(calibration.images)
-    if known is None or known[0] != weights:
+    key, known = digest(graph), _KNOWN.get(calibration.images)
+    if known is None or known[0] != key:
         moments, sensitive = calibration.moments(graph), sensitivity(graph, calibration)
         found = {
             name: _Problem.of(layer, damped(moments[name]), (sensitive[name] / _variance(layer, moments[name])).sqrt())
             for name, layer in layers(graph).items()
         }
-        known = _KNOWN[calibration.images] = (weights, found)
+        known = _KNOWN[calibration.images] = (key, found)
     return known[1]
 
 

@@ -111,7 +111,7 @@ class Quantize(Settings):
         Field(
             title="Seven bits for eight",
             description="x86 processors without VNNI add two 8-bit products in 16 bits and cut off what does not fit. "
-            "on: 8-bit weights use seven; auto: on such a processor.",
+            "on: 8-bit weights use seven, and asymmetric ones are linear there; auto: on such a processor.",
         ),
     ] = "auto"  # fmt: skip
 

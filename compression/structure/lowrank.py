@@ -282,6 +282,17 @@ def _filled(layer: Layer, weight: torch.Tensor, bias: torch.Tensor | None) -> La
     return layer
 
 
+def parts_of(graph: nn.Module, name: str) -> list[str]:
+    """Paths of the layers of a product before the last one, which is called `name`."""
+    found = dict(graph.named_modules())
+    return [path for path in part_paths(name) if path in found]
+
+
+def part_paths(name: str) -> list[str]:
+    """What the layers before the last one of a product in place of layer `name` are called, as far as it has them."""
+    return [f"{name}_first", f"{name}_core"]
+
+
 def splittable(layer: nn.Module) -> bool:
     """True for layers that read all their inputs at once, with padding of equal sides."""
     if isinstance(layer, nn.Conv2d):
