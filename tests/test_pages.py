@@ -251,6 +251,7 @@ def test_figures_of_merit_are_told_with_their_changes() -> None:
 
 def test_numbers_have_sensible_units_and_digits() -> None:
     assert words.percent(0.9402, 10_000) == "94.02%"
+    assert words.plain("my_net*v2 …") == r"my\_net\*v2 …"
     assert words.place(f"{Path.home()}/data/store.sqlite") == "~/data/store.sqlite"
     assert words.place("/srv/store.sqlite") == "/srv/store.sqlite"
     assert words.percent(0.9402, 359) == "94.0%"

@@ -10,6 +10,7 @@ import streamlit as st
 from compression import worker, zoo
 from compression.errors import UserError, WorkerLost
 from compression.worker import Refusal
+from pages.ui import words
 from pages.ui.guard import heard, repeated
 from pages.ui.state import asked, begun, forgotten, shown
 
@@ -46,8 +47,7 @@ def _offer() -> str:
     """The button says which file it takes in: one that is still on its way here is not yet offered."""
     if not (file := shown("bring.file")):
         return "Add to the list"
-    name = file.name.replace("`", "")
-    return f"Add `{name}` to the list"
+    return f"Add {words.plain(file.name)} to the list"
 
 
 def _wish(dataset: str) -> Hashable | None:

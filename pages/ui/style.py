@@ -5,7 +5,8 @@ STYLE = """
 [data-testid="stMainBlockContainer"] { padding: 3.75rem 2.5rem 2rem; }
 [data-testid="stStatusWidget"] { display: none; }
 [data-stale="true"] { opacity: 1 !important; transition: none !important; }
-[data-testid="stElementContainer"]:has([data-testid="stSpinner"]) { position: absolute; z-index: 2; width: auto; }
+[data-testid="stElementContainer"]:has([data-testid="stSpinner"]) {
+  position: relative; z-index: 2; width: auto; height: 0; margin-bottom: -1rem; }
 [data-testid="stSpinner"] { padding: 0.25rem 0.75rem; border-radius: 0.5rem; background: var(--st-background-color); }
 .st-key-status { min-height: 2.75rem; }
 [class*="st-key-written-"] { min-height: 2.5rem; }

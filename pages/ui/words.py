@@ -1,7 +1,9 @@
 """Numbers and recipes as text: units, signs, and how many digits are worth reading."""
 
 import math
+import re
 import shlex
+import string
 from functools import lru_cache
 from pathlib import Path
 
@@ -13,6 +15,11 @@ from pages.ui.subject import Subject
 BASELINE = "fp32 baseline"
 SAME = 0.0005
 """Shares that differ by less look the same."""
+
+
+def plain(text: str) -> str:
+    """Text for a label, in which nothing is a sign of Markdown."""
+    return re.sub(f"([{re.escape(string.punctuation)}])", r"\\\1", text)
 
 
 def place(path: str) -> str:
