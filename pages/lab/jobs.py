@@ -43,6 +43,7 @@ def begin() -> None:
         dataset = places[1].selectbox("Images", images, format_func=images.__getitem__)
         minutes = places[2].number_input("Minutes", 0.0, 10_000.0, 0.0, 1.0, "%g", help=OWN)
         seed = places[3].number_input("Seed", 0, 2**31 - 1, 0)
+        st.caption("Weights that the network has for these images already are replaced by the new ones.")
         if st.form_submit_button("Train", type="primary"):
             guarded(lab().long.start)(Training(model, dataset, seed=int(seed)), minutes=minutes or None)
 
