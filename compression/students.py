@@ -54,14 +54,12 @@ def measured(model: str, dataset: str, teacher: str) -> Outcome | Refusal:
 
 def _taught(request: Request, teacher: str) -> Outcome:
     from compression import data, pipeline
-    from compression.measure.lock import computing
     from compression.zoo.stored import build, read_weights
 
     folder = user_weights() / f"{PREFIX}{teacher}"
     path = folder / f"{request.model}-{request.dataset}.safetensors"
     card, images = read(path.with_suffix(".json")), data.load(request.dataset)
-    with computing(quick=True):
-        network = read_weights(build(request.model, input_shape=card.input_shape, classes=card.classes), path)
-        prepared = pipeline.prepare(network, images)
-        subject = Subject(request.model, folder.name, request.dataset, card.sha256, images.fingerprint)
-        return worker.plain(request, prepared, subject)
+    network = read_weights(build(request.model, input_shape=card.input_shape, classes=card.classes), path)
+    prepared = pipeline.prepare(network, images)
+    subject = Subject(request.model, folder.name, request.dataset, card.sha256, images.fingerprint)
+    return worker.plain(request, prepared, subject)

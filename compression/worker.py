@@ -227,7 +227,7 @@ def bring(content: bytes, name: str, dataset: str, mean: str, std: str) -> "Card
     """
     from compression import data, zoo
 
-    with computing(quick=True), TemporaryDirectory() as folder:
+    with TemporaryDirectory() as folder:
         path = Path(folder) / "network.pt2"  # the name is not known to be one yet
 
         def task() -> "Card":

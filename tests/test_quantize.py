@@ -178,7 +178,8 @@ def test_batch_norm_scales_of_both_signs_and_zero_fold_into_every_grid(learned):
         Quantize(granularity="group", weight_bits=4, activation_bits=32),
         Quantize(weight_bits=16, activation_bits=32),
     ):
-        agrees(strange, step)
+        _, packed = agrees(strange, step)
+        assert {e.bits for e in packed.encodings.values()} == {step.bits}
 
 
 class Separable(nn.Module):
