@@ -12,7 +12,7 @@ STYLE = """
 [class*="st-key-written-"] { min-height: 2.5rem; }
 [class*="st-key-written-"]:has([class*="st-key-download-"]) [class*="st-key-files-"] { display: none; }
 [class*="st-key-download-"] p { white-space: normal !important; }
-.st-key-layers-view [role="radiogroup"] { flex-wrap: wrap; }
+.st-key-layers-view [role="radiogroup"], .st-key-learning-image [role="radiogroup"] { flex-wrap: wrap; }
 .st-key-charts > [data-testid="stLayoutWrapper"] > [data-testid="stHorizontalBlock"] { flex-wrap: wrap; }
 .st-key-charts > [data-testid="stLayoutWrapper"] > [data-testid="stHorizontalBlock"] > [data-testid="stColumn"] {
   min-width: 22rem; }
