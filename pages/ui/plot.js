@@ -86,6 +86,12 @@ function remember(box, change) {
   }
 }
 
+// Resolves when no button is held on the chart: one that is drawn anew between press and release loses the click.
+const released = (box) => (!box.matches(":active") ? Promise.resolve() : new Promise((done) => {
+  const later = () => setTimeout(done) // behind the release that Plotly listens for
+  for (const event of ["pointerup", "pointercancel"]) window.addEventListener(event, later, { once: true })
+}))
+
 const QUIET_MS = 500 // after the last key, an edge that keys move has arrived
 
 // Where an edge stands on the page, in pixels of the chart; null where that is outside what is shown.
@@ -184,7 +190,7 @@ export default function ({ data, parentElement, setTriggerValue }) {
     } catch (error) { console.warn("No sketch:", error) } // the chart itself is on its way
     note.hidden = Boolean(sketched())
   }
-  const draw = () => library(data.library).then((Plotly) => {
+  const draw = () => Promise.all([library(data.library), released(box)]).then(([Plotly]) => {
     if (ended) return
     note.hidden = true
     sketched()?.remove()

@@ -25,6 +25,9 @@ LONELY = """box => {
   return points.filter(p => p.said.includes("reference machine")).sort((p, q) => nearest(q) - nearest(p))[0]
 }"""
 """Where on the page the reference machine's point is that is farthest from all others."""
+NOW = """said => [...document.querySelectorAll(".js-plotly-plot")].every(box => box._fullData.some(
+  trace => trace.name.startsWith("Now") && trace.customdata?.[0][0].includes(said)))"""
+"""Whether all charts show this of the current recipe."""
 
 
 def link(server: str, recipe: Recipe = links.START, path: str = "/") -> str:
@@ -234,6 +237,7 @@ def test_a_click_selects_a_point_and_zoom_survives_a_new_one(server: str, page: 
     page.keyboard.press("End")
     expect(page).to_have_url(re.compile(r"prune\.sparsity=0\.99"))
     measured(page)
+    page.wait_for_function(NOW, arg="sparsity 99%")
     chart = page.locator(".js-plotly-plot").first
     chart.evaluate("box => Plotly.relayout(box, {'yaxis.range': [0, 100]})")
     spot = chart.evaluate(LONELY)
@@ -241,6 +245,10 @@ def test_a_click_selects_a_point_and_zoom_survives_a_new_one(server: str, page: 
         page.mouse.move(x, y)
     expect(page.locator(".hovertext").first).to_be_visible()
     page.mouse.down()
+    chart.evaluate("box => box.on('plotly_afterplot', () => { box.dataset.drawn = 'under the button' })")
+    page.emulate_media(color_scheme="dark")  # charts in other colours: not before the button is released
+    page.wait_for_timeout(300)
+    assert not chart.get_attribute("data-drawn")
     page.mouse.up()
     expect(page.locator(".st-key-selection")).to_contain_text("reference machine")
     page.get_by_role("button", name="Load this recipe").click()
