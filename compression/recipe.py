@@ -197,6 +197,7 @@ def _in_order(steps: tuple[Step, ...]) -> tuple[Step, ...]:
         if _rank(before) > _rank(after):
             raise InvalidRecipe(f"The step {after!r} cannot follow {before!r}: {_BEFORE[after]}.")
     _share_settles_the_weights(steps)
+    _a_schedule_needs_masks(steps)
     return steps
 
 
@@ -223,6 +224,25 @@ def _share_settles_the_weights(steps: tuple[Step, ...]) -> None:
                 f"quantize.{setting} must be 8 or more after the step 'share', not {bits}: the weights lie in "
                 "codebooks of 8-bit entries then, and share.entries says how many values they take."
             )
+    for setting, usual in _SETTLED_BY_SHARE.items():
+        if (value := getattr(quantize, setting)) != usual:
+            raise InvalidRecipe(
+                f"quantize.{setting} must be {usual} after the step 'share', not {value}: the weights lie in codebooks "
+                "then, and share's own settings say which values they take."
+            )
+
+
+_SETTLED_BY_SHARE = {"scheme": "linear", "granularity": "channel", "rounding": "second-order", "allocation": "even"}
+"""What quantize has no say in after share, and the value that it must keep."""
+
+
+def _a_schedule_needs_masks(steps: tuple[Step, ...]) -> None:
+    kinds = {s.kind: s for s in steps}
+    schedule = getattr(kinds.get("recover"), "schedule", "none")
+    if schedule != "none" and "prune" not in kinds:
+        raise InvalidRecipe(
+            f"recover.schedule must be none without the step 'prune', not {schedule}: it says when weights are pruned."
+        )
 
 
 def _rank(kind: str) -> int:

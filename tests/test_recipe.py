@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from compression.errors import InvalidRecipe, InvalidSetting, UnknownName, UserError
 from compression.recipe import Recipe
-from compression.steps import STEPS, Prune, Quantize, allowed, step
+from compression.steps import STEPS, Prune, Quantize, Recover, Share, allowed, step
 
 recipes = st.builds(
     Recipe,
@@ -64,6 +64,9 @@ def unchecked(**values: Any) -> Recipe:
         (lambda: step("prune", sparsty=0.5), UnknownName, ["sparsty", "sparsity"]),
         (lambda: Recipe(steps=(Quantize(), Prune())), InvalidRecipe, ["prune", "quantize"]),
         (lambda: Recipe(steps=(Prune(), Prune())), InvalidRecipe, ["prune", "2 times"]),
+        (lambda: Recipe(steps=(Share(), Quantize(rounding="nearest"))), InvalidRecipe, ["quantize.rounding"]),
+        (lambda: Recipe(steps=(Share(), Quantize(scheme="asymmetric"))), InvalidRecipe, ["scheme must be linear"]),
+        (lambda: Recipe(steps=(Recover(schedule="cubic"),)), InvalidRecipe, ["recover.schedule", "prune", "cubic"]),
         (lambda: unchecked(steps=[{"step": "crush"}]), UnknownName, ["crush", "prune"]),
         (lambda: unchecked(steps="prune"), InvalidRecipe, ["list"]),
         (lambda: Recipe.from_json("{"), InvalidRecipe, ["JSON"]),

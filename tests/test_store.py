@@ -456,7 +456,9 @@ def test_a_locked_store_is_a_sentence(store: Store, monkeypatch: pytest.MonkeyPa
         ("me:secret@host/x", "must be an address like .*, not '…@host/x'"),
         ("postgresql://me:secret@host:port/x", "must be an address like .*, not '…@host:port/x'"),
         ("mysql://me:secret@host/x", r"must begin with postgresql:// or sqlite:///, not 'mysql://me:\*\*\*@host/x'"),
+        ("mysql://me@host/x?password=secret", "must begin with postgresql:// or sqlite:///, not 'mysql://me@host/x'"),
         ("postgresql://me:secret@127.0.0.1:9/x", "does not answer"),
+        ("postgresql://me@127.0.0.1:9/x?password=secret", "does not answer"),
         ("sqlite:////proc/nowhere/store.sqlite", "cannot be used"),
     ],
 )

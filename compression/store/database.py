@@ -29,7 +29,7 @@ class Database:
 
     def __init__(self, url: str):
         self.url = _url(url)
-        self.place = self.url.database or "memory" if self.is_file else self.url.render_as_string(hide_password=True)
+        self.place = self.url.database or "memory" if self.is_file else _told(self.url)
         with self._said():
             if self.is_file:
                 Path(self.place).parent.mkdir(parents=True, exist_ok=True)
@@ -86,8 +86,14 @@ def _url(url: str) -> URL:
             f"not {given!r}."
         ) from None
     if parsed.get_backend_name() not in DRIVERS:
-        raise StoreUnavailable(f"COMPRESSION_DATABASE must begin with postgresql:// or sqlite:///, not '{parsed!r}'.")
+        given = _told(parsed)
+        raise StoreUnavailable(f"COMPRESSION_DATABASE must begin with postgresql:// or sqlite:///, not '{given}'.")
     return parsed.set(drivername=DRIVERS.get(parsed.drivername, parsed.drivername))
+
+
+def _told(url: URL) -> str:
+    """The address for people. A password may stand in the query too."""
+    return url.set(query={}).render_as_string(hide_password=True)
 
 
 def _engine(url: URL) -> Engine:
