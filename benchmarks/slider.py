@@ -101,11 +101,12 @@ def _row(name: str, quality: str, visits: list[Visit]) -> dict[str, Any]:
 
 @contextmanager
 def _lab() -> Iterator[Lab]:
-    """A laboratory in a folder of its own, with the datasets that are there."""
+    """A laboratory in a folder of its own, with the datasets and the trained networks that are there."""
     before = os.environ.get("COMPRESSION_HOME")
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
-        (home() / "datasets").mkdir(parents=True, exist_ok=True)
-        (Path(folder) / "datasets").symlink_to(home() / "datasets", target_is_directory=True)
+        for shared in ("datasets", "zoo"):
+            (home() / shared).mkdir(parents=True, exist_ok=True)
+            (Path(folder) / shared).symlink_to(home() / shared, target_is_directory=True)
         os.environ["COMPRESSION_HOME"] = folder
         lab = Lab()
         try:
