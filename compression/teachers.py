@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import fx, nn
 
+from compression.data.augmentation import Augmentation
 from compression.data.dataset import Dataset, Split
 from compression.graph import LAYERS, module_of, shapes
 from compression.training import Batch
@@ -20,26 +21,27 @@ class Scores:
     """What `model` says about training images: scores [n, classes], kept in half precision.
 
     mirrored: the mean of what it says about the image and its mirror image, which is a better teacher where a mirror
-    image keeps its class.
+    image keeps its class. alike: it says the same of all variants of an image, and is asked about one.
     """
 
-    def __init__(self, model: nn.Module, *, mirrored: bool = False, device: str = "cpu"):
-        self.model, self.mirrored = model.to(device).eval(), mirrored
+    def __init__(self, model: nn.Module, *, mirrored: bool = False, alike: bool = False, device: str = "cpu"):
+        self.model, self.mirrored, self.alike = model.to(device).eval(), mirrored, alike
         self.kept: dict[int, torch.Tensor] = {}  # by variant: [images, classes], NaN where not yet asked
 
     @torch.no_grad()
     def answers(self, batch: Batch) -> torch.Tensor:
         """Scores [n, classes] about the batch's inputs."""
-        if batch.variant not in self.kept or self.kept[batch.variant][batch.indices[-1]].isnan().any():
-            self._remember(batch)
-        return self.kept[batch.variant][batch.indices].to(batch.inputs.device)
+        variant = 0 if self.alike else batch.variant
+        if variant not in self.kept or self.kept[variant][batch.indices].isnan().any():
+            self._remember(batch, variant)
+        return self.kept[variant][batch.indices].to(batch.inputs.device)
 
-    def _remember(self, batch: Batch) -> None:
+    def _remember(self, batch: Batch, variant: int) -> None:
         found = self.model(batch.inputs)
         if self.mirrored:
             found = (found + self.model(batch.inputs.flip(3))) / 2
         blank = torch.full((batch.of, found.shape[1]), torch.nan, dtype=torch.float16)
-        self.kept.setdefault(batch.variant, blank)[batch.indices] = found.half().cpu()
+        self.kept.setdefault(variant, blank)[batch.indices] = found.half().cpu()
 
     def state(self) -> dict[str, torch.Tensor]:
         """The scores kept, by variant."""
@@ -48,6 +50,11 @@ class Scores:
     def take_up(self, state: dict[str, torch.Tensor]) -> None:
         """Goes on with the scores of `state`."""
         self.kept = {int(variant): scores for variant, scores in state.items()}
+
+
+def scores_of(model: nn.Module, data: Dataset, augmentation: Augmentation, *, device: str = "cpu") -> Scores:
+    """What `model` says about images of `data` that are varied by `augmentation`."""
+    return Scores(model, mirrored=data.mirror, alike=augmentation.only_mirrors, device=device)
 
 
 class Chain:

@@ -15,6 +15,11 @@ class Augmentation:
     erase: int = 0  # side of a square filled with the mean colour (Zhong et al. 2020, DeVries & Taylor 2017)
     erase_share: float = 0.5  # share of the images that get one
 
+    @property
+    def only_mirrors(self) -> bool:
+        """Whether an image stays as it is, or becomes its mirror image."""
+        return not (self.shift or self.erase)
+
     def __call__(self, images: torch.Tensor, generator: torch.Generator, fill: torch.Tensor) -> torch.Tensor:
         """uint8 [n, C, H, W] → the same shape; `fill` uint8 [C] is the mean colour. Draws from `generator` (CPU)."""
         if self.flip:

@@ -26,7 +26,7 @@ from compression.parametrizations import Mask, find, fix_values_, learn_values_,
 from compression.recipe import Recipe
 from compression.results import LearningPoint
 from compression.steps import Prune, Recover
-from compression.teachers import Chain, Scores, tapped, unlabelled
+from compression.teachers import Chain, scores_of, tapped, unlabelled
 from compression.tracing import trace
 from compression.training import Setting, TrainingConfig
 
@@ -175,10 +175,11 @@ def _teaching(graph: fx.GraphModule, settings: Recover, lesson: Lesson) -> Teach
     teacher, device = named(settings.teacher, lesson.dense, lesson.data), training.device()
     if settings.method in WATCHING:
         return watching(graph, teacher, settings, lesson.data.input_shape, device)
-    taught: Any = Scores(teacher, mirrored=lesson.data.mirror, device=device)
+    varied = _augmentation(graph, lesson.data)
+    taught: Any = scores_of(teacher, lesson.data, varied, device=device)
     if settings.assistant != "none":
         assistant = named(settings.assistant, lesson.dense, lesson.data)
-        taught = Chain(Scores(assistant, mirrored=lesson.data.mirror, device=device), taught)
+        taught = Chain(scores_of(assistant, lesson.data, varied, device=device), taught)
     return Teaching(taught, Objective(settings))
 
 
@@ -205,12 +206,16 @@ def _images(settings: Recover, lesson: Lesson) -> Dataset:
     return data if settings.labels else unlabelled(data, named(settings.teacher, lesson.dense, data))
 
 
+def _augmentation(graph: fx.GraphModule, data: Dataset) -> Augmentation:
+    """Mirrored where that keeps the class; what convolutions read is shifted a little too."""
+    convolutions = any(isinstance(m, nn.Conv2d) for m in graph.modules())
+    return Augmentation(flip=data.mirror, shift=min(data.input_shape[1:]) // 28 if convolutions else 0)
+
+
 def _config(graph: fx.GraphModule, settings: Recover, data: Dataset) -> TrainingConfig:
     per_epoch = math.ceil(len(data.train) / settings.batch_size)
-    convolutions = [m for m in graph.modules() if isinstance(m, nn.Conv2d)]
-    shift = min(data.input_shape[1:]) // 28 if convolutions else 0
     big = sum(macs(graph, data.input_shape).values()) >= BFLOAT16_MACS
-    grouped = any(m.groups > 1 for m in convolutions)
+    grouped = any(isinstance(m, nn.Conv2d) and m.groups > 1 for m in graph.modules())
     return TrainingConfig(
         batch_size=settings.batch_size,
         learning_rate=settings.learning_rate,
@@ -219,7 +224,7 @@ def _config(graph: fx.GraphModule, settings: Recover, data: Dataset) -> Training
         label_smoothing=0.0,
         average_epochs=AVERAGED * settings.steps / per_epoch,
         bfloat16=big and not grouped,
-        augmentation=Augmentation(flip=data.mirror, shift=shift),
+        augmentation=_augmentation(graph, data),
         steps=settings.steps,
         until=settings.until,
         evaluate_every=math.ceil(settings.steps / EVALUATIONS),

@@ -17,13 +17,13 @@ from compression.data.dataset import Dataset
 from compression.distillation import Objective
 from compression.errors import InvalidFile
 from compression.steps import Recover
-from compression.teachers import Scores
+from compression.teachers import scores_of
 from compression.training import Progress, Setting, Trained, TrainingConfig, accuracy
 from compression.training import train as run_training
 from compression.whole import whole
 from compression.zoo import model_cards, stored
 from compression.zoo.model_cards import Card
-from compression.zoo.recipes import recipe
+from compression.zoo.recipes import augmentation, recipe
 
 log = logging.getLogger(__name__)
 
@@ -48,7 +48,7 @@ class Lesson:
         """What `student` learns by on `data`; `options` go to the training of the assistant, if there is one."""
         settings = Recover(method=self.method, temperature=self.temperature, alpha=self.alpha)
         network = self._network(data, **options).to(memory_format=torch.channels_last)
-        known = Scores(network, mirrored=data.mirror, device=options["device"])
+        known = scores_of(network, data, augmentation(student, data), device=options["device"])
         return Setting(Objective(settings), known, purpose=f"{student} {self.recipe(data.name)}")
 
     def recipe(self, dataset: str) -> dict[str, Any]:
