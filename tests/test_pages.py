@@ -604,12 +604,13 @@ def test_a_training_moves_along_the_chart_by_its_evaluations() -> None:
 
 
 @pytest.mark.usefixtures("engine")
-def test_settings_that_do_not_go_together_are_a_sentence_and_all_controls_stay() -> None:
+def test_settings_that_do_not_go_together_are_a_sentence_and_all_that_was_there_stays() -> None:
     page = opened(links.link_of(DIGITS, links.START))
-    controls = len(page.main) + len(page.sidebar.toggle)
+    controls, figures = len(page.main) + len(page.sidebar.toggle), [figure.value for figure in page.metric]
     page.sidebar.select_slider[0].set_value(32).run()
     assert "quantize.activation_bits must be 32 where weight_bits is 32" in page.warning[0].value
-    assert not page.metric
+    assert "Below is what was chosen before." in page.warning[0].value
+    assert [figure.value for figure in page.metric] == figures
     assert len(page.sidebar.toggle) > 0
     page.select_slider[0].set_value(8).run()
     assert len(page.main) + len(page.sidebar.toggle) == controls

@@ -22,13 +22,14 @@ def page() -> None:
     visit, notes = opened(), st.empty()
     with st.sidebar:
         obstacle, untrained = choose(visit)
-    if said := " ".join(filter(None, (visit.notice, obstacle, lab().trouble))):
+    stays = "Below is what was chosen before." if obstacle and visit.subject.is_trained else ""
+    if said := " ".join(filter(None, (visit.notice, obstacle, stays, lab().trouble))):
         notes.warning(said)
     elif visit.remark:
         notes.info(visit.remark)
     if untrained:
         recovery.baseline(*untrained)
-    elif not obstacle:
+    elif stays or not obstacle:
         sharing = toolbar.draw(visit)
         toolbar.chosen(visit)
         show(visit, sharing)
