@@ -53,7 +53,7 @@ class Scores:
 
 
 def scores_of(model: nn.Module, data: Dataset, augmentation: Augmentation, *, device: str = "cpu") -> Scores:
-    """What `model` says about images of `data` that are varied by `augmentation`."""
+    """What `model` says about images of `data`; `augmentation` varies them, and mirrors only where classes stay."""
     return Scores(model, mirrored=data.mirror, alike=augmentation.only_mirrors, device=device)
 
 

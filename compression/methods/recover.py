@@ -51,7 +51,7 @@ class Lesson:
 def check_end(recipe: Recipe) -> None:
     """Raises Unsupported where the recipe's training would end while its masks still close."""
     settings = recipe.get("recover")
-    if not isinstance(settings, Recover) or settings.schedule != "cubic" or recipe.get("prune") is None:
+    if not isinstance(settings, Recover) or settings.schedule != "cubic":
         return
     closed = gradual.last_step(settings.steps)
     if settings.end <= closed:
