@@ -81,8 +81,7 @@ def load_model(model: str, data: "Dataset", weights: Path | None = None) -> "Mod
         return pt2.load_pt2(model)
     if not weights:
         return zoo.load(model, data.name)
-    network = zoo.build(model, input_shape=data.input_shape, classes=len(data.classes))
-    return stored.read_weights(network, weights)
+    return stored.read_fitting(model, weights, data)
 
 
 def check_model(model: str, weights: Path | None) -> None:

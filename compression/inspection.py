@@ -8,12 +8,12 @@ from torch import fx, nn
 
 from compression.errors import UnknownName
 from compression.graph import layers, module_of, operator_name
+from compression.measure.outputs import output_errors
 from compression.parametrizations import WeightQuantizer, find
 from compression.pipeline import Prepared
 from compression.views import FeatureMaps, Histogram, LayerView, Structure
 
 BINS, KERNELS, MAPS, GRID = 60, 24, 12, 64
-ERROR_IMAGES = 128
 
 
 @torch.no_grad()
@@ -27,7 +27,7 @@ def inspect(prepared: Prepared, graph: fx.GraphModule, name: str) -> LayerView:
     edge = float(dense.weight.abs().max()) or 1.0
     weight = None if after is None else after.weight.detach()
     same = weight is not None and weight.shape == dense.weight.shape
-    images = prepared.calibration.images[:ERROR_IMAGES]
+    errors = {} if after is None else output_errors(prepared.dense, graph, prepared.calibration.images)
     return LayerView(
         name=name,
         shape=tuple(dense.weight.shape),
@@ -42,7 +42,7 @@ def inspect(prepared: Prepared, graph: fx.GraphModule, name: str) -> LayerView:
         weight_error=float((weight - dense.weight).norm() / dense.weight.norm())
         if same and weight is not None
         else None,
-        output_error=_output_error(prepared.dense, graph, name, images) if same else None,
+        output_error=errors.get(name),
     )
 
 
@@ -123,16 +123,6 @@ def _kernels(weight: torch.Tensor) -> tuple[tuple[tuple[float, ...], ...], ...]:
     if weight.dim() != 4 or weight.shape[-1] == 1:
         return ()
     return tuple(tuple(tuple(row) for row in kernel) for kernel in weight[:KERNELS, 0].detach().tolist())
-
-
-def _output_error(dense: fx.GraphModule, graph: fx.GraphModule, name: str, images: torch.Tensor) -> float:
-    """‖y - y*‖ / ‖y*‖ of the layer's centred answers, each network on its own inputs."""
-    wanted, got = (_centred(_answer(model, name, images)) for model in (dense, graph))
-    return float((got - wanted).norm() / wanted.norm().clamp_min(1e-12))
-
-
-def _centred(y: torch.Tensor) -> torch.Tensor:
-    return y - y.mean([d for d in range(y.dim()) if d != 1], keepdim=True)
 
 
 def _answer(graph: fx.GraphModule, name: str, images: torch.Tensor) -> torch.Tensor:

@@ -34,7 +34,7 @@ from compression.recipe import Recipe
 from compression.reconstruct import reconstruct_, settle_batch_norm_
 from compression.results import LayerReport, LearningPoint, Ledger, Measurement, Predictions, Reached
 from compression.steps import Quantize
-from compression.tracing import check_classes, trace
+from compression.tracing import check_classes, traced
 
 Progress = Callable[[str, float], None]
 Stop = Callable[[], bool]
@@ -102,12 +102,12 @@ def prepare(
 ) -> Prepared:
     """Traces `model`, calibrates it on training images, and writes and measures its fp32 file.
 
-    Raises `InvalidModel` where the network does not fit the images or the classes, and `Unsupported` where it uses a
+    The images get as many channels as the network takes: what is found lies in `Prepared.data`. Raises `InvalidModel` where the network does not fit the images or the classes, and `Unsupported` where it uses a
     layer more than once: there are no moments and no fit yet that hold for all its uses.
     """
     say = _reporter(progress, stop)
     say("Tracing the network", 0.0)
-    dense = trace(model, data.input_shape)
+    dense, data = traced(model, data)
     check_classes(dense, data)
     _check_uses(dense)
     say("Looking at the calibration images", 0.2)
@@ -314,12 +314,13 @@ def measure_file(
 ) -> Measurement:
     """Measures any classifier's ONNX file that takes `data`'s images, against `baseline` or itself.
 
-    Raises `InvalidFile` where ONNX Runtime does not load the file, or its input or output does not fit the data.
+    They get as many channels as the file takes, 1 or 3. Raises `InvalidFile` where ONNX Runtime does not load the file, or its input or output does not fit the data.
     """
     begin = time.perf_counter()
     content = onnx if isinstance(onnx, bytes) else _read(Path(onnx))
     reference = baseline if baseline is not None else content
     runners = [session(content, threads=threads), session(reference, threads=threads)]
+    data = _as_taken(runners[0], data)
     image = data.normalize(data.test.images[:1]).numpy()
     images = order(len(data.test))
     found = predict(session(content), data, images, stop=stop)
@@ -338,6 +339,13 @@ def measure_file(
         machine=this_machine(),
         predictions=found,
     )
+
+
+def _as_taken(runner: ort.InferenceSession, data: Dataset) -> Dataset:
+    """The images with as many channels as a file says that it takes, where that is 1 or 3."""
+    shape = runner.get_inputs()[0].shape
+    channels = shape[1] if len(shape) == 4 else None
+    return data.with_channels(channels) if channels in (1, 3) else data
 
 
 def _candidate(

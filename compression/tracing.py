@@ -54,6 +54,24 @@ def trace(model: nn.Module | ExportedProgram, input_shape: tuple[int, int, int])
     return graph
 
 
+def traced(model: nn.Module | ExportedProgram, data: Dataset) -> tuple[fx.GraphModule, Dataset]:
+    """The canonical graph of `model`, and `data` with as many channels as it takes: grey images fit networks for
+    colours, and the other way round; see `Dataset.with_channels`.
+
+    Raises `InvalidModel` as `trace` does, and `InvalidSetting` where statistics were given for another number.
+    """
+    channels, *sides = data.input_shape
+    try:
+        return trace(model, data.input_shape), data
+    except InvalidModel as refusal:
+        other = 1 if channels == 3 else 3
+        try:
+            graph = trace(model, (other, sides[0], sides[1]))
+        except InvalidModel:
+            raise refusal from None
+        return graph, data.with_channels(other)
+
+
 @torch.inference_mode()
 def check_classes(graph: fx.GraphModule, data: Dataset) -> None:
     """Raises `InvalidModel` where the graph does not answer with `data`'s classes, `InvalidData` for no test images."""

@@ -360,14 +360,14 @@ def prepared(request: Request, stop: Stop | None = None) -> "Prepared":
 
 
 def _load(request: Request) -> "Dataset":
-    """The images, normalised as the network was trained."""
+    """The images, normalised as the network was trained, and with as many channels."""
     from compression import data, zoo
 
     loaded = data.load(request.dataset)
     if request.weights == request.dataset:
         return loaded
     card = zoo.card(request.model, request.weights)
-    return replace(loaded, mean=card.mean, std=card.std)
+    return replace(loaded.with_channels(card.input_shape[0]), mean=card.mean, std=card.std, given=True)
 
 
 def _paced(tell: Callable[[str, float], None], pause: float = 0.05) -> Callable[[str, float], None]:

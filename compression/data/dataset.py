@@ -1,10 +1,16 @@
 """Images in three splits: `train` to learn and calibrate on, `validation` to choose on, `test` to report on."""
 
 import hashlib
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import torch
+
+from compression.errors import InvalidSetting
+
+LUMA = (19_595, 38_470, 7_471)
+"""Weights of red, green and blue in a grey pixel, in 65,536ths, as in Pillow (ITU-R BT.601)."""
 
 SPLIT_SEED = 20_240  # fixed for all datasets: it decides which training images are kept for validation
 
@@ -26,7 +32,10 @@ class Split:
 
 @dataclass(frozen=True, eq=False)
 class Dataset:
-    """A dataset in memory. `mean` and `std` are per channel, of pixels in [0, 1]; `source` says where it came from."""
+    """A dataset in memory. `mean` and `std` are per channel, of pixels in [0, 1]; `source` says where it came from.
+
+    `given`: they are not the images' own statistics but those that a network was trained with.
+    """
 
     name: str
     title: str
@@ -39,6 +48,30 @@ class Dataset:
     train: Split
     validation: Split
     test: Split
+    given: bool = False
+
+    def with_channels(self, channels: int) -> "Dataset":
+        """The same images with 1 or 3 channels: grey repeated, colours as Pillow's convert("L") turns them to grey.
+
+        Raises InvalidSetting where the statistics were given for another number.
+        """
+        now = self.input_shape[0]
+        if channels == now:
+            return self
+        if self.given:
+            raise InvalidSetting(
+                f"The mean and the standard deviation are given for {now} {'channel' if now == 1 else 'channels'}, but "
+                f"the network takes images of {channels}."
+            )
+        train, validation, test = (
+            Split(_converted(split.images, channels), split.labels)
+            for split in (self.train, self.validation, self.test)
+        )
+        mean, std = statistics([train.images, validation.images]) if channels == 1 else (self.mean * 3, self.std * 3)
+        return replace(
+            self, input_shape=(channels, *self.input_shape[1:]), mean=mean, std=std,
+            train=train, validation=validation, test=test,
+        )  # fmt: skip
 
     def normalize(
         self, images: torch.Tensor, *, mean: tuple[float, ...] | None = None, std: tuple[float, ...] | None = None
@@ -63,6 +96,27 @@ class Dataset:
             digest.update(split.images.contiguous().numpy().data)
             digest.update(split.labels.contiguous().numpy().data)
         return digest.hexdigest()
+
+
+def _converted(images: torch.Tensor, channels: int) -> torch.Tensor:
+    """uint8 [n, 1 or 3, H, W] → [n, channels, H, W]."""
+    if channels == 3:
+        return images.expand(-1, 3, -1, -1)
+    red, green, blue = (weight * images[:, i].int() for i, weight in enumerate(LUMA))  # [n, H, W]
+    return ((red + green + blue + 2**15) >> 16).to(torch.uint8).unsqueeze(1)
+
+
+def statistics(parts: Sequence[torch.Tensor]) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Per-channel mean and standard deviation of uint8 [n, C, H, W] as pixels in [0, 1], to four digits."""
+    values = torch.arange(256, dtype=torch.float64) / 255
+    means, deviations = [], []
+    for channel in range(parts[0].shape[1]):
+        share = sum(torch.bincount(part[:, channel].flatten(), minlength=256).double() for part in parts)  # [256]
+        share /= share.sum()
+        mean = (share * values).sum()
+        means.append(round(mean.item(), 4))
+        deviations.append(max(round((share * (values - mean).square()).sum().sqrt().item(), 4), 1e-4))
+    return tuple(means), tuple(deviations)
 
 
 def split_off(labels: torch.Tensor, count: int, seed: int = SPLIT_SEED) -> tuple[torch.Tensor, torch.Tensor]:

@@ -1,14 +1,13 @@
 """From a dataset's name to a `Dataset`: out of the cache where it is there, with the same splits every time."""
 
 import hashlib
+import os
 from pathlib import Path
-
-import torch
 
 from compression.data import cache, folder, sources
 from compression.data.cache import Decoded
 from compression.data.catalog import DATASETS
-from compression.data.dataset import Dataset, Split, split_off, validation_size
+from compression.data.dataset import Dataset, Split, split_off, statistics, validation_size
 from compression.errors import InvalidData, UnknownName
 
 FOLDER_PREFIX = "folder:"
@@ -54,19 +53,23 @@ def _path(name: str) -> Path:
     text = name.removeprefix(FOLDER_PREFIX)
     if not text.strip():
         raise InvalidData(f"{name!r} names no folder; write folder:PATH.")
-    return Path(text).expanduser().resolve()
+    try:
+        text.encode()
+        return Path(text).expanduser().resolve()
+    except (OSError, RuntimeError, ValueError) as error:  # of links in circles, no home folder, and what is no text
+        raise InvalidData(f"{text!r} is not the path of a folder: {error}.") from None
 
 
 def _load_folder(name: str) -> Dataset:
     path = _path(name)
     listing = folder.list_images(path)
-    key, state = f"folder-{hashlib.sha256(str(path).encode()).hexdigest()[:16]}", folder.fingerprint(listing)
+    key, state = f"folder-{hashlib.sha256(os.fsencode(path)).hexdigest()[:16]}", folder.fingerprint(listing)
     decoded = cache.read(key, state)
     if decoded is None:
         decoded = folder.decode(path, listing)
         cache.write(key, decoded, state)
-    mean, std = _statistics(decoded.train_images)
-    return _dataset(decoded, name=name, title=path.name, mean=mean, std=std, mirror=False)
+    mean, std = statistics([decoded.train_images])
+    return _dataset(decoded, name=name, title=folder.named(path.name), mean=mean, std=std, mirror=False)
 
 
 def _dataset(
@@ -81,16 +84,3 @@ def _dataset(
         train=whole.subset(train), validation=whole.subset(validation),
         test=Split(decoded.test_images, decoded.test_labels),
     )  # fmt: skip
-
-
-def _statistics(images: torch.Tensor) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Per-channel mean and standard deviation of uint8 [n, C, H, W] as pixels in [0, 1], to four digits."""
-    values = torch.arange(256, dtype=torch.float64) / 255
-    means, deviations = [], []
-    for channel in range(images.shape[1]):
-        share = torch.bincount(images[:, channel].flatten(), minlength=256).double()  # [256]
-        share /= share.sum()
-        mean = (share * values).sum()
-        means.append(round(mean.item(), 4))
-        deviations.append(max(round((share * (values - mean).square()).sum().sqrt().item(), 4), 1e-4))
-    return tuple(means), tuple(deviations)

@@ -10,13 +10,14 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 from torch.export import ExportedProgram
 
+from compression.data import Dataset
 from compression.errors import InvalidFile, InvalidModel, InvalidSetting, UnknownName
 from compression.pt2 import load_pt2
 from compression.whole import whole
 from compression.zoo.catalog import ARCHITECTURES, OWN
 from compression.zoo.model_cards import WEIGHTS, card, card_path, weights_path
 
-__all__ = ["WEIGHTS", "build", "load", "network", "read_weights", "write_weights"]
+__all__ = ["WEIGHTS", "build", "load", "network", "read_fitting", "read_weights", "write_weights"]
 
 MIN_SIDE = 8  # pixels
 
@@ -86,6 +87,26 @@ def read_weights(model: nn.Module, path: Path) -> nn.Module:
     floats = {name: tensors[name].float() for name in expected}
     model.load_state_dict(model.state_dict() | floats)
     return model
+
+
+def read_fitting(name: str, path: Path, data: Dataset) -> nn.Module:
+    """The network with the tensors of a safetensors file, for `data`'s images in grey or in colours, whichever fits.
+
+    Raises what `build` and `read_weights` raise.
+    """
+    channels, *sides = data.input_shape
+
+    def of(channels: int) -> nn.Module:
+        blank = build(name, input_shape=(channels, sides[0], sides[1]), classes=len(data.classes))
+        return read_weights(blank, path)
+
+    try:
+        return of(channels)
+    except InvalidModel as refusal:
+        try:
+            return of(1 if channels == 3 else 3)
+        except InvalidModel:
+            raise refusal from None
 
 
 def _shape(shape: torch.Size | None) -> str:

@@ -11,7 +11,7 @@ import torch
 from compression.data import Dataset
 from compression.errors import InvalidSetting
 from compression.pt2 import load_pt2
-from compression.tracing import check_classes, trace
+from compression.tracing import check_classes, traced
 from compression.training import accuracy
 from compression.whole import whole
 from compression.zoo.catalog import ARCHITECTURES, OWN
@@ -23,14 +23,15 @@ NAME = re.compile(r"[a-z][a-z0-9_]{0,30}")
 def bring(path: Path, name: str, data: Dataset) -> Card:
     """Keeps the network in a `.pt2` file under `name`, in place of one brought before under the same; measures it.
 
-    It must take `data`'s images, normalised as `data` says, and answer with its classes. Raises `InvalidSetting` for a
+    It must take `data`'s images, in grey or in colours, normalised as `data` says, and answer with its classes. Raises `InvalidSetting` for a
     name that is taken or no name, `InvalidFile` for what is no network, `InvalidModel` for one that does not fit.
     """
     if not NAME.fullmatch(name):
         raise InvalidSetting(f"A network's name is up to 31 of a-z, 0-9 and _, a letter first, not {name!r}.")
     if name in ARCHITECTURES:
         raise InvalidSetting(f"There is a network {name!r} in the zoo already; choose another name.")
-    began, graph = time.perf_counter(), trace(load_pt2(path), data.input_shape)
+    began = time.perf_counter()
+    graph, data = traced(load_pt2(path), data)
     check_classes(graph, data)
     found = {split: accuracy(graph, data, getattr(data, split)) for split in ("validation", "test")}
     content = path.read_bytes()

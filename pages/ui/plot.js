@@ -3,18 +3,47 @@
 
 const MOVES = ["pointermove", "keydown", "keyup"]
 
+const STORE = "compression-lab-plotly"
+
 let loading
 
 function library(source) {
   if (window.Plotly) return Promise.resolve(window.Plotly)
-  loading ??= new Promise((done, failed) => {
-    const script = document.createElement("script")
-    script.src = new URL(source, document.baseURI)
-    script.onload = () => done(window.Plotly)
-    script.onerror = () => { loading = undefined; failed(new Error("The charts' library did not load.")) }
-    document.head.append(script)
+  loading ??= kept(new URL(source, document.baseURI)).then(run).catch((error) => {
+    loading = undefined
+    throw error
   })
   return loading
+}
+
+// The script's address, or that of a copy: the server does not say how long the script may be kept, so the browser's
+// own store holds it, where there is one (it needs https or localhost) and it has room.
+async function kept(address) {
+  try {
+    const store = await caches.open(STORE)
+    let script = await store.match(address)
+    if (!script) {
+      await Promise.all((await store.keys()).map((older) => store.delete(older)))
+      script = await fetch(address)
+      if (!script.ok) return address
+      await store.put(address, script.clone())
+    }
+    return URL.createObjectURL(await script.blob())
+  } catch { return address }
+}
+
+function run(address) {
+  return new Promise((done, failed) => {
+    const script = document.createElement("script")
+    const refuse = () => {
+      globalThis.caches?.delete(STORE)
+      failed(new Error("The charts' library did not load."))
+    }
+    script.src = address
+    script.onload = () => window.Plotly ? done(window.Plotly) : refuse()
+    script.onerror = refuse
+    document.head.append(script)
+  }).finally(() => URL.revokeObjectURL(address))
 }
 
 function themed(layout, element) {

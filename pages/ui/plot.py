@@ -1,23 +1,20 @@
 """Figures on the page. Streamlit's own chart starts afresh with every change; this one is updated where it stands.
 
-It runs the Plotly that the `plotly` package carries, from a copy in `static/`, which Streamlit serves.
+It runs the Plotly that the `plotly` package carries: Streamlit serves that package's folder as a component's, so
+nothing is written, and `plot.js` keeps one copy in the browser.
 """
 
 import json
-import os
-import shutil
-import tempfile
-from functools import cache
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
 import plotly
 import plotly.graph_objects as go
 import streamlit as st
+from streamlit.components.v1 import declare_component
 
 HERE = Path(__file__).resolve().parent
-STATIC = HERE.parent.parent / "static"
+PACKAGED = Path(plotly.__file__).resolve().parent / "package_data"
 CONFIG = {
     "displaylogo": False, "responsive": True, "displayModeBar": False, "scrollZoom": False,
     "doubleClick": "reset+autosize",
@@ -72,17 +69,7 @@ def _heard() -> None:
     """What was clicked is in the result."""
 
 
-@cache
 def library() -> str:
-    """The address of Plotly's script below the app's own; its copy is made at the first call."""
-    path = STATIC / f"plotly-{plotly.__version__}.min.js"
-    if not path.exists():
-        STATIC.mkdir(exist_ok=True)
-        source = resources.files("plotly") / "package_data" / "plotly.min.js"
-        handle, temporary = tempfile.mkstemp(dir=STATIC, prefix=".partial-")
-        os.close(handle)
-        with resources.as_file(source) as original:
-            shutil.copyfile(original, temporary)
-        Path(temporary).chmod(0o644)
-        os.replace(temporary, path)
-    return f"app/static/{path.name}"
+    """The address of Plotly's script below the app's own; another version has another one."""
+    served = declare_component("plotly", path=PACKAGED)
+    return f"component/{served.name}/plotly.min.js?version={plotly.__version__}"

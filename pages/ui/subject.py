@@ -99,7 +99,8 @@ def fitting(dataset: str) -> list[Pair]:
 def _fits(card: Card, dataset: str) -> bool:
     """Whether a network was trained on a dataset with a name or, where somebody brought it, has its shapes."""
     images = DATASETS[dataset]
-    brought = card.dataset == OWN and (card.input_shape, card.classes) == (images.input_shape, images.classes)
+    shapes = ((*card.input_shape[1:], card.classes), (*images.input_shape[1:], images.classes))  # channels follow
+    brought = card.dataset == OWN and shapes[0] == shapes[1]
     return brought or card.dataset == dataset
 
 
