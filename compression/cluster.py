@@ -180,9 +180,10 @@ def end_stale() -> None:
         try:
             record = json.loads(path.read_text())
             app, members = Identity(*record["app"]), [Identity(*member) for member in record["members"]]
-        except (OSError, ValueError, KeyError, TypeError):
+        except (OSError, ValueError, KeyError, TypeError, RecursionError):
             log.warning("%s does not tell which processes a cluster had; it is deleted", path)
-            path.unlink(missing_ok=True)
+            with suppress(OSError):
+                path.unlink()
             continue
         if not runs(app) or app.pid == os.getpid():
             _end(members)

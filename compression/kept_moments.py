@@ -91,10 +91,10 @@ def _write(path: Path, tensors: dict[str, torch.Tensor]) -> None:
 
 def _make_room(folder: Path) -> None:
     """Deletes the files that were read longest ago, until the others take no more than `ALL`."""
-    files = sorted(folder.glob("*.safetensors"), key=lambda path: path.stat().st_mtime, reverse=True)
+    files = [(path.lstat(), path) for path in folder.glob("*.safetensors")]
     total = 0
-    for path in files:
-        total += path.stat().st_size
+    for status, path in sorted(files, key=lambda found: found[0].st_mtime, reverse=True):
+        total += status.st_size
         if total > ALL:
             path.unlink(missing_ok=True)
 

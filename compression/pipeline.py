@@ -102,8 +102,9 @@ def prepare(
 ) -> Prepared:
     """Traces `model`, calibrates it on training images, and writes and measures its fp32 file.
 
-    The images get as many channels as the network takes: what is found lies in `Prepared.data`. Raises `InvalidModel` where the network does not fit the images or the classes, and `Unsupported` where it uses a
-    layer more than once: there are no moments and no fit yet that hold for all its uses.
+    The images get as many channels as the network takes: what is found lies in `Prepared.data`. Raises `InvalidModel`
+    where the network does not fit the images or the classes, and `Unsupported` where it uses a layer more than once:
+    there are no moments and no fit yet that hold for all its uses.
     """
     say = _reporter(progress, stop)
     say("Tracing the network", 0.0)
@@ -314,7 +315,8 @@ def measure_file(
 ) -> Measurement:
     """Measures any classifier's ONNX file that takes `data`'s images, against `baseline` or itself.
 
-    They get as many channels as the file takes, 1 or 3. Raises `InvalidFile` where ONNX Runtime does not load the file, or its input or output does not fit the data.
+    They get as many channels as the file takes, 1 or 3. Raises `InvalidFile` where ONNX Runtime does not load the file,
+    or its input or output does not fit the data.
     """
     begin = time.perf_counter()
     content = onnx if isinstance(onnx, bytes) else _read(Path(onnx))

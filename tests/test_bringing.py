@@ -7,14 +7,14 @@ from typing import Any
 import pytest
 import torch
 
-from compression import pipeline, snippets, zoo
+from compression import pipeline, snippets, worker, zoo
 from compression.data import load
 from compression.errors import InvalidFile, InvalidModel, InvalidSetting, UnknownName, UserError
 from compression.export import formats
 from compression.recipe import Recipe
-from compression.worker import Refusal, bring
+from compression.worker import Refusal, Request, bring
 from compression.zoo.model_cards import user_weights
-from pages.ui.subject import Subject
+from pages.ui.subject import Subject, fitting
 from tests import visitors
 
 
@@ -42,6 +42,31 @@ def test_a_brought_network_stands_in_the_list_with_what_was_measured(file: Path)
     assert right.mean() == pytest.approx(card.test_accuracy)
     assert zoo.bring(file, "mine", digits).sha256 == card.sha256  # again, in its place
     assert len(zoo.brought()) == 1
+
+
+def test_a_network_for_colours_is_brought_on_grey_images(tmp_path: Path) -> None:
+    colours = torch.nn.Sequential(torch.nn.Conv2d(3, 8, 3), torch.nn.Flatten(), torch.nn.Linear(288, 10)).eval()
+    torch.export.save(torch.export.export(colours, (torch.zeros(1, 3, 8, 8),)), tmp_path / "colours.pt2")
+    card = bring((tmp_path / "colours.pt2").read_bytes(), "colours", "digits", "0.1,0.2,0.3", "")
+    assert not isinstance(card, Refusal)
+    assert card.input_shape == (3, 8, 8) and card.mean == (0.1, 0.2, 0.3)
+    assert ("colours", zoo.OWN) in fitting("digits")
+    prepared = worker.prepared(Request("colours", zoo.OWN, "digits", Recipe(calibration_images=16).to_json()))
+    assert prepared.data.input_shape == (3, 8, 8) and prepared.data.mean == card.mean
+    found, labels = prepared.baseline_predictions, load("digits").test.labels.numpy()
+    right = found.classes == labels[found.images]
+    assert right.mean() == pytest.approx(card.test_accuracy)
+
+
+def test_a_damaged_card_costs_the_list_nothing_else(file: Path) -> None:
+    card = zoo.bring(file, "mine", load("digits"))
+    for name, content in {"a": b"{", "b": b"\xff", "c": b"[]", "d": b"[" * 100_000}.items():
+        (user_weights() / f"{name}-{zoo.OWN}.json").write_bytes(content)
+        (user_weights() / f"{name}-{zoo.OWN}.pt2").write_bytes(b"")
+    (user_weights() / f"e-{zoo.OWN}.json").symlink_to("gone")
+    (user_weights() / f"e-{zoo.OWN}.pt2").write_bytes(b"")
+    assert zoo.brought() == [card]
+    zoo.dismiss("mine")
 
 
 def test_a_brought_network_is_removed_and_the_zoo_stays(file: Path) -> None:

@@ -9,9 +9,11 @@ from compression.data import load
 from compression.errors import UnknownName
 from compression.graph import layers
 from compression.inspection import feature_maps, inspect, structure
-from compression.pipeline import prepare, simulate
+from compression.measure.outputs import IMAGES
+from compression.pipeline import compress_prepared, prepare, simulate
 from compression.recipe import Recipe
 from compression.steps import Prune, Quantize
+from tests.networks import OnMaps
 
 
 @pytest.fixture(scope="module")
@@ -44,6 +46,25 @@ def test_singular_values_and_errors_are_numpys(both):
     assert view.weight_error == pytest.approx(np.linalg.norm(new - old) / np.linalg.norm(old), rel=1e-4)
     assert 0 < view.output_error < 1
     assert inspect(prepared, prepared.dense, name).output_error == 0
+
+
+def test_the_output_error_is_the_reports_also_where_channels_are_last():
+    torch.manual_seed(0)
+    prepared = prepare(OnMaps().eval(), load("digits"), calibration_images=64)
+    recipe = Recipe(steps=(Quantize(weight_bits=2, activation_bits=32),), quality="fast", calibration_images=64)
+    reports, graph = compress_prepared(prepared, recipe).layers, simulate(prepared, recipe)
+    assert {report.name for report in reports} == {"stem", "wide", "narrow", "head"}
+    for report in reports:
+        assert inspect(prepared, graph, report.name).output_error == pytest.approx(report.output_error, rel=1e-5)
+    images, answers = prepared.calibration.images[:IMAGES], list[np.ndarray]()
+    for network in (prepared.dense, graph):
+        handle = network.get_submodule("wide").register_forward_hook(lambda m, i, y: answers.append(y.numpy()))
+        with torch.no_grad():
+            network(images)
+        handle.remove()
+    wanted, got = (y - y.mean((0, 1, 2)) for y in answers)  # [n, H, W, C]: the channels are last
+    expected = np.linalg.norm(got - wanted) / np.linalg.norm(wanted)
+    assert inspect(prepared, graph, "wide").output_error == pytest.approx(expected, rel=1e-4)
 
 
 def test_feature_maps_are_those_of_the_layer_and_the_image(both):

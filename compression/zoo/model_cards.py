@@ -1,6 +1,7 @@
 """Cards: what a file of weights is, how it was trained, and how good it was measured to be. JSON beside the weights."""
 
 import json
+import logging
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -11,6 +12,8 @@ from compression.errors import InvalidFile, UnknownName, Unsupported
 from compression.home import home
 from compression.whole import whole
 from compression.zoo.catalog import ARCHITECTURES, OWN
+
+log = logging.getLogger(__name__)
 
 WEIGHTS = Path(__file__).parent / "weights"
 
@@ -87,9 +90,14 @@ def cards() -> list[Card]:
 
 
 def brought() -> list[Card]:
-    """The cards of networks that somebody brought, by name."""
-    paths = sorted(user_weights().glob(f"*-{OWN}.json"))
-    return [read(path) for path in paths if weights_path(path).is_file()]
+    """The cards of networks that somebody brought, by name; a file there that is no card is left out, and logged."""
+    found = []
+    for path in sorted(user_weights().glob(f"*-{OWN}.json")):
+        try:
+            found += [read(path)] if path.is_file() and weights_path(path).is_file() else []
+        except InvalidFile as error:
+            log.warning("a network is left out of the list: %s", error)
+    return found
 
 
 def dismiss(name: str) -> None:
@@ -127,7 +135,7 @@ def _read(path: Path, written: int) -> Card:
         fields = json.loads(path.read_text(encoding="utf-8"))
         fields |= {name: tuple(fields[name]) for name in ("input_shape", "mean", "std")}
         return Card(**fields)
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise InvalidFile(f"{path} is not the card of a model: {error}.") from error
 
 

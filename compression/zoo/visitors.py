@@ -23,8 +23,9 @@ NAME = re.compile(r"[a-z][a-z0-9_]{0,30}")
 def bring(path: Path, name: str, data: Dataset) -> Card:
     """Keeps the network in a `.pt2` file under `name`, in place of one brought before under the same; measures it.
 
-    It must take `data`'s images, in grey or in colours, normalised as `data` says, and answer with its classes. Raises `InvalidSetting` for a
-    name that is taken or no name, `InvalidFile` for what is no network, `InvalidModel` for one that does not fit.
+    It must take `data`'s images, in grey or in colours, normalised as `data` says, and answer with its classes. Raises
+    `InvalidSetting` for a name that is taken or no name, `InvalidFile` for what is no network, `InvalidModel` for one
+    that does not fit.
     """
     if not NAME.fullmatch(name):
         raise InvalidSetting(f"A network's name is up to 31 of a-z, 0-9 and _, a letter first, not {name!r}.")
