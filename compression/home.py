@@ -4,17 +4,32 @@ import os
 import sys
 from pathlib import Path
 
+from compression.errors import InvalidSetting
+
 
 def home() -> Path:
-    """The folder that keeps what belongs to the user: `COMPRESSION_HOME`, else the platform's place for user data."""
+    """The folder that keeps what belongs to the user: `COMPRESSION_HOME`, else the platform's place for user data.
+
+    Raises InvalidSetting where that lies in the home folder of a user who has none, as in some containers.
+    """
     if chosen := os.environ.get("COMPRESSION_HOME"):
-        return Path(chosen).expanduser()
+        return _of_user(chosen)
     return _user_data() / "compression-lab"
 
 
 def _user_data() -> Path:
     if sys.platform == "darwin":
-        return Path.home() / "Library" / "Application Support"
+        return _of_user("~/Library/Application Support")
     if sys.platform == "win32":
-        return Path(os.environ.get("LOCALAPPDATA", Path.home() / "AppData" / "Local"))
-    return Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share")
+        return _of_user(os.environ.get("LOCALAPPDATA") or "~/AppData/Local")
+    return _of_user(os.environ.get("XDG_DATA_HOME") or "~/.local/share")
+
+
+def _of_user(path: str) -> Path:
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:
+        raise InvalidSetting(
+            f"What the program keeps belongs in {path!r}, but that user has no home folder; set COMPRESSION_HOME to "
+            "the whole path of a folder that can be written to."
+        ) from None

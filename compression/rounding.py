@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal, get_args
 
+from compression.errors import UserError
 from compression.home import home
 from compression.processor import machine_id
 from compression.whole import whole
@@ -47,7 +48,7 @@ def known() -> Rounding | None:
         values = json.loads(_path().read_text(encoding="utf-8"))
         found = Rounding(**{**values, "timed": tuple(Timed(**timed) for timed in values["timed"])})
         return found if found.multiple in get_args(Multiple) else None
-    except (OSError, ValueError, TypeError, KeyError):
+    except (OSError, ValueError, TypeError, KeyError, UserError):
         return None
 
 

@@ -1,11 +1,11 @@
 """Numbers and recipes as text: units, signs, and how many digits are worth reading."""
 
 import math
+import os
 import re
 import shlex
 import string
 from functools import lru_cache
-from pathlib import Path
 
 from compression.recipe import Recipe
 from compression.results import Reached
@@ -24,7 +24,7 @@ def plain(text: str) -> str:
 
 def place(path: str) -> str:
     """'~/.local/share/compression-lab/store.sqlite': as a shell would take it, without the name of the user."""
-    own = f"{Path.home()}/"
+    own = f"{os.path.expanduser('~')}/"  # which stays as it is where there is no home folder
     return f"~/{path.removeprefix(own)}" if path.startswith(own) else path
 
 
