@@ -7,6 +7,7 @@ import re
 from dataclasses import replace
 from datetime import datetime
 
+import pytest
 from streamlit.testing.v1 import AppTest
 
 from compression.cluster import ROOT
@@ -41,6 +42,25 @@ def test_what_no_file_keeps_is_said():
     found = told(Budget(size=10))
     assert found.answer == "None of the measured files." and not any(row.chosen for row in found.rows)
     assert not found.recipe_yaml
+
+
+def test_without_a_limit_of_accuracy_the_answer_is_within_a_point_of_fp32():
+    found = told(Budget())
+    assert found.question == "Which file is the smallest with accuracy drop ≤ 1 point?"
+    assert "93.00% right" in found.answer and "at most 1 point is asked for" in found.reason
+    assert [row.chosen for row in found.rows] == [False, True, False]
+    assert found.charts[0].limits[1] == pytest.approx(93.0)
+    assert told(Budget(wish="fastest")).answer.startswith("Prune weights: sparsity 50%")
+    assert "93.00% right" in told(Budget(size=300)).answer  # another limit is none of accuracy
+    assert told(Budget(wish="most accurate")).question == "Which file is the most accurate?"
+    assert "88.00% right" in told(Budget(drop=10)).answer  # whoever asks for it gets it
+
+
+def test_that_no_file_is_within_a_point_of_fp32_is_said():
+    found = told(Budget(), trail(point(0.9, 0.357, 90_000, 1.0)))
+    assert found.answer == "None of the measured files." and not found.recipe_yaml
+    assert "None of the 1 measured points keeps accuracy drop ≤ 1 point" in found.reason
+    assert "smallest drop is 58.30 points" in found.reason and "No limit of accuracy is set" in found.reason
 
 
 def test_every_number_is_the_measured_one():

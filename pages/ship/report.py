@@ -6,10 +6,11 @@ from datetime import datetime
 import streamlit as st
 
 from pages.ui import report, report_html, views, words
+from pages.ui.budget import USUAL
 from pages.ui.report import Report
 from pages.ui.state import opened
 
-NO_LIMIT = "No limit is set, so the smallest file wins whatever accuracy it costs. Switch on an accuracy drop at least."
+NO_LIMIT = f"{USUAL} Switch the accuracy drop on to ask for another."
 NOTHING = "Nothing is measured yet for this network and these images. Measure a few recipes in Explore first."
 
 
@@ -27,7 +28,7 @@ def page() -> None:
     with named:
         title = st.text_input("Title", f"{visit.subject.title}: how small, how fast", max_chars=120)
         files = st.container()
-        if not budget.limits:
+        if budget.asked != budget:
             st.info(NO_LIMIT)
     told = report.report(title.strip() or visit.subject.title, visit.trail, budget, datetime.now().astimezone())
     if told is None:

@@ -1,8 +1,8 @@
 """What the user can afford, and the best measured point within it."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, replace
+from typing import Literal, Self
 
 from compression.results import Measurement
 from compression.worker import Baseline
@@ -14,6 +14,10 @@ Wish = Literal["smallest", "fastest", "most accurate"]
 WISHES: tuple[Wish, ...] = ("smallest", "fastest", "most accurate")
 
 
+USUAL_DROP = 1.0
+"""Points below fp32 that are asked for where nobody sets a limit of accuracy."""
+
+
 @dataclass(frozen=True)
 class Budget:
     """Limits, None where there is none: points of accuracy lost, KB of the file, latency as a share of fp32's."""
@@ -22,6 +26,11 @@ class Budget:
     size: float | None = None
     latency: float | None = None
     wish: Wish = "smallest"
+
+    @property
+    def asked(self) -> Self:
+        """The same with a limit of accuracy: nobody asks for the smallest or fastest file whatever it answers."""
+        return self if self.drop is not None or self.wish == "most accurate" else replace(self, drop=USUAL_DROP)
 
     @property
     def limits(self) -> list[str]:
@@ -64,15 +73,20 @@ class Advice:
 
 
 def advise(budget: Budget, points: Sequence[Point]) -> Advice:
-    """The best point within the budget, by what the user wishes most; equals are told apart by accuracy."""
+    """The best point within the budget as it is `asked`, by what the user wishes most, then by accuracy."""
+    asked = budget.asked
+    usual = "" if asked == budget else f" {USUAL}"
     measured = [point for point in points if point.full and point.recipe.steps]
-    within = [point for point in measured if budget.allows(point.measurement)]
+    within = [point for point in measured if asked.allows(point.measurement)]
     if not within:
-        return Advice(None, _nothing(budget, measured))
-    best = min(within, key=lambda point: (_rank(point.measurement, budget.wish), -point.measurement.accuracy.value))
+        return Advice(None, f"{_nothing(asked, measured)}{usual if measured else ''}")
+    best = min(within, key=lambda point: (_rank(point.measurement, asked.wish), -point.measurement.accuracy.value))
     count = f"{len(within)} of {len(measured)} measured points"
     keep = "keep these limits" if len(within) != 1 else "keeps these limits"
-    return Advice(best, f"{count} {keep}; this one is the {budget.wish}.{_selection(len(within))}")
+    return Advice(best, f"{count} {keep}; this one is the {asked.wish}.{_selection(len(within))}{usual}")
+
+
+USUAL = f"No limit of accuracy is set, so a drop of at most {USUAL_DROP:g} point is asked for."
 
 
 def _selection(count: int) -> str:

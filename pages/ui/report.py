@@ -47,18 +47,18 @@ class Report:
 
 
 def report(title: str, trail: Trail, budget: Budget, when: datetime) -> Report | None:
-    """The report on all points that were measured in full; None where there are none."""
+    """The report on all points measured in full, for the budget as it is `asked`; None where there are none."""
     points = [point for point in trail.points if point.full]
     if not points:
         return None
     advice = advise(budget, points)
-    size, latency = (chart(trail, advice.point, x, "accuracy", budget=budget) for x in ("size", "latency"))
+    size, latency = (chart(trail, advice.point, x, "accuracy", budget=budget.asked) for x in ("size", "latency"))
     front = {mark.key for mark in size.marks if mark.standing == "front"}
     ordered = sorted(points, key=lambda point: point.measurement.size_bytes)
     chosen = advice.point.key if advice.point else ""
     return Report(
         title=title,
-        question=question(budget),
+        question=question(budget.asked),
         answer=answer(advice),
         reason=advice.reason,
         rows=tuple(_row(point, point.key in front, point.key == chosen) for point in ordered),
