@@ -16,10 +16,11 @@ import yaml
 from pydantic import Field, field_validator
 
 from compression.errors import InvalidRecipe, UnknownName
+from compression.link_defaults import DEFAULTS, NEWEST, left_out
 from compression.steps import STEPS, Quantize, Settings, Step, parse, step
 
 SCHEMA = 1
-"""Version of the written form; a text of another version is refused with a sentence, never misread."""
+"""Version of the written form in JSON and YAML; a text of another version is refused with a sentence, never misread."""
 
 
 class Recipe(Settings):
@@ -151,23 +152,28 @@ class Recipe(Settings):
         return cls.from_dict(values)
 
     def to_query(self) -> str:
-        """A URL's query: 'v=1&steps=prune,quantize&prune.sparsity=0.5&…&seed=0'. Every value is written out."""
-        pairs = {"v": SCHEMA, "steps": ",".join(s.kind for s in self.steps)}
+        """A URL's query: 'v=1&steps=prune,quantize&prune.sparsity=0.8'; what it leaves out is in `link_defaults`."""
+        pairs = {"v": NEWEST, "steps": ",".join(s.kind for s in self.steps)}
         for s in self.steps:
-            pairs |= {f"{s.kind}.{name}": value for name, value in s.model_dump().items()}
-        shared = {name: value for name, value in self.to_dict().items() if name not in ("schema", "steps")}
-        return urlencode({**pairs, **shared}, safe=",")
+            pairs |= {f"{s.kind}.{name}": value for name, value in _differing(s.kind, s.model_dump())}
+        shared = {name: getattr(self, name) for name in type(self).model_fields if name != "steps"}
+        return urlencode(pairs | dict(_differing(self.kind, shared)), safe=",")
 
     @classmethod
     def from_query(cls, query: str) -> Self:
-        """The inverse of `to_query`; raises `InvalidRecipe`, `InvalidSetting` or `UnknownName`."""
+        """The inverse of `to_query`, for links of older versions too, and of those that name every value.
+
+        Raises `InvalidRecipe`, `InvalidSetting` or `UnknownName`.
+        """
         pairs = dict(parse_qsl(query, keep_blank_values=True))
-        schema = pairs.pop("v", str(SCHEMA))
-        if schema != str(SCHEMA):
-            raise InvalidRecipe(f"This link has schema {schema!r}; this version reads schema {SCHEMA}.")
+        named = pairs.pop("v", str(NEWEST))
+        version = next((version for version in DEFAULTS if str(version) == named), None)
+        if version is None:
+            known = ", ".join(map(str, DEFAULTS))
+            raise InvalidRecipe(f"This link has schema {named!r}; schemas that can be read here are {known}.")
         kinds = [kind for kind in pairs.pop("steps", "").split(",") if kind]
-        steps: dict[str, dict[str, Any]] = {kind: {"step": kind} for kind in kinds}
-        shared: dict[str, Any] = {}
+        steps: dict[str, dict[str, Any]] = {kind: {**left_out(kind, version), "step": kind} for kind in kinds}
+        shared = dict(left_out(cls.kind, version))
         for path, text in pairs.items():
             kind, _, name = path.rpartition(".")
             if kind and kind not in steps:
@@ -177,6 +183,12 @@ class Recipe(Settings):
             else:
                 shared[name] = parse(cls, name, text)
         return cls.from_dict({"steps": list(steps.values()), **shared})
+
+
+def _differing(kind: str, values: Mapping[str, Any]) -> list[tuple[str, Any]]:
+    """The settings that a link has to name."""
+    usual = left_out(kind, NEWEST)
+    return [(name, value) for name, value in values.items() if name not in usual or value != usual[name]]
 
 
 def _read_step(entry: Any) -> Step:

@@ -17,7 +17,7 @@ PAGES = sorted((ROOT / "pages").rglob("*.py"))
 LAYERS = (
     ("errors",),
     ("engine", "processor", "processes", "home", "whole"),
-    ("rounding",),
+    ("rounding", "link_defaults"),
     ("steps", "grids"),
     ("recipe", "results", "views"),
     ("presets", "energy", "foresight", "reference", "snippets"),

@@ -58,6 +58,10 @@ def test_the_drawing_marks_the_chosen_layer():
     assert '"x" -> "conv"' in text and text.count("#D55E00") == 1
 
 
+def slider(page: AppTest) -> Any:
+    return next(s for s in page.select_slider if str(s.key).startswith("layers.bits."))
+
+
 @pytest.fixture(scope="module")
 def page() -> AppTest:
     shown = AppTest.from_file(str(ROOT / "app.py"), default_timeout=PATIENCE_S)
@@ -88,11 +92,28 @@ def test_the_page_shows_the_layers_and_one_of_them(page):
     assert any("the layer's answers by" in text.value for text in page.caption)
 
 
-def test_a_layers_own_bits_stand_in_the_recipe(page):
+@pytest.mark.parametrize("bits", [8, 1, 16, 32])
+def test_a_layers_own_bits_stand_in_the_recipe(page, bits):
     name = page.dataframe[0].value["Layer"][0]
-    slider = next(s for s in page.select_slider if str(s.key).startswith("layers.bits."))
-    slider.set_value(8).run()
+    slider(page).set_value(bits).run()
     assert not page.exception
     kept = page.session_state["visit"].recipe.get("quantize")
-    assert kept.overrides == {name: 8}
-    assert list(page.dataframe[0].value["Bits"]) == [8, 4, 4]
+    assert kept.overrides == {name: bits}
+    assert list(page.dataframe[0].value["Bits"]) == [bits, 4, 4]
+    assert slider(page).value == bits
+
+
+@pytest.mark.parametrize(("settings", "bits", "offered"), [
+    ({"steps": "quantize", "quantize.layer_bits": "1=16"}, 16, [1, 2, 3, 4, 5, 6, 7, 8, 16, 32]),
+    ({"steps": "quantize", "quantize.layer_bits": "1=1"}, 1, [1, 2, 3, 4, 5, 6, 7, 8, 16, 32]),
+    ({"steps": "share,quantize", "quantize.layer_bits": "1=32"}, 32, [8, 16, 32]),
+])  # fmt: skip
+def test_the_slider_shows_the_bits_that_a_link_sets(settings, bits, offered):
+    shown = AppTest.from_file(str(ROOT / "app.py"), default_timeout=PATIENCE_S)
+    link = {"model": "lenet300", "dataset": "digits", "quality": "fast", "quantize.activation_bits": "32", **settings}
+    for name, value in link.items():
+        shown.query_params[name] = value
+    shown.switch_page("pages/lab/layers.py").run()
+    assert not shown.exception and shown.dataframe[0].value["Layer"][0] == "1"
+    assert slider(shown).value == bits
+    assert slider(shown).options == ["as the rest", *map(str, offered)]

@@ -4,13 +4,25 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given
 from hypothesis import settings as examples
 from hypothesis import strategies as st
 
 from compression.errors import InvalidRecipe, InvalidSetting, UnknownName, UserError
+from compression.link_defaults import DEFAULTS, NEWEST, left_out
 from compression.recipe import Recipe
-from compression.steps import STEPS, Prune, Quantize, Recover, Share, allowed, step
+from compression.steps import (
+    STEPS,
+    Channels,
+    Prune,
+    Quantize,
+    Recover,
+    Share,
+    allowed,
+    bounds_of,
+    choices_of,
+    step,
+)
 
 recipes = st.builds(
     Recipe,
@@ -40,6 +52,98 @@ def test_round_trips(recipe):
 @given(recipes, recipes)
 def test_hash_tells_recipes_apart(one, other):
     assert (one.hash == other.hash) == (one == other)
+
+
+def values(settings):
+    """Random values of some of the fields of a step, or of a recipe."""
+    fields = {}
+    for name, field in settings.model_fields.items():
+        low, high = bounds_of(field)
+        if choices := choices_of(field):
+            fields[name] = st.sampled_from(choices)
+        elif field.annotation is bool:
+            fields[name] = st.booleans()
+        elif low is not None:
+            fields[name] = (st.integers if field.annotation is int else st.floats)(low, high)
+        elif name == "layer_bits":
+            names = st.text("ab.1=&?% é", min_size=1, max_size=5).map(str.strip).filter(bool)
+            fields[name] = st.dictionaries(names, st.sampled_from([8, 16, 32]), max_size=3)
+    return st.fixed_dictionaries({}, optional=fields)
+
+
+@st.composite
+def any_recipes(draw):
+    """Every kind of recipe; combinations that are refused are not drawn."""
+    kinds = sorted(draw(st.sets(st.sampled_from(list(STEPS)), max_size=3)), key=list(STEPS).index)
+    try:
+        steps = tuple(step(kind, **draw(values(STEPS[kind]))) for kind in kinds)
+        return Recipe(steps=steps, **draw(values(Recipe)))
+    except UserError:
+        return None
+
+
+@given(any_recipes().filter(bool))
+@examples(deadline=None, max_examples=300, suppress_health_check=[HealthCheck.filter_too_much, HealthCheck.too_slow])
+def test_every_recipe_comes_back_out_of_its_link(recipe):
+    query = recipe.to_query()
+    again = Recipe.from_query(query)
+    assert again == recipe and again.hash == recipe.hash and again.to_query() == query
+
+
+EVERY_VALUE = (
+    "v=1&steps=channels,prune,quantize,recover&channels.amount=0.3&channels.measure=macs&channels.criterion=error&"
+    "channels.scope=global&channels.part=inner&channels.round_to=4&channels.compensate=True&prune.sparsity=0.8&"
+    "prune.criterion=error&prune.scope=global&prune.pattern=free&prune.refit=True&prune.by=sparsity&"
+    "prune.threshold=0.05&quantize.weight_bits=4&quantize.activation_bits=32&quantize.scheme=linear&"
+    "quantize.granularity=channel&quantize.group_size=32&quantize.scale=mse&quantize.rounding=second-order&"
+    "quantize.activation_range=minmax&quantize.exempt_ends=False&quantize.allocation=even&"
+    "quantize.layer_bits=conv1%3D8,fc%3D2&quantize.equalize=True&quantize.bias_correction=True&"
+    "quantize.reduce_range=auto&recover.steps=300&recover.method=distill&recover.temperature=4.0&recover.alpha=0.9&"
+    "recover.labels=False&recover.images=training&recover.teacher=resnet56&recover.assistant=none&"
+    "recover.batch_size=128&recover.learning_rate=0.001&recover.schedule=none&recover.freeze_batch_norm=off&"
+    "recover.learned_steps=True&recover.until=0&seed=7&calibration_images=512&quality=fast&batch_norm=auto"
+)
+"""A link as it was written when links named every value."""
+
+
+def test_a_link_names_what_differs_and_older_links_open():
+    recipe = Recipe.from_query(EVERY_VALUE)
+    assert recipe == Recipe(
+        steps=(
+            Channels(amount=0.3, round_to=4),
+            Prune(sparsity=0.8),
+            Quantize(weight_bits=4, activation_bits=32, layer_bits="conv1=8,fc=2", equalize=True),
+            Recover(steps=300, teacher="resnet56", labels=False),
+        ),
+        seed=7,
+        quality="fast",
+    )
+    assert recipe.to_query() == (
+        "v=1&steps=channels,prune,quantize,recover&channels.amount=0.3&channels.round_to=4&prune.sparsity=0.8&"
+        "quantize.weight_bits=4&quantize.activation_bits=32&quantize.layer_bits=conv1%3D8,fc%3D2&"
+        "quantize.equalize=True&recover.steps=300&recover.labels=False&recover.teacher=resnet56&seed=7&quality=fast"
+    )
+    assert Recipe(steps=(Prune(), Quantize())).to_query() == "v=1&steps=prune,quantize"
+    assert Recipe.from_query("v=1&steps=prune,quantize") == Recipe(steps=(Prune(), Quantize()))
+
+
+def test_what_links_leave_out_is_the_default_and_nothing_that_a_machine_decides():
+    """A changed default needs a new version in `link_defaults`, so that older links mean what they meant."""
+    for kind, settings in {"recipe": Recipe, **STEPS}.items():
+        fields = {n: f for n, f in settings.model_fields.items() if (kind, n) != ("recipe", "steps")}
+        constant = {name: field.default for name, field in fields.items() if field.default_factory is None}
+        assert left_out(kind, NEWEST) == constant
+    assert "channels.round_to=" in Recipe(steps=(Channels(),)).to_query()
+
+
+def test_a_default_that_changes_changes_no_older_link(monkeypatch):
+    newer = {**DEFAULTS[1], "prune": {**DEFAULTS[1]["prune"], "sparsity": 0.7}}
+    monkeypatch.setitem(DEFAULTS, 2, newer)
+    monkeypatch.setattr("compression.recipe.NEWEST", 2)
+    assert Recipe.from_query("v=1&steps=prune") == Recipe(steps=(Prune(sparsity=0.5),))
+    assert Recipe.from_query("v=2&steps=prune") == Recipe(steps=(Prune(sparsity=0.7),))
+    assert Recipe(steps=(Prune(sparsity=0.7),)).to_query() == "v=2&steps=prune"
+    assert Recipe(steps=(Prune(sparsity=0.5),)).to_query() == "v=2&steps=prune&prune.sparsity=0.5"
 
 
 def test_hash_is_fixed():

@@ -9,6 +9,7 @@ from compression.results import LayerReport
 from compression.steps import Quantize
 from compression.views import LayerSensitivity
 from pages.ui import insides, panels, sweeping
+from pages.ui.guard import heard
 from pages.ui.plot import plot
 from pages.ui.points import Point
 from pages.ui.state import Visit, put, shown
@@ -102,9 +103,12 @@ def bits_of(visit: Visit, name: str) -> None:
         return
     key = f"layers.bits.{name}"
     put(key, quantize.overrides.get(name, AS_THE_REST))
-    st.select_slider("Bits of this layer", [AS_THE_REST, *range(2, 9)], key=key, on_change=override, args=(visit, name))
+    least = 8 if visit.recipe.get("share") else 1  # codebooks settle the weights: see Recipe
+    choices = [bits for bits in Quantize.bits_choices() if bits >= least]
+    st.select_slider("Bits of this layer", [AS_THE_REST, *choices], key=key, on_change=override, args=(visit, name))
 
 
+@heard
 def override(visit: Visit, name: str) -> None:
     """Takes the slider's bits of a layer into the recipe."""
     quantize, bits = visit.recipe.get("quantize"), shown(f"layers.bits.{name}")

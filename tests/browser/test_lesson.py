@@ -4,12 +4,13 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import import_module
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qsl, urlsplit
 
 import pytest
 from playwright.sync_api import Locator, Page, expect
 
 from pages.ui.lesson import LESSONS, read
+from pages.ui.links import read_link
 
 pytestmark = pytest.mark.browser
 
@@ -70,8 +71,9 @@ def test_a_lesson_answers_and_leads_to_explore(name: str, server: str, page: Pag
     expect(page.get_by_test_id("stApp")).to_have_attribute("data-test-script-state", "notRunning")
     way = page.get_by_role("link", name=re.compile("^Open in Explore")).first
     address = way.get_attribute("href") or ""
-    asked = parse_qs(urlsplit(address).query)
-    assert {name: asked[name] for name in plan.carried} == {name: [value] for name, value in plan.carried.items()}
+    _, recipe, _ = read_link(dict(parse_qsl(urlsplit(address).query)))
+    asked = {f"{s.kind}.{name}": str(value) for s in recipe.steps for name, value in s.model_dump().items()}
+    assert {name: asked[name] for name in plan.carried} == plan.carried
 
 
 def test_explore_opens_with_the_recipe_of_a_lesson_and_a_wrong_prediction_is_told(server: str, page: Page) -> None:
