@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import shutil
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -224,8 +225,25 @@ class TestOwnModels:
         assert "10" in sentence
 
     def test_a_program_for_other_images(self, tmp_path: Path) -> None:
-        program = save_program(tmp_path / "tiny.pt2", channels=3, classes=10)
-        assert last_line(call("compress", "--model", program, "--dataset", "digits"))
+        program = save_program(tmp_path / "tiny.pt2", channels=2, classes=10)
+        assert "1×8×8" in last_line(call("compress", "--model", program, "--dataset", "digits"))
+
+    def test_a_network_for_colours_on_grey_images(self, folder: Path, tmp_path: Path) -> None:
+        grey = tmp_path / "grey"
+        shutil.copytree(folder, grey)
+        for path in grey.glob("*/*/*"):
+            Image.open(path).convert("L").save(path)
+        program, out = save_program(tmp_path / "tiny.pt2", channels=3, classes=3), tmp_path / "small.onnx"
+        images = ("--dataset", f"folder:{grey}", "--mean", "0.1,0.2,0.3", "--std", "0.4,0.5,0.6")
+        found = call("compress", "--model", program, *images, *W4A8, "--out", out, "--json").json
+        again = call("measure", out, *images, "--json").json
+        assert found["n_test"] == 24 and again["accuracy"] == found["accuracy"]
+        weights = save_weights(tmp_path / "own.safetensors", channels=3, classes=3)
+        own = ("compress", "--model", "lenet5", "--weights", weights, *images, *W4A8, "--json")
+        assert call(*own).json["n_test"] == 24
+        wrong = ("--mean", "0.5", "--std", "0.5")
+        sentence = last_line(call("compress", "--model", program, "--dataset", f"folder:{grey}", *wrong))
+        assert "given for 1 channel, but the network takes images of 3" in sentence
 
     def test_a_program_that_is_none(self, tmp_path: Path) -> None:
         (tmp_path / "tiny.pt2").write_bytes(b"nonsense")

@@ -111,7 +111,9 @@ def statistics(parts: Sequence[torch.Tensor]) -> tuple[tuple[float, ...], tuple[
     values = torch.arange(256, dtype=torch.float64) / 255
     means, deviations = [], []
     for channel in range(parts[0].shape[1]):
-        share = sum(torch.bincount(part[:, channel].flatten(), minlength=256).double() for part in parts)  # [256]
+        share = torch.zeros(256, dtype=torch.float64)
+        for part in parts:
+            share += torch.bincount(part[:, channel].flatten(), minlength=256)
         share /= share.sum()
         mean = (share * values).sum()
         means.append(round(mean.item(), 4))
