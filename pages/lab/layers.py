@@ -101,10 +101,8 @@ def bits_of(visit: Visit, name: str) -> None:
     if not isinstance(quantize, Quantize):
         st.caption("Switch quantization on in Explore to give a layer its own number of bits.")
         return
-    key = f"layers.bits.{name}"
-    put(key, quantize.overrides.get(name, AS_THE_REST))
-    least = 8 if visit.recipe.get("share") else 1  # codebooks settle the weights: see Recipe
-    choices = [bits for bits in Quantize.bits_choices() if bits >= least]
+    put(key := f"layers.bits.{name}", quantize.overrides.get(name, AS_THE_REST))
+    choices = [bits for bits in Quantize.bits_choices() if bits >= 8 or not visit.recipe.get("share")]  # see Recipe
     st.select_slider("Bits of this layer", [AS_THE_REST, *choices], key=key, on_change=override, args=(visit, name))
 
 
@@ -114,8 +112,8 @@ def override(visit: Visit, name: str) -> None:
     quantize, bits = visit.recipe.get("quantize"), shown(f"layers.bits.{name}")
     if isinstance(quantize, Quantize):
         others = {k: v for k, v in quantize.overrides.items() if k != name}
-        chosen = {} if bits == AS_THE_REST else {name: bits}
-        visit.load(visit.recipe.with_setting("quantize.layer_bits", others | chosen))
+        given = others if bits == AS_THE_REST else {**others, name: bits}
+        visit.load(visit.recipe.with_setting("quantize.layer_bits", given))
 
 
 page()
