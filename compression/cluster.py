@@ -11,16 +11,20 @@ import copy
 import json
 import logging
 import os
+import shutil
 import threading
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
+from itertools import product
 from pathlib import Path
 from typing import Any
 
 import psutil
 from distributed import Client
 from distributed.deploy.subprocess import SubprocessCluster
+from distributed.security import Security
 
 from compression.data import home
 from compression.errors import Unsupported
@@ -34,6 +38,9 @@ QUICK, LONG = "quick", "long"
 
 ROOT = Path(__file__).resolve().parent.parent
 LOCALHOST = "127.0.0.1"
+COMM = "DASK_DISTRIBUTED__COMM__"
+"""How Dask's processes are told, by their environment, how they talk to each other."""
+
 START_S = 60
 
 PRELOAD = """
@@ -81,6 +88,7 @@ class Crew:
 
     def close(self) -> None:
         """Disconnects, and ends the cluster if it is ours."""
+        atexit.unregister(self.close)
         with suppress(OSError, RuntimeError, TimeoutError):  # it may be dead already
             self.client.close(timeout=2)
         if self.own is not None:
@@ -89,6 +97,7 @@ class Crew:
                 self.own.close(timeout=5)
             _end(identities)
             _record().unlink(missing_ok=True)
+            shutil.rmtree(_keys(), ignore_errors=True)
 
 
 def connect() -> Crew:
@@ -119,15 +128,18 @@ def _start() -> Crew:
     end_stale()
     os.environ.setdefault("DASK_LOGGING__DISTRIBUTED", "error")  # for the new processes: they print to our terminal
     os.environ.setdefault("DASK_DISTRIBUTED__WORKER__PROFILE__ENABLED", "False")  # interrupts it
+    security = _secured()
     cluster = SubprocessCluster(
         host=LOCALHOST,
         dashboard_address=None,  # type: ignore[arg-type] # documented to mean: none
         n_workers=1,
         threads_per_worker=1,
         silence_logs=logging.ERROR,
+        security=security,
         scheduler_kwargs={
             "preload": [_preload("processes.quiet")],
             "allowed_failures": 0,
+            "protocol": "tls",
             "dashboard_address": f"{LOCALHOST}:0",
         },
         worker_kwargs={
@@ -139,7 +151,25 @@ def _start() -> Crew:
         },
     )
     _write_down(_alive(cluster))
-    return Crew(Client(cluster, set_as_default=False), cluster)
+    return Crew(Client(cluster, security=security, set_as_default=False), cluster)
+
+
+def _secured() -> Security:
+    """A key of this cluster's own, in files that only this user can read: who reaches a scheduler can run code there.
+
+    The scheduler and the workers find the files by their environment.
+    """
+    security, folder = Security.temporary(), _keys()
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(mode=0o700, parents=True)
+    files = {"KEY": security.tls_client_key, "CERT": security.tls_client_cert}
+    for name, content in files.items():
+        with open(folder / name, "x", opener=partial(os.open, mode=0o600)) as file:
+            file.write(content)
+    os.environ[f"{COMM}REQUIRE_ENCRYPTION"], os.environ[f"{COMM}TLS__CA_FILE"] = "True", str(folder / "CERT")
+    for role, name in product(("CLIENT", "SCHEDULER", "WORKER"), files):
+        os.environ[f"{COMM}TLS__{role}__{name}"] = str(folder / name)
+    return security
 
 
 def _preload(setup: str) -> str:
@@ -163,6 +193,10 @@ def _folder() -> Path:
     folder = home() / "workers"
     folder.mkdir(parents=True, exist_ok=True)
     return folder
+
+
+def _keys() -> Path:
+    return _folder() / f"tls-{os.getpid()}"
 
 
 def _record() -> Path:

@@ -33,12 +33,12 @@ from compression.errors import UserError, WorkerLost
 from compression.keeper import Keeper
 from compression.long_jobs import LongJobs
 from compression.long_work import Sweeping, Training, Work
-from compression.news import LOST, Job, News, State, apology, keep, result
+from compression.news import LOST, Job, News, State, apology, result
 from compression.recipe import Recipe
 from compression.store import Store
 from compression.worker import Outcome, Refusal, Request
 
-__all__ = ["LOST", "Job", "Lab", "News", "Request", "Sweeping", "Training", "keep"]
+__all__ = ["LOST", "Job", "Lab", "News", "Request", "Sweeping", "Training"]
 
 T = TypeVar("T")
 
@@ -115,7 +115,7 @@ class Lab:
             at_work = any(job.news.state == "working" for job in self._fillers)
             if at_work or time.monotonic() - self._asked < REST_S:
                 return None
-            job = Job(request)
+            job = Job(request, idle=True)
             self._fillers.add(job)
         self._jobs[job.id] = job
         self._send_on(self._desk, self._look_up, job, False, False, LATER)

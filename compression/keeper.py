@@ -19,11 +19,11 @@ from compression.errors import StoreUnavailable, UserError
 from compression.long_work import Sweeping, Training, Work
 from compression.maker import maker
 from compression.measure.machine import this_machine
-from compression.news import News, keep
+from compression.news import News
 from compression.processes import Identity, identity, runs
 from compression.recipe import Recipe
 from compression.results import Accuracy, LearningPoint, wilson
-from compression.store import JobRecord, Run, Store, Subject
+from compression.store import JobRecord, Run, Store, Subject, files
 from compression.store.records import OPEN
 from compression.worker import Baseline, Outcome, Request, edition
 from compression.zoo import card
@@ -40,7 +40,7 @@ SILENCE = timedelta(minutes=2)
 
 
 class Keeper:
-    """The store of one program, opened when it is first needed. All methods may be called from any thread."""
+    """What a program's jobs read from its store and write there. All methods may be called from any thread."""
 
     def __init__(self) -> None:
         self.trouble = ""
@@ -55,13 +55,14 @@ class Keeper:
         """The open store. Raises `StoreUnavailable`."""
         with self._lock:
             if self._store is None:
-                self._store = Store.open()
+                self._store = Store.shared()
             return self._store
 
     def begin(self) -> None:
-        """Opens the store, and marks the jobs of programs that have died."""
+        """Opens the store, marks the jobs of programs that have died, and removes files that no run names."""
         engine_version()
         self._try(lambda: end_orphans(self.store))
+        self._try(lambda: self.store.remove_unnamed_files())
 
     def answer(self, request: Request) -> dict[str, Any] | None:
         """The last news of a request that was carried out before, on this machine and with this engine; else None."""
@@ -82,7 +83,7 @@ class Keeper:
         return not self._unkept
 
     def _keep(self, outcome: Outcome, job: str | None, revive: bool) -> None:
-        keep(outcome.onnx, outcome.measurement)
+        files.write_file(outcome.onnx, outcome.measurement, idle=not revive)
         self.store.add(
             outcome.subject, Recipe.from_json(outcome.recipe), outcome.measurement, engine=outcome.maker,
             layers=outcome.layers, ledger=outcome.ledger, role=outcome.role, job=job, revive=revive,
@@ -137,7 +138,7 @@ class Keeper:
         recipe = Recipe.from_json(request.recipe)
         run = self.store.answer(subject, recipe, engine=maker(recipe, request.dataset), threads=request.threads)
         base = self.store.baseline(subject) if run else None
-        path = self.store.file(run) if run else None
+        path = self.store.file(run) if run and files.read_file(run.file_hash) else None
         return _news(self.store, run, base) | {"file": path} if run and path else None
 
     def _deleted(self, request: Request) -> bool:
@@ -176,7 +177,8 @@ class Keeper:
 
 def end_orphans(store: Store) -> list[JobRecord]:
     """Marks open jobs whose program has died as interrupted; returns them."""
-    orphans = [job for job in store.jobs.all(states=OPEN) if not _lives(job)]
+    now = store.jobs.now()
+    orphans = [job for job in store.jobs.all(states=OPEN) if not _lives(job, now)]
     return [job for job in orphans if store.jobs.interrupt(job.id, job.heard)]
 
 
@@ -206,11 +208,12 @@ def title(work: Work) -> str:
     return f"{network_title(work.model)} on {images}: {what}"
 
 
-def _lives(job: JobRecord) -> bool:
+def _lives(job: JobRecord, now: datetime) -> bool:
+    """Whether the program that carries out the job is there at `now`, by the database's clock as `job.heard` is."""
     app = job.app
     if app.get("machine") == this_machine().id:
         return runs(Identity(app["pid"], app["started"]))
-    return datetime.now(UTC) - job.heard < SILENCE
+    return now - job.heard < SILENCE
 
 
 def _name(subject: Subject) -> tuple[str, str, str]:

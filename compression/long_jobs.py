@@ -10,9 +10,11 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from distributed import Future
+
 from compression import long_work
 from compression.cluster import LONG, Crew
-from compression.errors import Unsupported, UserError
+from compression.errors import Unsupported, UserError, WorkerLost
 from compression.keeper import KINDS, Keeper, from_plain, this_program, title, to_plain
 from compression.long_work import PACE_EPOCHS, Sweeping, Training, Work
 from compression.news import Job, apology, result
@@ -39,8 +41,8 @@ GOING_ON = "The worker stopped; going on from the last checkpoint"
 
 BROKEN = "Something went wrong inside the program; its log says what."
 
-FAILURES = (CancelledError, NameError, OSError, RuntimeError, TimeoutError)
-"""Of a cluster that is gone or a program that ends. NameError: Dask's, of a loop that was closed."""
+GONE = (CancelledError, NameError, OSError, RuntimeError, TimeoutError)
+"""What Dask raises where the cluster is gone or the program ends. NameError: of an event loop that was closed."""
 
 MAX_EPOCHS = 10_000
 
@@ -188,7 +190,7 @@ class LongJobs:
             found = self._carried(entry)
         except UserError as error:
             found = Refusal(str(error))
-        except FAILURES as error:
+        except WorkerLost as error:
             found = None if self._ending else Refusal(apology(error))
         finally:
             if entry.ending and not isinstance(found, Outcome):
@@ -255,19 +257,30 @@ class LongJobs:
         return None
 
     def _send(self, entry: Entry, task: Callable[..., Any]) -> Any:
-        crew = self._crew()
-        workers, job = crew.workers(LONG), entry.job
-        if job.news.state != "working":
+        """What the task returns; None where the job or its worker has ended. Raises `WorkerLost`."""
+        job = entry.job
+        try:
+            future = self._submitted(entry, task)
+        except GONE as error:
+            raise WorkerLost("The cluster is gone.") from error
+        if future is None:
             return None
-        future = crew.client.submit(
-            perform, task, entry.work, self._topic, job.id,
-            key=f"{task.__name__}-{job.id}-{time.monotonic_ns()}", workers=workers, priority=entry.priority, pure=False,
-        )  # fmt: skip
         job.hold(future)
         try:
             return result(future)
         finally:
             job.let_go()
+
+    def _submitted(self, entry: Entry, task: Callable[..., Any]) -> Future | None:
+        """The task on its way to a worker for long jobs, once there is one; None where the job has ended meanwhile."""
+        crew = self._crew()
+        workers, job = crew.workers(LONG), entry.job
+        if job.news.state != "working":
+            return None
+        return crew.client.submit(
+            perform, task, entry.work, self._topic, job.id,
+            key=f"{task.__name__}-{job.id}-{time.monotonic_ns()}", workers=workers, priority=entry.priority, pure=False,
+        )  # fmt: skip
 
     def _stop(self, entry: Entry) -> None:
         """Stops a job, and says so at once: its last batch or a worker that just starts may take a moment longer."""

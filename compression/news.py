@@ -13,12 +13,11 @@ from distributed import Future
 from distributed.client import ClosedClientError
 from distributed.scheduler import KilledWorker
 
-from compression.data import home
 from compression.errors import StoreUnavailable
 from compression.long_work import Work
 from compression.results import LayerReport, LearningPoint, Ledger, Measurement
+from compression.store.files import write_file
 from compression.store.records import run_id
-from compression.whole import whole
 from compression.worker import Baseline, Finished, Outcome, Refusal, without_predictions
 
 log = logging.getLogger(__name__)
@@ -53,11 +52,12 @@ class News:
 
 
 class Job:
-    """One request on its way. All methods may be called from any thread."""
+    """One request on its way; nobody waits for an `idle` one. All methods may be called from any thread."""
 
-    def __init__(self, request: Work, *, id: str | None = None):
+    def __init__(self, request: Work, *, id: str | None = None, idle: bool = False):
         self.id = id or uuid.uuid4().hex
         self.request = request
+        self.idle = idle
         self._news = News()
         self._changed = threading.Condition()
         self._future: Future | None = None
@@ -125,7 +125,7 @@ class Job:
         """Ends with what `result` returned."""
         if isinstance(found, Outcome):
             try:
-                self.end(**_last_news(found) | {"state": state})
+                self.end(**_last_news(found, idle=self.idle) | {"state": state})
             except StoreUnavailable as error:
                 self.end(state="refused", sentence=str(error))
         elif isinstance(found, Finished):
@@ -147,9 +147,10 @@ def result(future: Future) -> Any:
     return None if isinstance(error, KilledWorker) else Refusal(apology(error))
 
 
-def _last_news(outcome: Outcome) -> dict[str, Any]:
+def _last_news(outcome: Outcome, *, idle: bool) -> dict[str, Any]:
     return {
-        "state": "done", "sentence": "", "share": 1.0, "full": True, "file": keep(outcome.onnx, outcome.measurement),
+        "state": "done", "sentence": "", "share": 1.0, "full": True,
+        "file": write_file(outcome.onnx, outcome.measurement, idle=idle),
         "measurement": without_predictions(outcome.measurement), "baseline": outcome.baseline,
         "layers": outcome.layers, "ledger": outcome.ledger, "run": run_of(outcome),
     }  # fmt: skip
@@ -159,18 +160,6 @@ def run_of(outcome: Outcome) -> str:
     """The id under which the store keeps it."""
     found = outcome.measurement
     return run_id(outcome.subject, found.recipe_hash, outcome.maker, found.file_hash, outcome.role)
-
-
-def keep(onnx: bytes, measurement: Measurement) -> Path:
-    """Writes the file under its hash, whole or not at all; returns where it lies. Raises `StoreUnavailable`."""
-    path = home() / "files" / f"{measurement.file_hash}.onnx"
-    try:
-        if not path.exists():
-            with whole(path) as partial:
-                partial.write_bytes(onnx)
-    except OSError as error:
-        raise StoreUnavailable(f"The file cannot be kept in {home()}: {error.strerror}.") from error
-    return path
 
 
 def apology(error: BaseException | None) -> str:

@@ -105,19 +105,33 @@ class Finished:
 
 
 class Recent(Generic[V]):
-    """The `size` values that were used last."""
+    """The `size` values that were used last; of threads that want the same one, one makes it and the others wait."""
 
     def __init__(self, size: int):
         self._size = size
         self._values: OrderedDict[Any, V] = OrderedDict()
+        self._makers: dict[Any, threading.Lock] = {}
+        self._lock = threading.Lock()
 
     def get(self, key: Any, make: Callable[[], V]) -> V:
         """The value kept for `key`, or a new one."""
-        value = self._values.pop(key, None) or make()
-        self._values[key] = value
-        while len(self._values) > self._size:
-            self._values.popitem(last=False)
-        return value
+        with self._lock:
+            maker = self._makers.setdefault(key, threading.Lock())
+        with maker:
+            with self._lock:
+                if key in self._values:
+                    self._values.move_to_end(key)
+                    return self._values[key]
+            try:
+                value = make()
+                with self._lock:
+                    self._values[key] = value
+                    while len(self._values) > self._size:
+                        self._values.popitem(last=False)
+                return value
+            finally:
+                with self._lock:
+                    self._makers.pop(key, None)  # who comes now finds the value, or makes it
 
 
 _prepared: Recent["Prepared"] = Recent(2)

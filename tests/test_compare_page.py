@@ -13,11 +13,11 @@ from compression import engine, pipeline, students, zoo
 from compression.cluster import ROOT
 from compression.compare import Comparison, compare
 from compression.data import load
-from compression.jobs import keep
 from compression.recipe import Recipe
 from compression.results import Interval
 from compression.steps import Prune, Quantize
 from compression.store import Run, Store, Subject
+from compression.store.files import write_file
 from compression.students import Small
 from compression.worker import Outcome
 from compression.zoo import model_cards
@@ -39,7 +39,6 @@ def stored(own_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator
     """A store of this module's own, with one run for each recipe."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("COMPRESSION_DATABASE", f"sqlite:///{tmp_path_factory.mktemp('store') / 'store.sqlite'}")
-        state.store.clear()
         data, card = load("digits"), zoo.card("lenet300", "digits")
         prepared = pipeline.prepare(zoo.load("lenet300", "digits"), data, calibration_images=64)
         subject = Subject("lenet300", "digits", "digits", card.sha256, data.fingerprint)
@@ -47,10 +46,9 @@ def stored(own_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator
         for recipe in RECIPES:
             file = pipeline.compress_prepared(prepared, recipe)
             measured = pipeline.measure(file, prepared)
-            keep(file.onnx, measured)
+            write_file(file.onnx, measured)
             made.add(subject, recipe, measured, engine=engine.engine_version(), layers=file.layers, ledger=file.ledger)
         yield made
-        state.store.clear()
         state.lab().close()
         state.lab.clear()
 
@@ -163,7 +161,7 @@ def test_the_only_file_is_compared_with_the_one_that_it_was_made_from(stored: St
     *others, first = newest(stored)
     prepared = pipeline.prepare(zoo.load("lenet300", "digits"), load("digits"), calibration_images=64)
     measured = pipeline.measure(prepared.baseline, prepared)
-    keep(prepared.baseline.onnx, measured)
+    write_file(prepared.baseline.onnx, measured)
     made = {"layers": prepared.baseline.layers, "ledger": prepared.baseline.ledger, "engine": engine.engine_version()}
     fp32 = stored.add(first.subject, Recipe(), measured, role="baseline", **made)  # type: ignore[arg-type]
     here = state.Table()

@@ -17,7 +17,7 @@ from streamlit.testing.v1 import AppTest
 from compression import long_jobs, long_work, pipeline, store, worker
 from compression.cluster import Crew
 from compression.errors import Cancelled, StoreUnavailable, Unsupported
-from compression.jobs import LOST, Job, keep
+from compression.jobs import LOST, Job
 from compression.keeper import Keeper, from_plain, this_program, title, to_plain
 from compression.long_jobs import BROKEN, LongJobs
 from compression.long_work import Training, checkpoint, so_far
@@ -26,10 +26,10 @@ from compression.recipe import Recipe
 from compression.results import Accuracy, Interval, LearningPoint, Measurement, Predictions
 from compression.store import Store
 from compression.store.book import JobBook
+from compression.store.files import write_file
 from compression.whole import STALE_S, whole
 from compression.worker import Refusal, Request
 from pages.ui import recovery
-from pages.ui.state import server
 from pages.ui.state import visit as visits
 from pages.ui.state.visit import Visit
 from pages.ui.subject import Subject
@@ -86,9 +86,7 @@ def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Desk]:
         raise OSError("There is no cluster.")
 
     long = LongJobs(keeper, crew, "topic", lambda found: None)
-    server.store.clear()
     yield Desk(long, keeper.store)
-    server.store.clear()  # which a page has opened in this home
     long.close()
     ended.set()
 
@@ -241,7 +239,7 @@ def test_a_file_that_cannot_be_kept_is_a_sentence(desk: Desk, tmp_path: Path) ->
     empty = Predictions(np.zeros(0, np.int64), np.zeros(0, np.uint16), np.zeros(0, np.float16))
     measured = Measurement("r", "f", ACCURACY, 1, 1, None, 1, 1, 1, 1.0, this_machine(), empty)
     with pytest.raises(StoreUnavailable, match="The file cannot be kept in"):
-        keep(b"onnx", measured)
+        write_file(b"onnx", measured)
 
 
 def test_what_programs_left_that_were_killed_while_they_wrote_is_removed(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """Jobs on a real cluster, with the smallest network on Digits."""
 
+import copy
 import hashlib
 import json
 import os
@@ -8,15 +9,21 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
+import dask
 import psutil
 import pytest
+from distributed import Client
+from distributed.deploy.subprocess import SubprocessCluster
+from distributed.security import Security
 from PIL import Image
 
 from compression import cluster, insight, jobs, worker
-from compression.cluster import LOCALHOST, ROOT
+from compression.cluster import COMM, LOCALHOST, ROOT
 from compression.data import load
 from compression.errors import UnknownName
 from compression.jobs import DELETED, LOST, Job, Lab, News, Request
@@ -254,11 +261,24 @@ def test_a_folder_whose_images_changed_is_measured_anew(lab: Lab, tmp_path: Path
 
 
 @pytest.fixture
-def scheduler(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Another Lab of this process is a guest on the same cluster."""
+def scheduler(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Another Lab of this process is a guest on the same cluster, whose keys Dask's configuration names."""
     worker_pid(lab)
     monkeypatch.setenv("COMPRESSION_SCHEDULER", lab._crew.client.scheduler.address)  # type: ignore[union-attr]
-    monkeypatch.setenv("COMPRESSION_TRUSTED_NETWORK", "1")
+    before = copy.deepcopy(dask.config.get("distributed.comm"))
+    dask.config.refresh()  # reads the environment, as a program that starts now does
+    yield
+    dask.config.config["distributed"]["comm"].update(before)
+
+
+@pytest.fixture
+def open_cluster(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """The address of a cluster that encrypts nothing."""
+    worker_pid(lab)  # has been started, with what the environment says then
+    for name in [name for name in os.environ if name.startswith(COMM)]:
+        monkeypatch.delenv(name)
+    with SubprocessCluster(n_workers=1, threads_per_worker=1, dashboard_address=None) as started:  # type: ignore[arg-type]
+        yield started.scheduler_address
 
 
 @pytest.mark.usefixtures("scheduler")
@@ -364,10 +384,50 @@ def test_a_worker_computes_and_keeps_memory_as_this_process_does(lab: Lab, name:
     assert lab.ask(os.getenv, name).result(PATIENCE_S) == os.getenv(name)
 
 
-def test_a_scheduler_by_address_needs_a_word_of_trust(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.usefixtures("scheduler")
+def test_a_guest_leaves_the_cluster_as_it_was(lab: Lab) -> None:
+    guest = Lab()
+    try:
+        assert done(guest.submit(request(0.7), owner="guest")).state == "done"
+    finally:
+        guest.close()
+    assert done(lab.submit(request(0.71), owner="host")).state == "done"
+
+
+def test_another_user_of_this_machine_cannot_reach_our_scheduler(lab: Lab) -> None:
+    """Whoever can, runs code as this user. A stranger knows the port, and has no key or one of his own."""
     worker_pid(lab)
     address = lab._crew.client.scheduler.address  # type: ignore[union-attr]
-    monkeypatch.setenv("COMPRESSION_SCHEDULER", address)
+    assert address.startswith("tls://")
+    for place, security in (
+        (address.replace("tls://", "tcp://"), None), (address, Security.temporary()),
+    ):  # fmt: skip
+        with pytest.raises((OSError, TimeoutError)):
+            Client(place, security=security, timeout=2, set_as_default=False)
+
+
+def test_only_this_user_can_read_the_clusters_keys(lab: Lab) -> None:
+    worker_pid(lab)
+    folder = cluster._keys()
+    assert folder.stat().st_mode & 0o077 == 0
+    assert sorted(path.name for path in folder.iterdir()) == ["CERT", "KEY"]
+    assert all(path.stat().st_mode & 0o077 == 0 for path in folder.iterdir())
+
+
+def test_a_cluster_registers_its_end_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    registered: list[object] = []
+    monkeypatch.setattr(cluster.atexit, "register", registered.append)
+    monkeypatch.setattr(cluster.atexit, "unregister", registered.remove)
+    monkeypatch.setattr(cluster, "_start", lambda: cluster.Crew(SimpleNamespace(close=lambda timeout: None)))  # type: ignore[arg-type]
+    for _ in range(3):
+        cluster.connect().close()
+    assert registered == []
+
+
+def test_a_scheduler_by_address_needs_a_word_of_trust(
+    lab: Lab, open_cluster: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COMPRESSION_SCHEDULER", open_cluster)
     guest = Lab()
     try:
         news = done(guest.submit(request(0.7), owner="guest"))
@@ -377,7 +437,6 @@ def test_a_scheduler_by_address_needs_a_word_of_trust(lab: Lab, monkeypatch: pyt
         assert done(guest.submit(request(0.7), owner="guest")).state == "done"
     finally:
         guest.close()
-    assert done(lab.submit(request(0.7), owner="host")).state == "done"  # the guest's leaving ends nothing
 
 
 def test_nothing_is_left_ten_seconds_after_the_app_was_killed(own_home: Path) -> None:
@@ -442,3 +501,27 @@ def test_recent_keeps_what_was_used_last() -> None:
     for key in (1, 2, 1, 3, 1, 2):
         recent.get(key, lambda key=key: made.append(key) or key)  # type: ignore
     assert made == [1, 2, 3, 2]
+
+
+def test_recent_values_are_made_once_whatever_the_threads() -> None:
+    """Somebody else's worker may have several."""
+    made: list[int] = []
+    recent: Recent[int] = Recent(2)
+
+    def slow(key: int) -> int:
+        time.sleep(0.05)
+        made.append(key)
+        return key
+
+    with ThreadPoolExecutor(8) as threads:
+        found = list(threads.map(lambda key: recent.get(key, lambda: slow(key)), [1, 2] * 8))
+    assert sorted(made) == [1, 2]
+    assert found == [1, 2] * 8
+
+
+def test_recent_tries_again_after_a_failure() -> None:
+    recent: Recent[int] = Recent(2)
+    with pytest.raises(ZeroDivisionError):
+        recent.get("key", lambda: 1 // 0)
+    assert recent.get("key", lambda: 5) == 5
+    assert recent.get("key", lambda: 6) == 5

@@ -10,7 +10,7 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -594,6 +594,7 @@ def test_the_same_on_postgresql(postgres: str) -> None:
     store.delete(run.id)
     assert run.id not in [other.id for other in store.runs()]
     store.jobs.add("j1", kind="train", title="t", request={}, app={})
+    assert timedelta() <= store.jobs.now() - store.jobs.get("j1").heard < timedelta(minutes=1)
     store.jobs.learn("j1", [learned(1, 2.0), learned(2, 1.0)])
     store.jobs.learn("j1", [learned(2, 1.5)])
     assert store.jobs.curve("j1") == [learned(1, 2.0), learned(2, 1.5)]

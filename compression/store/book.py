@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Collection, Iterable
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any, Literal, cast
 
 from sqlalchemy import delete, insert, select, update
@@ -18,22 +18,30 @@ Wish = Literal["cancel"]
 
 
 class JobBook:
-    """Jobs by id. Every method raises `StoreUnavailable`, and those that take an id `UnknownName`."""
+    """Jobs by id. Every method raises `StoreUnavailable`, and those that take an id `UnknownName`.
+
+    When a job was heard of last is read off the database's clock: the clocks of the machines that share it may differ.
+    """
 
     def __init__(self, database: Database):
         self._database = database
+
+    def now(self) -> datetime:
+        """The database's clock (UTC)."""
+        with self._database.read() as connection:
+            return self._database.now(connection)
 
     def add(
         self, job: str, *, kind: str, title: str, request: dict[str, Any], app: dict[str, Any], priority: int = 0
     ) -> None:
         """Enters a job that waits. `request` is plain data, enough to begin again; `app` is who carries it out."""
-        now = datetime.now(UTC)
         values = {
             "id": job, "kind": kind, "title": title, "request": dump(request), "priority": priority,
-            "state": "waiting", "sentence": "", "share": 0.0, "app": dump(app), "created": now, "heard": now,
+            "state": "waiting", "sentence": "", "share": 0.0, "app": dump(app),
         }  # fmt: skip
         with self._database.write() as connection:
-            connection.execute(insert(JobRow), values)
+            now = self._database.now(connection)
+            connection.execute(insert(JobRow), values | {"created": now, "heard": now})
 
     def put(self, job: str, *, while_open: bool = False, **changes: Any) -> None:
         """Writes down how a job stands: any of state, sentence, share, progress, priority, run_id, and times.
@@ -45,12 +53,13 @@ class JobBook:
         with self._database.write() as connection:
             told = update(JobRow).where(JobRow.id == job)
             told = told.where(JobRow.state.in_(OPEN)) if while_open else told
-            connection.execute(told.values(heard=datetime.now(UTC), **changes))
+            connection.execute(told.values(heard=self._database.now(connection), **changes))
 
     def hear(self, jobs: Collection[str]) -> dict[str, Wish]:
         """Says that these jobs are alive, and returns what is asked of them."""
         with self._database.write() as connection:
-            connection.execute(update(JobRow).where(JobRow.id.in_(jobs)).values(heard=datetime.now(UTC)))
+            heard = self._database.now(connection)
+            connection.execute(update(JobRow).where(JobRow.id.in_(jobs)).values(heard=heard))
             rows = connection.execute(
                 select(JobRow.id, JobRow.wanted).where(JobRow.id.in_(jobs), JobRow.wanted.is_not(None))
             )
@@ -68,7 +77,7 @@ class JobBook:
         values = {"state": "waiting", "sentence": "", "wanted": None, "ended": None, "app": dump(app)}
         with self._database.write() as connection:
             taken = update(JobRow).where(JobRow.id == job, JobRow.state.in_(RESUMABLE))
-            return connection.execute(taken.values(**values, heard=datetime.now(UTC))).rowcount == 1
+            return connection.execute(taken.values(**values, heard=self._database.now(connection))).rowcount == 1
 
     def interrupt(self, job: str, heard: datetime) -> bool:
         """Marks an open job as interrupted, unless it was heard of since `heard`."""

@@ -5,6 +5,7 @@ import sqlite3
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +53,13 @@ class Database:
         """All of what is written inside, or nothing. Raises `StoreUnavailable`."""
         with self._said(), self._engine.execution_options(write=True).begin() as connection:
             yield connection
+
+    def now(self, connection: Connection) -> datetime:
+        """The database's clock, which is the same for all programs that share it (UTC)."""
+        if self.is_file:
+            found = connection.execute(text("SELECT strftime('%Y-%m-%dT%H:%M:%f+00:00', 'now')")).scalar_one()
+            return datetime.fromisoformat(found)
+        return connection.execute(text("SELECT clock_timestamp()")).scalar_one().astimezone(UTC)
 
     def close(self) -> None:
         """Lets go of all connections."""

@@ -2,6 +2,7 @@
 
 import json
 import os
+import threading
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
@@ -26,7 +27,7 @@ from compression.results import (
     Predictions,
     Reached,
 )
-from compression.store import answers
+from compression.store import answers, files
 from compression.store.book import JobBook
 from compression.store.database import Database
 from compression.store.records import Role, Run, StoredLatency, Subject, digest, dump, load, run_id
@@ -41,6 +42,10 @@ from compression.store.tables import (
     PredictionRow,
     SubjectRow,
 )
+
+_opening = threading.Lock()
+_open: dict[str, "Store"] = {}
+"""This program's stores by their address."""
 
 
 class Store:
@@ -58,8 +63,16 @@ class Store:
     @classmethod
     def open(cls, url: str | None = None, *, machine: Machine | None = None) -> "Store":
         """The store at `url`, else at COMPRESSION_DATABASE, else in the user's folder; created where there is none."""
-        chosen = url or os.environ.get("COMPRESSION_DATABASE") or f"sqlite:///{home() / 'store.sqlite'}"
-        return cls(Database(chosen), machine or this_machine())
+        return cls(Database(url or _address()), machine or this_machine())
+
+    @classmethod
+    def shared(cls) -> "Store":
+        """The one store that all parts of this program use, at COMPRESSION_DATABASE or in the user's folder."""
+        with _opening:
+            address = _address()
+            if address not in _open:
+                _open[address] = cls.open(address)
+            return _open[address]
 
     @property
     def place(self) -> str:
@@ -204,8 +217,7 @@ class Store:
 
     def file(self, run: Run) -> Path | None:
         """Where the run's ONNX file lies on this machine; None where it does not."""
-        path = home() / "files" / f"{run.file_hash}.onnx"
-        return path if path.is_file() else None
+        return files.find_file(run.file_hash)
 
     def favourite(self, run: str, value: bool = True) -> None:
         """Marks a run, or takes the mark away."""
@@ -224,11 +236,23 @@ class Store:
         self._note(run, deleted=None)
 
     def erase(self, run: str) -> None:
-        """Takes a run out of the store for good."""
+        """Takes a run out of the store for good, and its file if no other run has the same."""
         with self._database.write() as connection:
+            file_hash = connection.execute(select(FileRow.file_hash).where(FileRow.id == run)).scalar()
             for table in (PredictionRow, AccuracyRow, LatencyRow, LayerRow, NoteRow):
                 connection.execute(delete(table).where(table.file_id == run))
             connection.execute(delete(FileRow).where(FileRow.id == run))
+            if file_hash and not connection.execute(select(FileRow.id).where(FileRow.file_hash == file_hash)).first():
+                files.remove_file(file_hash)
+
+    def remove_unnamed_files(self) -> None:
+        """Removes files in the user's folder that no run names, where the store lies in that folder too.
+
+        A shared database does not know what other stores have kept here.
+        """
+        if self._database.is_file and Path(self.place).parent == home():
+            with self._database.read() as connection:
+                files.remove_unnamed(set(connection.execute(select(FileRow.file_hash)).scalars()))
 
     def _note(self, run: str, **values: Any) -> None:
         with self._database.write() as connection:
@@ -266,6 +290,10 @@ class Store:
             machines = {row.id: load(Machine, row.record) for row in _rows(connection, select(MachineRow))}
             rows = _rows(connection, files)
         return [_run(row, found[row.id], took.get(row.id), machines) for row in rows if row.id in found]
+
+
+def _address() -> str:
+    return os.environ.get("COMPRESSION_DATABASE") or f"sqlite:///{home() / 'store.sqlite'}"
 
 
 def _rows(connection: Connection, chosen: Executable) -> Sequence[Any]:

@@ -8,6 +8,7 @@ import streamlit as st
 from compression.errors import StoreUnavailable
 from compression.jobs import Lab
 from compression.store import Run, Store
+from compression.store.files import read_file
 from compression.worker import Baseline
 from pages.ui.points import Point, Trail
 from pages.ui.subject import Subject, reference_sweep
@@ -22,10 +23,9 @@ def lab() -> Lab:
     return Lab()
 
 
-@st.cache_resource(show_spinner=False)
 def store() -> Store:
-    """What this machine, and whoever shares its database, has measured."""
-    return Store.open()
+    """What this machine, and whoever shares its database, has measured: the store that the jobs write to."""
+    return Store.shared()
 
 
 def known(subject: Subject) -> Trail:
@@ -52,5 +52,5 @@ def remembered(run: Run) -> Point:
 
 
 def kept(path: Path | None) -> bytes | None:
-    """The bytes of a file that was measured, if it still lies there."""
-    return path.read_bytes() if path is not None and path.exists() else None
+    """The bytes of a file that was measured, if they still lie there undamaged."""
+    return read_file(path.stem) if path is not None else None
