@@ -142,7 +142,7 @@ def result(future: Future) -> Any:
         error = future.exception()
         if error is None:
             return future.result(timeout=30)
-    except (CancelledError, OSError, TimeoutError):  # by us, or the scheduler is gone, or the worker with the result
+    except (CancelledError, OSError, RuntimeError, TimeoutError):  # by us, or the cluster or its event loop is gone
         return None
     return None if isinstance(error, KilledWorker) else Refusal(apology(error))
 
