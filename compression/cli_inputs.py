@@ -11,11 +11,8 @@ from compression.recipe import Recipe
 
 if TYPE_CHECKING:
     from torch import nn
-    from torch.export import ExportedProgram
 
     from compression.data import Dataset
-
-    Model = nn.Module | ExportedProgram
 
 
 def check_known(kind: str, name: str, known: Any) -> None:
@@ -71,7 +68,7 @@ def load_data(dataset: str, mean: str | None = None, std: str | None = None) -> 
     return data.normalized(data.load(dataset), mean, std, titles=("--mean", "--std"))
 
 
-def load_model(model: str, data: "Dataset", weights: Path | None = None) -> "Model":
+def load_model(model: str, data: "Dataset", weights: Path | None = None) -> "nn.Module":
     """A zoo network with its stored weights or those of `weights`, or the network in FILE.pt2."""
     from compression import pt2, zoo
     from compression.zoo import stored

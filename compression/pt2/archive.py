@@ -89,7 +89,7 @@ class Archive:
     def length(self, name: str) -> int:
         """Bytes of an entry, which must be there."""
         if name not in self._entries:
-            raise Malformed(f"it holds no {name}")
+            raise Malformed(f"it holds no {shown(name)}")
         return self._entries[name].file_size
 
     def read(self, name: str) -> bytes:

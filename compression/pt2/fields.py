@@ -8,13 +8,21 @@ Kind = TypeVar("Kind")
 NAMES = {dict: "a record", list: "a list", str: "a text", int: "a whole number", bool: "true or false"}
 
 
+MOST_SHOWN = 120
+"""Characters of a value in a message."""
+
+_SHORT = reprlib.Repr()
+_SHORT.maxstring = _SHORT.maxother = MOST_SHOWN
+
+
 class Malformed(Exception):
     """What keeps a file from being one that torch.export.save writes, without a full stop."""
 
 
 def shown(value: Any) -> str:
     """`value` for a message: one short line, whatever it is."""
-    return reprlib.repr(value)
+    text = _SHORT.repr(value)
+    return text if len(text) <= MOST_SHOWN else f"{text[:MOST_SHOWN]}…"
 
 
 def is_a(value: Any, kind: type[Kind]) -> bool:

@@ -1,6 +1,9 @@
 """A program of `.pt2` as a module: its tensors under their names, its calls one after the other."""
 
+import logging
 import operator
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -17,8 +20,8 @@ from compression.pt2.operators import Value
 from compression.pt2.program import Call, Program, Results
 from compression.pt2.tensors import Stored
 
-MOST_NUMBERS = 1 << 28
-"""Numbers in one value for `IMAGES` images: 1 GiB of floats."""
+MOST_BYTES = 1 << 30
+"""Memory of one value for `IMAGES` images."""
 
 IMAGES = 2
 
@@ -50,14 +53,14 @@ class Network(nn.Module):
 
 
 class _Sizes(TorchDispatchMode):
-    """Raises `InvalidModel` where an operator, or one that it is made of, gives more than `MOST_NUMBERS` numbers."""
+    """Raises `InvalidModel` where an operator, or one that it is made of, makes a value of more than `MOST_BYTES`."""
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         found = func(*args, **(kwargs or {}))
         for leaf in tree_leaves(found):
-            count = leaf.numel() if isinstance(leaf, torch.Tensor) else 0
-            if type(count) is int and count > MOST_NUMBERS:
-                raise InvalidModel(f"The network makes a value of {count} numbers; up to {MOST_NUMBERS} are possible.")
+            size = leaf.untyped_storage().nbytes() if isinstance(leaf, torch.Tensor) else 0
+            if type(size) is int and size > MOST_BYTES:
+                raise InvalidModel(f"The network makes a value of {size} bytes; up to {MOST_BYTES} are possible.")
         return found
 
 
@@ -67,7 +70,7 @@ def rehearse(network: Network, shape: tuple[int, int, int]) -> None:
     It runs on shapes alone first, so that nothing is computed that would not fit.
     """
     try:
-        with torch.no_grad(), FakeTensorMode(allow_non_fake_inputs=True, shape_env=ShapeEnv()), _Sizes():
+        with torch.no_grad(), _quiet(), FakeTensorMode(allow_non_fake_inputs=True, shape_env=ShapeEnv()), _Sizes():
             network(torch.zeros(IMAGES, *shape))
         with torch.no_grad():
             network(torch.zeros(IMAGES, *shape))
@@ -75,6 +78,18 @@ def rehearse(network: Network, shape: tuple[int, int, int]) -> None:
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
         size = "×".join(map(str, shape))
         raise InvalidModel(f"The network does not take batches of {size} images: {reason}.") from None
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """PyTorch logs a traceback before it raises; the sentence says it already."""
+    logger = logging.getLogger("torch._subclasses.fake_tensor")
+    level = logger.level
+    logger.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
 
 
 def _last_reads(program: Program) -> tuple[list[int], ...]:

@@ -8,7 +8,6 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import nn
-from torch.export import ExportedProgram
 
 from compression.data import Dataset
 from compression.errors import InvalidFile, InvalidModel, InvalidSetting, UnknownName
@@ -40,7 +39,7 @@ def build(name: str, *, input_shape: tuple[int, int, int], classes: int, seed: i
         return ARCHITECTURES[name].build(input_shape, classes).eval()
 
 
-def network(name: str, weights: str) -> nn.Module | ExportedProgram:
+def network(name: str, weights: str) -> nn.Module:
     """What is compressed: the zoo's network with the weights of that name; where that is `OWN`, the one brought.
 
     Raises what `load` and `load_pt2` raise.
