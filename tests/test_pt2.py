@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import nn
 from torch.nn import functional as F
+from torchvision import models
 
 from compression import zoo
 from compression.errors import InvalidModel
@@ -74,6 +75,32 @@ def test_what_is_repeated_and_reshaped_by_the_batch_takes_any(batch: int, tmp_pa
     network, images = Counts().eval(), torch.randn(7, *SHAPE)
     read = load_pt2(save(network, tmp_path / "net.pt2", torch.zeros(batch, *SHAPE)))
     torch.testing.assert_close(answers(read, images), answers(network, images))
+
+
+@pytest.mark.parametrize("decomposed", [False, True])
+@pytest.mark.parametrize("batch", [1, 3])
+def test_attention_saved_for_a_fixed_batch_takes_any(batch: int, decomposed: bool, tmp_path: Path) -> None:
+    network = models.VisionTransformer(16, 4, 2, 4, 64, 128, num_classes=10).eval()
+    nn.init.normal_(network.heads[0].weight)
+    images = torch.randn(5, 3, 16, 16)
+    read = load_pt2(save(network, tmp_path / "net.pt2", images[:batch], decomposed=decomposed))
+    torch.testing.assert_close(answers(read, images), answers(network, images))
+
+
+def test_windows_saved_for_one_image_take_any_number(tmp_path: Path) -> None:
+    network = models.SwinTransformer([4, 4], 16, [2], [2], [3, 3], num_classes=10).eval()
+    images = torch.randn(5, 3, 24, 24)
+    read = load_pt2(save(network, tmp_path / "net.pt2", images[:1]))
+    torch.testing.assert_close(answers(read, images), answers(network, images))
+
+
+def test_a_fixed_batch_that_matters_is_refused(tmp_path: Path) -> None:
+    class Centred(Small):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.last(self.conv(x).mean((2, 3)).view(x.size(0), 4) - self.conv(x).mean((0, 2, 3)))
+
+    with pytest.raises(InvalidModel, match="was saved for batches of 1 and answers differently in others"):
+        load_pt2(save(Centred().eval(), tmp_path / "net.pt2"))
 
 
 class Odd(Small):

@@ -4,7 +4,7 @@
 and finds operators by any dotted name below `torch`. Nothing of PyTorch's reader is used here.
 
 `archive` knows the entries, `tensors` and `program` what is in them, `operators` what may be called, and `network`
-makes a module of it all, which is traced like any other.
+makes a module of it all, which is traced like any other; `rehearsal` runs it first.
 """
 
 from pathlib import Path
@@ -14,8 +14,9 @@ from torch import nn
 from compression.errors import InvalidFile
 from compression.pt2.archive import GRAPH, Archive
 from compression.pt2.fields import Malformed
-from compression.pt2.network import Network, rehearse
+from compression.pt2.network import Network
 from compression.pt2.program import read_program
+from compression.pt2.rehearsal import rehearse
 from compression.pt2.tensors import Stored
 
 __all__ = ["load_pt2"]
@@ -36,5 +37,5 @@ def load_pt2(path: str | Path) -> nn.Module:
             network = Network(program, Stored(archive))
     except Malformed as error:
         raise InvalidFile(f"{str(path)!r} is not a network saved by torch.export.save: {error}.") from None
-    rehearse(network, program.shape)
+    rehearse(network)
     return network.eval()

@@ -1,17 +1,10 @@
 """A program of `.pt2` as a module: its tensors under their names, its calls one after the other."""
 
-import logging
 import operator
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import torch
 from torch import nn
-from torch._subclasses.fake_tensor import FakeTensorMode
-from torch.fx.experimental.symbolic_shapes import ShapeEnv
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
 
 from compression.errors import InvalidModel
 from compression.pt2.arguments import values
@@ -19,14 +12,6 @@ from compression.pt2.fields import shown
 from compression.pt2.operators import Value
 from compression.pt2.program import Call, Program, Results
 from compression.pt2.tensors import Stored
-
-MOST_BYTES = 1 << 30
-"""Memory of one value for `IMAGES` images."""
-
-IMAGES = 2
-
-FAILURES = (RuntimeError, ArithmeticError, LookupError, TypeError, ValueError, AttributeError, AssertionError)
-"""What PyTorch raises for arguments that an operator does not take."""
 
 
 class Network(nn.Module):
@@ -39,57 +24,35 @@ class Network(nn.Module):
         for name in program.stored.values():
             _put(self, name, stored.tensor(name))
 
+    @property
+    def program(self) -> Program:
+        """What is run."""
+        return self._program
+
+    @program.setter
+    def program(self, program: Program) -> None:
+        self._program, self._done = program, _last_reads(program)
+
     def forward(self, images: torch.Tensor) -> Any:
         """Scores, or the tuple of what the network answers."""
-        found: dict[int, Any] = {place: operator.attrgetter(name)(self) for place, name in self._program.stored.items()}
-        found[self._program.images] = images
+        found = self.beginning(images)
         for call, done in zip(self._program.calls, self._done, strict=True):
-            args, kwargs = _filled((call.args, call.kwargs), found)
-            _keep(call.operator.call(*args, **kwargs), call, found)
+            step(call, found)
             for place in done:
                 found.pop(place, None)
         answers = tuple(found[place] if place is not None else None for place in self._program.answers)
         return answers[0] if len(answers) == 1 else answers
 
-
-class _Sizes(TorchDispatchMode):
-    """Raises `InvalidModel` where an operator, or one that it is made of, makes a value of more than `MOST_BYTES`."""
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        found = func(*args, **(kwargs or {}))
-        for leaf in tree_leaves(found):
-            size = leaf.untyped_storage().nbytes() if isinstance(leaf, torch.Tensor) else 0
-            if type(size) is int and size > MOST_BYTES:
-                raise InvalidModel(f"The network makes a value of {size} bytes; up to {MOST_BYTES} are possible.")
-        return found
+    def beginning(self, images: torch.Tensor) -> dict[int, Any]:
+        """What is known before the first call, by place."""
+        found: dict[int, Any] = {place: operator.attrgetter(name)(self) for place, name in self._program.stored.items()}
+        return found | {self._program.images: images}
 
 
-def rehearse(network: Network, shape: tuple[int, int, int]) -> None:
-    """Raises `InvalidModel` where the network does not run on `IMAGES` images of (C, H, W), or needs too much memory.
-
-    It runs on shapes alone first, so that nothing is computed that would not fit.
-    """
-    try:
-        with torch.no_grad(), _quiet(), FakeTensorMode(allow_non_fake_inputs=True, shape_env=ShapeEnv()), _Sizes():
-            network(torch.zeros(IMAGES, *shape))
-        with torch.no_grad():
-            network(torch.zeros(IMAGES, *shape))
-    except FAILURES as error:
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
-        size = "×".join(map(str, shape))
-        raise InvalidModel(f"The network does not take batches of {size} images: {reason}.") from None
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """PyTorch logs a traceback before it raises; the sentence says it already."""
-    logger = logging.getLogger("torch._subclasses.fake_tensor")
-    level = logger.level
-    logger.setLevel(logging.CRITICAL)
-    try:
-        yield
-    finally:
-        logger.setLevel(level)
+def step(call: Call, found: dict[int, Any]) -> None:
+    """Runs one call on what is `found` at the places so far, and adds what it gives."""
+    args, kwargs = _filled((call.args, call.kwargs), found)
+    _keep(call.operator.call(*args, **kwargs), call, found)
 
 
 def _last_reads(program: Program) -> tuple[list[int], ...]:

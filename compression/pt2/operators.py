@@ -89,11 +89,10 @@ ATEN = re.compile(r"torch\.ops\.aten\.([A-Za-z0-9_]{1,80})\.([A-Za-z0-9_]{1,40})
 
 @dataclass(frozen=True)
 class Value:
-    """A value that is known when the network runs. place: its number; varies: whether it depends on the images."""
+    """A value that is known when the network runs. place: its number."""
 
     place: int
     is_tensor: bool
-    varies: bool = True
 
 
 @dataclass(frozen=True)

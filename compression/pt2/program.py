@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 from compression.errors import InvalidModel
-from compression.pt2.arguments import Scope, argument, names_in, values
+from compression.pt2.arguments import Scope, argument, names_in
 from compression.pt2.fields import Malformed, is_a, member, shown, variant, whole
 from compression.pt2.operators import Operator, Value, find
 from compression.pt2.tensors import computed, dtype
@@ -23,7 +23,7 @@ SCHEMA = 8
 """Major version of `torch._export.serde.schema` that is read."""
 
 MOST_CALLS, MOST_DEPTH = 20_000, 8
-MOST_PIXELS, MOST_SIDE = 1 << 24, 1 << 16
+MOST_PIXELS, MOST_SIDE, MOST_IMAGES = 1 << 24, 1 << 16, 1 << 12
 
 PATH = re.compile(r"[\w\-:+ ]{1,100}(\.[\w\-:+ ]{1,100}){0,40}")
 """Names of stored tensors: no quotes, brackets or line breaks, as torch writes such names into source text."""
@@ -42,9 +42,6 @@ WRAPPED = {
 No mode changes what is compressed: gradients are not asked for, and everything is computed in float32.
 """
 
-FOLLOWS_BATCH = {"reshape": "shape", "view": "size", "_unsafe_view": "size", "expand": "size"}
-"""Operators whose lengths begin with the number of images where a graph was saved with a fixed one."""
-
 Results = int | None | list["Results"]
 
 
@@ -60,11 +57,16 @@ class Call:
 
 @dataclass(frozen=True)
 class Program:
-    """A network as data. stored: names of tensors by place; shape: (C, H, W) of the images that it was saved for."""
+    """A network as data. stored: names of tensors by place; places: how many there are.
+
+    shape: (C, H, W) of the images that it was saved for; batch: how many of them, where that is fixed.
+    """
 
     stored: dict[int, str]
     images: int
+    places: int
     shape: tuple[int, int, int]
+    batch: int | None
     calls: tuple[Call, ...]
     answers: tuple[int | None, ...]
 
@@ -85,7 +87,6 @@ class _Reader:
         self._calls: list[Call] = []
         self._batch: int | None = None
         self._images: Value | None = None
-        self._counted: Value | None = None
 
     def program(self) -> Program:
         scope: Scope = {}
@@ -99,7 +100,9 @@ class _Reader:
         if any(answer is not None and not answer.is_tensor for answer in chosen):
             raise InvalidModel("The network answers with numbers beside tensors; one tensor of scores is needed.")
         places = tuple(answer.place if answer is not None else None for answer in chosen)
-        return Program(stored, self._images.place, self._shape, tuple(self._calls), places)
+        return Program(
+            stored, self._images.place, next(self._places), self._shape, self._batch, tuple(self._calls), places
+        )
 
     def _inputs(self, scope: Scope) -> dict[int, str]:
         """Puts what the graph reads into `scope`; the names of stored tensors by place."""
@@ -110,7 +113,7 @@ class _Reader:
         for read, spec in zip(inputs, specs, strict=True):
             (tag, value), (kind, described) = variant(read), variant(spec)
             if kind in STORED and tag == "as_tensor":
-                made = self._define(scope, member(value, "name", str), True, varies=False)
+                made = self._define(scope, member(value, "name", str), True)
                 stored[made.place] = _path(member(described, STORED[kind], str))
             elif kind == "user_input" and tag == "as_tensor":
                 self._take_images(scope, member(value, "name", str))
@@ -125,7 +128,7 @@ class _Reader:
     def _take_images(self, scope: Scope, name: str) -> None:
         if self._images is not None:
             raise InvalidModel("The network takes more than one tensor; one batch of images is allowed.")
-        self._images = self._define(scope, name, True, varies=True)
+        self._images = self._define(scope, name, True)
         described = member(member(self._graph, "tensor_values", dict), name, dict)
         numbers = dtype(described.get("dtype"))
         if computed(numbers) != torch.float32:
@@ -137,17 +140,17 @@ class _Reader:
         if len(sizes) != 4:
             raise InvalidModel(f"The network takes values of {len(sizes)} axes; images have 4, with the batch.")
         tag, batch = variant(sizes[0])
-        self._batch = batch if tag == "as_int" and is_a(batch, int) else None
+        self._batch = whole(batch, "a number of images", least=1, most=MOST_IMAGES) if tag == "as_int" else None
         channels, height, width = (_side(size) for size in sizes[1:])
         if channels * height * width > MOST_PIXELS:
             size = f"{channels}×{height}×{width}"
             raise InvalidModel(f"The network takes images of {size}; up to {MOST_PIXELS} numbers are possible.")
         self._shape = channels, height, width
 
-    def _define(self, scope: Scope, name: str, is_tensor: bool, *, varies: bool) -> Value:
+    def _define(self, scope: Scope, name: str, is_tensor: bool) -> Value:
         if name in scope:
             raise Malformed(f"its value {shown(name)} is made twice")
-        scope[name] = Value(next(self._places), is_tensor, varies)
+        scope[name] = Value(next(self._places), is_tensor)
         return scope[name]
 
     def _walk(self, graph: dict[str, Any], scope: Scope, depth: int) -> list[Value | None]:
@@ -179,35 +182,14 @@ class _Reader:
             if name in given:
                 raise Malformed(f"{operator.name} has two arguments {shown(name)}")
             given[name] = argument(member(item, "arg", dict), scope)
-        self._free_the_batch_(operator, given)
         args, kwargs = operator.bound(given)
-        varies = any(each.varies for each in values((args, kwargs)))
-        results = self._results(operator, member(node, "outputs", list), scope, varies)
+        results = self._results(operator, member(node, "outputs", list), scope)
         self._append(Call(operator, args, kwargs, results))
 
     def _append(self, call: Call) -> None:
         self._calls.append(call)
         if len(self._calls) > MOST_CALLS:
             raise InvalidModel(f"The network has more than {MOST_CALLS} operators.")
-
-    def _free_the_batch_(self, operator: Operator, given: dict[str, Any]) -> None:
-        """A length that was saved as the fixed number of images becomes the number of images there are."""
-        name = FOLLOWS_BATCH.get(operator.name.split(".")[1] if operator.name.startswith("aten.") else "")
-        lengths = given.get(name or "")
-        if not isinstance(lengths, list) or not self._batch or lengths[:1] != [self._batch]:
-            return
-        of = given.get("self")
-        if operator.name == "aten.expand.default" or (isinstance(of, Value) and of.varies):
-            given[name or ""] = [self._count(), *lengths[1:]]
-
-    def _count(self) -> Value:
-        """The number of images, counted where it is first asked for."""
-        if self._counted is None:
-            size = find("torch.ops.aten.sym_size.int")
-            assert size is not None
-            self._counted = Value(next(self._places), is_tensor=False)
-            self._append(Call(size, (self._images, 0), {}, self._counted.place))
-        return self._counted
 
     def _inline(self, node: Any, before: int, scope: Scope, depth: int) -> None:
         """Appends the calls of the graph that a node runs."""
@@ -235,7 +217,7 @@ class _Reader:
                 raise Malformed(f"its value {shown(output)} is made twice")
             scope[output] = answer
 
-    def _results(self, operator: Operator, outputs: list[Any], scope: Scope, varies: bool) -> Results:
+    def _results(self, operator: Operator, outputs: list[Any], scope: Scope) -> Results:
         """Defines what a node gives; its places as the operator gives them."""
         if len(outputs) != len(operator.returns):
             raise Malformed(f"{operator.name} gives {len(operator.returns)} values, not {len(outputs)}")
@@ -246,7 +228,7 @@ class _Reader:
             if listed != (kind == "List[Tensor]"):
                 raise Malformed(f"{operator.name} gives {kind}, not {shown(output)}")
             tensor = kind not in ("number", "int")
-            made = [None if name is None else self._define(scope, name, tensor, varies=varies).place for name in names]
+            made = [None if name is None else self._define(scope, name, tensor).place for name in names]
             places.append(list(made) if listed else made[0])
         return places[0] if len(places) == 1 else places
 
