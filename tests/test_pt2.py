@@ -106,6 +106,13 @@ def test_a_fixed_batch_that_matters_is_refused(tmp_path: Path) -> None:
 class Odd(Small):
     """Tensors that share storage, lie strided in it or are stretched, and a constant."""
 
+    part: torch.Tensor
+    crossed: torch.Tensor
+    stretched: torch.Tensor
+    hidden: torch.Tensor
+    flags: torch.Tensor
+    none: torch.Tensor
+
     def __init__(self) -> None:
         super().__init__()
         whole = torch.randn(40)

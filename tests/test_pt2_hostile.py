@@ -261,6 +261,8 @@ def test_what_no_network_may_do_is_refused_with_a_reason(
 
 def test_a_place_outside_of_a_stored_table_is_refused(tmp_path: Path) -> None:
     class Picks(Small):
+        places: torch.Tensor
+
         def __init__(self) -> None:
             super().__init__()
             self.register_buffer("places", torch.tensor([0, 1, 2, 3]))
@@ -277,7 +279,8 @@ def test_a_place_outside_of_a_stored_table_is_refused(tmp_path: Path) -> None:
 
 def test_sizes_of_sizes_stay_numbers(held: Held, tmp_path: Path) -> None:
     def change(record: Any) -> None:
-        nodes, before = record["graph_module"]["graph"]["nodes"], {"as_int": 10**9}
+        nodes = record["graph_module"]["graph"]["nodes"]
+        before: dict[str, Any] = {"as_int": 10**9}
         for step in range(40):
             inputs = [{"name": name, "arg": before, "kind": 1} for name in "ab"]
             outputs = [{"as_sym_int": {"as_name": f"size{step}"}}]

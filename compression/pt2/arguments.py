@@ -65,10 +65,12 @@ def _float(value: Any, _: Any) -> float:
     """A float; torch.export writes those that JSON lacks as texts."""
     if is_a(value, int):
         return float(_int(value, None))
-    number = {"Infinity": math.inf, "-Infinity": -math.inf, "NaN": math.nan}.get(value) if is_a(value, str) else value
-    if not is_a(number, float):
+    named = {"Infinity": math.inf, "-Infinity": -math.inf, "NaN": math.nan}
+    if is_a(value, str) and value in named:
+        return named[value]
+    if not is_a(value, float):
         raise Malformed(f"a float is {shown(value)}")
-    return number
+    return value
 
 
 def _tensor(value: Any, scope: Scope) -> Value:

@@ -87,6 +87,7 @@ def _filled(argument: Any, found: dict[int, Any]) -> Any:
 
 def _keep(answer: Any, call: Call, found: dict[int, Any]) -> None:
     """Puts what an operator gave at its places."""
+    pairs: list[tuple[Results, Any]]
     if not isinstance(call.results, list):
         pairs = [(call.results, answer)]
     elif len(call.results) == len(answer):

@@ -213,7 +213,7 @@ SYMBOLIC = {
         ("_operator.neg", operator.neg, 1), ("_operator.pos", operator.pos, 1), ("math.trunc", math.trunc, 1),
         ("torch.sym_int", torch.sym_int, 1), ("torch.sym_float", torch.sym_float, 1),
         ("torch.sym_not", torch.sym_not, 1), ("torch.sym_max", torch.sym_max, 2), ("torch.sym_min", torch.sym_min, 2),
-        ("torch.sym_ite", torch.sym_ite, 3), ("torch._sym_sqrt", torch._sym_sqrt, 1),
+        ("torch.sym_ite", torch.sym_ite, 3), ("torch._sym_sqrt", torch.sym_sqrt, 1),
     )
 }  # fmt: skip
 """Arithmetic on sizes, which torch.export writes with plain operators of Python."""
