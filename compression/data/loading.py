@@ -9,7 +9,7 @@ from compression.data import cache, folder, sources
 from compression.data.cache import Decoded
 from compression.data.catalog import DATASETS
 from compression.data.dataset import Dataset, Split, split_off, validation_size
-from compression.errors import InvalidData, UnknownName
+from compression.errors import InvalidData, UnknownName, shown
 
 FOLDER_PREFIX = "folder:"
 
@@ -53,8 +53,11 @@ def _obtain(name: str) -> Decoded:
 def _path(name: str) -> Path:
     text = name.removeprefix(FOLDER_PREFIX)
     if not text.strip():
-        raise InvalidData(f"{name!r} names no folder; write folder:PATH.")
-    return Path(text).expanduser().resolve()
+        raise InvalidData(f"{shown(name)} names no folder; write folder:PATH.")
+    try:
+        return Path(text).expanduser().resolve()
+    except (ValueError, OSError, RuntimeError) as error:  # a NUL, a name too long, ~nobody
+        raise InvalidData(f"{shown(name)} names no folder: {error}.") from None
 
 
 def _load_folder(name: str) -> Dataset:

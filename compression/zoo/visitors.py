@@ -2,23 +2,19 @@
 
 import hashlib
 import platform
-import re
 import time
 from pathlib import Path
 
 import torch
 
 from compression.data import Dataset
-from compression.errors import InvalidSetting
+from compression.errors import InvalidSetting, shown
 from compression.pt2 import load_pt2
 from compression.tracing import check_classes, trace
 from compression.training import accuracy
 from compression.whole import whole
-from compression.zoo.catalog import ARCHITECTURES, OWN
+from compression.zoo.catalog import ARCHITECTURES, NAME, OWN
 from compression.zoo.model_cards import Card, user_weights, weights_path, write
-
-NAME = re.compile(r"[a-z][a-z0-9_]{0,30}")
-
 
 def bring(path: Path, name: str, data: Dataset) -> Card:
     """Keeps the network in a `.pt2` file under `name`, in place of one brought before under the same; measures it.
@@ -27,7 +23,7 @@ def bring(path: Path, name: str, data: Dataset) -> Card:
     name that is taken or no name, `InvalidFile` for what is no network, `InvalidModel` for one that does not fit.
     """
     if not NAME.fullmatch(name):
-        raise InvalidSetting(f"A network's name is up to 31 of a-z, 0-9 and _, a letter first, not {name!r}.")
+        raise InvalidSetting(f"A network's name is up to 31 of a-z, 0-9 and _, a letter first, not {shown(name)}.")
     if name in ARCHITECTURES:
         raise InvalidSetting(f"There is a network {name!r} in the zoo already; choose another name.")
     began, graph = time.perf_counter(), trace(load_pt2(path), data.input_shape)
