@@ -34,7 +34,7 @@ class _Short(reprlib.Repr):
 
     def __init__(self) -> None:
         super().__init__()
-        self.maxlevel, self.maxstring, self.maxlong, self.maxother = 3, 100, 100, 100
+        self.maxlevel, self.maxstring, self.maxlong, self.maxother = 2, 100, 100, 100
 
     def repr_int(self, x: int, level: int) -> str:
         """Python refuses to write whole numbers of more than 4,300 digits in decimal."""
@@ -43,7 +43,8 @@ class _Short(reprlib.Repr):
 
 def shown(value: object) -> str:
     """A value that somebody gave, as a sentence about it shows it: its `repr`, cut where that is long or nested."""
-    return _Short().repr(value)
+    text = _Short().repr(value)
+    return text if len(text) <= 200 else f"{text[:199]}…"
 
 
 def one_line(text: str) -> str:

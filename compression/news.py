@@ -14,7 +14,7 @@ from distributed.client import ClosedClientError
 from distributed.scheduler import KilledWorker
 
 from compression.data import home
-from compression.errors import StoreUnavailable
+from compression.errors import StoreUnavailable, UserError
 from compression.long_work import Work
 from compression.results import LayerReport, LearningPoint, Ledger, Measurement
 from compression.store.records import run_id
@@ -144,7 +144,9 @@ def result(future: Future) -> Any:
             return future.result(timeout=30)
     except (CancelledError, OSError, TimeoutError):  # by us, or the scheduler is gone, or the worker with the result
         return None
-    return None if isinstance(error, KilledWorker) else Refusal(apology(error))
+    if isinstance(error, KilledWorker):
+        return None
+    return Refusal(str(error) if isinstance(error, UserError) else apology(error))
 
 
 def _last_news(outcome: Outcome) -> dict[str, Any]:

@@ -89,8 +89,8 @@ def card(model: str, dataset: str) -> Card:
         if dataset not in DATASETS and not dataset.startswith("folder:"):
             raise UnknownName("dataset", dataset, DATASETS)
         raise Unsupported(
-            f"There are no stored weights of {model!r} for {shown(dataset)} (there are for: {', '.join(known) or 'none'});"
-            " train it first, or give a file of weights."
+            f"There are no stored weights of {model!r} for {shown(dataset)} "
+            f"(there are for: {', '.join(known) or 'none'}); train it first, or give a file of weights."
         )
     return read(path)
 

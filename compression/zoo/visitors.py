@@ -16,6 +16,7 @@ from compression.whole import whole
 from compression.zoo.catalog import ARCHITECTURES, NAME, OWN
 from compression.zoo.model_cards import Card, user_weights, weights_path, write
 
+
 def bring(path: Path, name: str, data: Dataset) -> Card:
     """Keeps the network in a `.pt2` file under `name`, in place of one brought before under the same; measures it.
 
