@@ -7,6 +7,7 @@ from pathlib import Path
 
 import torch
 
+from compression import confined
 from compression.data import Dataset
 from compression.errors import InvalidSetting, shown
 from compression.pt2 import load_pt2
@@ -27,7 +28,9 @@ def bring(path: Path, name: str, data: Dataset) -> Card:
         raise InvalidSetting(f"A network's name is up to 31 of a-z, 0-9 and _, a letter first, not {shown(name)}.")
     if name in ARCHITECTURES:
         raise InvalidSetting(f"There is a network {name!r} in the zoo already; choose another name.")
-    began, graph = time.perf_counter(), trace(load_pt2(path), data.input_shape)
+    began = time.perf_counter()
+    confined.attempt("pt2", path, input_shape=list(data.input_shape))
+    graph = trace(load_pt2(path), data.input_shape)
     check_classes(graph, data)
     found = {split: accuracy(graph, data, getattr(data, split)) for split in ("validation", "test")}
     content = path.read_bytes()
