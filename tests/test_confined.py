@@ -34,7 +34,6 @@ def attempt(file: Path, what: str, place: object = "") -> str:
     try:
         confined.attempt("harmful", file, what=what, place=str(place))
     except UserError as error:
-        assert "\n" not in str(error) and str(error).endswith(".")
         return str(error)
     return ""
 
@@ -69,7 +68,8 @@ def test_nobody_is_called_and_nobody_killed(file: Path) -> None:
 
 
 @pytest.mark.parametrize(("what", "why"), [
-    ("print_", "KeyError in its reader"), ("answer", "its reader failed"), ("flood", "its reader was ended by signal 9"),
+    ("print_", "KeyError in its reader"), ("answer", "its reader failed"),
+    ("flood", "its reader was ended by signal 9"),
     ("fall", "its reader was ended by signal 11"), ("loop", "that takes more than 2 seconds"),
     pytest.param("grow", "that takes more than 1 GB of memory", marks=linux),
 ])  # fmt: skip

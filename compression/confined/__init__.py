@@ -1,6 +1,6 @@
 """Reading of strangers' files in a process of its own, which may use little and change nothing.
 
-    confined.attempt("pt2", path, input_shape=[3, 32, 32])       # raises InvalidFile where that process does not survive
+    confined.attempt("pt2", path, input_shape=[3, 32, 32])  # raises InvalidFile where that process does not survive
 
 What a file makes its reader do - crash, loop, take all memory, run code - it does there first, under limits of memory
 and time, where no file can be changed, no program started and nobody talked to (`limits`). Nothing but a sentence comes

@@ -55,9 +55,11 @@ def _path(name: str) -> Path:
     if not text.strip():
         raise InvalidData(f"{shown(name)} names no folder; write folder:PATH.")
     try:
-        return Path(text).expanduser().resolve()
+        path = Path(text).expanduser().resolve()
+        path.is_dir()
     except (ValueError, OSError, RuntimeError) as error:  # a NUL, a name too long, ~nobody
-        raise InvalidData(f"{shown(name)} names no folder: {error}.") from None
+        raise InvalidData(f"{shown(name)} names no folder: {getattr(error, 'strerror', None) or error}.") from None
+    return path
 
 
 def _load_folder(name: str) -> Dataset:
