@@ -130,8 +130,8 @@ def test_the_filter_forbids_the_same_on_every_processor(machine: str) -> None:
     column = MACHINES[machine][0]
     allowed, opens, clone = 0x7FFF0000, (257, 56)[column], (56, 220)[column]
     for numbers in FORBIDDEN.values():
-        if numbers[column] is not None:
-            assert answer(numbers[column], 0, 0, 0) != allowed
+        if (number := numbers[column]) is not None:
+            assert answer(number, 0, 0, 0) != allowed
     assert answer((0, 63)[column], 0, 0, 0) == allowed  # read
     assert answer(opens, 0, 0, os.O_RDONLY | os.O_CLOEXEC) == allowed
     for flag in (os.O_WRONLY, os.O_RDWR, os.O_CREAT, os.O_TRUNC, os.O_APPEND):

@@ -19,7 +19,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import IO, Any, BinaryIO
 
 from compression import errors
 from compression.confined.child import PLACE
@@ -98,7 +98,7 @@ def _run(kind: str, file: BinaryIO, limits: Limits, about: dict[str, Any]) -> tu
         _end(process)
 
 
-def _read(pipe: BinaryIO, late: float) -> bytes | None:
+def _read(pipe: IO[bytes], late: float) -> bytes | None:
     """All that comes until the end, or until that is more than any answer has; None where it is `late` before."""
     answer = b""
     while (left := late - time.monotonic()) > 0:
