@@ -70,11 +70,12 @@ def load_data(dataset: str, mean: str | None = None, std: str | None = None) -> 
 
 def load_model(model: str, data: "Dataset", weights: Path | None = None) -> "nn.Module":
     """A zoo network with its stored weights or those of `weights`, or the network in FILE.pt2."""
-    from compression import pt2, zoo
+    from compression import confined, pt2, zoo
     from compression.zoo import stored
 
     check_model(model, weights)
     if is_exported(model):
+        confined.attempt("pt2", Path(model), input_shape=list(data.input_shape))
         return pt2.load_pt2(model)
     if not weights:
         return zoo.load(model, data.name)

@@ -6,16 +6,17 @@ answers again; where a result could not be kept, until one is.
 
 import json
 import logging
+import math
 import os
 import threading
 from collections.abc import Callable
-from dataclasses import asdict, replace
+from dataclasses import MISSING, asdict, fields, replace
 from datetime import UTC, datetime, timedelta
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_type_hints
 
 from compression.data import DATASETS
 from compression.engine import engine_version
-from compression.errors import StoreUnavailable, UserError
+from compression.errors import StoreUnavailable, Unsupported, UserError, shown
 from compression.long_work import Sweeping, Training, Work
 from compression.maker import maker
 from compression.measure.machine import this_machine
@@ -193,10 +194,16 @@ def to_plain(work: Work, minutes: float | None) -> dict[str, Any]:
 
 
 def from_plain(kind: str, values: dict[str, Any]) -> tuple[Work, float | None]:
-    """The inverse of `to_plain`."""
-    rest = {name: value for name, value in values.items() if name != "minutes"}
+    """The inverse of `to_plain`. Raises `Unsupported` for what another version, or somebody else, has written."""
     made = next((work for work, name in KINDS.items() if name == kind), Request)
-    return made(**rest), values.get("minutes")
+    rest = dict(values) if isinstance(values, dict) else {}
+    minutes = rest.pop("minutes", None)
+    types = get_type_hints(made)
+    needed = {known.name for known in fields(made) if known.default is MISSING}
+    fits = needed <= rest.keys() <= types.keys() and all(type(value) is types[name] for name, value in rest.items())
+    if not fits or not (minutes is None or (isinstance(minutes, int | float) and 0 < minutes < math.inf)):
+        raise Unsupported(f"This version cannot read what a job of the kind {shown(kind)} is to do: {shown(values)}.")
+    return made(**rest), minutes
 
 
 def title(work: Work) -> str:

@@ -13,7 +13,7 @@ from distributed import Future
 from distributed.client import ClosedClientError
 from distributed.scheduler import KilledWorker
 
-from compression.errors import StoreUnavailable
+from compression.errors import StoreUnavailable, UserError
 from compression.long_work import Work
 from compression.results import LayerReport, LearningPoint, Ledger, Measurement
 from compression.store.files import write_file
@@ -144,7 +144,9 @@ def result(future: Future) -> Any:
             return future.result(timeout=30)
     except (CancelledError, OSError, RuntimeError, TimeoutError):  # by us, or the cluster or its event loop is gone
         return None
-    return None if isinstance(error, KilledWorker) else Refusal(apology(error))
+    if isinstance(error, KilledWorker):
+        return None
+    return Refusal(str(error) if isinstance(error, UserError) else apology(error))
 
 
 def _last_news(outcome: Outcome, *, idle: bool) -> dict[str, Any]:

@@ -15,7 +15,8 @@ from urllib.parse import parse_qsl, urlencode
 import yaml
 from pydantic import Field, field_validator
 
-from compression.errors import InvalidRecipe, UnknownName
+from compression.documents import read_json, read_yaml
+from compression.errors import InvalidRecipe, UnknownName, shown
 from compression.link_defaults import DEFAULTS, NEWEST, left_out
 from compression.steps import STEPS, Quantize, Settings, Step, parse, step
 
@@ -60,7 +61,7 @@ class Recipe(Settings):
     @classmethod
     def _read_steps(cls, steps: Any) -> tuple[Step, ...]:
         if not isinstance(steps, list | tuple):
-            raise InvalidRecipe(f"A recipe's steps must be a list, not {steps!r}.")
+            raise InvalidRecipe(f"A recipe's steps must be a list, not {shown(steps)}.")
         return _in_order(tuple(_read_step(entry) for entry in steps))
 
     @property
@@ -122,7 +123,7 @@ class Recipe(Settings):
         values = {str(name): value for name, value in values.items()}
         schema = values.pop("schema", SCHEMA)
         if schema != SCHEMA:
-            raise InvalidRecipe(f"This recipe has schema {schema!r}; this version reads schema {SCHEMA}.")
+            raise InvalidRecipe(f"This recipe has schema {shown(schema)}; this version reads schema {SCHEMA}.")
         return cls(**values)
 
     def to_json(self) -> str:
@@ -133,8 +134,8 @@ class Recipe(Settings):
     def from_json(cls, text: str) -> Self:
         """The inverse of `to_json`; raises `InvalidRecipe` where `text` is not JSON."""
         try:
-            values = json.loads(text)
-        except (ValueError, RecursionError) as error:
+            values = read_json(text)
+        except ValueError as error:
             raise InvalidRecipe(f"This is not a recipe in JSON: {error}.") from None
         return cls.from_dict(values)
 
@@ -146,9 +147,9 @@ class Recipe(Settings):
     def from_yaml(cls, text: str) -> Self:
         """The inverse of `to_yaml`; raises `InvalidRecipe` where `text` is not YAML."""
         try:
-            values = yaml.safe_load(text)
-        except (yaml.YAMLError, ValueError, RecursionError) as error:
-            raise InvalidRecipe(f"This is not a recipe in YAML: {str(error).splitlines()[0]}.") from None
+            values = read_yaml(text)
+        except ValueError as error:
+            raise InvalidRecipe(f"This is not a recipe in YAML: {error}.") from None
         return cls.from_dict(values)
 
     def to_query(self) -> str:
@@ -170,7 +171,7 @@ class Recipe(Settings):
         version = next((version for version in DEFAULTS if str(version) == named), None)
         if version is None:
             known = ", ".join(map(str, DEFAULTS))
-            raise InvalidRecipe(f"This link has schema {named!r}; schemas that can be read here are {known}.")
+            raise InvalidRecipe(f"This link has schema {shown(named)}; schemas that can be read here are {known}.")
         kinds = [kind for kind in pairs.pop("steps", "").split(",") if kind]
         steps: dict[str, dict[str, Any]] = {kind: {**left_out(kind, version), "step": kind} for kind in kinds}
         shared = dict(left_out(cls.kind, version))
@@ -195,7 +196,7 @@ def _read_step(entry: Any) -> Step:
     if isinstance(entry, Step):
         return entry
     if not isinstance(entry, dict) or "step" not in entry:
-        raise InvalidRecipe(f"A step must be a table with the key 'step', not {entry!r}.")
+        raise InvalidRecipe(f"A step must be a table with the key 'step', not {shown(entry)}.")
     return step(str(entry["step"]), **{str(k): v for k, v in entry.items() if k != "step"})
 
 

@@ -11,7 +11,7 @@ from compression.recipe import Recipe
 from compression.store.records import Subject
 from compression.worker import Outcome, Refusal, Request
 from compression.zoo import ARCHITECTURES
-from compression.zoo.model_cards import card_path, read, user_weights
+from compression.zoo.model_cards import card_path, check_names, read, user_weights
 
 PREFIX = "from-"
 """How the weights' name of a student begins in the store."""
@@ -56,6 +56,8 @@ def _taught(request: Request, teacher: str) -> Outcome:
     from compression import data, pipeline
     from compression.zoo.stored import build, read_weights
 
+    for name in (teacher, request.model):
+        check_names(name, request.dataset)
     folder = user_weights() / f"{PREFIX}{teacher}"
     path = folder / f"{request.model}-{request.dataset}.safetensors"
     card, images = read(path.with_suffix(".json")), data.load(request.dataset)

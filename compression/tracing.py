@@ -60,16 +60,26 @@ def traced(model: nn.Module | ExportedProgram, data: Dataset) -> tuple[fx.GraphM
 
     Raises `InvalidModel` as `trace` does, and `InvalidSetting` where statistics were given for another number.
     """
-    channels, *sides = data.input_shape
+    graph, channels = trace_grey_or_colours(model, data.input_shape)
+    return graph, data.with_channels(channels)
+
+
+def trace_grey_or_colours(
+    model: nn.Module | ExportedProgram, input_shape: tuple[int, int, int]
+) -> tuple[fx.GraphModule, int]:
+    """The canonical graph of `model` for images of input_shape (C, H, W), or with 3 channels for 1 and 1 for others.
+
+    Returns it with the number of channels that it takes. Raises what `trace` raises for `input_shape`.
+    """
+    channels, height, width = input_shape
     try:
-        return trace(model, data.input_shape), data
+        return trace(model, input_shape), channels
     except InvalidModel as refusal:
         other = 1 if channels == 3 else 3
         try:
-            graph = trace(model, (other, sides[0], sides[1]))
+            return trace(model, (other, height, width)), other
         except InvalidModel:
             raise refusal from None
-        return graph, data.with_channels(other)
 
 
 @torch.inference_mode()

@@ -16,8 +16,8 @@ PAGES = sorted((ROOT / "pages").rglob("*.py"))
 # From the bottom up. A module or package of `compression` imports only what stands in a line above its own.
 LAYERS = (
     ("errors",),
-    ("engine", "processor", "processes", "home", "whole"),
-    ("rounding", "link_defaults"),
+    ("engine", "processor", "processes", "home", "whole", "documents"),
+    ("rounding", "link_defaults", "confined"),
     ("steps", "grids"),
     ("recipe", "results", "views"),
     ("presets", "energy", "foresight", "reference", "snippets"),

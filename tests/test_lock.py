@@ -1,15 +1,17 @@
 """Turns on the machine: who times runs alone, and who trains lets the others pass. Real processes, real locks."""
 
+import os
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from compression.cluster import ROOT
+from compression.errors import InvalidFile
 from compression.measure import lock
 from compression.measure.lock import computing, give_way, machine_lock
 
@@ -125,3 +127,56 @@ def test_nobody_waits_for_nothing() -> None:
         with computing(quick=True):  # inside of another: the outer one's manners count
             assert lock._free(lock.QUICK, lock.fcntl.LOCK_EX)
     assert lock._free(lock.WORK, lock.fcntl.LOCK_EX)
+
+
+def mode(path: Path) -> int:
+    return path.stat().st_mode & 0o777
+
+
+def test_a_new_lock_is_for_everybody() -> None:
+    before = os.umask(0o077)
+    try:
+        with machine_lock():
+            assert (mode(lock.STOPWATCH), mode(lock.WORK)) == (0o666, 0o666)
+    finally:
+        os.umask(before)
+    assert sorted(lock.WORK.parent.iterdir()) == [lock.STOPWATCH, lock.WORK]
+
+
+def test_what_a_link_leads_to_stays_as_it_is(tmp_path: Path) -> None:
+    """A symbolic link is refused; through a hard link, which looks like a plain file, nothing is changed."""
+    secret = tmp_path / "secret"
+    secret.write_text("mine")
+    secret.chmod(0o600)
+    lock.STOPWATCH.symlink_to(secret)
+    with pytest.raises(InvalidFile, match="it is a symbolic link; remove it"):
+        machine_lock().__enter__()
+    lock.STOPWATCH.unlink()
+    os.link(secret, lock.STOPWATCH)
+    with machine_lock():
+        pass
+    assert (mode(secret), secret.read_text()) == (0o600, "mine")
+
+
+@pytest.mark.parametrize(("plant", "what"), [
+    (Path.mkdir, "Is a directory"),
+    (os.mkfifo, "it is not a plain file"),
+    (lambda path: path.symlink_to("nowhere"), "it is a symbolic link"),
+    (lambda path: path.symlink_to("/dev/null"), "it is a symbolic link"),
+])  # fmt: skip
+def test_what_is_no_plain_file_is_refused_at_once(plant: Callable[[Path], object], what: str) -> None:
+    plant(lock.WORK)
+    with pytest.raises(InvalidFile, match=what):
+        computing().__enter__()
+    with pytest.raises(InvalidFile, match=what):
+        machine_lock().__enter__()
+    assert lock._free(lock.STOPWATCH, lock.fcntl.LOCK_EX)  # nothing is held by what failed
+
+
+def test_two_who_make_the_lock_at_once_share_it() -> None:
+    threads = [threading.Thread(target=lock._free, args=(lock.WORK, lock.fcntl.LOCK_SH)) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert [path.name for path in lock.WORK.parent.iterdir()] == ["work"]

@@ -8,7 +8,7 @@ from compression.data import cache, folder, sources
 from compression.data.cache import Decoded
 from compression.data.catalog import DATASETS
 from compression.data.dataset import Dataset, Split, split_off, statistics, validation_size
-from compression.errors import InvalidData, UnknownName
+from compression.errors import InvalidData, UnknownName, shown
 
 FOLDER_PREFIX = "folder:"
 
@@ -52,12 +52,15 @@ def _obtain(name: str) -> Decoded:
 def _path(name: str) -> Path:
     text = name.removeprefix(FOLDER_PREFIX)
     if not text.strip():
-        raise InvalidData(f"{name!r} names no folder; write folder:PATH.")
+        raise InvalidData(f"{shown(name)} names no folder; write folder:PATH.")
     try:
         text.encode()
-        return Path(text).expanduser().resolve()
-    except (OSError, RuntimeError, ValueError) as error:  # of links in circles, no home folder, and what is no text
-        raise InvalidData(f"{text!r} is not the path of a folder: {error}.") from None
+        path = Path(text).expanduser().resolve()
+        path.is_dir()
+    except (OSError, RuntimeError, ValueError) as error:  # a NUL, a name too long, links in circles, no text, ~nobody
+        reason = getattr(error, "strerror", None) or error
+        raise InvalidData(f"{shown(text)} is not the path of a folder: {reason}.") from None
+    return path
 
 
 def _load_folder(name: str) -> Dataset:

@@ -7,10 +7,16 @@ Three files that every process of the machine locks (flock(2), so that a process
 - *quick*, shared by jobs that a user waits for: a training pauses meanwhile.
 
 Whoever computes says so by `computing`, and calls `give_way` every batch.
+
+The files lie where every user may write, so whatever lies there under their names may be somebody's trap: no link is
+followed, and rights are given only to a file that was just made. Nothing is read from them or written to them. That
+somebody holds a lock for ever cannot be helped where all may lock.
 """
 
+import errno
 import fcntl
 import os
+import stat
 import tempfile
 import threading
 import time
@@ -18,10 +24,14 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
+from compression.errors import InvalidFile
+
 FOLDER = Path(tempfile.gettempdir())
 STOPWATCH, WORK, QUICK = (FOLDER / f"compression-lab{suffix}.lock" for suffix in ("", "-work", "-quick"))
 LOOK_S = 0.02
 """How often one who waits looks whether it is over."""
+
+_UNFIT = "The file {path} cannot be used to take turns on this machine: {what}; remove it, or set TMPDIR."
 
 _thread = threading.local()
 
@@ -108,18 +118,55 @@ def _locked(path: Path, how: int) -> Iterator[None]:
 
 def _lock(path: Path, how: int) -> int:
     """An open file with the lock on it; closing it lets go."""
-    try:
-        handle = os.open(path, os.O_RDWR | os.O_CLOEXEC)
-    except FileNotFoundError:  # never made where it is: Linux forbids that for another user's file in a shared folder
-        handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
-    with suppress(PermissionError):  # another user made it, for everybody
-        os.fchmod(handle, 0o666)
+    handle = _opened(path)
     try:
         fcntl.flock(handle, how)
     except OSError:
         os.close(handle)
         raise
     return handle
+
+
+def _opened(path: Path) -> int:
+    """The file, made for everybody where it is not there. Raises `InvalidFile` for anything but a plain file."""
+    try:
+        handle = _open(path)
+    except FileNotFoundError:
+        _make(path)
+        handle = _open(path)
+    if not stat.S_ISREG(os.fstat(handle).st_mode):
+        os.close(handle)
+        raise InvalidFile(_UNFIT.format(path=path, what="it is not a plain file"))
+    return handle
+
+
+def _open(path: Path) -> int:
+    """Follows no link and waits for nobody."""
+    try:
+        return os.open(path, os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        what = "it is a symbolic link" if error.errno == errno.ELOOP else error.strerror
+        raise InvalidFile(_UNFIT.format(path=path, what=what)) from None
+
+
+def _make(path: Path) -> None:
+    """A new file that every user may lock, there at once with its rights; one that is there already is left as it is.
+
+    Linux forbids O_CREAT on another user's file in a shared folder, so it is made elsewhere and linked.
+    """
+    try:
+        handle, made = tempfile.mkstemp(prefix=f"{path.name}.", dir=path.parent)
+        try:
+            os.fchmod(handle, 0o666)
+            with suppress(FileExistsError):  # somebody else was quicker
+                os.link(made, path)
+        finally:
+            os.close(handle)
+            os.unlink(made)
+    except OSError as error:
+        raise InvalidFile(_UNFIT.format(path=path, what=error.strerror)) from None
 
 
 def _free(path: Path, how: int) -> bool:

@@ -30,7 +30,7 @@ STEPS: dict[str, type[Step]] = {
 """Every step by name, in the order in which the techniques are meant to be applied."""
 
 
-def step(kind: str, **values: Any) -> Step:
+def step(kind: str, /, **values: Any) -> Step:
     """The settings of technique `kind`; raises `UnknownName` or `InvalidSetting`."""
     if kind not in STEPS:
         raise UnknownName("step", kind, STEPS)

@@ -6,7 +6,7 @@ from typing import Any, ClassVar, Literal, Union, get_args, get_origin
 from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic.fields import FieldInfo
 
-from compression.errors import InvalidSetting, UnknownName
+from compression.errors import InvalidSetting, UnknownName, shown
 
 
 class Settings(BaseModel):
@@ -15,7 +15,7 @@ class Settings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
     kind: ClassVar[str] = "settings"
 
-    def __init__(self, **values: Any):
+    def __init__(self, /, **values: Any):
         try:
             super().__init__(**values)
         except ValidationError as error:
@@ -80,5 +80,5 @@ def _one_sentence(settings: type[Settings], error: ValidationError) -> Exception
     if name not in settings.model_fields:
         return InvalidSetting(f"{settings.kind}: {first['msg']}.")
     return InvalidSetting(
-        f"{settings.kind}.{name} must be {allowed(settings.model_fields[name])}, not {first['input']!r}."
+        f"{settings.kind}.{name} must be {allowed(settings.model_fields[name])}, not {shown(first['input'])}."
     )

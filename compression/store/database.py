@@ -14,7 +14,7 @@ from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, InterfaceError, NoSuchModuleError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
-from compression.errors import StoreUnavailable
+from compression.errors import InvalidSetting, StoreUnavailable
 from compression.store.tables import VERSION_TABLE
 
 HEAD = "0001"
@@ -82,6 +82,8 @@ class Database:
             yield
         except (DBAPIError, PoolTimeout, OSError) as error:
             raise StoreUnavailable(_sentence(error, self.place)) from error
+        except (UnicodeError, OverflowError) as error:  # half a character, a number of 70 bits
+            raise InvalidSetting(f"The store can neither keep nor look for that: {error}.") from None
 
 
 def _url(url: str) -> URL:

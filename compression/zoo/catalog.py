@@ -1,5 +1,6 @@
 """The one table of architectures. No torch in here: pages list names before they build models."""
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import import_module
@@ -39,6 +40,9 @@ ARCHITECTURES: dict[str, Architecture] = {
     )
 }
 
+
+NAME = re.compile(r"[a-z][a-z0-9_]{0,30}")
+"""What a network may be called. A name becomes a part of a file's, so it is checked before anything else is done."""
 
 OWN = "own"
 """Stands where a dataset's name does for a network that somebody brought: what it was trained on is not known here."""

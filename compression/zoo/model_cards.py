@@ -2,16 +2,21 @@
 
 import json
 import logging
+import math
+import re
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from pydantic import TypeAdapter, ValidationError
+
 from compression.data.catalog import DATASETS
-from compression.errors import InvalidFile, UnknownName, Unsupported
+from compression.documents import read_json
+from compression.errors import InvalidFile, UnknownName, Unsupported, shown
 from compression.home import home
 from compression.whole import whole
-from compression.zoo.catalog import ARCHITECTURES, OWN
+from compression.zoo.catalog import ARCHITECTURES, NAME, OWN
 
 log = logging.getLogger(__name__)
 
@@ -56,8 +61,18 @@ def user_weights() -> Path:
     return home() / "zoo"
 
 
+def check_names(model: str, dataset: str) -> None:
+    """Raises UnknownName for what cannot be a network's or a dataset's name, before it becomes a part of a path."""
+    if not NAME.fullmatch(model):
+        raise UnknownName("model", model, ARCHITECTURES)
+    if dataset not in (*DATASETS, OWN):
+        raise UnknownName("dataset", dataset, DATASETS)
+
+
 def card_path(model: str, dataset: str) -> Path | None:
-    """The card of the pair's stored weights: the user's own before those that come with the program."""
+    """The card of the pair's stored weights, the user's own before those of the program; None for any other name."""
+    if not NAME.fullmatch(model) or dataset not in (*DATASETS, OWN):
+        return None
     paths = [folder / f"{model}-{dataset}.json" for folder in (user_weights(), WEIGHTS)]
     return next((path for path in paths if path.is_file() and weights_path(path).is_file()), None)
 
@@ -71,14 +86,14 @@ def card(model: str, dataset: str) -> Card:
     """The card of the pair. Raises UnknownName for either name, and Unsupported where no weights are stored."""
     if model not in ARCHITECTURES and card_path(model, OWN) is None:
         raise UnknownName("model", model, [*ARCHITECTURES, *(card.model for card in brought())])
-    path = card_path(model, dataset) if dataset in (*DATASETS, OWN) else None
+    path = card_path(model, dataset)
     if path is None:
         known = [card.dataset for card in cards() if card.model == model]
         if dataset not in DATASETS and not dataset.startswith("folder:"):
             raise UnknownName("dataset", dataset, DATASETS)
         raise Unsupported(
-            f"There are no stored weights of {model!r} for {dataset!r} (there are for: {', '.join(known) or 'none'});"
-            " train it first, or give a file of weights."
+            f"There are no stored weights of {model!r} for {shown(dataset)} "
+            f"(there are for: {', '.join(known) or 'none'}); train it first, or give a file of weights."
         )
     return read(path)
 
@@ -111,7 +126,11 @@ def dismiss(name: str) -> None:
 
 
 def unfinished(model: str, dataset: str, *, epochs: int | None, seed: int, folder: str = "") -> Path:
-    """Where a training from scratch is kept while it is under way; `folder` is that of a teacher's students."""
+    """Where a training from scratch is kept while it is under way; `folder` is that of a teacher's students.
+
+    Raises UnknownName for what cannot be a name.
+    """
+    check_names(model, dataset)
     return user_weights() / folder / "unfinished" / f"{model}-{dataset}-{epochs or 0}-{seed}.safetensors"
 
 
@@ -132,11 +151,45 @@ def read(path: Path) -> Card:
 @lru_cache(maxsize=256)
 def _read(path: Path, written: int) -> Card:
     try:
-        fields = json.loads(path.read_text(encoding="utf-8"))
-        fields |= {name: tuple(fields[name]) for name in ("input_shape", "mean", "std")}
-        return Card(**fields)
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
-        raise InvalidFile(f"{path} is not the card of a model: {error}.") from error
+        card = _CARD.validate_python(read_json(path.read_text(encoding="utf-8")))
+    except ValueError as error:
+        raise InvalidFile(f"{path} is not the card of a model: {_first(error)}.") from None
+    for name, fits in _checks(card).items():
+        if not fits:
+            raise InvalidFile(f"{path} is not the card of a model: {name} is {shown(getattr(card, name))}.")
+    if path.stem != f"{card.model}-{card.dataset}":
+        raise InvalidFile(f"{path} is not the card of a model: it is that of {card.model} and {card.dataset}.")
+    return card
+
+
+_CARD = TypeAdapter(Card)
+_MOST = 100_000
+"""More classes, or pixels on a side, no network of images has."""
+
+
+def _checks(card: Card) -> dict[str, bool]:
+    """For each field that others rely on, whether its value can be one."""
+    channels = card.input_shape[0]
+    return {
+        "model": NAME.fullmatch(card.model) is not None,
+        "dataset": card.dataset in (*DATASETS, OWN),
+        "input_shape": all(0 < side <= _MOST for side in card.input_shape),
+        "classes": 2 <= card.classes <= _MOST,
+        "mean": len(card.mean) == channels and all(map(math.isfinite, card.mean)),
+        "std": len(card.std) == channels and all(0 < value < math.inf for value in card.std),
+        "validation_accuracy": 0 <= card.validation_accuracy <= 1,
+        "test_accuracy": 0 <= card.test_accuracy <= 1,
+        "test_images": card.test_images >= 0,
+        "sha256": re.fullmatch("[0-9a-f]{64}", card.sha256) is not None,
+    }
+
+
+def _first(error: ValueError) -> str:
+    """What is wrong first, on one line."""
+    if isinstance(error, ValidationError):
+        found = error.errors()[0]
+        return f"{'.'.join(map(str, found['loc']))}: {found['msg']}"
+    return str(error)
 
 
 def write(path: Path, card: Card) -> None:

@@ -14,7 +14,7 @@ from compression.errors import InvalidFile, InvalidModel, InvalidSetting, Unknow
 from compression.pt2 import load_pt2
 from compression.whole import whole
 from compression.zoo.catalog import ARCHITECTURES, OWN
-from compression.zoo.model_cards import WEIGHTS, card, card_path, weights_path
+from compression.zoo.model_cards import WEIGHTS, Card, card, card_path, weights_path
 
 __all__ = ["WEIGHTS", "build", "load", "network", "read_fitting", "read_weights", "write_weights"]
 
@@ -46,9 +46,10 @@ def network(name: str, weights: str) -> nn.Module:
     """
     if weights != OWN:
         return load(name, weights)
-    card(name, OWN)
-    path = card_path(name, OWN)
+    known, path = card(name, OWN), card_path(name, OWN)
     assert path is not None
+    if not _is_described(weights_path(path), known):
+        raise InvalidFile(f"The file of {name!r} is not the one that was brought; bring the network again.")
     return load_pt2(weights_path(path))
 
 
@@ -61,9 +62,14 @@ def load(name: str, dataset_name: str) -> nn.Module:
     path = card_path(name, dataset_name)
     assert path is not None
     model = build(name, input_shape=known.input_shape, classes=known.classes)
-    if hashlib.sha256(path.with_suffix(".safetensors").read_bytes()).hexdigest() != known.sha256:
+    if not _is_described(path.with_suffix(".safetensors"), known):
         raise InvalidFile(f"The weights beside {path} are not those that this card describes; train {name} again.")
     return read_weights(model, path.with_suffix(".safetensors"))
+
+
+def _is_described(path: Path, known: Card) -> bool:
+    """Whether a file is the very one that its card describes."""
+    return hashlib.sha256(path.read_bytes()).hexdigest() == known.sha256
 
 
 def read_weights(model: nn.Module, path: Path) -> nn.Module:

@@ -90,6 +90,8 @@ def train(
     until its caller removes `model_cards.unfinished`. Raises UnknownName, DataUnavailable, Unsupported where the
     teacher has no weights and, when `stop` says so, Cancelled.
     """
+    for taking_part in (name, *((lesson.teacher, lesson.assistant or lesson.teacher) if lesson else ())):
+        model_cards.check_names(taking_part, dataset_name)
     data = data or datasets.load(dataset_name)
     config = recipe(name, data, epochs=epochs)
     taught = f"from-{lesson.teacher}" if lesson else ""

@@ -2,22 +2,20 @@
 
 import hashlib
 import platform
-import re
 import time
 from pathlib import Path
 
 import torch
 
+from compression import confined
 from compression.data import Dataset
-from compression.errors import InvalidSetting
+from compression.errors import InvalidSetting, shown
 from compression.pt2 import load_pt2
 from compression.tracing import check_classes, traced
 from compression.training import accuracy
 from compression.whole import whole
-from compression.zoo.catalog import ARCHITECTURES, OWN
+from compression.zoo.catalog import ARCHITECTURES, NAME, OWN
 from compression.zoo.model_cards import Card, user_weights, weights_path, write
-
-NAME = re.compile(r"[a-z][a-z0-9_]{0,30}")
 
 
 def bring(path: Path, name: str, data: Dataset) -> Card:
@@ -28,10 +26,11 @@ def bring(path: Path, name: str, data: Dataset) -> Card:
     that does not fit.
     """
     if not NAME.fullmatch(name):
-        raise InvalidSetting(f"A network's name is up to 31 of a-z, 0-9 and _, a letter first, not {name!r}.")
+        raise InvalidSetting(f"A network's name is up to 31 of a-z, 0-9 and _, a letter first, not {shown(name)}.")
     if name in ARCHITECTURES:
         raise InvalidSetting(f"There is a network {name!r} in the zoo already; choose another name.")
     began = time.perf_counter()
+    confined.attempt("pt2", path, input_shape=list(data.input_shape))
     graph, data = traced(load_pt2(path), data)
     check_classes(graph, data)
     found = {split: accuracy(graph, data, getattr(data, split)) for split in ("validation", "test")}

@@ -22,7 +22,7 @@ def page() -> None:
     here = table()
     st.subheader("Compare", anchor=False)
     if here.notice:
-        st.warning(here.notice)
+        st.warning(words.said(here.notice))
     everything = store().runs()
     undo(here)
     if not everything:

@@ -63,14 +63,14 @@ def listing(busy: bool) -> None:
 def draw(job: JobRecord, row: Row) -> None:
     """One job: how it stands, what can be done about it, and how it learned."""
     head, buttons = st.columns([5, 3], vertical_alignment="center")
-    head.markdown(f"**{row.title}** :{row.colour}-badge[{row.state}]")
-    head.caption(row.remark)
+    head.markdown(f"**{words.said(row.title)}** :{row.colour}-badge[{row.state}]")
+    head.caption(words.said(row.remark))
     with buttons.container(horizontal=True, horizontal_alignment="right"):
         actions(row)
     if row.share is not None:
-        st.progress(min(row.share, 1.0), row.line or None)
+        st.progress(min(row.share, 1.0), words.said(row.line) or None)
     elif row.line:
-        st.caption(row.line)
+        st.caption(words.said(row.line))
     shown = job.progress and st.toggle("Learning curve", job.state == "working", key=f"curve.{row.id}")
     if shown and (curve := lab().store.jobs.curve(row.id)):
         plot(curve_figure(curve, HEIGHT, ended=not job.open), joblist.alt(curve), key=f"figure.{row.id}")
@@ -99,7 +99,7 @@ def keeping() -> None:
     store, runs = lab().store, lab().store.runs(role=None)
     st.markdown("**Store**", help="Every file that was measured, here and in Explore, with all that is known of it.")
     if lab().trouble:
-        st.warning(lab().trouble)
+        st.warning(words.said(lab().trouble))
     st.caption(f"{words.counted(len(runs), 'file')} in `{words.place(store.place)}`")
     with st.container(horizontal=True):
         for form in FORMS:

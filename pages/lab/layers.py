@@ -8,7 +8,7 @@ from compression import insight
 from compression.results import LayerReport
 from compression.steps import Quantize
 from compression.views import LayerSensitivity
-from pages.ui import insides, panels, sweeping
+from pages.ui import insides, panels, sweeping, words
 from pages.ui.guard import heard
 from pages.ui.plot import plot
 from pages.ui.points import Point
@@ -50,7 +50,7 @@ def choose(reports: Sequence[LayerReport], known: dict[str, LayerSensitivity]) -
 
 def detail(visit: Visit, point: Point, name: str, known: Sequence[str]) -> None:
     """One layer before and after, and its own number of bits."""
-    st.markdown(f"#### Layer {name}")
+    st.markdown(f"#### Layer {words.said(name)}")
     if name not in known:
         st.caption("This layer came with the recipe; the dense network has none to compare it with.")
         return

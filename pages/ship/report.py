@@ -19,7 +19,7 @@ def page() -> None:
     visit = opened()
     st.space("small")
     if visit.notice:
-        st.warning(visit.notice)
+        st.warning(words.said(visit.notice))
     asked, named = st.columns(2, gap="large")
     with asked:
         st.markdown("**What is asked**")

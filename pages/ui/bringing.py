@@ -69,7 +69,7 @@ def _take(dataset: str) -> None:
 def _dismiss(name: str) -> None:
     zoo.dismiss(name)
     forgotten(lambda key: isinstance(key, tuple) and key[0] == "bring")
-    st.toast(f"{name} is no longer in the list. Its runs stay on Compare.")
+    st.toast(f"{words.said(name)} is no longer in the list. Its runs stay on Compare.")
 
 
 def _wait(answer: Future[Any]) -> None:
@@ -86,7 +86,7 @@ def _tell(answer: Future[Any]) -> None:
     except (UserError, WorkerLost) as error:
         found = Refusal(str(error))
     if isinstance(found, Refusal):
-        st.error(found.sentence)
+        st.error(words.said(found.sentence))
     else:
         share = f"{found.test_accuracy:.1%} of {found.test_images:,} images"
-        st.success(f"{found.model} is in the list of networks: right on {share}.")
+        st.success(f"{words.said(found.model)} is in the list of networks: right on {share}.")

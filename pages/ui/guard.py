@@ -9,6 +9,7 @@ from typing import ParamSpec
 import streamlit as st
 
 from compression.errors import UserError
+from pages.ui import words
 
 log = logging.getLogger(__name__)
 P = ParamSpec("P")
@@ -22,7 +23,7 @@ def guarded(draw: Callable[P, object], tell: Callable[[str], object] = st.error)
         try:
             draw(*args, **kwargs)
         except UserError as error:
-            tell(str(error))
+            tell(words.said(str(error)))
         except Exception:  # the one boundary: nobody should see a traceback on a page
             number = uuid.uuid4().hex[:8]
             log.exception("%s: unexpected failure of a page", number)

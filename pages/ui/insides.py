@@ -1,5 +1,6 @@
 """Inside the layers, as figures and rows: chart data come computed, nothing is computed here but places."""
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -9,6 +10,7 @@ from plotly.subplots import make_subplots
 
 from compression.results import LayerReport
 from compression.views import LEVELS, FeatureMaps, Histogram, LayerSensitivity, LayerView, Picture, Structure
+from pages.ui import words
 from pages.ui.drawings import uprights
 
 BEFORE, AFTER, DENSE = "#808790", "#D55E00", "#3987C9"
@@ -134,7 +136,7 @@ def pictures(before: Sequence[Picture], after: Sequence[Picture] | None) -> go.F
 def answers(found: FeatureMaps) -> str:
     """'Sneaker: fp32 says Sneaker (99%), this file Boot (61%).'"""
     said = [f"{a} ({100 * c:.0f}%)" for a, c in zip(found.answers, found.confidences, strict=True)]
-    return f"**{found.label}**: fp32 says {said[0]}, compressed {said[1]}."
+    return f"**{words.said(found.label)}**: fp32 says {words.said(said[0])}, compressed {words.said(said[1])}."
 
 
 def errors(view: LayerView) -> str:
@@ -155,9 +157,15 @@ def drawing(found: Structure, chosen: str) -> str:
                  ' fontname="sans-serif", fontsize=10, height=0.25]; edge [color="#808790"];')  # fmt: skip
     for name, text in found.nodes:
         mark = f', fillcolor="{AFTER}", fontcolor="white"' if name == chosen else ""
-        lines.append(f'"{name}" [label="{text}"{mark}];')
-    lines += [f'"{a}" -> "{b}";' for a, b in found.edges]
+        lines.append(f"{_quoted(name)} [label={_quoted(text)}{mark}];")
+    lines += [f"{_quoted(a)} -> {_quoted(b)};" for a, b in found.edges]
     return "\n".join([*lines, "}"])
+
+
+def _quoted(text: str) -> str:
+    """A name as a string of Graphviz's language, which stands for itself whatever is in it."""
+    escaped = re.sub(r'(["\\])', r"\\\1", re.sub(r"[\0\r\n]", " ", text))
+    return f'"{escaped}"'
 
 
 def _level(technique: str, level: float) -> str:

@@ -87,7 +87,7 @@ def figure(books: Books) -> go.Figure:
 
 def findings(found: Sequence[Finding]) -> list[str]:
     """'Why isn't it faster?' as Markdown list items: the reason, then what to do instead."""
-    return [f"{finding.reason} **{finding.advice}**" for finding in found]
+    return [f"{words.said(finding.reason)} **{words.said(finding.advice)}**" for finding in found]
 
 
 def operators(candidate: Profile, baseline: Profile) -> list[dict[str, object]]:

@@ -46,7 +46,7 @@ def read_link(link: dict[str, str]) -> tuple[Subject, Recipe, View]:
     named = {name: rest.pop(name) for name in ("model", "dataset", "weights") if name in rest}
     view = View.from_query({name: rest.pop(name) for name in views.PARTS if name in rest})
     subject = subjects.from_query(subjects.default().to_query() | named) if named else subjects.default()
-    return subject, Recipe.from_query(urlencode(rest)) if rest else START, view
+    return subject, Recipe.from_query(urlencode(rest, errors="replace")) if rest else START, view
 
 
 def told(run: Run, latencies: Sequence[StoredLatency]) -> str:

@@ -137,9 +137,9 @@ def explored() -> tuple[Visit, Point | None]:
     visit.choose(visit.subject, visit.recipe)
     st.space("small")
     if visit.notice:
-        st.warning(visit.notice)
-    st.markdown(f"### {visit.subject.title}")
-    st.caption(words.recipe_line(visit.recipe))
+        st.warning(words.said(visit.notice))
+    st.markdown(f"### {words.said(visit.subject.title)}")
+    st.caption(words.said(words.recipe_line(visit.recipe)))
     point = measured(visit, st.empty())
     if point and point.recipe != visit.recipe:
         st.caption("Shown is the file before its training, which is started on the page Explore.")

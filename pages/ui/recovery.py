@@ -7,6 +7,7 @@ import streamlit as st
 
 from compression.jobs import Job, Training
 from compression.results import LearningPoint
+from pages.ui import words
 from pages.ui.guard import heard, repeated
 from pages.ui.joblist import KEEP, alt, duration
 from pages.ui.learning import curve_figure
@@ -55,7 +56,7 @@ def offer(visit: Visit) -> None:
         if stopped and visit.can_keep:
             st.button(KEEP, help=KEPT, on_click=visit.keep, key="train.keep")
     if news and news.state in ("lost", "refused"):
-        st.error(news.sentence)
+        st.error(words.said(news.sentence))
     else:
         st.caption(BEFORE)
     if stopped:

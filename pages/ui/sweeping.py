@@ -8,7 +8,7 @@ import streamlit as st
 from compression import insight
 from compression.jobs import Job
 from compression.views import LayerSensitivity
-from pages.ui import insides, panels
+from pages.ui import insides, panels, words
 from pages.ui.guard import heard, repeated
 from pages.ui.plot import plot
 from pages.ui.state import Visit
@@ -44,7 +44,7 @@ def sensitivity(visit: Visit, names: Sequence[str], chosen: str) -> None:
         repeated(partial(progress, visit, job, _stage(job)), EVERY_S)
     elif len(curves) < len(names):
         if job is not None and job.news.sentence:
-            st.error(job.news.sentence)
+            st.error(words.said(job.news.sentence))
         st.button("Find out in the background", on_click=heard(visit.sweep.begin), key="layers.sweep")
     if chosen in curves:
         plot(insides.curves(curves[chosen]), f"Sensitivity of layer {chosen}.", key="layers.curves")

@@ -75,7 +75,7 @@ def selection(visit: Visit) -> None:
     if point is None:
         return
     with st.container(key="selection", border=True):
-        st.markdown(f"**Selected** · {described(point)} · {where(point)}")
+        st.markdown(f"**Selected** · {words.said(described(point))} · {words.said(where(point))}")
         with st.container(horizontal=True, gap="small"):
             act(visit, point, "selected")
             st.button("Deselect", on_click=visit.deselect)
@@ -99,10 +99,10 @@ def advice(visit: Visit, budget: Budget) -> None:
         return
     found = advise(budget, visit.trail.points)
     if found.point is None:
-        st.info(found.reason)
+        st.info(words.said(found.reason))
         return
-    st.markdown(described(found.point))
-    st.caption(found.reason)
+    st.markdown(words.said(described(found.point)))
+    st.caption(words.said(found.reason))
     with st.container(horizontal=True, gap="small"):
         act(visit, found.point, "advice")
 

@@ -8,6 +8,7 @@ import streamlit as st
 
 from compression.errors import UserError, WorkerLost
 from compression.news import News
+from pages.ui import words
 from pages.ui.state import came
 
 PATIENCE_S = 60
@@ -22,14 +23,14 @@ def awaited(answer: "Future[Any]", doing: str) -> Any:
         try:
             return answer.result()
         except (UserError, WorkerLost) as error:
-            st.error(str(error))
+            st.error(words.said(str(error)))
     return None
 
 
 def tell(news: News, again: Callable[[], None]) -> None:
     """How far a measurement is; where it failed, why, and a button that begins it anew."""
     if news.state == "working":
-        st.progress(min(news.share, 1.0), f"{news.sentence} …")
+        st.progress(min(news.share, 1.0), f"{words.said(news.sentence)} …")
     elif news.state in ("lost", "refused"):
-        st.error(news.sentence)
+        st.error(words.said(news.sentence))
         st.button("Measure again", on_click=again)

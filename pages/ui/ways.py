@@ -157,4 +157,4 @@ def measure(dataset: str, small: Small) -> None:
     found = answer.result() if answer.exception() is None else None
     if isinstance(found, Outcome) and not lab().trouble:
         st.rerun()
-    st.error(getattr(found, "sentence", "") or lab().trouble or str(answer.exception()))
+    st.error(words.said(getattr(found, "sentence", "") or lab().trouble or str(answer.exception())))

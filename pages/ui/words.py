@@ -22,6 +22,11 @@ def plain(text: str) -> str:
     return re.sub(f"([{re.escape(string.punctuation)}])", r"\\\1", text)
 
 
+def said(text: str) -> str:
+    """A sentence that may quote what somebody brought, for Markdown: it makes no link, picture, formula or emphasis."""
+    return re.sub(r"([\\`*\[\]<$~]|(?<!\w)_|_(?!\w))", r"\\\1", text)
+
+
 def place(path: str) -> str:
     """'~/.local/share/compression-lab/store.sqlite': as a shell would take it, without the name of the user."""
     own = f"{os.path.expanduser('~')}/"  # which stays as it is where there is no home folder
