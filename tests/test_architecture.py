@@ -16,7 +16,7 @@ PAGES = sorted((ROOT / "pages").rglob("*.py"))
 # From the bottom up. A module or package of `compression` imports only what stands in a line above its own.
 LAYERS = (
     ("errors", "engine", "processor", "processes", "home", "whole"),
-    ("rounding",),
+    ("rounding", "decisions", "runtime"),
     ("steps", "grids"),
     ("recipe", "results", "views"),
     ("presets", "energy", "foresight", "reference", "snippets"),

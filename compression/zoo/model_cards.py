@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from compression.data.catalog import DATASETS
-from compression.errors import InvalidFile, UnknownName, Unsupported
+from compression.data.normalization import check_statistics
+from compression.errors import InvalidFile, InvalidSetting, UnknownName, Unsupported
 from compression.home import home
 from compression.whole import whole
 from compression.zoo.catalog import ARCHITECTURES, OWN
@@ -126,8 +127,10 @@ def _read(path: Path, written: int) -> Card:
     try:
         fields = json.loads(path.read_text(encoding="utf-8"))
         fields |= {name: tuple(fields[name]) for name in ("input_shape", "mean", "std")}
+        for kind, title in (("mean", "The mean"), ("std", "The standard deviation")):
+            check_statistics(kind, title, fields[kind])
         return Card(**fields)
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, InvalidSetting) as error:
         raise InvalidFile(f"{path} is not the card of a model: {error}.") from error
 
 
