@@ -86,12 +86,10 @@ def _parsed(content: bytes) -> onnx.ModelProto:
         model.ParseFromString(content)
     except DecodeError:
         raise InvalidFile(
-            f"ONNX Runtime cannot load this file: its {len(content):,} bytes are no ONNX file, or a part of one."
+            f"ONNX Runtime cannot load this file: {len(content):,} bytes that are no ONNX file."
         ) from None
     if not model.HasField("graph") or not model.graph.output:
-        raise InvalidFile(
-            f"ONNX Runtime cannot load this file: its {len(content):,} bytes hold no graph with an output."
-        )
+        raise InvalidFile(f"ONNX Runtime cannot load this file: {len(content):,} bytes without a graph.")
     return model
 
 
@@ -242,7 +240,7 @@ def _region(tensor: onnx.TensorProto, size: int) -> tuple[int, int]:
     entries, needed = _entries(tensor), _bytes_of(tensor)
     texts = entries.get("offset", "0"), entries.get("length", str(needed))
     if not all(text.isascii() and text.isdigit() and len(text) < 20 for text in texts):
-        raise InvalidFile(f"The file says that {tensor.name!r} lies at {texts[0]!r} with {texts[1]!r} bytes elsewhere.")
+        raise InvalidFile(f"The file says that {tensor.name!r} lies at {texts[0][:20]!r} with {texts[1][:20]!r} bytes.")
     start, length = map(int, texts)
     if length != needed or start + length > size:
         raise InvalidFile(

@@ -1,0 +1,61 @@
+"""Which class scores name, in NumPy and in torch, and that nothing but the one place decides it."""
+
+import ast
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from compression.decisions import NONE, classes, every_class
+from compression.errors import InvalidModel
+
+ROOT = Path(__file__).resolve().parent.parent
+NAN, INF = float("nan"), float("inf")
+
+
+@pytest.mark.parametrize("make", [np.array, torch.tensor])
+@pytest.mark.parametrize(
+    ("scores", "named"),
+    [
+        ([0.0, 2.0, 1.0], 1),
+        ([1.0, 1.0, 0.0], 0),
+        ([-INF, -3.0, -INF], 1),
+        ([NAN, 2.0, 1.0], NONE),
+        ([0.0, 2.0, NAN], NONE),
+        ([NAN, NAN, NAN], NONE),
+        ([0.0, INF, 1.0], NONE),
+        ([-INF, -INF, -INF], NONE),
+        ([-INF, NAN, 0.0], NONE),
+    ],
+)
+def test_a_class_is_named_by_a_finite_highest_score(make, scores, named):
+    assert classes(make([scores, [0.0, 0.0, 7.0]])).tolist() == [named, 2]
+
+
+def test_no_images_have_no_classes():
+    assert classes(np.zeros((0, 3))).tolist() == classes(torch.zeros(0, 3)).tolist() == []
+
+
+def test_scores_stay_as_they_are():
+    scores = torch.tensor([[NAN, 1.0]])
+    classes(scores)
+    assert scores[0].isnan().tolist() == [True, False]
+
+
+def test_who_must_answer_every_image_is_named():
+    assert every_class(torch.eye(3), "The teacher").tolist() == [0, 1, 2]
+    with pytest.raises(InvalidModel, match="The teacher answers 2 of 3 images with NaN"):
+        every_class(torch.tensor([[NAN, 1.0], [0.0, 1.0], [INF, 0.0]]), "The teacher")
+
+
+@pytest.mark.parametrize("part", ["compression", "pages", "benchmarks"])
+def test_no_other_place_turns_scores_into_classes(part):
+    """Along an axis: the largest of all elements is no class of an image."""
+    found = []
+    for path in (ROOT / part).rglob("*.py"):
+        calls = (node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Call))
+        found += [
+            path.name for call in calls if ast.unparse(call.func).endswith("argmax") and (call.args or call.keywords)
+        ]
+    assert found == (["decisions.py"] if part == "compression" else [])
