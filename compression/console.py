@@ -32,12 +32,18 @@ class Sentences(TyperGroup):
     """Commands whose expected errors end as one sentence on stderr and an exit code."""
 
     def invoke(self, ctx: Any) -> Any:
-        """Runs the command; a user's mistake exits with 2, another expected failure with 1."""
+        """Runs the command; a user's mistake exits with 2, another expected failure with 1.
+
+        An argument may hold bytes that are no text: a file's name may be such, nothing else.
+        """
         try:
             return super().invoke(ctx)
         except CompressionError as error:
             typer.echo(f"Error: {printable(' '.join(str(error).split()))}", err=True)
             raise typer.Exit(2 if isinstance(error, UserError) else 1) from None
+        except UnicodeEncodeError as error:  # what is no text reached the store, or a library that takes text alone
+            typer.echo(f"Error: {str(error.object)[:200]!r} holds bytes that are no text in UTF-8.", err=True)
+            raise typer.Exit(2) from None
 
 
 def group(**settings: Any) -> typer.Typer:
@@ -137,9 +143,9 @@ def check_readable(file: Path) -> None:
     try:
         status = file.stat()
     except (OSError, ValueError) as error:
-        raise InvalidFile(f"{printable(str(file))!r} cannot be read: {_why(error)}.") from None
+        raise InvalidFile(f"{str(file)!r} cannot be read: {_why(error)}.") from None
     if not stat.S_ISREG(status.st_mode):
-        raise InvalidFile(f"{printable(str(file))!r} is not a file but a folder, a device or a pipe; name a file.")
+        raise InvalidFile(f"{str(file)!r} is not a file but a folder, a device or a pipe; name a file.")
 
 
 def read_bytes(file: Path) -> bytes:

@@ -128,6 +128,18 @@ def test_engine_neither_prints_nor_swallows(path):
     assert path.name in CATCH_ALL or caught.isdisjoint({"everything", "Exception", "BaseException"})
 
 
+def test_no_session_tells_its_maker():
+    """ONNX Runtime's telemetry is switched off where sessions are made."""
+    makers = [path for path in ENGINE if any(call.endswith(".InferenceSession") for call in called(path))]
+    assert makers
+    for path in makers:
+        through = (
+            imports(path) if "ort.disable_telemetry_events" not in called(path) else ["compression.runtime.session"]
+        )
+        assert set(through) & {"compression.runtime.session", "compression.export.session.session"}, path
+    assert "ort.disable_telemetry_events()" in (ROOT / "compression" / "runtime.py").read_text().splitlines()
+
+
 @pytest.mark.parametrize("path", PAGES, ids=named)
 def test_pages_do_not_compute(path):
     assert {name.split(".")[0] for name in imports(path)}.isdisjoint({"torch", "onnx", "onnxruntime", "torchvision"})
