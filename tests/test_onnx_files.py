@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -21,7 +22,7 @@ W = numpy_helper.from_array(WEIGHTS, "w")
 Node = onnx.NodeProto
 
 
-def node(operator: str, inputs: str, outputs: str, **attributes: object) -> Node:
+def node(operator: str, inputs: str, outputs: str, **attributes: Any) -> Node:
     return helper.make_node(operator, inputs.split(), outputs.split(), **attributes)
 
 
@@ -43,9 +44,9 @@ def model(
     return helper.make_model(graph, opset_imports=opsets, ir_version=10, functions=functions or [])
 
 
-def linear(last: Node | None = None, **settings: object) -> onnx.ModelProto:
+def linear(last: Node | None = None, **settings: Any) -> onnx.ModelProto:
     """A linear classifier, the scores of which go through `last`, which reads 's'."""
-    return model([*LINEAR, last or node("Identity", "s", "scores")], [W], **settings)  # type: ignore[arg-type]
+    return model([*LINEAR, last or node("Identity", "s", "scores")], [W], **settings)
 
 
 def adding(nodes: list[Node], *stored: TensorProto) -> onnx.ModelProto:
@@ -84,7 +85,7 @@ def turning(turns: int | None) -> onnx.ModelProto:
         [value("i", [], TensorProto.INT64), value("c", [], TensorProto.BOOL), value("v", None)],
         [value("d", [], TensorProto.BOOL), value("w2", None)],
     )  # fmt: skip
-    stored = [W, numpy_helper.from_array(np.bool_(True), "yes"), *([numbers("t", turns)] if turns is not None else [])]
+    stored = [W, numpy_helper.from_array(np.array(True), "yes"), *([numbers("t", turns)] if turns is not None else [])]
     flat = [node("Shape", "s", "t", start=0, end=1)] if turns is None else []
     return model([*LINEAR, *flat, node("Loop", "t yes s", "scores", body=body)], stored)
 
@@ -163,7 +164,7 @@ class TestWeightsInOtherFiles:
     def test_a_constant_and_a_graph_inside_a_node_may_not_reach_outside_either(self, folder: Path) -> None:
         far = outside("../w.bin").graph.initializer[0]
         branch = helper.make_graph([], "b", [], [value("w", None)], [far])
-        yes = node("Constant", "", "yes", value=numpy_helper.from_array(np.bool_(True)))
+        yes = node("Constant", "", "yes", value=numpy_helper.from_array(np.array(True)))
         for hidden in (
             [node("Constant", "", "w", value=far)],
             [yes, node("If", "yes", "w", then_branch=branch, else_branch=branch)],
@@ -191,7 +192,7 @@ BOMBS: dict[str, Callable[[], onnx.ModelProto]] = {
     "doubled 34 times": lambda: adding([node("Flatten", "image", "c0"), *WIDER, node("Identity", "c34", "big")]),
     "a range": lambda: adding(
         [node("Range", "a e o", "r"), node("Cast", "r", "big", to=1)],
-        *(numpy_helper.from_array(np.int64(each), name) for name, each in (("a", 0), ("e", 10**12), ("o", 1))),
+        *(numpy_helper.from_array(np.array(v, np.int64), name) for name, v in (("a", 0), ("e", 10**12), ("o", 1))),
     ),
 }  # fmt: skip
 
@@ -307,7 +308,7 @@ class TestScoresThatNameNoClass:
         ("last", "stored", "count"),
         [
             ([node("Sub", "s s", "z"), node("Div", "z z", "scores")], [], 359),
-            ([node("Mul", "s inf", "scores")], [numpy_helper.from_array(np.float32("inf"), "inf")], 359),
+            ([node("Mul", "s inf", "scores")], [numpy_helper.from_array(np.array(np.inf, np.float32), "inf")], 359),
             ([node("Sqrt", "s", "scores")], [], 359),
         ],
         ids=["NaN", "infinite", "some NaN"],

@@ -50,7 +50,13 @@ def admit(given: bytes | str | Path, data: Dataset) -> Admitted:
     """
     content, folder = (given, None) if isinstance(given, bytes) else (_read(Path(given)), Path(given).absolute().parent)
     numbers = [*data.input_shape, len(data.classes), SECONDS, MEMORY]
-    command = [sys.executable, "-m", "compression.measure.trial", *map(str, numbers), *([folder] if folder else [])]
+    command = [
+        sys.executable,
+        "-m",
+        "compression.measure.trial",
+        *map(str, numbers),
+        *([str(folder)] if folder else []),
+    ]
     environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
     try:
         ended = subprocess.run(

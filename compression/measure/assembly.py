@@ -31,7 +31,7 @@ DOMAINS = ("", "ai.onnx", "ai.onnx.ml", "com.microsoft")
 
 MAX_RANK = 16
 
-SMALL = {
+SMALL: dict[int, int] = {
     **dict.fromkeys((onnx.TensorProto.UINT4, onnx.TensorProto.INT4, onnx.TensorProto.FLOAT4E2M1), 2),
     **dict.fromkeys((onnx.TensorProto.UINT2, onnx.TensorProto.INT2), 4),
 }
