@@ -1,14 +1,19 @@
 """Which class scores name, in NumPy and in torch, and that nothing but the one place decides it."""
 
 import ast
+import json
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
+from compression.data import load
 from compression.decisions import NONE, classes, every_class
-from compression.errors import InvalidModel
+from compression.errors import InvalidFile, InvalidModel
+from compression.pipeline import prepare
+from compression.zoo.model_cards import WEIGHTS, read
 
 ROOT = Path(__file__).resolve().parent.parent
 NAN, INF = float("nan"), float("inf")
@@ -59,3 +64,23 @@ def test_no_other_place_turns_scores_into_classes(part):
             path.name for call in calls if ast.unparse(call.func).endswith("argmax") and (call.args or call.keywords)
         ]
     assert found == (["decisions.py"] if part == "compression" else [])
+
+
+class Nowhere(nn.Linear):
+    """Answers NaN for every image."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return super().forward(x.flatten(1)) * float("nan")
+
+
+def test_a_network_that_names_no_class_is_not_prepared():
+    with pytest.raises(InvalidModel, match="The network answers 8 of 8 images with NaN"):
+        prepare(Nowhere(64, 10), load("digits"))
+
+
+@pytest.mark.parametrize(("field", "words"), [("mean", "123.7 is 0.485 here"), ("std", "123.7 is 0.485 here")])
+def test_a_card_with_statistics_of_bytes_is_refused(tmp_path, field, words):
+    plain = json.loads((WEIGHTS / "lenet5-digits.json").read_text())
+    (tmp_path / "lenet5-digits.json").write_text(json.dumps(plain | {field: [123.7]}))
+    with pytest.raises(InvalidFile, match=words):
+        read(tmp_path / "lenet5-digits.json")
