@@ -27,6 +27,7 @@ from torch import nn
 
 from compression import cli_inputs
 from compression.data import Dataset
+from compression.decisions import classes
 from compression.export import export
 from compression.tracing import trace
 
@@ -197,7 +198,7 @@ def _validated(network: nn.Module, data: Dataset) -> float:
     """Accuracy on validation images: the test split chooses nothing."""
     images, labels = data.validation.images[:CHOSEN_ON], data.validation.labels[:CHOSEN_ON]
     scores = torch.cat([network.eval()(data.normalize(part)) for part in images.split(BATCH)])
-    return float((scores.argmax(1) == labels).float().mean())
+    return float((classes(scores) == labels).float().mean())
 
 
 @dataclass(frozen=True)

@@ -26,11 +26,11 @@ from compression.console import (
     JsonOption,
     Progress,
     Row,
+    check_readable,
     check_writable,
     group,
     print_json,
     print_table,
-    read_bytes,
     working,
     write_atomically,
 )
@@ -100,7 +100,7 @@ def compress(
     check_dataset(dataset, folders=True)
     chosen = read_recipe(recipe, settings or [], seed, preset=preset)
     if out:
-        check_writable(out, inputs=[file for file in (Path(model), weights, recipe) if file])
+        check_writable(out, inputs=[file for file in (Path(model), weights, recipe) if file], ending=".onnx")
     known = not (weights or mean or std or is_exported(model))
     with working() as progress:
         from compression import pipeline
@@ -140,14 +140,15 @@ def measure(
 ) -> None:
     """Measure any ONNX classifier."""
     check_dataset(dataset, folders=True)
-    content, reference = read_bytes(file), read_bytes(baseline) if baseline else None
+    for given in filter(None, (file, baseline)):
+        check_readable(given)
     with working() as progress:
         from compression import pipeline
 
         data = load_data(dataset, mean, std)
         progress("Measuring the file", 0.0)
         with computing(quick=True):
-            measurement = pipeline.measure_file(content, data, baseline=reference, threads=threads, stop=making_way)
+            measurement = pipeline.measure_file(file, data, baseline=baseline, threads=threads, stop=making_way)
     if as_json:
         context = {"file": str(file), "baseline": str(baseline) if baseline else None, "dataset": dataset}
         return print_json(measurement.summary() | context | {"data_source": data.source})
@@ -195,9 +196,10 @@ def measurement_rows(measurement: "Measurement") -> list[Row]:
     ]
     if latency:
         low, high = latency.ratio_interval.low, latency.ratio_interval.high
+        together = f" for {latency.batch} images at once" if latency.batch > 1 else ""
         rows.append((
             "latency",
-            f"{latency.p50_ms:.3f} ms (p95 {latency.p95_ms:.3f}), threads: {latency.threads}",
+            f"{latency.p50_ms:.3f} ms{together} (p95 {latency.p95_ms:.3f}), threads: {latency.threads}",
             f"baseline {latency.baseline_p50_ms:.3f} ms, {latency.ratio:.2f} of it ({low:.2f} to {high:.2f})",
         ))  # fmt: skip
     if measurement.macs:

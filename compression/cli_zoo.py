@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from compression.cli_inputs import check_dataset, check_known, load_data, making_way
-from compression.console import JsonOption, Progress, Row, group, print_json, print_table, working
+from compression.console import JsonOption, Progress, Row, group, print_json, print_table, printable, working
 from compression.errors import InvalidFile, InvalidSetting
 from compression.measure.lock import computing
 
@@ -59,6 +59,8 @@ def zoo_train(
     check_dataset(dataset)
     if out and out.exists() and not out.is_dir():
         raise InvalidFile(f"--out {str(out)!r} is not a folder; weights and card are two files in one.")
+    if out and not str(out).isascii() and printable(str(out)) != str(out):
+        raise InvalidFile(f"--out {str(out)!r} must be a name in UTF-8, which safetensors files need.")
     with working() as progress, computing():
         import torch
 

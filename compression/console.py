@@ -1,9 +1,13 @@
 """How the command line talks: results on stdout, progress and one-sentence errors on stderr, files written whole."""
 
 import contextlib
+import itertools
 import json
 import os
+import shutil
+import stat
 import sys
+import textwrap
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Any, TextIO
@@ -14,6 +18,13 @@ from typer.core import TyperGroup
 from compression.errors import CompressionError, InvalidFile, UserError
 
 Row = tuple[str, ...]
+GAP = "  "
+NARROWEST = 12
+"""Characters of a column."""
+
+MAX_NAME = 200
+"""Bytes of a file's name: file systems take 255, and `write_atomically` needs some of them."""
+
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 
 
@@ -21,12 +32,18 @@ class Sentences(TyperGroup):
     """Commands whose expected errors end as one sentence on stderr and an exit code."""
 
     def invoke(self, ctx: Any) -> Any:
-        """Runs the command; a user's mistake exits with 2, another expected failure with 1."""
+        """Runs the command; a user's mistake exits with 2, another expected failure with 1.
+
+        An argument may hold bytes that are no text: a file's name may be such, nothing else.
+        """
         try:
             return super().invoke(ctx)
         except CompressionError as error:
-            typer.echo(f"Error: {' '.join(str(error).split())}", err=True)
+            typer.echo(f"Error: {printable(' '.join(str(error).split()))}", err=True)
             raise typer.Exit(2 if isinstance(error, UserError) else 1) from None
+        except UnicodeEncodeError as error:  # what is no text reached the store, or a library that takes text alone
+            typer.echo(f"Error: {str(error.object)[:200]!r} holds bytes that are no text in UTF-8.", err=True)
+            raise typer.Exit(2) from None
 
 
 def group(**settings: Any) -> typer.Typer:
@@ -48,9 +65,10 @@ class Progress:
         """`done` is the share of the work in [0, 1]."""
         if self.live:
             bar = "█" * round(20 * done)
-            self._stream.write(f"\r\x1b[2K{bar:·<20} {done:4.0%} {sentence}")
+            line = f"{bar:·<20} {done:4.0%} {printable(sentence)}"
+            self._stream.write(f"\r\x1b[2K{line[: shutil.get_terminal_size().columns - 1]}")
         elif sentence != self._last:
-            self._stream.write(f"{sentence}\n")
+            self._stream.write(f"{printable(sentence)}\n")
         self._last = sentence
         self._stream.flush()
 
@@ -73,30 +91,83 @@ def working() -> Iterator[Progress]:
 
 
 def print_json(values: Any) -> None:
-    """One line of JSON; NaN and infinity, which JSON has no word for, are null."""
-    finite = json.loads(json.dumps(values), parse_constant=lambda constant: None)
+    """One line of JSON; NaN and infinity, which it has no word for, are null, and bytes of no UTF-8 text are \\xff."""
+    finite = json.loads(json.dumps(_text_only(values)), parse_constant=lambda constant: None)
     typer.echo(json.dumps(finite, allow_nan=False))
 
 
+def _text_only(value: Any) -> Any:
+    """JSON has words for texts alone; a file's name may hold bytes that are none."""
+    if isinstance(value, str):
+        return value.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+    if isinstance(value, dict):
+        return {_text_only(key): _text_only(each) for key, each in value.items()}
+    return [_text_only(each) for each in value] if isinstance(value, list | tuple) else value
+
+
+def printable(text: str) -> str:
+    """`text` with what a terminal does not show, or takes for an order, as escapes; bytes of no UTF-8 text as \\xff."""
+    decoded = text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in decoded)
+
+
 def print_table(rows: Sequence[Row]) -> None:
-    """Rows of texts in left-aligned columns; a row may be shorter than others."""
+    """Rows of texts in left-aligned columns, as wide as they are; a row may be shorter than others.
+
+    On a terminal that is narrower, texts go on in further lines of their columns.
+    """
     width = max(map(len, rows))
-    padded = [(*row, *[""] * (width - len(row))) for row in rows]
+    padded = [tuple(map(printable, (*row, *[""] * (width - len(row))))) for row in rows]
     widths = [max(map(len, column)) for column in zip(*padded, strict=True)]
+    if sys.stdout.isatty():
+        widths = narrowed(widths, shutil.get_terminal_size().columns)
     for row in padded:
-        typer.echo("  ".join(text.ljust(w) for text, w in zip(row, widths, strict=True)).rstrip())
+        cells = [[text] if len(text) <= w else textwrap.wrap(text, w) for text, w in zip(row, widths, strict=True)]
+        for line in itertools.zip_longest(*cells, fillvalue=""):
+            typer.echo(GAP.join(text.ljust(w) for text, w in zip(line, widths, strict=True)).rstrip())
+
+
+def narrowed(widths: Sequence[int], columns: int) -> list[int]:
+    """The widths of a table's columns, the widest made narrower until a line of `columns` holds them.
+
+    None gets below `NARROWEST`: what is wider even so is for the terminal to break.
+    """
+    found, room = list(widths), columns - len(GAP) * (len(widths) - 1)
+    while sum(found) > room and max(found) > NARROWEST:
+        found[found.index(max(found))] -= 1
+    return found
+
+
+def check_readable(file: Path) -> None:
+    """Raises `InvalidFile` for what is no plain file: a folder has no content, a device or a pipe no end."""
+    try:
+        status = file.stat()
+    except (OSError, ValueError) as error:
+        raise InvalidFile(f"{str(file)!r} cannot be read: {_why(error)}.") from None
+    if not stat.S_ISREG(status.st_mode):
+        raise InvalidFile(f"{str(file)!r} is not a file but a folder, a device or a pipe; name a file.")
 
 
 def read_bytes(file: Path) -> bytes:
     """What is in a file that the user named. Raises `InvalidFile`."""
+    check_readable(file)
     try:
         return file.read_bytes()
     except OSError as error:
-        raise InvalidFile(f"{str(file)!r} cannot be read: {error.strerror}.") from None
+        raise InvalidFile(f"{str(file)!r} cannot be read: {_why(error)}.") from None
 
 
-def check_writable(out: Path, *, inputs: Iterable[Path]) -> None:
-    """Refuses, before minutes of work, a place that the result cannot or should not be written to."""
+def _why(error: Exception) -> str:
+    return str(getattr(error, "strerror", None) or error)
+
+
+def check_writable(out: Path, *, inputs: Iterable[Path], ending: str = "") -> None:
+    """Refuses, before minutes of work, a place that the result cannot or should not be written to.
+
+    A file that says by its ending that it is of another format than `ending` is one.
+    """
+    if "\0" in str(out) or len(os.fsencode(out.name)) > MAX_NAME:
+        raise InvalidFile(f"--out {str(out)[:MAX_NAME]!r} is no name that a file can have.")
     if out.exists() and not out.is_file():
         raise InvalidFile(f"--out {str(out)!r} is not a file but a folder or a device; name a file.")
     if not out.parent.is_dir():
@@ -105,6 +176,11 @@ def check_writable(out: Path, *, inputs: Iterable[Path]) -> None:
         raise InvalidFile(f"--out {str(out)!r} lies in a folder that cannot be written to.")
     if out.exists() and any(file.exists() and file.samefile(out) for file in inputs):
         raise InvalidFile(f"--out {str(out)!r} would overwrite what the command reads; name another file.")
+    if ending and (not out.name.lower().endswith(ending) or out.name.lower().endswith(f".qdq{ending}")):
+        raise InvalidFile(
+            f"--out {str(out)!r} must end in {ending} alone: that is the format which is written. The app's page"
+            " Deploy has the others (.qdq.onnx, .ort, .safetensors)."
+        )
 
 
 def write_atomically(path: Path, content: bytes) -> None:

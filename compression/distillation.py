@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import fx, nn
 
 from compression import losses
+from compression.decisions import every_class
 from compression.errors import InvalidModel
 from compression.graph import shapes
 from compression.steps import Recover
@@ -68,7 +69,7 @@ class Objective(nn.Module):
     def _soft(self, answered: torch.Tensor, outputs: Any, batch: Batch) -> torch.Tensor:
         s, known = self.settings, scores(batch.answers)
         if s.method == "decoupled":
-            target = batch.labels if s.labels else known.argmax(1)
+            target = batch.labels if s.labels else every_class(known, "The teacher")
             return losses.decoupled(answered, known, target, s.temperature)
         soft = losses.response(answered, known, s.temperature)
         if s.method not in WATCHING:

@@ -6,6 +6,7 @@ Weights are those that the layer computes with; activations are in torch, with w
 import torch
 from torch import fx, nn
 
+from compression.decisions import NONE, classes
 from compression.errors import UnknownName
 from compression.graph import layers, module_of, operator_name
 from compression.measure.outputs import output_errors
@@ -58,15 +59,19 @@ def feature_maps(prepared: Prepared, graph: fx.GraphModule, name: str, image: in
     _layer(prepared.dense, name)
     x = prepared.data.normalize(test.images[image : image + 1])
     before, after = _answer(prepared.dense, name, x), _answer(graph, name, x) if name in layers(graph) else None
-    scores = [model(x).softmax(1)[0] for model in (prepared.dense, graph)]
+    scores = [model(x) for model in (prepared.dense, graph)]
     return FeatureMaps(
         image=test.images[image].permute(1, 2, 0).tolist(),
         label=prepared.data.classes[int(test.labels[image])],
-        answers=tuple(prepared.data.classes[int(s.argmax())] for s in scores),
-        confidences=tuple(float(s.max()) for s in scores),
+        answers=tuple(_name(prepared.data.classes, int(classes(s)[0])) for s in scores),
+        confidences=tuple(float(s.softmax(1).max()) for s in scores),
         before=_maps(before),
         after=None if after is None else _maps(after),
     )
+
+
+def _name(known: tuple[str, ...], found: int) -> str:
+    return "no class" if found == NONE else known[found]
 
 
 def structure(graph: fx.GraphModule) -> Structure:

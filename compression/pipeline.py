@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
+import numpy as np
 import onnxruntime as ort
 import torch
 from torch import fx, nn
@@ -19,13 +20,15 @@ from compression.bookkeeping import Books, parameters, reached
 from compression.calibration import Calibration, calibrate
 from compression.data import Dataset
 from compression.equalize import equalized
-from compression.errors import Cancelled, InvalidFile, Unsupported, UserError
+from compression.errors import Cancelled, Unsupported, UserError
 from compression.export import Exported, export
 from compression.export.session import session
 from compression.export.stored import settle_scales_
 from compression.graph import LAYERS, macs, module_of
 from compression.maker import maker
 from compression.measure.accuracy import accuracy, join, order, predict
+from compression.measure.admission import admit
+from compression.measure.intake import fixed_batch
 from compression.measure.latency import latency, precise
 from compression.measure.machine import this_machine
 from compression.methods import METHODS
@@ -309,31 +312,36 @@ def measure_file(
     onnx: bytes | str | Path,
     data: Dataset,
     *,
-    baseline: bytes | None = None,
+    baseline: bytes | str | Path | None = None,
     threads: int = 1,
     stop: Stop | None = None,
 ) -> Measurement:
     """Measures any classifier's ONNX file that takes `data`'s images, against `baseline` or itself.
 
-    They get as many channels as the file takes, 1 or 3. Raises `InvalidFile` where ONNX Runtime does not load the file,
-    or its input or output does not fit the data.
+    They get as many channels as the file takes, 1 or 3. A file with weights in other files is given by its path, and
+    its size is that of all of them. One that takes n images at once is measured n at a time, and so is its latency.
+    Raises `InvalidFile` where the file does not load, its input or output does not fit the data, or its scores of an
+    image name no class; see `measure.admission`.
     """
     begin = time.perf_counter()
-    content = onnx if isinstance(onnx, bytes) else _read(Path(onnx))
-    reference = baseline if baseline is not None else content
-    runners = [session(content, threads=threads), session(reference, threads=threads)]
-    data = _as_taken(runners[0], data)
-    image = data.normalize(data.test.images[:1]).numpy()
+    ours = admit(onnx, data)
+    data = data.with_channels(ours.channels)
+    theirs = ours if baseline is None else admit(baseline, data)
+    runners = [session(file.content, threads=threads) for file in (ours, theirs)]
     images = order(len(data.test))
-    found = predict(session(content), data, images, stop=stop)
-    expected = found if baseline is None else predict(session(reference), data, images, stop=stop)
+    found = predict(session(ours.content), data, images, batch=ours.batch, stop=stop)
+    expected = found
+    if baseline is not None:
+        expected = predict(session(theirs.content), data, images, batch=theirs.batch, stop=stop)
+    together = max(fixed_batch(runner) or 1 for runner in runners)
+    timed = data.normalize(data.test.images[np.arange(together) % len(data.test)]).numpy()
     return Measurement(
         recipe_hash="",
-        file_hash=hashlib.sha256(content).hexdigest(),
+        file_hash=ours.file_hash,
         accuracy=accuracy(found, expected, data.test.labels.numpy()),
-        size_bytes=len(content),
-        baseline_size_bytes=len(reference),
-        latency=latency(runners[0], runners[1], image),
+        size_bytes=ours.size_bytes,
+        baseline_size_bytes=theirs.size_bytes,
+        latency=latency(runners[0], runners[1], timed),
         macs=None,
         parameters=None,
         n_test=len(found),
@@ -341,13 +349,6 @@ def measure_file(
         machine=this_machine(),
         predictions=found,
     )
-
-
-def _as_taken(runner: ort.InferenceSession, data: Dataset) -> Dataset:
-    """The images with as many channels as a file says that it takes, where that is 1 or 3."""
-    shape = runner.get_inputs()[0].shape
-    channels = shape[1] if len(shape) == 4 else None
-    return data.with_channels(channels) if channels in (1, 3) else data
 
 
 def _candidate(
@@ -368,13 +369,6 @@ def _check_uses(dense: fx.GraphModule) -> None:
             raise Unsupported(
                 f"The network uses its layer {name!r} {times} times for an image; at most once is allowed."
             )
-
-
-def _read(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise InvalidFile(f"The file {str(path)!r} cannot be read: {error.strerror}.") from None
 
 
 def _reporter(progress: Progress | None, stop: Stop | None) -> Progress:

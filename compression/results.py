@@ -72,6 +72,7 @@ class Accuracy:
 class Latency:
     """Milliseconds for one image, measured interleaved with the dense baseline in one process.
 
+    For `batch` images where a file takes so many at once and no fewer.
     `ratio` is the median of candidate over baseline, pair by pair; `drift` is the baseline's own change meanwhile.
     """
 
@@ -275,6 +276,7 @@ class Measurement:
             "latency_ratio": latency and latency.ratio,
             "latency_ratio_low": latency and latency.ratio_interval.low,
             "latency_ratio_high": latency and latency.ratio_interval.high,
+            "latency_images": latency and latency.batch,
             "threads": latency and latency.threads,
             "macs": self.macs,
             "parameters": self.parameters,

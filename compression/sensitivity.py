@@ -16,6 +16,7 @@ import torch
 from torch import fx, nn
 
 from compression.data import home
+from compression.decisions import classes
 from compression.engine import engine_version
 from compression.errors import Cancelled, UnknownName
 from compression.export.stored import folded_norm
@@ -116,7 +117,7 @@ class Sweep:
         for env in before:
             _look(stop)
             scores.append(_onward(graph, node, dict(env)))
-        return float((torch.cat(scores).argmax(1) == self._split.labels).float().mean())
+        return float((classes(torch.cat(scores)) == self._split.labels).float().mean())
 
     def _path(self, name: str) -> Path:
         what = (self.prepared.baseline.file_hash, self.prepared.data.fingerprint, engine_version(), len(self._split))

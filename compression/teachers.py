@@ -13,6 +13,7 @@ from torch import fx, nn
 
 from compression.data.augmentation import Augmentation
 from compression.data.dataset import Dataset, Split
+from compression.decisions import every_class
 from compression.graph import LAYERS, module_of, shapes
 from compression.training import Batch
 
@@ -131,9 +132,13 @@ def _values(graph: fx.GraphModule, input_shape: tuple[int, int, int]) -> Iterato
 
 
 def unlabelled(data: Dataset, teacher: nn.Module) -> Dataset:
-    """The same images without labels: those of validation are the teacher's answers, those of training all zero."""
+    """The same images without labels: those of validation are the teacher's answers, those of training all zero.
+
+    Raises `InvalidModel` where the teacher has no answer for an image.
+    """
     with torch.inference_mode():
         parts = data.validation.images.split(500)
-        answered = torch.cat([teacher(data.normalize(part)).argmax(1) for part in parts])
+        scores = torch.cat([teacher(data.normalize(part)) for part in parts])
+    answered = every_class(scores, "The teacher")
     train = Split(data.train.images, torch.zeros(len(data.train.images), dtype=torch.int64))
     return replace(data, train=train, validation=Split(data.validation.images, answered))

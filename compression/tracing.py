@@ -16,6 +16,7 @@ from torch.export import Dim, ExportedProgram
 from torch.utils._pytree import tree_leaves
 
 from compression.data import Dataset
+from compression.decisions import every_class
 from compression.errors import InvalidData, InvalidModel
 from compression.graph import arguments, layers, operator_name
 from compression.lifting import LIFT, attribute
@@ -84,12 +85,19 @@ def trace_grey_or_colours(
 
 @torch.inference_mode()
 def check_classes(graph: fx.GraphModule, data: Dataset) -> None:
-    """Raises `InvalidModel` where the graph does not answer with `data`'s classes, `InvalidData` for no test images."""
-    scores = graph(torch.zeros(1, *data.input_shape)).shape[1]
-    if scores != len(data.classes):
-        raise InvalidModel(f"The network answers with {scores} classes, but {data.title} has {len(data.classes)}.")
+    """Raises `InvalidModel` where the graph does not answer a few images with finite scores of `data`'s classes.
+
+    Raises `InvalidData` for no test images.
+    """
     if not len(data.test):
         raise InvalidData(f"{data.title} has no test images to measure on.")
+    with torch.no_grad():
+        scores = graph(data.normalize(data.test.images[:8]))
+    if scores.shape[1] != len(data.classes):
+        raise InvalidModel(
+            f"The network answers with {scores.shape[1]} classes, but {data.title} has {len(data.classes)}."
+        )
+    every_class(scores, "The network")
 
 
 def _export(model: nn.Module, input_shape: tuple[int, int, int]) -> ExportedProgram:

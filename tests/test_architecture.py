@@ -17,7 +17,7 @@ PAGES = sorted((ROOT / "pages").rglob("*.py"))
 LAYERS = (
     ("errors",),
     ("engine", "processor", "processes", "home", "whole", "documents"),
-    ("rounding", "link_defaults", "confined"),
+    ("rounding", "link_defaults", "confined", "decisions", "runtime"),
     ("steps", "grids"),
     ("recipe", "results", "views"),
     ("presets", "energy", "foresight", "reference", "snippets"),
@@ -127,6 +127,18 @@ def test_engine_neither_prints_nor_swallows(path):
     handlers = [node for node in nodes(path) if isinstance(node, ast.ExceptHandler)]
     caught = {ast.unparse(handler.type) if handler.type else "everything" for handler in handlers}
     assert path.name in CATCH_ALL or caught.isdisjoint({"everything", "Exception", "BaseException"})
+
+
+def test_no_session_tells_its_maker():
+    """ONNX Runtime's telemetry is switched off where sessions are made."""
+    makers = [path for path in ENGINE if any(call.endswith(".InferenceSession") for call in called(path))]
+    assert makers
+    for path in makers:
+        through = (
+            imports(path) if "ort.disable_telemetry_events" not in called(path) else ["compression.runtime.session"]
+        )
+        assert set(through) & {"compression.runtime.session", "compression.export.session.session"}, path
+    assert "ort.disable_telemetry_events()" in (ROOT / "compression" / "runtime.py").read_text().splitlines()
 
 
 @pytest.mark.parametrize("path", PAGES, ids=named)

@@ -24,6 +24,7 @@ from compression.presets import PRESETS
 from compression.recipe import Recipe
 from compression.steps import STEPS
 from compression.store import Store
+from tests.test_onnx_files import WEIGHTS, linear, outside, value
 
 ROOT = Path(__file__).parent.parent
 PROMISED = (
@@ -275,7 +276,64 @@ class TestMeasure:
         assert last_line(call("measure", tmp_path / "x.onnx", "--dataset", "digits", "--json"))
 
     def test_a_file_that_is_not_there(self, tmp_path: Path) -> None:
-        assert "gone.onnx" in call("measure", tmp_path / "gone.onnx", "--dataset", "digits").sentence
+        for arguments in ((tmp_path / "gone.onnx",), (__file__, "--baseline", tmp_path / "gone.onnx")):
+            assert "gone.onnx" in call("measure", *arguments, "--dataset", "digits").sentence
+
+    @pytest.mark.parametrize("file", ["/dev/zero", "/", ""])
+    def test_what_is_no_file(self, file: str) -> None:
+        assert "name a file" in call("measure", file, "--dataset", "digits").sentence
+
+    def test_weights_in_another_file_count(self, tmp_path: Path) -> None:
+        content = outside("w.bin").SerializeToString()
+        (tmp_path / "net.onnx").write_bytes(content)
+        (tmp_path / "w.bin").write_bytes(WEIGHTS.tobytes() * 100)
+        found = call("measure", tmp_path / "net.onnx", "--dataset", "digits", "--json").json
+        assert found["size_bytes"] == len(content) + 256_000
+        (tmp_path / "plain.onnx").write_bytes(linear().SerializeToString())
+        files = ("measure", tmp_path / "net.onnx", "--baseline", tmp_path / "plain.onnx")
+        answer = call(*files, "--dataset", "digits")
+        assert "256.2 KB" in answer.out and "baseline 2.7 KB" in answer.out
+
+    def test_a_file_that_takes_some_images_at_once_is_timed_on_them(self, tmp_path: Path) -> None:
+        fixed = linear(inputs=[value("image", [8, 1, 8, 8])], outputs=[value("scores", [8, 10])])
+        (tmp_path / "net.onnx").write_bytes(fixed.SerializeToString())
+        assert " ms for 8 images at once (p95" in call("measure", tmp_path / "net.onnx", "--dataset", "digits").out
+
+
+class TestNamesThatAreNoText:
+    """A file's name is bytes; Python has those that are no UTF-8 as lone surrogates."""
+
+    def test_files_are_read_written_and_named(self, tmp_path: Path) -> None:
+        (tmp_path / "\udcff.yaml").write_text("seed: 3")
+        out = tmp_path / "a\udcff.onnx"
+        made = spawn(*DIGITS, "--recipe", tmp_path / "\udcff.yaml", "--out", out)
+        assert made.code == 0, made.err
+        assert f"{tmp_path}/a\\xff.onnx" in made.out
+        found = spawn("measure", out, "--dataset", "digits", "--json").json
+        assert (found["file"], found["size_bytes"]) == (f"{tmp_path}/a\\xff.onnx", out.stat().st_size)
+
+    @pytest.mark.parametrize(
+        "arguments",
+        [
+            ("measure", "gone\udcff.onnx", "--dataset", "digits"),
+            ("measure", "gone.onnx", "--dataset", "\udcff"),
+            (*DIGITS, "--recipe", "\udcff.yaml"),
+            (*DIGITS, "--recipe", "\udcff"),
+            (*DIGITS, "--weights", "\udcff"),
+            ("compress", "--model", "\udcff.pt2", "--dataset", "digits"),
+            (*DIGITS, "--out", "\udcff/net.onnx"),
+            (*DIGITS, "--set", "\udcff=1"),
+            ("zoo", "train", "lenet300", "digits", "--epochs", "1", "--out", "\udcff"),
+            ("runs", "list", "--model", "\udcff"),
+            ("runs", "export", "\udcff.csv", "--dataset", "\udcff"),
+            ("jobs", "cancel", "\udcff"),
+        ],
+        ids=lambda arguments: " ".join(arguments).encode("ascii", "replace").decode(),
+    )
+    def test_mistakes_are_sentences(self, arguments: tuple[str, ...]) -> None:
+        sentence = call(*arguments).sentence
+        assert sentence.isprintable()
+        assert "udcff" in sentence or "xff" in sentence
 
 
 class TestMistakes:
@@ -291,6 +349,17 @@ class TestMistakes:
             (("--set", "steps=prune"), ("steps", "prune")),
             (("--seed", "-1"), ("seed", "-1", "0")),
             (("--out", "."), ("--out", "file")),
+            (("--out", "net.tflite"), ("net.tflite", ".onnx", ".ort", ".safetensors")),
+            (("--out", "net"), ("'net'", ".onnx")),
+            (("--out", "net.qdq.onnx"), ("net.qdq.onnx",)),
+            (("--out", "x" * 300 + ".onnx"), ("xxx", "name")),
+            (("--mean", "123.7"), ("--mean", "from 0 to 1", "123.7 is 0.485")),
+            (("--mean", "-0.1"), ("--mean", "from 0 to 1", "-0.1")),
+            (("--mean", "nan"), ("--mean", "nan")),
+            (("--std", "58.4"), ("--std", "from 0.0001 to 1", "58.4 is 0.229")),
+            (("--std", "-1"), ("--std", "-1")),
+            (("--std", "nan"), ("--std", "nan")),
+            (("--std", "1e-30"), ("--std", "1e-30")),
             (("--out", "no/such/folder/x.onnx"), ("no/such/folder",)),
             (("--recipe", "gone.yaml"), ("gone.yaml",)),
             (("--recipe", "recipe.txt"), ("recipe.txt", ".yaml")),

@@ -1,13 +1,25 @@
-"""The statistics that images are normalised by, as a user writes them."""
+"""The statistics that images are normalised by: of pixels in [0, 1], as a user or a card gives them. No torch."""
 
 import dataclasses
-import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-from compression.data.dataset import Dataset
 from compression.errors import InvalidSetting
 
+if TYPE_CHECKING:
+    from compression.data.dataset import Dataset
 
-def normalized(data: Dataset, mean: str | None, std: str | None, *, titles: tuple[str, str]) -> Dataset:
+LEAST_STD = 1e-4
+"""A tenth of what a standard deviation of 8-bit pixels can be, where they are not all equal."""
+
+LIMITS = {"mean": (0.0, 1.0), "std": (LEAST_STD, 1.0)}
+"""From and to: nothing else comes of pixels in [0, 1]."""
+
+BYTE = 255
+"""What other programs take for white, so that a mean of 0.485 is 123.7 there."""
+
+
+def normalized(data: "Dataset", mean: str | None, std: str | None, *, titles: tuple[str, str]) -> "Dataset":
     """`data` with other statistics, each written as '0.49,0.48,0.45'; its own where None is given.
 
     Their number says how many channels the network takes, 1 or 3: the images get as many. `titles` are what the two
@@ -15,8 +27,8 @@ def normalized(data: Dataset, mean: str | None, std: str | None, *, titles: tupl
     """
     own = data.input_shape[0]
     given = {
-        key: _per_channel(title, text, own, above=above)
-        for key, title, text, above in zip(("mean", "std"), titles, (mean, std), (-math.inf, 0.0), strict=True)
+        key: _per_channel(key, title, text, own)
+        for key, title, text in zip(("mean", "std"), titles, (mean, std), strict=True)
         if text is not None
     }
     if not given:
@@ -27,12 +39,25 @@ def normalized(data: Dataset, mean: str | None, std: str | None, *, titles: tupl
     return dataclasses.replace(data.with_channels(counts[0]), given=True, **given)  # type: ignore[arg-type]
 
 
-def _per_channel(title: str, text: str, channels: int, *, above: float) -> tuple[float, ...]:
+def check_statistics(kind: str, title: str, values: Sequence[float]) -> None:
+    """Raises `InvalidSetting`, in which they are called `title`, where values are no 'mean' or 'std' (`kind`)."""
+    low, high = LIMITS[kind]
+    for value in values:
+        if not low <= value <= high:
+            meant = f"; with pixels from 0 to {BYTE} in mind, {value:g} is {value / BYTE:.3f} here"
+            hint = meant if high < value <= BYTE and value / BYTE >= low else ""
+            raise InvalidSetting(
+                f"{title} is of pixels from 0 to 1, so each number is from {low:g} to {high:g}, not {value:g}{hint}."
+            )
+
+
+def _per_channel(kind: str, title: str, text: str, channels: int) -> tuple[float, ...]:
     try:
         values = tuple(float(part) for part in text.split(","))
     except ValueError:
         values = ()
-    if len(values) not in (1, 3) or not all(above < value < math.inf for value in values):
+    if len(values) not in (1, 3):
         wanted = "1 number" if channels == 1 else f"{channels} comma-separated numbers, one per channel"
-        raise InvalidSetting(f"{title} takes {wanted}{', above 0' * (above == 0)}, not {text!r}.")
+        raise InvalidSetting(f"{title} takes {wanted}, not {text[:200]!r}.")
+    check_statistics(kind, title, values)
     return values

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from compression.data.catalog import DATASETS
+from compression.decisions import classes
 from compression.lessons import forward, measured, networks
 from compression.lessons.curves import Bars, Line
 from compression.lessons.forward import softmax
@@ -284,7 +285,7 @@ def _adam_(
 
 
 def _accuracy(w: dict[str, np.ndarray], split: Split) -> float:
-    return float((_scores(w, split.inputs)[1].argmax(1) == split.labels).mean())
+    return float((classes(_scores(w, split.inputs)[1]) == split.labels).mean())
 
 
 @lru_cache(maxsize=1)

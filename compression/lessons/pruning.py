@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from compression.decisions import classes
 from compression.lessons import forward, measured, networks
 from compression.lessons.images import CLASSES, fashion
 from compression.lessons.networks import RESNET, Layer
@@ -269,7 +270,7 @@ def _run(image: int, name: str) -> forward.Answer:
 
 def _answer(found: forward.Answer) -> str:
     shares = forward.softmax(found.scores)[0]
-    return f"{CLASSES[int(shares.argmax())]}, {shares.max():.1%} sure"
+    return f"{CLASSES[classes(found.scores)[0]]}, {shares.max():.1%} sure"
 
 
 def _criterion(name: str, formula: str, kept: np.ndarray, by_weight: np.ndarray) -> Criterion:

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from compression.decisions import classes
 from compression.lessons import forward, networks
 from compression.lessons.curves import Bars
 from compression.lessons.distillation import digits
@@ -225,4 +226,4 @@ def _coded_bytes(counts: np.ndarray) -> float:
 
 def _accuracy(weights: networks.Weights) -> float:
     test = digits("test")
-    return float((forward.run("lenet300", weights, test.inputs).scores.argmax(1) == test.labels).mean())
+    return float((classes(forward.run("lenet300", weights, test.inputs).scores) == test.labels).mean())

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from compression.decisions import classes
 from compression.energy import PICOJOULES_PER_BYTE, PICOJOULES_PER_MAC
 from compression.lessons import forward, measured, networks
 from compression.lessons.curves import Line
@@ -109,4 +110,4 @@ def _without(layers: tuple[Layer, ...], scores: list[np.ndarray], share: float) 
     left = {f"{layer.name}.weight": layer.weight * (s > threshold) for layer, s in zip(layers, scores, strict=True)}
     test = digits("test")
     answers = forward.run("lenet300", forward.replaced(networks.weights(*LENET300), left), test.inputs).scores
-    return float((answers.argmax(1) == test.labels).mean())
+    return float((classes(answers) == test.labels).mean())

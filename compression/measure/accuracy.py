@@ -10,7 +10,9 @@ import onnxruntime as ort
 import torch
 
 from compression.data import Dataset
+from compression.decisions import NONE, classes
 from compression.errors import Cancelled, InvalidFile
+from compression.measure.intake import answered, intake
 from compression.results import Accuracy, Predictions, order, wilson
 
 __all__ = ["accuracy", "join", "mcnemar", "order", "predict", "wilson"]
@@ -23,31 +25,46 @@ WORKERS = min(2, os.cpu_count() or 1)
 
 
 def predict(
-    session: ort.InferenceSession, data: Dataset, images: np.ndarray, *, stop: Callable[[], bool] | None = None
+    session: ort.InferenceSession,
+    data: Dataset,
+    images: np.ndarray,
+    *,
+    batch: int = BATCH,
+    stop: Callable[[], bool] | None = None,
 ) -> Predictions:
-    """Class and confidence for the test images at the indices `images` [n]. Raises `Cancelled` when `stop()` is true.
+    """Class and confidence for the test images at the indices `images` [n], `batch` at once unless the file's is fixed.
 
     `session` is one with a single thread: several of its runs go side by side. `stop` is asked in the caller's thread,
-    which may wait in it, before each batch.
+    which may wait in it, before each batch. Raises `Cancelled` when `stop()` is true, and `InvalidFile` where the file
+    does not take the images, or where its scores of an image name no class (`decisions.classes`).
     """
-    name, pixels, table = session.get_inputs()[0].name, data.test.images.numpy(), _normalized(data)
+    takes, pixels, table = intake(session, data.input_shape), data.test.images.numpy(), _normalized(data)
+    batch = takes.batch or batch
 
     def answer(part: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        scores = _run(session, name, _batch(pixels[part], table), len(data.classes))
+        scores = answered(session, takes, _batch(pixels[part], table), len(data.classes))
+        named = classes(scores)
+        scores[named == NONE] = 0.0  # refused below, once it is known how many there are
         confidence = 1 / np.exp(scores - scores.max(1, keepdims=True)).sum(1)
-        return scores.argmax(1).astype(np.uint16), confidence.astype(np.float16)
+        return named, confidence.astype(np.float16)
 
     with ThreadPoolExecutor(WORKERS) as pool:
         asked, open_ = list[Future[tuple[np.ndarray, np.ndarray]]](), set[Future[tuple[np.ndarray, np.ndarray]]]()
-        for start in range(0, len(images), BATCH):
+        for start in range(0, len(images), batch):
             while len(open_) > WORKERS:
                 open_ = wait(open_, return_when=FIRST_COMPLETED).not_done
             if stop and stop():
                 raise Cancelled("The measurement was stopped.")
-            asked.append(pool.submit(answer, images[start : start + BATCH]))
+            asked.append(pool.submit(answer, images[start : start + batch]))
             open_.add(asked[-1])
-        found = [answered.result() for answered in asked]
-    return Predictions(images, *(np.concatenate(parts) for parts in zip(*found, strict=True)))
+        found = [each.result() for each in asked]
+    named, confidences = (np.concatenate(parts) for parts in zip(*found, strict=True))
+    if missing := int((named == NONE).sum()):
+        raise InvalidFile(
+            f"The file answers {missing:,} of {len(images):,} test images with NaN or infinite scores, which name no"
+            " class; every image needs finite scores."
+        )
+    return Predictions(images, named.astype(np.uint16), confidences)
 
 
 def accuracy(found: Predictions, baseline: Predictions, labels: np.ndarray) -> Accuracy:
@@ -97,18 +114,3 @@ def _batch(pixels: np.ndarray, table: np.ndarray) -> np.ndarray:
     for channel, values in enumerate(table):
         batch[:, channel] = values[pixels[:, channel]]
     return batch
-
-
-def _run(session: ort.InferenceSession, name: str, batch: np.ndarray, classes: int) -> np.ndarray:
-    try:
-        scores = session.run(None, {name: batch})[0]
-    except (ort.capi.onnxruntime_pybind11_state.InvalidArgument, ort.capi.onnxruntime_pybind11_state.Fail,
-            ort.capi.onnxruntime_pybind11_state.RuntimeException) as error:  # fmt: skip
-        raise InvalidFile(
-            f"The file does not take images of {'×'.join(map(str, batch.shape[1:]))}: {str(error)[:200]}."
-        ) from None
-    if scores.ndim != 2 or scores.shape != (len(batch), classes):
-        raise InvalidFile(
-            f"The file must return [images, {classes}] scores, not {list(scores.shape)} for {len(batch)} images."
-        )
-    return scores

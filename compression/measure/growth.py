@@ -20,6 +20,7 @@ def main(model: str, *shape: int) -> int:
     import numpy as np
     import onnxruntime as ort
 
+    ort.disable_telemetry_events()
     options = ort.SessionOptions()
     options.intra_op_num_threads, options.enable_cpu_mem_arena, options.enable_mem_pattern = 1, False, False
     options.log_severity_level = 3

@@ -7,6 +7,7 @@ from collections.abc import Callable
 import numpy as np
 import onnxruntime as ort
 
+from compression.measure.intake import fed, fixed_batch
 from compression.measure.lock import machine_lock
 from compression.results import Interval, Latency
 
@@ -29,6 +30,8 @@ def latency(
     candidate: ort.InferenceSession, baseline: ort.InferenceSession, image: np.ndarray, *, brief: bool = False
 ) -> Latency:
     """Latency for one image [1, C, H, W] against the baseline, pair by pair (A B A B …) under the machine's lock.
+
+    Several images [n, C, H, W] are answered together by a file that takes so many, and in several runs by others.
 
     Repeated, up to three times, while the baseline's own time drifts by more than 5% between the halves of a run; the
     steadiest run is reported. A brief run, once, is for a first idea; its interval says how good that is.
@@ -60,9 +63,10 @@ def _narrow(interval: Interval) -> bool:
 
 
 def _measure(candidate: ort.InferenceSession, baseline: ort.InferenceSession, image: np.ndarray, most: int) -> Latency:
+    ours, theirs = _feeds(candidate, image), _feeds(baseline, image)
     for _ in range(WARM_UP):
-        _time(candidate, image), _time(baseline, image)
-    times = _pairs(lambda: (_time(candidate, image), _time(baseline, image)), most)
+        _time(candidate, ours), _time(baseline, theirs)
+    times = _pairs(lambda: (_time(candidate, ours), _time(baseline, theirs)), most)
     ratio, pairs = times[:, 0] / times[:, 1], len(times)
     halves = np.median(times[: pairs // 2, 1]), np.median(times[pairs // 2 :, 1])
     return Latency(
@@ -97,8 +101,13 @@ def _pairs(take: Callable[[], tuple[float, float]], most: int = PAIRS[1]) -> np.
     return np.array(times)
 
 
-def _time(session: ort.InferenceSession, image: np.ndarray) -> float:
-    feed = {session.get_inputs()[0].name: image}
+def _feeds(session: ort.InferenceSession, image: np.ndarray) -> list[dict[str, np.ndarray]]:
+    """What answers `image` [n, C, H, W]: one run, or several where the file takes fewer images at once."""
+    return [{session.get_inputs()[0].name: part} for part in fed(image, fixed_batch(session))]
+
+
+def _time(session: ort.InferenceSession, feeds: list[dict[str, np.ndarray]]) -> float:
     begin = time.perf_counter()
-    session.run(None, feed)
+    for feed in feeds:
+        session.run(None, feed)
     return time.perf_counter() - begin

@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from compression.data.dataset import Dataset, Split
+from compression.decisions import classes
 from compression.errors import Cancelled
 
 EVALUATION_BATCH = 500  # images
@@ -20,7 +21,10 @@ def accuracy(
     device: str | torch.device = "cpu",
     stop: Callable[[], bool] | None = None,
 ) -> float:
-    """Share of `split` that `model` (in eval mode) classifies correctly, in float32. Raises Cancelled."""
+    """Share of `split` that `model` (in eval mode) classifies correctly, in float32. Raises Cancelled.
+
+    An image whose scores name no class (`decisions.classes`) is classified wrongly.
+    """
     correct = 0
     with torch.inference_mode():
         for start in range(0, len(split), EVALUATION_BATCH):
@@ -28,7 +32,7 @@ def accuracy(
                 raise Cancelled("Training was stopped while it was evaluated.")
             images, labels = split.images[start:][:EVALUATION_BATCH], split.labels[start:][:EVALUATION_BATCH]
             inputs = data.normalize(images.to(device)).contiguous(memory_format=torch.channels_last)
-            correct += int((scores(model(inputs)).argmax(1).cpu() == labels).sum())
+            correct += int((classes(scores(model(inputs))).cpu() == labels).sum())
     return correct / len(split)
 
 

@@ -2,7 +2,6 @@
 
 import json
 import logging
-import math
 import re
 from dataclasses import asdict, dataclass
 from functools import lru_cache
@@ -12,8 +11,9 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from compression.data.catalog import DATASETS
+from compression.data.normalization import check_statistics
 from compression.documents import read_json
-from compression.errors import InvalidFile, UnknownName, Unsupported, shown
+from compression.errors import InvalidFile, InvalidSetting, UnknownName, Unsupported, shown
 from compression.home import home
 from compression.whole import whole
 from compression.zoo.catalog import ARCHITECTURES, NAME, OWN
@@ -152,7 +152,9 @@ def read(path: Path) -> Card:
 def _read(path: Path, written: int) -> Card:
     try:
         card = _CARD.validate_python(read_json(path.read_text(encoding="utf-8")))
-    except ValueError as error:
+        check_statistics("mean", "The mean", card.mean)
+        check_statistics("std", "The standard deviation", card.std)
+    except (ValueError, InvalidSetting) as error:
         raise InvalidFile(f"{path} is not the card of a model: {_first(error)}.") from None
     for name, fits in _checks(card).items():
         if not fits:
@@ -175,8 +177,8 @@ def _checks(card: Card) -> dict[str, bool]:
         "dataset": card.dataset in (*DATASETS, OWN),
         "input_shape": all(0 < side <= _MOST for side in card.input_shape),
         "classes": 2 <= card.classes <= _MOST,
-        "mean": len(card.mean) == channels and all(map(math.isfinite, card.mean)),
-        "std": len(card.std) == channels and all(0 < value < math.inf for value in card.std),
+        "mean": len(card.mean) == channels,
+        "std": len(card.std) == channels,
         "validation_accuracy": 0 <= card.validation_accuracy <= 1,
         "test_accuracy": 0 <= card.test_accuracy <= 1,
         "test_images": card.test_images >= 0,
@@ -184,12 +186,12 @@ def _checks(card: Card) -> dict[str, bool]:
     }
 
 
-def _first(error: ValueError) -> str:
+def _first(error: ValueError | InvalidSetting) -> str:
     """What is wrong first, on one line."""
     if isinstance(error, ValidationError):
         found = error.errors()[0]
         return f"{'.'.join(map(str, found['loc']))}: {found['msg']}"
-    return str(error)
+    return str(error).removesuffix(".")
 
 
 def write(path: Path, card: Card) -> None:
