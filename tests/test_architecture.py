@@ -25,6 +25,8 @@ LAYERS = (
     ("solve", "ranges", "losses"),
     ("codebooks", "kept_moments"),
     ("gradual", "lifting"),
+    ("agreement", "scatters", "regions", "recomposition"),
+    ("functionalization",),
     ("pt2", "tracing"),
     ("export", "training"),
     ("teachers",),
