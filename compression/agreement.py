@@ -49,7 +49,9 @@ def _distance(expected: torch.Tensor, found: torch.Tensor, tolerance: float) -> 
     a, b = a[a.isfinite()], b[b.isfinite()]
     if not a.numel():
         return 0.0
-    allowed = tolerance * float(a.std(correction=0)) + RESOLUTION * float(a.abs().max()) + torch.finfo(torch.float32).tiny
+    allowed = (
+        tolerance * float(a.std(correction=0)) + RESOLUTION * float(a.abs().max()) + torch.finfo(torch.float32).tiny
+    )
     return float((a - b).abs().max()) / allowed
 
 

@@ -123,7 +123,10 @@ def _select_scatter(w: _Writer, a: dict[str, Any]) -> fx.Node:
 def _diagonal_scatter(w: _Writer, a: dict[str, Any]) -> fx.Node | None:
     """By the places of the diagonal among all numbers of an image."""
     shape = a["self"].meta["val"].shape
-    if not all(isinstance(length, int) for length in shape[1:]) or 0 in (a["dim1"] % len(shape), a["dim2"] % len(shape)):
+    if not all(isinstance(length, int) for length in shape[1:]) or 0 in (
+        a["dim1"] % len(shape),
+        a["dim2"] % len(shape),
+    ):
         return None
     numbers = torch.arange(torch.Size(shape[1:]).numel()).reshape(1, *shape[1:])
     places = numbers.diagonal(a["offset"], a["dim1"], a["dim2"]).flatten()
@@ -145,7 +148,12 @@ def _index_put(w: _Writer, a: dict[str, Any]) -> fx.Node | None:
         places = places.nonzero(as_tuple=True) if places.dtype == torch.bool else (places,)
         return _at(w, a["self"], axis, places[0], a["values"]) if len(places) == 1 else None
     picked = read.meta["val"]
-    if picked.dtype == torch.bool and axis == 0 and picked.dim() == a["self"].meta["val"].dim() and _is_one(a["values"]):
+    if (
+        picked.dtype == torch.bool
+        and axis == 0
+        and picked.dim() == a["self"].meta["val"].dim()
+        and _is_one(a["values"])
+    ):
         return w.last(aten.where.self, read, a["values"], a["self"])
     return None
 
@@ -153,7 +161,10 @@ def _index_put(w: _Writer, a: dict[str, Any]) -> fx.Node | None:
 def _diagonal(w: _Writer, a: dict[str, Any]) -> fx.Node | None:
     """By the places of the diagonal among all numbers of an image."""
     shape = a["self"].meta["val"].shape
-    if not all(isinstance(length, int) for length in shape[1:]) or 0 in (a["dim1"] % len(shape), a["dim2"] % len(shape)):
+    if not all(isinstance(length, int) for length in shape[1:]) or 0 in (
+        a["dim1"] % len(shape),
+        a["dim2"] % len(shape),
+    ):
         return None
     numbers = torch.arange(torch.Size(shape[1:]).numel()).reshape(1, *shape[1:])
     places = numbers.diagonal(a["offset"], a["dim1"], a["dim2"])
@@ -176,7 +187,11 @@ def _is_one(value: fx.Node) -> bool:
 
 def _index_copy(w: _Writer, a: dict[str, Any]) -> fx.Node | None:
     read = a["index"]
-    return _at(w, a["self"], a["dim"], attribute(w.source, str(read.target)), a["source"]) if read.op == "get_attr" else None
+    return (
+        _at(w, a["self"], a["dim"], attribute(w.source, str(read.target)), a["source"])
+        if read.op == "get_attr"
+        else None
+    )
 
 
 def _index_fill(w: _Writer, a: dict[str, Any]) -> fx.Node | None:

@@ -41,6 +41,9 @@ RESHAPES = {"reshape", "view", "_unsafe_view"}
 TAKEN = set(dir(fx.GraphModule(nn.Module(), fx.Graph()))) - set(dir(nn.Module()))
 """Names that a traced network has for itself."""
 
+NEW = {"new_zeros": 0, "new_ones": 1, "new_empty": 0, "new_full": None}
+"""Operators that make tensors of a type like another's, and the number that these hold."""
+
 GUARDS = {"_assert_tensor_metadata", "_assert_scalar", "sym_constrain_range_for_size", "_guards_fn"}
 
 
@@ -85,11 +88,13 @@ def _lift(program: ExportedProgram, input_shape: tuple[int, int, int]) -> fx.Gra
             raise InvalidModel(f"The network calls a part of it {path.partition('.')[0]!r}; any other name is allowed.")
     source = recorded(program)
     inline_(source)
-    functionalize_(source, input_shape)
+    _erase_guards_(source)
     _compute_in_floats_(source)
+    functionalize_(source, input_shape)
     recompose_(source)
     _free_the_batch_(source)
     _cast_mixed_(source)
+    _fill_without_reading_(source)
     _compute_constants_(source)
     without_scatters_(source)
     _free_the_batch_(source)
@@ -99,8 +104,6 @@ def _lift(program: ExportedProgram, input_shape: tuple[int, int, int]) -> fx.Gra
     calls: dict[str, str] = {}
     for node in source.graph.nodes:
         name = operator_name(node)
-        if name in GUARDS or (node.op == "call_module" and node.target in GUARDS):
-            continue
         lifted = LIFT[name](source, node) if name in LIFT else None
         if lifted is not None:
             path, module, reads = lifted
@@ -198,6 +201,19 @@ def _number_masks_(source: fx.GraphModule) -> None:
         node.args = (node.args[0], places)
 
 
+def _fill_without_reading_(source: fx.GraphModule) -> None:
+    """`x.new_zeros(sizes)` reads nothing of x but its type."""
+    batch = agreement.batch_of(source)
+    for node in source.graph.nodes:
+        name = operator_name(node)
+        if name not in NEW:
+            continue
+        sizes, number = arguments(node)["size"], arguments(node).get("fill_value", NEW[name])
+        counted = any(isinstance(n, fx.Node) for n in (*sizes, number)) or (len(sizes) > 1 and sizes[0] == batch != 1)
+        if not counted:
+            node.target, node.args, node.kwargs = aten.full.default, (sizes, number), {"dtype": node.meta["val"].dtype}
+
+
 def _compute_constants_(source: fx.GraphModule) -> None:
     """What depends on stored tensors alone becomes one, a parameter where it is made of one: positions, scaled weights.
 
@@ -206,7 +222,7 @@ def _compute_constants_(source: fx.GraphModule) -> None:
     for node in list(source.graph.nodes):
         reads = node.all_input_nodes
         fixed = node.op == "call_function" and all(read.op == "get_attr" for read in reads)
-        if not fixed or operator_name(node) in GUARDS or is_write(node):
+        if not fixed:
             continue
         if operator_name(node) in NOTHING:
             node.replace_all_uses_with(reads[0])
@@ -299,7 +315,11 @@ def check_alike(model: nn.Module | ExportedProgram, graph: fx.GraphModule, image
     shape = (images.shape[1], images.shape[2], images.shape[3])
     with agreement.taking(shape), torch.no_grad():
         program = recorded(model) if isinstance(model, ExportedProgram) else None
-        expected = agreement.answers_of_module(model, images) if program is None else agreement.answers_of_program(program, images)
+        expected = (
+            agreement.answers_of_module(model, images)
+            if program is None
+            else agreement.answers_of_program(program, images)
+        )
         answer = graph(images)
         if agreement.agree(expected.float(), answer):
             return
@@ -339,12 +359,22 @@ def recorded(program: ExportedProgram) -> fx.GraphModule:
 def _compute_in_floats_(source: fx.GraphModule) -> None:
     """Whatever a network computes in floats of other widths, by a cast or by itself, is computed in 32 bits."""
     for node in source.graph.nodes:
+        if operator_name(node) == "to" and _is_other_float(node.args[0].meta["val"]) != _is_other_float(
+            node.meta["val"]
+        ):
+            node.kwargs = node.kwargs | {"copy": True}  # what is written into the one is not in the other
         if node.op == "get_attr" and _is_other_float(attribute(source, str(node.target))):
             _widen_(source, str(node.target))
         node.args = tuple(torch.float32 if _is_other_float(value) else value for value in node.args)
         node.kwargs = {key: torch.float32 if _is_other_float(value) else value for key, value in node.kwargs.items()}
         if _is_other_float(node.meta.get("val")):
             node.meta["val"] = node.meta["val"].to(torch.float32)
+
+
+def _erase_guards_(source: fx.GraphModule) -> None:
+    """Nothing is asked of the images that is not asked of every network's."""
+    for node in [n for n in source.graph.nodes if operator_name(n) in GUARDS or n.target in GUARDS]:
+        source.graph.erase_node(node)
 
 
 def _is_other_float(value: Any) -> bool:

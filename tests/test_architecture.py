@@ -29,6 +29,7 @@ LAYERS = (
     ("functionalization",),
     ("pt2", "tracing"),
     ("export", "training"),
+    ("verification",),
     ("teachers",),
     ("distillation",),
     ("zoo", "calibration"),

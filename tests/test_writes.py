@@ -20,7 +20,11 @@ class Writes(nn.Module):
 
     def __init__(self, write):
         super().__init__()
-        self.conv, self.inner, self.last = nn.Conv2d(1, 8, 3, padding=1), nn.Conv2d(4, 4, 3, padding=1), nn.Linear(288, 10)
+        self.conv, self.inner, self.last = (
+            nn.Conv2d(1, 8, 3, padding=1),
+            nn.Conv2d(4, 4, 3, padding=1),
+            nn.Linear(288, 10),
+        )
         self.write = write
 
     def forward(self, x):
@@ -222,6 +226,16 @@ def input_of_layer(s, x):
     return torch.cat([s.inner(y), x[:, 4:]], 1)
 
 
+def mask_of_windows(s, x):
+    mask = x.new_zeros((6, 6))
+    count = 0
+    for rows in ((0, -4), (-4, -2), (-2, None)):
+        for columns in ((0, -4), (-4, None)):
+            mask[rows[0] : rows[1], columns[0] : columns[1]] = count
+            count += 1
+    return x * (mask.unsqueeze(1) - mask.unsqueeze(2)).masked_fill(mask.unsqueeze(0) > 2, -1.0)[0]
+
+
 def everything(s, x):
     x[:] = x * 2
     x[:, :, :, :].add_(1)
@@ -233,6 +247,7 @@ WRITES = [
     slice_through_conv, zero_channel, narrow, flattened, mask_by_slices, mask_for_each_image, mask_like, augmented, listed,
     compared, parts, read_before, nested, through_a_copy, diagonal, through_the_same_part_twice, dropped, renamed,
     from_another, filled_by_index, squeezed, stored_there, result_read_later, truth, input_of_layer, everything,
+    mask_of_windows,
 ]  # fmt: skip
 
 
@@ -287,7 +302,11 @@ def test_any_view_can_be_written_through(view: str) -> None:
         with torch.no_grad():  # gradients forbid to write into one of several parts
             VIEWS[view](y).mul_(3).sub_(0.5)
         z = VIEWS[view](y)
-        return torch.cat([y[:, 4:], x[:, :4] * z.sum()], 1) if z.dim() < 1 else y + z.flatten(1).max(1)[0].view(-1, 1, 1, 1)
+        return (
+            torch.cat([y[:, 4:], x[:, :4] * z.sum()], 1)
+            if z.dim() < 1
+            else y + z.flatten(1).max(1)[0].view(-1, 1, 1, 1)
+        )
 
     check(write)
 
