@@ -31,6 +31,13 @@ PERMUTED = {
     "swapdims", "t_", "transpose_", "swapaxes_", "swapdims_",
 }  # fmt: skip
 
+PUT: dict[str, tuple[Any, tuple[str, ...]]] = {
+    "slice": (aten.slice_scatter.default, ("dim", "start", "end", "step")),
+    "select": (aten.select_scatter.default, ("dim", "index")),
+    "diagonal": (aten.diagonal_scatter.default, ("offset", "dim1", "dim2")),
+}
+"""What gives a value with the part replaced that a view looks at, and which of the view's arguments it takes."""
+
 LISTS = {"split", "split_with_sizes", "chunk", "tensor_split", "hsplit", "vsplit", "dsplit", "unbind", "unsafe_split"}
 
 RANDOM = {"bernoulli_", "normal_", "uniform_", "random_", "exponential_", "geometric_", "cauchy_", "log_normal_"}
@@ -73,7 +80,7 @@ class _Looking(Run):
         """What the node computes."""
         value = super().run_node(n)
         self.layouts[n], memory = _layout(value), _memory(value)
-        reads = [n.args[0]] if operator_name(n) == "getitem" else n.all_input_nodes
+        reads = n.all_input_nodes[:1] if operator_name(n) == "getitem" else n.all_input_nodes
         for read in reads if memory else ():
             is_part = operator_name(n) != "getitem" or operator_name(read) in LISTS  # others give new values
             if is_part and _memory(self.env[read]) == memory:
@@ -199,24 +206,21 @@ class _Writes:
         a = arguments(view)
         if name == "narrow":
             name, a = "slice", a | {"end": a["start"] + a["length"], "step": 1}
-        put = {
-            "slice": (aten.slice_scatter.default, "dim", "start", "end", "step"),
-            "select": (aten.select_scatter.default, "dim", "index"),
-            "diagonal": (aten.diagonal_scatter.default, "offset", "dim1", "dim2"),
-        }.get(name)
-        if put is None:
+        if name not in PUT:
             raise Unsupported(f"The network writes through a view made by {name!r}; slices and reshapes are possible.")
-        return self._made(base, put[0], whole, value, *(a[key] for key in put[1:]))
+        operator, keys = PUT[name]
+        return self._made(base, operator, whole, value, *(a[key] for key in keys))
 
     def _part_put(self, view: fx.Node, parts: fx.Node, value: fx.Node) -> fx.Node:
         """What was cut in `parts`, with `value` in the place of the part `view`."""
-        base, place = self.base[parts], view.args[1]
+        base, place = self.base[parts], int(view.args[1])  # type: ignore[arg-type]
+
         whole, dim = self._present(base), _cut_along(parts)
         if operator_name(parts) == "unbind":
             return self._made(base, aten.select_scatter.default, whole, value, dim, place)
         lengths = [layout[0][dim] for layout in self.layouts[parts]]
-        begin = sum(lengths[:place])  # type: ignore[misc]
-        end = begin + lengths[place]  # type: ignore[index]
+        begin = sum(lengths[:place])
+        end = begin + lengths[place]
         return self._made(base, aten.slice_scatter.default, whole, value, dim, begin, end)
 
     def _pure(self, node: fx.Node, target: fx.Node) -> fx.Node:

@@ -164,7 +164,7 @@ def _attention(node: fx.Node) -> fx.Node | None:
         if operator_name(read) != "mul" or not isinstance(read.args[1], float):  # type: ignore[arg-type, union-attr]
             return None
         found.append(read.args[0])  # type: ignore[arg-type, union-attr]
-        scale *= read.args[1]  # type: ignore[union-attr, operator]
+        scale *= read.args[1]  # type: ignore[union-attr]
     query, keys = found
     rank = query.meta["val"].dim()
     if operator_name(keys) != "permute" or list(keys.args[1]) != [*range(rank - 2), rank - 1, rank - 2]:  # type: ignore[arg-type]
@@ -288,4 +288,5 @@ RULES: dict[str, tuple[Rule, ...]] = {
     "_adaptive_avg_pool2d": (lambda node: _made(node, aten.adaptive_avg_pool2d.default, *node.args),),
     "constant_pad_nd": (lambda node: _made(node, aten.pad.default, *node.args[:2], "constant", *node.args[2:]),),
     "_unsafe_index": (lambda node: _made(node, aten.index.Tensor, *node.args),),
-} | dict.fromkeys(("clone", "alias", "detach", "lift_fresh_copy"), (_nothing,))  # fmt: skip
+    "clone": (_nothing,), "alias": (_nothing,), "detach": (_nothing,), "lift_fresh_copy": (_nothing,),
+}  # fmt: skip

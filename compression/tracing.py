@@ -17,7 +17,7 @@ from torch.export import Dim, ExportedProgram
 from compression import agreement
 from compression.data import Dataset
 from compression.errors import InvalidData, InvalidModel
-from compression.functionalization import functionalize_, is_write
+from compression.functionalization import functionalize_
 from compression.graph import arguments, layers, operator_name
 from compression.lifting import LIFT, attribute, place, stored
 from compression.recomposition import recompose_
@@ -314,12 +314,12 @@ def check_alike(model: nn.Module | ExportedProgram, graph: fx.GraphModule, image
     """
     shape = (images.shape[1], images.shape[2], images.shape[3])
     with agreement.taking(shape), torch.no_grad():
-        program = recorded(model) if isinstance(model, ExportedProgram) else None
-        expected = (
-            agreement.answers_of_module(model, images)
-            if program is None
-            else agreement.answers_of_program(program, images)
-        )
+        program = None
+        if isinstance(model, ExportedProgram):
+            program = recorded(model)
+            expected = agreement.answers_of_program(program, images)
+        else:
+            expected = agreement.answers_of_module(model, images)
         answer = graph(images)
         if agreement.agree(expected.float(), answer):
             return

@@ -63,7 +63,9 @@ def settled(network: nn.Module) -> nn.Module:
 
 
 def answers(graph: torch.fx.GraphModule, images: torch.Tensor) -> np.ndarray:
-    return session(export(graph, tuple(images.shape[1:])).onnx).run(None, {"image": images.numpy()})[0]
+    return session(export(graph, (images.shape[1], images.shape[2], images.shape[3])).onnx).run(
+        None, {"image": images.numpy()}
+    )[0]
 
 
 def modules(graph: torch.fx.GraphModule) -> dict[str, type[nn.Module]]:

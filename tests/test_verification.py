@@ -19,8 +19,8 @@ SHAPE = (1, 8, 8)
 
 def network() -> nn.Sequential:
     torch.manual_seed(0)
-    return nn.Sequential(nn.Conv2d(1, 8, 3, padding=1), nn.BatchNorm2d(8), nn.Hardswish(), nn.MaxPool2d(2),
-                         nn.Conv2d(8, 8, 3), nn.Hardtanh(-0.5, 0.5), nn.Flatten(), nn.Linear(32, 10)).eval()  # fmt: skip
+    first = (nn.Conv2d(1, 8, 3, padding=1), nn.BatchNorm2d(8), nn.Hardswish(), nn.MaxPool2d(2))
+    return nn.Sequential(*first, nn.Conv2d(8, 8, 3), nn.Hardtanh(-0.5, 0.5), nn.Flatten(), nn.Linear(32, 10)).eval()
 
 
 def exported(model: nn.Module) -> torch.export.ExportedProgram:
@@ -38,11 +38,12 @@ def test_a_graph_that_is_another_network_is_refused(form, images: torch.Tensor) 
     graph = trace(network(), SHAPE)
     verify(form(network()), graph, session(export(graph, SHAPE, packed=False).onnx), images)
     with torch.no_grad():
-        graph.get_submodule("4").weight[3] *= 1.2
+        graph.get_parameter("4.weight")[3] *= 1.2
     with pytest.raises(InvalidModel) as refused:
         verify(form(network()), graph, session(export(graph, SHAPE, packed=False).onnx), images)
     assert str(refused.value) == (
-        "The traced network answers differently from the original, first at Conv2d '4', so it cannot be compressed safely."
+        "The traced network answers differently from the original, first at Conv2d '4', so it cannot be "
+        "compressed safely."
     )
 
 
@@ -70,14 +71,15 @@ def test_a_file_that_computes_something_else_is_refused(monkeypatch: pytest.Monk
     with pytest.raises(Unsupported) as refused:
         pipeline.prepare(network(), load("digits"), calibration_images=64)
     assert str(refused.value) == (
-        "The fp32 file answers differently from the network, first at 'hardtanh' (hardtanh), so no file of it can be trusted."
+        "The fp32 file answers differently from the network, first at 'hardtanh' (hardtanh), so no file of "
+        "it can be trusted."
     )
 
 
 def test_what_only_images_show_is_found(images: torch.Tensor) -> None:
     """Blank images and noise may look the same to a network that real ones tell apart."""
     graph = trace(network(), SHAPE)
-    graph.get_submodule("7").bias.data[0] += 0.1
+    graph.get_parameter("7.bias").data[0] += 0.1
     with pytest.raises(InvalidModel, match="first at Linear '7'"):
         verify(network(), graph, session(export(graph, SHAPE, packed=False).onnx), images)
 

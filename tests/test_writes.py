@@ -244,8 +244,8 @@ def everything(s, x):
 
 
 WRITES = [
-    slice_through_conv, zero_channel, narrow, flattened, mask_by_slices, mask_for_each_image, mask_like, augmented, listed,
-    compared, parts, read_before, nested, through_a_copy, diagonal, through_the_same_part_twice, dropped, renamed,
+    slice_through_conv, zero_channel, narrow, flattened, mask_by_slices, mask_for_each_image, mask_like, augmented,
+    listed, compared, parts, read_before, nested, through_a_copy, diagonal, through_the_same_part_twice, dropped, renamed,
     from_another, filled_by_index, squeezed, stored_there, result_read_later, truth, input_of_layer, everything,
     mask_of_windows,
 ]  # fmt: skip
@@ -262,14 +262,16 @@ def test_what_is_written_through_views_is_read(write, program) -> None:
 VIEWS = {
     "select": lambda x: x[:, 1], "select last": lambda x: x[..., -1], "slice": lambda x: x[:, 2:5],
     "steps": lambda x: x[:, 1::3], "rows": lambda x: x[:, :, -2:], "narrow": lambda x: x.narrow(2, 1, 3),
-    "view": lambda x: x.view(-1, 4, 2, 6, 6), "reshape": lambda x: x.reshape(-1, 8, 36), "flatten": lambda x: x.flatten(2),
+    "view": lambda x: x.view(-1, 4, 2, 6, 6), "reshape": lambda x: x.reshape(-1, 8, 36),
+    "flatten": lambda x: x.flatten(2),
     "transpose": lambda x: x.transpose(1, 3), "permute": lambda x: x.permute(0, 2, 3, 1), "mT": lambda x: x.mT,
     "squeeze": lambda x: x[:, :1].squeeze(1), "unsqueeze": lambda x: x.unsqueeze(2),
     "expand": lambda x: x.expand(-1, 8, 6, 6), "diagonal": lambda x: x.diagonal(dim1=2, dim2=3),
     "split": lambda x: x.split(3, 1)[2], "chunk": lambda x: x.chunk(3, 2)[1], "unbind": lambda x: x.unbind(1)[5],
     "tensor_split": lambda x: x.tensor_split(3, 1)[1], "swapaxes": lambda x: x.swapaxes(1, 2),
     "movedim": lambda x: x.movedim(1, 2), "detach": lambda x: x.detach(), "unflatten": lambda x: x.unflatten(1, (4, 2)),
-    "contiguous": lambda x: x.contiguous(), "view_as": lambda x: x.view_as(x), "dropout": lambda x: F.dropout(x, 0.1, False),
+    "contiguous": lambda x: x.contiguous(), "view_as": lambda x: x.view_as(x),
+    "dropout": lambda x: F.dropout(x, 0.1, False),
     "to": lambda x: x.to(torch.float32), "hsplit": lambda x: x.hsplit(2)[1], "dsplit": lambda x: x.dsplit(2)[0],
     "chain": lambda x: x.flatten(2)[:, 1:4].transpose(1, 2)[:, 3:9],
     "reshaped columns": lambda x: x.permute(0, 2, 3, 1).unflatten(-1, (2, 4))[..., 1, :],
@@ -283,10 +285,12 @@ UNARY = [
 BINARY = {
     "add": lambda x: x.add_(0.5), "sub": lambda x: x.sub_(0.5), "mul": lambda x: x.mul_(x.detach().clone()),
     "div": lambda x: x.div_(2), "pow": lambda x: x.pow_(2), "clamp": lambda x: x.clamp_(-0.2, 0.3),
-    "clamp_min": lambda x: x.clamp_min_(0.1), "fill": lambda x: x.fill_(0.7), "addcmul": lambda x: x.addcmul_(x * 2, x, value=0.5),
+    "clamp_min": lambda x: x.clamp_min_(0.1), "fill": lambda x: x.fill_(0.7),
+    "addcmul": lambda x: x.addcmul_(x * 2, x, value=0.5),
     "masked_fill": lambda x: x.masked_fill_(x > 0.2, -1.0), "copy": lambda x: x.copy_(x * 2 + 1),
-    "copy of one": lambda x: x.copy_(torch.tensor(0.3)), "gt": lambda x: x.gt_(0.1), "clamp_max": lambda x: x.clamp_max_(0.2),
-    "threshold": lambda x: F.threshold_(x, 0.1, 0.5),
+    "copy of one": lambda x: x.copy_(torch.tensor(0.3)), "gt": lambda x: x.gt_(0.1),
+    "clamp_max": lambda x: x.clamp_max_(0.2),
+    "threshold": lambda x: F.threshold(x, 0.1, 0.5, inplace=True),
 }  # fmt: skip
 
 
