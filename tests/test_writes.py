@@ -245,7 +245,8 @@ def everything(s, x):
 
 WRITES = [
     slice_through_conv, zero_channel, narrow, flattened, mask_by_slices, mask_for_each_image, mask_like, augmented,
-    listed, compared, parts, read_before, nested, through_a_copy, diagonal, through_the_same_part_twice, dropped, renamed,
+    listed, compared, parts,
+    read_before, nested, through_a_copy, diagonal, through_the_same_part_twice, dropped, renamed,
     from_another, filled_by_index, squeezed, stored_there, result_read_later, truth, input_of_layer, everything,
     mask_of_windows,
 ]  # fmt: skip
