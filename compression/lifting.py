@@ -7,8 +7,8 @@ from typing import Any
 import torch
 from torch import fx, nn
 
-from compression.errors import InvalidModel
-from compression.graph import FlatNorm, arguments, pair
+from compression.errors import InvalidModel, Unsupported
+from compression.graph import FlatNorm, arguments, operator_name, pair
 
 
 def _lift_conv2d(source: fx.GraphModule, node: fx.Node) -> tuple[str, nn.Module, fx.Node] | None:
@@ -123,3 +123,63 @@ def _constant(source: fx.GraphModule, node: fx.Node | None) -> torch.Tensor | No
     if node is None or node.op != "get_attr":
         return None
     return attribute(source, str(node.target))
+
+
+def place(root: nn.Module, path: str, value: nn.Module | torch.Tensor) -> None:
+    """Puts a module, parameter or buffer at a dotted path below `root`, making what lies between."""
+    *parents, leaf = path.split(".")
+    for parent in parents:
+        if not hasattr(root, parent):
+            root.add_module(parent, nn.Module())
+        root = getattr(root, parent)
+    if isinstance(value, nn.Module):
+        if leaf in root._modules:
+            for name, child in root._modules[leaf].named_children():  # type: ignore[union-attr]
+                value.add_module(name, child)
+        root._modules[leaf] = value
+    elif isinstance(value, nn.Parameter):
+        root.register_parameter(leaf, nn.Parameter(value.detach().clone()))
+    else:
+        root.register_buffer(leaf, value.detach().clone())
+
+
+def stored(source: fx.GraphModule, beside: fx.Node | None, name: str, value: torch.Tensor) -> fx.Node:
+    """A new node that reads `value`, stored in the module of the stored tensor `beside` under a name like `name`."""
+    owner = str(beside.target).rpartition(".")[0] if beside is not None else ""
+    while hasattr(source.get_submodule(owner), name):
+        name += "_"
+    path = ".".join(filter(None, (owner, name)))
+    place(source, path, value)
+    return source.graph.get_attr(path)
+
+
+def sizes_of(node: fx.Node, images: fx.Node) -> list[Any]:
+    """The lengths of `node`'s value, as a new node that counts `images` where they depend on how many those are."""
+    lengths, batch = list(node.meta["val"].shape), images.meta["val"].shape[0]
+    for axis, length in enumerate(lengths):
+        if isinstance(length, torch.SymInt):
+            if str(length) != str(batch):
+                return _solved(lengths, axis)
+            lengths[axis] = node.graph.call_function(torch.ops.aten.sym_size.int, (images, 0))
+            lengths[axis].meta = {"val": batch}
+    return lengths
+
+
+def _solved(lengths: list[Any], axis: int) -> list[Any]:
+    """`lengths`, with -1 for the one that follows from the others."""
+    rest = [*lengths[:axis], *lengths[axis + 1 :]]
+    if any(isinstance(length, torch.SymInt) for length in rest):
+        raise Unsupported("The network writes into a value in which several lengths depend on the number of images.")
+    return [*lengths[:axis], -1, *lengths[axis + 1 :]]
+
+
+def unstripped(value: fx.Node) -> fx.Node:
+    """`value` before axes of length one were taken away from its front, as assigning does for a batch of one."""
+    while operator_name(value) in ("view", "reshape"):
+        before = value.args[0]
+        found, left = before.meta["val"].shape, value.meta["val"].shape  # type: ignore[union-attr]
+        more = len(found) - len(left)
+        if more <= 0 or [str(n) for n in found] != ["1"] * more + [str(n) for n in left]:
+            break
+        value = before  # type: ignore[assignment]
+    return value

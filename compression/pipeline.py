@@ -38,6 +38,7 @@ from compression.reconstruct import reconstruct_, settle_batch_norm_
 from compression.results import LayerReport, LearningPoint, Ledger, Measurement, Predictions, Reached
 from compression.steps import Quantize
 from compression.tracing import check_classes, traced
+from compression.verification import verify
 
 Progress = Callable[[str, float], None]
 Stop = Callable[[], bool]
@@ -107,7 +108,8 @@ def prepare(
 
     The images get as many channels as the network takes: what is found lies in `Prepared.data`. Raises `InvalidModel`
     where the network does not fit the images or the classes, and `Unsupported` where it uses a layer more than once:
-    there are no moments and no fit yet that hold for all its uses.
+    there are no moments and no fit yet that hold for all its uses. Either where network, graph and file do not answer
+    the same about real images.
     """
     say = _reporter(progress, stop)
     say("Tracing the network", 0.0)
@@ -121,6 +123,7 @@ def prepare(
     baseline = _candidate(dense, exported, recipe, calibration.images, seconds=0.0)
     say("Measuring the fp32 file", 0.4)
     runner = session(baseline.onnx)
+    verify(model, dense, runner, calibration.images)
     predictions = predict(runner, data, order(len(data.test)), stop=stop)
     return Prepared(dense, data, calibration, baseline, predictions, runner)
 

@@ -13,13 +13,17 @@ from typing import Any
 import torch
 from torch import fx, nn
 from torch.export import Dim, ExportedProgram
-from torch.utils._pytree import tree_leaves
 
+from compression import agreement
 from compression.data import Dataset
 from compression.decisions import every_class
 from compression.errors import InvalidData, InvalidModel
+from compression.functionalization import functionalize_
 from compression.graph import arguments, layers, operator_name
-from compression.lifting import LIFT, attribute
+from compression.lifting import LIFT, attribute, place, stored
+from compression.recomposition import recompose_
+from compression.regions import inline_
+from compression.scatters import is_whole, without_scatters_
 
 aten = torch.ops.aten
 
@@ -38,6 +42,9 @@ RESHAPES = {"reshape", "view", "_unsafe_view"}
 TAKEN = set(dir(fx.GraphModule(nn.Module(), fx.Graph()))) - set(dir(nn.Module()))
 """Names that a traced network has for itself."""
 
+NEW = {"new_zeros": 0, "new_ones": 1, "new_empty": 0, "new_full": None}
+"""Operators that make tensors of a type like another's, and the number that these hold."""
+
 GUARDS = {"_assert_tensor_metadata", "_assert_scalar", "sym_constrain_range_for_size", "_guards_fn"}
 
 
@@ -49,7 +56,7 @@ def trace(model: nn.Module | ExportedProgram, input_shape: tuple[int, int, int])
     network does not answer as the original does.
     """
     program = model if isinstance(model, ExportedProgram) else _export(model, input_shape)
-    graph = _lift(program)
+    graph = _lift(program, input_shape)
     _check_contents(graph)
     _check_against(model, graph, input_shape)
     return graph
@@ -101,48 +108,51 @@ def check_classes(graph: fx.GraphModule, data: Dataset) -> None:
 
 
 def _export(model: nn.Module, input_shape: tuple[int, int, int]) -> ExportedProgram:
-    was_training = model.training
+    example = torch.zeros(2, *input_shape)
     try:
-        example = torch.zeros(2, *input_shape)
-        return torch.export.export(model.eval(), (example,), dynamic_shapes=({0: Dim("batch")},))
+        with agreement.evaluating(model):
+            return torch.export.export(model, (example,), dynamic_shapes=({0: Dim("batch")},))
     except Exception as error:  # torch.export raises dozens of types; each means that the network cannot be traced
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         shape = "×".join(map(str, input_shape))
         raise InvalidModel(f"The network cannot be traced for batches of {shape} images: {reason}.") from error
-    finally:
-        model.train(was_training)
 
 
-def _lift(program: ExportedProgram) -> fx.GraphModule:
+def _lift(program: ExportedProgram, input_shape: tuple[int, int, int]) -> fx.GraphModule:
     for path in (*program.state_dict, *program.constants):
         if path.partition(".")[0] in TAKEN:
             raise InvalidModel(f"The network calls a part of it {path.partition('.')[0]!r}; any other name is allowed.")
-    source = program.module()
+    source = recorded(program)
+    inline_(source)
+    _erase_guards_(source)
+    _compute_in_floats_(source)
+    functionalize_(source, input_shape)
+    recompose_(source)
     _free_the_batch_(source)
     _cast_mixed_(source)
+    _fill_without_reading_(source)
     _compute_constants_(source)
+    without_scatters_(source)
+    _free_the_batch_(source)
     _number_masks_(source)
     root, graph = nn.Module(), fx.Graph()
     env: dict[fx.Node, fx.Node] = {}
     calls: dict[str, str] = {}
     for node in source.graph.nodes:
-        name, in_place = operator_name(node), _changes_in_place(node)
-        if name in GUARDS or (node.op == "call_module" and node.target in GUARDS):
-            continue
+        name = operator_name(node)
         lifted = LIFT[name](source, node) if name in LIFT else None
         if lifted is not None:
             path, module, reads = lifted
             path = _path_of(path, node, calls)
-            _place(root, path, module)
+            place(root, path, module)
             env[node] = graph.call_module(path, (env[reads],))
         else:
             env[node] = _copied(graph, node, env)
-        if in_place:
-            env[node.args[0]] = env[node]  # whoever reads the changed tensor later reads the result
+        env[node].meta.setdefault("source", node.meta.get("source", node.name))
     _return_one_value_(graph.output_node())
     for node in [n for n in graph.nodes if n.op == "get_attr"]:
         if node.users:
-            _place(root, node.target, attribute(source, node.target))
+            place(root, node.target, attribute(source, node.target))
         else:
             graph.erase_node(node)
     lifted_graph = fx.GraphModule(root, graph)
@@ -155,7 +165,7 @@ def _lift(program: ExportedProgram) -> fx.GraphModule:
 def _copied(graph: fx.Graph, node: fx.Node, env: dict[fx.Node, fx.Node]) -> fx.Node:
     """What stands in `graph` for a call that becomes no module."""
     name = operator_name(node)
-    if name in NOTHING or (name in CASTS and _is_float(node) and _is_float(node.args[0])):
+    if name in NOTHING or is_whole(node) or (name in CASTS and _is_float(node) and _is_float(node.args[0])):
         return env[node.args[0]]  # type: ignore[index]
     if name == "mean" and _pools_everything(node):
         pooled = graph.call_function(aten.adaptive_avg_pool2d.default, (env[node.args[0]], [1, 1]))  # type: ignore[index]
@@ -185,8 +195,8 @@ def _return_one_value_(output: fx.Node) -> None:
 def _free_the_batch_(source: fx.GraphModule) -> None:
     """Reshapes that were traced with a fixed batch size take any, and what is repeated for each image follows it."""
     images = next(node for node in source.graph.nodes if node.op == "placeholder")
-    batch = images.meta["val"].shape[0]
-    if not isinstance(batch, int):
+    batch = agreement.batch_of(source)
+    if batch is None:
         return
     for node in list(source.graph.nodes):
         repeats = operator_name(node) == "expand"
@@ -223,18 +233,21 @@ def _number_masks_(source: fx.GraphModule) -> None:
                 continue
             for numbers in mask.nonzero(as_tuple=True):
                 with source.graph.inserting_before(node):
-                    places.append(_stored(source, read, f"{read.name}_places", numbers))
+                    places.append(stored(source, read, f"{read.name}_places", numbers))
         node.args = (node.args[0], places)
 
 
-def _stored(source: fx.GraphModule, beside: fx.Node | None, name: str, value: torch.Tensor) -> fx.Node:
-    """A new node that reads `value`, stored in the module of the stored tensor `beside` under a name like `name`."""
-    owner = str(beside.target).rpartition(".")[0] if beside is not None else ""
-    while hasattr(source.get_submodule(owner), name):
-        name += "_"
-    path = ".".join(filter(None, (owner, name)))
-    _place(source, path, value)
-    return source.graph.get_attr(path)
+def _fill_without_reading_(source: fx.GraphModule) -> None:
+    """`x.new_zeros(sizes)` reads nothing of x but its type."""
+    batch = agreement.batch_of(source)
+    for node in source.graph.nodes:
+        name = operator_name(node)
+        if name not in NEW:
+            continue
+        sizes, number = arguments(node)["size"], arguments(node).get("fill_value", NEW[name])
+        counted = any(isinstance(n, fx.Node) for n in (*sizes, number)) or (len(sizes) > 1 and sizes[0] == batch != 1)
+        if not counted:
+            node.target, node.args, node.kwargs = aten.full.default, (sizes, number), {"dtype": node.meta["val"].dtype}
 
 
 def _compute_constants_(source: fx.GraphModule) -> None:
@@ -245,7 +258,7 @@ def _compute_constants_(source: fx.GraphModule) -> None:
     for node in list(source.graph.nodes):
         reads = node.all_input_nodes
         fixed = node.op == "call_function" and all(read.op == "get_attr" for read in reads)
-        if not fixed or operator_name(node) in GUARDS or _changes_in_place(node):
+        if not fixed:
             continue
         if operator_name(node) in NOTHING:
             node.replace_all_uses_with(reads[0])
@@ -257,19 +270,16 @@ def _compute_constants_(source: fx.GraphModule) -> None:
             continue
         learned = any(isinstance(attribute(source, str(read.target)), nn.Parameter) for read in reads)
         with source.graph.inserting_before(node):
-            stored = nn.Parameter(value) if learned and value.is_floating_point() else value
-            made = _stored(source, reads[0] if reads else None, node.name, stored)
+            kept = nn.Parameter(value) if learned and value.is_floating_point() else value
+            made = stored(source, reads[0] if reads else None, node.name, kept)
         made.meta = node.meta
         node.replace_all_uses_with(made)
         source.graph.erase_node(node)
 
 
 def _pure(node: fx.Node) -> fx.Node:
-    """The same call with an in-place operator replaced by its pure twin, and other spellings by the common one."""
+    """The same call with other spellings replaced by the common one."""
     name = operator_name(node)
-    if _changes_in_place(node):
-        node.target = getattr(getattr(aten, name[:-1]), node.target._overloadname)  # type: ignore[union-attr]
-        name = name[:-1]
     if name in RESHAPES:
         node.target = aten.reshape.default
     elif name in CASTS:
@@ -292,11 +302,6 @@ def _pure(node: fx.Node) -> fx.Node:
     return node
 
 
-def _changes_in_place(node: fx.Node) -> bool:
-    name = operator_name(node)
-    return name.endswith("_") and not name.startswith("_")
-
-
 def _squeezed(node: fx.Node) -> list[int]:
     """The axes of length one that `node` takes away, never that of the images."""
     lengths, asked = node.args[0].meta["val"].shape, arguments(node).get("dim")  # type: ignore[union-attr]
@@ -315,24 +320,6 @@ def _pools_everything(node: fx.Node) -> bool:
     return rank == 4 and sorted(d % rank for d in arguments(node)["dim"] or ()) == [2, 3]
 
 
-def _place(root: nn.Module, path: str, value: nn.Module | torch.Tensor) -> None:
-    """Puts a module, parameter or buffer at a dotted path below `root`, making what lies between."""
-    *parents, leaf = path.split(".")
-    for parent in parents:
-        if not hasattr(root, parent):
-            root.add_module(parent, nn.Module())
-        root = getattr(root, parent)
-    if isinstance(value, nn.Module):
-        if leaf in root._modules:
-            for name, child in root._modules[leaf].named_children():  # type: ignore[union-attr]
-                value.add_module(name, child)
-        root._modules[leaf] = value
-    elif isinstance(value, nn.Parameter):
-        root.register_parameter(leaf, nn.Parameter(value.detach().clone()))
-    else:
-        root.register_buffer(leaf, value.detach().clone())
-
-
 def _check_contents(graph: fx.GraphModule) -> None:
     """Raises `InvalidModel` for a network without layers, and for a tensor that is not made of numbers."""
     if not layers(graph):
@@ -346,24 +333,94 @@ def _check_contents(graph: fx.GraphModule) -> None:
 @torch.inference_mode()
 def _check_against(model: nn.Module | ExportedProgram, graph: fx.GraphModule, shape: tuple[int, int, int]) -> None:
     images = torch.randn(3, *shape, generator=torch.Generator().manual_seed(0))
-    try:
+    with agreement.taking(shape):
         answer, _ = graph(images), graph(images[:1])
-    except (RuntimeError, TypeError, ValueError, AttributeError, IndexError) as error:
-        reason = str(error).splitlines()[0]
-        raise InvalidModel(
-            f"The network does not take batches of {'×'.join(map(str, shape))} images: {reason}."
-        ) from None
     if not isinstance(answer, torch.Tensor) or answer.dim() != 2 or len(answer) != 3:
         got = tuple(answer.shape) if isinstance(answer, torch.Tensor) else type(answer).__name__
         raise InvalidModel(f"The network must return scores [images, classes] for 3 images, not {got}.")
     if answer.isnan().any():
         raise InvalidModel("The network answers with NaN; only numbers are allowed as scores.")
-    if isinstance(model, ExportedProgram):
-        return
-    was_training = model.training
-    expected = next(value for value in tree_leaves(model.eval()(images)) if value is not None)
-    model.train(was_training)
-    if not torch.allclose(answer, expected, rtol=1e-3, atol=1e-4 * float(expected.abs().max() + 1)):
-        raise InvalidModel(
-            "The traced network answers differently from the original, so it cannot be compressed safely."
-        )
+    check_alike(model, graph, images)
+
+
+def check_alike(model: nn.Module | ExportedProgram, graph: fx.GraphModule, images: torch.Tensor) -> None:
+    """Raises `InvalidModel`, with the first operator that differs, where `graph` answers otherwise than `model`.
+
+    images: [n, C, H, W], normalised.
+    """
+    shape = (images.shape[1], images.shape[2], images.shape[3])
+    with agreement.taking(shape), torch.no_grad():
+        program = None
+        if isinstance(model, ExportedProgram):
+            program = recorded(model)
+            expected = agreement.answers_of_program(program, images)
+        else:
+            expected = agreement.answers_of_module(model, images)
+        answer = graph(images)
+        if agreement.agree(expected.float(), answer):
+            return
+        program = program or recorded(_export(model, shape))  # type: ignore[arg-type]
+        tolerance = agreement.tolerance_of(program)
+        if agreement.agree(expected.float(), answer, tolerance):
+            return
+        first = _first_difference(model, program, graph, images, tolerance)
+    raise InvalidModel(
+        f"The traced network answers differently from the original{first}, so it cannot be compressed safely."
+    )
+
+
+def _first_difference(
+    model: nn.Module | ExportedProgram, program: fx.GraphModule, graph: fx.GraphModule, images: torch.Tensor,
+    tolerance: float,
+) -> str:  # fmt: skip
+    images = images[: agreement.batch_of(program) or len(images)]
+    by_path = {} if isinstance(model, ExportedProgram) else agreement.values_of_module(model, images)
+    by_name = agreement.values_of_program(program, images)
+
+    def expected(node: fx.Node) -> torch.Tensor | None:
+        return by_path.get(str(node.target), by_name.get(node.meta.get("source", "")))
+
+    found = agreement.values_of_program(graph, images)
+    return agreement.first_difference(graph, found, expected, tolerance)
+
+
+def recorded(program: ExportedProgram) -> fx.GraphModule:
+    """The graph of a program as it was recorded, with what it stores, as it answers at inference."""
+    source = program.module(check_guards=False)
+    assert isinstance(source, fx.GraphModule)
+    agreement.evaluate_(source)
+    return source
+
+
+def _compute_in_floats_(source: fx.GraphModule) -> None:
+    """Whatever a network computes in floats of other widths, by a cast or by itself, is computed in 32 bits."""
+    for node in source.graph.nodes:
+        if operator_name(node) == "to" and _is_other_float(node.args[0].meta["val"]) != _is_other_float(
+            node.meta["val"]
+        ):
+            node.kwargs = node.kwargs | {"copy": True}  # what is written into the one is not in the other
+        if node.op == "get_attr" and _is_other_float(attribute(source, str(node.target))):
+            _widen_(source, str(node.target))
+        node.args = tuple(torch.float32 if _is_other_float(value) else value for value in node.args)
+        node.kwargs = {key: torch.float32 if _is_other_float(value) else value for key, value in node.kwargs.items()}
+        if _is_other_float(node.meta.get("val")):
+            node.meta["val"] = node.meta["val"].to(torch.float32)
+
+
+def _erase_guards_(source: fx.GraphModule) -> None:
+    """Nothing is asked of the images that is not asked of every network's."""
+    for node in [n for n in source.graph.nodes if operator_name(n) in GUARDS or n.target in GUARDS]:
+        source.graph.erase_node(node)
+
+
+def _is_other_float(value: Any) -> bool:
+    dtype = value.dtype if isinstance(value, torch.Tensor) else value
+    return isinstance(dtype, torch.dtype) and dtype.is_floating_point and dtype != torch.float32
+
+
+def _widen_(source: fx.GraphModule, path: str) -> None:
+    owner, _, name = path.rpartition(".")
+    kept = attribute(source, path)
+    delattr(source.get_submodule(owner), name)
+    value = kept.detach().to(torch.float32)
+    place(source, path, nn.Parameter(value) if isinstance(kept, nn.Parameter) else value)

@@ -5,8 +5,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import onnx
 import torch
-from onnx import TensorProto
+from onnx import TensorProto, helper
 from torch import fx, nn
 
 from compression.export import decoders, pack
@@ -14,7 +15,7 @@ from compression.export.context import Context
 from compression.export.qdq import clip_of
 from compression.export.stored import StoredLayer, folded_norm, stored
 from compression.export.translate import even_groups, translate
-from compression.export.writer import INPUT, Writer
+from compression.export.writer import INPUT, OUTPUT, Writer
 from compression.graph import LAYERS, is_size, module_of, only_reader, shapes
 from compression.parametrizations import ActivationQuantizer
 from compression.patches import padding_of
@@ -42,6 +43,18 @@ def export(graph: fx.GraphModule, input_shape: tuple[int, int, int], *, packed: 
     return _Exporter(graph, input_shape, packed).run()
 
 
+def with_values(graph: fx.GraphModule, input_shape: tuple[int, int, int]) -> tuple[bytes, dict[str, str]]:
+    """The unpacked file that gives the value of each node too, and the name of each of these outputs by the node's."""
+    exporter = _Exporter(graph, input_shape, packed=False)
+    model = onnx.load_model_from_string(exporter.run().onnx)
+    written = {name for node in model.graph.node for name in node.output} - {OUTPUT}
+    found = {node.name: exporter.file_names.get(name, name) for node, name in exporter.names.items()
+             if isinstance(name, str)}  # fmt: skip
+    found = {node: name for node, name in found.items() if name in written}
+    model.graph.output.extend(helper.make_empty_tensor_value_info(name) for name in sorted(set(found.values())))
+    return model.SerializeToString(), found
+
+
 class _Exporter:
     """One pass over the graph; `names` holds the ONNX name of each node's value."""
 
@@ -49,6 +62,7 @@ class _Exporter:
         self.graph, self.input_shape, self.packed = graph, input_shape, packed
         self.writer = Writer(outlined=packed)
         self.names: dict[fx.Node, str] = {}
+        self.file_names: dict[str, str] = {}
         self.scales: dict[fx.Node, str] = {}
         self.encodings: dict[str, pack.Encoding] = {}
         self.tensors: dict[str, dict[str, str]] = {}
@@ -76,9 +90,10 @@ class _Exporter:
             else:
                 self.names[node] = translate(self.context, node)
         output = next(n for n in self.graph.graph.nodes if n.op == "output").args[0]
-        onnx, names = self.writer.finish(self.input_shape, scores, self.shapes[output.name][1])
+        content, names = self.writer.finish(self.input_shape, scores, self.shapes[output.name][1])
         tensors = {layer: {names[name]: role for name, role in found.items()} for layer, found in self.tensors.items()}
-        return Exported(onnx, self.encodings, tensors)
+        self.file_names = names
+        return Exported(content, self.encodings, tensors)
 
     def _module(self, node: fx.Node, module: nn.Module) -> str:
         source = node.args[0]

@@ -165,7 +165,8 @@ SAME = {
     "sub": "Sub", "mul": "Mul", "div": "Div", "pow": "Pow", "matmul": "MatMul", "bmm": "MatMul", "erf": "Erf",
     "sin": "Sin", "cos": "Cos", "atan": "Atan", "sign": "Sign", "round": "Round", "floor": "Floor", "ceil": "Ceil",
     "eq": "Equal", "logical_not": "Not", "bitwise_not": "Not", "maximum": "Max", "minimum": "Min", "gt": "Greater",
-    "ge": "GreaterOrEqual", "lt": "Less", "le": "LessOrEqual",
+    "ge": "GreaterOrEqual", "lt": "Less", "le": "LessOrEqual", "logical_and": "And", "logical_or": "Or",
+    "logical_xor": "Xor", "bitwise_and": "And", "bitwise_or": "Or", "bitwise_xor": "Xor",
 }  # fmt: skip
 """Operators that ONNX has too."""
 

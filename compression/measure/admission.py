@@ -46,8 +46,8 @@ class Admitted:
 def admit(given: bytes | str | Path, data: Dataset) -> Admitted:
     """The ONNX file of a path, or its bytes, after a trial in a process of its own.
 
-    Raises `InvalidFile` where it cannot be read, is not a classifier of `data`'s images (in grey or in colours), lies partly outside its
-    folder, or takes more than `SECONDS` or `MEMORY` to load and answer.
+    Raises `InvalidFile` where it cannot be read, is not a classifier of `data`'s images (in grey or in colours), lies
+    partly outside its folder, or takes more than `SECONDS` or `MEMORY` to load and answer.
     """
     content, folder = (given, None) if isinstance(given, bytes) else (_read(Path(given)), Path(given).absolute().parent)
     numbers = [*data.input_shape, len(data.classes), SECONDS, MEMORY]
