@@ -15,9 +15,8 @@ from compression.export.qdq import clip_of
 from compression.export.stored import StoredLayer, folded_norm, stored
 from compression.export.translate import even_groups, translate
 from compression.export.writer import INPUT, Writer
-from compression.graph import LAYERS, is_size, module_of, only_reader, shapes
+from compression.graph import LAYERS, is_size, module_of, only_reader, padding_of, shapes
 from compression.parametrizations import ActivationQuantizer
-from compression.patches import padding_of
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ from functools import cached_property
 import torch
 from torch import nn
 
-from compression.graph import LAYERS
+from compression.graph import LAYERS, padded, padding_of
 
 Layer = nn.Conv2d | nn.Linear
 
@@ -263,15 +263,15 @@ def _conv(layer: nn.Conv2d, weight: torch.Tensor, bias: torch.Tensor | None, kin
     """The layer number `number` of a product; of stride, padding and dilation it takes what belongs to its taps."""
     square = number == (0 if kind == "output" else 1)
     takes = [number == axis if kind == "spatial" else square for axis in (0, 1)]
-    assert not isinstance(layer.padding, str)  # see `splittable`
-    stride, dilation, padding = (
-        (s[0] if takes[0] else usual, s[1] if takes[1] else usual)
-        for s, usual in ((layer.stride, 1), (layer.dilation, 1), (layer.padding, 0))
+    stride, dilation = ((s[0] if takes[0] else 1, s[1] if takes[1] else 1) for s in (layer.stride, layer.dilation))
+    left, right, above, below = (
+        n if takes[axis] else 0 for n, axis in zip(padding_of(layer), (1, 1, 0, 0), strict=True)
     )
     conv = nn.Conv2d(
-        weight.shape[1], weight.shape[0], (weight.shape[2], weight.shape[3]), stride, padding, dilation,
+        weight.shape[1], weight.shape[0], (weight.shape[2], weight.shape[3]), stride, dilation=dilation,
         bias=bias is not None,
     )  # fmt: skip
+    conv = padded(conv, (left, right, above, below))
     return _filled(conv, weight, bias)  # type: ignore[return-value]
 
 
@@ -294,7 +294,7 @@ def part_paths(name: str) -> list[str]:
 
 
 def splittable(layer: nn.Module) -> bool:
-    """True for layers that read all their inputs at once, with padding of equal sides."""
+    """True for layers that read all their inputs at once."""
     if isinstance(layer, nn.Conv2d):
-        return layer.groups == 1 and not isinstance(layer.padding, str) and layer.padding_mode == "zeros"
+        return layer.groups == 1
     return isinstance(layer, LAYERS)
