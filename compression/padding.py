@@ -79,12 +79,12 @@ def _fold_(graph: fx.GraphModule, node: fx.Node, pads: Pads, positive: set[fx.No
     name, own = operator_name(node), zero_padding(node)
     if own is not None:
         sides = [a + b for a, b in zip(pads, own, strict=True)]
-        node.target, node.args, node.kwargs = aten.pad.default, (_bare(node.all_input_nodes[0]), sides), {}
+        node.target, node.args, node.kwargs = aten.pad.default, (_bare(_bare(node)), sides), {}
     elif _keeps_zero(graph, node):
         _pad_behind_(graph, node, pads)
     elif name == "avg_pool2d":
         _fold_into_average_(node, pads)
-    elif name == "max_pool2d" and _bare(node.all_input_nodes[0]) in positive:
+    elif name == "max_pool2d" and _bare(_bare(node)) in positive:
         _fold_into_maximum_(node, pads)
 
 
@@ -105,9 +105,10 @@ def _keeps_zero(graph: fx.GraphModule, node: fx.Node) -> bool:
         ends = list(arguments(node).values())[1:3]
         return all(end is None or isinstance(end, int | float) for end in ends) and _between(*ends)
     if name in JOIN:
-        operands = arguments(node)["tensors"] if name == "cat" else node.args[:2]
-        alone = name != "cat" or arguments(node)["dim"] in (1, -3)
-        return alone and all(isinstance(operand, fx.Node) for operand in operands)
+        a = arguments(node)
+        if name == "cat":
+            return a["dim"] in (1, -3)
+        return isinstance(a["self"], fx.Node) and isinstance(a["other"], fx.Node)
     return name in KEEP_ZERO or isinstance(module_of(graph, node), nn.Dropout | nn.PReLU)
 
 

@@ -264,14 +264,13 @@ def _conv(layer: nn.Conv2d, weight: torch.Tensor, bias: torch.Tensor | None, kin
     square = number == (0 if kind == "output" else 1)
     takes = [number == axis if kind == "spatial" else square for axis in (0, 1)]
     stride, dilation = ((s[0] if takes[0] else 1, s[1] if takes[1] else 1) for s in (layer.stride, layer.dilation))
-    left, right, above, below = (
-        n if takes[axis] else 0 for n, axis in zip(padding_of(layer), (1, 1, 0, 0), strict=True)
-    )
+    left, right, above, below = padding_of(layer)
     conv = nn.Conv2d(
         weight.shape[1], weight.shape[0], (weight.shape[2], weight.shape[3]), stride, dilation=dilation,
         bias=bias is not None,
     )  # fmt: skip
-    conv = padded(conv, (left, right, above, below))
+    across, down = (left, right) if takes[1] else (0, 0), (above, below) if takes[0] else (0, 0)
+    conv = padded(conv, (*across, *down))
     return _filled(conv, weight, bias)  # type: ignore[return-value]
 
 
