@@ -73,7 +73,7 @@ def equalized(graph: fx.GraphModule, images: torch.Tensor) -> fx.GraphModule:
 
 @dataclass(frozen=True)
 class _Values:
-    """A value's channels on some images, each [channels]: the largest, the mean, and how far they are from it at most."""
+    """What is seen of a value, by channel [channels]: the largest, the mean, the furthest from the mean."""
 
     peak: torch.Tensor
     mean: torch.Tensor

@@ -199,7 +199,8 @@ class _Exporter:
 
     def _half(self, name: str, role: str, values: np.ndarray) -> str:
         """float32 values, stored as float16 where that is exact."""
-        short = values.astype(np.float16)
+        with np.errstate(over="ignore"):  # what is too large is not exact
+            short = values.astype(np.float16)
         if not np.array_equal(short.astype(np.float32), values):
             return self._kept(name, role, values)
         return self.writer.node("Cast", [self._kept(name, role, short)], to=TensorProto.FLOAT)

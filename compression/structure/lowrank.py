@@ -21,6 +21,7 @@ import torch
 from torch import nn
 
 from compression.graph import LAYERS, padded, padding_of
+from compression.solve import cholesky
 
 Layer = nn.Conv2d | nn.Linear
 
@@ -166,13 +167,13 @@ class Problem:
         square = torch.einsum("nab,ra->nrb", through, axes).reshape(rank * b, rank * b)
         answers = (weight.flatten(1) @ self.h).reshape(-1, a, b)  # W H
         right = torch.einsum("oab,ra->orb", answers, axes).reshape(-1, rank * b)
-        lower = torch.linalg.cholesky(square + 1e-6 * square.diagonal().mean() * torch.eye(rank * b))
+        lower = cholesky(square + 1e-6 * square.diagonal().mean() * torch.eye(rank * b))
         return _Fitted(axes, lower, torch.linalg.solve_triangular(lower, right.T, upper=False).T, b)
 
     def _contracted(self, kind: str) -> torch.Tensor:
         """Uᵀ L⁻¹ [R, a], where L Lᵀ are the moments of what the first layer reads and U S Vᵀ = Lᵀ W."""
         weight, h = self._views(kind)
-        lower = torch.linalg.cholesky(torch.einsum("abcb->ac", h) / h.shape[1])
+        lower = cholesky(torch.einsum("abcb->ac", h) / h.shape[1])
         wide = (self.importance[:, None, None] * weight).permute(1, 0, 2).flatten(1)  # [a, o·b]
         u = torch.linalg.svd(lower.T @ wide, full_matrices=False).U
         useful = u[:, : math.ceil(self.macs / self._row_macs(kind))]  # more rows save nothing
