@@ -126,17 +126,21 @@ def padding_of(layer: nn.Conv2d) -> Pads:
     if layer.padding == "same":
         across, down = (d * (k - 1) for d, k in zip(layer.dilation[::-1], layer.kernel_size[::-1], strict=True))
         return across // 2, across - across // 2, down // 2, down - down // 2
-    above, left = (0, 0) if layer.padding == "valid" else layer.padding
-    return left, left, above, above  # type: ignore[return-value]
+    above, left = (0, 0) if isinstance(layer.padding, str) else layer.padding  # 'valid' pads nothing
+    return left, left, above, above
 
 
 def padded(layer: nn.Conv2d, pads: Pads) -> nn.Conv2d:
     """The convolution with `layer`'s own weights that sets `pads` zeros beside its maps instead."""
     left, right, above, below = pads
     even = left == right and above == below
-    settings = (layer.in_channels, layer.out_channels, layer.kernel_size, layer.stride)
-    more = {"dilation": layer.dilation, "groups": layer.groups, "bias": layer.bias is not None, "device": "meta"}
-    made = nn.Conv2d(*settings, (above, left), **more) if even else PaddedConv2d(*settings, pads=pads, **more)
+    kind: type[nn.Conv2d] = nn.Conv2d if even else PaddedConv2d
+    padding: dict[str, Any] = {"padding": (above, left)} if even else {"pads": pads}
+    made = kind(
+        layer.in_channels, layer.out_channels, layer.kernel_size, layer.stride,  # type: ignore[arg-type]
+        dilation=layer.dilation, groups=layer.groups, bias=layer.bias is not None, device="meta",  # type: ignore[arg-type]
+        **padding,
+    )  # fmt: skip
     made.weight, made.bias = layer.weight, layer.bias
     return made.train(layer.training)
 
