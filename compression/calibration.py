@@ -31,6 +31,9 @@ PERCENTILE = 0.9999
 
 LEVELS = 255
 
+LARGEST = 1e12
+"""Of weights: the squares of larger ones times those of what they read leave the numbers that 32 bits hold."""
+
 
 @dataclass(frozen=True)
 class Calibration:
@@ -116,7 +119,24 @@ def calibrate(graph: fx.GraphModule, data: Dataset, *, images: int, seed: int) -
     )
     key = kept_moments.key(graph, drawn)
     found = kept_moments.read(key) or kept_moments.keep(key, collect(graph, drawn))
+    _check_sizes(graph, found[0])
     return Calibration(drawn, held_out, answers(graph, held_out), *found, graph)
+
+
+def _check_sizes(graph: fx.GraphModule, found: dict[str, Moments]) -> None:
+    """Raises `Unsupported` for weights and values with which fits and errors could not be computed in 32 bits."""
+    for name, layer in layers(graph).items():
+        largest = float(layer.weight.detach().abs().max())
+        if largest > LARGEST:
+            raise Unsupported(
+                f"The network's layer {name!r} has weights of up to {largest:.0e}; up to {LARGEST:.0e} are possible."
+            )
+        m = found[name]
+        if not all(t.isfinite().all() for t in (m.h, m.g, m.mean_y) + (() if m.var_y is None else (m.var_y,))):
+            raise Unsupported(
+                f"The network's layer {name!r} reads or gives numbers too large to be squared in 32 bits; "
+                "up to 1e+18 are possible."
+            )
 
 
 @torch.no_grad()

@@ -3,7 +3,8 @@
 Nagel et al. 2019, "Data-free quantization through weight equalization and bias correction". Dividing a channel's values
 by s > 0 behind one layer and multiplying the next layer's weights for it by s changes no answer where only scaling,
 ReLU and pooling lie between. s = √(r₁ / r₂) gives the channel the same range r in both layers (equation 11), so that no
-channel is lost in the steps of another.
+channel is lost in the steps of another. What a channel has without its weights, its bias, is divided too: it may
+become no larger than what the weights of all channels make, or it would set the range of all.
 """
 
 import copy
@@ -61,14 +62,26 @@ def equalized(graph: fx.GraphModule, images: torch.Tensor) -> fx.GraphModule:
     """
     graph = copy.deepcopy(graph)
     found = pairs(graph)
-    peaks = _peaks(graph, images, {pair.value: pair.axis for pair in found if pair.bound < float("inf")})
+    seen = _seen(graph, images, {pair.value: pair.axis for pair in found})
     for _ in range(ROUNDS):
         for pair in found:
-            scale = _scale(pair, peaks.get(pair.value))
+            scale = _scale(pair, seen[pair.value])
             _apply_(pair, scale)
-            if pair.value in peaks:
-                peaks[pair.value] = peaks[pair.value] / scale
+            seen[pair.value] = seen[pair.value].divided(scale)
     return graph
+
+
+@dataclass(frozen=True)
+class _Values:
+    """What is seen of a value, by channel [channels]: the largest, the mean, the furthest from the mean."""
+
+    peak: torch.Tensor
+    mean: torch.Tensor
+    spread: torch.Tensor
+
+    def divided(self, scale: torch.Tensor) -> "_Values":
+        """The same of the channels divided by `scale` [channels]."""
+        return _Values(self.peak / scale, self.mean / scale, self.spread / scale)
 
 
 def pairs(graph: fx.GraphModule) -> list[Pair]:
@@ -115,16 +128,19 @@ def _by_input(layer: nn.Conv2d | nn.Linear) -> torch.Tensor:
     return weight.flatten(0, 1)
 
 
-def _scale(pair: Pair, peaks: torch.Tensor | None) -> torch.Tensor:
-    """s of each channel, [channels]; peaks are the largest values that the activation reads."""
+def _scale(pair: Pair, seen: _Values) -> torch.Tensor:
+    """s of each channel, [channels]; `seen` is what the activation reads."""
     first = pair.first.weight.abs().flatten(1).amax(1)
     if pair.norm is not None:
         first = first * gain_of(pair.norm).abs()
     second = _by_input(pair.second).abs().flatten(1).amax(1)
     scale = torch.where((first > 0) & (second > 0), (first / second.clamp_min(1e-12)).sqrt(), 1.0).clamp(1e-3, 1e3)
-    if peaks is None:
+    made = (seen.spread / scale).amax()  # by weights
+    scale = scale.maximum((seen.mean.abs() / made).nan_to_num(1.0).clamp_max(1.0))
+    if pair.bound == float("inf"):
         return scale
-    return torch.where(peaks * SLACK < pair.bound, scale.maximum(peaks * SLACK / pair.bound), 1.0)
+    peaks = seen.peak * SLACK
+    return torch.where(peaks < pair.bound, scale.maximum(peaks / pair.bound), 1.0)
 
 
 def _apply_(pair: Pair, scale: torch.Tensor) -> None:
@@ -140,13 +156,16 @@ def _apply_(pair: Pair, scale: torch.Tensor) -> None:
         second.weight.mul_(scale)
 
 
-def _peaks(graph: fx.GraphModule, images: torch.Tensor, wanted: dict[str, int]) -> dict[str, torch.Tensor]:
-    """The largest value of each channel, by name of the value; wanted: where its channels lie."""
-    found: dict[str, torch.Tensor] = {}
+def _seen(graph: fx.GraphModule, images: torch.Tensor, wanted: dict[str, int]) -> dict[str, _Values]:
+    """What is seen of values, by name; wanted: where the channels of each lie."""
+    found: dict[str, _Values] = {}
     batches = Batches(graph, images)
     for node in batches.nodes:
         values = batches.run(node)
         if node.name in wanted:
             by_channel = [v.movedim(wanted[node.name], 0).flatten(1) for v in values]
-            found[node.name] = torch.stack([v.amax(1) for v in by_channel]).amax(0)
+            low, high = torch.stack([torch.stack(v.aminmax(dim=1)) for v in by_channel], 1)
+            mean = sum(v.sum(1) for v in by_channel) / sum(v.shape[1] for v in by_channel)
+            low, high = low.amin(0), high.amax(0)
+            found[node.name] = _Values(high, mean, (high - mean).maximum(mean - low))
     return found

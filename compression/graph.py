@@ -6,6 +6,7 @@ import operator
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import fx, nn
 
 LAYERS = (nn.Conv2d, nn.Linear)
@@ -96,6 +97,52 @@ class FlatNorm(nn.BatchNorm2d):
     def _check_input_dim(self, input: torch.Tensor) -> None:
         if input.dim() != 2:
             raise ValueError(f"expected 2D input (got {input.dim()}D input)")
+
+
+Pads = tuple[int, int, int, int]
+"""How many zeros are set beside maps: left, right, above, below."""
+
+
+class PaddedConv2d(nn.Conv2d):
+    """A convolution with zeros beside its maps on each side its own, where `nn.Conv2d` sets as many on both sides."""
+
+    def __init__(self, *args: Any, pads: Pads, **kwargs: Any):
+        super().__init__(*args, **kwargs)
+        self.pads = pads
+
+    def forward(self, input: torch.Tensor) -> torch.Tensor:
+        """Maps [n, C, H, W] with zeros beside them, convolved."""
+        return super().forward(F.pad(input, self.pads))
+
+    def extra_repr(self) -> str:
+        """What `nn.Conv2d` says, and the zeros: `digest` reads them here."""
+        return f"{super().extra_repr()}, pads={self.pads}"
+
+
+def padding_of(layer: nn.Conv2d) -> Pads:
+    """How many zeros `layer` sets beside its maps: the one place that knows how it says so."""
+    if isinstance(layer, PaddedConv2d):
+        return layer.pads
+    if layer.padding == "same":
+        across, down = (d * (k - 1) for d, k in zip(layer.dilation[::-1], layer.kernel_size[::-1], strict=True))
+        return across // 2, across - across // 2, down // 2, down - down // 2
+    above, left = (0, 0) if isinstance(layer.padding, str) else layer.padding  # 'valid' pads nothing
+    return left, left, above, above
+
+
+def padded(layer: nn.Conv2d, pads: Pads) -> nn.Conv2d:
+    """The convolution with `layer`'s own weights that sets `pads` zeros beside its maps instead."""
+    left, right, above, below = pads
+    even = left == right and above == below
+    kind: type[nn.Conv2d] = nn.Conv2d if even else PaddedConv2d
+    padding: dict[str, Any] = {"padding": (above, left)} if even else {"pads": pads}
+    made = kind(
+        layer.in_channels, layer.out_channels, layer.kernel_size, layer.stride,  # type: ignore[arg-type]
+        dilation=layer.dilation, groups=layer.groups, bias=layer.bias is not None, device="meta",  # type: ignore[arg-type]
+        **padding,
+    )  # fmt: skip
+    made.weight, made.bias = layer.weight, layer.bias
+    return made.train(layer.training)
 
 
 class Shapes(fx.Interpreter):

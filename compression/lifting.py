@@ -8,7 +8,7 @@ import torch
 from torch import fx, nn
 
 from compression.errors import InvalidModel, Unsupported
-from compression.graph import FlatNorm, arguments, operator_name, pair
+from compression.graph import FlatNorm, arguments, operator_name, padded, padding_of, pair
 
 
 def _lift_conv2d(source: fx.GraphModule, node: fx.Node) -> tuple[str, nn.Module, fx.Node] | None:
@@ -22,6 +22,7 @@ def _lift_conv2d(source: fx.GraphModule, node: fx.Node) -> tuple[str, nn.Module,
         padding if isinstance(padding, str) else pair(padding), pair(a["dilation"]), groups,
         bias=bias is not None, device="meta",
     )  # fmt: skip
+    conv = padded(conv, padding_of(conv)) if isinstance(padding, str) else conv  # from here on, always numbers
     return _owner(a["weight"]), _fill(conv, weight=weight, bias=bias), a["input"]
 
 

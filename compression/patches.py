@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from compression.graph import channel_axis
+from compression.graph import channel_axis, padding_of
 
 PATCHES, LEAST_PATCHES, PATCHES_PER_INPUT = 16_384, 2_048, 28
 """Patches that a layer's moments are averaged over: so many for each input of a patch, within bounds."""
@@ -67,13 +67,3 @@ def _places(count: int, limit: int, layer: nn.Conv2d | nn.Linear) -> torch.Tenso
     if isinstance(layer, nn.Linear):
         return torch.randperm(count, generator=torch.Generator().manual_seed(0))[:limit]
     return some(count, limit)
-
-
-def padding_of(layer: nn.Conv2d) -> tuple[int, int, int, int]:
-    """How many zeros `layer` sets beside its maps: left, right, above, below."""
-    if isinstance(layer.padding, str):
-        if layer.padding == "valid":
-            return (0, 0, 0, 0)
-        both = [d * (k - 1) for d, k in zip(layer.dilation, layer.kernel_size, strict=True)]
-        return (both[1] // 2, both[1] - both[1] // 2, both[0] // 2, both[0] - both[0] // 2)
-    return (layer.padding[1],) * 2 + (layer.padding[0],) * 2

@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 from compression import patches
+from compression.errors import Unsupported
 from compression.grids import nearest_power
 
 DAMP = 0.01
@@ -20,6 +21,9 @@ DAMP = 0.01
 
 LEAST = 1e-10
 """An input with a smaller share of H's mean diagonal says nothing about its weights."""
+
+FAR = 30
+"""Binary orders of magnitude: squares of numbers so far from one begin to leave those that 32 bits hold."""
 
 BLOCK = 64
 
@@ -59,12 +63,34 @@ class Moments:
         return self.h.diagonal(dim1=1, dim2=2).mean(1)[:, None, None]
 
     @property
+    def unit(self) -> torch.Tensor:
+        """The power of two nearest to `power` where that is far from one, else 1; squares of H by it fit 32 bits."""
+        exponent = self.power.clamp(1e-20, 1e36).log2().round()
+        return torch.where(exponent.abs() > FAR, exponent, 0.0).exp2()
+
+    @property
     def root(self) -> torch.Tensor:
         """The upper U with UᵀU = (H + λI)⁻¹, [g, d, d]: what least squares and GPTQ work with. Computed once."""
         if "root" not in self.found:
-            lower = torch.linalg.cholesky(self.h + self.ridge * torch.eye(self.h.shape[2]))
-            self.found["root"] = torch.linalg.cholesky(torch.cholesky_inverse(lower), upper=True)
+            lower = cholesky(self.h + self.ridge * torch.eye(self.h.shape[2]))
+            self.found["root"] = cholesky(torch.cholesky_inverse(lower), upper=True)
         return self.found["root"]
+
+
+def cholesky(square: torch.Tensor, *, upper: bool = False) -> torch.Tensor:
+    """The lower L [..., d, d] with L Lᵀ = `square` (or the upper U with UᵀU), positive definite but for rounding.
+
+    Where it is not, as much as it takes is added to its diagonal. Raises `Unsupported` for numbers that are infinite.
+    """
+    factor, failed = torch.linalg.cholesky_ex(square, upper=upper)
+    mean = square.diagonal(dim1=-2, dim2=-1).mean(-1)[..., None, None].clamp_min(1e-20)
+    for share in (1e-6, 1e-4, 1e-2, 1.0):
+        if not failed.any():
+            return factor
+        factor, failed = torch.linalg.cholesky_ex(square + share * mean * torch.eye(square.shape[-1]), upper=upper)
+    if failed.any() or not factor.isfinite().all():
+        raise Unsupported("Inside the network are numbers too large to be squared in 32 bits, above about 1e+18.")
+    return factor
 
 
 def moments(layer: nn.Conv2d | nn.Linear, x: list[torch.Tensor], y: list[torch.Tensor]) -> Moments:
@@ -131,7 +157,8 @@ def refit(w: torch.Tensor, keep: torch.Tensor | None, m: Moments, *, rounds: int
     right = m.g + m.ridge * w
     if keep is None:
         return right @ m.root.mT @ m.root
-    return _conjugate_gradients(w, keep.to(w.dtype), m.h, right, m.ridge, rounds)
+    unit = m.unit
+    return _conjugate_gradients(w, keep.to(w.dtype), m.h / unit, right / unit, m.ridge / unit, rounds)
 
 
 def round_to(grid: "Grid | Levels", w: torch.Tensor, m: Moments, *, sweeps: int) -> torch.Tensor:

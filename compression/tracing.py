@@ -3,8 +3,8 @@
 `torch.export` turns a module into a small, regular set of ATen operators. `trace` lifts the operators that own weights
 (convolution, linear, batch, layer and group norm, PReLU) and dropout back into `torch.nn` modules under their original
 names, computes what does not depend on the image, drops what does nothing at inference, replaces in-place operators by
-pure ones, and other spellings of common activations by one. Everything after this - calibration, techniques,
-simulation, export - works on that one `torch.fx.GraphModule`.
+pure ones, and other spellings of common activations by one, and folds zero padding into what reads it. Everything after
+this - calibration, techniques, simulation, export - works on that one `torch.fx.GraphModule`.
 """
 
 from itertools import count
@@ -21,6 +21,7 @@ from compression.errors import InvalidData, InvalidModel
 from compression.functionalization import functionalize_
 from compression.graph import arguments, layers, operator_name
 from compression.lifting import LIFT, attribute, place, stored
+from compression.padding import fold_padding_
 from compression.recomposition import recompose_
 from compression.regions import inline_
 from compression.scatters import is_whole, without_scatters_
@@ -57,6 +58,7 @@ def trace(model: nn.Module | ExportedProgram, input_shape: tuple[int, int, int])
     """
     program = model if isinstance(model, ExportedProgram) else _export(model, input_shape)
     graph = _lift(program, input_shape)
+    fold_padding_(graph)
     _check_contents(graph)
     _check_against(model, graph, input_shape)
     return graph

@@ -25,7 +25,7 @@ LAYERS = (
     ("patches",),
     ("solve", "ranges", "losses"),
     ("codebooks", "kept_moments"),
-    ("gradual", "lifting"),
+    ("gradual", "lifting", "padding"),
     ("agreement", "scatters", "regions", "recomposition"),
     ("functionalization",),
     ("pt2", "tracing"),

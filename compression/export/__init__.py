@@ -16,9 +16,8 @@ from compression.export.qdq import clip_of
 from compression.export.stored import StoredLayer, folded_norm, stored
 from compression.export.translate import even_groups, translate
 from compression.export.writer import INPUT, OUTPUT, Writer
-from compression.graph import LAYERS, is_size, module_of, only_reader, shapes
+from compression.graph import LAYERS, is_size, module_of, only_reader, padding_of, shapes
 from compression.parametrizations import ActivationQuantizer
-from compression.patches import padding_of
 
 
 @dataclass(frozen=True)
@@ -215,7 +214,8 @@ class _Exporter:
 
     def _half(self, name: str, role: str, values: np.ndarray) -> str:
         """float32 values, stored as float16 where that is exact."""
-        short = values.astype(np.float16)
+        with np.errstate(over="ignore"):  # what is too large is not exact
+            short = values.astype(np.float16)
         if not np.array_equal(short.astype(np.float32), values):
             return self._kept(name, role, values)
         return self.writer.node("Cast", [self._kept(name, role, short)], to=TensorProto.FLOAT)

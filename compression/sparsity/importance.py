@@ -68,7 +68,7 @@ def second_order(graph: fx.GraphModule, calibration: Calibration) -> Scores:
     known, sensitive, scores = calibration.moments(graph), sensitivity(graph, calibration), Scores()
     for name, layer in layers(graph).items():
         w, m = solve.grouped(layer, original(layer).detach()), known[name]
-        inverse = torch.cholesky_inverse(torch.linalg.cholesky(damped(m))).diagonal(dim1=1, dim2=2)  # [g, d]
+        inverse = torch.cholesky_inverse(solve.cholesky(damped(m))).diagonal(dim1=1, dim2=2)  # [g, d]
         loss = w.square() / (2 * inverse[:, None]) * sensitive[name].reshape(len(w), -1, 1)
         scores[name] = loss.reshape(layer.weight.shape)
     return scores

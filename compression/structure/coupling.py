@@ -2,8 +2,8 @@
 
 Fang et al. 2023, "DepGraph: Towards any structural pruning". That graph guesses how channels pass through reshapes,
 slices, attention and tensors outside modules, and breaks networks silently where it guesses wrong. It is therefore
-shown a copy of the network that is cut at every operator but those of `EXACT`: channels that reach a cut are never
-removed.
+shown a copy of the network that is cut at every operator but those of `EXACT` and padding of height and width: channels
+that reach a cut are never removed.
 """
 
 import copy
@@ -21,6 +21,7 @@ from torch import fx, nn
 from torch_pruning.ops import OPTYPE
 
 from compression.graph import arguments, module_of, operator_name, shapes
+from compression.padding import is_spatial
 
 ELEMENTWISE = {
     "relu", "sigmoid", "tanh", "hardswish", "hardsigmoid", "hardtanh", "leaky_relu", "silu", "gelu", "elu", "selu",
@@ -169,7 +170,7 @@ def _followed(graph: fx.GraphModule, node: fx.Node, known: dict[str, tuple[int, 
     if name in ELEMENTWISE:
         channels = {(len(shape), shape[_axis(shape)]) for shape in reads}
         return len(channels) == 1
-    return name in POOLS
+    return name in POOLS or is_spatial(node)
 
 
 def _followed_module(module: nn.Module, read: tuple[int, ...]) -> bool:

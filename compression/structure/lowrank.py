@@ -20,7 +20,8 @@ from functools import cached_property
 import torch
 from torch import nn
 
-from compression.graph import LAYERS
+from compression.graph import LAYERS, padded, padding_of
+from compression.solve import cholesky
 
 Layer = nn.Conv2d | nn.Linear
 
@@ -166,13 +167,13 @@ class Problem:
         square = torch.einsum("nab,ra->nrb", through, axes).reshape(rank * b, rank * b)
         answers = (weight.flatten(1) @ self.h).reshape(-1, a, b)  # W H
         right = torch.einsum("oab,ra->orb", answers, axes).reshape(-1, rank * b)
-        lower = torch.linalg.cholesky(square + 1e-6 * square.diagonal().mean() * torch.eye(rank * b))
+        lower = cholesky(square + 1e-6 * square.diagonal().mean() * torch.eye(rank * b))
         return _Fitted(axes, lower, torch.linalg.solve_triangular(lower, right.T, upper=False).T, b)
 
     def _contracted(self, kind: str) -> torch.Tensor:
         """Uᵀ L⁻¹ [R, a], where L Lᵀ are the moments of what the first layer reads and U S Vᵀ = Lᵀ W."""
         weight, h = self._views(kind)
-        lower = torch.linalg.cholesky(torch.einsum("abcb->ac", h) / h.shape[1])
+        lower = cholesky(torch.einsum("abcb->ac", h) / h.shape[1])
         wide = (self.importance[:, None, None] * weight).permute(1, 0, 2).flatten(1)  # [a, o·b]
         u = torch.linalg.svd(lower.T @ wide, full_matrices=False).U
         useful = u[:, : math.ceil(self.macs / self._row_macs(kind))]  # more rows save nothing
@@ -263,15 +264,14 @@ def _conv(layer: nn.Conv2d, weight: torch.Tensor, bias: torch.Tensor | None, kin
     """The layer number `number` of a product; of stride, padding and dilation it takes what belongs to its taps."""
     square = number == (0 if kind == "output" else 1)
     takes = [number == axis if kind == "spatial" else square for axis in (0, 1)]
-    assert not isinstance(layer.padding, str)  # see `splittable`
-    stride, dilation, padding = (
-        (s[0] if takes[0] else usual, s[1] if takes[1] else usual)
-        for s, usual in ((layer.stride, 1), (layer.dilation, 1), (layer.padding, 0))
-    )
+    stride, dilation = ((s[0] if takes[0] else 1, s[1] if takes[1] else 1) for s in (layer.stride, layer.dilation))
+    left, right, above, below = padding_of(layer)
     conv = nn.Conv2d(
-        weight.shape[1], weight.shape[0], (weight.shape[2], weight.shape[3]), stride, padding, dilation,
+        weight.shape[1], weight.shape[0], (weight.shape[2], weight.shape[3]), stride, dilation=dilation,
         bias=bias is not None,
     )  # fmt: skip
+    across, down = (left, right) if takes[1] else (0, 0), (above, below) if takes[0] else (0, 0)
+    conv = padded(conv, (*across, *down))
     return _filled(conv, weight, bias)  # type: ignore[return-value]
 
 
@@ -294,7 +294,7 @@ def part_paths(name: str) -> list[str]:
 
 
 def splittable(layer: nn.Module) -> bool:
-    """True for layers that read all their inputs at once, with padding of equal sides."""
+    """True for layers that read all their inputs at once."""
     if isinstance(layer, nn.Conv2d):
-        return layer.groups == 1 and not isinstance(layer.padding, str) and layer.padding_mode == "zeros"
+        return layer.groups == 1
     return isinstance(layer, LAYERS)

@@ -10,6 +10,7 @@ from torch import fx, nn
 from compression import patches
 from compression.calibration import Calibration
 from compression.graph import channel_axis
+from compression.solve import cholesky
 from compression.structure.allocation import Order
 from compression.structure.coupling import THROUGH, Group, Member
 from compression.structure.refit import Rows, enough
@@ -162,7 +163,7 @@ class _Elimination:
     def __init__(self, rows: Rows, member: Member, information: torch.Tensor, damping: float):
         gram = rows.gram.clone()
         gram.diagonal().add_(damping * gram.diagonal().mean() + 1e-8)
-        factor = torch.linalg.cholesky(gram)
+        factor = cholesky(gram)
         self.inverse = torch.cholesky_inverse(factor)
         self.weight = torch.cholesky_solve(rows.cross, factor)  # [in·kh·kw, out]
         share = 1 / (rows.outputs.var(0, correction=0).sum() + 1e-12)
