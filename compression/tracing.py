@@ -17,7 +17,7 @@ from torch.utils._pytree import tree_leaves
 
 from compression.data import Dataset
 from compression.errors import InvalidData, InvalidModel
-from compression.graph import arguments, layers, operator_name
+from compression.graph import arguments, is_size, layers, operator_name
 from compression.lifting import LIFT, attribute
 
 aten = torch.ops.aten
@@ -36,6 +36,9 @@ RESHAPES = {"reshape", "view", "_unsafe_view"}
 
 TAKEN = set(dir(fx.GraphModule(nn.Module(), fx.Graph()))) - set(dir(nn.Module()))
 """Names that a traced network has for itself."""
+
+TRAINS = ("train", "training", "dropout_p")
+"""Settings with which an operator's answer is drawn at random, or depends on the other images."""
 
 GUARDS = {"_assert_tensor_metadata", "_assert_scalar", "sym_constrain_range_for_size", "_guards_fn"}
 
@@ -111,6 +114,7 @@ def _lift(program: ExportedProgram) -> fx.GraphModule:
         name, in_place = operator_name(node), _changes_in_place(node)
         if name in GUARDS or (node.op == "call_module" and node.target in GUARDS):
             continue
+        _check_evaluates(node)
         lifted = LIFT[name](source, node) if name in LIFT else None
         if lifted is not None:
             path, module, reads = lifted
@@ -132,6 +136,16 @@ def _lift(program: ExportedProgram) -> fx.GraphModule:
     lifted_graph.delete_all_unused_submodules()
     lifted_graph.recompile()
     return lifted_graph.eval()
+
+
+def _check_evaluates(node: fx.Node) -> None:
+    """Raises `InvalidModel` for dropout that drops and for a norm over the batch."""
+    asked = arguments(node) if operator_name(node) not in ("", "getitem") and not is_size(node) else {}
+    if any(asked.get(key) for key in TRAINS):
+        raise InvalidModel(
+            f"The operator {operator_name(node)!r} of this network works as in training, at random or on the whole "
+            "batch; networks in evaluation mode are possible."
+        )
 
 
 def _copied(graph: fx.Graph, node: fx.Node, env: dict[fx.Node, fx.Node]) -> fx.Node:
@@ -252,7 +266,7 @@ def _pure(node: fx.Node) -> fx.Node:
     if _changes_in_place(node):
         node.target = getattr(getattr(aten, name[:-1]), node.target._overloadname)  # type: ignore[union-attr]
         name = name[:-1]
-    if name in RESHAPES:
+    if name in RESHAPES and "dtype" not in arguments(node):
         node.target = aten.reshape.default
     elif name in CASTS:
         node.target, node.args, node.kwargs = aten.to.dtype, (node.args[0], node.meta["val"].dtype), {}
@@ -264,7 +278,7 @@ def _pure(node: fx.Node) -> fx.Node:
             node.target, node.args, node.kwargs = aten.squeeze.dims, (node.args[0], dims), {}
     elif name == "relu6":
         node.target, node.args = aten.hardtanh.default, (node.args[0], 0.0, 6.0)
-    elif name in ("clamp", "clip", "clamp_min"):
+    elif name in ("clamp", "clip", "clamp_min") and _is_float(node):
         a = arguments(node)
         bounds = a["min"], a.get("max")
         if bounds == (0, None):
@@ -294,7 +308,8 @@ def _is_float(node: Any) -> bool:
 def _pools_everything(node: fx.Node) -> bool:
     """True for the mean over height and width of feature maps: a global average pool by another name."""
     rank = node.args[0].meta["val"].dim()  # type: ignore[union-attr]
-    return rank == 4 and sorted(d % rank for d in arguments(node)["dim"] or ()) == [2, 3]
+    dims = arguments(node).get("dim") or ()
+    return rank == 4 and sorted(d % rank for d in dims) == [2, 3] and _is_float(node) and _is_float(node.args[0])
 
 
 def _place(root: nn.Module, path: str, value: nn.Module | torch.Tensor) -> None:
@@ -335,7 +350,7 @@ def _check_against(model: nn.Module | ExportedProgram, graph: fx.GraphModule, sh
         raise InvalidModel(
             f"The network does not take batches of {'×'.join(map(str, shape))} images: {reason}."
         ) from None
-    if not isinstance(answer, torch.Tensor) or answer.dim() != 2 or len(answer) != 3:
+    if not isinstance(answer, torch.Tensor) or answer.dim() != 2 or len(answer) != 3 or not answer.shape[1]:
         got = tuple(answer.shape) if isinstance(answer, torch.Tensor) else type(answer).__name__
         raise InvalidModel(f"The network must return scores [images, classes] for 3 images, not {got}.")
     if answer.isnan().any():

@@ -25,13 +25,15 @@ class Call:
     """Values that an operator reads, by their names in `SOURCES`, stored tensors among them, and its settings.
 
     every=True tries all values of all settings with each other. take: the one of several results that is looked at.
-    refused=True: each of them is refused.
+    refused=True: each of them is refused. alone=False: never with a single image, which would mean something else.
     """
 
     def __init__(
-        self, /, *reads: Any, every: bool = False, take: int | None = None, refused: bool = False, **settings: tuple[Any, ...]
+        self, /, *reads: Any, every: bool = False, take: int | None = None, refused: bool = False, alone: bool = True,
+        **settings: tuple[Any, ...]
     ):
-        self.reads, self.every, self.take, self.refused, self.settings = reads, every, take, refused, settings
+        self.reads, self.every, self.take, self.refused, self.alone = reads, every, take, refused, alone
+        self.settings = settings
 
     def combinations(self) -> Iterator[dict[str, Any]]:
         """The values of the settings, case by case."""
@@ -49,7 +51,7 @@ SOURCES: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
     "positive": lambda x: x.abs() + 0.1, "fraction": lambda x: x.sigmoid(), "column": lambda x: x.mean(3, True),
     "mask": lambda x: x > 0, "other mask": lambda x: x < 0.3, "whole": lambda x: (9 * x).to(torch.int64),
     "other whole": lambda x: (5 - 7 * x).to(torch.int64), "int": lambda x: (9 * x).to(torch.int32),
-    "natural": lambda x: (9 * x.abs()).to(torch.int64),
+    "natural": lambda x: (9 * x.abs()).to(torch.int64) + 1,
     "rows": lambda x: x.flatten(2), "pixels": lambda x: x.flatten(2).transpose(1, 2), "flat": lambda x: x.flatten(1),
     "heads": lambda x: x.flatten(2).reshape(x.shape[0], 2, 4, 36).transpose(2, 3),
     "volume": lambda x: x.unflatten(1, (2, 4)), "kept axes": lambda x: x.mean((2, 3), True),
@@ -66,10 +68,13 @@ DIM = (1, 2, 3, -1, -2, No(0), No(-4))
 """One axis of maps; the first is that of the images."""
 
 AXES = ([1], [2, 3], [-1], [-3, -2], 3, No([0]), No([0, 2]))
+INNER = DIM[:-2]
+"""For operators that torch.export does not trace along the axis of the images."""
+
 KEEP, TYPES = (False, True), (None, torch.float32, No(torch.float64), No(torch.float16))
 SIZES = ([1, 1], [3, 2], [6, 6], [4, 5], [7, 9])
 RESIZED, SCALES = ([9, 11], [12, 18], [3, 4], [1, 1], [6, 13]), (None, 1.7, 0.55, 2.0, 1.3)
-PAIRS = (("x", "y"), ("x", 2), ("x", LINE), ("whole", "x"), ("whole", "other whole"), ("int", "whole"), ("x", "mask"))
+PAIRS = (("x", "y"), ("x", 2), ("x", LINE), ("whole", "x"), ("whole", "other whole"), ("int", "natural"), ("x", "mask"))
 
 
 def both(*more: tuple[Any, ...], **settings: Any) -> list[Call]:
@@ -92,8 +97,8 @@ POINTWISE: dict[str, list[Call]] = {
     **{f"{name}.default": one("positive") for name in ("log", "reciprocal", "rsqrt")},
     **{f"{name}.default": one("x") for name in ("hardswish", "selu", "mish", "silu", "hardsigmoid", "log_sigmoid")},
     **{f"{name}.default": one(*NUMBERS) for name in ("abs", "neg", "relu", "relu6", "square", "floor", "ceil", "trunc")},
-    "sign.default": one(*NUMBERS), "round.default": one("large", "whole"), "log1p.default": one("positive", "small"),
-    "round.decimals": [Call("x", decimals=(1, 2, 0, 3)), Call("large", decimals=(-1, 1)), Call("whole", decimals=(0, No(1)))],
+    "sign.default": one(*NUMBERS), "round.default": one("large"), "log1p.default": one("positive", "small"),
+    "round.decimals": [Call("x", decimals=(1, 2, 0, 3)), Call("large", decimals=(-1, 1))],
     "bitwise_not.default": one("mask", "whole", "int"), "logical_not.default": one(*ALL),
     **{f"{name}.default": both(("mask", "other mask")) for name in ("logical_and", "logical_or", "logical_xor")},
     **{f"{name}.Tensor": both(("mask", "other mask"), alpha=(1, 2, -1)) for name in ("add",)},
@@ -116,7 +121,7 @@ POINTWISE: dict[str, list[Call]] = {
     "remainder.Scalar": [Call("large", other=(0.3, -0.7, 3)), Call("whole", other=(4, -3, 0.5))],
     "fmod.Tensor": [Call("large", "y"), Call("whole", COUNTS), Call("whole", "natural", refused=True)],
     "fmod.Scalar": [Call("large", other=(0.3, -0.7, 3)), Call("whole", other=(4, -3, 0.5))],
-    "pow.Tensor_Tensor": [Call("positive", "y"), Call("natural", "natural"), Call("positive", "whole")],
+    "pow.Tensor_Tensor": [Call("positive", "y"), Call("whole", COUNTS.abs() % 4), Call("positive", "whole")],
     "pow.Tensor_Scalar": [Call("positive", exponent=(2, -1.5, 0.5, 0)), Call("whole", exponent=(2, 3, 0, 0.0))],
     "pow.Scalar": [Call("x", self=(2, 0.3)), Call("natural", self=(2, -3, 0.5))],
     **{f"{name}.{kind}": [Call("x", other=(0.1, 0)), Call("whole", other=(2, 0.5)), Call("mask", other=(0, 1, True))]
@@ -137,7 +142,7 @@ POINTWISE: dict[str, list[Call]] = {
     "elu.default": one("x", alpha=(1, 0.3, -0.5), scale=(1, 2.5), input_scale=(1, 0.4, -0.3)),
     "celu.default": one("x", alpha=(1, 0.3, 2.5, -0.5)),
     "softplus.default": one("large", beta=(1, 0.3, 4, -2), threshold=(20, 0.5, 0, -1)),
-    "glu.default": one("x", dim=DIM), "threshold.default": one("x", "whole", threshold=(0, 1, -1), value=(0, 3, -2)),
+    "glu.default": one("x", dim=INNER), "threshold.default": one("x", "whole", threshold=(0, 1, -1), value=(0, 3, -2)),
     "hardshrink.default": one("x", lambd=(0.5, 0.1, 0, -0.2)), "softshrink.default": one("x", lambd=(0.5, 0.1, 0)),
     "rrelu.default": one("x", lower=(0.125, 0.05), upper=(1 / 3, 0.9), training=(False, No(True))),
     "addcmul.default": [Call("x", "y", "x", value=(1, 0.5)), Call("whole", "natural", "other whole", value=(1, 3))],
@@ -164,8 +169,8 @@ POINTWISE: dict[str, list[Call]] = {
 MOVES: dict[str, list[Call]] = {
     "cat.default": [Call(["x", "y"], dim=(1, 2, -1, -3)), Call(["whole", "x"], dim=(1,)), Call(["mask", "whole"], dim=(1,))],
     "stack.default": [Call(["x", "y"], dim=(1, 0, 2, 4, -1, -5)), Call(["whole", "x"], dim=(1,))],
-    "chunk.default": one("x", "whole", chunks=(2, 3, 5, 1, 20), dim=DIM),
-    "split.Tensor": one("x", split_size=(2, 3, 8, 20), dim=DIM), "split.sizes": one("rows", split_size=([1, 7], [3, 2, 3], [8]), dim=(1, -2)),
+    "chunk.default": one("x", "whole", chunks=(2, 3, 5, 1, 20), dim=INNER),
+    "split.Tensor": one("x", split_size=(2, 3, 8, 20), dim=INNER), "split.sizes": one("rows", split_size=([1, 7], [3, 2, 3], [8]), dim=(1, -2)),
     "split.default": one("rows", split_sizes=([1, 7], [3, 2, 3], [8]), dim=(1, -2)),
     "split_with_sizes.default": one("rows", split_sizes=([1, 7], [3, 2, 3], [8]), dim=(1, -2)),
     "pad.default": [Call("x", pad=([1, 2], [1, 0, 2, 3], [-1, 2], [0, 0, 0, 0, 1, 2]), mode=("constant",), value=(None, -2.5)),
@@ -175,23 +180,23 @@ MOVES: dict[str, list[Call]] = {
     "flip.default": one("x", "whole", dims=([1], [2, -1], [], No([0]))),
     "repeat.default": one("x", "mask", repeats=([1, 2, 1, 1], [1, 1, 2, 3], [1, 1, 1, 1], [2, 1, 1, 1, 1])),
     "tile.default": one("x", "mask", dims=([1, 2, 1, 1], [2], [3, 1], [2, 1, 1, 1, 1])),
-    "index_select.default": [Call("x", PLACES, dim=DIM)],
-    "index.Tensor": [Call("x", indices=([None, PLACES], [None, None, -1 - PLACES], [None, None, PLACES[:, None]], No([PLACES]),
+    "index_select.default": [Call("x", PLACES, dim=INNER)],
+    "index.Tensor": [Call("x", indices=([None, PLACES], [None, None, -1 - PLACES], [None, None, PLACES[:, None]], 
                                         No([None, PLACES, PLACES]), [None, None, BITS]))],
-    "flatten.using_ints": one("x", "mask", start_dim=(1, 2, -2, 0), end_dim=(-1, 2, 3)),
-    "reshape.default": one("x", shape=([-1, 288], [-1, 4, 2, 36], [-1, 6])), "view.default": one("x", size=([-1, 288], [-1, 4, 2, 36], [-1, 6])),
+    "flatten.using_ints": one("x", "mask", start_dim=(1, 2, -2), end_dim=(-1, 2, 3)),
+    "reshape.default": one("x", shape=([-1, 288], [-1, 4, 2, 36], [-1, 8, 6, 6])), "view.default": one("x", size=([-1, 288], [-1, 4, 2, 36], [-1, 8, 6, 6])),
     "_unsafe_view.default": one("x", size=([-1, 288], [-1, 4, 2, 36])), "view.dtype": one("x", dtype=(No(torch.int32),)),
     "view_as.default": [Call("volume", "x")], "reshape_as.default": [Call("volume", "x")],
     "unflatten.int": [Call("x", dim=(1, -3), sizes=([2, 4], [-1, 2], [2, 2, 2])), Call("rows", dim=(-1,), sizes=([6, 6],))],
-    "squeeze.default": one("kept axes", "column"), "squeeze.dim": one("kept axes", dim=(2, -1, 1, 3)),
+    "squeeze.default": [Call("kept axes", alone=False), Call("column", alone=False)], "squeeze.dim": one("kept axes", dim=(2, -1, 1, 3)),
     "squeeze.dims": one("kept axes", dim=([2, 3], [-1], [1], [])), "unsqueeze.default": one("x", dim=(1, 0, -1, 4, -5)),
     "transpose.int": one("x", dim0=(1, 0, -1), dim1=(2, -1, 1)), "swapaxes.default": one("x", axis0=(1, 0, -1), axis1=(2, -1, 1)),
     "permute.default": one("x", dims=([0, 2, 3, 1], [0, -1, -2, -3], [1, 0, 2, 3], [3, 2, 1, 0])), "t.default": one("flat"),
     "movedim.int": one("x", source=(1, -1, 0), destination=(3, 2, -2)), "mT.default": one("x"), "numpy_T.default": one("flat", "x"),
     "movedim.intlist": one("x", source=([1, 2], [-1, 0]), destination=([3, 1], [0, -2])),
-    "narrow.default": one("x", dim=DIM, start=(1, 0, -2), length=(2, 1)),
-    "select.int": one("x", dim=DIM, index=(2, 0, -1)), "unbind.int": one("x", dim=(1, 2, 3, -1, -2)),
-    "slice.Tensor": one("x", dim=DIM, start=(1, None, -3, -100), end=(4, None, -1, 100, 2**63 - 1), step=(1, 2, 3)),
+    "narrow.default": one("x", dim=INNER, start=(1, 0, -2), length=(2, 1)),
+    "select.int": one("x", dim=INNER, index=(2, 0, -1)), "unbind.int": one("x", dim=(1, 2, 3, -1, -2)),
+    "slice.Tensor": one("x", dim=INNER, start=(1, None, -3, -100), end=(4, None, -1, 100, 2**63 - 1), step=(1, 2, 3)),
     "expand.default": [Call("column", size=([-1, 8, 6, 4], [-1, -1, -1, 5], [2, -1, -1, -1, 3]))], "expand_as.default": [Call("column", "x")],
     "pixel_shuffle.default": [Call("x", upscale_factor=(2, 1)), Call("volume", upscale_factor=(No(2),))],
     "pixel_unshuffle.default": [Call("x", downscale_factor=(2, 3, 1)), Call("volume", downscale_factor=(No(2),))],
@@ -202,10 +207,12 @@ WINDOW: dict[str, Any] = {"stride": ([], 1, 3), "padding": (0, 1), "ceil_mode": 
 WINDOWS: dict[str, list[Call]] = {
     "max_pool1d.default": one("rows", kernel_size=(2, 3), dilation=(1, 2), **WINDOW),
     "max_pool2d.default": [*one("x", kernel_size=(2, 3, [3, 2]), dilation=(1, 2), **WINDOW),
-                           Call("x", kernel_size=([4, 2], 1), stride=([3, 4], 5), padding=([2, 0], 0), ceil_mode=KEEP)],
+                           Call("x", kernel_size=([4, 2], 5), stride=([3, 4], 5), padding=([2, 0], 0), ceil_mode=KEEP),
+                           Call("x", kernel_size=(1,), stride=(5, 4), ceil_mode=KEEP, every=True)],
     "avg_pool1d.default": one("rows", kernel_size=(2, 3), count_include_pad=(True, False), **WINDOW),
     "avg_pool2d.default": [*one("x", kernel_size=(2, 3, [3, 2]), count_include_pad=(True, False), divisor_override=(None, 5), **WINDOW),
-                           Call("x", kernel_size=([4, 2], 1), stride=([3, 4], 5), padding=([2, 0], 0), ceil_mode=KEEP)],
+                           Call("x", kernel_size=([4, 2], 5), stride=([3, 4], 5), padding=([2, 0], 0), ceil_mode=KEEP),
+                           Call("x", kernel_size=(1,), stride=(5, 4), ceil_mode=KEEP, every=True)],
     "avg_pool3d.default": one("volume", kernel_size=(2, [1, 3, 2]), count_include_pad=(True, False), divisor_override=(None, 5), **WINDOW),
     "adaptive_avg_pool1d.default": one("rows", output_size=(1, 7, 36, 50)), "adaptive_avg_pool2d.default": one("x", output_size=SIZES),
     "adaptive_max_pool2d.default": [Call("x", output_size=([1, 1], [3, 2], [6, 6], No([4, 5])), take=0), Call("x", output_size=([1, 1],), take=1, refused=True)],
@@ -228,8 +235,9 @@ for name, source, axes in (("upsample_nearest", "rows", 1), ("upsample_nearest",
     scales = {1: ("scales",), 2: ("scales_h", "scales_w"), 3: ("scales_d", "scales_h", "scales_w")}[axes]
     RESIZES[f"{full}.default"] = [
         Call(source, output_size=lengths, **dict.fromkeys(scales, (None,)), **corners),
-        Call(source, output_size=([10] * axes,), **dict.fromkeys(scales, (1.7, 1.75)), **corners),
-    ]
+        Call(source, output_size=([[61], [10, 10], [6, 10, 10]][axes - 1],), **corners,
+             **{scale: (1.7, 1.6 if scale == "scales_d" else 1.72) for scale in scales}),
+    ]  # fmt: skip
 
 MIXED: dict[str, list[Call]] = {
     **{f"{name}.int": one("x", dim=DIM, dtype=TYPES) for name in ("softmax", "log_softmax")},
@@ -237,7 +245,7 @@ MIXED: dict[str, list[Call]] = {
     **{f"{name}.dim": [Call("x", dim=AXES, keepdim=KEEP, dtype=TYPES), Call("whole", dim=([1],), dtype=(torch.float32,))] for name in ("mean",)},
     "sum.dim_IntList": [*one("x", "whole", dim=AXES, keepdim=KEEP, dtype=TYPES), Call("mask", dim=([1], [2, 3]))],
     "prod.dim_int": [*one("x", dim=DIM, keepdim=KEEP, dtype=TYPES), Call("whole", dim=(1,))],
-    **{f"{name}.default": one("x", "whole", refused=True, dtype=(torch.float32, None)) for name in ("mean", "sum", "prod")},
+    **{f"{name}.default": one("x", "whole", refused=True, dtype=(torch.float32, torch.float64)) for name in ("mean", "sum", "prod")},
     **{f"{name}.default": one("x", "whole", dim=AXES, keepdim=KEEP) for name in ("amax", "amin")},
     "logsumexp.default": one("x", "large", dim=AXES, keepdim=KEEP),
     **{f"{name}.dim": [Call(kind, dim=DIM, keepdim=KEEP, take=take) for kind in ("x", "whole") for take in (0, 1)] for name in ("max", "min")},
@@ -246,7 +254,7 @@ MIXED: dict[str, list[Call]] = {
     **{f"{name}.default": one("x", unbiased=(True, False), refused=True) for name in ("var", "std")},
     **{f"{name}.dim": one("x", dim=AXES, unbiased=(True, False), keepdim=KEEP) for name in ("var", "std")},
     **{f"{name}.correction": one("x", dim=AXES, correction=(None, 0, 1, 2, 0.5), keepdim=KEEP) for name in ("var", "std")},
-    "linalg_vector_norm.default": one("x", ord=(2, 1, 0, 3, 0.5, -1, inf, -inf), dim=AXES, keepdim=KEEP, dtype=TYPES),
+    "linalg_vector_norm.default": one("x", ord=(2, 1, 0, 3, 0.5, -1, inf, -inf), dim=AXES, keepdim=KEEP, dtype=TYPES[:-1]),
     "group_norm.default": [Call("x", num_groups=(2, 4, 1, 8), weight=(None, GAINS), bias=(None, SHIFTS), eps=(1e-5, 0.3))],
     "instance_norm.default": [Call("x", weight=(None, GAINS), bias=(None, SHIFTS), running_mean=(None,), running_var=(None,), use_input_stats=(True,), momentum=(0.1,), eps=(1e-5, 0.3), cudnn_enabled=(True,)),
                               Call("x", weight=(None,), bias=(None,), running_mean=(SHIFTS,), running_var=(GAINS,), use_input_stats=(No(False),), momentum=(0.1,), eps=(1e-5,), cudnn_enabled=(True,))],
@@ -256,7 +264,7 @@ MIXED: dict[str, list[Call]] = {
     "conv2d.default": [Call("x", KERNEL, bias=(None, SHIFTS), stride=([1, 1], [2, 1]), padding=([0, 0], [2, 1]), dilation=([1, 1], [2, 3]), groups=(2,))],
     "conv2d.padding": [Call("x", KERNEL, bias=(None, SHIFTS), stride=([1, 1],), padding=("valid", "same"), dilation=([1, 1], [2, 3]), groups=(2,))],
     "conv_transpose2d.input": [Call("x", UP_KERNEL, bias=(None, torch.randn(6)), stride=([2, 3], [3, 4]), padding=([0, 0], [1, 0]), output_padding=([0, 0], [1, 0]), groups=(2,), dilation=([1, 1], [2, 1]))],
-    "einsum.default": [Call(["x", "y"], equation=("bchw,bdhw->bcd", "bchw, bchw -> b", "bchw,bcwv", "bc...,bc...->b...", "bcHw,bcHw->bH"))],
+    "einsum.default": [Call(["x", "y"], equation=("bchw,bdhw->bcd", "bchw, bchw -> b", No("bchw,bcwv"), "bc...,bc...->b...", "bcHw,bcHw->bH"))],
     "addmm.default": [Call(LINE, "flat", torch.randn(288, 6), beta=(1, 0.5, 0), alpha=(1, -2))],
     "baddbmm.default": [Call(torch.ones(1), "rows", "pixels", beta=(1, 0.5, 0), alpha=(1, -2))],
     "matmul.default": [Call("x", "y"), Call("x", SQUARE), Call(SQUARE, "x"), Call("x", LINE), Call(LINE, "x"), Call("flat", torch.randn(288, 5))],

@@ -16,9 +16,13 @@ def _plain(operator: str) -> Translation:
     def write(c: Context, node: fx.Node, a: dict[str, Any]) -> str:
         dtype, other = c.dtype(node), a.get("other", a.get("mat2", a.get("exponent")))
         values = [c.cast(value, dtype) for value in (a["self"], other) if value is not None]
-        return c.writer.node(OF_TRUTH.get(operator, operator) if dtype == torch.bool else operator, values)
+        return c.writer.node(_of(dtype, operator), values)
 
     return write
+
+
+def _of(dtype: torch.dtype, operator: str) -> str:
+    return OF_TRUTH.get(operator, operator) if dtype == torch.bool else operator
 
 
 def _sum(operator: str) -> Translation:
@@ -38,8 +42,8 @@ def _rsub(c: Context, node: fx.Node, a: dict[str, Any]) -> str:
 def _scaled_sum(c: Context, node: fx.Node, operator: str, first: Any, a: dict[str, Any]) -> str:
     dtype = c.dtype(node)
     second = c.cast(a["other"], dtype)
-    second = second if a["alpha"] == 1 else c.writer.node("Mul", [second, c.value(a["alpha"], dtype)])
-    return c.writer.node(operator, [c.cast(first, dtype), second])
+    second = second if a["alpha"] == 1 else c.writer.node(_of(dtype, "Mul"), [second, c.value(a["alpha"], dtype)])
+    return c.writer.node(_of(dtype, operator), [c.cast(first, dtype), second])
 
 
 def _compared(operator: str) -> Translation:
@@ -78,16 +82,12 @@ def _rounded(operator: str) -> Translation:
     """To whole numbers, or to `decimals` digits behind the point; whole numbers stay."""
 
     def write(c: Context, node: fx.Node, a: dict[str, Any]) -> str:
-        x, decimals = c.value(a["self"]), a.get("decimals", 0)
-        if c.dtype(node) != torch.float32:
-            if decimals:
-                raise c.refusal(node, f"on whole numbers with decimals={decimals}")
-            return x
+        w, x, decimals = c.writer, c.value(a["self"]), a.get("decimals", 0)
+        if not decimals:
+            return w.node(operator, [x]) if c.dtype(node) == torch.float32 else x
         first, last = ("Mul", "Div") if decimals > 0 else ("Div", "Mul")
         power = c.value(10.0 ** abs(decimals))
-        x = c.writer.node(first, [x, power]) if decimals else x
-        x = c.writer.node(operator, [x])
-        return c.writer.node(last, [x, power]) if decimals else x
+        return w.node(last, [w.node(operator, [w.node(first, [x, power])]), power])
 
     return write
 
@@ -271,8 +271,11 @@ def _masked_fill(c: Context, node: fx.Node, a: dict[str, Any]) -> str:
 
 
 def _choose(c: Context, node: fx.Node, condition: fx.Node, first: Any, second: Any) -> str:
-    dtype = c.dtype(node)
-    return c.writer.node("Where", [c.cast(condition, torch.bool), c.cast(first, dtype), c.cast(second, dtype)])
+    w, dtype = c.writer, c.dtype(node)
+    chosen, x, y = c.cast(condition, torch.bool), c.cast(first, dtype), c.cast(second, dtype)
+    if dtype != torch.bool:
+        return w.node("Where", [chosen, x, y])
+    return w.node("Or", [w.node("And", [chosen, x]), w.node("And", [w.node("Not", [chosen]), y])])
 
 
 def _threshold(c: Context, node: fx.Node, a: dict[str, Any]) -> str:

@@ -45,7 +45,9 @@ def _interpolated(mode: str) -> Translation:
         if all(s is None or n * s == m for n, m, s in zip(before, after, scales, strict=True)):
             return _resize(c, value, mode, "half_pixel", after)
         asked = [np.float32(s or m / n) for n, m, s in zip(before, after, scales, strict=True)]
-        if any(int(np.float32(n) * s) != m for n, m, s in zip(before, after, asked, strict=True)):
+        rounded = [int(np.float32(n) * s) for n, s in zip(before, asked, strict=True)]
+        copied = mode == "cubic" and before == after  # ONNX Runtime does not look at the scale then
+        if copied or rounded != list(after):
             return _products(c, node, a)
         return _resize(c, value, mode, "half_pixel", np.array(asked))
 
@@ -80,8 +82,8 @@ def _along_one_axis(node: fx.Node, rows: torch.Tensor, length: int, settings: tu
     """Rows [1, c, n] as PyTorch's operator resizes them, to [1, c, length]."""
     packet = node.target.overloadpacket  # type: ignore[union-attr]
     others = int(operator_name(node).removesuffix("_aa")[-2]) - 1  # …2d
-    made = packet.default(rows.reshape(*rows.shape, *[1] * others), [length, *[1] * others], *settings)
-    return made.reshape(*rows.shape[:2], length)
+    copies = rows.reshape(*rows.shape, *[1] * others).repeat(1, 1, 1, *[2] * others)
+    return packet.default(copies, [length, *[2] * others], *settings)[(..., *[0] * others)]
 
 
 def _lengths(c: Context, node: fx.Node, a: dict[str, Any]) -> tuple[tuple[int, ...], tuple[int, ...], list[Any]]:

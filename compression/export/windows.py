@@ -32,8 +32,7 @@ def _window(c: Context, node: fx.Node, a: dict[str, Any]) -> dict[str, Any]:
     exact = [(n + 2 * p - r) // s + 1 == m for n, m, p, r, s in zip(before, after, pads, reach, strides, strict=True)]
     needed = [s * (m - 1) + r - n - p for n, m, p, r, s in zip(before, after, pads, reach, strides, strict=True)]
     ends = [p if fits else more for p, fits, more in zip(pads, exact, needed, strict=True)]
-    ceil_mode = int(a["ceil_mode"] and all(exact))
-    return {"kernel_shape": kernel, "strides": strides, "pads": [*pads, *ends], "ceil_mode": ceil_mode}
+    return {"kernel_shape": kernel, "strides": strides, "pads": [*pads, *ends], "ceil_mode": 0}
 
 
 def _max_pool(c: Context, node: fx.Node, a: dict[str, Any]) -> str:
