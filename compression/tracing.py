@@ -294,10 +294,12 @@ def _changes_in_place(node: fx.Node) -> bool:
 
 
 def _squeezed(node: fx.Node) -> list[int]:
-    """The axes of length one that `node` takes away, never that of the images."""
+    """The axes of length one that `node` takes away, never that of the images of a program for a single one."""
     lengths, asked = node.args[0].meta["val"].shape, arguments(node).get("dim")  # type: ignore[union-attr]
+    images = next(n for n in node.graph.nodes if n.op == "placeholder").meta["val"].shape[0]
     dims = range(len(lengths)) if asked is None else [asked] if isinstance(asked, int) else asked
-    return sorted(d % len(lengths) for d in dims if d % len(lengths) and lengths[d] == 1)
+    alone = type(images) is int and images == 1
+    return sorted(d % len(lengths) for d in dims if (d % len(lengths) or not alone) and lengths[d] == 1)
 
 
 def _is_float(node: Any) -> bool:

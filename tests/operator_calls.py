@@ -29,8 +29,14 @@ class Call:
     """
 
     def __init__(
-        self, /, *reads: Any, every: bool = False, take: int | None = None, refused: bool = False, alone: bool = True,
-        **settings: tuple[Any, ...]
+        self,
+        /,
+        *reads: Any,
+        every: bool = False,
+        take: int | None = None,
+        refused: bool = False,
+        alone: bool = True,
+        **settings: tuple[Any, ...],
     ):
         self.reads, self.every, self.take, self.refused, self.alone = reads, every, take, refused, alone
         self.settings = settings
@@ -38,7 +44,9 @@ class Call:
     def combinations(self) -> Iterator[dict[str, Any]]:
         """The values of the settings, case by case."""
         if self.every:
-            yield from (dict(zip(self.settings, case, strict=True)) for case in itertools.product(*self.settings.values()))
+            yield from (
+                dict(zip(self.settings, case, strict=True)) for case in itertools.product(*self.settings.values())
+            )
             return
         first = {name: values[0] for name, values in self.settings.items()}
         yield first
@@ -225,7 +233,7 @@ for name, source, axes in (("upsample_nearest", "rows", 1), ("upsample_nearest",
                            ("upsample_bicubic", "x", 2), ("_upsample_bilinear", "x", 2), ("_upsample_bicubic", "x", 2)):  # fmt: skip
     corners = {} if "nearest" in name else {"align_corners": (False, True)}
     full = f"{name}{axes}d" + ("_aa" if name in ("_upsample_bilinear", "_upsample_bicubic") else "")
-    lengths = [(size * 2)[:axes] for size in RESIZED]
+    lengths = [No([1, 1]) if full.endswith("_aa") and size == [1, 1] else (size * 2)[:axes] for size in RESIZED]
     factors = [[1.7, 2.3, 1.7], [0.55, 1.3, 0.55], [2.0, 2.0, 2.0], [0.7, 0.7, 1.0], [1.0, 1.9, 1.0]]
     factors += [[1.1, 1.1, 1.1], [0.5, 1.5, 3.0]]
     RESIZES[f"{full}.vec"] = [
@@ -274,7 +282,12 @@ MIXED: dict[str, list[Call]] = {
              is_causal=(False, True), scale=(None, 0.3, 0.0), enable_gqa=(False, No(True)))],
 }  # fmt: skip
 
-NORM: dict[str, Any] = {"running_mean": (SHIFTS,), "running_var": (GAINS,), "momentum": (0.1, 0.5), "cudnn_enabled": (True,)}
+NORM: dict[str, Any] = {
+    "running_mean": (SHIFTS,),
+    "running_var": (GAINS,),
+    "momentum": (0.1, 0.5),
+    "cudnn_enabled": (True,),
+}
 LIFTED: dict[str, list[Call]] = {
     "batch_norm.default": [Call("x", weight=(None, GAINS), bias=(None, SHIFTS), training=(False, No(True)), eps=(1e-5, 0.3), **NORM)],
     "layer_norm.default": one("x", normalized_shape=([6], [6, 6], [8, 6, 6]), eps=(1e-5, 0.3)),

@@ -42,12 +42,13 @@ def _interpolated(mode: str) -> Translation:
         (before, after, scales), value = _lengths(c, node, a), c.value(a["self"])
         if a["align_corners"]:
             return _resize(c, value, mode, "align_corners", after)
-        if all(s is None or n * s == m for n, m, s in zip(before, after, scales, strict=True)):
+        each = list(zip(before, after, scales, strict=True))
+        if all(s is None or n * s == m for n, m, s in each):
             return _resize(c, value, mode, "half_pixel", after)
-        asked = [np.float32(s or m / n) for n, m, s in zip(before, after, scales, strict=True)]
-        rounded = [int(np.float32(n) * s) for n, s in zip(before, asked, strict=True)]
-        copied = mode == "cubic" and before == after  # ONNX Runtime does not look at the scale then
-        if copied or rounded != list(after):
+        kept = mode == "linear"  # PyTorch leaves an axis of the same length as it is there, whatever its scale
+        asked = [np.float32(m / n if s is None or (kept and n == m) else s) for n, m, s in each]
+        copied = not kept and any(n == m for n, m, _ in each)  # ONNX Runtime may look at no scale here
+        if copied or [int(np.float32(n) * s) for n, s in zip(before, asked, strict=True)] != list(after):
             return _products(c, node, a)
         return _resize(c, value, mode, "half_pixel", np.array(asked))
 
@@ -65,10 +66,14 @@ def _resize(c: Context, value: str, mode: str, places: str, target: Any) -> str:
 
 
 def _products(c: Context, node: fx.Node, a: dict[str, Any]) -> str:
-    """Each axis by the weights that PyTorch gives to its places."""
+    """Each axis by the weights that PyTorch gives to its places.
+
+    With antialias, PyTorch answers otherwise for maps of one column: it takes them for others in memory.
+    """
     (before, after, scales), value = _lengths(c, node, a), c.value(a["self"])
     for axis, (n, m, scale) in enumerate(zip(before, after, scales, strict=True), 2):
-        if n * m > MOST_WEIGHTS or len(before) > 2:
+        smooth = operator_name(node).endswith("_aa")
+        if n * m > MOST_WEIGHTS or len(before) > 2 or (smooth and 1 in (before[-1], after[-1])):
             raise c.refusal(node, f"from {'×'.join(map(str, before))} to {'×'.join(map(str, after))}")
         weights = _along_one_axis(node, torch.eye(n)[None], m, (a["align_corners"], scale))[0].numpy()  # [n, m]
         if axis == len(before) + 1:

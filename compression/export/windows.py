@@ -69,6 +69,8 @@ def _padded(c: Context, value: str, pads: list[int], number: float) -> str:
 def _adaptive_avg_pool2d(c: Context, node: fx.Node, a: dict[str, Any]) -> str:
     _check_maps(c, node, a)
     (height, width), (rows, columns) = c.shape(a["self"])[2:], c.shape(node)[2:]
+    if not rows * columns:
+        raise c.refusal(node, f"to {rows}×{columns}")
     if (rows, columns) == (1, 1):
         return c.writer.node("GlobalAveragePool", [c.value(a["self"])])
     if (rows, columns) == (height, width):
