@@ -1,4 +1,4 @@
-"""Every operator with a translation, under values of each of its settings: the file answers as PyTorch, or it says no."""
+"""Every operator with a translation, under values of each setting: the file answers as PyTorch, or it is refused."""
 
 import numpy as np
 import pytest
@@ -24,11 +24,11 @@ LAID = {
 """Where and how numbers lie, and what decides nothing at inference."""
 
 ELSEWHERE = {
-    "addmm.dtype": "CUDA", "bmm.dtype": "CUDA", "baddbmm.dtype": "CUDA", "where.default": "a length that depends on values",
-    "narrow.Tensor": "a number that depends on values", "eq.Tensor_list": "TorchScript", "index.list_Tensor": "TorchScript",
+    "addmm.dtype": "CUDA", "bmm.dtype": "CUDA", "baddbmm.dtype": "CUDA", "where.default": "a length by values",
+    "narrow.Tensor": "a number by values", "eq.Tensor_list": "TorchScript", "index.list_Tensor": "TorchScript",
     "index.Tensor_hacked_twin": "TorchScript", "einsum.sublist": "TorchScript", "mT.a": "TorchScript",
     "numpy_T.a": "TorchScript", "to.prim_Device": "TorchScript", "to.prim_dtype": "TorchScript",
-    "to.prim_other": "TorchScript", 
+    "to.prim_other": "TorchScript",
 }  # fmt: skip
 """Overloads that no traced network has: TorchScript's own, those of another device, those without a fixed shape."""
 WRITTEN = (set(TRANSLATIONS) | set(LIFT) | NOTHING | CASTS | RESHAPES | {"relu6"}) - {"getitem"}
