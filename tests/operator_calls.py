@@ -1,7 +1,7 @@
 """How each operator with an ONNX translation is called by the tests: on what, and with which values of each setting.
 
 `CALLS` maps 'operator.overload' of ATen to calls. The first value of a setting goes with the first values of the
-others; each further value is tried in its place. What stands in `No` is refused with a sentence that names the operator.
+others; each further value is tried in its place. What stands in `No` is refused, by a sentence that names the operator.
 """
 
 import itertools

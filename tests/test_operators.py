@@ -200,6 +200,8 @@ def test_the_file_answers_as_the_network(name: str) -> None:
      "The operator 'pixel_shuffle' of values of 5 dimensions has no ONNX translation here yet."),
     (lambda x: nn.functional.batch_norm(x.flatten(2), torch.zeros(8), torch.ones(8)), InvalidModel,
      "A batch norm reads values of 3 dimensions; rows (2) and maps (4) are possible."),
+    (lambda x: nn.functional.batch_norm(x, torch.zeros(8), torch.ones(8), x.mean((0, 2, 3))), InvalidModel,
+     "The weight of a batch norm is computed from the image; stored ones are possible."),
     (lambda x: torch.cat([x, x.double().float()], 1), Unsupported,
      "The operator 'to' of this network gives numbers of the type float64; possible are float32, bool, int32, int64."),
 ])  # fmt: skip
