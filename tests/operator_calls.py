@@ -36,7 +36,7 @@ class Call:
         take: int | None = None,
         refused: bool = False,
         alone: bool = True,
-        **settings: tuple[Any, ...],
+        **settings: Any,
     ):
         self.reads, self.every, self.take, self.refused, self.alone = reads, every, take, refused, alone
         self.settings = settings
@@ -81,7 +81,7 @@ INNER = DIM[:-2]
 
 KEEP, TYPES = (False, True), (None, torch.float32, No(torch.float64), No(torch.float16))
 SIZES = ([1, 1], [3, 2], [6, 6], [4, 5], [7, 9])
-RESIZED, SCALES = ([9, 11], [12, 18], [3, 4], [1, 1], [6, 13]), (None, 1.7, 0.55, 2.0, 1.3)
+RESIZED = ([9, 11], [12, 18], [3, 4], [1, 1], [6, 13])
 PAIRS = (("x", "y"), ("x", 2), ("x", LINE), ("whole", "x"), ("whole", "other whole"), ("int", "natural"), ("x", "mask"))
 
 
@@ -256,30 +256,42 @@ WINDOWS: dict[str, list[Call]] = {
         output_size=([1, 1],), take=1, refused=True)],
 }  # fmt: skip
 
-RESIZES: dict[str, list[Call]] = {}
-for name, source, axes in (("upsample_nearest", "rows", 1), ("upsample_nearest", "x", 2), ("upsample_nearest",
-    "volume", 3),
-                           ("_upsample_nearest_exact", "rows", 1), ("_upsample_nearest_exact", "x", 2),
-                               ("_upsample_nearest_exact", "volume", 3),
-                           ("upsample_linear", "rows", 1), ("upsample_bilinear", "x", 2), ("upsample_trilinear",
-                               "volume", 3),
-                           ("upsample_bicubic", "x", 2), ("_upsample_bilinear", "x", 2), ("_upsample_bicubic", "x",
-                               2)):  # fmt: skip
-    corners = {} if "nearest" in name else {"align_corners": (False, True)}
-    full = f"{name}{axes}d" + ("_aa" if name in ("_upsample_bilinear", "_upsample_bicubic") else "")
-    lengths = [No([1, 1]) if full.endswith("_aa") and size == [1, 1] else (size * 2)[:axes] for size in RESIZED]
-    factors = [[1.7, 2.3, 1.7], [0.55, 1.3, 0.55], [2.0, 2.0, 2.0], [0.7, 0.7, 1.0], [1.0, 1.9, 1.0]]
-    factors += [[1.1, 1.1, 1.1], [0.5, 1.5, 3.0]]
-    RESIZES[f"{full}.vec"] = [
-        Call(source, output_size=lengths, scale_factors=(None,), **corners),
-        Call(source, output_size=(None,), scale_factors=[each[:axes] for each in factors], every=True, **corners),
-    ]
-    scales = {1: ("scales",), 2: ("scales_h", "scales_w"), 3: ("scales_d", "scales_h", "scales_w")}[axes]
-    RESIZES[f"{full}.default"] = [
-        Call(source, output_size=lengths, **dict.fromkeys(scales, (None,)), **corners),
-        Call(source, output_size=([[61], [10, 10], [6, 10, 10]][axes - 1],), **corners,
-             **{scale: (1.7, 1.6 if scale == "scales_d" else 1.72) for scale in scales}),
-    ]  # fmt: skip
+RESIZED_ON = (
+    ("upsample_nearest1d", "rows"), ("upsample_nearest2d", "x"), ("upsample_nearest3d", "volume"),
+    ("_upsample_nearest_exact1d", "rows"), ("_upsample_nearest_exact2d", "x"), ("_upsample_nearest_exact3d", "volume"),
+    ("upsample_linear1d", "rows"), ("upsample_bilinear2d", "x"), ("upsample_trilinear3d", "volume"),
+    ("upsample_bicubic2d", "x"), ("_upsample_bilinear2d_aa", "x"), ("_upsample_bicubic2d_aa", "x"),
+)  # fmt: skip
+FACTORS = (
+    [1.7, 2.3, 1.7], [0.55, 1.3, 0.55], [2.0, 2.0, 2.0], [0.7, 0.7, 1.0], [1.0, 1.9, 1.0], [1.1, 1.1, 1.1],
+    [0.5, 1.5, 3.0],
+)  # fmt: skip
+SCALES: dict[int, tuple[str, ...]] = {
+    1: ("scales",), 2: ("scales_h", "scales_w"), 3: ("scales_d", "scales_h", "scales_w"),
+}  # fmt: skip
+
+
+def resized(name: str, source: str) -> dict[str, list[Call]]:
+    """To lengths, by scales, and to lengths that go with scales."""
+    axes = int(name.removesuffix("_aa")[-2])
+    corners: dict[str, Any] = {} if "nearest" in name else {"align_corners": (False, True)}
+    none: dict[str, Any] = dict.fromkeys(SCALES[axes], (None,))
+    some: dict[str, Any] = {scale: (1.7, 1.6 if scale == "scales_d" else 1.72) for scale in SCALES[axes]}
+    lengths = [No([1, 1]) if name.endswith("_aa") and size == [1, 1] else (size * 2)[:axes] for size in RESIZED]
+    factors, scaled = [each[:axes] for each in FACTORS], ([61], [10, 10], [6, 10, 10])[axes - 1]
+    return {
+        f"{name}.vec": [
+            Call(source, output_size=lengths, scale_factors=(None,), **corners),
+            Call(source, output_size=(None,), scale_factors=factors, every=True, **corners),
+        ],
+        f"{name}.default": [
+            Call(source, output_size=lengths, **none, **corners),
+            Call(source, output_size=(scaled,), **some, **corners),
+        ],
+    }
+
+
+RESIZES = {kind: calls for name, source in RESIZED_ON for kind, calls in resized(name, source).items()}
 
 MIXED: dict[str, list[Call]] = {
     **{f"{name}.int": one("x", dim=DIM, dtype=TYPES) for name in ("softmax", "log_softmax")},

@@ -28,7 +28,7 @@ def _chunk(c: Context, node: fx.Node, a: dict[str, Any]) -> list[str]:
 
 
 def _split(c: Context, node: fx.Node, a: dict[str, Any]) -> list[str]:
-    asked = a.get("split_size", a.get("split_sizes"))
+    asked = a["split_size"] if "split_size" in a else a["split_sizes"]
     return _split_by(c, node, a, asked) if isinstance(asked, int) else _split_into(c, node, a, asked)
 
 
