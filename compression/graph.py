@@ -3,6 +3,7 @@
 import hashlib
 import math
 import operator
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -146,18 +147,28 @@ def padded(layer: nn.Conv2d, pads: Pads) -> nn.Conv2d:
 
 
 class Shapes(fx.Interpreter):
-    """Runs a graph on one blank image and keeps every value's shape (batch size 1)."""
+    """Runs a graph on blank images and keeps every value's shape and type."""
 
     def __init__(self, graph: fx.GraphModule):
         super().__init__(graph)
         self.shapes: dict[str, tuple[int, ...]] = {}
+        self.dtypes: dict[str, torch.dtype] = {}
 
     def run_node(self, n: fx.Node) -> Any:
-        """What the node computes; its shape is kept on the way."""
+        """What the node computes; its shape and type are kept on the way."""
         value = super().run_node(n)
         if isinstance(value, torch.Tensor):
-            self.shapes[n.name] = tuple(value.shape)
+            self.shapes[n.name], self.dtypes[n.name] = tuple(value.shape), value.dtype
         return value
+
+
+@dataclass(frozen=True)
+class Value:
+    """What a node gives for one image: shape, type, and which axes are longer for more images."""
+
+    shape: tuple[int, ...]
+    dtype: torch.dtype
+    counted: frozenset[int]
 
 
 BATCH = 128
@@ -198,6 +209,18 @@ def shapes(graph: fx.GraphModule, input_shape: tuple[int, int, int]) -> dict[str
     run = Shapes(graph)
     run.run(torch.zeros(1, *input_shape))
     return run.shapes
+
+
+@torch.inference_mode()
+def values(graph: fx.GraphModule, input_shape: tuple[int, int, int]) -> dict[str, Value]:
+    """Every value by node name, for one image of (C, H, W)."""
+    one, two = Shapes(graph), Shapes(graph)
+    one.run(torch.zeros(1, *input_shape))
+    two.run(torch.zeros(2, *input_shape))
+    return {
+        name: Value(shape, one.dtypes[name], frozenset(i for i, n in enumerate(shape) if n != two.shapes[name][i]))
+        for name, shape in one.shapes.items()
+    }
 
 
 def macs_of(layer: nn.Conv2d | nn.Linear, output_shape: tuple[int, ...]) -> int:

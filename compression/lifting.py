@@ -45,6 +45,9 @@ def _lift_batch_norm(source: fx.GraphModule, node: fx.Node) -> tuple[str, nn.Mod
         raise InvalidModel(f"A batch norm reads values of {rank} dimensions; rows (2) and maps (4) are possible.")
     norm = (FlatNorm if rank == 2 else nn.BatchNorm2d)(len(mean), a["eps"], a["momentum"], affine=True)
     values = {k: _constant(source, a[k]) for k in ("weight", "bias", "running_mean", "running_var")}
+    computed = [k for k, value in values.items() if value is None and a[k] is not None]
+    if computed:
+        raise InvalidModel(f"The {computed[0]} of a batch norm is computed from the image; stored ones are possible.")
     return _owner(a["running_mean"]), _fill(norm, **{k: v for k, v in values.items() if v is not None}), a["input"]
 
 

@@ -19,7 +19,7 @@ from compression.data import Dataset
 from compression.decisions import every_class
 from compression.errors import InvalidData, InvalidModel
 from compression.functionalization import functionalize_
-from compression.graph import arguments, layers, operator_name
+from compression.graph import arguments, is_size, layers, operator_name
 from compression.lifting import LIFT, attribute, place, stored
 from compression.padding import fold_padding_
 from compression.recomposition import recompose_
@@ -45,6 +45,9 @@ TAKEN = set(dir(fx.GraphModule(nn.Module(), fx.Graph()))) - set(dir(nn.Module())
 
 NEW = {"new_zeros": 0, "new_ones": 1, "new_empty": 0, "new_full": None}
 """Operators that make tensors of a type like another's, and the number that these hold."""
+
+TRAINS = ("train", "training", "dropout_p")
+"""Settings with which an operator's answer is drawn at random, or depends on the other images."""
 
 GUARDS = {"_assert_tensor_metadata", "_assert_scalar", "sym_constrain_range_for_size", "_guards_fn"}
 
@@ -142,6 +145,7 @@ def _lift(program: ExportedProgram, input_shape: tuple[int, int, int]) -> fx.Gra
     calls: dict[str, str] = {}
     for node in source.graph.nodes:
         name = operator_name(node)
+        _check_evaluates(node)
         lifted = LIFT[name](source, node) if name in LIFT else None
         if lifted is not None:
             path, module, reads = lifted
@@ -162,6 +166,16 @@ def _lift(program: ExportedProgram, input_shape: tuple[int, int, int]) -> fx.Gra
     lifted_graph.delete_all_unused_submodules()
     lifted_graph.recompile()
     return lifted_graph.eval()
+
+
+def _check_evaluates(node: fx.Node) -> None:
+    """Raises `InvalidModel` for dropout that drops and for a norm over the batch."""
+    asked = arguments(node) if operator_name(node) not in ("", "getitem") and not is_size(node) else {}
+    if any(asked.get(key) for key in TRAINS):
+        raise InvalidModel(
+            f"The operator {operator_name(node)!r} of this network works as in training, at random or on the whole "
+            "batch; networks in evaluation mode are possible."
+        )
 
 
 def _copied(graph: fx.Graph, node: fx.Node, env: dict[fx.Node, fx.Node]) -> fx.Node:
@@ -282,7 +296,7 @@ def _compute_constants_(source: fx.GraphModule) -> None:
 def _pure(node: fx.Node) -> fx.Node:
     """The same call with other spellings replaced by the common one."""
     name = operator_name(node)
-    if name in RESHAPES:
+    if name in RESHAPES and "dtype" not in arguments(node):
         node.target = aten.reshape.default
     elif name in CASTS:
         node.target, node.args, node.kwargs = aten.to.dtype, (node.args[0], node.meta["val"].dtype), {}
@@ -294,7 +308,7 @@ def _pure(node: fx.Node) -> fx.Node:
             node.target, node.args, node.kwargs = aten.squeeze.dims, (node.args[0], dims), {}
     elif name == "relu6":
         node.target, node.args = aten.hardtanh.default, (node.args[0], 0.0, 6.0)
-    elif name in ("clamp", "clip", "clamp_min"):
+    elif name in ("clamp", "clip", "clamp_min") and _is_float(node):
         a = arguments(node)
         bounds = a["min"], a.get("max")
         if bounds == (0, None):
@@ -305,10 +319,12 @@ def _pure(node: fx.Node) -> fx.Node:
 
 
 def _squeezed(node: fx.Node) -> list[int]:
-    """The axes of length one that `node` takes away, never that of the images."""
+    """The axes of length one that `node` takes away, never that of the images of a program for a single one."""
     lengths, asked = node.args[0].meta["val"].shape, arguments(node).get("dim")  # type: ignore[union-attr]
+    images = next(n for n in node.graph.nodes if n.op == "placeholder").meta["val"].shape[0]
     dims = range(len(lengths)) if asked is None else [asked] if isinstance(asked, int) else asked
-    return sorted(d % len(lengths) for d in dims if d % len(lengths) and lengths[d] == 1)
+    alone = type(images) is int and images == 1
+    return sorted(d % len(lengths) for d in dims if (d % len(lengths) or not alone) and lengths[d] == 1)
 
 
 def _is_float(node: Any) -> bool:
@@ -319,7 +335,8 @@ def _is_float(node: Any) -> bool:
 def _pools_everything(node: fx.Node) -> bool:
     """True for the mean over height and width of feature maps: a global average pool by another name."""
     rank = node.args[0].meta["val"].dim()  # type: ignore[union-attr]
-    return rank == 4 and sorted(d % rank for d in arguments(node)["dim"] or ()) == [2, 3]
+    dims = arguments(node).get("dim") or ()
+    return rank == 4 and sorted(d % rank for d in dims) == [2, 3] and _is_float(node) and _is_float(node.args[0])
 
 
 def _check_contents(graph: fx.GraphModule) -> None:
@@ -337,7 +354,7 @@ def _check_against(model: nn.Module | ExportedProgram, graph: fx.GraphModule, sh
     images = torch.randn(3, *shape, generator=torch.Generator().manual_seed(0))
     with agreement.taking(shape):
         answer, _ = graph(images), graph(images[:1])
-    if not isinstance(answer, torch.Tensor) or answer.dim() != 2 or len(answer) != 3:
+    if not isinstance(answer, torch.Tensor) or answer.dim() != 2 or len(answer) != 3 or not answer.shape[1]:
         got = tuple(answer.shape) if isinstance(answer, torch.Tensor) else type(answer).__name__
         raise InvalidModel(f"The network must return scores [images, classes] for 3 images, not {got}.")
     if answer.isnan().any():

@@ -145,6 +145,29 @@ def test_averages_that_reach_beyond_the_edge_are_in_eight_bits_what_they_are_in_
         assert apart(prepared(network), recipe(quantize__weight_bits=8)) <= NEAR
 
 
+def test_whole_numbers_are_not_rounded() -> None:
+    torch.manual_seed(0)
+    network = Made(
+        lambda m, x: m.head((m.conv(x).relu() + ((9 * x).long() + (5 * x).long())).mean((2, 3))),
+        conv=conv(1, 8), head=nn.Linear(8, 10),
+    )  # fmt: skip
+    assert apart(prepared(network), recipe(quantize__weight_bits=8)) < NEAR
+
+
+@pytest.mark.parametrize("settings", [
+    {"kernel_size": 3, "stride": 2}, {"kernel_size": 3, "stride": 2, "padding": 1},
+    {"kernel_size": 2, "stride": 3, "padding": 1, "count_include_pad": False},
+    {"kernel_size": 3, "stride": 2, "divisor_override": 4},
+], ids=str)  # fmt: skip
+def test_averages_with_fewer_places_are_in_eight_bits_what_they_are_in_floats(settings) -> None:
+    torch.manual_seed(0)
+    network = Made(
+        lambda m, x: m.head(m.b(F.avg_pool2d(m.a(x).relu(), ceil_mode=True, **settings)).mean((2, 3))),
+        a=conv(1, 8), b=conv(8, 8), head=nn.Linear(8, 10),
+    )  # fmt: skip
+    assert apart(prepared(network), recipe(quantize__weight_bits=8)) < NEAR
+
+
 def test_ranges_are_evened_out_only_between_layers_that_share_channels() -> None:
     """A linear layer may read a map's width, which is as wide as the map has channels."""
     torch.manual_seed(0)

@@ -141,6 +141,17 @@ MOVES = {
     "squeezed where one": lambda x: x.mean((2, 3), True).squeeze(1).squeeze((2, -1)),
     "expanded": lambda x: torch.cat([x, x.amax(1, keepdim=True).expand(-1, 3, -1, -1)], 1),
     "expanded as": lambda x: torch.cat([x, x.amax(1, keepdim=True).expand_as(x)], 1),
+    "stacked in front": lambda x: torch.stack([x, 2 * x]).mean(0), "joined": lambda x: x.flatten(0, 1).unflatten(0,
+        (-1, 8)),
+    "taken apart": lambda x: x.flatten(0, 1).unsqueeze(0).relu().squeeze(0).reshape(-1, 8, 6, 6),
+    "expanded for arithmetic": lambda x: torch.cat([x.mean(1, True).expand_as(x) + x, 2 * x.mean(1,
+        True).expand_as(x)], 1),
+    "twice expanded": lambda x: x.mean(1, True).expand_as(x) + x.mean(2, True).expand_as(x.mean(1, True).expand_as(x)),
+    "repeated, stored": Stored(torch.randn(1, 2, 1, 6), lambda x, kept: torch.cat([x, kept.repeat(x.size(0), 1, 6, 1)],
+        1)),
+    "numbers, stored": Stored(torch.arange(6), lambda x, kept: torch.cat([x, kept.expand(x.size(0), 2, 6, -1)], 1)),
+    "smaller than a window": lambda x: F.max_pool2d(x, 2, 3, 1, ceil_mode=True),
+    "places": lambda x: torch.cat([x, x.max(1, True)[1], x.argmin(1, True)], 1),
     "expanded, stored": Stored(torch.randn(1, 6), lambda x, kept: torch.cat([x, kept.expand(x.size(0), 2, 6, -1)], 1)),
 }  # fmt: skip
 LAYERS = {
@@ -171,13 +182,28 @@ def test_the_file_answers_as_the_network(name: str) -> None:
 
 
 @pytest.mark.parametrize(("tried", "error", "sentence"), [
-    (lambda x: x.cumsum(1), Unsupported, "The operator 'cumsum' of this network has no ONNX translation here yet."),
+    (lambda x: x.cumprod(1), Unsupported, "The operator 'cumprod' of this network has no ONNX translation here yet."),
     (lambda x: x * x.sum(), Unsupported, "The network computes 'sum' over all images of a batch."),
-    (lambda x: x.max(dim=1)[1] * 1.0, Unsupported, "The places that 'max' returns have no ONNX translation here yet."),
+    (lambda x: F.adaptive_max_pool2d(x, 1, True)[1] * 1.0, Unsupported,
+     "The places that 'adaptive_max_pool2d' returns have no ONNX translation here yet."),
+    (lambda x: x.view(torch.int32) * 1e-9, Unsupported,
+     "The operator 'view' of this network has no ONNX translation here yet."),
+    (lambda x: F.dropout(x, training=True), InvalidModel,
+     "The operator 'dropout' of this network works as in training, at random or on the whole batch; networks in "
+     "evaluation mode are possible."),
+    (lambda x: x - x.mean(0), Unsupported, "The network computes 'mean' over all images of a batch."),
+    (lambda x: F.softmax(x, 0), Unsupported, "The network computes 'softmax' over all images of a batch."),
+    (lambda x: x.roll(1), Unsupported, "The network computes 'roll' over all images of a batch."),
+    (lambda x: x.long() // x.abs().add(1).long() * 1.0, Unsupported,
+     "The operator 'floor_divide' of whole numbers by computed whole numbers has no ONNX translation here yet."),
+    (lambda x: F.pixel_shuffle(x.unflatten(1, (2, 4)), 2), Unsupported,
+     "The operator 'pixel_shuffle' of values of 5 dimensions has no ONNX translation here yet."),
     (lambda x: nn.functional.batch_norm(x.flatten(2), torch.zeros(8), torch.ones(8)), InvalidModel,
      "A batch norm reads values of 3 dimensions; rows (2) and maps (4) are possible."),
+    (lambda x: nn.functional.batch_norm(x, torch.zeros(8), torch.ones(8), x.mean((0, 2, 3))), InvalidModel,
+      "The weight of a batch norm is computed from the image; stored ones are possible."),
     (lambda x: torch.cat([x, x.to(torch.int16).float()], 1), Unsupported,
-     "A cast to torch.int16 has no ONNX translation here yet."),
+     "The operator 'to' of this network gives numbers of the type int16; possible are float32, bool, int32, int64."),
 ])  # fmt: skip
 def test_what_cannot_be_written_is_refused_with_a_sentence(tried, error, sentence: str) -> None:
     model = Through(tried)

@@ -16,7 +16,7 @@ from compression.export.qdq import clip_of
 from compression.export.stored import StoredLayer, folded_norm, stored
 from compression.export.translate import even_groups, translate
 from compression.export.writer import INPUT, OUTPUT, Writer
-from compression.graph import LAYERS, is_size, module_of, only_reader, padding_of, shapes
+from compression.graph import LAYERS, is_size, module_of, only_reader, padding_of, values
 from compression.parametrizations import ActivationQuantizer
 
 
@@ -68,8 +68,9 @@ class _Exporter:
         self.layers = {str(n.target): stored(module_of(graph, n), folded_norm(graph, n))  # type: ignore[arg-type]
                        for n in graph.graph.nodes if isinstance(module_of(graph, n), LAYERS)}  # fmt: skip
         self.chosen = _choose(self.layers, packed)
-        self.shapes = shapes(graph, input_shape)
-        self.context = Context(self.writer, self.names, self.shapes)
+        known = values(graph, input_shape)
+        self.shapes = {name: value.shape for name, value in known.items()}
+        self.context = Context(self.writer, self.names, known)
 
     def run(self) -> Exported:
         scores = ""

@@ -1,5 +1,6 @@
 """ATen operators that pick, order, repeat or reshape numbers and compute nothing, written as ONNX nodes."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -12,41 +13,40 @@ from compression.graph import operator_name
 
 
 def _cat(c: Context, node: fx.Node, a: dict[str, Any]) -> str:
-    return c.writer.node("Concat", [c.value(part) for part in a["tensors"]], axis=a["dim"])
+    return c.writer.node("Concat", [c.cast(part, c.dtype(node)) for part in a["tensors"]], axis=a["dim"])
 
 
 def _stack(c: Context, node: fx.Node, a: dict[str, Any]) -> str:
     axis = a["dim"] % len(c.shape(node))
-    parts = [c.writer.node("Unsqueeze", [c.value(part), c.whole([axis])]) for part in a["tensors"]]
+    parts = [c.writer.node("Unsqueeze", [c.cast(part, c.dtype(node)), c.whole([axis])]) for part in a["tensors"]]
     return c.writer.node("Concat", parts, axis=axis)
 
 
 def _chunk(c: Context, node: fx.Node, a: dict[str, Any]) -> list[str]:
     total = c.shape(a["self"])[a["dim"]]
-    return _split_by(c, a, -(-total // a["chunks"]))
+    return _split_by(c, node, a, -(-total // a["chunks"]))
 
 
 def _split(c: Context, node: fx.Node, a: dict[str, Any]) -> list[str]:
-    return _split_by(c, a, a["split_size"])
+    asked = a["split_size"] if "split_size" in a else a["split_sizes"]
+    return _split_by(c, node, a, asked) if isinstance(asked, int) else _split_into(c, node, a, asked)
 
 
-def _split_with_sizes(c: Context, node: fx.Node, a: dict[str, Any]) -> list[str]:
-    sizes = list(a["split_sizes"])
-    made = c.writer.node("Split", [c.value(a["self"]), c.whole(sizes)], len(sizes), axis=a["dim"])
-    return made if len(sizes) > 1 else [made]
-
-
-def _split_by(c: Context, a: dict[str, Any], size: int) -> list[str]:
+def _split_by(c: Context, node: fx.Node, a: dict[str, Any], size: int) -> list[str]:
     """Parts of `size`, the last one of what is left."""
     total = c.shape(a["self"])[a["dim"]]
-    sizes = [min(size, total - start) for start in range(0, total, size)]
+    return _split_into(c, node, a, [min(size, total - start) for start in range(0, total, size)])
+
+
+def _split_into(c: Context, node: fx.Node, a: dict[str, Any], sizes: Sequence[int]) -> list[str]:
+    c.axis(node, a["dim"])
     made = c.writer.node("Split", [c.value(a["self"]), c.whole(sizes)], len(sizes), axis=a["dim"])
     return made if len(sizes) > 1 else [made]
 
 
 def _getitem(c: Context, node: fx.Node, a: dict[str, Any]) -> str:
     values, place = c.names[node.args[0]], node.args[1]  # type: ignore[index]
-    if place >= len(values):  # type: ignore[operator]
+    if values[place] is None:
         raise Unsupported(f"The places that {operator_name(node.args[0])!r} returns have no ONNX translation here yet.")  # type: ignore[arg-type]
     return values[place]
 
@@ -56,14 +56,16 @@ def _pad(c: Context, node: fx.Node, a: dict[str, Any]) -> str:
     pairs = [(0, 0)] * (rank - len(asked) // 2) + list(zip(asked[::2], asked[1::2], strict=True))[::-1]
     pads = c.whole([before for before, _ in pairs] + [after for _, after in pairs])
     mode = {"constant": "constant", "reflect": "reflect", "replicate": "edge", "circular": "wrap"}[a["mode"]]
-    filling = [c.value(a["value"] or 0.0)] if mode == "constant" else []
+    if mode != "constant" and min(asked) < 0:
+        raise c.refusal(node, f"by {asked} in mode {a['mode']!r}")
+    filling = [c.value(a["value"] or 0, c.dtype(node))] if mode == "constant" else []
     return c.writer.node("Pad", [c.value(a["self"]), pads, *filling], mode=mode)
 
 
 def _roll(c: Context, node: fx.Node, a: dict[str, Any]) -> str:
     """Along each axis, what leaves at one end comes in at the other."""
-    value, shape = c.value(a["self"]), c.shape(node)
-    for shift, axis in zip(a["shifts"], c.axes(node, a["dims"]), strict=True):
+    value, shape, axes = c.value(a["self"]), c.shape(node), c.axes(node, a["dims"])
+    for shift, axis in zip(a["shifts"], axes, strict=True):
         cut = -shift % shape[axis]
         ends = [(cut, 2**63 - 1), (0, cut)]
         parts = [c.writer.node("Slice", [value, c.whole([s]), c.whole([e]), c.whole([axis])]) for s, e in ends]
@@ -72,55 +74,43 @@ def _roll(c: Context, node: fx.Node, a: dict[str, Any]) -> str:
 
 
 def _flip(c: Context, node: fx.Node, a: dict[str, Any]) -> str:
+    if not a["dims"]:
+        return c.value(a["self"])
     axes = c.axes(node, a["dims"])
     bounds = [[-1] * len(axes), [-(2**63)] * len(axes), axes, [-1] * len(axes)]
     return c.writer.node("Slice", [c.value(a["self"]), *(c.whole(b) for b in bounds)])
 
 
 def _repeat(c: Context, node: fx.Node, a: dict[str, Any]) -> str:
-    times = a["repeats"] if "repeats" in a else a["dims"]
-    if len(times) != len(c.shape(a["self"])) or times[0] != 1:
-        raise Unsupported(f"Repeating {list(times)} times has no ONNX translation here yet.")
-    return c.writer.node("Tile", [c.value(a["self"]), c.whole(times)])
+    """Side by side along each axis, new ones in front; a stored value once for each image where an axis asks for it."""
+    times, rank = list(a["repeats"] if "repeats" in a else a["dims"]), len(c.shape(node))
+    value, fewer = c.value(a["self"]), rank - len(c.shape(a["self"]))
+    times = [1] * (rank - len(times)) + times
+    counted = [i for i, n in enumerate(times) if isinstance(n, fx.Node)]
+    if counted and (counted != [0] or c.shape(node)[0] != 1 or a["self"].op != "get_attr"):
+        raise c.refusal(node, "that depends on the number of images")
+    value = c.writer.node("Unsqueeze", [value, c.whole(list(range(fewer)))]) if fewer else value
+    fixed = [1 if i in counted else n for i, n in enumerate(times)]
+    value = c.writer.node("Tile", [value, c.whole(fixed)]) if any(n != 1 for n in fixed) or not counted else value
+    return _for_each_image(c, node, value) if counted else value
 
 
 def _index_select(c: Context, node: fx.Node, a: dict[str, Any]) -> str:
+    c.axis(node, a["dim"])
     return c.writer.node("Gather", [c.value(a["self"]), c.value(a["index"])], axis=a["dim"])
 
 
 def _flatten(c: Context, node: fx.Node, a: dict[str, Any]) -> str:
     rank = len(c.shape(a["self"]))
-    start, end = a["start_dim"] % rank, a["end_dim"] % rank
+    start, end = (a[key] % rank if rank else 0 for key in ("start_dim", "end_dim"))
     if (start, end) == (1, rank - 1):
         return c.writer.node("Flatten", [c.value(a["self"])])
-    lengths = [*[0] * start, -1, *c.shape(node)[start + 1 :]]
-    return c.writer.node("Reshape", [c.value(a["self"]), c.whole(lengths)])
+    return c.reshaped(c.value(a["self"]), node)
 
 
 def _reshape(c: Context, node: fx.Node, a: dict[str, Any]) -> str:
-    """To the lengths of the value for one image; those that depend on the batch stay free (0 copies, -1 solves)."""
-    asked, found = a["shape"], c.shape(node)
-    counted = [i for i, length in enumerate(asked) if isinstance(length, fx.Node)]
-    free = counted if len(counted) == 1 else [i for i, n in enumerate(asked) if i in counted or n == -1]
-    lengths = [-1 if i in free else length for i, length in enumerate(found)]
-    if len(free) > 1 and free[0] == 0:
-        lengths = [0, *lengths[1:]]
-        lengths = [
-            found[i] if i in free[1:] and not isinstance(asked[i], fx.Node) else n for i, n in enumerate(lengths)
-        ]
-    return c.writer.node("Reshape", [c.value(a["self"]), c.whole(lengths)])
-
-
-def _like(c: Context, node: fx.Node, a: dict[str, Any]) -> str:
-    """The shape of another value, image by image."""
-    return c.writer.node("Reshape", [c.value(a["self"]), c.whole([0, *c.shape(node)[1:]])])
-
-
-def _unflatten(c: Context, node: fx.Node, a: dict[str, Any]) -> str:
-    rank = len(c.shape(a["self"]))
-    dim = a["dim"] % rank
-    lengths = [*[0] * dim, *c.shape(node)[dim:]]
-    return c.writer.node("Reshape", [c.value(a["self"]), c.whole(lengths)])
+    """To the lengths of the value for one image; the one that depends on how many there are stays free."""
+    return c.reshaped(c.value(a["self"]), node)
 
 
 def _squeeze(c: Context, node: fx.Node, a: dict[str, Any]) -> str:
@@ -154,35 +144,46 @@ def _movedim(c: Context, node: fx.Node, a: dict[str, Any]) -> str:
 
 
 def _narrow(c: Context, node: fx.Node, a: dict[str, Any]) -> str:
-    return _slice(c, node, {**a, "end": a["start"] + a["length"], "step": 1})
+    start = a["start"] % c.shape(a["self"])[a["dim"]]
+    return _slice(c, node, {**a, "start": start, "end": start + a["length"], "step": 1})
 
 
 def _index(c: Context, node: fx.Node, a: dict[str, Any]) -> str:
-    """Places along one axis, by a stored list."""
+    """Places along one axis, by a list."""
     chosen = [(axis, places) for axis, places in enumerate(a["indices"]) if places is not None]
-    if len(chosen) != 1 or chosen[0][0] == 0:
-        raise Unsupported("Picking by several lists, or by images, has no ONNX translation here yet.")
-    if getattr(chosen[0][1].meta.get("val"), "dtype", None) == torch.bool:
-        raise Unsupported("Picking by a mask that is computed from the image has no ONNX translation here yet.")
-    return c.writer.node("Gather", [c.value(a["self"]), c.value(chosen[0][1])], axis=chosen[0][0])
+    if len(chosen) != 1:
+        raise c.refusal(node, "by several lists")
+    axis, places = chosen[0]
+    if c.dtype(places) == torch.bool:
+        raise c.refusal(node, "by a mask that is computed from the image")
+    c.axis(node, axis)
+    return c.writer.node("Gather", [c.value(a["self"]), c.value(places)], axis=axis)
 
 
 def _matrix_transpose(c: Context, node: fx.Node, a: dict[str, Any]) -> str:
     return _transpose(c, node, {"self": a["self"], "dim0": -2, "dim1": -1})
 
 
+def _reversed(c: Context, node: fx.Node, a: dict[str, Any]) -> str:
+    return c.writer.node("Transpose", [c.value(a["self"])], perm=list(range(len(c.shape(node))))[::-1])
+
+
 def _select(c: Context, node: fx.Node, a: dict[str, Any]) -> str:
+    c.axis(node, a["dim"])
     index = c.writer.constant(np.array(a["index"], np.int64))
     return c.writer.node("Gather", [c.value(a["self"]), index], axis=a["dim"])
 
 
 def _unbind(c: Context, node: fx.Node, a: dict[str, Any]) -> list[str]:
+    c.axis(node, a["dim"])
     places = [c.writer.constant(np.array(i, np.int64)) for i in range(c.shape(a["self"])[a["dim"]])]
     return [c.writer.node("Gather", [c.value(a["self"]), place], axis=a["dim"]) for place in places]
 
 
 def _slice(c: Context, node: fx.Node, a: dict[str, Any]) -> str:
     start, end = a["start"] or 0, a["end"]
+    if (start, end, a["step"]) != (0, None, 1) and end != 2**63 - 1:
+        c.axis(node, a["dim"])
     bounds = [[start], [end if end is not None else 2**63 - 1], [a["dim"]], [a["step"]]]
     return c.writer.node("Slice", [c.value(a["self"]), *[c.writer.constant(np.array(b, np.int64)) for b in bounds]])
 
@@ -191,15 +192,32 @@ def _expand(c: Context, node: fx.Node, a: dict[str, Any]) -> str:
     """A value repeated along axes of length one; a stored one (a class token) for each image of the batch, too."""
     value, before, after = c.value(a["self"]), c.shape(a["self"]), c.shape(node)
     before = (1,) * (len(after) - len(before)) + before
-    each = a["self"].op == "get_attr" and ("other" in a or isinstance(a["size"][0], fx.Node))
-    if each and after[0] != 1:
-        raise Unsupported("Repeating a stored tensor several times for each image has no ONNX translation here yet.")
-    if all(operator_name(reader) in PAIRED for reader in node.users) and "other" in a:
-        return value  # arithmetic repeats it by itself
+    each = a["self"].op == "get_attr" and bool(c.values[node.name].counted)
+    if each and (after[0] != 1 or c.values[node.name].counted != {0}):
+        raise c.refusal(node, "of a stored tensor several times for each image")
+    if "other" in a and all(_repeats_by_itself(reader, node, a["other"]) for reader in node.users):
+        return value
     if before != after:
         lengths = [1 if length == found else length for found, length in zip(before, after, strict=True)]
         value = c.writer.node("Expand", [value, c.whole(lengths)])
-    return c.writer.node("Add", [value, _zeros(c, node, len(after))]) if each else value
+    return _for_each_image(c, node, value) if each else value
+
+
+def _repeats_by_itself(reader: fx.Node, expanded: fx.Node, other: fx.Node) -> bool:
+    """Whether arithmetic joins what is expanded with the value in whose shape it is wanted."""
+    return (
+        operator_name(reader) in PAIRED
+        and set(reader.all_input_nodes) == {expanded, other}
+        and operator_name(other) != "expand_as"
+    )
+
+
+def _for_each_image(c: Context, node: fx.Node, value: str) -> str:
+    """A stored value [1, …] once for each image of the batch."""
+    dtype, zeros = c.dtype(node), _zeros(c, node, len(c.shape(node)))
+    if dtype == torch.float32:
+        return c.writer.node("Add", [value, zeros])
+    return c.writer.node("Expand", [value, c.writer.node("Shape", [zeros])])
 
 
 def _zeros(c: Context, node: fx.Node, rank: int) -> str:
@@ -215,15 +233,23 @@ PAIRED = {"add", "sub", "mul", "div", "maximum", "minimum"}
 
 
 def _pixel_shuffle(c: Context, node: fx.Node, a: dict[str, Any]) -> str:
+    _check_maps(c, node)
     return c.writer.node("DepthToSpace", [c.value(a["self"])], blocksize=a["upscale_factor"], mode="CRD")
 
 
 def _pixel_unshuffle(c: Context, node: fx.Node, a: dict[str, Any]) -> str:
+    _check_maps(c, node)
     (_, channels, height, width), by = c.shape(a["self"]), a["downscale_factor"]
     blocks = [0, channels, height // by, by, width // by, by]
     apart = c.writer.node("Reshape", [c.value(a["self"]), c.whole(blocks)])
     moved = c.writer.node("Transpose", [apart], perm=[0, 1, 3, 5, 2, 4])
     return c.writer.node("Reshape", [moved, c.whole([0, *c.shape(node)[1:]])])
+
+
+def _check_maps(c: Context, node: fx.Node) -> None:
+    """Raises `Unsupported` for values that are not maps [n, channels, height, width]."""
+    if len(c.shape(node)) != 4:
+        raise c.refusal(node, f"of values of {len(c.shape(node))} dimensions")
 
 
 def _channel_shuffle(c: Context, node: fx.Node, a: dict[str, Any]) -> str:
@@ -234,12 +260,12 @@ def _channel_shuffle(c: Context, node: fx.Node, a: dict[str, Any]) -> str:
 
 
 MOVES: dict[str, Translation] = {
-    "cat": _cat, "stack": _stack, "chunk": _chunk, "split": _split, "split_with_sizes": _split_with_sizes,
-    "getitem": _getitem, "pad": _pad, "pixel_shuffle": _pixel_shuffle, "pixel_unshuffle": _pixel_unshuffle,
+    "cat": _cat, "stack": _stack, "chunk": _chunk, "split": _split, "split_with_sizes": _split, "getitem": _getitem,
+    "pad": _pad, "pixel_shuffle": _pixel_shuffle, "pixel_unshuffle": _pixel_unshuffle,
     "channel_shuffle": _channel_shuffle, "roll": _roll, "flip": _flip, "repeat": _repeat, "index_select": _index_select,
-    "flatten": _flatten, "reshape": _reshape, "view_as": _like, "reshape_as": _like, "unflatten": _unflatten,
-    "squeeze": _squeeze, "unsqueeze": _unsqueeze, "transpose": _transpose, "permute": _permute,
-    "movedim": _movedim, "mT": _matrix_transpose, "numpy_T": _matrix_transpose, "swapaxes": _transpose,
+    "flatten": _flatten, "reshape": _reshape, "view_as": _reshape, "reshape_as": _reshape, "unflatten": _reshape,
+    "squeeze": _squeeze, "unsqueeze": _unsqueeze, "transpose": _transpose, "permute": _permute, "t": _reversed,
+    "movedim": _movedim, "mT": _matrix_transpose, "numpy_T": _reversed, "swapaxes": _transpose,
     "narrow": _narrow, "index": _index, "tile": _repeat, "select": _select, "unbind": _unbind, "slice": _slice,
     "expand": _expand, "expand_as": _expand,
 }  # fmt: skip

@@ -4,6 +4,7 @@ Calibration observes the values that this rule names, the torch simulation round
 QuantizeLinear/DequantizeLinear pair at each: the three cannot disagree.
 """
 
+import torch
 from torch import fx, nn
 
 from compression.export.stored import folded_norm
@@ -56,8 +57,9 @@ def _passes(graph: fx.GraphModule, node: fx.Node) -> bool:
 
 
 def _is_value(node: fx.Node) -> bool:
-    """True for images, feature maps and scores; false for stored tensors and sizes."""
-    return node.op in ("placeholder", "call_module", "call_function") and not is_size(node)
+    """True for images, feature maps and scores; false for stored tensors, sizes, whole numbers and truth values."""
+    whole = getattr(node.meta.get("val"), "dtype", torch.float32) != torch.float32
+    return node.op in ("placeholder", "call_module", "call_function") and not is_size(node) and not whole
 
 
 def _inside_a_kernel(graph: fx.GraphModule, node: fx.Node) -> bool:

@@ -1,105 +1,100 @@
 """ATen operators of the canonical graph, written as ONNX nodes: one small function each, one table.
 
-Those that treat each number by itself stand in `pointwise`, those that only move numbers in `moves`; here are those
-that mix them.
+Those that treat each number by itself stand in `pointwise`, those that only move numbers in `moves`, pools in
+`windows`, resizing in `resize`; here are the others, which mix numbers.
 """
 
 import math
 from typing import Any
 
 import numpy as np
+import torch
 from torch import fx
 
 from compression.errors import Unsupported
-from compression.export.context import Context, Translation
+from compression.export.context import TYPES, Context, Translation
 from compression.export.moves import MOVES
 from compression.export.pointwise import POINTWISE
-from compression.graph import arguments, operator_name
+from compression.export.resize import RESIZES
+from compression.export.windows import WINDOWS, lengths
+from compression.graph import arguments, is_size, operator_name
 
 
 def translate(context: Context, node: fx.Node) -> Any:
-    """Writes the nodes for one ATen call; returns the name of its value. Raises `Unsupported` for unknown operators."""
+    """Writes the nodes for one ATen call; returns the name of its value.
+
+    Raises `Unsupported` for unknown operators, for types that a file does not compute with, and where images of a batch
+    would be mixed.
+    """
     name = operator_name(node)
     if name not in TRANSLATIONS:
         raise Unsupported(f"The operator {name!r} of this network has no ONNX translation here yet.")
+    _check_value(context, node)
     return TRANSLATIONS[name](context, node, arguments(node) if name != "getitem" else {})
 
 
-def _softmax(c: Context, node: fx.Node, a: dict[str, Any]) -> str:
-    return c.writer.node("Softmax", [c.value(a["self"])], axis=a["dim"])
+FREE = {"reshape", "expand", "repeat", "tile", "unflatten"}
+"""Operators that may be given lengths that depend on how many images there are."""
 
 
-def _log_softmax(c: Context, node: fx.Node, a: dict[str, Any]) -> str:
-    return c.writer.node("LogSoftmax", [c.value(a["self"])], axis=a["dim"])
+def _check_value(c: Context, node: fx.Node) -> None:
+    """Raises `Unsupported` where no file holds such a value as `node` gives, or none that fits one image."""
+    if node.name in c.values and c.dtype(node) not in TYPES:
+        allowed = ", ".join(str(dtype).removeprefix("torch.") for dtype in TYPES)
+        raise Unsupported(
+            f"The operator {operator_name(node)!r} of this network gives numbers of the type "
+            f"{str(c.dtype(node)).removeprefix('torch.')}; possible are {allowed}."
+        )
+    if operator_name(node) not in FREE and any(is_size(read) for read in node.all_input_nodes):
+        raise c.refusal(node, "with a number that depends on how many images come at once")
+    counted = [c.values[read.name].counted for read in node.all_input_nodes if read.name in c.values]
+    if any(counted) and node.name in c.values and len(c.values[node.name].counted) != 1:
+        raise Unsupported(f"The network computes {operator_name(node)!r} over all images of a batch.")
 
 
-def _max_pool(c: Context, node: fx.Node, a: dict[str, Any]) -> str:
-    rank = len(c.shape(node)) - 2
-    return c.writer.node("MaxPool", [c.value(a["self"])], **_window(a, rank), dilations=_lengths(a["dilation"], rank))
+def _softmax(operator: str) -> Translation:
+    def write(c: Context, node: fx.Node, a: dict[str, Any]) -> str:
+        c.axis(node, a["dim"])
+        return c.writer.node(operator, [c.cast(a["self"], c.dtype(node))], axis=a["dim"])
+
+    return write
 
 
-def _avg_pool(c: Context, node: fx.Node, a: dict[str, Any]) -> str:
-    if a.get("divisor_override") is not None:
-        raise Unsupported("Average pooling with a divisor of its own has no ONNX translation here yet.")
-    window = _window(a, len(c.shape(node)) - 2)
-    counts = a["count_include_pad"] and any(window["pads"])  # with none, ONNX Runtime's integers count what lies beyond
-    return c.writer.node("AveragePool", [c.value(a["self"])], **window, count_include_pad=int(counts))
-
-
-def _adaptive_avg_pool2d(c: Context, node: fx.Node, a: dict[str, Any]) -> str:
-    (height, width), (rows, columns) = c.shape(a["self"])[2:], c.shape(node)[2:]
-    if (rows, columns) == (1, 1):
-        return c.writer.node("GlobalAveragePool", [c.value(a["self"])])
-    if (rows, columns) == (height, width):
-        return c.value(a["self"])
-    if height % rows or width % columns:  # no operator has windows of different sizes
-        over = c.writer.node("MatMul", [c.writer.constant(_windows(height, rows)), c.value(a["self"])])
-        return c.writer.node("MatMul", [over, c.writer.constant(_windows(width, columns).T)])
-    kernel = [height // rows, width // columns]
-    return c.writer.node("AveragePool", [c.value(a["self"])], kernel_shape=kernel, strides=kernel)
-
-
-def _windows(length: int, count: int) -> np.ndarray:
-    """The mean of each of `count` windows that cover `length` places as PyTorch lays them: [count, length]."""
-    begin = np.arange(count) * length // count
-    end = -(-(np.arange(count) + 1) * length // count)
-    places = np.arange(length)
-    inside = (places >= begin[:, None]) & (places < end[:, None])
-    return (inside / (end - begin)[:, None]).astype(np.float32)
-
-
-def _adaptive_avg_pool1d(c: Context, node: fx.Node, a: dict[str, Any]) -> str:
-    before, after = c.shape(a["self"])[-1], c.shape(node)[-1]
-    return c.writer.node("MatMul", [c.value(a["self"]), c.writer.constant(_windows(before, after).T)])
-
-
-def _adaptive_max_pool2d(c: Context, node: fx.Node, a: dict[str, Any]) -> list[str]:
-    (height, width), (rows, columns) = c.shape(a["self"])[2:], a["output_size"]
-    if (rows, columns) == (1, 1):
-        return [c.writer.node("GlobalMaxPool", [c.value(a["self"])])]
-    if height % rows or width % columns:
-        raise Unsupported(f"Adaptive pooling of {height}×{width} to {rows}×{columns} has no ONNX operator.")
-    kernel = [height // rows, width // columns]
-    return [c.writer.node("MaxPool", [c.value(a["self"])], kernel_shape=kernel, strides=kernel)]
+def _cumsum(c: Context, node: fx.Node, a: dict[str, Any]) -> str:
+    return c.writer.node("CumSum", [c.cast(a["self"], c.dtype(node)), c.whole(c.axis(node, a["dim"]))])
 
 
 def _reduce(operator: str) -> Translation:
     """A mean, a sum or an extreme over some axes."""
 
     def write(c: Context, node: fx.Node, a: dict[str, Any]) -> str:
-        axes = c.axes(node, a.get("dim"))
-        return c.writer.node(operator, [c.value(a["self"]), c.whole(axes)], keepdims=int(a.get("keepdim", False)))
+        axes, value = c.axes(node, a.get("dim")), c.cast(a["self"], c.dtype(node))
+        return c.writer.node(operator, [value, c.whole(axes)], keepdims=int(a.get("keepdim", False)))
 
     return write
 
 
 def _extreme(operator: str) -> Translation:
-    """The largest or smallest value along one axis, without its place; or the larger of two values."""
+    """The largest or smallest value along one axis, and its place where that is read; or the larger of two values."""
 
-    def write(c: Context, node: fx.Node, a: dict[str, Any]) -> str | list[str]:
+    def write(c: Context, node: fx.Node, a: dict[str, Any]) -> str | list[str | None]:
         if "other" in a:
-            return c.writer.node(operator, [c.value(a["self"]), c.value(a["other"])])
-        return [_reduce(f"Reduce{operator}")(c, node, a)]
+            return POINTWISE[f"{operator.lower()}imum"](c, node, a)
+        axes, keeps = c.axes(node, a.get("dim")), int(a.get("keepdim", False))
+        value = c.writer.node(f"Reduce{operator}", [c.value(a["self"]), c.whole(axes)], keepdims=keeps)
+        placed = any(reader.args[1] == 1 for reader in node.users)
+        place = c.writer.node(f"Arg{operator}", [c.value(a["self"])], axis=axes[0], keepdims=keeps) if placed else None
+        return [value, place]
+
+    return write
+
+
+def _place(operator: str) -> Translation:
+    """Where the largest or smallest value along one axis stands, the first of equals."""
+
+    def write(c: Context, node: fx.Node, a: dict[str, Any]) -> str:
+        axes = c.axes(node, a["dim"])
+        return c.writer.node(operator, [c.value(a["self"])], axis=axes[0], keepdims=int(a["keepdim"]))
 
     return write
 
@@ -110,15 +105,25 @@ def _variance(c: Context, node: fx.Node, a: dict[str, Any]) -> str:
     count = math.prod(c.shape(a["self"])[axis] for axis in axes)
     correction = a["correction"] if "correction" in a else int(a["unbiased"])
     away = w.node("Sub", [value, w.node("ReduceMean", [value, c.whole(axes)], keepdims=1)])
-    total = w.node("ReduceSumSquare", [away, c.whole(axes)], keepdims=int(a["keepdim"]))
-    found = w.node("Div", [total, c.value(float(count - (1 if correction is None else correction)))])
+    total = w.node("ReduceSumSquare", [away, c.whole(axes)], keepdims=int(a.get("keepdim", False)))
+    counted = max(float(count - (1 if correction is None else correction)), 0.0)
+    found = w.node("Div", [total, c.value(counted)])
     return w.node("Sqrt", [found]) if operator_name(node) == "std" else found
 
 
 def _vector_norm(c: Context, node: fx.Node, a: dict[str, Any]) -> str:
-    if a["ord"] not in (1, 2):
-        raise Unsupported(f"The norm of order {a['ord']} has no ONNX translation here yet.")
-    return _reduce(f"ReduceL{a['ord']:g}")(c, node, a)
+    """(Σ |x|ᵖ)^(1/p); at its limits the largest or smallest |x|, or how many are not 0."""
+    w, order, value, axes = c.writer, float(a["ord"]), c.cast(a["self"], c.dtype(node)), c.whole(c.axes(node, a["dim"]))
+    keeps = int(a["keepdim"])
+    if order in (1, 2):
+        return w.node(f"ReduceL{order:g}", [value, axes], keepdims=keeps)
+    size = w.node("Abs", [value])
+    if math.isinf(order):
+        return w.node("ReduceMax" if order > 0 else "ReduceMin", [size, axes], keepdims=keeps)
+    if order == 0:
+        return w.node("ReduceSum", [w.node("Sign", [size]), axes], keepdims=keeps)
+    total = w.node("ReduceSum", [w.node("Pow", [size, c.value(order)]), axes], keepdims=keeps)
+    return w.node("Pow", [total, c.value(1 / order)])
 
 
 def even_groups(c: Context, value: str, shape: tuple[int, ...], count: int, eps: float) -> str:
@@ -152,7 +157,7 @@ def _rms_norm(c: Context, node: fx.Node, a: dict[str, Any]) -> str:
 
 def _instance_norm(c: Context, node: fx.Node, a: dict[str, Any]) -> str:
     if not a["use_input_stats"]:
-        raise Unsupported("An instance norm with running statistics has no ONNX translation here yet.")
+        raise c.refusal(node, "with running statistics")
     channels = c.shape(node)[1]
     gain, shift = (
         c.value(tensor) if tensor is not None else c.writer.constant(np.full(channels, value, np.float32))
@@ -170,40 +175,18 @@ def _convolution(operator: str) -> Translation:
     """One whose weights are not compressed: over rows of numbers, transposed, or with weights that are computed."""
 
     def write(c: Context, node: fx.Node, a: dict[str, Any]) -> str:
-        if isinstance(a["padding"], str) and a["padding"] != "valid":
-            raise Unsupported(f"{operator} with padding {a['padding']!r} has no ONNX translation here yet.")
         rank = len(c.shape(node)) - 2
-        each = {key: _lengths(a[key], rank) for key in ("stride", "dilation")}
+        each = {key: lengths(a[key], rank) for key in ("stride", "dilation")}
         attributes: dict[str, Any] = {"strides": each["stride"], "dilations": each["dilation"], "group": a["groups"]}
-        if not isinstance(a["padding"], str):
-            attributes["pads"] = _lengths(a["padding"], rank) * 2
+        if a["padding"] == "same":
+            around = [d * (k - 1) for d, k in zip(each["dilation"], c.shape(a["weight"])[2:], strict=True)]
+            attributes["pads"] = [n // 2 for n in around] + [n - n // 2 for n in around]
+        elif a["padding"] != "valid":
+            attributes["pads"] = lengths(a["padding"], rank) * 2
         if "output_padding" in a:
-            attributes["output_padding"] = _lengths(a["output_padding"], rank)
+            attributes["output_padding"] = lengths(a["output_padding"], rank)
         reads = [a["input"], a["weight"], *([a["bias"]] if a["bias"] is not None else [])]
         return c.writer.node(operator, [c.value(read) for read in reads], **attributes)
-
-    return write
-
-
-def _lengths(value: Any, rank: int) -> list[int]:
-    """One number for each spatial dimension."""
-    return [value] * rank if isinstance(value, int) else list(value) * (rank // len(value))
-
-
-RESIZE: dict[str, dict[str, Any]] = {
-    "nearest": {"nearest_mode": "floor"}, "linear": {}, "cubic": {"cubic_coeff_a": -0.75},
-}  # fmt: skip
-"""What PyTorch means by each mode, where ONNX has more than one meaning."""
-
-
-def _upsample(mode: str) -> Translation:
-    def write(c: Context, node: fx.Node, a: dict[str, Any]) -> str:
-        places = "asymmetric" if mode == "nearest" else "align_corners" if a["align_corners"] else "half_pixel"
-        size = c.whole(c.shape(node)[2:])
-        return c.writer.node(
-            "Resize", [c.value(a["input"]), "", "", size], mode=mode, coordinate_transformation_mode=places,
-            axes=[2, 3], **RESIZE[mode],
-        )  # fmt: skip
 
     return write
 
@@ -224,37 +207,38 @@ def _product(c: Context, node: fx.Node, a: dict[str, Any]) -> str:
 
 
 def _attention(c: Context, node: fx.Node, a: dict[str, Any]) -> str:
-    """softmax(q·kᵀ/√d)·v (Vaswani et al. 2017, eq. 1)."""
-    if a["attn_mask"] is not None or a["is_causal"]:
-        raise Unsupported("Attention with a mask has no ONNX translation here yet.")
+    """softmax(q·kᵀ/√d + mask)·v (Vaswani et al. 2017, eq. 1); where nothing may be looked at, it answers 0."""
+    if a["dropout_p"]:
+        raise c.refusal(node, "with dropout")
+    if a["enable_gqa"]:
+        raise c.refusal(node, "with fewer keys than queries")
     w, rank = c.writer, len(c.shape(a["key"]))
     order = [*range(rank - 2), rank - 1, rank - 2]
-    scale = a["scale"] or c.shape(a["query"])[-1] ** -0.5
+    scale = c.shape(a["query"])[-1] ** -0.5 if a["scale"] is None else a["scale"]
     keys = w.node("Transpose", [c.value(a["key"])], perm=order)
     logits = w.node("MatMul", [w.node("Mul", [c.value(a["query"]), c.value(scale)]), keys])
-    return w.node("MatMul", [w.node("Softmax", [logits], axis=-1), c.value(a["value"])])
+    mask, seen = a["attn_mask"], ""
+    if a["is_causal"]:
+        seen = w.constant(np.tri(c.shape(a["query"])[-2], c.shape(a["key"])[-2], dtype=np.bool_))
+    elif mask is not None and c.dtype(mask) == torch.bool:
+        seen = c.value(mask)
+    elif mask is not None:
+        logits = w.node("Add", [logits, c.value(mask)])
+    if seen:
+        logits = w.node("Where", [seen, logits, c.value(-math.inf)])
+    shares = w.node("Softmax", [logits], axis=-1)
+    if seen:
+        shares = w.node("Where", [seen, shares, c.value(0.0)])
+    return w.node("MatMul", [shares, c.value(a["value"])])
 
 
-TRANSLATIONS: dict[str, Translation] = POINTWISE | MOVES | {
-    "softmax": _softmax, "log_softmax": _log_softmax, "max_pool1d": _max_pool, "max_pool2d": _max_pool,
-    "avg_pool1d": _avg_pool, "avg_pool2d": _avg_pool, "avg_pool3d": _avg_pool, "rms_norm": _rms_norm,
-    "adaptive_avg_pool1d": _adaptive_avg_pool1d, "adaptive_avg_pool2d": _adaptive_avg_pool2d,
-    "adaptive_max_pool2d": _adaptive_max_pool2d, "mean": _reduce("ReduceMean"), "sum": _reduce("ReduceSum"),
-    "amax": _reduce("ReduceMax"), "amin": _reduce("ReduceMin"), "max": _extreme("Max"), "min": _extreme("Min"),
-    "linalg_vector_norm": _vector_norm, "group_norm": _group_norm, "instance_norm": _instance_norm,
-    "conv1d": _convolution("Conv"), "conv2d": _convolution("Conv"), "conv_transpose2d": _convolution("ConvTranspose"),
-    "upsample_nearest2d": _upsample("nearest"), "upsample_bilinear2d": _upsample("linear"), "einsum": _einsum,
-    "addmm": _product, "baddbmm": _product, "var": _variance, "std": _variance, "prod": _reduce("ReduceProd"),
-    "logsumexp": _reduce("ReduceLogSumExp"), "upsample_bicubic2d": _upsample("cubic"),
+TRANSLATIONS: dict[str, Translation] = POINTWISE | MOVES | WINDOWS | RESIZES | {
+    "softmax": _softmax("Softmax"), "log_softmax": _softmax("LogSoftmax"), "cumsum": _cumsum, "rms_norm": _rms_norm,
+    "mean": _reduce("ReduceMean"), "sum": _reduce("ReduceSum"), "prod": _reduce("ReduceProd"),
+    "amax": _reduce("ReduceMax"), "amin": _reduce("ReduceMin"), "logsumexp": _reduce("ReduceLogSumExp"),
+    "max": _extreme("Max"), "min": _extreme("Min"), "argmax": _place("ArgMax"), "argmin": _place("ArgMin"),
+    "var": _variance, "std": _variance, "linalg_vector_norm": _vector_norm, "group_norm": _group_norm,
+    "instance_norm": _instance_norm, "conv1d": _convolution("Conv"), "conv2d": _convolution("Conv"),
+    "conv_transpose2d": _convolution("ConvTranspose"), "einsum": _einsum, "addmm": _product, "baddbmm": _product,
     "scaled_dot_product_attention": _attention,
 }  # fmt: skip
-
-
-def _window(a: dict[str, Any], rank: int) -> dict[str, Any]:
-    kernel = _lengths(a["kernel_size"], rank)
-    return {
-        "kernel_shape": kernel,
-        "strides": _lengths(a["stride"], rank) if a["stride"] else kernel,
-        "pads": _lengths(a["padding"], rank) * 2,
-        "ceil_mode": int(a["ceil_mode"]),
-    }
