@@ -17,23 +17,22 @@ from pages.ui.links import link_of
 from pages.ui.state import Visit, asked, begun, came, forgotten, shown
 from pages.ui.subject import Subject, dataset_title
 
-ABOUT = """A classifier of images, saved by PyTorch for images of the size and the classes chosen here:
-```python
-program = torch.export.export(
-    model.eval(), (torch.zeros(2, *shape),),
-    dynamic_shapes=({0: torch.export.Dim("n")},))
-torch.export.save(program, "mine.pt2")
-```"""
+ABOUT = "A classifier of such images into as many classes, saved by PyTorch:"
+
+SAVING = """program = torch.export.export(
+    model.eval(), (torch.zeros(2, {shape}),), dynamic_shapes=({{0: torch.export.Dim("n")}},))
+torch.export.save(program, "mine.pt2")"""
 
 EACH = "One number a channel, as 0.49,0.48,0.45. Empty: that of the images."
 
 
 def draw(visit: Visit) -> None:
     """The file, its name here, and its images; a button that takes it in, how that went, and what is in the list."""
-    st.caption(ABOUT)
     known = list(dict.fromkeys([*DATASETS, visit.subject.dataset]))
     here = known.index(visit.subject.dataset)
-    st.selectbox("Images", known, here, format_func=dataset_title, key="bring.images")
+    images = st.selectbox("Images", known, here, format_func=dataset_title, key="bring.images")
+    st.markdown(ABOUT)
+    st.code(SAVING.format(shape=_shape(images)), language="python")
     st.file_uploader("File", type="pt2", key="bring.file")
     st.text_input("Name", key="bring.name", placeholder="mine", help="Of a-z, 0-9 and _, a letter first.")
     mean, std = st.columns(2)
@@ -45,6 +44,11 @@ def draw(visit: Visit) -> None:
         _tell(answer, visit)
     for network in zoo.brought():
         st.button(f"Remove {network.model}", icon=":material/delete:", on_click=_dismiss, args=(network.model,))
+
+
+def _shape(dataset: str) -> str:
+    """Channels, height and width of an image as they stand in Python; a folder's are known once it is read."""
+    return ", ".join(map(str, DATASETS[dataset].input_shape)) if dataset in DATASETS else "*shape"
 
 
 def _offer() -> str:

@@ -37,7 +37,7 @@ def form(server: str, page: Page) -> Iterator[Page]:
     """The form, with the name 'visitor' in it and for Digits; what it brings is gone afterwards."""
     page.goto(link(server, "explore"))
     page.get_by_role("link", name="Bring your own network").click()
-    expect(page.get_by_role("combobox", name="Images")).to_have_attribute("aria-label", "Selected Digits. Images")
+    expect(page.get_by_role("combobox", name="Images")).to_have_value("Digits")
     page.get_by_label("Name", exact=True).fill("visitor")
     page.get_by_label("Name", exact=True).press("Tab")
     yield page
@@ -79,7 +79,7 @@ def test_a_file_is_never_lost_as_only_the_form_is_drawn_anew(form: Page, file: P
 
     def look(frame: bytes | str) -> None:
         message = ForwardMsg.FromString(frame) if isinstance(frame, bytes) else ForwardMsg()
-        if message.HasField("new_session") and not message.new_session.fragment_ids_this_run:
+        if message.HasField("new_session") and not message.metadata.run.fragment_ids:
             whole.append(message)
 
     def listen(socket: WebSocket) -> None:
