@@ -42,14 +42,18 @@ def build(name: str, *, input_shape: tuple[int, int, int], classes: int, seed: i
 def network(name: str, weights: str) -> nn.Module:
     """What is compressed: the zoo's network with the weights of that name; where that is `OWN`, the one brought.
 
-    Raises what `load` and `load_pt2` raise.
+    Raises what `load` and `load_pt2` raise, and UnknownName for one that is removed meanwhile.
     """
     if weights != OWN:
         return load(name, weights)
     card(name, OWN)
     path = card_path(name, OWN)
-    assert path is not None
-    return load_pt2(weights_path(path))
+    try:
+        if path is not None:
+            return load_pt2(weights_path(path))
+    except FileNotFoundError:
+        pass
+    raise UnknownName("model", name, ARCHITECTURES)
 
 
 def load(name: str, dataset_name: str) -> nn.Module:

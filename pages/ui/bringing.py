@@ -2,6 +2,7 @@
 
 from collections.abc import Hashable
 from concurrent.futures import Future
+from functools import partial
 from typing import Any
 
 import streamlit as st
@@ -12,9 +13,9 @@ from compression.errors import UserError, WorkerLost
 from compression.worker import Refusal
 from compression.zoo import Card
 from pages.ui import words
-from pages.ui.guard import heard
+from pages.ui.guard import guarded
 from pages.ui.links import link_of
-from pages.ui.state import Visit, asked, begun, came, forgotten, shown
+from pages.ui.state import Visit, asked, begun, came, forgotten, put, shown, taken
 from pages.ui.subject import Subject, dataset_title
 
 ABOUT = "A classifier of such images into as many classes, saved by PyTorch:"
@@ -24,6 +25,9 @@ SAVING = """program = torch.export.export(
 torch.export.save(program, "mine.pt2")"""
 
 EACH = "One number a channel, as 0.49,0.48,0.45. Empty: that of the images."
+
+SAID = "bring.said"
+"""What the last click of a button here has to tell."""
 
 
 def draw(visit: Visit) -> None:
@@ -42,6 +46,8 @@ def draw(visit: Visit) -> None:
     st.button(_offer(), type="primary", disabled=wish is None, on_click=_take)
     if wish and (answer := begun(wish)):
         _tell(answer, visit)
+    if said := taken(SAID):
+        st.toast(said)
     for network in zoo.brought():
         st.button(f"Remove {network.model}", icon=":material/delete:", on_click=_dismiss, args=(network.model,))
 
@@ -74,11 +80,15 @@ def _take() -> None:
     asked(wish, worker.bring, shown("bring.file").getvalue(), shown("bring.name").strip(), *texts)
 
 
-@heard
 def _dismiss(name: str) -> None:
+    """What there is to say waits for the form: Streamlit warns where a part's callback draws."""
+    guarded(_remove, partial(put, SAID))(name)
+
+
+def _remove(name: str) -> None:
     zoo.dismiss(name)
     forgotten(lambda key: isinstance(key, tuple) and key[0] == "bring")
-    st.toast(f"{name} is no longer in the list. Its runs stay on Compare.")
+    put(SAID, f"{name} is no longer in the list. Its runs stay on Compare.")
 
 
 def _tell(answer: Future[Any], visit: Visit) -> None:

@@ -34,7 +34,8 @@ def server(own_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator
         yield address
         app.send_signal(signal.SIGTERM)
         app.wait(timeout=30)
-    assert "Traceback" not in log.read_text(), log.read_text()
+    told = log.read_text()
+    assert "Traceback" not in told and "Warning:" not in told, told
 
 
 def _wait_for(address: str, log: Path) -> None:
