@@ -51,8 +51,9 @@ def network(name: str, weights: str) -> nn.Module:
     try:
         if path is not None:
             return load_pt2(weights_path(path))
-    except FileNotFoundError:
-        pass
+    except (FileNotFoundError, InvalidFile):
+        if path is not None and weights_path(path).exists():
+            raise
     raise UnknownName("model", name, ARCHITECTURES)
 
 
