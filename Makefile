@@ -1,6 +1,7 @@
 # Everything is installed once, into .venv; make remembers it by the files .venv/.installed*.
 # PYTHON=python3.13 uses that Python, in an environment of its own (.venv-python3.13).
 # ARGS is passed on: make test ARGS="-k recipe", make run ARGS="--server.port 8600".
+# make run ARGS="--server.fileWatcherType auto" draws pages anew when their sources change.
 PYTHON ?=
 ARGS ?=
 VENV := .venv$(if $(PYTHON),-$(notdir $(PYTHON)))

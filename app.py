@@ -21,6 +21,7 @@ deploy = st.Page("pages/ship/deploy.py", title="Deploy")
 layers = st.Page("pages/lab/layers.py", title="Layers")
 demo = st.Page("pages/ship/demo.py", title="Demo")
 report = st.Page("pages/ship/report.py", title="Report")
+bring = st.Page("pages/lab/bring.py", title="Bring")
 jobs = st.Page("pages/lab/jobs.py", title="Jobs")
 explore = st.Page("pages/lab/explore.py", title="Explore")  # an icon would be fetched from another server for the tab
 
@@ -35,7 +36,7 @@ home = st.Page(start, title="Start", default=True, visibility="hidden", url_path
 learn = [st.Page(page_of(name), title=title) for name, title in LESSONS.items()]
 learn.append(st.Page("pages/learn/teacher.py", title="Teacher's sheets"))
 page = st.navigation(
-    {"": [home], "Lab": [explore, layers, compare, jobs], "Ship": [deploy, report, demo], "Learn": learn},
+    {"": [home], "Lab": [explore, layers, compare, bring, jobs], "Ship": [deploy, report, demo], "Learn": learn},
     position="top",
 )
 title = f"{page.title} · Compression Lab"

@@ -52,6 +52,7 @@ SHOTS = {
     "explore": Shot(f"explore?{LINK}", "on all 359 test images"),
     "layers": Shot(f"layers?{LINK}", "the layer's answers by", _swept),
     "compare": Shot("compare", "What that changed"),
+    "bring": Shot("bring", "saved by PyTorch"),
     "jobs": Shot("jobs", "Store"),
     "deploy": Shot(f"deploy?{LINK}", "Where ONNX Runtime spends its time"),
     "report": Shot(f"report?{LINK}&budget=drop:1,smallest", "The HTML file needs no network"),

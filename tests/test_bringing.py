@@ -13,6 +13,7 @@ from compression.errors import InvalidFile, InvalidModel, InvalidSetting, Unknow
 from compression.export import formats
 from compression.recipe import Recipe
 from compression.worker import Refusal, Request, bring
+from compression.zoo import stored
 from compression.zoo.model_cards import user_weights
 from pages.ui.subject import Subject, fitting
 from tests import visitors
@@ -80,6 +81,24 @@ def test_a_brought_network_is_removed_and_the_zoo_stays(file: Path) -> None:
             zoo.dismiss(gone)
     with pytest.raises(UnknownName, match="Unknown model 'mine'"):
         zoo.card("mine", zoo.OWN)
+
+
+@pytest.mark.parametrize("found", ["card", "weights_path"])
+def test_a_network_that_is_removed_while_it_is_looked_up_is_unknown(
+    file: Path, monkeypatch: pytest.MonkeyPatch, found: str
+) -> None:
+    zoo.bring(file, "mine", load("digits"))
+    find = getattr(stored, found)
+
+    def find_and_dismiss(*about: Any) -> Any:
+        answer = find(*about)
+        if zoo.brought():
+            zoo.dismiss("mine")
+        return answer
+
+    monkeypatch.setattr(stored, found, find_and_dismiss)
+    with pytest.raises(UnknownName, match="Unknown model 'mine'"):
+        zoo.network("mine", zoo.OWN)
 
 
 def test_what_is_brought_anew_is_another_subject(file: Path, tmp_path: Path) -> None:

@@ -42,12 +42,13 @@ def build(name: str, *, input_shape: tuple[int, int, int], classes: int, seed: i
 def network(name: str, weights: str) -> nn.Module:
     """What is compressed: the zoo's network with the weights of that name; where that is `OWN`, the one brought.
 
-    Raises what `load` and `load_pt2` raise.
+    Raises what `load` and `load_pt2` raise, and UnknownName for one that is removed meanwhile.
     """
     if weights != OWN:
         return load(name, weights)
     known, path = card(name, OWN), card_path(name, OWN)
-    assert path is not None
+    if path is None or not weights_path(path).exists():
+        raise UnknownName("model", name, ARCHITECTURES)
     if not _is_described(weights_path(path), known):
         raise InvalidFile(f"The file of {name!r} is not the one that was brought; bring the network again.")
     return load_pt2(weights_path(path))

@@ -6,7 +6,7 @@ import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
 from compression.errors import UserError
-from pages.ui import bringing, charts, chips, forms, idle, panels, recovery, standing, toolbar, views, words
+from pages.ui import charts, chips, forms, idle, panels, recovery, standing, toolbar, views, words
 from pages.ui.chips import Places
 from pages.ui.foresight import Foreseen
 from pages.ui.handles import handles, moved
@@ -37,11 +37,8 @@ def page() -> None:
 
 def choose(visit: Visit) -> tuple[str, Pair | None]:
     """The controls; what they name cannot be measured where a sentence says why, or a network is not trained yet."""
-    above, below = st.container(), st.container()
-    with below:
-        bringing.draw(visit.subject.dataset)  # first, so that what is brought stands in the list
-    with above:
-        subject, lack = forms.subject()
+    subject, lack = forms.subject()
+    st.page_link("pages/lab/bring.py", label="Bring your own network", icon=":material/upload_file:")
     slots: dict[str, DeltaGenerator] = {}
     try:
         recipe = forms.recipe(visit.draw_seed, visit.stops.positions, slots, shown)

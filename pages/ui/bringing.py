@@ -8,39 +8,53 @@ from typing import Any
 import streamlit as st
 
 from compression import worker, zoo
+from compression.data import DATASETS
 from compression.errors import UserError, WorkerLost
 from compression.worker import Refusal
+from compression.zoo import Card
 from pages.ui import words
-from pages.ui.guard import heard, repeated
-from pages.ui.state import asked, begun, forgotten, shown
+from pages.ui.guard import guarded
+from pages.ui.links import link_of
+from pages.ui.state import Visit, asked, begun, came, forgotten, put, shown, taken
+from pages.ui.subject import Subject, dataset_title
 
-EVERY_S = 0.5
+ABOUT = "A classifier of such images into as many classes, saved by PyTorch:"
 
-ABOUT = """A classifier for images of this size and these classes, saved by PyTorch:
-```python
-program = torch.export.export(
-    model.eval(), (torch.zeros(2, *shape),),
-    dynamic_shapes=({0: torch.export.Dim("n")},))
-torch.export.save(program, "mine.pt2")
-```"""
+SAVING = """program = torch.export.export(
+    model.eval(), (torch.zeros(2, {shape}),), dynamic_shapes=({{0: torch.export.Dim("n")}},))
+torch.export.save(program, "mine.pt2")"""
 
 EACH = "One number a channel, as 0.49,0.48,0.45. Empty: that of the images."
 
+SAID = "bring.said"
+"""What the last click of a button here has to tell."""
 
-def draw(dataset: str) -> None:
-    """The file, its name here, and how its images are normalized; a button that takes it in."""
-    with st.popover("Bring your own network", width="stretch"):
-        st.caption(ABOUT)
-        st.file_uploader("File", type="pt2", key="bring.file")
-        st.text_input("Name", key="bring.name", placeholder="mine", help="Of a-z, 0-9 and _, a letter first.")
-        st.text_input("Mean of its images", key="bring.mean", help=EACH)
-        st.text_input("Standard deviation", key="bring.std", help=EACH)
-        wish = _wish(dataset)
-        st.button(_offer(), type="primary", disabled=wish is None, on_click=_take, args=(dataset,))
-        if wish and (answer := begun(wish)):
-            _tell(answer) if answer.done() else repeated(partial(_wait, answer), EVERY_S)
-        for network in zoo.brought():
-            st.button(f"Remove {network.model}", icon=":material/delete:", on_click=_dismiss, args=(network.model,))
+
+def draw(visit: Visit) -> None:
+    """The file, its name here, and its images; a button that takes it in, how that went, and what is in the list."""
+    known = list(dict.fromkeys([*DATASETS, visit.subject.dataset]))
+    here = known.index(visit.subject.dataset)
+    images = st.selectbox("Images", known, here, format_func=dataset_title, key="bring.images")
+    st.markdown(ABOUT)
+    st.code(SAVING.format(shape=_shape(images)), language="python")
+    st.file_uploader("File", type="pt2", key="bring.file")
+    st.text_input("Name", key="bring.name", placeholder="mine", help="Of a-z, 0-9 and _, a letter first.")
+    mean, std = st.columns(2)
+    mean.text_input("Mean of its images", key="bring.mean", help=EACH)
+    std.text_input("Standard deviation", key="bring.std", help=EACH)
+    wish = _wish()
+    st.button(_offer(), type="primary", disabled=wish is None, on_click=_take)
+    if wish and (answer := begun(wish)):
+        _tell(answer, visit)
+    if said := taken(SAID):
+        st.toast(said)
+    for network in zoo.brought():
+        st.button(f"Remove {network.model}", icon=":material/delete:", on_click=_dismiss, args=(network.model,))
+
+
+def _shape(dataset: str) -> str:
+    """Channels, height and width of an image as they stand in Python; a folder's are known once it is read."""
+    return ", ".join(map(str, DATASETS[dataset].input_shape)) if dataset in DATASETS else "*shape"
 
 
 def _offer() -> str:
@@ -50,37 +64,37 @@ def _offer() -> str:
     return f"Add {words.plain(file.name)} to the list"
 
 
-def _wish(dataset: str) -> Hashable | None:
+def _wish() -> Hashable | None:
     """What the form says now, if that is enough to begin."""
     file, name = shown("bring.file"), shown("bring.name").strip()
-    return ("bring", file.file_id, name, dataset, shown("bring.mean"), shown("bring.std")) if file and name else None
+    texts = shown("bring.images"), shown("bring.mean"), shown("bring.std")
+    return ("bring", file.file_id, name, *texts) if file and name else None
 
 
-def _take(dataset: str) -> None:
+def _take() -> None:
     """Reads the form anew: since it was drawn, something may have been put in."""
-    if (wish := _wish(dataset)) is None:
+    if (wish := _wish()) is None:
         return
     forgotten(lambda key: key == wish)
-    texts = shown("bring.mean"), shown("bring.std")
-    asked(wish, worker.bring, shown("bring.file").getvalue(), shown("bring.name").strip(), dataset, *texts)
+    texts = shown("bring.images"), shown("bring.mean"), shown("bring.std")
+    asked(wish, worker.bring, shown("bring.file").getvalue(), shown("bring.name").strip(), *texts)
 
 
-@heard
 def _dismiss(name: str) -> None:
+    """What there is to say waits for the form: Streamlit warns where a part's callback draws."""
+    guarded(_remove, partial(put, SAID))(name)
+
+
+def _remove(name: str) -> None:
     zoo.dismiss(name)
     forgotten(lambda key: isinstance(key, tuple) and key[0] == "bring")
-    st.toast(f"{words.said(name)} is no longer in the list. Its runs stay on Compare.")
+    put(SAID, f"{words.said(name)} is no longer in the list. Its runs stay on Compare.")
 
 
-def _wait(answer: Future[Any]) -> None:
-    """The page goes on meanwhile; it is drawn anew, with what is in the list then, when the answer has come."""
-    if answer.done():
-        st.rerun()
-    st.caption("Looking at the network …")
-
-
-def _tell(answer: Future[Any]) -> None:
-    """How it went."""
+def _tell(answer: Future[Any], visit: Visit) -> None:
+    """How it went, once that is known, and the way to the network."""
+    with st.spinner("Looking at the network …"):
+        came(answer)
     try:
         found = answer.result()
     except (UserError, WorkerLost) as error:
@@ -88,5 +102,11 @@ def _tell(answer: Future[Any]) -> None:
     if isinstance(found, Refusal):
         st.error(words.said(found.sentence))
     else:
-        share = f"{found.test_accuracy:.1%} of {found.test_images:,} images"
-        st.success(f"{words.said(found.model)} is in the list of networks: right on {share}.")
+        _welcome(found, visit)
+
+
+def _welcome(card: Card, visit: Visit) -> None:
+    share, name = f"{card.test_accuracy:.1%} of {card.test_images:,} images", words.said(card.model)
+    st.success(f"{name} is in the list of networks: right on {share}.")
+    link = link_of(Subject(card.model, zoo.OWN, shown("bring.images")), visit.recipe)
+    st.page_link("pages/lab/explore.py", label=f"Make {name} smaller on Explore", query_params=link)

@@ -26,7 +26,7 @@ def server(own_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     log = tmp_path_factory.mktemp("server") / "log"
-    options = ["--server.port", str(port), "--server.headless", "true", "--server.fileWatcherType", "none"]
+    options = ["--server.port", str(port), "--server.headless", "true"]
     command = [sys.executable, "-m", "streamlit", "run", "app.py", *options]
     with log.open("w") as out, subprocess.Popen(command, cwd=ROOT, stdout=out, stderr=out, env=os.environ) as app:
         address = f"http://localhost:{port}"
@@ -34,7 +34,8 @@ def server(own_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator
         yield address
         app.send_signal(signal.SIGTERM)
         app.wait(timeout=30)
-    assert "Traceback" not in log.read_text(), log.read_text()
+    told = log.read_text()
+    assert "Traceback" not in told and "Warning:" not in told, told
 
 
 def _wait_for(address: str, log: Path) -> None:

@@ -1,55 +1,136 @@
-"""A network of one's own, from its file to the chart and to a smaller file."""
+"""A network of one's own, from its file to the list, to the chart and to a smaller file."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import onnx
 import pytest
 import torch
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page, WebSocket, expect
+from streamlit.proto.ForwardMsg_pb2 import ForwardMsg
 
+from compression import zoo
+from compression.data import load
 from compression.recipe import Recipe
 from compression.steps import Quantize
+from pages.ui.links import link_of
+from pages.ui.subject import Subject
 from tests import visitors
 from tests.browser.links import link
 
 pytestmark = pytest.mark.browser
 
+RECIPE = Recipe(steps=(Quantize(weight_bits=4),), quality="fast")
 
-def test_a_brought_network_is_measured_and_made_smaller(server: str, page: Page, tmp_path: Path) -> None:
+
+@pytest.fixture(scope="module")
+def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A network for Digits as PyTorch saves it."""
+    path = tmp_path_factory.mktemp("brought") / "mine.pt2"
     model, images = visitors.learned(visitors.Residual), torch.zeros(2, 1, 8, 8)
-    program = torch.export.export(model, (images,), dynamic_shapes=({0: torch.export.Dim("n")},))
-    torch.export.save(program, tmp_path / "mine.pt2")
-    (tmp_path / "not.pt2").write_text("nothing")
+    torch.export.save(torch.export.export(model, (images,), dynamic_shapes=({0: torch.export.Dim("n")},)), path)
+    return path
 
-    page.goto(f"{link(server, 'explore', Recipe(steps=(Quantize(weight_bits=4),), quality='fast'))}&panel=files")
-    expect(page.locator(".st-key-status")).to_contain_text("on all 359 test images")
-    page.get_by_role("button", name="Bring your own network").click()
+
+@pytest.fixture
+def form(server: str, page: Page) -> Iterator[Page]:
+    """The form, with the name 'visitor' in it and for Digits; what it brings is gone afterwards."""
+    page.goto(link(server, "explore"))
+    page.get_by_role("link", name="Bring your own network").click()
+    expect(page.get_by_role("combobox", name="Images")).to_have_value("Digits")
     page.get_by_label("Name", exact=True).fill("visitor")
     page.get_by_label("Name", exact=True).press("Tab")
-    answers = {"not.pt2": "'visitor.pt2' is not a network saved", "mine.pt2": "visitor is in the list of networks"}
-    for file, said in answers.items():
-        page.locator("input[type=file]").set_input_files(tmp_path / file)
-        page.get_by_role("button", name=f"Add {file} to the list").click()
-        expect(page.get_by_text(said)).to_be_visible()
-    page.keyboard.press("Escape")
-    page.get_by_role("combobox", name="Network").click()
-    page.get_by_role("option", name="visitor, your own").click()
+    yield page
+    for card in zoo.brought():
+        zoo.dismiss(card.model)
+
+
+@pytest.fixture
+def brought(file: Path, own_home: Path) -> Iterator[Subject]:
+    """The network, in the list already."""
+    zoo.bring(file, "visitor", load("digits"))
+    yield Subject("visitor", zoo.OWN, "digits")
+    for card in zoo.brought():
+        zoo.dismiss(card.model)
+
+
+def add(page: Page, file: Path) -> None:
+    """Chooses a file and has it taken in."""
+    page.locator("input[type=file]").set_input_files(file)
+    page.get_by_role("button", name=f"Add {file.name} to the list").click()
+
+
+def test_a_file_that_is_no_network_is_refused_and_the_next_one_is_taken(form: Page, file: Path, tmp_path: Path) -> None:
+    (tmp_path / "not.pt2").write_text("nothing")
+    add(form, tmp_path / "not.pt2")
+    expect(form.get_by_text("'visitor.pt2' is not a network saved")).to_be_visible()
+    add(form, file)
+    expect(form.get_by_text("visitor is in the list of networks")).to_be_visible()
+
+
+def test_a_brought_network_opens_on_explore(form: Page, file: Path) -> None:
+    add(form, file)
+    form.get_by_role("link", name="Make visitor smaller on Explore").click()
+    expect(form.get_by_role("heading", name="visitor on Digits")).to_be_visible()
+
+
+def test_a_file_is_never_lost_as_only_the_form_is_drawn_anew(form: Page, file: Path, tmp_path: Path) -> None:
+    whole = []
+
+    def look(frame: bytes | str) -> None:
+        message = ForwardMsg.FromString(frame) if isinstance(frame, bytes) else ForwardMsg()
+        if message.HasField("new_session") and not message.metadata.run.fragment_ids:
+            whole.append(message)
+
+    def listen(socket: WebSocket) -> None:
+        socket.on("framereceived", look)
+
+    form.on("websocket", listen)
+    form.goto(form.url)
+    for number in range(5):
+        (tmp_path / f"{number}.pt2").write_text("nothing")
+        form.get_by_label("Name", exact=True).fill(f"visitor{number}")
+        form.get_by_label("Name", exact=True).press("Tab")
+        form.locator("input[type=file]").set_input_files(tmp_path / f"{number}.pt2")
+        expect(form.get_by_role("button", name=f"Add {number}.pt2 to the list")).to_be_enabled()
+        if not number:
+            whole.clear()  # the page was opened
+    form.get_by_role("button", name="Add 4.pt2 to the list").click()
+    expect(form.get_by_text("'visitor4.pt2' is not a network saved")).to_be_visible()
+    assert not whole
+
+
+def test_a_brought_network_is_measured_and_made_smaller(server: str, page: Page, brought: Subject) -> None:
+    query = "&".join(f"{name}={value}" for name, value in link_of(brought, RECIPE).items())
+    page.goto(f"{server}/explore?{query}&panel=files")
     expect(page.get_by_role("heading", name="visitor on Digits")).to_be_visible()
     expect(page.locator(".st-key-status")).to_contain_text("on all 359 test images")
     with page.expect_download() as started:
         page.get_by_role("button", name=".onnx,").click()
     onnx.checker.check_model(onnx.load(started.value.path()))
     assert started.value.suggested_filename.startswith("visitor-own-")
-    page.get_by_role("button", name="Bring your own network").click()
+
+
+def test_a_brought_network_is_removed_and_brought_again(form: Page, file: Path) -> None:
+    add(form, file)
+    remove = form.get_by_role("button", name="Remove visitor")
+    remove.click()
+    expect(form.get_by_text("visitor is no longer in the list")).to_be_visible()
+    expect(remove).to_have_count(0)
+    form.get_by_role("button", name="Add mine.pt2 to the list").click()  # the same form again
+    expect(remove).to_be_visible()
+
+
+def test_explore_goes_on_with_another_network_when_one_is_removed(server: str, page: Page, brought: Subject) -> None:
+    query = "&".join(f"{name}={value}" for name, value in link_of(brought, RECIPE).items())
+    page.goto(f"{server}/explore?{query}")
+    expect(page.get_by_role("heading", name="visitor on Digits")).to_be_visible()
+    page.get_by_role("link", name="Bring your own network").click()
     page.get_by_role("button", name="Remove visitor").click()
-    expect(page.get_by_text("visitor is no longer in the list")).to_be_visible()
-    page.keyboard.press("Escape")
+    expect(page.get_by_role("button", name="Remove visitor")).to_have_count(0)
+    page.go_back()
     expect(page.get_by_role("heading", name="visitor on Digits")).not_to_be_visible()
     expect(page.locator(".st-key-status")).to_contain_text("on all 359 test images")
     page.get_by_role("combobox", name="Network").click()
     expect(page.get_by_role("option").first).to_be_visible()
     expect(page.get_by_role("option", name="visitor, your own")).to_have_count(0)
-    page.keyboard.press("Escape")
-    page.get_by_role("button", name="Bring your own network").click()
-    page.get_by_role("button", name="Add mine.pt2 to the list").click()  # the same form again
-    expect(page.get_by_role("button", name="Remove visitor")).to_be_visible()

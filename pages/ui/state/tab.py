@@ -74,6 +74,11 @@ def put(key: str, value: Any) -> None:
     st.session_state[key] = value
 
 
+def taken(key: str) -> Any:
+    """What was put under a key, the first time that it is asked for; then None."""
+    return st.session_state.pop(key, None)
+
+
 def shown(key: str) -> Any:
     """What a widget shows."""
     return st.session_state[key]
