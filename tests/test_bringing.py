@@ -147,8 +147,8 @@ def test_its_images_are_normalized_as_it_was_trained(file: Path) -> None:
 
 
 @pytest.mark.parametrize(("content", "mean", "std", "sentence"), [
-    (None, "", "0", "The standard deviation takes 1 number, above 0, not '0'."),
-    (None, "nan", "", "The mean takes 1 number, not 'nan'."),
+    (None, "", "0", "The standard deviation is of pixels from 0 to 1, so each number is from 0.0001 to 1, not 0."),
+    (None, "nan", "", "The mean is of pixels from 0 to 1, so each number is from 0 to 1, not nan."),
     (None, "0.5, 0.4", "", "The mean takes 1 number, not '0.5, 0.4'."),
     (None, "half", "1", "The mean takes 1 number, not 'half'."),
     (b"", "", "", "'mine.pt2' is not a network saved by torch.export.save: File is not a zip file."),
