@@ -172,6 +172,19 @@ def jobs(model: ModelOption = "lenet5", dataset: DatasetOption = "digits", out: 
 
 
 @app.command()
+def fingerprints(
+    path: Annotated[Path, typer.Argument(help="JSON file: written if it is not there, else compared with.")],
+    dataset: Annotated[str, typer.Option(help="A name from `python -m compression data list`.")] = "digits",
+) -> None:
+    """Hashes of the files and answers that the engine makes of the zoo, to compare before and after a change."""
+    from benchmarks import fingerprints as hashes
+
+    with working() as progress:
+        said = hashes.run(dataset, path, progress)
+    typer.echo(said)
+
+
+@app.command()
 def reference(
     model: ModelOption = "resnet20",
     dataset: DatasetOption = "fashion-mnist",
