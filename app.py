@@ -5,12 +5,12 @@ import before_compression  # noqa: F401 - before everything else: see there
 import streamlit as st
 from streamlit.runtime.pages_manager import PagesManager
 
-from pages.ui.guard import guarded
-from pages.ui.lesson import LESSONS, page_of
-from pages.ui.state import upkeep
-from pages.ui.style import ICON, LOGO, RELOAD, STYLE
+from pages.ui.lessons.lesson import LESSONS, page_of
+from pages.ui.page.guard import guarded
+from pages.ui.page.style import ICON, LOGO, RELOAD, STYLE
+from pages.ui.state import streamlit_patches
 
-upkeep.hear_all()
+streamlit_patches.hear_all()
 
 # Streamlit takes a folder `pages` for pages of its own until `st.navigation` is called for the first time. So the first
 # visitor of a server, if led here by a page's address, is told that there is none; opened again, all is well.
@@ -47,4 +47,4 @@ if misled and page is not home:
     st.html(RELOAD, unsafe_allow_javascript=True)
     st.stop()
 guarded(page.run)()
-upkeep.spare_imports()
+streamlit_patches.spare_imports()

@@ -11,8 +11,8 @@ import typer
 
 from benchmarks.quiet import require_quiet
 from benchmarks.report import publish
-from compression.console import Sentences, working
-from compression.home import home
+from compression.cli.console import Sentences, working
+from compression.host.folders import home
 
 ModelOption = Annotated[str, typer.Option(help="A model of the zoo with stored weights for the dataset, or FILE.pt2.")]
 DatasetOption = Annotated[str, typer.Option(help="A name from `python -m compression data list`, or folder:PATH.")]

@@ -11,10 +11,12 @@ from typing import Any
 
 from benchmarks.quiet import Quiet
 from benchmarks.report import Report, table
-from compression import cli, cli_inputs, pipeline
-from compression.console import Progress
+from compression import cli
+from compression.cli import inputs
+from compression.cli.console import Progress
 from compression.errors import UnknownName
-from compression.results import Measurement
+from compression.pipeline import compress
+from compression.records.measurement import Measurement
 
 SEEDS = (0, 1, 2)
 THREADS = 1
@@ -64,14 +66,14 @@ def run(model: str, dataset: str, quiet: Quiet, progress: Progress, *, only: tup
 
 
 def _measure_all(model: str, dataset: str, names: tuple[str, ...], progress: Progress) -> dict[str, list[Measurement]]:
-    data = cli_inputs.load_data(dataset)
-    network = cli_inputs.load_model(model, data)
+    data = inputs.load_data(dataset)
+    network = inputs.load_model(model, data)
     found: dict[str, list[Measurement]] = {name: [] for name in names}
     for number, seed in enumerate(SEEDS):
-        prepared = pipeline.prepare(network, data, seed=seed)
+        prepared = compress.prepare(network, data, seed=seed)
         for position, name in enumerate(names):
             progress(f"{name}, seed {seed}", (number * len(names) + position) / (len(SEEDS) * len(names)))
-            recipe = cli_inputs.read_recipe(None, list(ROWS[name]), seed)
+            recipe = inputs.read_recipe(None, list(ROWS[name]), seed)
             found[name].append(cli.carry_out(recipe, prepared, threads=THREADS)[1])
     return found
 

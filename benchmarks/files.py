@@ -18,15 +18,16 @@ from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantTy
 
 from benchmarks.quiet import Quiet
 from benchmarks.report import Report, table
-from compression import cli_inputs, pipeline
-from compression.console import Progress
+from compression.cli import inputs
+from compression.cli.console import Progress
 from compression.export import export
 from compression.export.ledger import over_the_wire
 from compression.export.session import session
+from compression.host.machine import this_machine
 from compression.measure.accuracy import accuracy, predict
 from compression.measure.latency import latency
-from compression.measure.machine import this_machine
-from compression.results import Latency
+from compression.pipeline import candidate, compress
+from compression.records.measurement import Latency
 
 ROWS: dict[str, tuple[str, ...]] = {
     "W8A8": ("quantize.weight_bits=8",),
@@ -78,13 +79,13 @@ class Images(CalibrationDataReader):
 
 def run(model: str, dataset: str, quiet: Quiet, progress: Progress) -> Report:
     """Writes and measures every row."""
-    data = cli_inputs.load_data(dataset)
-    prepared = pipeline.prepare(cli_inputs.load_model(model, data), data)
+    data = inputs.load_data(dataset)
+    prepared = compress.prepare(inputs.load_model(model, data), data)
     peer = _peer(prepared)
     rows = {"fp32": _row(prepared, prepared.baseline.onnx, None), PEER: _row(prepared, peer, None)}
     for position, (name, settings) in enumerate(ROWS.items()):
         progress(name, position / len(ROWS))
-        graph = pipeline.simulate(prepared, cli_inputs.read_recipe(None, list(settings), 0))
+        graph = compress.simulate(prepared, inputs.read_recipe(None, list(settings), 0))
         packed, twin = export(graph, data.input_shape), export(graph, data.input_shape, packed=False).onnx
         row = _row(prepared, packed.onnx, twin)
         row["payload_bytes"] = sum(encoding.size_bytes for encoding in packed.encodings.values())
@@ -97,7 +98,7 @@ def run(model: str, dataset: str, quiet: Quiet, progress: Progress) -> Report:
     return Report("files", model, dataset, this_machine(), quiet, {"rows": rows}, f"{title}\n\n{_table(rows)}")
 
 
-def _row(prepared: pipeline.Prepared, onnx: bytes, twin: bytes | None) -> dict[str, Any]:
+def _row(prepared: candidate.Prepared, onnx: bytes, twin: bytes | None) -> dict[str, Any]:
     predictions = predict(session(onnx), prepared.data, prepared.baseline_predictions.images)
     found = accuracy(predictions, prepared.baseline_predictions, prepared.data.test.labels.numpy())
     return {
@@ -111,7 +112,7 @@ def _row(prepared: pipeline.Prepared, onnx: bytes, twin: bytes | None) -> dict[s
     }
 
 
-def _in_turns(prepared: pipeline.Prepared, first: bytes, second: bytes) -> Latency:
+def _in_turns(prepared: candidate.Prepared, first: bytes, second: bytes) -> Latency:
     image = prepared.data.normalize(prepared.data.test.images[:1]).numpy()
     return latency(session(first), session(second), image)
 
@@ -125,7 +126,7 @@ def _loaded(onnx: bytes) -> dict[str, float | None]:
     return json.loads(done.stdout)
 
 
-def _peer(prepared: pipeline.Prepared) -> bytes:
+def _peer(prepared: candidate.Prepared) -> bytes:
     """ONNX Runtime's quantizer with uint8 activations and int8 weights per channel, min-max."""
     with tempfile.TemporaryDirectory() as folder:
         source, target = Path(folder) / "fp32.onnx", Path(folder) / "int8.onnx"

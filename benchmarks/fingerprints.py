@@ -12,11 +12,13 @@ from pathlib import Path
 
 import torch
 
-from compression import cli_inputs, pipeline, zoo
+from compression import models
+from compression.cli import inputs
 from compression.errors import UserError
 from compression.export.session import session
 from compression.measure.accuracy import order, predict
-from compression.results import Predictions
+from compression.pipeline import compress
+from compression.records.measurement import Predictions
 
 RECIPES: dict[str, tuple[str, ...]] = {
     "W8A8": ("quantize.weight_bits=8",),
@@ -50,17 +52,17 @@ RECIPES: dict[str, tuple[str, ...]] = {
 def fingerprints(dataset: str, progress: Callable[[str, float], None]) -> dict[str, dict[str, str]]:
     """{network: {recipe: "FILE ANSWERS"}}; a recipe that a network refuses has the sentence instead."""
     torch.set_num_threads(1)
-    data = cli_inputs.load_data(dataset)
-    names = sorted(card.model for card in zoo.cards() if card.dataset == dataset)
+    data = inputs.load_data(dataset)
+    names = sorted(card.model for card in models.cards() if card.dataset == dataset)
     found: dict[str, dict[str, str]] = {}
     for number, name in enumerate(names):
-        prepared = pipeline.prepare(zoo.load(name, dataset), data)
+        prepared = compress.prepare(models.load(name, dataset), data)
         found[name] = {}
         for position, (title, settings) in enumerate(RECIPES.items()):
             progress(f"{name}, {title}", (number + position / len(RECIPES)) / len(names))
             try:
-                recipe = cli_inputs.read_recipe(None, list(settings), None)
-                onnx = pipeline.compress_prepared(prepared, recipe).onnx
+                recipe = inputs.read_recipe(None, list(settings), None)
+                onnx = compress.compress_prepared(prepared, recipe).onnx
             except UserError as error:
                 found[name][title] = str(error)
                 continue

@@ -15,12 +15,12 @@ from unittest.mock import patch
 
 from benchmarks.quiet import Quiet
 from benchmarks.report import Report, Spread, spread, table
-from compression.console import Progress
+from compression.cli.console import Progress
 from compression.data import home
 from compression.errors import Unsupported
-from compression.jobs import Job, Lab, Request, Training
-from compression.long_work import checkpoint
-from compression.measure.machine import this_machine
+from compression.host.machine import this_machine
+from compression.jobs.lab import Job, Lab, Request, Training
+from compression.jobs.long_tasks import checkpoint
 from compression.recipe import Recipe
 from compression.steps import Prune
 from compression.store import Store

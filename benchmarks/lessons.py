@@ -16,20 +16,21 @@ import torch
 from safetensors.numpy import save_file
 from torch import nn
 
-from compression import pipeline, zoo
-from compression.console import Progress
+from compression import models
+from compression.cli.console import Progress
 from compression.data import Dataset, load
 from compression.errors import UserError
 from compression.export import export
 from compression.export.session import session
+from compression.host.machine import this_machine
 from compression.lessons import architectures, distillation, measured
 from compression.lessons.distillation import Course
 from compression.lessons.pruning import STUDIED
 from compression.lessons.tables import TABLES, Planned
 from compression.measure.latency import latency
-from compression.measure.machine import this_machine
-from compression.results import Measurement
-from compression.tracing import trace
+from compression.network.tracing import trace
+from compression.pipeline import candidate, compress, measuring
+from compression.records.measurement import Measurement
 
 IMAGES_EACH_CLASS = 2
 TEACHER_IMAGES = 1000
@@ -123,7 +124,7 @@ def write(values: dict[str, Any]) -> None:
 def _rows(wanted: dict[str, Planned], progress: Progress, *, timed: bool) -> Iterator[tuple[str, dict[str, Any]]]:
     """Network by network, so that each is calibrated once for each number of images."""
     data: dict[str, Dataset] = {}
-    prepared: dict[tuple[Any, ...], pipeline.Prepared] = {}
+    prepared: dict[tuple[Any, ...], candidate.Prepared] = {}
     for number, (key, planned) in enumerate(sorted(wanted.items(), key=_last_if_trained)):
         recipe = measured.recipe_of(planned)
         if recipe is None:
@@ -133,11 +134,11 @@ def _rows(wanted: dict[str, Planned], progress: Progress, *, timed: bool) -> Ite
         same = (planned.model, planned.dataset, recipe.seed, recipe.calibration_images)
         try:
             if same not in prepared:
-                prepared[same] = pipeline.prepare(
-                    zoo.load(planned.model, planned.dataset), data[planned.dataset],
+                prepared[same] = compress.prepare(
+                    models.load(planned.model, planned.dataset), data[planned.dataset],
                     seed=recipe.seed, calibration_images=recipe.calibration_images,
                 )  # fmt: skip
-            result = pipeline.measure(pipeline.compress_prepared(prepared[same], recipe), prepared[same])
+            result = measuring.measure(compress.compress_prepared(prepared[same], recipe), prepared[same])
         except UserError as error:
             progress(f"{planned.name}: {error}", number / len(wanted))
             continue
@@ -157,7 +158,7 @@ def _entry(key: str, planned: Planned, recipe: dict[str, Any], result: Measureme
 
 def write_samples() -> None:
     """Real images, and for one layer the second moments and gradients over training images."""
-    data, model = load("fashion-mnist"), zoo.load("resnet20", "fashion-mnist")
+    data, model = load("fashion-mnist"), models.load("resnet20", "fashion-mnist")
     places = _places(data.test.labels)
     second_moment, gradient_square = _study(model, data)
     save_file(

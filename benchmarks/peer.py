@@ -25,11 +25,11 @@ import numpy as np
 import torch
 from torch import nn
 
-from compression import cli_inputs
+from compression.cli import inputs
 from compression.data import Dataset
-from compression.decisions import classes
 from compression.export import export
-from compression.tracing import trace
+from compression.network.decisions import classes
+from compression.network.tracing import trace
 
 BATCH = 64
 CHOSEN_ON = 1_000
@@ -228,8 +228,8 @@ def main(folder: Path) -> None:
     tool = TOOLS[asked["tool"]]
     for module in tool.modules:
         import_module(module)
-    data = cli_inputs.load_data(asked["dataset"])
-    network = cli_inputs.load_model(asked["model"], data)
+    data = inputs.load_data(asked["dataset"])
+    network = inputs.load_model(asked["model"], data)
     if not isinstance(network, nn.Module):  # a program of torch.export, in which tools find no layers
         network = trace(network, data.input_shape)
     network.eval()

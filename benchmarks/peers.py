@@ -20,14 +20,16 @@ import numpy as np
 
 from benchmarks.quiet import Quiet
 from benchmarks.report import Report, table
-from compression import cli, cli_inputs, pipeline
-from compression.console import Progress
+from compression import cli
+from compression.cli import inputs
+from compression.cli.console import Progress
 from compression.errors import InvalidFile
 from compression.export.session import session
+from compression.host.machine import this_machine
 from compression.measure.accuracy import accuracy, predict
 from compression.measure.latency import latency
-from compression.measure.machine import this_machine
-from compression.results import Accuracy, Latency
+from compression.pipeline import candidate, compress
+from compression.records.measurement import Accuracy, Latency
 
 THREADS = 1
 SEED = 0
@@ -108,9 +110,9 @@ class Entry:
 
 def run(model: str, dataset: str, quiet: Quiet, progress: Progress) -> Report:
     """Measures every row."""
-    data = cli_inputs.load_data(dataset)
-    prepared = pipeline.prepare(cli_inputs.load_model(model, data), data, seed=SEED)
-    first = cli_inputs.read_recipe(None, ["quantize.weight_bits=8"], SEED)
+    data = inputs.load_data(dataset)
+    prepared = compress.prepare(inputs.load_model(model, data), data, seed=SEED)
+    first = inputs.read_recipe(None, ["quantize.weight_bits=8"], SEED)
     cli.carry_out(first, prepared)  # all code has been loaded once
     entries: list[Entry] = []
     total = sum(1 + len(peers) for _, peers in ROWS.values())
@@ -131,8 +133,8 @@ def run(model: str, dataset: str, quiet: Quiet, progress: Progress) -> Report:
     return Report("peers", model, dataset, this_machine(), quiet, values, f"{title}\n\n{_table(entries)}")
 
 
-def _ours(task: str, settings: tuple[str, ...], quality: str, prepared: pipeline.Prepared) -> Entry:
-    recipe = cli_inputs.read_recipe(None, list(settings), SEED).with_setting("quality", quality)
+def _ours(task: str, settings: tuple[str, ...], quality: str, prepared: candidate.Prepared) -> Entry:
+    recipe = inputs.read_recipe(None, list(settings), SEED).with_setting("quality", quality)
     began = time.perf_counter()
     _, measured = cli.carry_out(recipe, prepared, threads=THREADS)
     seconds = time.perf_counter() - began
@@ -141,7 +143,7 @@ def _ours(task: str, settings: tuple[str, ...], quality: str, prepared: pipeline
     )
 
 
-def _peer(task: str, peer: Peer, model: str, dataset: str, prepared: pipeline.Prepared) -> Entry:
+def _peer(task: str, peer: Peer, model: str, dataset: str, prepared: candidate.Prepared) -> Entry:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         asked = {"tool": peer.tool, "setting": peer.setting, "model": model, "dataset": dataset}
@@ -171,7 +173,7 @@ def _carry_out(folder: Path) -> str:
     return (done.stderr.strip().splitlines() or [f"exit status {done.returncode}"])[-1][:200]
 
 
-def _measured(file: bytes, seconds: float, prepared: pipeline.Prepared) -> Found:
+def _measured(file: bytes, seconds: float, prepared: candidate.Prepared) -> Found:
     """The file measured in the same way as ours; `seconds` were spent on making it."""
     began, data = time.perf_counter(), prepared.data
     runner, base = session(file, threads=THREADS), prepared.baseline_predictions

@@ -22,15 +22,16 @@ import torch
 
 from benchmarks.quiet import Quiet
 from benchmarks.report import Report, table
-from compression import cli_inputs, pipeline
-from compression.console import Progress
-from compression.engine import engine_version
+from compression.cli import inputs
+from compression.cli.console import Progress
 from compression.errors import UnknownName
-from compression.measure.machine import this_machine
-from compression.methods import recover
+from compression.host.engine_version import engine_version
+from compression.host.machine import this_machine
+from compression.pipeline import candidate, compress, measuring
 from compression.recipe import Recipe
-from compression.results import LearningPoint
+from compression.records.measurement import LearningPoint
 from compression.steps import Channels, Prune, Quantize, Recover, Step, steps_for
+from compression.techniques.recovery import recover
 
 TRIAL_STEPS = 50
 """Steps that the speed is measured over; the first ten are left out."""
@@ -127,13 +128,13 @@ def _measure(
     """The results of (row, seed) that are missing, one after the other; those of a seed stand together."""
     if not missing:
         return
-    data = cli_inputs.load_data(dataset)
-    network = cli_inputs.load_model(model, data)
+    data = inputs.load_data(dataset)
+    network = inputs.load_model(model, data)
     prepared, last = None, None
     for number, (name, seed) in enumerate(missing):
         progress(f"{name}, seed {seed}", number / len(missing))
         if prepared is None or seed != last:
-            prepared, last = pipeline.prepare(network, data, seed=seed), seed
+            prepared, last = compress.prepare(network, data, seed=seed), seed
         budget = steps or steps_for(minutes, seconds_per_step(prepared, rows[name], seed))
         yield Result("", name, seed, budget, *_before_and_after(prepared, rows[name], budget, seed))
 
@@ -181,12 +182,12 @@ def _sweep() -> dict[str, Row]:
     }
 
 
-def seconds_per_step(prepared: pipeline.Prepared, row: Row, seed: int) -> float:
+def seconds_per_step(prepared: candidate.Prepared, row: Row, seed: int) -> float:
     """The pace of training from a short trial: the median time of ten steps without an evaluation among them."""
     seen: list[tuple[float, LearningPoint]] = []
     trial = Recipe(steps=(*row.steps, Recover(steps=TRIAL_STEPS, **row.settings)), seed=seed, quality="fast")
     with patch.object(recover, "EVALUATIONS", 1):
-        pipeline.simulate(prepared, trial, learn=lambda point: seen.append((time.perf_counter(), point)))
+        compress.simulate(prepared, trial, learn=lambda point: seen.append((time.perf_counter(), point)))
     paces = [
         (after[0] - before[0]) / (after[1].step - before[1].step)
         for before, after in pairwise(seen)
@@ -196,13 +197,13 @@ def seconds_per_step(prepared: pipeline.Prepared, row: Row, seed: int) -> float:
 
 
 def _before_and_after(
-    prepared: pipeline.Prepared, row: Row, budget: int, seed: int
+    prepared: candidate.Prepared, row: Row, budget: int, seed: int
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     recipes = (
         Recipe(steps=row.steps, seed=seed),
         Recipe(steps=(*row.steps, Recover(steps=budget, **row.settings)), seed=seed),
     )
-    before, after = (pipeline.measure(pipeline.compress_prepared(prepared, r), prepared).summary() for r in recipes)
+    before, after = (measuring.measure(compress.compress_prepared(prepared, r), prepared).summary() for r in recipes)
     return before, after
 
 

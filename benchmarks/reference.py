@@ -8,11 +8,12 @@ from collections.abc import Iterable
 from datetime import UTC, datetime
 from itertools import product
 
-from compression import pipeline, zoo
-from compression.console import Progress
+from compression import models
+from compression.cli.console import Progress
 from compression.data import load
+from compression.host.machine import this_machine
 from compression.measure.accuracy import accuracy
-from compression.measure.machine import this_machine
+from compression.pipeline import compress, measuring
 from compression.recipe import Recipe
 from compression.reference import Sweep
 from compression.steps import Channels, Prune, Quantize, Step
@@ -42,12 +43,12 @@ def _steps() -> Iterable[tuple[Step, ...]]:
 def sweep(model: str, dataset: str, progress: Progress, *, quiet: bool, few: bool = False) -> Sweep:
     """Measures every recipe on the whole test split."""
     data, chosen = load(dataset), recipes(few=few)
-    prepared = pipeline.prepare(zoo.load(model, dataset), data, progress=progress)
+    prepared = compress.prepare(models.load(model, dataset), data, progress=progress)
     points = []
     for number, recipe in enumerate(chosen):
         progress(f"Recipe {number + 1} of {len(chosen)}", number / len(chosen))
-        candidate = pipeline.compress_prepared(prepared, recipe)
-        points.append((recipe, pipeline.measure(candidate, prepared)))
+        candidate = compress.compress_prepared(prepared, recipe)
+        points.append((recipe, measuring.measure(candidate, prepared)))
     answers, file = prepared.baseline_predictions, prepared.baseline
     return Sweep(
         model=model,

@@ -10,7 +10,7 @@ import numpy as np
 import typer
 
 from benchmarks.quiet import Quiet
-from compression.results import Machine
+from compression.records.measurement import Machine
 
 
 @dataclass(frozen=True)

@@ -6,13 +6,14 @@ constants from microbenchmarks of single operators. The goal is a factor within 
 
 from benchmarks.quiet import Quiet
 from benchmarks.report import Report, table
-from compression import pipeline, zoo
-from compression.console import Progress
+from compression import models
+from compression.cli.console import Progress
 from compression.data import Dataset, load
 from compression.export.session import session
+from compression.host.machine import this_machine
 from compression.measure.latency import latency
-from compression.measure.machine import this_machine
 from compression.measure.roofline import estimate_ms, this_processor, work_of
+from compression.pipeline import compress
 from compression.recipe import Recipe
 from compression.steps import Quantize
 
@@ -22,7 +23,7 @@ ALL = "zoo"
 
 def run(model: str, dataset: str, quiet: Quiet, progress: Progress) -> Report:
     """One row a network; `model` names one, or all with 'zoo'."""
-    names = [card.model for card in zoo.cards() if card.dataset == dataset and model in (ALL, card.model)]
+    names = [card.model for card in models.cards() if card.dataset == dataset and model in (ALL, card.model)]
     data, values = load(dataset), {}
     for number, name in enumerate(names):
         progress(name, number / len(names))
@@ -31,8 +32,8 @@ def run(model: str, dataset: str, quiet: Quiet, progress: Progress) -> Report:
 
 
 def _network(name: str, dataset: str, data: Dataset) -> dict[str, dict[str, float]]:
-    prepared = pipeline.prepare(zoo.load(name, dataset), data)
-    files = {"fp32": prepared.baseline.onnx, "int8": pipeline.compress_prepared(prepared, INT8).onnx}
+    prepared = compress.prepare(models.load(name, dataset), data)
+    files = {"fp32": prepared.baseline.onnx, "int8": compress.compress_prepared(prepared, INT8).onnx}
     image, base = data.normalize(data.test.images[:1]).numpy(), session(files["fp32"])
     found = {}
     for kind, file in files.items():

@@ -14,8 +14,8 @@ from PIL import Image
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from benchmarks.ui import CHROMIUM, PATIENCE_MS, _server
-from compression.console import Progress
-from pages.ui.lesson import LESSONS
+from compression.cli.console import Progress
+from pages.ui.lessons.lesson import LESSONS
 
 FOLDER = Path(__file__).resolve().parent.parent / "docs" / "screenshots"
 COLOURS, MOST_HEIGHT = 96, 1_700

@@ -1,11 +1,11 @@
 """Seconds from a slider's position to its measured points, in the warm worker that the app uses.
 
-Recipes of every technique go one by one through `compression.jobs`, as a page sends them, first with the fast setting,
-then with the best. Timed are the arrival of the first measured point (2,000 test images, bytes and latency included)
-and of the one over the full test split. One more recipe goes ahead of them and is not counted: it loads the engine, the
-images and the calibration, which happens once; after it the worker has the time to practise, as it does after a
-user's first recipe. For comparison, `evaluation` is how long ONNX Runtime alone takes over the full test split with the
-plain fp32 file. Everything runs in an empty folder: what was measured before is not told.
+Recipes of every technique go one by one through `compression.jobs.lab`, as a page sends them, first with the fast
+setting, then with the best. Timed are the arrival of the first measured point (2,000 test images, bytes and latency
+included) and of the one over the full test split. One more recipe goes ahead of them and is not counted: it loads the
+engine, the images and the calibration, which happens once; after it the worker has the time to practise, as it does
+after a user's first recipe. For comparison, `evaluation` is how long ONNX Runtime alone takes over the full test split
+with the plain fp32 file. Everything runs in an empty folder: what was measured before is not told.
 """
 
 import os
@@ -20,16 +20,17 @@ from typing import Any
 
 from benchmarks.quiet import Quiet
 from benchmarks.report import Report, spread, table
-from compression import cli_inputs, pipeline
-from compression.console import Progress
+from compression.cli import inputs
+from compression.cli.console import Progress
 from compression.data import home
 from compression.errors import Unsupported, WorkerLost
 from compression.export.session import session
-from compression.jobs import Job, Lab, News
+from compression.jobs.lab import Job, Lab, News
+from compression.jobs.messages import Request
 from compression.measure.accuracy import order, predict
+from compression.pipeline import compress
 from compression.recipe import Recipe
-from compression.results import Measurement
-from compression.worker import Request
+from compression.records.measurement import Measurement
 
 QUALITIES = ("fast", "best")
 REST_S = 0.5
@@ -78,7 +79,7 @@ def run(model: str, dataset: str, quiet: Quiet, progress: Progress) -> Report:
         lab.rest()
         for number, ((name, quality), settings) in enumerate(plan):
             progress(f"{name}, {quality}", number / len(plan))
-            recipe = cli_inputs.read_recipe(None, list(settings), None).with_setting("quality", quality)
+            recipe = inputs.read_recipe(None, list(settings), None).with_setting("quality", quality)
             time.sleep(REST_S)
             visits[name, quality].append(_visit(lab, model, dataset, recipe))
     evaluation_s = _evaluation_seconds(model, dataset)
@@ -144,8 +145,8 @@ def _next_news(job: Job, last: News) -> News:
 
 def _evaluation_seconds(model: str, dataset: str) -> float:
     """Median of three evaluations of the plain fp32 file over the full test split, session already loaded."""
-    data = cli_inputs.load_data(dataset)
-    file = pipeline.prepare(cli_inputs.load_model(model, data), data).baseline.onnx
+    data = inputs.load_data(dataset)
+    file = compress.prepare(inputs.load_model(model, data), data).baseline.onnx
     runner, images = session(file), order(len(data.test))
     seconds = []
     for _ in range(3):

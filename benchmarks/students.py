@@ -11,11 +11,12 @@ from statistics import mean, stdev
 
 from benchmarks.quiet import Quiet
 from benchmarks.report import Report, table
-from compression import pipeline, zoo
-from compression.console import Progress
+from compression import models
+from compression.cli.console import Progress
 from compression.data import Dataset, load
-from compression.measure.machine import this_machine
-from compression.zoo.stored import build, read_weights
+from compression.host.machine import this_machine
+from compression.models.loading import build, read_weights
+from compression.pipeline import compress, measuring
 
 
 def run(
@@ -29,7 +30,7 @@ def run(
     seeds: Sequence[int] = (0, 1, 2),
 ) -> Report:
     """Trains the student `model` twice for each seed; `epochs` replaces its recipe's number."""
-    data, lesson = load(dataset), zoo.Lesson(teacher)
+    data, lesson = load(dataset), models.Lesson(teacher)
     found: dict[str, list[float]] = {"plain": [], "taught": []}
     for seed in seeds:
         for name, by in (("plain", None), ("taught", lesson)):
@@ -38,20 +39,20 @@ def run(
             found[name].append(_accuracy(model, data, by, epochs, seed))
     gains = [taught - plain for plain, taught in zip(found["plain"], found["taught"], strict=True)]
     values = {
-        "teacher": teacher, "teacher_accuracy": zoo.card(teacher, dataset).test_accuracy, "seeds": list(seeds),
-        "epochs": zoo.recipe(model, data, epochs=epochs).epochs, **found, "gains": gains,
+        "teacher": teacher, "teacher_accuracy": models.card(teacher, dataset).test_accuracy, "seeds": list(seeds),
+        "epochs": models.recipe(model, data, epochs=epochs).epochs, **found, "gains": gains,
     }  # fmt: skip
     return Report("students", model, dataset, this_machine(), quiet, values, _markdown(model, dataset, values))
 
 
-def _accuracy(model: str, data: Dataset, lesson: zoo.Lesson | None, epochs: int | None, seed: int) -> float:
+def _accuracy(model: str, data: Dataset, lesson: models.Lesson | None, epochs: int | None, seed: int) -> float:
     """Of the file of a student that was trained from scratch."""
     with tempfile.TemporaryDirectory() as folder:
-        zoo.train(model, data.name, epochs=epochs, seed=seed, out=Path(folder), data=data, lesson=lesson)
+        models.train(model, data.name, epochs=epochs, seed=seed, out=Path(folder), data=data, lesson=lesson)
         blank = build(model, input_shape=data.input_shape, classes=len(data.classes))
         network = read_weights(blank, Path(folder) / f"{model}-{data.name}.safetensors")
-    prepared = pipeline.prepare(network, data)
-    return pipeline.measure(prepared.baseline, prepared).accuracy.value
+    prepared = compress.prepare(network, data)
+    return measuring.measure(prepared.baseline, prepared).accuracy.value
 
 
 def _markdown(model: str, dataset: str, values: dict) -> str:

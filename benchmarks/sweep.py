@@ -10,21 +10,22 @@ from pathlib import Path
 
 from benchmarks.quiet import Quiet
 from benchmarks.report import Report, table
-from compression import pipeline, zoo
-from compression.console import Progress
+from compression import models
+from compression.analysis.layer_sensitivity import IMAGES, Sweep
+from compression.cli.console import Progress
 from compression.data import home, load
-from compression.measure.machine import this_machine
-from compression.sensitivity import IMAGES, Sweep
-from compression.views import LEVELS
+from compression.host.machine import this_machine
+from compression.pipeline import candidate, compress
+from compression.records.analysis import LEVELS
 
 GOAL_S = 150
 
 
 def run(model: str, dataset: str, quiet: Quiet, progress: Progress) -> Report:
     """Prepares the network once, then sweeps over all layers."""
-    data, network = load(dataset), zoo.load(model, dataset)
+    data, network = load(dataset), models.load(model, dataset)
     began = time.perf_counter()
-    prepared = pipeline.prepare(network, data, progress=lambda told, share: progress(told, 0.1 * share))
+    prepared = compress.prepare(network, data, progress=lambda told, share: progress(told, 0.1 * share))
     calibrated = time.perf_counter() - began
     began = time.perf_counter()
     took = _sweep(prepared, progress)
@@ -34,7 +35,7 @@ def run(model: str, dataset: str, quiet: Quiet, progress: Progress) -> Report:
     return Report("sweep", model, dataset, this_machine(), quiet, values, _markdown(model, dataset, values))
 
 
-def _sweep(prepared: pipeline.Prepared, progress: Progress) -> dict[str, float]:
+def _sweep(prepared: candidate.Prepared, progress: Progress) -> dict[str, float]:
     """Seconds by layer, in a home where nothing is known."""
     usual = os.environ.get("COMPRESSION_HOME")
     with tempfile.TemporaryDirectory() as folder:

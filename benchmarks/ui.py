@@ -27,15 +27,15 @@ from playwright.sync_api import Browser, Page, sync_playwright
 from benchmarks.quiet import Quiet
 from benchmarks.report import Report, Spread, spread, table
 from compression import reference
-from compression.console import Progress
+from compression.cli.console import Progress
 from compression.data import home
 from compression.errors import Unsupported
-from compression.measure.machine import this_machine
+from compression.host.machine import this_machine
 from compression.recipe import Recipe
 from compression.steps import Prune, Quantize
 from compression.store import Store, Subject
-from pages.ui.links import link_of
-from pages.ui.subject import Subject as Shown
+from pages.ui.model.links import link_of
+from pages.ui.model.subject import Subject as Shown
 
 ROOT = Path(__file__).resolve().parent.parent
 REPEATS, TABS, MOVES, RUNS = 20, 10, 200, 2_000

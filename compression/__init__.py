@@ -14,22 +14,23 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from compression.data import load as load_dataset
-    from compression.pipeline import compress, measure_file
+    from compression.models import load as load_model
+    from compression.pipeline.compress import compress
+    from compression.pipeline.measuring import measure_file
     from compression.recipe import Recipe
-    from compression.results import Measurement
-    from compression.zoo import load as load_model
+    from compression.records.measurement import Measurement
 
 __all__ = ["Measurement", "Recipe", "compress", "load_dataset", "load_model", "measure_file"]
 
 __path__ = extend_path(__path__, __name__)
 
 _HOMES = {
-    "Measurement": ("compression.results", "Measurement"),
+    "Measurement": ("compression.records.measurement", "Measurement"),
     "Recipe": ("compression.recipe", "Recipe"),
-    "compress": ("compression.pipeline", "compress"),
+    "compress": ("compression.pipeline.compress", "compress"),
     "load_dataset": ("compression.data", "load"),
-    "load_model": ("compression.zoo", "load"),
-    "measure_file": ("compression.pipeline", "measure_file"),
+    "load_model": ("compression.models", "load"),
+    "measure_file": ("compression.pipeline.measuring", "measure_file"),
 }
 
 

@@ -19,8 +19,8 @@ from pathlib import Path
 import onnxruntime as ort
 import pytest
 
-from compression import rounding
 from compression.data import home
+from compression.host import channel_multiple
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -43,7 +43,7 @@ def own_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("COMPRESSION_HOME", str(folder))
         patch.setenv("COMPRESSION_IDLE", "0")  # nothing is measured that a test has not asked for
-        rounding.keep(rounding.Rounding(8, "Multiples of 8, as the tests say.", ort.__version__))
+        channel_multiple.keep(channel_multiple.Rounding(8, "Multiples of 8, as the tests say.", ort.__version__))
         yield folder
 
 

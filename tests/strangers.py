@@ -117,8 +117,8 @@ class Networks:
 
     def enter(self, path: Path) -> object:
         """What every way in does with the file."""
-        from compression.pt2 import load_pt2
-        from compression.tracing import trace
+        from compression.network.pt2 import load_pt2
+        from compression.network.tracing import trace
 
         return trace(load_pt2(path), self.SHAPE)
 
@@ -143,7 +143,7 @@ class Weights:
     """Files of weights for a network of the zoo."""
 
     def __init__(self) -> None:
-        from compression.zoo.model_cards import WEIGHTS
+        from compression.models.model_cards import WEIGHTS
 
         self.content = (WEIGHTS / "lenet300-digits.safetensors").read_bytes()
 
@@ -160,8 +160,8 @@ class Weights:
 
     def enter(self, path: Path) -> object:
         """As `--weights` takes it in."""
-        from compression.zoo import build
-        from compression.zoo.stored import read_weights
+        from compression.models import build
+        from compression.models.loading import read_weights
 
         return read_weights(build("lenet300", input_shape=(1, 8, 8), classes=10), path)
 
@@ -170,7 +170,7 @@ class Cards:
     """Cards beside the user's own weights."""
 
     def __init__(self) -> None:
-        from compression.zoo.model_cards import WEIGHTS, user_weights
+        from compression.models.model_cards import WEIGHTS, user_weights
 
         self.text = (WEIGHTS / "lenet5-digits.json").read_text()
         self.folder = user_weights()
@@ -189,10 +189,10 @@ class Cards:
 
     def enter(self, path: Path) -> object:
         """As the lists of networks and pages read it."""
-        from compression import zoo
-        from pages.ui.subject import Subject, fitting
+        from compression import models
+        from pages.ui.model.subject import Subject, fitting
 
-        told = [f"{card.model} {card.test_accuracy:.2%} {card.parameters:,}" for card in zoo.cards()]
+        told = [f"{card.model} {card.test_accuracy:.2%} {card.parameters:,}" for card in models.cards()]
         return told, Subject("lenet5", "digits", "digits").options(), fitting("digits")
 
 
@@ -203,11 +203,12 @@ class Onnx:
     """ONNX files for `measure`."""
 
     def __init__(self) -> None:
-        from compression import data, pipeline
+        from compression import data
         from compression.data.dataset import Split
         from compression.export import export
-        from compression.tracing import trace
-        from compression.zoo import build
+        from compression.models import build
+        from compression.network.tracing import trace
+        from compression.pipeline import measuring
 
         digits = data.load("digits")
         part = Split(digits.test.images[:64], digits.test.labels[:64])
@@ -216,7 +217,7 @@ class Onnx:
         self.data = replace(digits, test=part)
         graph = trace(build("lenet5", input_shape=(1, 8, 8), classes=10), (1, 8, 8))
         self.content = export(graph, (1, 8, 8), packed=False).onnx
-        pipeline.latency = lambda *args, **options: None  # type: ignore[assignment] # takes seconds, and no input
+        measuring.latency = lambda *args, **options: None  # type: ignore[assignment] # takes seconds, and no input
 
     def make(self, rng: Rng, folder: Path) -> Path:
         """Damaged bytes, or a forged graph."""
@@ -274,7 +275,7 @@ class Onnx:
 
     def enter(self, path: Path) -> object:
         """As `measure FILE` takes it in."""
-        from compression.pipeline import measure_file
+        from compression.pipeline.measuring import measure_file
 
         return measure_file(path, self.data).summary()
 
@@ -422,7 +423,7 @@ class Settings:
     def enter(self, texts: list[str]) -> object:
         """As `--set`, `--mean` and `--std` read them."""
         from compression import data
-        from compression.cli_inputs import read_recipe
+        from compression.cli.inputs import read_recipe
 
         found = read_recipe(None, texts, None).hash
         data.normalized(data.load("digits"), texts[0].partition("=")[2], None, titles=("--mean", "--std"))
@@ -436,9 +437,9 @@ class Links:
         """The query of a damaged address, as a browser hands it over."""
         from urllib.parse import parse_qsl, urlencode
 
-        from pages.ui.links import link_of
-        from pages.ui.subject import Subject
-        from pages.ui.views import View
+        from pages.ui.model.links import link_of
+        from pages.ui.model.subject import Subject
+        from pages.ui.model.view import View
 
         link = link_of(Subject("lenet5", "digits", "digits"), _recipe(), View(panel="Speed"), "0123456789abcdef")
         link |= {"budget": "drop:1,size:50,smallest", "weights": "digits"}
@@ -455,7 +456,7 @@ class Links:
 
     def enter(self, link: dict[str, str]) -> object:
         """As a page opens it, and writes it again."""
-        from pages.ui.links import RUN, link_of, read_link
+        from pages.ui.model.links import RUN, link_of, read_link
 
         subject, recipe, view = read_link(link)
         return link_of(subject, recipe, view, link.get(RUN, "")), subject.title, subject.is_trained, subject.options()
@@ -467,8 +468,8 @@ class Searches:
     def __init__(self) -> None:
         import numpy as np
 
-        from compression.measure.machine import this_machine
-        from compression.results import Accuracy, Measurement, Predictions, wilson
+        from compression.host.machine import this_machine
+        from compression.records.measurement import Accuracy, Measurement, Predictions, wilson
         from compression.store import Store, Subject
 
         self.store = Store.open()
@@ -486,7 +487,7 @@ class Searches:
     def enter(self, texts: tuple[str, ...]) -> object:
         """As Compare, Jobs and the command line look and write."""
         from compression.store import export
-        from pages.ui.runs import Filter, row
+        from pages.ui.compare.run_rows import Filter, row
 
         search, model, dataset, note = texts
         told: list[object] = []
@@ -521,16 +522,16 @@ class Requests:
 
     def enter(self, about: tuple[str, Any]) -> object:
         """As Jobs, the command line and a worker read it."""
-        from compression import long_work, worker
-        from compression.keeper import from_plain, title
-        from compression.students import measured
-        from compression.worker import Request
+        from compression.jobs import long_tasks, messages, worker
+        from compression.jobs.messages import Request
+        from compression.jobs.result_keeper import from_plain, title
+        from compression.jobs.small_networks import measured
 
         kind, values = about
         work, _ = from_plain(kind, values)
         told: list[object] = [said(lambda: title(work))]
-        if not isinstance(work, long_work.Sweeping):
-            told.append(said(lambda: long_work.checkpoint(work)))
+        if not isinstance(work, messages.Sweeping):
+            told.append(said(lambda: long_tasks.checkpoint(work)))
         if isinstance(work, Request):
             told += [said(lambda: worker.edition(work)), said(lambda: worker._load(work))]
             told.append(said(lambda: measured(work.model, work.dataset, work.weights or "?")))

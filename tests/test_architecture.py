@@ -9,60 +9,34 @@ import pytest
 
 import compression
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[1]
 ENGINE = sorted((ROOT / "compression").rglob("*.py"))
 PAGES = sorted((ROOT / "pages").rglob("*.py"))
 
-# From the bottom up. A module or package of `compression` imports only what stands in a line above its own.
-LAYERS = (
-    ("errors",),
-    ("engine", "processor", "processes", "home", "whole", "documents"),
-    ("rounding", "link_defaults", "confined", "decisions", "runtime"),
-    ("steps", "grids"),
-    ("recipe", "results", "views"),
-    ("presets", "energy", "foresight", "reference", "snippets"),
-    ("data", "graph", "parametrizations"),
-    ("patches",),
-    ("solve", "ranges", "losses"),
-    ("codebooks", "kept_moments"),
-    ("gradual", "lifting", "padding"),
-    ("agreement", "scatters", "regions", "recomposition"),
-    ("functionalization",),
-    ("pt2", "tracing"),
-    ("export", "training"),
-    ("verification",),
-    ("teachers",),
-    ("distillation",),
-    ("zoo", "calibration"),
-    ("maker",),
-    ("structure", "sparsity", "fit", "equalize"),
-    ("allotment",),
-    ("methods", "reconstruct"),
-    ("measure",),
-    ("bookkeeping",),
-    ("devices",),
-    ("deployment",),
-    ("pipeline", "store"),
-    ("sensitivity", "inspection"),
-    ("worker",),
-    ("compare",),
-    ("insight", "choosing", "students", "long_work"),
-    ("cluster", "news"),
-    ("keeper",),
-    ("long_jobs",),
-    ("jobs", "lessons"),
-    ("console",),
-    ("cli_store", "cli_machine", "cli_inputs"),
-    ("cli_zoo",),
-    ("cli",),
-    ("__main__",),
-)
-HEIGHT = {name: height for height, layer in enumerate(LAYERS) for name in layer}
+# From the bottom up. A package imports only what stands in a line above its own, or left of it.
+LAYERS = """
+errors
+records host confined
+steps recipe
+data network store
+solvers training export reference
+calibration measure models
+techniques
+pipeline analysis
+jobs lessons
+cli zoo __main__
+"""
+HEIGHT = {name: height for height, name in enumerate(LAYERS.split())}
+PAGE_LAYERS = ("model", "state", "charts", "page", "explore", "compare", "ship", "lessons")
+"""The same for `pages/ui`; its last four import none of each other."""
 
 STANDARD_COMPRESSION = {"_common", "bz2", "gzip", "lzma", "zlib", "zstd"}
 PICKLERS = {"pickle", "_pickle", "cloudpickle", "dill", "joblib", "marshal", "shelve"}
 CATCH_ALL = {"tracing.py"}  # torch.export raises dozens of types; each means that the network cannot be traced
+SPEAKS = {"cli"}
 NO_CONCEPT = {"utils", "util", "helpers", "helper", "common", "misc"}
+INTERFACE = {"streamlit", "pages", "app", "plotly"}
+ENGINE_LIBRARIES = {"torch", "onnx", "onnxruntime", "torchvision"}
 
 
 def imports(path: Path) -> Iterator[str]:
@@ -93,85 +67,79 @@ def named(path: Path) -> str:
     return str(path.relative_to(ROOT))
 
 
-@pytest.mark.parametrize("path", [path for path in ENGINE if unit(path) != "__init__"], ids=named)
-def test_imports_run_downward(path):
-    assert unit(path) in HEIGHT, f"give {unit(path)} a place in LAYERS"
-    parts = {name.split(".")[1] for name in imports(path) if name.startswith("compression.")}
-    upward = {part for part in parts - {unit(path)} if HEIGHT[part] >= HEIGHT[unit(path)]}
-    assert not upward
+def packages(path: Path) -> set[str]:
+    """The first part of every name that a file imports."""
+    return {name.split(".")[0] for name in imports(path)}
 
 
-@pytest.mark.parametrize("path", ENGINE, ids=named)
-def test_engine_knows_no_user_interface(path):
-    assert {name.split(".")[0] for name in imports(path)}.isdisjoint({"streamlit", "pages", "app", "plotly"})
+def test_imports_run_downward() -> None:
+    upward = [
+        f"{named(path)} imports {name}"
+        for path in ENGINE if unit(path) != "__init__"
+        for name in imports(path) if name.startswith("compression.") and name.split(".")[1] != unit(path)
+        if HEIGHT[name.split(".")[1]] > HEIGHT[unit(path)]
+    ]  # fmt: skip
+    assert upward == []
 
 
-@pytest.mark.parametrize("path", sorted((ROOT / "compression" / "methods").glob("*.py")), ids=named)
-def test_no_technique_imports_another(path):
-    others = {name for name in imports(path) if name.startswith("compression.methods.")}
-    assert path.name == "__init__.py" or not others
+def test_pages_import_downward() -> None:
+    height = {name: min(i, 4) for i, name in enumerate(PAGE_LAYERS)}
+    upward = [
+        f"{named(path)} imports {name}"
+        for path in PAGES if path.is_relative_to(ROOT / "pages" / "ui")
+        for name in imports(path) if name.startswith("pages.ui.") and name.split(".")[2] != (own := path.parts[-2])
+        if height[name.split(".")[2]] >= height[own]
+    ]  # fmt: skip
+    assert upward == []
 
 
-@pytest.mark.parametrize("path", ENGINE + PAGES, ids=named)
-def test_nothing_is_pickled(path):
+def test_the_engine_knows_no_interface_and_pages_do_not_compute() -> None:
+    assert [named(path) for path in ENGINE if packages(path) & INTERFACE] == []
+    assert [named(path) for path in PAGES if packages(path) & ENGINE_LIBRARIES] == []
+    state = ROOT / "pages" / "ui" / "state"
+    assert [named(p) for p in PAGES if p.parent != state and "session_state" in p.read_text()] == []
+
+
+def test_no_technique_imports_another() -> None:
+    folder = ROOT / "compression" / "techniques"
+    techniques = {path.name for path in folder.iterdir() if path.is_dir() and path.name != "__pycache__"}
+    crossing = [
+        f"{named(path)} imports {name}"
+        for path in sorted(folder.glob("*/*.py"))
+        for name in imports(path) if name.startswith("compression.techniques.")
+        if name.split(".")[2] in techniques - {path.parent.name}
+    ]  # fmt: skip
+    assert crossing == []
+
+
+def test_nothing_is_pickled_printed_or_swallowed() -> None:
     """`torch.load` only with weights_only=True; of a pickling module nothing but its exceptions."""
-    used = {name for name in called(path) | set(imports(path)) if name.split(".")[0] in PICKLERS and "." in name}
-    assert {name for name in used if not name.endswith("Error")} == set()
-    assert "torch.save" not in called(path)
-    loads = [node for node in nodes(path) if isinstance(node, ast.Call) and ast.unparse(node.func) == "torch.load"]
-    assert all("weights_only=True" in ast.unparse(node) for node in loads)
+    for path in ENGINE + PAGES:
+        used = {name for name in called(path) | set(imports(path)) if name.split(".")[0] in PICKLERS and "." in name}
+        assert {name for name in used if not name.endswith("Error")} == set(), named(path)
+        assert "torch.save" not in called(path), named(path)
+        loads = [n for n in nodes(path) if isinstance(n, ast.Call) and ast.unparse(n.func) == "torch.load"]
+        assert all("weights_only=True" in ast.unparse(node) for node in loads), named(path)
+    for path in ENGINE:
+        handlers = [node for node in nodes(path) if isinstance(node, ast.ExceptHandler)]
+        caught = {ast.unparse(handler.type) if handler.type else "everything" for handler in handlers}
+        assert unit(path) in SPEAKS or "print" not in called(path), named(path)
+        swallows = not caught.isdisjoint({"everything", "Exception", "BaseException"})
+        assert unit(path) in SPEAKS or path.name in CATCH_ALL or not swallows, named(path)
 
 
-@pytest.mark.parametrize(
-    "path", [path for path in ENGINE if unit(path) not in {"cli", "cli_machine", "cli_store", "console"}], ids=named
-)
-def test_engine_neither_prints_nor_swallows(path):
-    assert "print" not in called(path)
-    handlers = [node for node in nodes(path) if isinstance(node, ast.ExceptHandler)]
-    caught = {ast.unparse(handler.type) if handler.type else "everything" for handler in handlers}
-    assert path.name in CATCH_ALL or caught.isdisjoint({"everything", "Exception", "BaseException"})
-
-
-def test_no_session_tells_its_maker():
-    """ONNX Runtime's telemetry is switched off where sessions are made."""
-    makers = [path for path in ENGINE if any(call.endswith(".InferenceSession") for call in called(path))]
-    assert makers
-    for path in makers:
-        through = (
-            imports(path) if "ort.disable_telemetry_events" not in called(path) else ["compression.runtime.session"]
-        )
-        assert set(through) & {"compression.runtime.session", "compression.export.session.session"}, path
-    assert "ort.disable_telemetry_events()" in (ROOT / "compression" / "runtime.py").read_text().splitlines()
-
-
-@pytest.mark.parametrize("path", PAGES, ids=named)
-def test_pages_do_not_compute(path):
-    assert {name.split(".")[0] for name in imports(path)}.isdisjoint({"torch", "onnx", "onnxruntime", "torchvision"})
-    assert path.parent.name == "state" or "session_state" not in path.read_text()
-
-
-def test_no_page_directly_in_pages():
-    """Streamlit runs `pages/*.py` without app.py on a cold deep link."""
+def test_names_and_places() -> None:
+    """No page directly in `pages`: Streamlit runs `pages/*.py` without app.py. Packages, each named after a concept."""
+    loose = {"errors", "__init__", "__main__"}
     assert not list((ROOT / "pages").glob("*.py"))
-
-
-def test_every_file_is_named_after_a_concept():
+    assert not list((ROOT / "pages" / "ui").glob("*.py"))
+    assert {path.stem for path in (ROOT / "compression").glob("*.py")} == loose
     assert not [named(path) for path in ENGINE + PAGES if path.stem in NO_CONCEPT]
-
-
-def test_standard_package_is_not_shadowed():
     assert {unit(path) for path in ENGINE}.isdisjoint(STANDARD_COMPRESSION)
 
 
-def test_public_list():
+def test_the_public_list() -> None:
     assert compression.__all__ == ["Measurement", "Recipe", "compress", "load_dataset", "load_model", "measure_file"]
-
-
-@pytest.mark.parametrize("name", compression.__all__)
-def test_public_names_resolve(name):
-    assert callable(getattr(compression, name))
-
-
-def test_unknown_public_name():
+    assert all(callable(getattr(compression, name)) for name in compression.__all__)
     with pytest.raises(AttributeError, match="no attribute 'nonsense'"):
         compression.nonsense  # noqa: B018

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from compression.cluster import ROOT
+from compression.jobs.cluster import ROOT
 
 MAKEFILE = """test:
 \t@{python} -m pytest -ra -q -W ignore -p xdist.plugin $(ARGS)

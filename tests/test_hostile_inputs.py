@@ -8,17 +8,17 @@ from typing import Any
 
 import pytest
 
-from compression import zoo
+from compression import models
 from compression.data import load
 from compression.errors import InvalidData, InvalidFile, InvalidRecipe, InvalidSetting, UnknownName, Unsupported
-from compression.keeper import from_plain
-from compression.long_work import Training, checkpoint
+from compression.jobs.long_tasks import checkpoint
+from compression.jobs.messages import Refusal, Training
+from compression.jobs.result_keeper import from_plain
+from compression.jobs.small_networks import measured
+from compression.models import model_cards
+from compression.models.model_cards import WEIGHTS, card_path, user_weights
 from compression.recipe import Recipe
 from compression.store import Store
-from compression.students import measured
-from compression.worker import Refusal
-from compression.zoo import model_cards
-from compression.zoo.model_cards import WEIGHTS, card_path, user_weights
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -98,15 +98,15 @@ def test_a_name_becomes_no_path_before_it_is_checked(name: str) -> None:
         secret.with_name(secret.name + suffix).write_text("{}")
     assert card_path(name, "digits") is None and card_path("lenet5", name) is None
     with pytest.raises(UnknownName):
-        zoo.card(name, "digits")
+        models.card(name, "digits")
     with pytest.raises(UnknownName):
         checkpoint(Training(name, "digits"))
     with pytest.raises(UnknownName):
         checkpoint(Training("lenet5", name))
     with pytest.raises(UnknownName):
-        zoo.train(name, "digits", lesson=zoo.Lesson("lenet5"))
+        models.train(name, "digits", lesson=models.Lesson("lenet5"))
     with pytest.raises(UnknownName):
-        zoo.train("lenet5", "digits", lesson=zoo.Lesson(name or "?"))
+        models.train("lenet5", "digits", lesson=models.Lesson(name or "?"))
     if name:
         assert isinstance(told := measured("lenet5", "digits", name), Refusal) and "Unknown model" in told.sentence
 

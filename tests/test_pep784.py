@@ -185,7 +185,7 @@ def test_worker(environment, tmp_path):
         import sys
         sys.path.append(ROOT)
         import before_compression
-        from compression import cluster
+        from compression.jobs import cluster
 
         def look():
             import zipfile, compression, compression.zstd

@@ -26,7 +26,7 @@ from compression.confined.child import PLACE
 from compression.confined.limits import OUT_OF_MEMORY, Limits
 from compression.errors import InvalidFile, UserError, one_line
 
-READERS = {"pt2": "compression.zoo.attempt"}
+READERS = {"pt2": "compression.models.attempt"}
 """The module that reads each kind of file: `ready()` is called first, then under limits `read(path, **about)`.
 
 Named, as they stand above this package, and loaded in the new process only.

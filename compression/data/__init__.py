@@ -7,7 +7,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from compression.data.catalog import DATASETS, DatasetSpec
-from compression.home import home
+from compression.host.folders import home
 
 if TYPE_CHECKING:
     from compression.data.augmentation import Augmentation

@@ -9,8 +9,8 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
-from compression.home import home
-from compression.whole import whole
+from compression.host.atomic_files import whole
+from compression.host.folders import home
 
 log = logging.getLogger(__name__)
 

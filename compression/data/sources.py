@@ -15,7 +15,7 @@ from compression.data.cache import Decoded
 from compression.data.catalog import DATASETS
 from compression.data.dataset import split_off
 from compression.errors import DataUnavailable, InvalidFile
-from compression.home import home
+from compression.host.folders import home
 
 SYSTEM_FASHION_MNIST = Path("/usr/share/datasets/fashion-mnist")  # Debian's package dataset-fashion-mnist
 DOWNLOAD_TIMEOUT_S = 8.0

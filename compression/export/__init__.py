@@ -12,12 +12,12 @@ from torch import fx, nn
 
 from compression.export import decoders, pack
 from compression.export.context import Context
-from compression.export.qdq import clip_of
-from compression.export.stored import StoredLayer, folded_norm, stored
+from compression.export.stored import StoredLayer, stored
 from compression.export.translate import even_groups, translate
 from compression.export.writer import INPUT, OUTPUT, Writer
-from compression.graph import LAYERS, is_size, module_of, only_reader, padding_of, values
-from compression.parametrizations import ActivationQuantizer
+from compression.network.graph import LAYERS, folded_norm, is_size, module_of, only_reader, padding_of, values
+from compression.network.parametrizations import ActivationQuantizer
+from compression.network.quantized_values import clip_of
 
 
 @dataclass(frozen=True)

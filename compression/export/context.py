@@ -10,7 +10,7 @@ from torch import fx
 
 from compression.errors import Unsupported
 from compression.export.writer import Writer
-from compression.graph import Value, operator_name
+from compression.network.graph import Value, operator_name
 
 Shape = tuple[int, ...]
 

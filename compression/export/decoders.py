@@ -23,7 +23,7 @@ import numpy as np
 from onnx import AttributeProto, FunctionProto, NodeProto, TensorProto, helper, numpy_helper
 
 from compression.export.pack import Encoding, Option, gain, line, table
-from compression.grids import Kind
+from compression.network.integer_grids import Kind
 
 DOMAIN = "w"
 """Domain of the model-local functions: one letter, because it stands at every call."""

@@ -15,8 +15,8 @@ from torch.nn.utils import parametrize
 from compression.errors import UnknownName
 from compression.export import export
 from compression.export.session import optimized
-from compression.graph import shapes
-from compression.parametrizations import ActivationQuantizer
+from compression.network.graph import shapes
+from compression.network.parametrizations import ActivationQuantizer
 from compression.recipe import Recipe
 
 
@@ -35,7 +35,7 @@ class Compressed:
 
 @dataclass(frozen=True)
 class Format:
-    """One kind of output. `suffixes` are those of its files; `compression.snippets` has the lines that load it."""
+    """One kind of output. `suffixes` are those of its files; `export.snippets` has the lines that load it."""
 
     title: str
     suffixes: tuple[str, ...]

@@ -10,8 +10,8 @@ import zstandard
 from google.protobuf.message import Message
 
 from compression.export import Exported, pack
-from compression.results import LayerBytes, Ledger
-from compression.views import OverTheWire
+from compression.records.analysis import OverTheWire
+from compression.records.measurement import LayerBytes, Ledger
 
 ROLES = ("payload", "positions", "codebooks", "scales", "biases")
 

@@ -9,7 +9,7 @@ from torch import fx
 
 from compression.errors import Unsupported
 from compression.export.context import Context, Translation
-from compression.graph import operator_name
+from compression.network.graph import operator_name
 
 
 def _cat(c: Context, node: fx.Node, a: dict[str, Any]) -> str:

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from compression.grids import Kind, largest
+from compression.network.integer_grids import Kind, largest
 
 DISTANCE_BITS = range(1, 9)
 
@@ -30,7 +30,7 @@ class Encoding:
     """One weight tensor as stored. `tensors` holds what says where the values stand, if anything, then the values.
 
     `distance_bits` is the width of one distance of the delta encoding, else 0. `grid` says which codes there are
-    (`compression.grids`); those of 'shifted' are stored modulo 2^bits, so that zero stays zero and none is negative.
+    (`network.integer_grids`); those of 'shifted' are stored modulo 2^bits, so that zero stays and none is negative.
     `books` is the number of codebooks, which stand last, [books, K] and for mask and delta with 0 as each one's first;
     `bits` is the width of their codes then.
     """

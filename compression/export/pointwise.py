@@ -7,7 +7,7 @@ import torch
 from torch import fx
 
 from compression.export.context import Context, Translation
-from compression.graph import operator_name
+from compression.network.graph import operator_name
 
 
 def _plain(operator: str) -> Translation:

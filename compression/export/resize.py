@@ -13,7 +13,7 @@ import torch
 from torch import fx
 
 from compression.export.context import Context, Translation
-from compression.graph import operator_name
+from compression.network.graph import operator_name
 
 RESIZE: dict[str, dict[str, Any]] = {
     "nearest": {"nearest_mode": "floor"}, "linear": {}, "cubic": {"cubic_coeff_a": -0.75},

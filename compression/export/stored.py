@@ -11,12 +11,13 @@ import torch
 from torch import fx, nn
 
 from compression.export import pack
-from compression.graph import LAYERS, FlatNorm, batch_norm_after, gain_of, module_of
-from compression.grids import Kind
-from compression.parametrizations import Codebook, Half, Mask, WeightQuantizer, find, original, per_channel
+from compression.network.graph import LAYERS, folded_norm, gain_of, module_of
+from compression.network.integer_grids import Kind
+from compression.network.parametrizations import Codebook, Half, Mask, WeightQuantizer, find, original, per_channel
 
 HALF_LEAST, HALF_LOWEST, HALF_HIGHEST = 2.0**-24, 2.0**-14, 65504.0
 """Smallest, smallest normal and largest number of float16."""
+
 
 ACCUMULATOR = np.float32(2**30)
 
@@ -152,14 +153,6 @@ def settle_scales_(graph: fx.GraphModule) -> None:
         owner = norm if norm is not None else layer
         if exact.bits < 32 and owner.bias is not None:
             owner.bias += torch.from_numpy(exact.bias) - shift
-
-
-def folded_norm(graph: fx.GraphModule, node: fx.Node) -> nn.BatchNorm2d | None:
-    """The batch norm that is folded into the layer called by `node`, or None. One of rows may follow a linear layer."""
-    reader = batch_norm_after(graph, node)
-    norm = module_of(graph, reader) if reader is not None else None
-    folds = isinstance(module_of(graph, node), nn.Linear if isinstance(norm, FlatNorm) else nn.Conv2d)
-    return norm if folds else None  # type: ignore[return-value]
 
 
 def _short(values: torch.Tensor) -> torch.Tensor:

@@ -17,7 +17,7 @@ from compression.export.moves import MOVES
 from compression.export.pointwise import POINTWISE
 from compression.export.resize import RESIZES
 from compression.export.windows import WINDOWS, lengths
-from compression.graph import arguments, is_size, operator_name
+from compression.network.graph import arguments, is_size, operator_name
 
 
 def translate(context: Context, node: fx.Node) -> Any:

@@ -8,7 +8,7 @@ import numpy as np
 
 from compression.lessons import measured
 from compression.lessons.curves import Bars
-from compression.zoo.model_cards import card
+from compression.models.model_cards import card
 
 KINDS = {
     "standard": "Standard",

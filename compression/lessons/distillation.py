@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 
 from compression.data.catalog import DATASETS
-from compression.decisions import classes
 from compression.lessons import forward, measured, networks
 from compression.lessons.curves import Bars, Line
 from compression.lessons.forward import softmax
 from compression.lessons.images import CLASSES, fashion
 from compression.lessons.networks import LENET, LENET300, RESNET
+from compression.network.decisions import classes
 
 TEMPERATURES = (1.0, 2.0, 4.0, 8.0, 16.0)
 ALPHAS = (0.0, 0.3, 0.6, 0.9, 1.0)

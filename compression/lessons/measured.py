@@ -15,7 +15,7 @@ from safetensors.numpy import load_file
 from compression.errors import UserError
 from compression.lessons.tables import TABLES, Planned
 from compression.recipe import Recipe
-from compression.results import Machine, Measurement
+from compression.records.measurement import Machine, Measurement
 
 FOLDER = Path(__file__).parent
 JSON = FOLDER / "measured.json"

@@ -9,7 +9,7 @@ import numpy as np
 from safetensors.numpy import load_file
 
 from compression.errors import InvalidFile
-from compression.zoo.model_cards import card, card_path
+from compression.models.model_cards import card, card_path
 
 Weights = Mapping[str, np.ndarray]
 

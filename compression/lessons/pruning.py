@@ -6,11 +6,11 @@ from typing import Any
 
 import numpy as np
 
-from compression.decisions import classes
 from compression.lessons import forward, measured, networks
 from compression.lessons.images import CLASSES, fashion
 from compression.lessons.networks import RESNET, Layer
 from compression.lessons.pictures import Picture, mosaic, strip
+from compression.network.decisions import classes
 
 LAYERS = ("3.conv1", "6.conv1", "11.conv2")
 STUDIED = "3.conv1"

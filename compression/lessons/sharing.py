@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from compression.decisions import classes
 from compression.lessons import forward, networks
 from compression.lessons.curves import Bars
 from compression.lessons.distillation import digits
 from compression.lessons.networks import LENET300, RESNET
+from compression.network.decisions import classes
 
 LAYERS = {
     "resnet 3.conv1": (*RESNET, "3.conv1"),

@@ -6,13 +6,13 @@ from typing import Any
 
 import numpy as np
 
-from compression.decisions import classes
-from compression.energy import PICOJOULES_PER_BYTE, PICOJOULES_PER_MAC
+from compression.analysis.energy import PICOJOULES_PER_BYTE, PICOJOULES_PER_MAC
 from compression.lessons import forward, measured, networks
 from compression.lessons.curves import Line
 from compression.lessons.distillation import digits
 from compression.lessons.networks import LENET, LENET300, RESNET, Layer
 from compression.lessons.pruning import Share
+from compression.network.decisions import classes
 
 NETWORKS = {"ResNet-20": RESNET, "LeNet-5": LENET, "LeNet-300-100": LENET300}
 BITS = (32, 16, 8, 4, 2)

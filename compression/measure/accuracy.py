@@ -10,10 +10,10 @@ import onnxruntime as ort
 import torch
 
 from compression.data import Dataset
-from compression.decisions import NONE, classes
 from compression.errors import Cancelled, InvalidFile
 from compression.measure.intake import answered, intake
-from compression.results import Accuracy, Predictions, order, wilson
+from compression.network.decisions import NONE, classes
+from compression.records.measurement import Accuracy, Predictions, order, wilson
 
 __all__ = ["accuracy", "join", "mcnemar", "order", "predict", "wilson"]
 

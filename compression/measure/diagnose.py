@@ -11,8 +11,8 @@ import onnx
 from onnx import NodeProto, numpy_helper
 
 from compression.export.session import optimized
-from compression.results import LayerReport, Machine
-from compression.views import Finding, Profile
+from compression.records.analysis import Finding, Profile
+from compression.records.measurement import LayerReport, Machine
 
 INTEGER_KERNELS = {"QLinearConv", "QGemm", "QLinearMatMul", "ConvInteger", "MatMulInteger", "DynamicQuantizeMatMul"}
 WEIGHT_ZERO_POINT = {"QLinearConv": 5, "QGemm": 5, "QLinearMatMul": 5}

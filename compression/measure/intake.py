@@ -6,7 +6,7 @@ import numpy as np
 import onnxruntime as ort
 
 from compression.errors import InvalidFile
-from compression.runtime import REFUSALS, reason
+from compression.host.onnx_runtime import REFUSALS, reason
 
 FLOATS = {"tensor(float)": "float32", "tensor(float16)": "float16", "tensor(double)": "float64"}
 """Types of scores."""

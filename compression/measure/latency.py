@@ -7,9 +7,9 @@ from collections.abc import Callable
 import numpy as np
 import onnxruntime as ort
 
+from compression.host.machine_lock import machine_lock
 from compression.measure.intake import fed, fixed_batch
-from compression.measure.lock import machine_lock
-from compression.results import Interval, Latency
+from compression.records.measurement import Interval, Latency
 
 WARM_UP = 10
 SECONDS = 0.25

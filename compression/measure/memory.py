@@ -12,7 +12,7 @@ import onnx
 import onnxruntime as ort
 
 from compression.export.session import optimized, session
-from compression.views import Growth
+from compression.records.analysis import Growth
 
 GROWTH = Path(__file__).with_name("growth.py")
 LEAST_GROWTH = 64 << 20

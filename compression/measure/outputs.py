@@ -7,7 +7,7 @@ import torch
 from torch import nn
 from torch.nn.utils import parametrize
 
-from compression.graph import channel_axis, layers
+from compression.network.graph import channel_axis, layers
 
 IMAGES = 32
 

@@ -12,8 +12,8 @@ import numpy as np
 import onnxruntime as ort
 
 from compression.export.session import session
-from compression.measure.lock import machine_lock
-from compression.views import OperatorTime, Profile
+from compression.host.machine_lock import machine_lock
+from compression.records.analysis import OperatorTime, Profile
 
 RUNS, WARM_UP = 50, 10
 SMALL_MS = 0.01

@@ -16,7 +16,7 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from compression.export.session import session
-from compression.measure.lock import machine_lock
+from compression.host.machine_lock import machine_lock
 from compression.measure.memory import optimized_model, values_of
 
 Kind = Literal["conv", "pointwise", "depthwise", "gemm", "move"]

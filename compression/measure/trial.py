@@ -18,10 +18,10 @@ from pathlib import Path
 from typing import Any
 
 from compression.errors import UserError
+from compression.host.onnx_runtime import session
 from compression.measure.assembly import MAX_BYTES, assemble, checked
 from compression.measure.growth import resident
 from compression.measure.intake import answered, intake, of_channels
-from compression.runtime import session
 
 COPIES = 5
 """Of a file's bytes that are in memory while it is loaded."""

@@ -11,7 +11,7 @@ from functools import cache
 from pathlib import Path
 
 from compression.recipe import Recipe
-from compression.results import Accuracy, Machine, Measurement
+from compression.records.measurement import Accuracy, Machine, Measurement
 
 HERE = Path(__file__).resolve().parent
 SCHEMA = 1

@@ -2,7 +2,7 @@
 
 The validator, the sliders, the command line and the documentation read them from these fields. Nothing in this package
 imports torch, so a page can draw its controls before the engine is loaded. What a step does is in
-`compression.methods`, under the same name.
+`compression.techniques`, under the same name.
 """
 
 from typing import Any

@@ -4,7 +4,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, field_validator
 
-from compression import rounding
+from compression.host import channel_multiple
 from compression.steps.settings import Settings
 
 
@@ -59,7 +59,7 @@ class Channels(Settings):
             description="A layer that loses channels keeps a multiple of this many; odd numbers are slow. The default "
             "is chosen by latencies that are measured once on each machine (python -m compression machine).",
         ),
-    ] = Field(default_factory=rounding.multiple)  # fmt: skip
+    ] = Field(default_factory=channel_multiple.multiple)  # fmt: skip
     compensate: Annotated[
         bool,
         Field(
@@ -72,4 +72,4 @@ class Channels(Settings):
     @classmethod
     def _measured(cls, given: Any) -> Any:
         """'measured' is written as the number that it stands for here, so that the recipe is exact elsewhere."""
-        return rounding.multiple() if given == "measured" else given
+        return channel_multiple.multiple() if given == "measured" else given

@@ -17,12 +17,12 @@ from typing import TYPE_CHECKING, Any
 from compression.store.records import JobRecord, JobState, Run, StoredLatency, Subject
 
 if TYPE_CHECKING:
-    from compression.store.keeping import Store
-    from compression.store.table import FORMS, export, frame
+    from compression.store.run_table import FORMS, export, frame
+    from compression.store.runs import Store
 
 __all__ = ["FORMS", "JobRecord", "JobState", "Run", "Store", "StoredLatency", "Subject", "export", "frame"]
 
-_HOMES = {"Store": "keeping", "FORMS": "table", "export": "table", "frame": "table"}
+_HOMES = {"Store": "runs", "FORMS": "run_table", "export": "run_table", "frame": "run_table"}
 
 
 def __getattr__(name: str) -> Any:

@@ -13,9 +13,9 @@ from contextlib import suppress
 from pathlib import Path
 
 from compression.errors import StoreUnavailable
-from compression.home import home
-from compression.results import Measurement
-from compression.whole import whole
+from compression.host.atomic_files import whole
+from compression.host.folders import home
+from compression.records.measurement import Measurement
 
 log = logging.getLogger(__name__)
 

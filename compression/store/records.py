@@ -13,7 +13,7 @@ import numpy as np
 
 from compression.errors import UserError
 from compression.recipe import Recipe
-from compression.results import Accuracy, Latency, Machine, Measurement, Predictions, Reached
+from compression.records.measurement import Accuracy, Latency, Machine, Measurement, Predictions, Reached
 
 R = TypeVar("R")
 

@@ -7,8 +7,8 @@ import torch
 from torch import nn
 
 from compression.data.dataset import Dataset, Split
-from compression.decisions import classes
 from compression.errors import Cancelled
+from compression.network.decisions import classes
 
 EVALUATION_BATCH = 500  # images
 

@@ -7,7 +7,7 @@ from typing import Any, Protocol
 import torch
 from torch import nn
 
-from compression.results import LearningPoint
+from compression.records.measurement import LearningPoint
 
 
 @dataclass(frozen=True, eq=False)

@@ -18,14 +18,14 @@ from torch import nn
 from torch.nn import functional
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from compression import processor
 from compression.data.dataset import Dataset
 from compression.errors import Cancelled
-from compression.parametrizations import learned_values
+from compression.host import cpu
+from compression.host.atomic_files import whole
+from compression.network.parametrizations import learned_values
 from compression.training.config import TrainingConfig
 from compression.training.evaluation import accuracy
 from compression.training.parts import Batch, Epoch, Loss, Progress, Setting, Trained
-from compression.whole import whole
 
 log = logging.getLogger(__name__)
 
@@ -119,7 +119,7 @@ class _Run:
         self.average = _averaged(self.model, config.average_epochs * self.per_epoch)
         self.optimizer = _optimizer(self.model, self.loss, config)
         self.scales = [(p, SCALES_KEEP * p.detach()) for p in learned_values(self.model, only="scale")]
-        self.bfloat16 = config.bfloat16 and (device.type != "cpu" or processor.has_bfloat16())
+        self.bfloat16 = config.bfloat16 and (device.type != "cpu" or cpu.has_bfloat16())
         self.fill = (torch.tensor(data.mean) * 255).round().to(torch.uint8).to(device)
         self.history: list[Epoch] = []
         self.best = _state(self.evaluated)

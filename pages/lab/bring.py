@@ -4,8 +4,8 @@ from functools import partial
 
 import streamlit as st
 
-from pages.ui import bringing
-from pages.ui.guard import repeated
+from pages.ui.explore import import_network
+from pages.ui.page.guard import repeated
 from pages.ui.state import elsewhere, opened
 
 
@@ -20,7 +20,7 @@ def page() -> None:
     elsewhere()
     st.space("small")
     st.subheader("Bring your own network", anchor=False)
-    repeated(partial(bringing.draw, visit), None)
+    repeated(partial(import_network.draw, visit), None)
 
 
 page()

@@ -6,11 +6,12 @@ import streamlit as st
 
 from compression.store import FORMS, Run, export
 from compression.store.records import digest
-from pages.ui import runs, sections, ways, words
-from pages.ui.guard import heard
-from pages.ui.plot import plot
-from pages.ui.runs import Filter
-from pages.ui.sections import SECTIONS
+from pages.ui.charts.plot import plot
+from pages.ui.compare import run_rows, sections, ways_to_a_size
+from pages.ui.compare.run_rows import Filter
+from pages.ui.compare.sections import SECTIONS
+from pages.ui.model import wording
+from pages.ui.page.guard import heard
 from pages.ui.state import Table, shown, store, table
 
 DRAG = "Drag along an axis to keep only the runs in between; double-click it to let all back in."
@@ -22,31 +23,33 @@ def page() -> None:
     here = table()
     st.subheader("Compare", anchor=False)
     if here.notice:
-        st.warning(words.said(here.notice))
+        st.warning(wording.said(here.notice))
     everything = store().runs()
     undo(here)
     if not everything:
         st.info(EMPTY)
-        ways.draw()
+        ways_to_a_size.draw()
         return
     found = list(filter(choose(everything).keeps, everything))
     if not found:
         st.info("No run fits these filters.")
         return
     act(here, listed(found), found)
-    title = f"Settings and measures of {words.counted(min(len(found), runs.LINES), 'run')} as parallel coordinates"
+    title = (
+        f"Settings and measures of {wording.counted(min(len(found), run_rows.LINES), 'run')} as parallel coordinates"
+    )
     with (lines := st.expander(title, key="runs.parallel", on_change="rerun")):
         if lines.open:
-            plot(runs.parallel(found), "Settings and measures of each run as a line.", key="parallel")
-            st.caption(f"{DRAG} {runs.untimed(found)}")
-    ways.draw(everything[0].subject.dataset)
+            plot(run_rows.parallel(found), "Settings and measures of each run as a line.", key="parallel")
+            st.caption(f"{DRAG} {run_rows.untimed(found)}")
+    ways_to_a_size.draw(everything[0].subject.dataset)
     two(here, everything + store().runs(role="baseline"))
 
 
 def choose(everything: list[Run]) -> Filter:
     """What is looked for."""
     text, subject, favourites = st.columns([3, 3, 2], vertical_alignment="bottom")
-    subjects = {(run.subject.model, run.subject.dataset): runs.title(run) for run in everything}
+    subjects = {(run.subject.model, run.subject.dataset): run_rows.title(run) for run in everything}
     return Filter(
         text.text_input("Search", key="runs.text", placeholder="a setting, a value, a note"),
         subject.selectbox("Network and images", [None, *subjects], key="runs.subject",
@@ -58,7 +61,7 @@ def choose(everything: list[Run]) -> Filter:
 def listed(found: list[Run]) -> list[Run]:
     """The table; returns the runs that are ticked. Ticks are of rows: where other runs come into them, they are off."""
     key = f"runs.{digest(*(run.id for run in found))}"
-    rows, height = [runs.row(run) for run in found], min(360, 40 + 35 * len(found))
+    rows, height = [run_rows.row(run) for run in found], min(360, 40 + 35 * len(found))
     told = st.dataframe(rows, hide_index=True, key=key, on_select="rerun", selection_mode="multi-row",
                         column_config=sections.COLUMNS, height=height)  # fmt: skip
     return [found[i] for i in told["selection"]["rows"] if i < len(found)]
@@ -66,7 +69,7 @@ def listed(found: list[Run]) -> list[Run]:
 
 def act(here: Table, chosen: list[Run], found: list[Run]) -> None:
     """What can be done with the ticked runs, and the table as a file."""
-    count = words.counted(len(found), "run")
+    count = wording.counted(len(found), "run")
     with st.container(horizontal=True, gap="small", vertical_alignment="bottom"):
         st.button("Compare these two", type="primary", disabled=len(chosen) != 2, on_click=here.put, args=(chosen,))
         starred = bool(chosen) and all(run.favourite for run in chosen)
@@ -82,7 +85,7 @@ def act(here: Table, chosen: list[Run], found: list[Run]) -> None:
                 content = partial(export, store(), found, form)
                 st.download_button(f"{count} as {form}", content, f"runs.{form}", key=f"export.{form}",
                                    on_click="ignore", width="stretch")  # fmt: skip
-        st.caption(f"{count}, {len(chosen)} ticked. Kept in {words.place(store().place)}.")
+        st.caption(f"{count}, {len(chosen)} ticked. Kept in {wording.place(store().place)}.")
 
 
 @heard
@@ -101,7 +104,7 @@ def undo(here: Table) -> None:
 
 def two(here: Table, everything: list[Run]) -> None:
     """A and B, of which one may be a network's fp32 file, and one section at a time of what tells them apart."""
-    by_id, labels = {run.id: run for run in everything}, runs.labels(everything)
+    by_id, labels = {run.id: run for run in everything}, run_rows.labels(everything)
     here.fit(everything)
     sides = st.columns(2)
     for side, place in zip("ab", sides, strict=True):

@@ -6,15 +6,26 @@ import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
 from compression.errors import UserError
-from pages.ui import charts, chips, forms, idle, panels, recovery, standing, toolbar, views, words
-from pages.ui.chips import Places
-from pages.ui.foresight import Foreseen
-from pages.ui.handles import handles, moved
-from pages.ui.plot import plot
-from pages.ui.scatter import Chart, chart, course
+from pages.ui.charts import scatter_figure
+from pages.ui.charts.budget_handles import handles, moved
+from pages.ui.charts.plot import plot
+from pages.ui.charts.scatter_data import Chart, chart, course
+from pages.ui.explore import (
+    figures_of_merit,
+    forms,
+    idle_measuring,
+    panels,
+    status_line,
+    toolbar,
+    training,
+    view_controls,
+)
+from pages.ui.explore.figures_of_merit import Places
+from pages.ui.model import view, wording
+from pages.ui.model.expected import Foreseen
+from pages.ui.model.subject import Pair
+from pages.ui.model.view import View
 from pages.ui.state import Visit, lab, opened, shown
-from pages.ui.subject import Pair
-from pages.ui.views import View
 
 
 def page() -> None:
@@ -28,7 +39,7 @@ def page() -> None:
     elif visit.remark:
         notes.info(visit.remark)
     if untrained:
-        recovery.baseline(*untrained)
+        training.baseline(*untrained)
     elif stays or not obstacle:
         sharing = toolbar.draw(visit)
         toolbar.chosen(visit)
@@ -48,7 +59,7 @@ def choose(visit: Visit) -> tuple[str, Pair | None]:
         return lack, (subject.model, subject.dataset) if subject else None
     visit.choose(subject, recipe)
     for found in visit.now.measurement.reached if visit.now else ():
-        if (said := words.reached(found)) and found.step in slots:
+        if (said := wording.reached(found)) and found.step in slots:
             slots[found.step].caption(said)
     return lack, None
 
@@ -57,19 +68,19 @@ def show(visit: Visit, sharing: DeltaGenerator) -> None:
     """Everything that is measured. What comes while it is shown starts the page afresh; what is the same stays."""
     metrics: Places = st.columns(3)
     status = st.container(key="status").empty()
-    standing.linger(visit, status)
+    status_line.linger(visit, status)
     now, last = visit.now, visit.trail.last
-    chips.draw(metrics, now or last, old=now is None)
+    figures_of_merit.draw(metrics, now or last, old=now is None)
     if now and now.full:
-        standing.provenance(visit, now, status)
-    recovery.draw(visit)
+        status_line.provenance(visit, now, status)
+    training.draw(visit)
     drawn = draw_charts(visit)
-    idle.draw(visit)
+    idle_measuring.draw(visit)
     toolbar.selection(visit)
     panels.draw(visit, now or last, drawn)
     with sharing:
         toolbar.share(visit)
-    standing.follow(visit, status)
+    status_line.follow(visit, status)
 
 
 def draw_charts(visit: Visit) -> list[Chart]:
@@ -78,20 +89,20 @@ def draw_charts(visit: Visit) -> list[Chart]:
     places = [place for _ in range(2) for place in grid.columns(2)]
     with places[3]:
         st.markdown("**What I can afford**", help="Shaded on the charts; the best measured point within is named.")
-        budget = views.budget()
+        budget = view_controls.budget()
         toolbar.advice(visit, budget)
     pairs, drawn = [], []
     for number, place in enumerate(places[:3]):
         with place:
-            pairs.append(views.axes(number))
-            slot = st.container(key=f"chart-{number}", height=charts.HEIGHT, border=False)
+            pairs.append(view_controls.axes(number))
+            slot = st.container(key=f"chart-{number}", height=scatter_figure.HEIGHT, border=False)
         drawn.append((slot, pairs[-1]))
     visit.look(View(tuple(pairs), visit.view.panel, budget))
     expected = visit.foresee()
     return [draw_chart(visit, number, slot, pair, expected) for number, (slot, pair) in enumerate(drawn)]
 
 
-def draw_chart(visit: Visit, number: int, slot: DeltaGenerator, pair: views.Pair, expected: Foreseen) -> Chart:
+def draw_chart(visit: Visit, number: int, slot: DeltaGenerator, pair: view.Pair, expected: Foreseen) -> Chart:
     """One chart; a click on a point selects it, and a dragged slider moves the point that is expected."""
     now = visit.now
     data = chart(visit.trail, now or visit.trail.last, *pair, budget=visit.view.budget, selected=visit.selected)
@@ -101,8 +112,10 @@ def draw_chart(visit: Visit, number: int, slot: DeltaGenerator, pair: views.Pair
         data = replace(data, course=course(now, visit.curve, *pair))
     base, budget = visit.trail.baseline, visit.view.budget
     with slot:
-        clicked, grasped = plot(charts.figure(data), data.alt, key=f"plot.{number}", foresight=expected.on(*pair),
-                                handles=handles(budget, *pair, base))  # fmt: skip
+        clicked, grasped = plot(
+            scatter_figure.figure(data), data.alt, key=f"plot.{number}", foresight=expected.on(*pair),
+            handles=handles(budget, *pair, base),
+        )  # fmt: skip
     if grasped:
         visit.look_next(replace(visit.view, budget=moved(budget, **grasped, baseline=base)))
         st.rerun()

@@ -5,15 +5,15 @@ from functools import partial
 
 import streamlit as st
 
-from compression.jobs import Training
-from compression.keeper import end_orphans
+from compression.jobs.lab import Training
+from compression.jobs.result_keeper import end_orphans
 from compression.store import FORMS, JobRecord, export
-from pages.ui import joblist, words
-from pages.ui.guard import guarded, heard, repeated
-from pages.ui.joblist import Row
-from pages.ui.learning import curve_figure
-from pages.ui.plot import plot
-from pages.ui.recovery import HEIGHT, OWN
+from pages.ui.charts.plot import plot
+from pages.ui.explore.learning_curve import curve_figure
+from pages.ui.explore.training import HEIGHT, OWN
+from pages.ui.model import job_rows, wording
+from pages.ui.model.job_rows import Row
+from pages.ui.page.guard import guarded, heard, repeated
 from pages.ui.state import elsewhere, lab
 
 EVERY_S = 1.0
@@ -36,7 +36,7 @@ def page() -> None:
 
 def begin() -> None:
     """Trains any network of the zoo on any dataset that has a name."""
-    networks, images = joblist.networks(), joblist.images()
+    networks, images = job_rows.networks(), job_rows.images()
     with st.expander("Train a network from scratch"), st.form("train", border=False):
         places = st.columns([3, 3, 2, 2], vertical_alignment="bottom")
         model = places[0].selectbox("Network", networks, format_func=networks.__getitem__)
@@ -57,23 +57,23 @@ def listing(busy: bool) -> None:
         st.info(NOTHING)
     for job in jobs:
         with st.container(border=True, key=f"job.{job.id}"):
-            draw(job, joblist.row(job, lab().store.machine.id))
+            draw(job, job_rows.row(job, lab().store.machine.id))
 
 
 def draw(job: JobRecord, row: Row) -> None:
     """One job: how it stands, what can be done about it, and how it learned."""
     head, buttons = st.columns([5, 3], vertical_alignment="center")
-    head.markdown(f"**{words.said(row.title)}** :{row.colour}-badge[{row.state}]")
-    head.caption(words.said(row.remark))
+    head.markdown(f"**{wording.said(row.title)}** :{row.colour}-badge[{row.state}]")
+    head.caption(wording.said(row.remark))
     with buttons.container(horizontal=True, horizontal_alignment="right"):
         actions(row)
     if row.share is not None:
-        st.progress(min(row.share, 1.0), words.said(row.line) or None)
+        st.progress(min(row.share, 1.0), wording.said(row.line) or None)
     elif row.line:
-        st.caption(words.said(row.line))
+        st.caption(wording.said(row.line))
     shown = job.progress and st.toggle("Learning curve", job.state == "working", key=f"curve.{row.id}")
     if shown and (curve := lab().store.jobs.curve(row.id)):
-        plot(curve_figure(curve, HEIGHT, ended=not job.open), joblist.alt(curve), key=f"figure.{row.id}")
+        plot(curve_figure(curve, HEIGHT, ended=not job.open), job_rows.alt(curve), key=f"figure.{row.id}")
 
 
 def actions(row: Row) -> None:
@@ -82,7 +82,7 @@ def actions(row: Row) -> None:
         st.page_link(row.page, label="Open result", query_params=row.link)
     offered: dict[str, tuple[bool, Callable[[str], object]]] = {
         "Cancel": (row.can_cancel, lab().long.cancel), "Resume": (row.can_resume, lab().long.resume),
-        joblist.KEEP: (row.can_finish, lab().long.finish), "Remove": (row.can_remove, lab().long.forget),
+        job_rows.KEEP: (row.can_finish, lab().long.finish), "Remove": (row.can_remove, lab().long.forget),
     }  # fmt: skip
     for label, (can, act) in offered.items():
         if can:
@@ -99,8 +99,8 @@ def keeping() -> None:
     store, runs = lab().store, lab().store.runs(role=None)
     st.markdown("**Store**", help="Every file that was measured, here and in Explore, with all that is known of it.")
     if lab().trouble:
-        st.warning(words.said(lab().trouble))
-    st.caption(f"{words.counted(len(runs), 'file')} in `{words.place(store.place)}`")
+        st.warning(wording.said(lab().trouble))
+    st.caption(f"{wording.counted(len(runs), 'file')} in `{wording.place(store.place)}`")
     with st.container(horizontal=True):
         for form in FORMS:
             st.download_button(

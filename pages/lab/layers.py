@@ -4,14 +4,16 @@ from collections.abc import Sequence
 
 import streamlit as st
 
-from compression import insight
-from compression.results import LayerReport
+from compression.jobs import questions
+from compression.records.analysis import LayerSensitivity
+from compression.records.measurement import LayerReport
 from compression.steps import Quantize
-from compression.views import LayerSensitivity
-from pages.ui import insides, panels, sweeping, words
-from pages.ui.guard import heard
-from pages.ui.plot import plot
-from pages.ui.points import Point
+from pages.ui.charts import layer_figures
+from pages.ui.charts.plot import plot
+from pages.ui.explore import layer_sensitivity, panels
+from pages.ui.model import wording
+from pages.ui.model.points import Point
+from pages.ui.page.guard import heard
 from pages.ui.state import Visit, put, shown
 
 AS_THE_REST = "as the rest"
@@ -23,25 +25,25 @@ def page() -> None:
     visit, point = panels.explored()
     if point is None:
         return
-    asked = visit.answer("structure", insight.structure, visit.plain_request)
+    asked = visit.answer("structure", questions.structure, visit.plain_request)
     network = panels.awaited(asked, "Reading the network")
     if network is None:
         return
-    known, names = sweeping.known(visit), [report.name for report in point.layers]
+    known, names = layer_sensitivity.known(visit), [report.name for report in point.layers]
     left, right = st.columns([5, 4], gap="large")
     with left:
         chosen = choose(point.layers, known)
     with right:
         detail(visit, point, names[chosen], network.layers)
-    sweeping.sensitivity(visit, network.layers, names[chosen])
+    layer_sensitivity.sensitivity(visit, network.layers, names[chosen])
     with st.expander("The network as a graph"):
-        st.graphviz_chart(insides.drawing(network, names[chosen]), width="content")
+        st.graphviz_chart(layer_figures.drawing(network, names[chosen]), width="content")
 
 
 def choose(reports: Sequence[LayerReport], known: dict[str, LayerSensitivity]) -> int:
     """The table; its selected row, the first one at the start."""
     told = st.dataframe(
-        insides.rows(reports, known), hide_index=True, column_config=insides.COLUMNS, key="layers.table",
+        layer_figures.rows(reports, known), hide_index=True, column_config=layer_figures.COLUMNS, key="layers.table",
         on_select="rerun", selection_mode="single-row", height=min(700, 38 + 35 * len(reports)),
     )  # fmt: skip
     rows = told["selection"]["rows"]
@@ -50,27 +52,31 @@ def choose(reports: Sequence[LayerReport], known: dict[str, LayerSensitivity]) -
 
 def detail(visit: Visit, point: Point, name: str, known: Sequence[str]) -> None:
     """One layer before and after, and its own number of bits."""
-    st.markdown(f"#### Layer {words.said(name)}")
+    st.markdown(f"#### Layer {wording.said(name)}")
     if name not in known:
         st.caption("This layer came with the recipe; the dense network has none to compare it with.")
         return
     request = visit.request_for(point.recipe)
-    view = panels.awaited(visit.answer("look", insight.look, request, name), "Looking inside")
+    view = panels.awaited(visit.answer("look", questions.look, request, name), "Looking inside")
     if view is None:
         return
-    st.caption(insides.errors(view))
+    st.caption(layer_figures.errors(view))
     bits_of(visit, name)
     chosen = st.segmented_control(
         "View", VIEWS, default=VIEWS[0], key="layers.view", required=True, label_visibility="collapsed"
     )
     if chosen == "Rank":
-        plot(insides.singular(view), f"Singular values of {name}, before and after.", key="layers.singular")
+        plot(layer_figures.singular(view), f"Singular values of {name}, before and after.", key="layers.singular")
     elif chosen == "Kernels":
         kernels(view.kernels, view.kernels_after)
     elif chosen == "Feature maps":
         maps(visit, point, name)
     else:
-        plot(insides.histogram(view), f"Histogram of the weights of {name}, before and after.", key="layers.weights")
+        plot(
+            layer_figures.histogram(view),
+            f"Histogram of the weights of {name}, before and after.",
+            key="layers.weights",
+        )
 
 
 def kernels(before: Sequence, after: Sequence | None) -> None:
@@ -78,21 +84,21 @@ def kernels(before: Sequence, after: Sequence | None) -> None:
     if not before:
         st.caption("This layer has no kernels larger than one pixel.")
         return
-    plot(insides.pictures(before, after), f"{len(before)} kernels, before and after.", key="layers.kernels")
+    plot(layer_figures.pictures(before, after), f"{len(before)} kernels, before and after.", key="layers.kernels")
 
 
 def maps(visit: Visit, point: Point, name: str) -> None:
     """What the layer makes of a test image, before above after."""
     image = st.number_input("Test image", 0, point.measurement.n_test - 1, 0, key="layers.image")
     request = visit.request_for(point.recipe)
-    found = panels.awaited(visit.answer("features", insight.features, request, name, int(image)), "Answering")
+    found = panels.awaited(visit.answer("features", questions.features, request, name, int(image)), "Answering")
     if found is None:
         return
-    st.markdown(insides.answers(found))
+    st.markdown(layer_figures.answers(found))
     if not found.before:
         st.caption("The answers of this layer are numbers, not maps.")
         return
-    plot(insides.pictures(found.before, found.after), "Feature maps, before and after.", key="layers.maps")
+    plot(layer_figures.pictures(found.before, found.after), "Feature maps, before and after.", key="layers.maps")
 
 
 def bits_of(visit: Visit, name: str) -> None:

@@ -3,7 +3,8 @@
 import streamlit as st
 
 from compression.lessons import architectures, measured
-from pages.ui import drawings, frame
+from pages.ui.charts import lesson_figures
+from pages.ui.lessons import frame
 
 
 def page() -> None:
@@ -43,7 +44,7 @@ def count() -> None:
     side = middle.select_slider("Side of the map", (7, 14, 28, 56), 14, key="side")
     groups = right.select_slider("Groups", (1, 2, 4, 8, 16), 4, key="groups")
     work = architectures.work(inputs, outputs, kernel, side, groups)
-    frame.draw(drawings.bars(work), "Multiply-accumulates of four kinds of convolution.")
+    frame.draw(lesson_figures.bars(work), "Multiply-accumulates of four kinds of convolution.")
     share = architectures.share_of_standard("separable", inputs, outputs, kernel, groups)
     st.markdown(f"Depthwise, then 1×1: **{share:.1%}** of the standard work.")
 
@@ -54,7 +55,7 @@ def reach() -> None:
     left, right = st.columns(2)
     groups = left.select_slider("Groups of 16 channels", (1, 2, 4, 8), 4, key="reach-groups")
     shuffled = right.toggle("Shuffle in between", key="shuffled")
-    plane = drawings.reach(architectures.mixing(16, groups, shuffled))
+    plane = lesson_figures.reach(architectures.mixing(16, groups, shuffled))
     frame.draw(plane, "Which inputs reach which outputs.")
 
 
@@ -64,7 +65,7 @@ def clock() -> None:
     if not found:
         st.caption("Not measured yet.")
         return
-    frame.draw(drawings.clock(found), "Time of each block over the standard block's, by work.")
+    frame.draw(lesson_figures.clock(found), "Time of each block over the standard block's, by work.")
     st.caption(frame.measured_on("64 channels, 14 × 14, one image, one thread, ONNX Runtime"))
 
 

@@ -5,7 +5,8 @@ import streamlit as st
 from compression.lessons import distillation
 from compression.lessons.distillation import ALPHAS, EPOCHS, TEMPERATURES, Course
 from compression.lessons.images import CLASSES, fashion
-from pages.ui import drawings, frame
+from pages.ui.charts import lesson_figures
+from pages.ui.lessons import frame
 
 
 def page() -> None:
@@ -22,7 +23,9 @@ def page() -> None:
         frame.text(lesson, "why")
         if frame.ask(lesson, "gradient"):
             frame.text(lesson, "scaled")
-            lines = drawings.lines(distillation.gradients(), "Temperature", "Mean size of the gradient", log_y=True)
+            lines = lesson_figures.lines(
+                distillation.gradients(), "Temperature", "Mean size of the gradient", log_y=True
+            )
             frame.draw(lines, "The gradient by temperature, with and without the factor.")
         frame.text(lesson, "try")
         teach()
@@ -42,8 +45,8 @@ def look() -> None:
     image = left.select_slider("Image", range(len(photo.labels)), 12, format_func=photo.title, key="image")
     temperature = right.select_slider("Temperature", TEMPERATURES, 1.0, key="temperature")
     left, right = st.columns([1, 2])
-    frame.draw(drawings.image(photo.pixels[image, 0], height=220), photo.title(image), left)
-    answer = drawings.bars(distillation.soft(image, temperature), height=300, percent=True)
+    frame.draw(lesson_figures.image(photo.pixels[image, 0], height=220), photo.title(image), left)
+    answer = lesson_figures.bars(distillation.soft(image, temperature), height=300, percent=True)
     frame.draw(answer, "The share of each class.", right)
 
 
@@ -51,7 +54,7 @@ def look() -> None:
 def neighbours() -> None:
     """Which classes the teacher thinks of, class by class."""
     temperature = st.select_slider("Temperature of the table", TEMPERATURES, 4.0, key="table-temperature")
-    table = drawings.table(distillation.affinity(temperature), CLASSES, CLASSES, height=440)
+    table = lesson_figures.table(distillation.affinity(temperature), CLASSES, CLASSES, height=440)
     frame.draw(table, "Mean softened answer by class.")
 
 
@@ -70,7 +73,7 @@ def teach() -> None:
     with st.spinner("Learning"):
         for pair in distillation.side_by_side(course):
             if pair.pause:
-                frame.draw(drawings.learning(pair, EPOCHS), "Two students learn.", place)
+                frame.draw(lesson_figures.learning(pair, EPOCHS), "Two students learn.", place)
     st.markdown(
         f"Test images: taught **{pair.taught_accuracy:.1%}**, labels only **{pair.alone_accuracy:.1%}**. "
         f"Seed {course.seed}, {EPOCHS} epochs."
@@ -84,7 +87,7 @@ def outcomes() -> None:
         st.caption("Not measured yet.")
         return
     rows, columns = [f"α = {alpha:g}" for alpha in ALPHAS], [f"T = {t:g}" for t in TEMPERATURES]
-    frame.draw(drawings.table(found, rows, columns, form=".1%", height=300), "Accuracy by temperature and alpha.")
+    frame.draw(lesson_figures.table(found, rows, columns, form=".1%", height=300), "Accuracy by temperature and alpha.")
     st.caption(frame.measured_on("Digits, 359 test images, five seeds"))
 
 

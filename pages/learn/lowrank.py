@@ -3,7 +3,8 @@
 import streamlit as st
 
 from compression.lessons import lowrank, measured
-from pages.ui import drawings, frame
+from pages.ui.charts import lesson_figures
+from pages.ui.lessons import frame
 
 
 def page() -> None:
@@ -12,7 +13,7 @@ def page() -> None:
         lesson = frame.opened("lowrank", lowrank.facts())
         frame.text(lesson, "see")
         if frame.ask(lesson, "energy"):
-            lines = drawings.lines(lowrank.spectrum(lowrank.STUDIED, "channel"), "Rank", "Share")
+            lines = lesson_figures.lines(lowrank.spectrum(lowrank.STUDIED, "channel"), "Rank", "Share")
             frame.draw(lines, "Singular values and the sum of squares that they hold.")
             frame.text(lesson, "energy")
         frame.text(lesson, "try")
@@ -24,7 +25,7 @@ def page() -> None:
             frame.text(lesson, "output")
             frame.text(lesson, "trade")
             trade = lowrank.trade(lowrank.STUDIED)
-            lines = drawings.lines(
+            lines = lesson_figures.lines(
                 trade, "Work, of the dense layer", "Output error", percent=True, log_y=True, points=True
             )
             frame.draw(lines, "Output error by work for both forms.")
@@ -52,10 +53,10 @@ def play() -> None:
     output.metric("Output error", f"{found.output_error:.1%}")
     left, right = st.columns(2)
     left.caption("**Dense**")
-    frame.draw(drawings.picture(found.dense, height=260), "Kernels of the dense layer.", left, "dense")
+    frame.draw(lesson_figures.picture(found.dense, height=260), "Kernels of the dense layer.", left, "dense")
     right.caption(f"**Rank {rank}**")
-    frame.draw(drawings.picture(found.product, height=260), "Kernels of the product.", right, "product")
-    spectrum = drawings.lines(lowrank.spectrum(name, form), "Rank", "Share", mark=float(rank))
+    frame.draw(lesson_figures.picture(found.product, height=260), "Kernels of the product.", right, "product")
+    spectrum = lesson_figures.lines(lowrank.spectrum(name, form), "Rank", "Share", mark=float(rank))
     frame.draw(spectrum, "Singular values of the chosen layer.")
 
 

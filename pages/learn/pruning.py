@@ -5,8 +5,10 @@ import streamlit as st
 from compression.lessons import measured, pruning
 from compression.lessons.images import fashion
 from compression.lessons.pictures import mosaic
-from pages.ui import drawings, frame, words
-from pages.ui.lesson import Lesson
+from pages.ui.charts import lesson_figures
+from pages.ui.lessons import frame
+from pages.ui.lessons.lesson import Lesson
+from pages.ui.model import wording
 
 
 def page() -> None:
@@ -37,7 +39,7 @@ def see(lesson: Lesson) -> None:
     """The weights of one layer as they are."""
     frame.text(lesson, "see")
     shown = mosaic(pruning.layer(pruning.STUDIED).weight, columns=16)
-    frame.draw(drawings.picture(shown, height=420), "All weights of one convolution.")
+    frame.draw(lesson_figures.picture(shown, height=420), "All weights of one convolution.")
     frame.ask(lesson, "energy")
 
 
@@ -56,27 +58,27 @@ def play(lesson: Lesson) -> None:
     cut = pruning.cut(name, share, pattern)
     figures(cut)
     left, right = st.columns(2)
-    frame.draw(drawings.histogram(cut.histogram), "Histogram of the layer's weights.", left)
-    frame.draw(drawings.picture(cut.picture, height=280), "The mask on the filters.", right)
+    frame.draw(lesson_figures.histogram(cut.histogram), "Histogram of the layer's weights.", left)
+    frame.draw(lesson_figures.picture(cut.picture, height=280), "The mask on the filters.", right)
     frame.text(lesson, "look")
     photo = fashion()
     number = st.select_slider("Image", range(len(photo.labels)), 3, format_func=photo.title)
     sight = pruning.sight(name, share, pattern, number)
     show = {"The image": "", f"**Dense**: {sight.dense_answer}": "dense", f"**Pruned**: {sight.cut_answer}": "cut"}
     for place, (caption, which) in zip(st.columns([1, 2, 2]), show.items(), strict=True):
-        shown = drawings.picture(getattr(sight, which), height=200, maps=True) if which else None
-        frame.draw(shown or drawings.image(sight.image, height=200), caption, place, f"maps-{which}")
+        shown = lesson_figures.picture(getattr(sight, which), height=200, maps=True) if which else None
+        frame.draw(shown or lesson_figures.image(sight.image, height=200), caption, place, f"maps-{which}")
         place.caption(caption)
 
 
 def figures(cut: pruning.Cut) -> None:
     """Four figures of the cut layer."""
-    about = f"fp32 values and where they are; dense {words.size(cut.dense_bytes)}."
+    about = f"fp32 values and where they are; dense {wording.size(cut.dense_bytes)}."
     with st.container(key="figures-pruning"):
         zeros, change, size = st.columns(3)
     zeros.metric("Removed", f"{cut.sparsity:.1%}")
     change.metric("Output change", f"{cut.error:.1%}", help="Squared change of the layer's output over its power.")
-    size.metric("Layer's bytes", words.size(cut.stored_bytes), help=about)
+    size.metric("Layer's bytes", wording.size(cut.stored_bytes), help=about)
     st.caption(f"**Faster?** {cut.speed}")
 
 
@@ -85,7 +87,7 @@ def allocate(lesson: Lesson) -> None:
     frame.text(lesson, "allocate")
     if frame.ask(lesson, "layer"):
         frame.text(lesson, "allocated")
-        frame.draw(drawings.shares(pruning.allocation(0.8)), "What each layer loses at 80%.")
+        frame.draw(lesson_figures.shares(pruning.allocation(0.8)), "What each layer loses at 80%.")
         frame.table(measured.rows("allocation"), "Accuracy at 80% by comparison and criterion.")
 
 
@@ -106,7 +108,7 @@ def measures() -> None:
         places = st.columns(4)
     for place, found in zip(places, pruning.criteria(share), strict=True):
         place.markdown(f"**{found.name}** ${found.formula}$")
-        mask = drawings.picture(found.picture, height=180)
+        mask = lesson_figures.picture(found.picture, height=180)
         frame.draw(mask, f"Kept by {found.name}.", place, f"mask-{found.name}")
         place.caption(f"Output change {found.error:.1%}, after refit {found.refitted:.1%}")
 

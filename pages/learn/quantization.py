@@ -4,8 +4,9 @@ import streamlit as st
 
 from compression.lessons import measured, quantization
 from compression.lessons.images import fashion
-from pages.ui import drawings, frame
-from pages.ui.lesson import Lesson
+from pages.ui.charts import lesson_figures
+from pages.ui.lessons import frame
+from pages.ui.lessons.lesson import Lesson
 
 
 def page() -> None:
@@ -50,7 +51,7 @@ def play() -> None:
     levels.metric("Levels", len(shown.levels))
     clipped.metric("Beyond the ends", f"{shown.clipped:.1%}")
     ratio.metric("Signal to noise", f"{shown.sqnr_db:.1f} dB", help="Power of the weights over power of the errors.")
-    frame.draw(drawings.number_line(shown), "Rounding error of every weight.")
+    frame.draw(lesson_figures.number_line(shown), "Rounding error of every weight.")
 
 
 def ends(lesson: Lesson) -> None:
@@ -68,12 +69,12 @@ def curves() -> None:
     """The two errors by the end of the grid, and the ratio by how many scales there are."""
     bits = st.slider("Bits of the symmetric grid", 2, 8, 3, key="clip-bits")
     name = quantization.STUDIED
-    figure = drawings.lines(
+    figure = lesson_figures.lines(
         quantization.clip_curve(name, bits), "End of the grid, of the largest weight", "Error power",
         percent=True, log_y=True, mark=quantization.best_clip(name, bits),
     )  # fmt: skip
     frame.draw(figure, "Error from rounding, from clipping, and their sum.")
-    frame.draw(drawings.bars(quantization.granularity(name, bits)), "Signal to noise by number of scales.")
+    frame.draw(lesson_figures.bars(quantization.granularity(name, bits)), "Signal to noise by number of scales.")
 
 
 def calibrate(lesson: Lesson) -> None:
@@ -88,7 +89,7 @@ def calibrate(lesson: Lesson) -> None:
 def looked() -> None:
     """Ends of the range by images, for a percentile of the reader's choice."""
     percentile = st.select_slider("Percentile", (90.0, 99.0, 99.9, 99.99), 99.9, key="percentile")
-    figure = drawings.lines(quantization.ranges(percentile), "Images looked at", "Upper end", points=True)
+    figure = lesson_figures.lines(quantization.ranges(percentile), "Images looked at", "Upper end", points=True)
     frame.draw(figure, "Upper end of the range by number of images.")
 
 
@@ -111,7 +112,7 @@ def step() -> None:
     parts = {f"Pixels, zero point {shown.zero}": shown.pixels, "Weights": shown.weights, "Products": shown.products}
     for number, (place, (title, values)) in enumerate(zip(st.columns(3), parts.items(), strict=True)):
         place.caption(f"**{title}**")
-        frame.draw(drawings.matrix(values), title, place, f"matrix-{number}")
+        frame.draw(lesson_figures.matrix(values), title, place, f"matrix-{number}")
     scales = f"× {shown.pixel_scale:.5f} × {shown.weight_scale:.5f}"
     st.markdown(f"Sum **{shown.total:,}** {scales} = **{shown.result:.4f}**; in float it is {shown.exact:.4f}.")
 

@@ -3,8 +3,10 @@
 import streamlit as st
 
 from compression.lessons import measured, sharing
-from pages.ui import drawings, frame, words
-from pages.ui.lesson import Lesson
+from pages.ui.charts import lesson_figures
+from pages.ui.lessons import frame
+from pages.ui.lessons.lesson import Lesson
+from pages.ui.model import wording
 
 
 def page() -> None:
@@ -12,7 +14,9 @@ def page() -> None:
     with st.container(key="lesson"):
         lesson = frame.opened("sharing", sharing.facts())
         frame.text(lesson, "see")
-        frame.draw(drawings.codebook(sharing.codebook(sharing.STUDIED, 16, "linear")), "Weights and sixteen values.")
+        frame.draw(
+            lesson_figures.codebook(sharing.codebook(sharing.STUDIED, 16, "linear")), "Weights and sixteen values."
+        )
         frame.ask(lesson, "bits")
         frame.text(lesson, "try")
         play()
@@ -43,9 +47,9 @@ def play() -> None:
     coded.metric("Huffman", f"{found.huffman_bits:.2f} bit")
     least.metric("Entropy", f"{found.entropy_bits:.2f} bit")
     error.metric("Error", f"{found.history[-1]:.2%}", help="Squared distance to the nearest value over the power.")
-    frame.draw(drawings.codebook(found), "Weights and their values.")
+    frame.draw(lesson_figures.codebook(found), "Weights and their values.")
     if entries <= 32:
-        frame.draw(drawings.columns(sharing.code_lengths(found), "Value"), "Length of each value's code.")
+        frame.draw(lesson_figures.columns(sharing.code_lengths(found), "Value"), "Length of each value's code.")
 
 
 def ledger(lesson: Lesson) -> None:
@@ -65,9 +69,9 @@ def stages() -> None:
     sparsity = left.slider("Pruned", 0.0, 0.95, 0.8, 0.05, format="percent", key="stage-sparsity")
     bits = right.slider("Bits of a code", 1, 6, 4, key="stage-bits")
     found = sharing.stages(sparsity, bits)
-    frame.draw(drawings.stages(found), "Bytes after each stage.")
-    frame.draw(drawings.bars(sharing.accuracies(found), percent=True, height=220), "Accuracy after each stage.")
-    st.caption(" · ".join(f"{stage.name}: {words.size(round(stage.size_bytes))}" for stage in found))
+    frame.draw(lesson_figures.stages(found), "Bytes after each stage.")
+    frame.draw(lesson_figures.bars(sharing.accuracies(found), percent=True, height=220), "Accuracy after each stage.")
+    st.caption(" · ".join(f"{stage.name}: {wording.size(round(stage.size_bytes))}" for stage in found))
 
 
 page()

@@ -4,8 +4,8 @@ from importlib import import_module
 
 import streamlit as st
 
-from pages.ui import frame
-from pages.ui.lesson import LESSONS, read
+from pages.ui.lessons import frame
+from pages.ui.lessons.lesson import LESSONS, read
 from pages.ui.state import chosen_lesson, learning
 
 

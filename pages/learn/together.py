@@ -4,8 +4,10 @@ import streamlit as st
 
 from compression.lessons import measured, together
 from compression.lessons.together import Budget
-from pages.ui import drawings, frame, words
-from pages.ui.lesson import Lesson
+from pages.ui.charts import lesson_figures
+from pages.ui.lessons import frame
+from pages.ui.lessons.lesson import Lesson
+from pages.ui.model import wording
 
 
 def page() -> None:
@@ -35,7 +37,7 @@ def order() -> None:
     left, right = st.columns(2)
     sparsity = left.slider("Zeros", 0.1, 0.9, 0.7, 0.1, format="percent", key="order-sparsity")
     bits = right.slider("Bits", 2, 8, 2, key="order-bits")
-    bars = drawings.bars(together.orders(sparsity, bits), height=180, percent=True)
+    bars = lesson_figures.bars(together.orders(sparsity, bits), height=180, percent=True)
     frame.draw(bars, "Output error of both orders.")
 
 
@@ -43,7 +45,7 @@ def hardware(lesson: Lesson) -> None:
     """What runs in whole numbers, and what may overflow."""
     if frame.ask(lesson, "bits"):
         frame.text(lesson, "hardware")
-        frame.draw(drawings.axes(measured.rows("axes")), "Size and time of measured files.")
+        frame.draw(lesson_figures.axes(measured.rows("axes")), "Size and time of measured files.")
         st.caption(frame.provenance(measured.rows("axes")))
     if frame.ask(lesson, "saturation"):
         frame.text(lesson, "saturation")
@@ -63,8 +65,8 @@ def choose() -> None:
         st.warning("No measured file keeps this budget.")
         return
     best = found.best.measurement
-    accuracy = words.percent(best.accuracy.value, best.accuracy.n)
-    st.success(f"**{found.best.planned.name}**: {accuracy}, {words.size(best.size_bytes)}.")
+    accuracy = wording.percent(best.accuracy.value, best.accuracy.n)
+    st.success(f"**{found.best.planned.name}**: {accuracy}, {wording.size(best.size_bytes)}.")
     st.caption("Within the budget: " + ", ".join(row.planned.name for row in found.fitting) + ".")
 
 

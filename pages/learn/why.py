@@ -3,8 +3,10 @@
 import streamlit as st
 
 from compression.lessons import measured, why
-from pages.ui import drawings, frame, words
-from pages.ui.lesson import Lesson
+from pages.ui.charts import lesson_figures
+from pages.ui.lessons import frame
+from pages.ui.lessons.lesson import Lesson
+from pages.ui.model import wording
 
 
 def page() -> None:
@@ -25,7 +27,7 @@ def page() -> None:
         if frame.ask(lesson, "axes"):
             frame.text(lesson, "axes")
             rows = measured.rows("axes")
-            frame.draw(drawings.axes(rows), "Size and time of measured files, accuracy as colour.")
+            frame.draw(lesson_figures.axes(rows), "Size and time of measured files, accuracy as colour.")
             frame.table(rows, "Accuracy of seven ways to compress.")
         frame.text(lesson, "breaks")
         frame.explore([{"step": "prune", "sparsity": 0.8}], "80% zeros")
@@ -45,7 +47,7 @@ def look(lesson: Lesson) -> None:
 def layers() -> None:
     """Shares of weights and work, layer by layer."""
     name = st.segmented_control("Network", list(why.NETWORKS), default="ResNet-20", required=True, key="network")
-    shares = drawings.shares(why.shares(name), "Share", ("Weights", "Work"))
+    shares = lesson_figures.shares(why.shares(name), "Share", ("Weights", "Work"))
     frame.draw(shares, "Each layer's share of the weights and of the work.")
 
 
@@ -59,7 +61,7 @@ def pay() -> None:
     found = why.bill(name, bits, link)
     with st.container(key="figures-why"):
         size, seconds, macs, energy, memory = st.columns(5)
-    size.metric("Weights", words.size(round(found.size_bytes)))
+    size.metric("Weights", wording.size(round(found.size_bytes)))
     seconds.metric("Sending", f"{found.seconds:.2g} s")
     macs.metric("Work, million MACs", f"{found.million_macs:.3g}")
     energy.metric("Computing, estimated", f"{found.compute_uj:.3g} µJ")
@@ -70,7 +72,9 @@ def pay() -> None:
 def remove() -> None:
     """Smallest weights against random ones, by a seed of the reader's choice."""
     seed = st.number_input("Seed of the random choice", 0, 99, 0, key="seed")
-    lines = drawings.lines(why.removal(seed), "Weights set to zero", "Accuracy, simulated", percent=True, points=True)
+    lines = lesson_figures.lines(
+        why.removal(seed), "Weights set to zero", "Accuracy, simulated", percent=True, points=True
+    )
     frame.draw(lines, "Accuracy without the smallest weights and without random ones.")
 
 

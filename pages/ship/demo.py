@@ -3,8 +3,8 @@
 import streamlit as st
 
 from compression.lessons import measured
-from pages.ui import stories
-from pages.ui.plot import plot
+from pages.ui.charts.plot import plot
+from pages.ui.ship import stories
 from pages.ui.state import tale
 
 STYLE = """<style>

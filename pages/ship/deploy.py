@@ -2,10 +2,13 @@
 
 import streamlit as st
 
-from compression import insight, snippets
-from compression.zoo import OWN
-from pages.ui import chips, fits, panels, words
-from pages.ui.points import Point
+from compression.export import snippets
+from compression.jobs import questions
+from compression.models import OWN
+from pages.ui.explore import figures_of_merit, panels
+from pages.ui.model import wording
+from pages.ui.model.points import Point
+from pages.ui.ship import device_rows
 from pages.ui.state import Visit, kept
 
 
@@ -14,7 +17,7 @@ def page() -> None:
     visit, point = panels.explored()
     if point is None:
         return
-    chips.draw(st.columns(3), point, old=False)
+    figures_of_merit.draw(st.columns(3), point, old=False)
     devices(visit, point)
     take_along(visit, point)
     panels.speed(visit, point, [])
@@ -24,30 +27,30 @@ def devices(visit: Visit, point: Point) -> None:
     """Which devices it fits on, with estimates; this machine's estimate beside what was measured."""
     file, request = kept(point.file) or b"", visit.request_for(point.recipe)
     weights = point.measurement.parameters or 0
-    found = panels.awaited(visit.answer("deploy", insight.deploy, request, file, weights), "Counting what it needs")
+    found = panels.awaited(visit.answer("deploy", questions.deploy, request, file, weights), "Counting what it needs")
     if found is None:
         return
     ours, fp32 = found
     st.markdown("#### Devices", help="Whether it fits is counted; times and energies are estimates (roofline).")
-    rows = fits.rows(ours, fp32)
-    chosen = st.dataframe(rows, hide_index=True, column_config=fits.COLUMNS, on_select="rerun", key="devices",
+    rows = device_rows.rows(ours, fp32)
+    chosen = st.dataframe(rows, hide_index=True, column_config=device_rows.COLUMNS, on_select="rerun", key="devices",
                           selection_mode="single-row", height=38 + 35 * len(rows))  # fmt: skip
     picked = [list(ours.fits.values())[i] for i in chosen["selection"]["rows"]]
     st.caption(
-        "\n".join(f"- {line}" for line in fits.details(picked[0])) if picked else "Select a device for its sums."
+        "\n".join(f"- {line}" for line in device_rows.details(picked[0])) if picked else "Select a device for its sums."
     )
     here, transfer = st.columns(2, gap="large")
     with here:
         st.markdown("#### This machine")
-        st.markdown(fits.on_this_machine(ours, point.measurement.latency))
+        st.markdown(device_rows.on_this_machine(ours, point.measurement.latency))
         grown = None
         if st.toggle("Measure a process's memory", key="deploy.grow"):
-            grown = panels.awaited(visit.answer("grow", insight.grow, request, file), "Answering a large batch")
-        st.markdown(fits.memory(ours, grown))
+            grown = panels.awaited(visit.answer("grow", questions.grow, request, file), "Answering a large batch")
+        st.markdown(device_rows.memory(ours, grown))
     with transfer:
         st.markdown("#### On the way", help="At usual rates of each network, which are assumed.")
         sizes = point.measurement.size_bytes, point.measurement.baseline_size_bytes
-        st.dataframe(fits.transfers(*sizes), hide_index=True)
+        st.dataframe(device_rows.transfers(*sizes), hide_index=True)
 
 
 def take_along(visit: Visit, point: Point) -> None:
@@ -56,7 +59,7 @@ def take_along(visit: Visit, point: Point) -> None:
     files, code = st.columns(2, gap="large")
     with files:
         panels.files(visit, point, [])
-    stem = words.file_name(visit.subject, point.recipe).removesuffix(".onnx")
+    stem = wording.file_name(visit.subject, point.recipe).removesuffix(".onnx")
     shape, brought = visit.subject.input_shape, visit.subject.weights == OWN
     with code:
         texts = {f"Python, {name}": snippets.snippet(name, stem, brought=brought) for name in snippets.PYTHON}

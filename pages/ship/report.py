@@ -5,9 +5,11 @@ from datetime import datetime
 
 import streamlit as st
 
-from pages.ui import report, report_html, views, words
-from pages.ui.budget import USUAL
-from pages.ui.report import Report
+from pages.ui.explore import view_controls
+from pages.ui.model import wording
+from pages.ui.model.budget import USUAL
+from pages.ui.ship import report, report_html
+from pages.ui.ship.report import Report
 from pages.ui.state import opened
 
 NO_LIMIT = f"{USUAL} Switch the accuracy drop on to ask for another."
@@ -19,11 +21,11 @@ def page() -> None:
     visit = opened()
     st.space("small")
     if visit.notice:
-        st.warning(words.said(visit.notice))
+        st.warning(wording.said(visit.notice))
     asked, named = st.columns(2, gap="large")
     with asked:
         st.markdown("**What is asked**")
-        budget = views.budget()
+        budget = view_controls.budget()
         visit.look(replace(visit.view, budget=budget))
     with named:
         title = st.text_input("Title", f"{visit.subject.title}: how small, how fast", max_chars=120)
@@ -36,7 +38,7 @@ def page() -> None:
         st.page_link("pages/lab/explore.py", label="Open Explore")
         return
     with files:
-        downloads(told, words.file_name(visit.subject, visit.recipe).removesuffix(".onnx"))
+        downloads(told, wording.file_name(visit.subject, visit.recipe).removesuffix(".onnx"))
     st.iframe(report_html.to_html(told), height=1100)
 
 

@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 import pytest
 from playwright.sync_api import Browser, ConsoleMessage, Page, expect, sync_playwright
 
-from compression.cluster import ROOT
+from compression.jobs.cluster import ROOT
 
 PATIENCE_S = 90
 

@@ -3,8 +3,8 @@
 from urllib.parse import urlencode
 
 from compression.recipe import Recipe
-from pages.ui import links
-from pages.ui.subject import Subject
+from pages.ui.model import links
+from pages.ui.model.subject import Subject
 
 DIGITS = Subject("lenet300", "digits", "digits")
 

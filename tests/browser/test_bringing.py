@@ -9,12 +9,12 @@ import torch
 from playwright.sync_api import Page, WebSocket, expect
 from streamlit.proto.ForwardMsg_pb2 import ForwardMsg
 
-from compression import zoo
+from compression import models
 from compression.data import load
 from compression.recipe import Recipe
 from compression.steps import Quantize
-from pages.ui.links import link_of
-from pages.ui.subject import Subject
+from pages.ui.model.links import link_of
+from pages.ui.model.subject import Subject
 from tests import visitors
 from tests.browser.links import link
 
@@ -41,17 +41,17 @@ def form(server: str, page: Page) -> Iterator[Page]:
     page.get_by_label("Name", exact=True).fill("visitor")
     page.get_by_label("Name", exact=True).press("Tab")
     yield page
-    for card in zoo.brought():
-        zoo.dismiss(card.model)
+    for card in models.brought():
+        models.dismiss(card.model)
 
 
 @pytest.fixture
 def brought(file: Path, own_home: Path) -> Iterator[Subject]:
     """The network, in the list already."""
-    zoo.bring(file, "visitor", load("digits"))
-    yield Subject("visitor", zoo.OWN, "digits")
-    for card in zoo.brought():
-        zoo.dismiss(card.model)
+    models.bring(file, "visitor", load("digits"))
+    yield Subject("visitor", models.OWN, "digits")
+    for card in models.brought():
+        models.dismiss(card.model)
 
 
 def add(page: Page, file: Path) -> None:

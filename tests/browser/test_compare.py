@@ -7,8 +7,8 @@ from playwright.sync_api import Page, expect
 
 from compression.recipe import Recipe
 from compression.steps import Quantize
-from pages.ui import links
-from pages.ui.subject import Subject
+from pages.ui.model import links
+from pages.ui.model.subject import Subject
 
 pytestmark = pytest.mark.browser
 

@@ -9,8 +9,8 @@ from playwright.sync_api import Page, Route, expect
 
 from compression.recipe import Recipe
 from compression.steps import Prune, Quantize
-from pages.ui import links, subject
-from pages.ui.subject import Subject
+from pages.ui.model import links, subject
+from pages.ui.model.subject import Subject
 
 pytestmark = pytest.mark.browser
 

@@ -9,8 +9,8 @@ from urllib.parse import parse_qsl, urlsplit
 import pytest
 from playwright.sync_api import Locator, Page, expect
 
-from pages.ui.lesson import LESSONS, read
-from pages.ui.links import read_link
+from pages.ui.lessons.lesson import LESSONS, read
+from pages.ui.model.links import read_link
 
 pytestmark = pytest.mark.browser
 

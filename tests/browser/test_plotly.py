@@ -3,7 +3,7 @@
 import pytest
 from playwright.sync_api import Locator, Page, expect
 
-from compression.cluster import ROOT
+from compression.jobs.cluster import ROOT
 from tests.browser.links import link
 
 pytestmark = pytest.mark.browser

@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser
 
-from pages.ui import report_html
-from tests.test_pages import point, trail
-from tests.test_report import told
+from pages.ui.ship import report_html
+from tests.pages.test_pages import point, trail
+from tests.pages.test_report import told
 
 pytestmark = pytest.mark.browser
 

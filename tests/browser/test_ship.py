@@ -10,11 +10,13 @@ import numpy as np
 import pytest
 from playwright.sync_api import Browser, Download, Page, expect
 
-from compression import data, snippets
+from compression import data
+from compression.export import snippets
 from compression.recipe import Recipe
 from compression.steps import Quantize
 from compression.store import Store
-from pages.ui import tables, words
+from pages.ui.charts import tables
+from pages.ui.model import wording
 from pages.ui.state import known
 from tests.browser.links import DIGITS, link
 
@@ -45,7 +47,7 @@ def test_every_download_of_deploy_runs_with_the_lines_beside_it(
         page.locator(f"[class*='st-key-files-{name}'] button").click()
     expect(page.get_by_role("button", name="Prepare")).to_have_count(0)
     expect(page.get_by_test_id("stApp")).to_have_attribute("data-test-script-state", "notRunning")
-    stem = words.file_name(DIGITS, RECIPE).removesuffix(".onnx")
+    stem = wording.file_name(DIGITS, RECIPE).removesuffix(".onnx")
     for suffix in (".onnx", ".qdq.onnx", ".ort", ".safetensors", ".json"):
         assert fetched(page, suffix, tmp_path).name == stem + suffix
     shown = page.get_by_test_id("stCode").first.inner_text()
@@ -100,7 +102,7 @@ def test_the_report_says_what_the_store_says_in_every_form(
     assert {(file["accuracy"], file["size_bytes"]) for file in files} <= kept
     ours = runs[RECIPE.hash]
     assert (ours.accuracy.value, ours.size_bytes) in {(file["accuracy"], file["size_bytes"]) for file in files}
-    assert words.size(ours.size_bytes) in paths["Markdown"].read_text()
+    assert wording.size(ours.size_bytes) in paths["Markdown"].read_text()
     printed, text = opened_from_disk(browser, paths["HTML"])
     assert 1 <= len(re.findall(rb"/Type\s*/Page\b", printed)) <= 4
     best = next(row for row in paths["Markdown"].read_text().splitlines() if row.startswith("| **"))

@@ -3,12 +3,12 @@
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from compression.foresight import around
-from compression.jobs import Job
+from compression.jobs.lab import Job
 from compression.recipe import Recipe
-from pages.ui.points import Point
+from compression.recipe.interpolation import around
+from pages.ui.model.points import Point
+from pages.ui.model.subject import Subject
 from pages.ui.state.server import lab
-from pages.ui.subject import Subject
 
 if TYPE_CHECKING:
     from pages.ui.state.visit import Visit

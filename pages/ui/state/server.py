@@ -6,12 +6,12 @@ from pathlib import Path
 import streamlit as st
 
 from compression.errors import StoreUnavailable
-from compression.jobs import Lab
+from compression.jobs.lab import Lab
+from compression.jobs.messages import Baseline
 from compression.store import Run, Store
 from compression.store.files import read_file
-from compression.worker import Baseline
-from pages.ui.points import Point, Trail
-from pages.ui.subject import Subject, reference_sweep
+from pages.ui.model.points import Point, Trail
+from pages.ui.model.subject import Subject, reference_sweep
 
 REMEMBERED = 300
 """So many earlier runs stand on the charts at most."""

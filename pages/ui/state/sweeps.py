@@ -2,10 +2,10 @@
 
 from dataclasses import dataclass, field
 
-from compression.jobs import Job, Sweeping
-from compression.views import LayerSensitivity
+from compression.jobs.lab import Job, Sweeping
+from compression.records.analysis import LayerSensitivity
+from pages.ui.model.subject import Subject
 from pages.ui.state.server import lab
-from pages.ui.subject import Subject
 
 
 @dataclass

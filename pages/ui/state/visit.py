@@ -12,25 +12,25 @@ from typing import Any
 
 import streamlit as st
 
-from compression import choosing
 from compression.errors import UnknownName, UserError
-from compression.jobs import Job, News, Request
-from compression.long_jobs import can_finish
+from compression.jobs import recipe_search
+from compression.jobs.lab import Job, News, Request
+from compression.jobs.long_jobs import can_finish
 from compression.recipe import Recipe
-from compression.results import LearningPoint
+from compression.records.measurement import LearningPoint
 from compression.store import JobRecord
-from pages.ui import forms, links, views
-from pages.ui import subject as subjects
-from pages.ui.foresight import Foreseen, foresee
-from pages.ui.links import RUN, START, link_of, read_link
-from pages.ui.points import Point, Trail
+from pages.ui.model import links, widget_values
+from pages.ui.model import subject as subjects
+from pages.ui.model.expected import Foreseen, foresee
+from pages.ui.model.links import RUN, START, link_of, read_link
+from pages.ui.model.points import Point, Trail
+from pages.ui.model.subject import Subject
+from pages.ui.model.view import View, fill
 from pages.ui.state.neighbours import Neighbours
 from pages.ui.state.server import is_of, known, lab, remembered, store
-from pages.ui.state.stops import Stops
+from pages.ui.state.slider_stops import Stops
 from pages.ui.state.sweeps import Sweep
 from pages.ui.state.tab import TICK_S, asked, look, went_through_history
-from pages.ui.subject import Subject
-from pages.ui.views import View
 
 OUTDATED = "The run {run} is of weights that this network has no more. Its recipe is measured on those that it has now."
 MISSING = "The run {run} is not in the store here: it was deleted, or measured elsewhere. Its recipe is measured here."
@@ -53,7 +53,7 @@ class Visit:
     view: View = field(default_factory=View)
     next_view: View | None = None
     next_recipe: tuple[Recipe, str] | None = None
-    choosing: Future[Any] | None = None
+    recipe_search: Future[Any] | None = None
     notice: str = ""
     opened: Point | None = None
     remark: str = ""
@@ -226,7 +226,7 @@ class Visit:
 
     def find_smallest(self) -> None:
         """Asks for the recipe of the smallest file that loses at most a point, chosen on validation images."""
-        self.choosing = self.answer("smallest", choosing.smallest, self.request_for(self.plain), POINT)
+        self.choosing = self.answer("smallest", recipe_search.smallest, self.request_for(self.plain), POINT)
 
     def load_next(self, recipe: Recipe, remark: str) -> None:
         """Has the next run of the page begin with this recipe; what has just been drawn cannot show it any more."""
@@ -273,7 +273,7 @@ class Visit:
     def _show(self, recipe: Recipe) -> None:
         self.recipe = recipe
         self._say_nothing()
-        st.session_state.update(forms.fill(self.subject, recipe))
+        st.session_state.update(widget_values.fill(self.subject, recipe))
 
     def _say_nothing(self) -> None:
         self.notice, self.remark, self.opened = "", "", None
@@ -330,7 +330,7 @@ class Visit:
         if RUN in link and not self.notice:
             self._open_run(link[RUN])
         subject, recipe = self.subject, self.recipe
-        st.session_state.update(forms.fill(subject, recipe) | views.fill(view))
+        st.session_state.update(widget_values.fill(subject, recipe) | fill(view))
 
     def _open_run(self, wanted: str) -> None:
         """Shows the very run that a link names, where the store has it; what there is to say becomes the remark."""
@@ -379,9 +379,9 @@ def opened() -> Visit:
         here.load(recipe)
         here.remark = remark
     if here.next_view:
-        st.session_state.update(views.fill(here.next_view))
+        st.session_state.update(fill(here.next_view))
         here.next_view = None
-    for name, value in (forms.fill(here.subject, here.recipe) | views.fill(here.view)).items():
+    for name, value in (widget_values.fill(here.subject, here.recipe) | fill(here.view)).items():
         st.session_state.setdefault(name, value)  # widgets lose what they show when they leave the page
     here.stops.find(here)
     return here

@@ -1,0 +1,1 @@
+"""Questions about finished files: sensitivity, layers, comparison, devices, energy."""

@@ -1,0 +1,215 @@
+"""What unlabelled training images tell about a network: moments, ranges of its values, statistics of batch norms.
+
+The images come from the training split (`Dataset.calibration`); what is chosen between is judged on unlabelled
+validation images by how far the answers move from the dense network's. The test split is never seen.
+"""
+
+import math
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+
+import torch
+import torch.nn.functional as F
+from torch import fx, nn
+from torch.nn.utils import parametrize
+
+from compression.calibration import moments_cache
+from compression.data import Dataset
+from compression.errors import Unsupported
+from compression.network.graph import BATCH, LAYERS, Batches, layers, module_of
+from compression.network.quantized_values import quantized_values
+from compression.solvers import clipping, patches
+from compression.solvers.moments import Moments, grouped, moments_of, thinned
+
+HELD_OUT, RANGE_IMAGES, QUICK, QUICK_IMAGES = 256, 256, 32, 128
+"""Images that are judged on, that ranges are taken from, and how many do for both where it has to be quick; how many
+are looked at in all then."""
+
+
+PERCENTILE = 0.9999
+"""Share of what lies on one side of zero that the percentile range covers."""
+
+
+LEVELS = 255
+
+
+LARGEST = 1e12
+"""Of weights: the squares of larger ones times those of what they read leave the numbers that 32 bits hold."""
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """images and held_out: float32 [n, C, H, W], normalised; answers: the dense network's scores on `held_out`.
+
+    dense_moments: of each layer's inputs and answers in the dense network, by name. targets: the dense network's own
+    answers, layer by layer, at the places where patches are drawn (`patches.answers_of`), [m, out], and `network`,
+    that network. Ranges are taken from `range_images` of the images. Where it `is_quick`, somebody waits: whoever
+    iterates stops early.
+    """
+
+    images: torch.Tensor
+    held_out: torch.Tensor
+    answers: torch.Tensor
+    dense_moments: dict[str, Moments]
+    targets: dict[str, torch.Tensor] = field(default_factory=dict)
+    network: fx.GraphModule | None = None
+    range_images: int = RANGE_IMAGES
+    is_quick: bool = False
+
+    @cached_property
+    def hurried(self) -> "Calibration":
+        """The same with fewer images, for whoever waits: to judge on, to take ranges from, to measure batch norms on.
+
+        Moments of the dense network stay those of all images.
+        """
+        return replace(
+            self, images=self.images[:QUICK_IMAGES], held_out=self.held_out[:QUICK], answers=self.answers[:QUICK],
+            range_images=QUICK, is_quick=True,
+        )  # fmt: skip
+
+    def targets_of(self, graph: fx.GraphModule) -> dict[str, torch.Tensor] | None:
+        """The targets, if `graph` is the network that they were collected on."""
+        return self.targets if graph is self.network else None
+
+    def of(self, graph: fx.GraphModule) -> "Calibration":
+        """What the same images tell about `graph`, which answers like the network that this was collected on."""
+        moments, targets = collect(graph, self.images)
+        return replace(self, dense_moments=moments, targets=targets, network=graph)
+
+    def moments(self, graph: fx.GraphModule) -> dict[str, Moments]:
+        """Moments of `graph`'s layers: the dense network's, or collected now where layers have changed their shape."""
+        found = layers(graph)
+        if all(name in self.dense_moments and _fits(m, self.dense_moments[name]) for name, m in found.items()):
+            return self.dense_moments
+        return (self.is_quick and self._thinned(graph)) or collect(graph, self.images)[0]
+
+    def _thinned(self, graph: fx.GraphModule) -> dict[str, Moments] | None:
+        """Moments of a network that has lost channels, from the dense network's; None where it has changed otherwise.
+
+        What the loss did to the values themselves is not seen.
+        """
+        removed = graph.meta.get("channels")
+        if removed is None:
+            return None
+        found = {}
+        for name, layer in layers(graph).items():
+            dense = self.dense_moments.get(name)
+            if dense is None:
+                return None
+            found[name] = thinned(layer, dense, removed.inputs.get(name), removed.outputs.get(name))
+        return found if all(_fits(layer, found[name]) for name, layer in layers(graph).items()) else None
+
+
+@dataclass(frozen=True)
+class Range:
+    """Lowest and highest value seen."""
+
+    low: float
+    high: float
+
+
+@torch.no_grad()
+def calibrate(graph: fx.GraphModule, data: Dataset, *, images: int, seed: int) -> Calibration:
+    """Draws `images` training images by `seed`, and asks the dense network for its answers on held-out ones.
+
+    What was found out about this network on these images before is read from disk.
+    """
+    drawn = data.normalize(data.calibration(images, seed))  # drawn and held_out: [n, C, H, W]
+    generator = torch.Generator().manual_seed(seed)
+    held_out = data.normalize(
+        data.validation.images[torch.randperm(len(data.validation), generator=generator)[:HELD_OUT]]
+    )
+    key = moments_cache.key(graph, drawn)
+    found = moments_cache.read(key) or moments_cache.keep(key, collect(graph, drawn))
+    _check_sizes(graph, found[0])
+    return Calibration(drawn, held_out, answers(graph, held_out), *found, graph)
+
+
+def _check_sizes(graph: fx.GraphModule, found: dict[str, Moments]) -> None:
+    """Raises `Unsupported` for weights and values with which fits and errors could not be computed in 32 bits."""
+    for name, layer in layers(graph).items():
+        largest = float(layer.weight.detach().abs().max())
+        if largest > LARGEST:
+            raise Unsupported(
+                f"The network's layer {name!r} has weights of up to {largest:.0e}; up to {LARGEST:.0e} are possible."
+            )
+        m = found[name]
+        if not all(t.isfinite().all() for t in (m.h, m.g, m.mean_y) + (() if m.var_y is None else (m.var_y,))):
+            raise Unsupported(
+                f"The network's layer {name!r} reads or gives numbers too large to be squared in 32 bits; "
+                "up to 1e+18 are possible."
+            )
+
+
+@torch.no_grad()
+def collect(graph: fx.GraphModule, images: torch.Tensor) -> tuple[dict[str, Moments], dict[str, torch.Tensor]]:
+    """Moments and targets of every layer of `graph`, by name, on float images [n, C, H, W]."""
+    batches, found, targets = Batches(graph, images), dict[str, Moments](), dict[str, torch.Tensor]()
+    for node in batches.nodes:
+        layer, name = module_of(graph, node), str(node.target)
+        x = batches.read(node) if isinstance(layer, LAYERS) else []
+        y = batches.run(node)
+        if isinstance(layer, LAYERS):
+            targets[name] = patches.answers_of(layer, y)
+            found[name] = moments_of(layer, x, targets[name])
+    return found, targets
+
+
+@torch.no_grad()
+def observe(graph: fx.GraphModule, images: torch.Tensor, method: str = "minmax") -> dict[str, Range]:
+    """Ranges of all values that the 8-bit rule names (`export.qdq.quantized_values`), on float [n, C, H, W].
+
+    method: 'minmax', or 'percentile', 'mse' or 'entropy', which leave out what is rare; see `solvers.clipping`.
+    """
+    wanted = set(quantized_values(graph).values())
+    batches, clipping = Batches(graph, images), dict[str, Range]()
+    if "placeholder" in {n.op for n in graph.graph.nodes if n.name in wanted}:
+        first = next(n for n in graph.graph.nodes if n.op == "placeholder")
+        clipping[first.name] = _range([images], method)
+    with parametrize.cached():
+        for node in batches.nodes:
+            values = batches.run(node)
+            if node.name in wanted:
+                clipping[node.name] = _range(values, method)
+    return clipping
+
+
+@torch.inference_mode()
+def divergence(graph: nn.Module, calibration: Calibration) -> float:
+    """Mean Kullback-Leibler divergence of the answers from the dense network's, on held-out images, in nats."""
+    with parametrize.cached():
+        scores = answers(graph, calibration.held_out)
+    log_p, log_q = calibration.answers.log_softmax(1), scores.log_softmax(1)
+    return float(F.kl_div(log_q, log_p, reduction="batchmean", log_target=True))
+
+
+def answers(graph: nn.Module, images: torch.Tensor) -> torch.Tensor:
+    """Scores [n, classes] for float images [n, C, H, W]."""
+    parts = images.to(memory_format=torch.channels_last).split(BATCH)
+    return torch.cat([graph(part) for part in parts])
+
+
+def _range(values: list[torch.Tensor], method: str) -> Range:
+    ends = [value.aminmax() for value in values]
+    low, high = min(float(low) for low, _ in ends), max(float(high) for _, high in ends)
+    if not math.isfinite(low) or not math.isfinite(high):
+        raise Unsupported("Between its layers the network has values that are infinite; 8 bits hold none.")
+    if method == "minmax":
+        return Range(low, high)
+    return Range(-_covered([-v for v in values], -low, method), _covered(values, high, method))
+
+
+def _covered(values: list[torch.Tensor], end: float, method: str) -> float:
+    """The part of the side from 0 to `end` that the method covers; an `end` below 0 stays."""
+    if end <= 0:
+        return end
+    counts = torch.stack([v.flatten().histc(clipping.BINS, 0, end) for v in values]).sum(0)
+    shares = {"mse": clipping.mse_share, "entropy": clipping.entropy_share}
+    if method == "percentile":
+        return end * clipping.percentile_share(counts, PERCENTILE)
+    return end * shares[method](counts, LEVELS)
+
+
+def _fits(layer: nn.Module, known: Moments) -> bool:
+    weight = grouped(layer, layer.weight)  # type: ignore[arg-type]
+    return weight.shape == known.g.shape

@@ -1,0 +1,211 @@
+"""The command line: compress, measure, zoo, data, runs and jobs.
+
+The result goes to stdout and nothing else does: one JSON object with `--json`, else a short table. Progress and errors
+go to stderr. Exit code 0 is success, 2 a user's mistake (one sentence, no traceback), 1 any other failure. torch is
+imported inside the commands, so that `--help` answers at once.
+"""
+
+import textwrap
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from compression.cli import machine, store, zoo
+from compression.cli.console import (
+    JsonOption,
+    Progress,
+    Row,
+    check_readable,
+    check_writable,
+    group,
+    print_json,
+    print_table,
+    working,
+    write_atomically,
+)
+from compression.cli.inputs import (
+    check_dataset,
+    check_model,
+    is_exported,
+    load_data,
+    load_model,
+    making_way,
+    read_recipe,
+)
+from compression.host.machine_lock import computing
+from compression.recipe import Recipe
+from compression.recipe.presets import PRESETS
+from compression.steps import STEPS, Settings, allowed, default_of
+
+if TYPE_CHECKING:
+    from compression.pipeline.candidate import Candidate, Prepared
+    from compression.records.measurement import Measurement
+
+app = group(help="Compress image classifiers and measure the file that comes out.")
+app.add_typer(zoo.zoo_app, name="zoo")
+app.add_typer(zoo.data_app, name="data")
+app.add_typer(store.runs_app, name="runs")
+app.add_typer(store.jobs_app, name="jobs")
+app.command()(machine.machine)
+
+
+def settings_help() -> str:
+    """Every setting of a recipe with what it takes, its default and its description, read from the settings' fields."""
+    lines = ["\b", "Settings for --set KEY=VALUE:"]
+    for prefix, settings in [("", Recipe), *((f"{kind}.", settings) for kind, settings in STEPS.items())]:
+        lines += _fields_help(prefix, settings)
+    return "\n".join(lines)
+
+
+def _fields_help(prefix: str, settings: type[Settings]) -> list[str]:
+    lines: list[str] = []
+    for name, field in settings.model_fields.items():
+        if field.description:
+            lines.append(f"  {prefix}{name}  {allowed(field)} [default: {default_of(field)}]")
+            lines += textwrap.wrap(field.description, 72, initial_indent=" " * 6, subsequent_indent=" " * 6)
+    return lines
+
+
+DatasetOption = Annotated[
+    str, typer.Option("--dataset", help="A name from `data list`, or folder:PATH with train/ and test/.")
+]
+MeanOption = Annotated[
+    str | None, typer.Option(help="Per channel, comma-separated, of pixels in [0, 1]; instead of the dataset's own.")
+]
+StdOption = Annotated[str | None, typer.Option(help="Like --mean: the standard deviations.")]
+ThreadsOption = Annotated[int, typer.Option(min=1, max=256, help="Threads of the latency measurement.")]
+
+
+@app.command(epilog=settings_help())
+def compress(
+    model: Annotated[str, typer.Option(help="A name from `zoo list`, or FILE.pt2 saved by torch.export.")],
+    dataset: DatasetOption,
+    weights: Annotated[Path | None, typer.Option(help="Own weights for a zoo model: FILE.safetensors.")] = None,
+    mean: MeanOption = None,
+    std: StdOption = None,
+    settings: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change one setting; may be repeated.")
+    ] = None,
+    recipe: Annotated[Path | None, typer.Option(help="Start from FILE.yaml or FILE.json.")] = None,
+    preset: Annotated[str | None, typer.Option(help=f"Start from one of {', '.join(PRESETS)}.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Short for --set seed=N.")] = None,
+    threads: ThreadsOption = 1,
+    out: Annotated[Path | None, typer.Option(help="Where to write the compressed .onnx file.")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Compress a network and measure the file. What comes of the zoo's own weights is kept in the app's store too."""
+    check_model(model, weights)
+    check_dataset(dataset, folders=True)
+    chosen = read_recipe(recipe, settings or [], seed, preset=preset)
+    if out:
+        check_writable(out, inputs=[file for file in (Path(model), weights, recipe) if file], ending=".onnx")
+    known = not (weights or mean or std or is_exported(model))
+    with working() as progress:
+        from compression.jobs.messages import Request
+        from compression.pipeline.compress import prepare
+
+        data = load_data(dataset, mean, std)
+        network = load_model(model, data, weights)
+        with computing(quick=chosen.get("recover") is None):
+            prepared = prepare(
+                network, data,
+                seed=chosen.seed, calibration_images=chosen.calibration_images, progress=progress, stop=making_way,
+            )  # fmt: skip
+            candidate, measurement = carry_out(chosen, prepared, threads=threads, progress=progress, stop=making_way)
+            if out:
+                write_atomically(out, candidate.onnx)
+            request = Request(model, data.name, dataset, chosen.to_json(), threads)
+            run = store.keep(request, prepared, candidate, measurement) if known else None
+    context = {"model": model, "dataset": dataset, "data_source": data.source, "recipe": chosen.to_dict(), "run": run}
+    if as_json:
+        return print_json(measurement.summary() | context | {"out": str(out) if out else None})
+    rows = [("model", model), ("dataset", data.title), *_recipe_rows(chosen), *measurement_rows(measurement)]
+    rows += [("file", str(out))] if out else []
+    print_table([*rows, ("run", run)] if run else rows)
+
+
+@app.command()
+def measure(
+    file: Annotated[Path, typer.Argument(metavar="FILE.onnx", help="Any classifier that takes the dataset's images.")],
+    dataset: DatasetOption,
+    baseline: Annotated[
+        Path | None, typer.Option(help="FILE.onnx to compare with; else the file is its own baseline.")
+    ] = None,
+    mean: MeanOption = None,
+    std: StdOption = None,
+    threads: ThreadsOption = 1,
+    as_json: JsonOption = False,
+) -> None:
+    """Measure any ONNX classifier."""
+    check_dataset(dataset, folders=True)
+    for given in filter(None, (file, baseline)):
+        check_readable(given)
+    with working() as progress:
+        from compression.pipeline import measuring
+
+        data = load_data(dataset, mean, std)
+        progress("Measuring the file", 0.0)
+        with computing(quick=True):
+            measurement = measuring.measure_file(file, data, baseline=baseline, threads=threads, stop=making_way)
+    if as_json:
+        context = {"file": str(file), "baseline": str(baseline) if baseline else None, "dataset": dataset}
+        return print_json(measurement.summary() | context | {"data_source": data.source})
+    rows = [("file", str(file)), ("dataset", data.title), *measurement_rows(measurement)]
+    print_table(rows if baseline else [row[:2] for row in rows])
+
+
+def carry_out(
+    recipe: Recipe,
+    prepared: "Prepared",
+    *,
+    threads: int = 1,
+    progress: Progress | None = None,
+    stop: Callable[[], bool] | None = None,
+) -> tuple["Candidate", "Measurement"]:
+    """The file that `recipe` makes of a prepared network, and its measurement on the whole test split."""
+    from compression.pipeline import measuring
+    from compression.pipeline.compress import compress_prepared
+
+    candidate = compress_prepared(prepared, recipe, progress=progress, stop=stop)
+    if progress:
+        progress("Measuring the file", 0.0)
+    return candidate, measuring.measure(candidate, prepared, threads=threads, stop=stop)
+
+
+def _recipe_rows(recipe: Recipe) -> list[Row]:
+    shared = {"seed": recipe.seed, "calibration_images": recipe.calibration_images, "batch_norm": recipe.batch_norm}
+    settings = [("recipe", shared), *((step.kind, step.model_dump()) for step in recipe.steps)]
+    return [(kind, ", ".join(f"{name} {value}" for name, value in values.items())) for kind, values in settings]
+
+
+def measurement_rows(measurement: "Measurement") -> list[Row]:
+    """A measurement as (name, value, remark) for people: percent, KB, milliseconds."""
+    accuracy, latency = measurement.accuracy, measurement.latency
+    rows: list[Row] = [
+        (
+            "accuracy",
+            f"{accuracy.value:.2%} ({accuracy.interval.low:.2%} to {accuracy.interval.high:.2%})",
+            f"baseline {accuracy.baseline:.2%}, {0.0 - 100 * accuracy.drop:+.2f} points, {measurement.n_test:,} images",
+        ),
+        (
+            "size",
+            f"{measurement.size_bytes / 1000:,.1f} KB",
+            f"baseline {measurement.baseline_size_bytes / 1000:,.1f} KB, {measurement.size_ratio:.1f} times smaller",
+        ),
+    ]
+    if latency:
+        low, high = latency.ratio_interval.low, latency.ratio_interval.high
+        together = f" for {latency.batch} images at once" if latency.batch > 1 else ""
+        rows.append((
+            "latency",
+            f"{latency.p50_ms:.3f} ms{together} (p95 {latency.p95_ms:.3f}), threads: {latency.threads}",
+            f"baseline {latency.baseline_p50_ms:.3f} ms, {latency.ratio:.2f} of it ({low:.2f} to {high:.2f})",
+        ))  # fmt: skip
+    if measurement.macs:
+        rows.append(("cost", f"{measurement.macs:,} MACs, {measurement.parameters:,} parameters"))
+    for found in measurement.reached:
+        asked = "" if found.requested is None else f", {found.requested:.1%} asked for"
+        rows.append((found.step, f"{found.reached:.1%} of the {found.measure} removed{asked}", found.note))
+    return rows

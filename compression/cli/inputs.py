@@ -1,0 +1,101 @@
+"""What the command line is given: recipes, networks and images by name or as files, checked before torch is loaded."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from compression.cli.console import read_bytes
+from compression.errors import InvalidFile, InvalidModel, InvalidRecipe, InvalidSetting, UnknownName
+from compression.host.machine_lock import give_way
+from compression.recipe import Recipe
+from compression.recipe.presets import PRESETS
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from compression.data import Dataset
+
+
+def check_known(kind: str, name: str, known: Any) -> None:
+    """Raises UnknownName where `name` is not among `known`."""
+    if name not in known:
+        raise UnknownName(kind, name, known)
+
+
+def check_dataset(name: str, *, folders: bool = False) -> None:
+    """Raises UnknownName for a dataset without a name of ours; folder:PATH is one where there may be `folders`."""
+    from compression.data import DATASETS
+
+    if not (folders and name.startswith("folder:")):
+        check_known("dataset", name, [*DATASETS, "folder:PATH"] if folders else DATASETS)
+
+
+def making_way() -> bool:
+    """Pauses where somebody on this machine takes the time and, in a training, where a user waits; never ends it."""
+    give_way()
+    return False
+
+
+def read_recipe(file: Path | None, settings: list[str], seed: int | None, *, preset: str | None = None) -> Recipe:
+    """The recipe in `file` or that of the preset, else none, with each KEY=VALUE of `settings` and with `seed`."""
+    if file and preset:
+        raise InvalidSetting(f"--recipe and --preset are two places to start from: leave out {file} or {preset}.")
+    if preset:
+        check_known("preset", preset, PRESETS)
+    recipe = _recipe_in(file) if file else PRESETS[preset].recipe if preset else Recipe()
+    changes: dict[str, Any] = {}
+    for setting in settings:
+        path, equals, value = setting.partition("=")
+        if not equals:
+            raise InvalidSetting(f"--set takes KEY=VALUE, for example prune.sparsity=0.5, not {setting!r}.")
+        changes[path.strip()] = value.strip()
+    return recipe.with_settings(changes if seed is None else changes | {"seed": seed})
+
+
+def _recipe_in(file: Path) -> Recipe:
+    readers = {".yaml": Recipe.from_yaml, ".yml": Recipe.from_yaml, ".json": Recipe.from_json}
+    if file.suffix.lower() not in readers:
+        raise InvalidFile(f"A recipe file ends in {', '.join(readers)}, not {file.suffix!r} as in {str(file)!r}.")
+    try:
+        return readers[file.suffix.lower()](read_bytes(file).decode())
+    except UnicodeDecodeError:
+        raise InvalidRecipe(f"{str(file)!r} is not a recipe: it is not text in UTF-8.") from None
+
+
+def load_data(dataset: str, mean: str | None = None, std: str | None = None) -> "Dataset":
+    """The dataset, with its normalisation replaced where `mean` or `std` ('0.49,0.48,0.45') are given."""
+    from compression import data
+
+    return data.normalized(data.load(dataset), mean, std, titles=("--mean", "--std"))
+
+
+def load_model(model: str, data: "Dataset", weights: Path | None = None) -> "nn.Module":
+    """A zoo network with its stored weights or those of `weights`, or the network in FILE.pt2."""
+    from compression import confined, models
+    from compression.models import loading
+    from compression.network import pt2
+
+    check_model(model, weights)
+    if is_exported(model):
+        confined.attempt("pt2", Path(model), input_shape=list(data.input_shape))
+        return pt2.load_pt2(model)
+    if not weights:
+        return models.load(model, data.name)
+    return loading.read_fitting(model, weights, data)
+
+
+def check_model(model: str, weights: Path | None) -> None:
+    """Refuses what cannot be loaded, without loading torch."""
+    from compression.models import ARCHITECTURES
+
+    if is_exported(model) and weights:
+        raise InvalidModel(f"--weights goes with a model of the zoo; {model!r} brings its own.")
+    if not is_exported(model):
+        check_known("model", model, [*ARCHITECTURES, "FILE.pt2"])
+    file = Path(model) if is_exported(model) else weights
+    if file and not file.is_file():
+        raise InvalidFile(f"There is no file {str(file)!r}.")
+
+
+def is_exported(model: str) -> bool:
+    """Whether a model is a file that torch.export saved."""
+    return model.lower().endswith(".pt2")

@@ -1,0 +1,1 @@
+"""This machine: the user's folder, atomic files, the processor, locks, and the engine's version."""

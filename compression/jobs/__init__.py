@@ -1,0 +1,1 @@
+"""Jobs: what pages ask for, carried out in worker processes; results go to the store."""

@@ -1,0 +1,234 @@
+"""Where jobs run: a Dask cluster of our own on this machine, or one that is there already.
+
+Our own is a scheduler, a nanny and one worker with one thread, for what users wait for; with the first training comes
+another nanny with a worker of its own. They listen on 127.0.0.1 only, have no dashboard, and each process ends by
+itself when the program that started it is gone. What survives all the same (a machine that was
+suspended half-way, say) is ended at the next start, by the id and start time that were written down.
+"""
+
+import atexit
+import copy
+import json
+import logging
+import os
+import shutil
+import threading
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass, field
+from functools import partial
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import psutil
+from distributed import Client
+from distributed.deploy.subprocess import SubprocessCluster
+from distributed.security import Security
+
+from compression.data import home
+from compression.errors import Unsupported
+from compression.host.atomic_files import whole
+from compression.jobs.processes import Identity, identity, runs
+
+log = logging.getLogger(__name__)
+
+QUICK, LONG = "quick", "long"
+"""Names of our workers: for what users wait for, and for trainings."""
+
+ROOT = Path(__file__).resolve().parents[2]
+LOCALHOST = "127.0.0.1"
+COMM = "DASK_DISTRIBUTED__COMM__"
+"""How Dask's processes are told, by their environment, how they talk to each other."""
+
+START_S = 60
+
+PRELOAD = """
+import sys; sys.path.insert(0, {root!r})
+import before_compression
+from compression.jobs import processes, worker
+processes.end_with({app!r})
+dask_setup = {setup}
+"""
+
+
+@dataclass
+class Crew:
+    """A connected client; `own` is the cluster that we started, None where it is somebody else's."""
+
+    client: Client
+    own: Any = None
+    _hiring: threading.Lock = field(default_factory=threading.Lock, repr=False)
+
+    def fit(self) -> bool:
+        """Whether work can be sent. A worker that died is not counted against it: its nanny brings up another."""
+        if self.client.status != "running":
+            return False
+        return self.own is None or all(process.returncode is None for process in _processes(self.own))
+
+    def workers(self, name: str) -> list[str] | None:
+        """Which workers carry out jobs of this kind, as `Client.submit` takes it: None is any of somebody else's.
+
+        The worker for trainings is started when it is asked for.
+        """
+        if self.own is None:
+            return None
+        if name == LONG:
+            with self._hiring:
+                self._hire()
+        return [name]
+
+    def _hire(self) -> None:
+        if len(self.own.workers) < 2:
+            self.own.new_spec = copy.deepcopy(self.own.new_spec)
+            self.own.new_spec["options"]["worker_kwargs"]["name"] = LONG
+            self.own.scale(2)
+            self.client.wait_for_workers(2, timeout=START_S)
+            _write_down(_alive(self.own))
+
+    def close(self) -> None:
+        """Disconnects, and ends the cluster if it is ours."""
+        atexit.unregister(self.close)
+        with suppress(OSError, RuntimeError, TimeoutError):  # it may be dead already
+            self.client.close(timeout=2)
+        if self.own is not None:
+            identities = list(_alive(self.own))
+            with suppress(OSError, RuntimeError, TimeoutError):
+                self.own.close(timeout=5)
+            _end(identities)
+            _record().unlink(missing_ok=True)
+            shutil.rmtree(_keys(), ignore_errors=True)
+
+
+def connect() -> Crew:
+    """The cluster named by COMPRESSION_SCHEDULER, else one of our own.
+
+    Raises `Unsupported` for an address that is not encrypted, unless COMPRESSION_TRUSTED_NETWORK=1 says that nobody
+    else can reach it: whoever can connect to a Dask scheduler can run code there.
+    """
+    address = os.environ.get("COMPRESSION_SCHEDULER")
+    crew = _join(address) if address else _start()
+    atexit.register(crew.close)
+    return crew
+
+
+def _join(address: str) -> Crew:
+    if not address.startswith("tls://") and os.environ.get("COMPRESSION_TRUSTED_NETWORK") != "1":
+        raise Unsupported(
+            f"COMPRESSION_SCHEDULER is {address!r}, which is not encrypted; use a tls:// address, "
+            "or set COMPRESSION_TRUSTED_NETWORK=1 if nobody else can reach it."
+        )
+    try:
+        return Crew(Client(address, timeout=10, set_as_default=False))
+    except (OSError, TimeoutError, ValueError) as error:
+        raise Unsupported(f"The scheduler at COMPRESSION_SCHEDULER={address!r} does not answer: {error}.") from error
+
+
+def _start() -> Crew:
+    end_stale()
+    os.environ.setdefault("DASK_LOGGING__DISTRIBUTED", "error")  # for the new processes: they print to our terminal
+    os.environ.setdefault("DASK_DISTRIBUTED__WORKER__PROFILE__ENABLED", "False")  # interrupts it
+    security = _secured()
+    cluster = SubprocessCluster(
+        host=LOCALHOST,
+        dashboard_address=None,  # type: ignore[arg-type] # documented to mean: none
+        n_workers=1,
+        threads_per_worker=1,
+        silence_logs=logging.ERROR,
+        security=security,
+        scheduler_kwargs={
+            "preload": [_preload("processes.quiet")],
+            "allowed_failures": 0,
+            "protocol": "tls",
+            "dashboard_address": f"{LOCALHOST}:0",
+        },
+        worker_kwargs={
+            "preload": [_preload("worker.warm_up")],
+            "preload_nanny": [_preload("processes.at_ease")],
+            "local_directory": str(_folder()),
+            "dashboard": False,
+            "name": QUICK,
+        },
+    )
+    _write_down(_alive(cluster))
+    return Crew(Client(cluster, security=security, set_as_default=False), cluster)
+
+
+def _secured() -> Security:
+    """A key of this cluster's own, in files that only this user can read: who reaches a scheduler can run code there.
+
+    The scheduler and the workers find the files by their environment.
+    """
+    security, folder = Security.temporary(), _keys()
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(mode=0o700, parents=True)
+    files = {"KEY": security.tls_client_key, "CERT": security.tls_client_cert}
+    for name, content in files.items():
+        with open(folder / name, "x", opener=partial(os.open, mode=0o600)) as file:
+            file.write(content)
+    os.environ[f"{COMM}REQUIRE_ENCRYPTION"], os.environ[f"{COMM}TLS__CA_FILE"] = "True", str(folder / "CERT")
+    for role, name in product(("CLIENT", "SCHEDULER", "WORKER"), files):
+        os.environ[f"{COMM}TLS__{role}__{name}"] = str(folder / name)
+    return security
+
+
+def _preload(setup: str) -> str:
+    return PRELOAD.format(root=str(ROOT), app=tuple(identity(os.getpid())), setup=setup)
+
+
+def _processes(cluster: Any) -> list[Any]:
+    """The scheduler's and the nanny's processes."""
+    members = (cluster.scheduler, *cluster.workers.values())
+    return [member.process for member in members if member.process is not None]
+
+
+def _alive(cluster: Any) -> Iterator[Identity]:
+    for process in _processes(cluster):
+        if process.returncode is None:
+            with suppress(psutil.NoSuchProcess):  # it has ended, and nobody has looked yet
+                yield identity(process.pid)
+
+
+def _folder() -> Path:
+    folder = home() / "workers"
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def _keys() -> Path:
+    return _folder() / f"tls-{os.getpid()}"
+
+
+def _record() -> Path:
+    return _folder() / f"{os.getpid()}.json"
+
+
+def _write_down(members: Iterable[Identity]) -> None:
+    with whole(_record()) as partial:
+        partial.write_text(json.dumps({"app": identity(os.getpid()), "members": list(members)}))
+
+
+def end_stale() -> None:
+    """Ends what is left of clusters whose program is gone."""
+    for path in _folder().glob("*.json"):
+        try:
+            record = json.loads(path.read_text())
+            app, members = Identity(*record["app"]), [Identity(*member) for member in record["members"]]
+        except (OSError, ValueError, KeyError, TypeError, RecursionError):
+            log.warning("%s does not tell which processes a cluster had; it is deleted", path)
+            with suppress(OSError):
+                path.unlink()
+            continue
+        if not runs(app) or app.pid == os.getpid():
+            _end(members)
+            path.unlink(missing_ok=True)
+
+
+def _end(members: Iterable[Identity]) -> None:
+    for member in members:
+        if runs(member):
+            with suppress(psutil.NoSuchProcess):
+                parent = psutil.Process(member.pid)
+                for process in (*parent.children(recursive=True), parent):
+                    with suppress(psutil.NoSuchProcess):
+                        process.kill()

@@ -1,0 +1,376 @@
+"""Long jobs: trainings and sweeps that wait their turn, go on after a crash, and stand in the store for all to see."""
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import CancelledError
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from distributed import Future
+
+from compression.errors import Unsupported, UserError, WorkerLost
+from compression.jobs import long_tasks
+from compression.jobs.cluster import LONG, Crew
+from compression.jobs.job import Job, apology, result
+from compression.jobs.long_tasks import PACE_EPOCHS
+from compression.jobs.messages import Outcome, Refusal, Request, Sweeping, Training, Work
+from compression.jobs.result_keeper import KINDS, Keeper, from_plain, this_program, title, to_plain
+from compression.jobs.worker import perform
+from compression.recipe import Recipe
+from compression.records.measurement import LearningPoint
+from compression.steps import steps_for
+from compression.store.records import RESUMABLE, JobRecord
+
+log = logging.getLogger(__name__)
+
+LOOK_S = 0.5
+"""How often news are written down and wishes from elsewhere are read."""
+
+LOSSES = 3
+"""So many crashes in a row without a step in between, and a job is given up."""
+
+WAITS = 100
+"""So often a job may lose its worker before it has begun."""
+
+WAITING = "Waiting for its turn"
+NOT_KEPT = "The result could not be kept, but what was learned is: resume the job when that is mended."
+GOING_ON = "The worker stopped; going on from the last checkpoint"
+
+BROKEN = "Something went wrong inside the program; its log says what."
+
+GONE = (CancelledError, NameError, OSError, RuntimeError, TimeoutError)
+"""What Dask raises where the cluster is gone or the program ends. NameError: of an event loop that was closed."""
+
+MAX_EPOCHS = 10_000
+
+
+@dataclass
+class Entry:
+    """A long job that is carried out here."""
+
+    job: Job
+    work: Work
+    minutes: float | None
+    priority: int
+    ending: bool = False
+    begun: bool = False
+    closed: bool = False
+    written: int = -1  # number of the last news that stand in the book
+    seen: int = -1  # last step of the curve that does
+    closing: threading.Lock = field(default_factory=threading.Lock, compare=False)
+
+
+class LongJobs:
+    """Carries out trainings on `crew()`'s worker for them, one after the other, those of a higher priority first."""
+
+    def __init__(self, keeper: Keeper, crew: Callable[[], Crew], topic: str, kept: Callable[[Outcome], None]):
+        self._keeper, self._crew, self._topic, self._kept = keeper, crew, topic, kept
+        self._entries: dict[str, Entry] = {}
+        self._lock = threading.Lock()
+        self._closing = False
+        self._clerk: threading.Thread | None = None
+
+    def get(self, job: str) -> Job | None:
+        """The job with this id, if it is carried out here now."""
+        entry = self._entries.get(job)
+        return entry.job if entry else None
+
+    @property
+    def working(self) -> list[Job]:
+        """The jobs that wait or work here, in the order in which they were started."""
+        return [entry.job for entry in list(self._entries.values()) if entry.job.news.state == "working"]
+
+    def find(self, work: Work) -> Job | None:
+        """The job that carries out this very work here now."""
+        same = self._same(work)
+        return same.job if same else None
+
+    def _same(self, work: Work) -> Entry | None:
+        entries = [entry for entry in list(self._entries.values()) if entry.work == work]
+        return next((entry for entry in entries if entry.job.news.state == "working"), None)
+
+    def start(self, work: Work, *, minutes: float | None = None, priority: int = 0) -> Job:
+        """Begins a piece of work, or goes on with the same one where it waits, works or was stopped.
+
+        `minutes` become the recipe's steps (or the training's epochs) by the speed that is measured first. Raises
+        `StoreUnavailable`, and `Unsupported` where the same one waits or works for another time.
+        """
+        with self._lock:
+            if same := self._same(work):
+                if same.minutes != minutes:
+                    raise Unsupported(f"The job {title(work)!r} is at work; cancel it to train for another time.")
+                return same.job
+            if minutes is None and (left := self.left(work)):
+                with suppress(UserError):  # somebody else was quicker
+                    return self._resume(left.id, priority=priority)
+            job = Job(work)
+            self._keeper.enter(job.id, work, minutes=minutes, priority=priority)
+            return self._carry(Entry(job, work, minutes, priority))
+
+    def left(self, work: Work) -> JobRecord | None:
+        """The job of the same work that was stopped last on this machine, if there is one. Raises `UserError`."""
+        wanted, here = (KINDS[type(work)], to_plain(work, None)), this_program()["machine"]
+        left = self._keeper.store.jobs.all(states=RESUMABLE)
+        return next((j for j in left if (j.kind, j.request) == wanted and j.app.get("machine") == here), None)
+
+    def resume(self, job: str) -> Job:
+        """Goes on with a job that stopped, where its last checkpoint is. Raises `UserError`."""
+        with self._lock:
+            return self._resume(job)
+
+    def _resume(self, job: str, *, ending: bool = False, priority: int | None = None) -> Job:
+        """The same, or it is ended there; `priority` takes the place of the one that it had."""
+        if (entry := self._entries.get(job)) and entry.job.news.state == "working":
+            return entry.job
+        book = self._keeper.store.jobs
+        record = book.get(job)
+        work, minutes = from_plain(record.kind, record.request)
+        if not book.claim(job, this_program()):
+            raise Unsupported(f"The job {record.title!r} cannot be resumed: it is {book.get(job).state}.")
+        again, priority = Job(work, id=job), record.priority if priority is None else priority
+        book.put(job, priority=priority)
+        again.put(curve=tuple(book.curve(job)))
+        return self._carry(Entry(again, work, None if ending else minutes, priority, ending=ending))
+
+    def finish(self, job: str) -> Job:
+        """Ends a training that was stopped: what it has learned by then becomes a file. Raises `UserError`."""
+        with self._lock:
+            record = self._keeper.store.jobs.get(job)
+            if not can_finish(record, this_program()["machine"]):
+                raise Unsupported(f"There is nothing to keep here of the job {record.title!r}: it is {record.state}.")
+            return self._resume(job, ending=True)
+
+    def cancel(self, job: str) -> None:
+        """Stops a job, wherever it is carried out; one that has ended stays as it is. Raises `UserError`."""
+        if entry := self._entries.get(job):
+            self._stop(entry)
+        else:
+            self._keeper.store.jobs.ask(job, "cancel")
+
+    def forget(self, job: str) -> None:
+        """Takes an ended job off the list, with what it has half learned if no other job there can go on from it.
+
+        Its result stays. Raises `UserError`.
+        """
+        book = self._keeper.store.jobs
+        record = book.get(job)
+        if not book.forget(job):
+            raise Unsupported(f"The job {record.title!r} waits or works; cancel it before you remove it.")
+        kept = _checkpoint(record)
+        if kept and kept not in map(_checkpoint, book.all()):
+            kept.unlink(missing_ok=True)
+
+    def close(self) -> None:
+        """Stops all jobs so that they can be resumed."""
+        self._closing = True
+        for entry in list(self._entries.values()):
+            self._stop(entry)
+
+    @property
+    def _ending(self) -> bool:
+        """Whether the program comes to its end."""
+        return self._closing or not threading.main_thread().is_alive()
+
+    def _carry(self, entry: Entry) -> Job:
+        entry.job.put(sentence=WAITING)
+        self._entries[entry.job.id] = entry
+        threading.Thread(target=self._carry_out, args=(entry,), name="long-job", daemon=True).start()
+        if self._clerk is None or not self._clerk.is_alive():
+            self._clerk = threading.Thread(target=self._keep_book, name="clerk", daemon=True)
+            self._clerk.start()
+        return entry.job
+
+    def _carry_out(self, entry: Entry) -> None:
+        found: Any = Refusal(BROKEN)  # whatever goes wrong: nobody else would end the job
+        asked = entry.work
+        try:
+            found = self._carried(entry)
+        except UserError as error:
+            found = Refusal(str(error))
+        except WorkerLost as error:
+            found = None if self._ending else Refusal(apology(error))
+        finally:
+            if entry.ending and not isinstance(found, Outcome):
+                entry.work = entry.job.request = asked  # as if nobody had wanted to end it
+            entry.job.settle(found)
+            self._close(entry)
+
+    def _carried(self, entry: Entry) -> Any:
+        """What a job comes to; an outcome is kept."""
+        settled = self._settle(entry)
+        found = self._persist(entry, _task(entry)) if isinstance(settled, Work) else settled
+        return self._take(entry, found) if isinstance(found, Outcome) else found
+
+    def _take(self, entry: Entry, outcome: Outcome) -> Outcome | Refusal:
+        """Keeps what a training has come to, and lets go of what it had half learned."""
+        if not self._keeper.keep(outcome, entry.job.id):
+            return Refusal(f"{self._keeper.trouble} {NOT_KEPT}".strip())
+        self._keeper.rewrite(entry.job.id, entry.work)  # which may end sooner than what was asked
+        self._kept(outcome)
+        _clear(entry.work)
+        return outcome
+
+    def _settle(self, entry: Entry) -> Any:
+        """What is to be carried out, once that is known; or what the asking for it came to instead."""
+        if entry.ending:
+            return self._settle_end(entry)
+        return self._settle_steps(entry) if entry.minutes else entry.work
+
+    def _settle_steps(self, entry: Entry) -> Any:
+        """Minutes become steps, which from now on stand in the request."""
+        point = self._persist(entry, long_tasks.pace)
+        if not isinstance(point, LearningPoint):
+            return point
+        assert entry.minutes
+        entry.work = entry.job.request = with_steps(entry.work, point, entry.minutes)
+        self._keeper.rewrite(entry.job.id, entry.work)
+        entry.minutes = None
+        return entry.work
+
+    def _settle_end(self, entry: Entry) -> Any:
+        """The request ends where its training was stopped; the worker knows, once it has really stopped.
+
+        The book says so when there is an outcome: until then the training can be resumed as it was.
+        """
+        found = self._persist(entry, long_tasks.end)
+        if isinstance(found, Request):
+            entry.work = entry.job.request = found
+        return found
+
+    def _persist(self, entry: Entry, task: Callable[..., Any]) -> Any:
+        """What the task returns; where its process dies it is sent again, unless it dies without coming further."""
+        losses, waits, reached = 0, 0, -1
+        while entry.job.news.state == "working" and losses < LOSSES and waits < WAITS:
+            heard = entry.job.news.number
+            found = self._send(entry, task)
+            if found is not None or entry.job.news.state != "working":
+                return found
+            if entry.job.news.number == heard:  # it had not begun: another job's crash took it from the line
+                waits += 1
+                continue
+            step = entry.job.news.curve[-1].step if entry.job.news.curve else -1
+            losses, reached = (1 if step > reached else losses + 1), step
+            entry.job.put(sentence=GOING_ON)
+        return None
+
+    def _send(self, entry: Entry, task: Callable[..., Any]) -> Any:
+        """What the task returns; None where the job or its worker has ended. Raises `WorkerLost`."""
+        job = entry.job
+        try:
+            future = self._submitted(entry, task)
+        except GONE as error:
+            raise WorkerLost("The cluster is gone.") from error
+        if future is None:
+            return None
+        job.hold(future)
+        try:
+            return result(future)
+        finally:
+            job.let_go()
+
+    def _submitted(self, entry: Entry, task: Callable[..., Any]) -> Future | None:
+        """The task on its way to a worker for long jobs, once there is one; None where the job has ended meanwhile."""
+        crew = self._crew()
+        workers, job = crew.workers(LONG), entry.job
+        if job.news.state != "working":
+            return None
+        return crew.client.submit(
+            perform, task, entry.work, self._topic, job.id,
+            key=f"{task.__name__}-{job.id}-{time.monotonic_ns()}", workers=workers, priority=entry.priority, pure=False,
+        )  # fmt: skip
+
+    def _stop(self, entry: Entry) -> None:
+        """Stops a job, and says so at once: its last batch or a worker that just starts may take a moment longer."""
+        entry.job.stop()
+        self._close(entry)
+
+    def _close(self, entry: Entry) -> None:
+        """Writes down how a job ended. When this returns it stands in the book, whichever thread wrote it."""
+        with entry.closing:
+            if entry.closed:
+                return
+            news = entry.job.news
+            self._keeper.learn(entry.job.id, news.curve, after=entry.seen)
+            self._keeper.note(entry.job.id, news, begun=entry.begun, begins=False)  # which the clerk may have missed
+            state: Any = "cancelled" if news.state == "overtaken" else news.state
+            sentence = news.sentence
+            if self._ending and state in ("cancelled", "lost"):
+                state, sentence = "interrupted", "The program was ended; resume it here."
+            about = {"state": state, "sentence": sentence, "share": news.share, "run_id": news.run}
+            entry.closed = self._keeper.close_entry(entry.job.id, **about)  # if not, the clerk tries again
+            if entry.closed and self._entries.get(entry.job.id) is entry:
+                del self._entries[entry.job.id]
+
+    def _keep_book(self) -> None:
+        """The clerk: writes down what is new while there are jobs, and stops those that somebody wants stopped."""
+        while entries := self._in_hand():
+            for entry in entries:
+                self._write(entry)
+                if entry.job.news.state != "working":
+                    self._close(entry)  # where the store did not take it before
+            for job in self._keeper.wishes([entry.job.id for entry in entries]):
+                if unwanted := self._entries.get(job):
+                    self._stop(unwanted)
+            time.sleep(LOOK_S)
+
+    def _in_hand(self) -> list[Entry]:
+        """What the clerk looks after. Where that is nothing it goes home, which whoever begins the next job sees."""
+        with self._lock:
+            if not self._entries:
+                self._clerk = None
+            return list(self._entries.values())
+
+    def _write(self, entry: Entry) -> None:
+        news = entry.job.news
+        if news.state == "working" and not entry.closed and news.number != entry.written:
+            entry.written = news.number
+            begins = not entry.begun and news.sentence != WAITING
+            entry.begun = entry.begun or begins
+            self._keeper.note(entry.job.id, news, begun=entry.begun, begins=begins)
+            entry.seen = self._keeper.learn(entry.job.id, news.curve, after=entry.seen)
+
+
+def with_steps(work: Work, point: LearningPoint, minutes: float) -> Work:
+    """The work with as many steps, or whole epochs, as fit into the minutes at the speed of `point`; at least one."""
+    each = point.seconds_left / max(point.steps - point.step, 1)
+    steps = steps_for(minutes, max(each, 1e-9))
+    if isinstance(work, Sweeping):
+        return work
+    if isinstance(work, Training):
+        return replace(work, epochs=min(max(1, steps * PACE_EPOCHS // point.steps), MAX_EPOCHS))
+    recipe = Recipe.from_json(work.recipe)
+    return replace(work, recipe=recipe.whole.with_setting("recover.steps", steps).to_json())
+
+
+def can_finish(job: JobRecord, machine: str) -> bool:
+    """Whether a recipe's training was stopped, and what it had learned by then can become a file on `machine`."""
+    learned = job.kind == KINDS[Request] and bool(job.progress.get("step"))
+    return learned and job.state in RESUMABLE and job.app.get("machine") == machine
+
+
+def _checkpoint(job: JobRecord) -> Path | None:
+    """Where a job keeps what it has half learned; None where it keeps nothing, or another version wrote it down."""
+    with suppress(TypeError, UserError):
+        work, _ = from_plain(job.kind, job.request)
+        return None if isinstance(work, Sweeping) else long_tasks.checkpoint(work)
+    return None
+
+
+def _clear(work: Work) -> None:
+    """Removes what a training has half learned, once its result is kept; one that was ended early may still go on."""
+    if isinstance(work, Sweeping) or (isinstance(work, Request) and Recipe.from_json(work.recipe).until):
+        return
+    with suppress(OSError):  # it takes room, no more
+        long_tasks.checkpoint(work).unlink(missing_ok=True)
+
+
+def _task(entry: Entry) -> Callable[..., Any]:
+    if entry.ending:
+        return long_tasks.finish
+    if isinstance(entry.work, Sweeping):
+        return long_tasks.sweep
+    return long_tasks.train if isinstance(entry.work, Training) else long_tasks.compress

@@ -1,0 +1,218 @@
+"""What a worker does for minutes or hours: trainings and sweeps, beside which users go on working. They make way.
+
+Importing this module is cheap; see `worker`.
+"""
+
+import time
+from collections.abc import Callable
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from compression.data import home
+from compression.errors import Cancelled, InvalidSetting, Unsupported
+from compression.host.machine_lock import computing, give_way
+from compression.jobs import worker
+from compression.jobs.messages import Finished, Outcome, Refusal, Request
+from compression.jobs.worker import Stop, Tell
+from compression.models.model_cards import unfinished
+from compression.recipe import Recipe
+from compression.records.measurement import LearningPoint
+from compression.store.records import digest
+
+if TYPE_CHECKING:
+    from compression.training import Progress
+from compression.jobs.messages import Sweeping, Training, Work
+
+T = TypeVar("T")
+
+
+PAUSED = "Pausing while somebody moves a slider or takes the time"
+
+
+FOREIGN = "What is kept of this training was learned by another version of the program or from other weights."
+
+
+PARTING_S = 10.0
+"""So long what a stopped training has learned is waited for."""
+
+
+LEARNING = 0.95
+"""Share of a training's work that is learning; the rest is measuring."""
+
+
+PACE_EPOCHS = PACE_STEPS = 1_000
+"""The training whose speed is measured is planned for so many epochs or steps, so that it is left before its end."""
+
+
+ENOUGH_POINTS = 2
+"""After so many points of a curve the speed is known well enough."""
+
+
+def compress(request: Request, topic: str, job: str) -> Outcome | Refusal:
+    """The task of a recipe that trains."""
+    return _carried_out(topic, job, lambda tell, stop: worker.work(request, tell, stop, checkpoint(request)))
+
+
+def train(training: Training, topic: str, job: str) -> Outcome | Refusal:
+    """The task of a training from scratch: weights and card are stored, and the fp32 file is measured."""
+
+    def task(tell: Tell, stop: Stop) -> Outcome:
+        from compression import models
+        from compression.training import device
+
+        def told(now: "Progress") -> None:
+            tell("learned", point=asdict(now.point))
+            tell("progress", sentence=f"Epoch {now.epoch + 1} of {now.epochs}", share=LEARNING * now.step / now.steps)
+
+        models.train(
+            training.model, training.dataset, epochs=training.epochs or None, seed=training.seed, device=device(),
+            progress=told, stop=stop, resumable=True,
+        )  # fmt: skip
+        tell("progress", sentence="Measuring the fp32 file", share=LEARNING)
+        request = Request(training.model, training.dataset, training.dataset, Recipe().to_json())
+        return worker.plain(request, worker.prepared(request, stop))
+
+    return _carried_out(topic, job, task)
+
+
+def sweep(sweeping: Sweeping, topic: str, job: str) -> Finished | Refusal:
+    """The task of a sweep over all layers. `insight.sensitivities` returns what it found so far."""
+
+    def task(tell: Tell, stop: Stop) -> Finished:
+        from compression.analysis.layer_sensitivity import Sweep
+
+        tell("progress", sentence="Loading the engine", share=0.0)
+        found = Sweep(worker.prepared(Request(**asdict(sweeping), recipe=Recipe().to_json())))
+        total = len(found.names)
+        for number, name in enumerate(found.names):
+            tell("progress", sentence=f"Layer {number + 1} of {total}: {name}", share=number / total)
+            found.layer(name, stop)
+        return Finished(f"All {total} layers")
+
+    return _carried_out(topic, job, task)
+
+
+def pace(work: Work, topic: str, job: str) -> LearningPoint | Refusal:
+    """The task that finds out how long a step takes here: the work is begun and left after a few of them.
+
+    In the point, `seconds_left` is for the `steps` - `step` that were to come.
+    """
+
+    def task(tell: Tell, stop: Stop) -> LearningPoint:
+        points: list[LearningPoint] = []
+        tell("progress", sentence="Measuring how long a step takes", share=0.0)
+
+        def enough() -> bool:
+            return len(points) >= ENOUGH_POINTS or stop()
+
+        try:
+            _begin(work, lambda point: points.append(point) if point.step else None, enough)
+        except Cancelled:
+            if len(points) < ENOUGH_POINTS:
+                raise
+        if not points:
+            raise InvalidSetting("Minutes go with a recipe that trains; this one has no step 'recover'.")
+        return points[-1]
+
+    return _carried_out(topic, job, task)
+
+
+def end(request: Request, topic: str, job: str) -> Request | Refusal:
+    """The task that finds out where a training was stopped: `so_far`, once that has been put away.
+
+    A training that is stopped still ends its step and writes down what it has learned, maybe beside this.
+    """
+
+    def task(tell: Tell, stop: Stop) -> Request:
+        late = time.monotonic() + PARTING_S
+        while not _learned(request) and time.monotonic() < late and not stop():
+            time.sleep(0.1)
+        return so_far(request)
+
+    return _carried_out(topic, job, task)
+
+
+def finish(request: Request, topic: str, job: str) -> Outcome | Refusal:
+    """The task of what `end` has returned: what was learned becomes a file, and nothing is learned anew."""
+
+    def task(tell: Tell, stop: Stop) -> Outcome:
+        until = Recipe.from_json(request.recipe).until
+
+        def told(kind: str, **news: Any) -> None:
+            if kind == "learned" and news["point"]["step"] < until:
+                raise Unsupported(FOREIGN)
+            tell(kind, **news)
+
+        return worker.work(request, told, stop, checkpoint(request))
+
+    return _carried_out(topic, job, task)
+
+
+def checkpoint(work: Request | Training) -> Path:
+    """Where a training is kept while it is under way, on the machine that carries it out; until its result is kept."""
+    if isinstance(work, Training):
+        return unfinished(work.model, work.dataset, epochs=work.epochs, seed=work.seed)
+    whole = replace(work, recipe=Recipe.from_json(work.recipe).whole.to_json())
+    path = home() / "checkpoints" / f"{digest(*map(str, asdict(whole).values()))}.safetensors"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return path
+
+
+def so_far(request: Request) -> Request:
+    """The same request with its training ended where it was stopped, to keep what it has learned by then.
+
+    Raises Unsupported where nothing is kept of it on this machine, or it cannot end there.
+    """
+    from compression.techniques.recovery.recover import check_end
+
+    recipe, step = Recipe.from_json(request.recipe), _learned(request)
+    if not step or step > (recipe.until or step):  # learned by another one, which goes further
+        raise Unsupported("Nothing that this training has learned is kept on this machine.")
+    ended = recipe.with_setting("recover.until", step)
+    check_end(ended)
+    return replace(request, recipe=ended.to_json())
+
+
+def _learned(request: Request) -> int:
+    """After how many steps what is kept of a request's training was learned; 0 where nothing is."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(checkpoint(request), framework="np") as file:
+            return int(file.metadata()["step"])
+    except (SafetensorError, OSError, KeyError, TypeError):
+        return 0
+
+
+def _begin(work: Work, learn: Callable[[LearningPoint], None], stop: Stop) -> None:
+    """Begins the work and keeps nothing of it."""
+    from compression import data, models, training
+    from compression.pipeline.compress import compress_prepared
+
+    if isinstance(work, Sweeping):
+        return
+    if isinstance(work, Request):
+        recipe = Recipe.from_json(work.recipe).whole.with_setting("quality", "fast")
+        if recipe.get("recover"):
+            recipe = recipe.with_setting("recover.steps", PACE_STEPS)
+        compress_prepared(worker.prepared(work), recipe, stop=stop, learn=learn)
+        return
+    images = data.load(work.dataset)
+    network = models.build(work.model, input_shape=images.input_shape, classes=len(images.classes), seed=work.seed)
+    config = models.recipe(work.model, images, epochs=PACE_EPOCHS)
+    training.train(
+        network, images, config,
+        seed=work.seed, device=training.device(), progress=lambda now: learn(now.point), stop=stop,
+    )  # fmt: skip
+
+
+def _carried_out(topic: str, job: str, task: Callable[[Tell, Stop], T]) -> T | Refusal:
+    tell, cancelled = worker.wired(topic, job)
+
+    def stop() -> bool:
+        give_way(cancelled, pausing=lambda: tell("progress", sentence=PAUSED, share=None))
+        return cancelled()
+
+    with computing():
+        return worker.answered(lambda: task(tell, stop))

@@ -1,0 +1,184 @@
+"""What a worker finds out about a finished file when somebody asks: where its time goes, and the same file otherwise.
+
+These run beside the jobs, through `jobs.Lab.ask`. Importing this module is cheap; see `worker`.
+"""
+
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import exp
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from compression.analysis.comparison import Comparison, compare
+from compression.analysis.devices import Deployment
+from compression.jobs import worker
+from compression.jobs.messages import Request
+from compression.jobs.worker import Recent
+from compression.models import ARCHITECTURES
+from compression.recipe import Recipe
+from compression.records.analysis import (
+    FeatureMaps,
+    Finding,
+    Growth,
+    LayerSensitivity,
+    LayerView,
+    OverTheWire,
+    Profile,
+    Structure,
+)
+from compression.records.measurement import LayerReport, Predictions
+
+if TYPE_CHECKING:
+    from compression.data import Dataset
+
+_loaded: Recent["Dataset"] = Recent(2)
+_graphs: Recent[Any] = Recent(4)
+
+
+@dataclass(frozen=True)
+class Insight:
+    """Why a file is as fast as it is: what holds it up, ONNX Runtime's account of it and of the fp32 file."""
+
+    findings: tuple[Finding, ...]
+    profile: Profile
+    baseline: Profile
+    wire: OverTheWire
+
+
+def explain(request: Request, onnx: bytes, layers: tuple[LayerReport, ...]) -> Insight:
+    """Profiles the file and the fp32 one for a single image, and names what keeps the file from being faster."""
+    from compression.export.ledger import over_the_wire
+    from compression.host.machine import this_machine
+    from compression.measure.diagnose import diagnose
+    from compression.measure.profile import profile
+
+    prepared = worker.prepared(request)
+    image = prepared.data.normalize(prepared.data.test.images[:1]).numpy()
+    ours, theirs = (profile(file, image, threads=request.threads) for file in (onnx, prepared.baseline.onnx))
+    found = diagnose(onnx, layers, this_machine(), profile=ours, threads=request.threads)
+    return Insight(found, ours, theirs, over_the_wire(onnx))
+
+
+def write(request: Request, format_name: str) -> dict[str, bytes]:
+    """The network of a request in another format: contents by suffix. It is made anew, which gives the same weights."""
+    from compression.export import formats
+
+    prepared, recipe = worker.prepared(request), Recipe.from_json(request.recipe)
+    known = request.model if request.model in ARCHITECTURES else None
+    compressed = formats.Compressed(_graph(request), prepared.data.input_shape, recipe, known)
+    with tempfile.TemporaryDirectory() as folder:
+        paths = formats.write(format_name, compressed, Path(folder) / "network")
+        return {path.name.removeprefix("network"): path.read_bytes() for path in paths}
+
+
+def deploy(request: Request, onnx: bytes, weights: int) -> tuple[Deployment, Deployment]:
+    """How the file and the fp32 one would fare on each device."""
+    from compression.analysis.deployment import deployment
+
+    prepared = worker.prepared(request)
+    shape, baseline = prepared.data.input_shape, prepared.baseline
+    ours = deployment(onnx, shape, weights, threads=request.threads)
+    return ours, deployment(baseline.onnx, shape, baseline.parameters, threads=request.threads)
+
+
+def grow(request: Request, onnx: bytes) -> Growth:
+    """What a process of its own grows by while the file answers a large batch."""
+    from compression.measure.memory import growth
+
+    return growth(onnx, worker.prepared(request).data.input_shape)
+
+
+def sensitivities(request: Request, stage: str = "") -> dict[str, LayerSensitivity]:
+    """The curves that are known of the network's layers; `long_work.Sweeping` finds out the others.
+
+    `stage` only tells a question from the one before, when more is known.
+    """
+    from compression.analysis.layer_sensitivity import Sweep
+
+    return Sweep(worker.prepared(request)).known()
+
+
+def look(request: Request, layer: str) -> LayerView:
+    """A layer before and after the request's recipe."""
+    from compression.analysis.layer_inspection import inspect
+
+    return inspect(worker.prepared(request), _graph(request), layer)
+
+
+def reachable(request: Request) -> tuple[float, ...]:
+    """The shares in (0, 1] that `channels.amount` reaches exactly with the request's other settings; () without it."""
+    from compression.techniques.channels.remove_channels import reachable_amounts
+
+    prepared, channels = worker.prepared(request), Recipe.from_json(request.recipe).get("channels")
+    if channels is None:
+        return ()
+    return reachable_amounts(prepared.dense, channels, prepared.calibration)  # type: ignore[arg-type]
+
+
+def structure(request: Request) -> Structure:
+    """The dense network as a graph."""
+    from compression.analysis import layer_inspection
+
+    return layer_inspection.structure(worker.prepared(request).dense)
+
+
+def features(request: Request, layer: str, image: int) -> FeatureMaps:
+    """What a layer makes of a test image before and after the request's recipe."""
+    from compression.analysis.layer_inspection import feature_maps
+
+    return feature_maps(worker.prepared(request), _graph(request), layer, image)
+
+
+def _graph(request: Request) -> Any:
+    """The compressed network in torch, made anew the first time: the same weights as those in the file."""
+    from compression.pipeline import compress
+
+    key = request, worker.edition(request)
+    return _graphs.get(key, lambda: compress.simulate(worker.prepared(request), Recipe.from_json(request.recipe)))
+
+
+def compare_answers(dataset: str, a: Predictions, b: Predictions) -> Comparison:
+    """Two files' answers on a dataset's test images."""
+    from compression import data
+
+    return compare(a, b, _loaded.get((dataset, data.edition(dataset)), lambda: data.load(dataset)))
+
+
+@dataclass(frozen=True)
+class Teaching:
+    """What the dense network says of a few images: `scores` [images][classes] before the softmax."""
+
+    classes: tuple[str, ...]
+    labels: tuple[str, ...]
+    pictures: tuple[bytes, ...]
+    scores: tuple[tuple[float, ...], ...]
+
+
+def teach(request: Request, teacher: str, images: tuple[int, ...]) -> Teaching:
+    """The scores of a network of the zoo, or of the dense one ('self'), for test images: a temperature softens them.
+
+    Raises what `methods.recover.named` raises.
+    """
+    import torch
+
+    from compression.analysis.comparison import picture
+    from compression.techniques.recovery.recover import named
+
+    prepared = worker.prepared(request)
+    data = prepared.data
+    with torch.no_grad():
+        scores = named(teacher, prepared.dense, data)(data.normalize(data.test.images[list(images)])).tolist()
+    return Teaching(
+        classes=data.classes,
+        labels=tuple(data.classes[int(data.test.labels[i])] for i in images),
+        pictures=tuple(picture(data, i) for i in images),
+        scores=tuple(tuple(map(float, row)) for row in scores),
+    )
+
+
+def soften(scores: Sequence[float], temperature: float) -> list[float]:
+    """The softmax of scores / temperature: what a student is shown (Hinton et al. 2015, eq. 1)."""
+    highest = max(scores)
+    powers = [exp((score - highest) / temperature) for score in scores]
+    return [power / sum(powers) for power in powers]

@@ -1,0 +1,20 @@
+"""A stranger's network read for the first time, in the process that `compression.confined` starts for it."""
+
+from pathlib import Path
+
+from torch import nn
+
+from compression.network.pt2 import load_pt2
+from compression.network.tracing import trace, trace_grey_or_colours
+
+
+def ready() -> None:
+    """Loads what PyTorch loads late, while files may still be made: it looks for a folder to keep things in."""
+    trace(nn.Sequential(nn.Flatten(), nn.Linear(64, 2)), (1, 8, 8))
+
+
+def read(path: Path, *, input_shape: list[int]) -> None:
+    """Reads, traces and runs the network in a `.pt2` file. Grey images
+    fit networks for colours, and the other way round. Raises what `load_pt2` and `trace` raise."""
+    channels, height, width = input_shape
+    trace_grey_or_colours(load_pt2(path), (channels, height, width))

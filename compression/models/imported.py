@@ -1,0 +1,51 @@
+"""Networks that somebody brings: a copy of the file, and a card, beside the weights that were trained here."""
+
+import hashlib
+import platform
+import time
+from pathlib import Path
+
+import torch
+
+from compression import confined
+from compression.data import Dataset
+from compression.errors import InvalidSetting, shown
+from compression.host.atomic_files import whole
+from compression.models.catalog import ARCHITECTURES, NAME, OWN
+from compression.models.model_cards import Card, user_weights, weights_path, write
+from compression.network.pt2 import load_pt2
+from compression.network.tracing import check_classes, traced
+from compression.training import accuracy
+
+
+def bring(path: Path, name: str, data: Dataset) -> Card:
+    """Keeps the network in a `.pt2` file under `name`, in place of one brought before under the same; measures it.
+
+    It must take `data`'s images, in grey or in colours, normalised as `data` says, and answer with its classes. Raises
+    `InvalidSetting` for a name that is taken or no name, `InvalidFile` for what is no network, `InvalidModel` for one
+    that does not fit.
+    """
+    if not NAME.fullmatch(name):
+        raise InvalidSetting(f"A network's name is up to 31 of a-z, 0-9 and _, a letter first, not {shown(name)}.")
+    if name in ARCHITECTURES:
+        raise InvalidSetting(f"There is a network {name!r} in the zoo already; choose another name.")
+    began = time.perf_counter()
+    confined.attempt("pt2", path, input_shape=list(data.input_shape))
+    graph, data = traced(load_pt2(path), data)
+    check_classes(graph, data)
+    found = {split: accuracy(graph, data, getattr(data, split)) for split in ("validation", "test")}
+    content = path.read_bytes()
+    card = Card(
+        model=name, dataset=OWN, source=data.title, input_shape=data.input_shape, classes=len(data.classes),
+        mean=data.mean, std=data.std, recipe={}, seed=0, best_epoch=0, validation_accuracy=found["validation"],
+        validation_images=len(data.validation), test_accuracy=found["test"], test_images=len(data.test),
+        parameters=sum(p.numel() for p in graph.parameters()), size_bytes=len(content),
+        sha256=hashlib.sha256(content).hexdigest(), data_fingerprint=data.fingerprint,
+        training_seconds=0.0, hardware=platform.machine(), versions={"torch": torch.__version__},
+        notes=f"Brought, not trained here; looked at in {time.perf_counter() - began:.1f} s.",
+    )  # fmt: skip
+    place = user_weights() / f"{name}-{OWN}.json"
+    with whole(weights_path(place)) as partial:
+        partial.write_bytes(content)
+    write(place, card)
+    return card

@@ -1,0 +1,1 @@
+"""A recipe becomes a file, and a file becomes a measurement."""

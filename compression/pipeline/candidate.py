@@ -1,0 +1,86 @@
+"""What the pipeline hands on: a prepared network, and a file with the recipe that made it."""
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import onnxruntime as ort
+import torch
+from torch import fx
+
+from compression.calibration import Calibration
+from compression.data import Dataset
+from compression.errors import Cancelled
+from compression.pipeline.layer_reports import Books
+from compression.recipe import Recipe
+from compression.records.measurement import LayerReport, LearningPoint, Ledger, Predictions, Reached
+
+Progress = Callable[[str, float], None]
+
+
+Stop = Callable[[], bool]
+
+
+Learn = Callable[[LearningPoint], None]
+
+
+@dataclass(frozen=True, eq=False)
+class Candidate:
+    """An ONNX file and the recipe that made it; `seconds` is what making it took.
+
+    `reached` is what steps that remove something were asked for and did. What stands in the books (`layers`, `ledger`)
+    is looked up when somebody asks: whoever waits for a first number does not wait for that too.
+    """
+
+    recipe: Recipe
+    macs: int
+    parameters: int
+    seconds: float
+    books: Books = field(repr=False)
+    images: torch.Tensor = field(repr=False)
+    reached: tuple[Reached, ...] = ()
+
+    @property
+    def onnx(self) -> bytes:
+        """The file."""
+        return self.books.exported.onnx
+
+    @cached_property
+    def layers(self) -> tuple[LayerReport, ...]:
+        """A report for each layer."""
+        return self.books.layers(self.images)
+
+    @property
+    def ledger(self) -> Ledger:
+        """Where the file's bytes went."""
+        return self.books.ledger
+
+    @cached_property
+    def file_hash(self) -> str:
+        """SHA-256 of the file's bytes."""
+        return hashlib.sha256(self.onnx).hexdigest()
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """What is found out once about a network and a dataset, and used by every recipe after."""
+
+    dense: fx.GraphModule
+    data: Dataset
+    calibration: Calibration
+    baseline: Candidate
+    baseline_predictions: Predictions
+    baseline_session: ort.InferenceSession
+
+
+def _reporter(progress: Progress | None, stop: Stop | None) -> Progress:
+    """Says what happens and how far it is; raises `Cancelled` where the work was stopped."""
+
+    def say(sentence: str, share: float) -> None:
+        if stop and stop():
+            raise Cancelled("The work was stopped.")
+        if progress:
+            progress(sentence, share)
+
+    return say

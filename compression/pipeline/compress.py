@@ -1,0 +1,207 @@
+"""A recipe becomes a file, and a file becomes a measurement."""
+
+import copy
+import time
+from collections import Counter
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from torch import fx, nn
+from torch.export import ExportedProgram
+
+from compression.calibration import Calibration, calibrate
+from compression.calibration.batch_norm import settle_batch_norm_
+from compression.data import Dataset
+from compression.errors import Unsupported, UserError
+from compression.export import Exported, export
+from compression.export.session import session
+from compression.export.stored import settle_scales_
+from compression.measure.accuracy import order, predict
+from compression.models.provenance import maker
+from compression.network.graph import LAYERS, macs, module_of
+from compression.network.tracing import check_classes, traced
+from compression.pipeline.candidate import Candidate, Learn, Prepared, Progress, Stop, _reporter
+from compression.pipeline.layer_reports import Books, parameters, reached
+from compression.pipeline.verification import verify
+from compression.recipe import Recipe
+from compression.records.measurement import LearningPoint
+from compression.steps import Quantize
+from compression.techniques import METHODS
+from compression.techniques.quantization.equalization import equalized
+from compression.techniques.reconstruction import reconstruct_
+from compression.techniques.recovery.recover import Lesson, recover_
+
+
+def prepare(
+    model: nn.Module | ExportedProgram,
+    data: Dataset,
+    *,
+    seed: int = 0,
+    calibration_images: int = 512,
+    progress: Progress | None = None,
+    stop: Stop | None = None,
+) -> Prepared:
+    """Traces `model`, calibrates it on training images, and writes and measures its fp32 file.
+
+    The images get as many channels as the network takes: what is found lies in `Prepared.data`. Raises `InvalidModel`
+    where the network does not fit the images or the classes, and `Unsupported` where it uses a layer more than once:
+    there are no moments and no fit yet that hold for all its uses. Either where network, graph and file do not answer
+    the same about real images.
+    """
+    say = _reporter(progress, stop)
+    say("Tracing the network", 0.0)
+    dense, data = traced(model, data)
+    check_classes(dense, data)
+    _check_uses(dense)
+    say("Looking at the calibration images", 0.2)
+    calibration = calibrate(dense, data, images=calibration_images, seed=seed)
+    recipe = Recipe(seed=seed, calibration_images=calibration_images)
+    exported = export(dense, data.input_shape, packed=False)
+    baseline = _candidate(dense, exported, recipe, calibration.images, seconds=0.0)
+    say("Measuring the fp32 file", 0.4)
+    runner = session(baseline.onnx)
+    verify(model, dense, runner, calibration.images)
+    predictions = predict(runner, data, order(len(data.test)), stop=stop)
+    return Prepared(dense, data, calibration, baseline, predictions, runner)
+
+
+def compress(
+    model: nn.Module | ExportedProgram,
+    recipe: Recipe,
+    data: Dataset,
+    *,
+    prepared: Prepared | None = None,
+    progress: Progress | None = None,
+    stop: Stop | None = None,
+    learn: Learn | None = None,
+    checkpoint: Path | None = None,
+) -> Candidate:
+    """Applies `recipe` to any classifier and writes the file. The model is left as it was.
+
+    `prepared` (of the same model, data, seed and calibration images) saves tracing and calibration. Where the recipe
+    trains, `learn` hears how it goes, and a call that finds the file `checkpoint` of one that was cut off goes on from
+    there, to the same file.
+    """
+    if prepared is None:
+        prepared = prepare(
+            model, data, seed=recipe.seed, calibration_images=recipe.calibration_images, progress=progress, stop=stop
+        )
+    return compress_prepared(prepared, recipe, progress=progress, stop=stop, learn=learn, checkpoint=checkpoint)
+
+
+def compress_prepared(
+    prepared: Prepared,
+    recipe: Recipe,
+    *,
+    progress: Progress | None = None,
+    stop: Stop | None = None,
+    learn: Learn | None = None,
+    checkpoint: Path | None = None,
+) -> Candidate:
+    """`compress` for a network that is prepared already."""
+    begin = time.perf_counter()
+    graph = simulate(prepared, recipe, progress=progress, stop=stop, learn=learn, checkpoint=checkpoint)
+    exported = export(graph, prepared.data.input_shape)
+    seconds = time.perf_counter() - begin
+    return _candidate(graph, exported, recipe, prepared.calibration.images, seconds=seconds, dense=prepared.dense)
+
+
+def simulate(
+    prepared: Prepared,
+    recipe: Recipe,
+    *,
+    progress: Progress | None = None,
+    stop: Stop | None = None,
+    learn: Learn | None = None,
+    checkpoint: Path | None = None,
+) -> fx.GraphModule:
+    """The compressed network in torch: parametrized weights, settled batch norm, quantized activations."""
+    say = _reporter(progress, stop)
+    prepared = _equalized(prepared, recipe, say)
+    graph, reference, weights = copy.deepcopy(prepared.dense), prepared.dense, prepared.dense
+    calibration = prepared.calibration if recipe.quality == "best" else prepared.calibration.hurried
+    for i, step in enumerate(recipe.steps):
+        say(type(step).title, 0.2 * i / len(recipe.steps))
+        method, best = METHODS[step.kind], recipe.quality == "best"
+        if method.apply_:
+            method.apply_(graph, step, calibration)
+        if method.beside and (step.kind == "channels" if best else recipe.steps[i + 1 :] == ()):
+            settle_batch_norm_(graph, recipe, calibration)
+        if method.beside:  # fast lets later steps answer like the network that this one left
+            reference = method.beside(reference, graph) if best else copy.deepcopy(graph)
+            weights = copy.deepcopy(graph) if best and step.kind == "factorize" else reference
+    say("Fitting the weights", 0.2)
+    reconstruct_(graph, reference, recipe, calibration)
+    if recipe.get("recover"):
+        say("Learning", 0.3)
+        _recover_(graph, weights, prepared, recipe, say, learn, stop, checkpoint)
+    settle_scales_(graph)
+    say("Choosing ranges", 0.8)
+    _finish_(graph, recipe, calibration)
+    return graph
+
+
+def practise(prepared: Prepared, setting: str, value: float) -> None:
+    """Carries out a recipe of one setting for nobody: what that costs only the first time, nobody waits for later."""
+    recipe = Recipe(quality="fast").with_setting(setting, value)
+    with suppress(UserError):  # not every network bears every step
+        simulate(prepared, recipe)
+        for step in recipe.steps:
+            if apply_ := METHODS[step.kind].apply_:
+                apply_(copy.deepcopy(prepared.dense), step, prepared.calibration)
+
+
+def _equalized(prepared: Prepared, recipe: Recipe, say: Progress) -> Prepared:
+    """The same for the network with evened-out ranges, where the recipe asks for that: it comes before every step."""
+    quantize = recipe.get("quantize")
+    if not isinstance(quantize, Quantize) or not quantize.equalize:
+        return prepared
+    say("Equalizing layers", 0.0)
+    dense = equalized(prepared.dense, prepared.calibration.images)
+    return replace(prepared, dense=dense, calibration=prepared.calibration.of(dense))
+
+
+def _finish_(graph: fx.GraphModule, recipe: Recipe, calibration: Calibration) -> None:
+    for step in recipe.steps:
+        finish_ = METHODS[step.kind].finish_
+        if finish_:
+            finish_(graph, step, calibration)
+
+
+def _recover_(
+    graph: fx.GraphModule, weights: fx.GraphModule, prepared: Prepared, recipe: Recipe, say: Progress,
+    learn: Learn | None, stop: Stop | None, checkpoint: Path | None,
+) -> None:  # fmt: skip
+    def told(point: LearningPoint) -> None:
+        say(f"Learning, step {point.step:,} of {point.steps:,}", 0.3 + 0.5 * point.step / point.steps)
+        if learn:
+            learn(point)
+
+    purpose = f"{recipe.whole.hash} {prepared.baseline.file_hash} {maker(recipe, prepared.data.name)}"
+    lesson = Lesson(recipe, prepared.dense, prepared.data, prepared.calibration, purpose)
+    recover_(
+        graph, weights, lesson, lambda copied: _finish_(copied, recipe, prepared.calibration),
+        learn=told, stop=stop, checkpoint=checkpoint,
+    )  # fmt: skip
+
+
+def _candidate(
+    graph: fx.GraphModule, exported: Exported, recipe: Recipe, images: torch.Tensor, *, seconds: float,
+    dense: fx.GraphModule | None = None,
+) -> Candidate:  # fmt: skip
+    counted = macs(graph, tuple(images.shape[1:]))  # type: ignore[arg-type]
+    return Candidate(
+        recipe, sum(counted.values()), parameters(graph), seconds, Books(graph, exported, counted, dense), images,
+        reached(graph, recipe),
+    )  # fmt: skip
+
+
+def _check_uses(dense: fx.GraphModule) -> None:
+    uses = Counter(node.target for node in dense.graph.nodes if isinstance(module_of(dense, node), LAYERS))
+    for name, times in uses.items():
+        if times > 1:
+            raise Unsupported(
+                f"The network uses its layer {name!r} {times} times for an image; at most once is allowed."
+            )

@@ -1,0 +1,1 @@
+"""Measurements and analyses as frozen data."""

@@ -1,0 +1,1 @@
+"""The mathematics that layer-wise techniques share: moments, least squares, rounding, clipping, codebooks."""

@@ -1,0 +1,191 @@
+"""What each channel is worth: the criteria of structured pruning."""
+
+from collections.abc import Callable
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import fx, nn
+
+from compression.calibration import Calibration
+from compression.network.graph import channel_axis
+from compression.solvers import patches
+from compression.solvers.moments import cholesky
+from compression.techniques.channels.allocation import Order
+from compression.techniques.channels.coupling import THROUGH, Group, Member
+from compression.techniques.channels.refit import Rows, enough
+
+TAYLOR_IMAGES = 256
+
+
+def orders(
+    graph: fx.GraphModule, groups: tuple[Group, ...], criterion: str, calibration: Calibration, rows: dict[str, Rows]
+) -> list[Order]:
+    """For each group, its units from the least to the most worth.
+
+    'error' and 'taylor' mean the same in every group; the other criteria are divided by their mean over the group.
+    rows: inputs and outputs of every reader in the dense network.
+    """
+    if criterion == "error":
+        known = fisher(graph, groups, calibration)
+        return [by_error(group, rows, known) for group in groups]
+    if criterion == "taylor":
+        return [_ascending(values) for values in taylor(graph, groups, calibration)]
+    found = []
+    for group in groups:
+        values = _activation(group, rows) if criterion == "activation" else _by_weights(graph, group, criterion)
+        found.append(_ascending(values / values.mean().clamp_min(1e-12)))
+    return found
+
+
+def by_error(group: Group, rows: dict[str, Rows], fisher_of: dict[str, torch.Tensor], damping: float = 0.01) -> Order:
+    """Backward elimination: always the unit whose loss, once its readers are refitted, changes their outputs least.
+
+    Block form of the optimal brain surgeon (Hassibi & Stork 1993, eq. 5): with A = (XᵀX/n + λI)⁻¹ over a reader's
+    centred inputs and S the inputs of one unit, the refitted error of the outputs is the diagonal of W_S (A_SS)⁻¹ W_Sᵀ,
+    summed over them and over the readers; then W and A are brought up to date. Each error counts as the geometric mean
+    of its share of the outputs' variance and of the Fisher information that it touches, `fisher_of` each reader: the
+    share alone does not see which layers matter, and the other holds for small errors only.
+    """
+    readers = [_Elimination(rows[m.name], m, fisher_of[m.name], damping) for m in group.readers()]
+    left, units, costs = list(range(group.units)), [], []
+    while left:
+        loss = sum(reader.losses(left) for reader in readers)
+        best = int(torch.as_tensor(loss).argmin())
+        costs.append(float(torch.as_tensor(loss)[best]))
+        units.append(left.pop(best))
+        for reader in readers:
+            reader.remove_(units[-1])
+    return Order(torch.tensor(units), torch.tensor(costs).cummax(0).values)
+
+
+def fisher(graph: fx.GraphModule, groups: tuple[Group, ...], calibration: Calibration) -> dict[str, torch.Tensor]:
+    """Fisher information of each reader's outputs, summed over the places of an image: [out], by name."""
+    _, gradients, images = _gradients(graph, groups, calibration, of="outputs")
+    rows = {name: patches.flat(graph.get_submodule(name), g) for name, g in gradients.items()}
+    return {name: g.square().sum(0) / images for name, g in rows.items()}
+
+
+def taylor(graph: fx.GraphModule, groups: tuple[Group, ...], calibration: Calibration) -> list[torch.Tensor]:
+    """Mean over images of (Σ activation · gradient)² for each unit: [units] per group.
+
+    First order in a gate on the channel (Molchanov et al. 2019, section 3).
+    """
+    read, gradients, images = _gradients(graph, groups, calibration, of="inputs")
+    products = {name: (read[name] * gradient).detach() for name, gradient in gradients.items()}
+    last = {name: g.movedim(channel_axis(graph.get_submodule(name)), -1) for name, g in products.items()}
+    return [_squared(group, last, images) for group in groups]
+
+
+@torch.enable_grad()
+def _gradients(
+    graph: fx.GraphModule, groups: tuple[Group, ...], calibration: Calibration, *, of: Literal["inputs", "outputs"]
+) -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor], int]:
+    """What the readers read or give, by name, its gradient, and for how many images.
+
+    The gradient is that of the cross-entropy with labels drawn from the network's own answers, so that its mean square
+    estimates the Fisher information (Theis et al. 2018).
+    """
+    seen: dict[str, torch.Tensor] = {}
+
+    def hook(name: str) -> Callable[[nn.Module, tuple[torch.Tensor, ...], torch.Tensor], None]:
+        return lambda module, inputs, outputs: seen.update({name: inputs[0] if of == "inputs" else outputs})
+
+    names = {m.name for group in groups for m in group.readers()}
+    handles = [graph.get_submodule(name).register_forward_hook(hook(name)) for name in sorted(names)]
+    try:
+        scores = graph(enough(calibration.images[:TAYLOR_IMAGES]))
+    finally:
+        for handle in handles:
+            handle.remove()
+    labels = torch.multinomial(scores.softmax(1), 1, generator=torch.Generator().manual_seed(0))[:, 0]
+    loss = F.cross_entropy(scores, labels, reduction="sum")
+    return seen, dict(zip(seen, torch.autograd.grad(loss, list(seen.values())), strict=True)), len(scores)
+
+
+def _squared(group: Group, products: dict[str, torch.Tensor], images: int) -> torch.Tensor:
+    """From what each reader reads times its gradient, [images, …, in]: [units]."""
+    total = torch.zeros(images, group.units)
+    for member in group.readers():
+        product = products[member.name]
+        inputs = product.shape[-1]
+        if group.tokens_first:
+            product = product.reshape(-1, images, inputs).sum(0)
+        else:
+            product = product.reshape(images, -1, inputs).sum(1)
+        total.index_add_(1, member.unit, product[:, member.index])
+    return total.square().mean(0)
+
+
+def _ascending(values: torch.Tensor) -> Order:
+    units = values.argsort(stable=True)
+    return Order(units, values[units])
+
+
+def _by_weights(graph: fx.GraphModule, group: Group, criterion: str) -> torch.Tensor:
+    values = torch.zeros(group.units)
+    for member in group.makers():
+        module = graph.get_submodule(member.name)
+        worth = _worth(module, criterion)
+        if worth is not None:
+            values.index_add_(0, member.unit, worth[member.index])
+    return values
+
+
+def _worth(module: nn.Module, criterion: str) -> torch.Tensor | None:
+    """One number for each output channel [out]; None where the criterion has nothing to say about the module."""
+    weight = module.weight.detach()  # type: ignore[operator]
+    if isinstance(module, THROUGH):
+        return weight.abs() if criterion == "bn_scale" and isinstance(module, nn.BatchNorm2d) else None
+    filters = weight.flatten(1)  # [out, in·kh·kw]
+    if criterion == "l1":
+        return filters.abs().sum(1)
+    if criterion == "l2":
+        return filters.norm(dim=1)
+    if criterion == "geometric_median":  # He et al. 2019, eq. 7
+        return torch.cdist(filters, filters).sum(1)
+    return None
+
+
+def _activation(group: Group, rows: dict[str, Rows]) -> torch.Tensor:
+    """Root mean square of what the readers see of each unit."""
+    values = torch.zeros(group.units)
+    for member in group.readers():
+        seen = rows[member.name]
+        power = seen.power.reshape(seen.width, -1).mean(1)  # [in]
+        values.index_add_(0, member.unit, power[member.index])
+    return values.sqrt()
+
+
+class _Elimination:
+    """The inverse second moments and weights of one reader while units leave it."""
+
+    def __init__(self, rows: Rows, member: Member, information: torch.Tensor, damping: float):
+        gram = rows.gram.clone()
+        gram.diagonal().add_(damping * gram.diagonal().mean() + 1e-8)
+        factor = cholesky(gram)
+        self.inverse = torch.cholesky_inverse(factor)
+        self.weight = torch.cholesky_solve(rows.cross, factor)  # [in·kh·kw, out]
+        share = 1 / (rows.outputs.var(0, correction=0).sum() + 1e-12)
+        self.worth = (share * information).sqrt()  # of an output's error: [out]
+        taps = len(gram) // rows.width
+        order = member.unit.argsort(stable=True)
+        index = member.index[order].reshape(int(member.unit.max()) + 1, -1)  # [units, inputs per unit]
+        self.columns = (index[..., None] * taps + torch.arange(taps)).flatten(1)  # [units, columns per unit]
+
+    def losses(self, left: list[int]) -> torch.Tensor:
+        """What the error of losing each unit in `left` next counts: [left]."""
+        columns = self.columns[left]  # [left, c]
+        blocks = self.inverse[columns[:, :, None], columns[:, None, :]]  # [left, c, c]
+        weights = self.weight[columns]  # [left, c, out]
+        return (weights * torch.linalg.solve(blocks, weights)).sum(1) @ self.worth
+
+    def remove_(self, unit: int) -> None:
+        """Refits the remaining weights without `unit` and takes it out of the inverse."""
+        c = self.columns[unit]
+        across = self.inverse[:, c]  # [in·kh·kw, c]
+        self.weight -= across @ torch.linalg.solve(self.inverse[c][:, c], self.weight[c])
+        self.inverse -= across @ torch.linalg.solve(self.inverse[c][:, c], across.T)
+        self.weight[c] = 0
+        self.inverse[c] = self.inverse[:, c] = 0
+        self.inverse[c, c] = 1

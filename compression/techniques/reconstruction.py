@@ -1,0 +1,164 @@
+"""Layer by layer, the weights that make the compressed network answer like the dense one.
+
+Techniques decide where weights may lie - under a mask, on a grid; this decides which values they take there, by least
+squares and second-order rounding (`solvers.rounding`). *best* walks through both networks side by side and fits each
+layer on the compressed network's own inputs to the dense network's answers; *fast* uses the dense network's moments,
+collected once.
+"""
+
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+from torch import fx, nn
+
+from compression.calibration import Calibration
+from compression.calibration.batch_norm import _keep_the_better_, _statistics, reestimate_batch_norm_
+from compression.network.graph import LAYERS, Batches, folded_norm, layers, module_of
+from compression.network.parametrizations import original
+from compression.recipe import Recipe
+from compression.solvers import least_squares, moments, patches
+from compression.solvers.moments import Moments
+from compression.steps import Factorize, Quantize
+from compression.techniques.layer_weights import _refits, _store_
+from compression.techniques.quantization.bit_widths import allot
+from compression.techniques.quantization.quantize import solve_layer_
+from compression.techniques.sharing.share import share_layer_
+
+Visit = Callable[[nn.Conv2d | nn.Linear, Moments], None]
+
+
+@torch.no_grad()
+def reconstruct_(graph: fx.GraphModule, dense: fx.GraphModule, recipe: Recipe, calibration: Calibration) -> None:
+    """Chooses the weights of `graph` for the recipe's masks and grids, and settles its batch norms.
+
+    `dense` is the network to be answered like: same layers, nothing compressed.
+    """
+    best = recipe.quality == "best"
+    changing = ("factorize", "prune", "share", "quantize") if best else ("prune", "share", "quantize")
+    if not any(recipe.get(kind) for kind in changing):
+        return  # fast: a network is its own reference once its layers have changed their shape
+    prune, share, quantize = (recipe.get(kind) for kind in ("prune", "share", "quantize"))
+    factorize, signs = recipe.get("factorize"), _signs(graph)
+    own = allot(graph, quantize, calibration) if isinstance(quantize, Quantize) else {}
+    settings = {layer: own.get(name) for name, layer in layers(graph).items()}
+    before, norms, settle = _statistics(graph), _norms(graph), recipe.batch_norm != "keep"
+
+    def visit(layer: nn.Conv2d | nn.Linear, m: Moments) -> None:
+        if isinstance(factorize, Factorize) and factorize.refit and not _refits(layer, prune):  # type: ignore[arg-type]
+            _store_(layer, least_squares.refit(moments.grouped(layer, original(layer)), None, m), m)
+        if share is not None:
+            share_layer_(layer, m, prune, share, quantize, signs[layer], hurried=not best)  # type: ignore[arg-type]
+        else:
+            solve_layer_(layer, m, prune, settings[layer], hurried=not best)  # type: ignore[arg-type]
+        norm = norms.get(layer)
+        if norm is not None and isinstance(quantize, Quantize) and quantize.bias_correction:
+            before[norm] = before[norm][0] + _mean_error(layer, m), before[norm][1]
+            if not settle:
+                norm.running_mean = before[norm][0]
+
+    if best:
+        walk(graph, dense, calibration.images, visit, batch_norm=settle, targets=calibration.targets_of(dense))
+    else:
+        _visit_all_(graph, calibration, dense, visit, batch_norm=settle)
+    if recipe.batch_norm == "auto":
+        _keep_the_better_(graph, before, calibration)
+
+
+@torch.no_grad()
+def walk(
+    graph: fx.GraphModule,
+    dense: fx.GraphModule,
+    images: torch.Tensor,
+    visit: Visit,
+    *,
+    batch_norm: bool,
+    targets: dict[str, torch.Tensor] | None = None,
+) -> None:
+    """Runs `graph` node by node on `images` [n, C, H, W]; before a layer runs, `visit` may change it.
+
+    `targets` are the dense network's answers (`Calibration.targets`); without them it runs beside. With batch_norm, the
+    statistics of each batch norm of `graph` are settled on the way.
+    """
+    ours, theirs = Batches(graph, images), Batches(dense, images)
+    for node, their_node in zip(ours.nodes, theirs.nodes, strict=True):
+        module, answers = module_of(graph, node), theirs.run(their_node) if targets is None else []
+        if isinstance(module, LAYERS):
+            wanted = patches.answers_of(module, answers) if targets is None else targets[str(node.target)]
+            m = moments.moments_of(module, ours.read(node), wanted)
+            visit(module, m)
+            if batch_norm:
+                _match_statistics_(folded_norm(graph, node), module, m)
+        if batch_norm and isinstance(module, nn.BatchNorm2d) and not _is_folded(graph, node):
+            _measure_statistics_(module, ours.read(node))
+        ours.run(node)
+
+
+def _visit_all_(
+    graph: fx.GraphModule, calibration: Calibration, dense: fx.GraphModule, visit: Visit, *, batch_norm: bool
+) -> None:
+    """Each layer on the moments of the dense network."""
+    known = calibration.moments(dense)
+    for node in graph.graph.nodes:
+        layer = module_of(graph, node)
+        if isinstance(layer, LAYERS):
+            visit(layer, known[str(node.target)])
+            if batch_norm:
+                _match_statistics_(folded_norm(graph, node), layer, known[str(node.target)])
+    if batch_norm and any(
+        isinstance(module_of(graph, n), nn.BatchNorm2d) and not _is_folded(graph, n) for n in graph.graph.nodes
+    ):
+        reestimate_batch_norm_(graph, calibration.images)
+
+
+def _signs(graph: fx.GraphModule) -> dict[nn.Module, torch.Tensor]:
+    """For each layer, -1 for the output channels that a batch norm turns round, else 1: [out]."""
+    found: dict[nn.Module, torch.Tensor] = {}
+    for node in graph.graph.nodes:
+        layer = module_of(graph, node)
+        if isinstance(layer, LAYERS):
+            norm = folded_norm(graph, node)
+            out = original(layer).new_ones(len(original(layer)))
+            found[layer] = out if norm is None else torch.where(norm.weight < 0, -out, out)
+    return found
+
+
+def _norms(graph: fx.GraphModule) -> dict[nn.Module, nn.BatchNorm2d]:
+    """The batch norm that is folded into each layer which has one."""
+    found = {module_of(graph, node): folded_norm(graph, node) for node in graph.graph.nodes}
+    return {layer: norm for layer, norm in found.items() if layer is not None and norm is not None}
+
+
+def _mean_error(layer: nn.Conv2d | nn.Linear, m: Moments) -> torch.Tensor:
+    """By how much the layer's mean answers differ from those it should give (Nagel et al. 2019, §4.2): [out]."""
+    means = (moments.grouped(layer, layer.weight) @ m.mean_x[..., None]).flatten()
+    return means + (0 if layer.bias is None else layer.bias) - m.mean_y
+
+
+def _match_statistics_(norm: nn.BatchNorm2d | None, layer: nn.Conv2d | nn.Linear, m: Moments) -> None:
+    """Statistics under which what `norm` makes of the layer's answers has the mean and variance that it had before.
+
+    Both follow from the moments: the mean is W·E[x] + b and the variance of a row is w H wᵀ. They are compared with
+    those of the target answers at the same places, so that it hardly matters which places were drawn.
+    """
+    if norm is None or m.var_y is None:
+        return
+    w = moments.grouped(layer, layer.weight)
+    mean = (w @ m.mean_x[..., None]).flatten() + (0 if layer.bias is None else layer.bias)
+    share = ((w * (w @ m.h)).sum(2).flatten() / m.var_y.clamp_min(1e-12)).clamp(1e-4, 1e4)
+    norm.running_mean = mean - (m.mean_y - norm.running_mean) * share.sqrt()  # type: ignore[operator]
+    norm.running_var = ((norm.running_var + norm.eps) * share - norm.eps).clamp_min(0)  # type: ignore[operator]
+
+
+def _measure_statistics_(norm: nn.BatchNorm2d, x: list[torch.Tensor]) -> None:
+    """The norm's statistics become those of x [n, C, H, W], in batches; a single value of a channel has none."""
+    mean, variance = norm.running_mean.clone(), norm.running_var.clone()  # type: ignore[union-attr]
+    several = [part for part in x if part.numel() > part.shape[1]]
+    for number, part in enumerate(several, 1):
+        F.batch_norm(part, mean, variance, training=True, momentum=1 / number)
+    norm.running_mean, norm.running_var = mean, variance
+
+
+def _is_folded(graph: fx.GraphModule, node: fx.Node) -> bool:
+    """Whether batch norm `node` stands directly behind a convolution."""
+    return folded_norm(graph, node.args[0]) is module_of(graph, node)  # type: ignore[arg-type]

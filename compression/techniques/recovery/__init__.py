@@ -1,0 +1,1 @@
+"""Recovery: training of the compressed network under its masks and grids."""

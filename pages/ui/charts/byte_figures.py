@@ -1,0 +1,128 @@
+"""Where a file's bytes went and why it is not faster: what is shown, and the stacked bar that shows it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import plotly.graph_objects as go
+
+from compression.records.analysis import Finding, OverTheWire, Profile
+from compression.records.measurement import LayerBytes, Ledger
+from pages.ui.model import wording
+
+PARTS = {
+    "payload": "Weight codes", "positions": "Positions", "codebooks": "Codebooks", "scales": "Scales",
+    "biases": "Biases", "functions": "Decoders", "graph": "Graph",
+}  # fmt: skip
+LAYER_PARTS = ("payload", "positions", "codebooks", "scales", "biases")
+COLOURS = {
+    "payload": "#0072B2", "positions": "#56B4E9", "codebooks": "#009E73", "scales": "#E69F00", "biases": "#F0E442",
+    "functions": "#CC79A7", "graph": "#999999",
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Bar:
+    """One part of every row, in KB, with what a hover tells of each."""
+
+    part: str
+    title: str
+    kilobytes: tuple[float, ...]
+    texts: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Books:
+    """A stacked bar chart of rows from top to bottom; `entropy_kilobytes` marks what the codes could take at least."""
+
+    rows: tuple[str, ...]
+    bars: tuple[Bar, ...]
+    entropy_kilobytes: float | None
+    alt: str
+
+
+def whole_file(ledger: Ledger) -> Books:
+    """One row: the file."""
+    bars = [_bar(part, [ledger], ledger.size_bytes) for part in PARTS]
+    entropy = ledger.entropy_bytes
+    told = ", ".join(
+        f"{bar.title.lower()} {wording.size(getattr(ledger, bar.part))}" for bar in bars if any(bar.kilobytes)
+    )
+    alt = f"The file's {wording.size(ledger.size_bytes)}: {told}."
+    return Books(("File",), _shown(bars), None if entropy is None else entropy / 1000, alt)
+
+
+def layer_by_layer(ledger: Ledger) -> Books:
+    """A row for each layer, in the order of the network."""
+    bars = [_bar(part, ledger.layers, ledger.size_bytes) for part in LAYER_PARTS]
+    alt = f"The bytes of {len(ledger.layers)} layers."
+    return Books(tuple(layer.name for layer in ledger.layers), _shown(bars), None, alt)
+
+
+def summary(ledger: Ledger, wire: OverTheWire | None = None) -> str:
+    """The numbers beside the bar: entropy of the codes and bytes over the wire, as one line."""
+    told = []
+    if ledger.entropy_bits is not None and ledger.entropy_bytes is not None:
+        least = wording.size(round(ledger.entropy_bytes))
+        told.append(f"entropy of the codes {ledger.entropy_bits:.2f} bit per weight, {least}")
+    if wire is not None:
+        told.append(f"over the wire {wording.size(wire.gzip)} with gzip, {wording.size(wire.zstd)} with zstd")
+    text = "; ".join(told)
+    return text[:1].upper() + text[1:]
+
+
+def figure(books: Books) -> go.Figure:
+    """Horizontal bars, one colour a part; a line where the codes' entropy lies."""
+    fig = go.Figure(layout=_layout(books))
+    for bar in books.bars:
+        fig.add_trace(
+            go.Bar(
+                y=books.rows, x=bar.kilobytes, name=bar.title, orientation="h", marker={"color": COLOURS[bar.part]},
+                customdata=bar.texts, hovertemplate="%{customdata}<extra></extra>",
+            )
+        )  # fmt: skip
+    if books.entropy_kilobytes is not None:
+        fig.add_vline(x=books.entropy_kilobytes, line={"dash": "dot"}, annotation_text="entropy of the codes")
+    return fig
+
+
+def findings(found: Sequence[Finding]) -> list[str]:
+    """'Why isn't it faster?' as Markdown list items: the reason, then what to do instead."""
+    return [f"{wording.said(finding.reason)} **{wording.said(finding.advice)}**" for finding in found]
+
+
+def operators(candidate: Profile, baseline: Profile) -> list[dict[str, object]]:
+    """Rows of a table: operator, how many kernels and milliseconds for one image, in this file and in the fp32 one.
+
+    What does not run in one of them has no kernels there and takes no time.
+    """
+    ours, theirs = ({o.operator: o for o in profile.operators} for profile in (candidate, baseline))
+    names = sorted(ours.keys() | theirs.keys(), key=lambda n: -max(p[n].ms if n in p else 0.0 for p in (ours, theirs)))
+    return [
+        {"Operator": name, **_column("", ours.get(name)), **_column(" in fp32", theirs.get(name))} for name in names
+    ]
+
+
+def _column(suffix: str, found: object) -> dict[str, object]:
+    return {
+        f"Kernels{suffix}": getattr(found, "calls", 0),
+        f"ms{suffix}": getattr(found, "ms", 0.0),
+        f"Share{suffix}": getattr(found, "share", 0.0),
+    }
+
+
+def _bar(part: str, rows: Sequence[Ledger | LayerBytes], total: int) -> Bar:
+    sizes = [getattr(row, part) for row in rows]
+    texts = [f"{PARTS[part]}: {wording.size(size)}, {size / total:.1%} of the file" for size in sizes]
+    return Bar(part, PARTS[part], tuple(size / 1000 for size in sizes), tuple(texts))
+
+
+def _shown(bars: Sequence[Bar]) -> tuple[Bar, ...]:
+    return tuple(bar for bar in bars if any(bar.kilobytes))
+
+
+def _layout(books: Books) -> go.Layout:
+    return go.Layout(
+        template="none", barmode="stack", height=110 + 22 * len(books.rows), margin={"l": 8, "r": 8, "t": 8, "b": 8},
+        xaxis={"title": "KB"}, yaxis={"autorange": "reversed", "type": "category"},
+        legend={"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0, "xanchor": "left", "traceorder": "normal"},
+    )  # fmt: skip

@@ -1,0 +1,97 @@
+"""The tables behind the charts, as rows: numbers stay numbers, so that a column sorts."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import streamlit as st
+
+from compression.analysis.energy import energy_microjoules
+from compression.records.measurement import LayerReport
+from pages.ui.charts.scatter_data import where
+from pages.ui.model import wording
+from pages.ui.model.points import Point, Trail
+
+MEASURED = {
+    "Accuracy": st.column_config.NumberColumn("Accuracy, %", format="%.2f"),
+    "Drop": st.column_config.NumberColumn("Drop, points", format="%.2f"),
+    "Size": st.column_config.NumberColumn("Size, KB", format="%.1f"),
+    "Latency": st.column_config.NumberColumn("Latency, fp32 = 1", format="%.2f"),
+    "MACs": st.column_config.NumberColumn("MACs, million", format="%.2f"),
+    "Images": st.column_config.NumberColumn("Test images", format="localized"),
+}
+"""Columns of every table of measured files."""
+
+COLUMNS = {
+    "key": None,
+    **MEASURED,
+    "Energy": st.column_config.NumberColumn("Energy, µJ (estimated)", format="%.1f"),
+}
+
+OPERATORS = {
+    name: st.column_config.NumberColumn(format=form)
+    for form, names in {"%.3f": ("ms", "ms in fp32"), "percent": ("Share", "Share in fp32")}.items() for name in names
+}  # fmt: skip
+
+LAYERS = {
+    "Sparsity": st.column_config.NumberColumn(format="percent"),
+    "Bytes": st.column_config.NumberColumn(format="localized"),
+    "Weights": st.column_config.NumberColumn(format="localized"),
+    "MACs": st.column_config.NumberColumn(format="localized"),
+    "SQNR, dB": st.column_config.NumberColumn(
+        format="%.1f", help="How much of the weights' power the rounding leaves."
+    ),
+    "Output error": st.column_config.NumberColumn(
+        format="percent", help="How far the layer's answers to calibration images moved, after all before it moved too."
+    ),
+}
+
+FORMATS = {
+    "onnx": "ONNX, packed (the measured file)",
+    "qdq": "ONNX with plain weights (QuantizeLinear, DequantizeLinear)",
+    "ort": "ONNX Runtime's own format",
+    "safetensors": "PyTorch weights and their settings",
+}
+"""The formats of `export.formats` in the words of the page."""
+
+
+def points(trail: Trail, now: Point | None) -> list[dict[str, Any]]:
+    """A row for each point, the current one first, then the latest."""
+    known = [point for point in reversed(trail.points) if now is None or point.key != now.key]
+    return [_point(point) for point in (*([now] if now else []), *known)]
+
+
+def _point(point: Point) -> dict[str, Any]:
+    measured = point.measurement
+    return {
+        "key": point.key,
+        "Recipe": wording.recipe_line(point.recipe),
+        "Accuracy": 100 * measured.accuracy.value,
+        "Drop": 100 * measured.accuracy.drop,
+        "Size": measured.size_bytes / 1000,
+        "Latency": measured.latency and measured.latency.ratio,
+        "MACs": measured.macs and measured.macs / 1e6,
+        "Energy": energy_microjoules(point.recipe, measured),
+        "Images": measured.accuracy.n,
+        "Where": where(point),
+    }
+
+
+def layers(reports: Sequence[LayerReport]) -> list[dict[str, Any]]:
+    """A row for each layer, in the order of the network."""
+    return [
+        {
+            "Layer": report.name,
+            "Kind": report.kind,
+            "Shape": " × ".join(map(str, report.shape)),
+            "Weights": report.weights,
+            "Bits": report.bits,
+            "Sparsity": report.sparsity,
+            "MACs": report.macs,
+            "Bytes": report.size_bytes,
+            "Stored as": report.encoding,
+            "SQNR, dB": report.sqnr_db,
+            "Output error": report.output_error,
+        }
+        | ({"Product": report.product} if any(each.product for each in reports) else {})
+        for report in reports
+    ]

@@ -1,0 +1,141 @@
+"""The sections of two runs side by side."""
+
+from collections.abc import Callable
+
+import streamlit as st
+
+from compression.analysis.comparison import Comparison, Flip
+from compression.jobs import questions
+from compression.jobs.messages import Request
+from compression.store import Run
+from pages.ui.charts import byte_figures, pictures, tables
+from pages.ui.charts.plot import plot
+from pages.ui.compare import two_runs
+from pages.ui.page.waiting import awaited
+from pages.ui.state import asked, kept, store
+
+COLUMNS = {
+    "Favourite": st.column_config.TextColumn("★", width=40),
+    "Recipe": st.column_config.TextColumn(width="large"),
+    **tables.MEASURED,
+    "Smaller": st.column_config.NumberColumn("Times smaller", format="%.1f"),
+    "Measured": st.column_config.DatetimeColumn(format="YYYY-MM-DD HH:mm"),
+    "Run": st.column_config.TextColumn(width="small"),
+}
+
+
+def measures(a: Run, b: Run) -> None:
+    """The settings that differ, and what that changed."""
+    left, right = st.columns([2, 3])
+    rows = two_runs.settings(a, b)
+    left.markdown("**Settings that differ**")
+    left.dataframe(rows, hide_index=True) if rows else left.caption("None: the same recipe on the same network.")
+    right.markdown("**What that changed**")
+    right.dataframe(two_runs.rows(two_runs.deltas(a, b, compared(a, b))), hide_index=True)
+
+
+def classes(a: Run, b: Run) -> None:
+    """Accuracy for each class, and which classes are taken for which."""
+    found = compared(a, b)
+    if found is None:
+        return
+    left, right = st.columns(2)
+    with left:
+        st.markdown("**Accuracy for each class**")
+        plot(two_runs.by_class(found), "Accuracy of A and B on each class.", key="duel.classes")
+        st.dataframe([vars(c) for c in found.classes], hide_index=True, column_config={
+            "name": "Class", "n": "Images", "a": st.column_config.NumberColumn("A", format="percent"),
+            "b": st.column_config.NumberColumn("B", format="percent"),
+        })  # fmt: skip
+    with right:
+        st.markdown("**Mistakes that B makes more (or fewer) than A**")
+        plot(
+            two_runs.confusion(found),
+            "For each class, how many more images B answers as another.",
+            key="duel.confusion",
+        )
+
+
+def flipped(a: Run, b: Run) -> None:
+    """The very images that only one of the two answers rightly."""
+    found = compared(a, b)
+    if found is None:
+        return
+    st.caption(two_runs.summary(found))
+    _flips("Right in A, wrong in B", found.lost, found.a_only)
+    _flips("Wrong in A, right in B", found.won, found.b_only)
+
+
+def _flips(heading: str, flips: tuple[Flip, ...], count: int) -> None:
+    st.markdown(f"**{heading}** ({count:,}{f', {len(flips)} shown' if count > len(flips) else ''})")
+    if not flips:
+        st.caption("None.")
+        return
+    pictures.row((flip.png, _told(flip)) for flip in flips)
+
+
+def _told(flip: Flip) -> str:
+    return f"{flip.label}. A: {flip.a} {flip.a_confidence:.0%}, B: {flip.b} {flip.b_confidence:.0%}"
+
+
+def confidence(a: Run, b: Run) -> None:
+    """Whether the files are right as often as they say."""
+    found = compared(a, b)
+    if found is not None:
+        figure = two_runs.reliability(found.a_reliability, found.b_reliability)
+        plot(figure, "Confidence against how often A and B are right.", key="duel.reliability")
+        st.caption("Each point is a tenth of the confidences. Below the line a file is right less often than it says.")
+
+
+def books(a: Run, b: Run) -> None:
+    """The byte ledgers side by side, on one scale."""
+    for side, run in (("A", a), ("B", b)):
+        found = store().ledger(run.id)
+        st.markdown(f"**{side}**")
+        if found is None:
+            st.caption("No ledger was kept for this file.")
+            continue
+        shown = byte_figures.whole_file(found)
+        figure = byte_figures.figure(shown)
+        figure.update_xaxes(range=[0, 1.05 * max(a.size_bytes, b.size_bytes) / 1000])
+        plot(figure, shown.alt, key=f"duel.books.{side}")
+        st.caption(byte_figures.summary(found))
+
+
+def speed(a: Run, b: Run) -> None:
+    """ONNX Runtime's own account of both files."""
+    for side, run, place in zip("AB", (a, b), st.columns(2), strict=True):
+        with place:
+            st.markdown(f"**{side}**")
+            file = kept(store().file(run))
+            if file is None:
+                st.caption("The file does not lie on this machine any more.")
+                continue
+            subject = run.subject
+            request = Request(subject.model, subject.weights, subject.dataset, run.recipe_json)
+            layers = store().layers(run.id)
+            told = awaited(asked(("explain", run.id), questions.explain, request, file, layers), "Profiling the file")
+            if told is not None:
+                st.dataframe(byte_figures.operators(told.profile, told.baseline), hide_index=True,
+                             column_config=tables.OPERATORS)  # fmt: skip
+                st.markdown("\n".join(f"- {line}" for line in byte_figures.findings(told.findings)))
+
+
+def compared(a: Run, b: Run) -> Comparison | None:
+    """Both runs' answers image by image, or None and a line that says why not."""
+    if a.subject.data_fingerprint != b.subject.data_fingerprint:
+        st.caption("These runs were measured on different images, so no image can be compared.")
+        return None
+    ours, theirs = store().predictions(a.id), store().predictions(b.id)
+    if ours is None or theirs is None:
+        st.caption("The answers for each image were not kept for one of these runs.")
+        return None
+    answer = asked(("compare", a.id, b.id), questions.compare_answers, a.subject.dataset, ours, theirs)
+    return awaited(answer, "Comparing image by image")
+
+
+SECTIONS: dict[str, Callable[[Run, Run], None]] = {
+    "Measures": measures, "Classes": classes, "Images that flipped": flipped, "Confidence": confidence,
+    "Bytes": books, "Operators": speed,
+}  # fmt: skip
+"""Every section by the name that the page shows."""

@@ -1,0 +1,179 @@
+"""Two runs side by side: what is told of them, as data and figures. The counting is done in `analysis.comparison`."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import plotly.graph_objects as go
+
+from compression.analysis.comparison import Comparison, Reliability
+from compression.recipe.difference import differences
+from compression.records.measurement import Latency
+from compression.steps import STEPS
+from compression.store import Run
+from pages.ui.compare import run_rows
+from pages.ui.model import wording
+
+A, B = "#3987C9", "#D55E00"
+LOSS, GAIN = "#D55E00", "#3987C9"
+LATENCY = "Latency, fp32 = 1"
+
+
+@dataclass(frozen=True)
+class Delta:
+    """One measure of two runs, its change from A to B, and whether the change is more than noise."""
+
+    measure: str
+    a: str
+    b: str
+    change: str
+    verdict: str
+
+
+def settings(a: Run, b: Run) -> list[dict[str, str]]:
+    """The rows of what differs: network and images, weights, settings."""
+    rows = []
+    if run_rows.title(a) != run_rows.title(b):
+        rows.append({"Setting": "Network and images", "A": run_rows.title(a), "B": run_rows.title(b)})
+    elif a.subject.weights_hash != b.subject.weights_hash:
+        rows.append({"Setting": "Weights", "A": a.subject.weights_hash[:8], "B": b.subject.weights_hash[:8]})
+    ours, theirs = a.readable, b.readable
+    if ours is None or theirs is None:
+        return [*rows, {"Setting": "Recipe", "A": run_rows.recipe_line(a), "B": run_rows.recipe_line(b)}]
+    found = differences(ours, theirs)
+    return rows + [{"Setting": _named(d.path), "A": _told(d.path, d.a), "B": _told(d.path, d.b)} for d in found]
+
+
+def deltas(a: Run, b: Run, found: Comparison | None) -> list[Delta]:
+    """Accuracy, size, latency, multiply-accumulates and weights."""
+    told = [_accuracy(a, b, found), _size(a, b)]
+    if a.latency and b.latency:
+        told.append(_latency(a, b))
+    for name, title in (("macs", "Multiply-accumulates"), ("parameters", "Weights")):
+        ours, theirs = getattr(a, name), getattr(b, name)
+        if ours and theirs:
+            told.append(Delta(title, f"{ours:,}", f"{theirs:,}", wording.change(theirs / ours) or "none", "counted"))
+    return told
+
+
+def _accuracy(a: Run, b: Run, found: Comparison | None) -> Delta:
+    values = wording.percent(a.accuracy.value, a.accuracy.n), wording.percent(b.accuracy.value, b.accuracy.n)
+    if found is None:
+        return Delta("Accuracy", *values, "", "the answers for each image were not kept")
+    n = found.n
+    bounds = f"{wording.points(found.interval.low, n) or '0'} to {wording.points(found.interval.high, n) or '0'}"
+    sure = "significant" if found.p_value <= 0.05 else "within noise"
+    change = wording.points(found.difference, n) or "none"
+    return Delta("Accuracy", *values, change, f"{sure}: {bounds}, McNemar p = {found.p_value:.2g}")
+
+
+def _size(a: Run, b: Run) -> Delta:
+    values = wording.size(a.size_bytes), wording.size(b.size_bytes)
+    return Delta("File size", *values, wording.change(b.size_bytes / a.size_bytes) or "none", "exact")
+
+
+def _latency(a: Run, b: Run) -> Delta:
+    assert a.latency and b.latency
+    values = _ratio(a.latency), _ratio(b.latency)
+    if a.latency.threads != b.latency.threads:
+        told = f"not comparable: on {wording.counted(a.latency.threads, 'thread')} and on {b.latency.threads}"
+        return Delta(LATENCY, *values, "", told)
+    ours, theirs = a.latency.ratio_interval, b.latency.ratio_interval
+    apart = ours.high < theirs.low or theirs.high < ours.low
+    change = wording.change(b.latency.ratio / a.latency.ratio) or "none"
+    verdict = "intervals apart" if apart else "intervals overlap: a tie"
+    return Delta(LATENCY, *values, change, verdict)
+
+
+def _ratio(latency: Latency) -> str:
+    bounds = latency.ratio_interval
+    return f"× {latency.ratio:.2f} ({bounds.low:.2f} to {bounds.high:.2f})"
+
+
+def by_class(found: Comparison) -> go.Figure:
+    """Accuracy of both on each class."""
+    names = [c.name for c in found.classes]
+    fig = go.Figure(layout=_layout(300, "Class", "Accuracy, %"))
+    fig.update_xaxes(type="category")
+    for name, shade, values in (("A", A, [c.a for c in found.classes]), ("B", B, [c.b for c in found.classes])):
+        texts = [f"{name}: {c.name}, {v:.1%} of {c.n:,} images" for c, v in zip(found.classes, values, strict=True)]
+        fig.add_trace(go.Scatter(
+            x=names, y=[100 * v for v in values], name=name, mode="markers", customdata=texts,
+            marker={"color": shade, "size": 11, "symbol": "circle" if name == "A" else "diamond"},
+            hovertemplate="%{customdata}<extra></extra>",
+        ))  # fmt: skip
+    return fig
+
+
+def confusion(found: Comparison) -> go.Figure:
+    """How many more images of a class [row] B answers as another [column] than A does; the diagonal is left out."""
+    names = [c.name for c in found.classes]
+    size = len(found.confusion)
+    values = [[None if i == j else found.confusion[i][j] for j in range(size)] for i in range(size)]
+    far = max((abs(v) for line in values for v in line if v), default=1)
+    heat = go.Heatmap(
+        z=values, x=names if len(names) == size else None, y=names if len(names) == size else None,
+        colorscale=[[0, GAIN], [0.5, "rgba(128,135,144,0.10)"], [1, LOSS]], zmin=-far, zmax=far,
+        hovertemplate="%{y} answered as %{x}: %{z:+d} images<extra></extra>",
+        colorbar={"thickness": 10, "title": "B − A"}, xgap=1, ygap=1,
+    )  # fmt: skip
+    layout = _layout(420, "Answer", "Truth")
+    layout.update(
+        yaxis={"title": "Truth", "autorange": "reversed", "showgrid": False, "type": "category"},
+        xaxis={"title": "Answer", "showgrid": False, "type": "category"},
+    )
+    return go.Figure(heat, layout)
+
+
+def reliability(a: Reliability, b: Reliability) -> go.Figure:
+    """Confidence against accuracy: on the diagonal a file is right as often as it says."""
+    fig = go.Figure(layout=_layout(420, "Confidence, %", "Right, %"))
+    fig.add_trace(go.Scatter(x=[0, 100], y=[0, 100], mode="lines", name="As it says", hoverinfo="skip",
+                             line={"color": "#808790", "dash": "dot", "width": 1}))  # fmt: skip
+    for name, shade, found in (("A", A, a), ("B", B, b)):
+        fig.add_trace(go.Scatter(
+            x=[100 * bin.confidence for bin in found.bins], y=[100 * bin.accuracy for bin in found.bins],
+            mode="lines+markers", name=f"{name}, error {100 * found.error:.1f} points", line={"color": shade},
+            marker={"symbol": "circle" if name == "A" else "diamond", "size": 8},
+            customdata=[f"{bin.n:,} images" for bin in found.bins], hovertemplate="%{customdata}<extra></extra>",
+        ))  # fmt: skip
+    return fig
+
+
+def summary(found: Comparison) -> str:
+    """Which images only one of the two answers rightly, in a sentence."""
+    return (
+        f"Of {found.n:,} test images both are right on {found.both:,}, only A on {found.a_only:,}, only B on "
+        f"{found.b_only:,}, neither on {found.neither:,}."
+    )
+
+
+def _layout(height: int, x: str, y: str) -> go.Layout:
+    return go.Layout(
+        template="none", height=height, margin={"l": 8, "r": 8, "t": 8, "b": 8}, xaxis={"title": x}, yaxis={"title": y},
+        legend={"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0, "xanchor": "left"},
+    )  # fmt: skip
+
+
+def _named(path: str) -> str:
+    """'Prune weights: sparsity' of 'prune.sparsity'."""
+    kind, _, name = path.partition(".")
+    if kind not in STEPS:
+        return kind.replace("_", " ").capitalize()
+    if not name:
+        return STEPS[kind].title
+    return f"{STEPS[kind].title}: {str(STEPS[kind].model_fields[name].title).lower()}"
+
+
+def _told(path: str, value: Any) -> str:
+    kind, _, name = path.partition(".")
+    if kind in STEPS and not name:
+        return "off" if value is None else wording.step_values(value) or "on"
+    return wording.value_text(value, wording.unit_of(STEPS[kind], name) if kind in STEPS else None)
+
+
+def rows(found: Sequence[Delta]) -> list[dict[str, str]]:
+    """The rows of a table."""
+    return [
+        {"": d.measure, "A": d.a, "B": d.b, "B against A": d.change, "How sure": d.verdict} for d in found
+    ]  # fmt: skip

@@ -1,0 +1,104 @@
+"""The three figures of merit with their changes, and the line that says what they were measured on."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from streamlit.delta_generator import DeltaGenerator
+
+from compression.records.measurement import Measurement
+from compression.store.records import FROM_STORE
+from pages.ui.model import wording
+from pages.ui.model.points import Point
+
+Places = Sequence[DeltaGenerator]
+
+SIGNIFICANT = 0.05  # of McNemar's test
+NOTHING = "–"
+NO_BREAK = "\u00a0"
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One figure of merit as text: its value, a qualifier in small print, and its change against fp32 ('' for none)."""
+
+    label: str
+    value: str
+    small: str
+    change: str
+    remark: str
+    colour: Literal["normal", "inverse", "off"]
+    help: str
+
+
+ACCURACY = "Share of the test images that the file answers rightly, ± half of its 95% interval."
+SIZE = "Bytes of the .onnx file, and how many times smaller it is than the smallest plain fp32 file."
+LATENCY = (
+    "Median time for one image in ONNX Runtime, and its ratio to the fp32 file, ± half of its 95% interval. "
+    "The two files are timed in turns."
+)
+
+
+def figures(measured: Measurement | None) -> list[Figure]:
+    """Accuracy, file size and latency; dashes where nothing is measured."""
+    return [_accuracy(measured), _size(measured), _latency(measured)]
+
+
+def draw(places: Places, point: Point | None, *, old: bool) -> Places:
+    """The three figures side by side, grey where they are those of an earlier setting; returns where to draw next."""
+    told = figures(point.measurement if point else None)
+    return [_metric(place, figure, old=old) for place, figure in zip(places, told, strict=True)]
+
+
+def _metric(place: DeltaGenerator, figure: Figure, *, old: bool) -> DeltaGenerator:
+    small = f" :small[:gray[{figure.small.replace(' ', NO_BREAK)}]]" if figure.small else ""
+    value = f":gray[{figure.value}]" if old else figure.value
+    unchanged = 0 if figure.remark else None
+    return place.metric(
+        figure.label, f"{value}{small}", figure.change or unchanged, "off" if old else figure.colour,
+        delta_description=figure.remark, help=figure.help, border=True,
+    )  # fmt: skip
+
+
+def provenance(measured: Measurement, full: bool) -> str:
+    """'Measured on all 10,000 test images. Latency: 1 thread, Intel(R) Xeon(R) …'."""
+    which, latency = "all" if full else "the first", measured.latency
+    images = f"{measured.provenance.capitalize()} on {which} {measured.accuracy.n:,} test images."
+    if latency is None:
+        return images
+    return f"{images} Latency: {latency.threads} thread{'s' if latency.threads > 1 else ''}, {measured.machine.cpu}."
+
+
+def is_kept(measured: Measurement) -> bool:
+    """Whether the numbers were measured earlier and come from the store."""
+    return measured.provenance.startswith(FROM_STORE)
+
+
+def _accuracy(measured: Measurement | None) -> Figure:
+    if measured is None:
+        return Figure("Accuracy", NOTHING, "", "", "", "off", ACCURACY)
+    accuracy, n = measured.accuracy, measured.accuracy.n
+    noise = accuracy.p_value is None or accuracy.p_value > SIGNIFICANT
+    change = wording.points(-accuracy.drop, n)
+    remark = f"fp32 {wording.percent(accuracy.baseline, n)}{', within noise' if noise and change else ''}"
+    half = wording.half_width(accuracy.interval.low, accuracy.interval.high, n)
+    colour: Literal["normal", "off"] = "off" if noise else "normal"
+    return Figure("Accuracy", wording.percent(accuracy.value, n), half, change, remark, colour, ACCURACY)
+
+
+def _size(measured: Measurement | None) -> Figure:
+    if measured is None:
+        return Figure("File size", NOTHING, "", "", "", "off", SIZE)
+    value, small = wording.size(measured.size_bytes), wording.times(measured.size_ratio)
+    change = wording.change(measured.size_bytes / measured.baseline_size_bytes)
+    remark = f"fp32 {wording.size(measured.baseline_size_bytes)}"
+    return Figure("File size", value, small, change, remark, "inverse", SIZE)
+
+
+def _latency(measured: Measurement | None) -> Figure:
+    if measured is None or measured.latency is None:
+        return Figure("Latency", NOTHING, "", "", "", "off", LATENCY)
+    latency, value = measured.latency, wording.milliseconds(measured.latency.p50_ms)
+    ratio = wording.ratio(latency.ratio, latency.ratio_interval.low, latency.ratio_interval.high)
+    remark = f"fp32 {wording.milliseconds(latency.baseline_p50_ms)}"
+    return Figure("Latency", value, ratio, wording.change(latency.ratio), remark, "inverse", LATENCY)

@@ -1,0 +1,150 @@
+"""Fields of settings to widgets. Bounds, steps, units, defaults and help are read off the fields.
+
+Widgets are named by what they set, and `fill` says what they show; `state` puts that in before they are drawn. What may
+come and go has a slot of its own, so that nothing else moves.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import streamlit as st
+from pydantic.fields import FieldInfo
+from streamlit.delta_generator import DeltaGenerator
+
+from compression.data import DATASETS
+from compression.models import OWN, title
+from compression.recipe import Recipe
+from compression.steps import STEPS, Settings, bounds_of, choices_of, step
+from pages.ui.model import wording
+from pages.ui.model.subject import FOLDER, Pair, Subject, fitting, trainable
+from pages.ui.model.widget_values import QUALITY, SEGMENTS, SHARED, Positions, Shown
+
+UNTRAINED = "The last in the list may have no weights for these images yet: choose one, and it can be trained here."
+
+
+def subject() -> tuple[Subject | None, str]:
+    """The pickers for images and network; while they name nothing that can be tried, a sentence says why.
+
+    A network of the zoo that has no weights for the images yet can be chosen too, in order to train it.
+    """
+    kind = st.selectbox("Images", [*DATASETS, FOLDER], key="images", format_func=_images)
+    folder, network = st.empty(), st.empty()
+    dataset = _folder(folder) if kind == FOLDER else kind
+    if dataset == FOLDER:
+        return None, "Name a folder of images with train/CLASS/IMAGE and test/CLASS/IMAGE inside."
+    known = [*fitting(dataset), *trainable(dataset)]
+    chosen = network.selectbox(
+        "Network", known, key=f"network.{kind}", format_func=lambda pair: _network(pair, dataset), help=UNTRAINED
+    )  # fmt: skip
+    return Subject(*chosen, dataset), ""
+
+
+def _folder(slot: Any) -> str:
+    about = "With train/CLASS/IMAGE and test/CLASS/IMAGE inside."
+    path = slot.text_input("Folder", key="folder", placeholder="/path/to/images", help=about)
+    return f"{FOLDER}{path.strip()}"
+
+
+def _images(name: str) -> str:
+    return DATASETS[name].title if name in DATASETS else "A folder of images"
+
+
+def _network(pair: Pair, dataset: str) -> str:
+    model, trained_on = pair
+    if trained_on in (dataset, OWN):
+        return title(model) if trained_on == dataset else f"{title(model)}, your own"
+    return f"{title(model)}, trained on {DATASETS[trained_on].title}"
+
+
+def recipe(
+    draw_seed: Callable[[], None], positions: Positions, slots: dict[str, DeltaGenerator], shown: Shown
+) -> Recipe:
+    """A group for each technique, and what all of them share; `slots` gets a place for a remark in each group.
+
+    Raises `InvalidSetting` or `InvalidRecipe` for values that do not go together, when all widgets are drawn.
+    """
+    groups = {kind: _group(kind, settings, positions, slots, shown) for kind, settings in STEPS.items()}
+    shared = {QUALITY: control(Recipe, QUALITY, QUALITY)}
+    rest = {name: name for name in SHARED if name != QUALITY}
+    values, place = _folded("Seed and calibration", "shared", Recipe, rest, shown)
+    if place:
+        place.button("Draw a seed", on_click=draw_seed, width="stretch")
+    shared |= values
+    steps = tuple(step(kind, **values) for kind, values in groups.items() if values is not None)
+    return Recipe(steps=steps, **shared)
+
+
+def _group(
+    kind: str, settings: type[Settings], positions: Positions, slots: dict[str, DeltaGenerator], shown: Shown
+) -> dict[str, Any] | None:
+    """A technique's switch and values: what has a unit or is marked as main at once, the finer choices folded away."""
+    with st.container(border=True, key=f"group-{kind}", gap="small"):
+        on = st.toggle(f"**{STEPS[kind].title}**", key=f"{kind}.on", help=settings.__doc__)
+        body = st.empty()
+    if not on:
+        return None
+    main = [
+        name for name in settings.model_fields if wording.unit_of(settings, name) or wording.is_main(settings, name)
+    ]
+    finer = {name: f"{kind}.{name}" for name in settings.model_fields if name not in main}
+    with body.container():
+        values = {name: control(settings, name, f"{kind}.{name}", positions) for name in main}
+        slots[kind] = st.empty()
+        if finer:
+            values |= _folded("Options", kind, settings, finer, shown)[0]
+    return values
+
+
+def _folded(
+    title: str, name: str, settings: type[Settings], keys: dict[str, str], shown: Shown
+) -> tuple[dict[str, Any], DeltaGenerator | None]:
+    """Fields that are drawn where the user has unfolded them, as many widgets take time; what they say in any case.
+
+    And the place where they are drawn, if they are.
+    """
+    with (folded := st.expander(title, key=f"{name}.folded", on_change="rerun")):
+        if folded.open:
+            return {field: control(settings, field, key) for field, key in keys.items()}, folded
+    return {field: _said(shown(key)) for field, key in keys.items()}, None
+
+
+def control(settings: type[Settings], name: str, key: str, positions: Positions | None = None) -> Any:
+    """The widget for one field, and what it says."""
+    field = settings.model_fields[name]
+    label, unit = str(field.title), wording.unit_of(settings, name)
+    about: dict[str, Any] = {"key": key, "help": field.description}
+    if stops := (positions or {}).get(key):
+        return st.select_slider(label, stops, format_func=lambda stop: wording.value_text(stop, unit), **about)
+    if choices := choices_of(field):
+        return _choice(label, choices, unit, about)
+    if field.annotation is bool:
+        return st.toggle(label, **about)
+    if field.annotation is str:
+        return st.text_input(label, **about)
+    low, high = bounds_of(field)
+    if field.annotation is int:
+        return st.number_input(label, int(low or 0), None if high is None else int(high), step=1, **about)
+    return _slider(label, field, unit, about)
+
+
+def _choice(label: str, choices: tuple[Any, ...], unit: str | None, about: dict[str, Any]) -> Any:
+    def text(choice: Any) -> str:
+        return wording.value_text(choice, unit)
+
+    if len(choices) <= SEGMENTS:
+        return st.segmented_control(label, choices, format_func=text, required=True, width="stretch", **about)
+    if all(isinstance(choice, str) for choice in choices):
+        return st.selectbox(label, choices, format_func=text, **about)
+    return st.select_slider(label, choices, format_func=text, **about)
+
+
+def _slider(label: str, field: FieldInfo, unit: str | None, about: dict[str, Any]) -> float:
+    low, high = (None if bound is None else float(bound) for bound in bounds_of(field))
+    extra = field.json_schema_extra if isinstance(field.json_schema_extra, dict) else {}
+    pace = float(str(extra.get("step", 0.01)))
+    return _said(st.slider(label, low, high, step=pace, format="percent" if unit == "%" else None, **about))
+
+
+def _said(value: Any) -> Any:
+    """What a widget says; the browser counts a slider in steps, so that 0.57 comes back as 0.5700000000000001."""
+    return round(value, 10) if isinstance(value, float) else value

@@ -1,0 +1,37 @@
+"""While nobody waits for anything, the worker measures the recipes around the current one: a quiet line says so."""
+
+import os
+from functools import partial
+
+import streamlit as st
+
+from pages.ui.page.guard import repeated
+from pages.ui.state import Visit
+
+EVERY_S = 1.5
+SWITCH = "Measure neighbours while idle"
+HELP = (
+    "While nothing else is to be done, recipes around yours are measured, one setting changed in each, so that what a "
+    "dragged slider foretells is near the truth. Whatever you do goes first."
+)
+ON = os.environ.get("COMPRESSION_IDLE", "1") != "0"
+
+
+def draw(visit: Visit) -> None:
+    """The switch, and what is being measured; looked at again while there is something left."""
+    with st.container(horizontal=True, vertical_alignment="center", key="idle"):
+        here = visit.neighbours
+        here.on = st.toggle(SWITCH, ON and here.on, key="idle.on", help=HELP)
+        if here.on and (here.filler or here.left(visit)):
+            repeated(partial(watch, visit), EVERY_S)
+
+
+def watch(visit: Visit) -> None:
+    """Goes on with the grid; a new point has the page drawn anew."""
+    here = visit.neighbours
+    measured, left = here.go_on(visit), len(here.left(visit))
+    if measured or not (left or here.filler):
+        st.rerun()
+    everything = len(here.around(visit))
+    if everything and here.filler:
+        st.caption(f"Measuring neighbours, {everything - left + 1} of {everything} …")

@@ -1,0 +1,67 @@
+"""What each layer alone would cost: a job in the background, whose curves appear as they come."""
+
+from collections.abc import Sequence
+from functools import partial
+
+import streamlit as st
+
+from compression.jobs import questions
+from compression.jobs.lab import Job
+from compression.records.analysis import LayerSensitivity
+from pages.ui.charts import layer_figures
+from pages.ui.charts.plot import plot
+from pages.ui.explore import panels
+from pages.ui.model import wording
+from pages.ui.page.guard import heard, repeated
+from pages.ui.state import Visit
+
+EVERY_S = 1.0
+SIMULATED = "Simulated in torch on validation images, one layer at a time; the other numbers are of the file."
+ABOUT = "Which layers can bear what? Takes a minute or two for a small network, and goes on when you leave this page."
+
+
+def known(visit: Visit) -> dict[str, LayerSensitivity]:
+    """The curves that are known by now; asked for anew when the job has come further."""
+    sweep = visit.sweep
+    stage = _stage(sweep.job)
+    if sweep.stage != stage:
+        found = panels.awaited(
+            visit.answer("sensitivities", questions.sensitivities, visit.plain_request, stage), "Looking"
+        )
+        if found is not None:
+            sweep.curves, sweep.stage = found, stage
+    return sweep.curves
+
+
+def _stage(job: Job | None) -> str:
+    """Changes with every layer that becomes known."""
+    return f"{job.id} {job.news.state} {job.news.share:.4f}" if job else ""
+
+
+def sensitivity(visit: Visit, names: Sequence[str], chosen: str) -> None:
+    """The curves of the chosen layer and of all, and the job that finds out what is missing."""
+    st.markdown("#### Sensitivity", help=SIMULATED)
+    curves, job = visit.sweep.curves, visit.sweep.job
+    if job is not None and job.news.state == "working":
+        repeated(partial(progress, visit, job, _stage(job)), EVERY_S)
+    elif len(curves) < len(names):
+        if job is not None and job.news.sentence:
+            st.error(wording.said(job.news.sentence))
+        st.button("Find out in the background", on_click=heard(visit.sweep.begin), key="layers.sweep")
+    if chosen in curves:
+        plot(layer_figures.curves(curves[chosen]), f"Sensitivity of layer {chosen}.", key="layers.curves")
+    if curves:
+        ordered = [curves[name] for name in names if name in curves]
+        plot(layer_figures.heatmap(ordered), f"Points lost by each of {len(ordered)} layers.", key="layers.heatmap")
+        st.caption(SIMULATED)
+    else:
+        st.caption(ABOUT)
+
+
+def progress(visit: Visit, job: Job, stage: str) -> None:
+    """How far the sweep is; the page starts afresh when more layers are known."""
+    news = job.news
+    st.progress(min(news.share, 1.0), f"{news.sentence} …")
+    st.button("Stop", on_click=heard(visit.sweep.end), key="layers.stop")
+    if _stage(job) != stage:
+        st.rerun()

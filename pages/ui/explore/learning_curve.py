@@ -1,0 +1,88 @@
+"""How a network recovers: its learning curve as it grows, and what the teacher shows it at a temperature."""
+
+from collections.abc import Sequence
+
+import plotly.graph_objects as go
+import streamlit as st
+
+from compression import models
+from compression.jobs import questions
+from compression.records.measurement import LearningPoint
+from compression.steps import STEPS, Recover
+from pages.ui.charts import pictures
+from pages.ui.charts.plot import plot
+from pages.ui.page.waiting import awaited
+from pages.ui.state import Visit
+
+LOSS, ACCURACY, TEACHER = "#808790", "#D55E00", "#3987C9"
+IMAGES = 6
+OFF = "Switch on “{title}” to train the compressed network; here its learning curve is drawn while it learns."
+
+
+def learning(visit: Visit) -> None:
+    """The curve, and the teacher's answers softened by the recipe's temperature."""
+    step = visit.recipe.get("recover")
+    if step is None:
+        st.caption(OFF.format(title=STEPS["recover"].title))
+    curve, teacher = st.columns(2, gap="large")
+    with curve:
+        st.markdown("**Learning curve**")
+        drawn = curve_figure(visit.curve, ended=visit.training is None)
+        plot(drawn, f"Learning curve of {len(visit.curve)} points.", key="learning.curve")
+    with teacher:
+        teaching(visit, step if isinstance(step, Recover) else Recover(temperature=1.0))
+
+
+def teaching(visit: Visit, step: Recover) -> None:
+    """Real images with the teacher's probabilities, as the student is shown them."""
+    if step.method == "fine-tune":
+        st.caption("Fine-tuning has no teacher: the network learns from the labels alone.")
+        return
+    temperature, request = step.temperature, visit.request_for(visit.plain)
+    who = "teacher" if step.teacher == "self" else f"teacher, {models.title(step.teacher)},"
+    st.markdown(f"**What the {who} shows at temperature {temperature:g}**")
+    answer = visit.answer("teach", questions.teach, request, step.teacher, tuple(range(IMAGES)))
+    told = awaited(answer, "Asking the teacher")
+    if told is None:
+        return
+    captions = (f"{i + 1}. {label}" for i, label in enumerate(told.labels))
+    pictures.row(zip(told.pictures, captions, strict=True), width=80)
+    chosen = st.segmented_control("Image", list(range(IMAGES)), key="learning.image", default=0, required=True,
+                                  format_func=lambda i: str(i + 1))  # fmt: skip
+    softened = questions.soften(told.scores[chosen], temperature)
+    plot(softened_figure(told.classes, softened), f"Probabilities at temperature {temperature:g}.", key="learning.soft")
+
+
+def curve_figure(points: Sequence[LearningPoint], height: int = 340, *, ended: bool) -> go.Figure:
+    """Loss, and accuracy on validation images where it was measured; with room for what is to come until it `ended`."""
+    end = (points[-1].step if ended else points[-1].steps) if points else 0
+    layout = go.Layout(
+        template="none", height=height, margin={"l": 8, "r": 8, "t": 8, "b": 8}, uirevision="curve",
+        xaxis={"title": "Step", "range": [0, end] if end else None},
+        yaxis={"title": "Loss", "rangemode": "tozero", "nticks": 4},
+        yaxis2={"title": "Validation, %", "overlaying": "y", "side": "right", "showgrid": False, "tickmode": "auto",
+                "nticks": 4, "tickformat": ".1f"},
+        legend={"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0, "xanchor": "left"},
+    )  # fmt: skip
+    fig = go.Figure(layout=layout)
+    if not points:
+        fig.update_xaxes(showticklabels=False)
+        fig.update_yaxes(showticklabels=False)
+        fig.add_annotation(text="The curve appears here.", showarrow=False, xref="paper", yref="paper", x=0.5, y=0.5)
+    learned = [point for point in points if point.step > 0]
+    fig.add_trace(go.Scatter(x=[p.step for p in learned], y=[p.loss for p in learned], mode="lines", name="Loss",
+                             line={"color": LOSS, "width": 1.5}))  # fmt: skip
+    tested = [(p.step, 100 * p.accuracy) for p in points if p.accuracy is not None]
+    fig.add_trace(go.Scatter(x=[x for x, _ in tested], y=[y for _, y in tested], mode="lines+markers", name="Accuracy",
+                             yaxis="y2", line={"color": ACCURACY}, marker={"size": 8}))  # fmt: skip
+    return fig
+
+
+def softened_figure(classes: Sequence[str], probabilities: Sequence[float]) -> go.Figure:
+    """A bar for each class."""
+    layout = go.Layout(
+        template="none", height=260, margin={"l": 8, "r": 8, "t": 8, "b": 8}, uirevision="soft",
+        xaxis={"type": "category"}, yaxis={"title": "Probability, %", "range": [0, 100]},
+    )  # fmt: skip
+    return go.Figure(go.Bar(x=list(classes), y=[100 * p for p in probabilities], marker={"color": TEACHER},
+                            hovertemplate="%{x}: %{y:.1f}%<extra></extra>"), layout)  # fmt: skip

@@ -1,0 +1,116 @@
+"""What stands above and between the charts: undo, presets, sharing, the selected point, and the budget's advice."""
+
+import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
+
+from compression.recipe.presets import PRESETS
+from pages.ui.charts.scatter_data import where
+from pages.ui.model import wording
+from pages.ui.model.budget import Budget, advise
+from pages.ui.model.links import START, address, link_of
+from pages.ui.model.points import Point
+from pages.ui.page import copy
+from pages.ui.page.waiting import awaited
+from pages.ui.state import Visit, kept
+
+FIXED = "The same recipe for every network."
+SMALLEST = "Smallest file at 1 point"
+CHOSEN = (
+    "Chosen for this network: the smallest file, out of a ladder of recipes, that loses at most 1 point on images "
+    "held out for validation. The test images only report; there it may lose a little more or less. Takes seconds."
+)
+DOING = "Trying recipes on validation images"
+NONE = "No recipe of the ladder keeps within 1 point on the validation images; train one: “Recover by training”."
+
+
+def chosen(visit: Visit) -> None:
+    """Waits for the choice that the user has asked for, and has the page begin anew with it."""
+    if visit.choosing is None:
+        return
+    found = awaited(visit.choosing, DOING)
+    if not visit.choosing.done():
+        return
+    answer, visit.choosing = visit.choosing, None
+    if answer.exception() is not None:
+        return
+    if found:
+        said = f"{found.images:,} validation images, where it loses {100 * found.drop:.2f} points"
+        visit.load_next(found.recipe, f"Chosen on {said}; {found.tried} of {found.of} recipes were tried.")
+    else:
+        visit.load_next(visit.recipe, NONE)
+    st.rerun()
+
+
+def draw(visit: Visit) -> DeltaGenerator:
+    """The title, and what acts on the whole recipe; returns where `share` goes, once the view is known."""
+    with st.container(key="toolbar", horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
+        st.subheader(visit.subject.title, anchor=False, width="content")
+        with st.container(horizontal=True, width="content", gap="small"):
+            with st.popover("Presets"):
+                st.caption(FIXED)
+                for name, preset in PRESETS.items():
+                    st.button(preset.title, key=f"preset.{name}", on_click=visit.load, args=(preset.recipe,),
+                              help=preset.about, width="stretch")  # fmt: skip
+                st.divider()
+                st.button(SMALLEST, key="preset.smallest", on_click=visit.find_smallest, help=CHOSEN, width="stretch")
+            st.button("Undo", on_click=visit.undo, disabled=not visit.done)
+            st.button("Redo", on_click=visit.redo, disabled=not visit.undone)
+            st.button("Reset", on_click=visit.load, args=(START,), disabled=visit.recipe == START)
+            return st.popover("Share")
+
+
+def share(visit: Visit) -> None:
+    """A link that opens the same network, images, recipe and view, and what was measured now."""
+    run = visit.point.run if visit.point else ""
+    same = f" and run {run}, as it was measured" if run else ""
+    st.caption(f"Opens this network, these images, this recipe, these charts{same}.")
+    copy.button("Copy link", address(link_of(visit.subject, visit.recipe, visit.view, run)), key="share.link")
+
+
+def selection(visit: Visit) -> None:
+    """The point that was clicked, and what can be done with it."""
+    point = visit.trail.find(visit.selected)
+    if (elsewhere := next((p for p in visit.trail.points if p.source == "reference"), None)) is not None:
+        st.caption(f"Diamonds that this machine has not measured yet come from the {where(elsewhere)}. "
+                   "Click a point to use it; drag to zoom, double-click to see everything.")  # fmt: skip
+    if point is None:
+        return
+    with st.container(key="selection", border=True):
+        st.markdown(f"**Selected** · {wording.said(described(point))} · {wording.said(where(point))}")
+        with st.container(horizontal=True, gap="small"):
+            act(visit, point, "selected")
+            st.button("Deselect", on_click=visit.deselect)
+
+
+def act(visit: Visit, point: Point, place: str) -> None:
+    """Load the recipe of a point, pin it, download its file."""
+    st.button("Load this recipe", key=f"{place}.load", on_click=visit.load, args=(point.recipe,),
+              disabled=point.recipe == visit.recipe)  # fmt: skip
+    pinned = point.key in visit.trail.pinned
+    st.button("Unpin" if pinned else "Pin", key=f"{place}.pin", on_click=visit.pin, args=(point.key,))
+    if file := kept(point.file):
+        st.download_button("Download .onnx", file, wording.file_name(visit.subject, point.recipe),
+                           key=f"{place}.download", on_click="ignore")  # fmt: skip
+
+
+def advice(visit: Visit, budget: Budget) -> None:
+    """The best measured point within the budget, and why."""
+    if not budget.limits:
+        st.caption("Switch a limit on to see which measured point keeps it best.")
+        return
+    found = advise(budget, visit.trail.points)
+    if found.point is None:
+        st.info(wording.said(found.reason))
+        return
+    st.markdown(wording.said(described(found.point)))
+    st.caption(wording.said(found.reason))
+    with st.container(horizontal=True, gap="small"):
+        act(visit, found.point, "advice")
+
+
+def described(point: Point) -> str:
+    """'Prune weights: sparsity 50% - 93.8%, 62.0 KB, × 0.49'."""
+    measured = point.measurement
+    latency = f", × {measured.latency.ratio:.2f}" if measured.latency else ""
+    figures = f"{wording.percent(measured.accuracy.value, measured.accuracy.n)}, {wording.size(measured.size_bytes)}"
+    return f"{wording.recipe_line(point.recipe)} – {figures}{latency}"

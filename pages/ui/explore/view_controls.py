@@ -1,0 +1,48 @@
+"""Controls of the charts: which axes, and the budget."""
+
+import streamlit as st
+
+from pages.ui.model.axes import AXES, Name
+from pages.ui.model.budget import WISHES, Budget, Wish
+from pages.ui.model.view import LABELS, LIMITS, Pair
+
+
+def axes(number: int) -> Pair:
+    """The two small lists above a chart: what stands on its vertical and on its horizontal axis, which differ."""
+    up, along = st.columns(2, gap="small", vertical_alignment="bottom")
+    y = up.selectbox(
+        "Vertical axis", list(AXES), key=f"axis.{number}.y", format_func=_short, label_visibility="collapsed"
+    )  # fmt: skip
+    x = along.selectbox(
+        "Horizontal axis", list(AXES), key=f"axis.{number}.x", format_func=lambda name: f"against {AXES[name].short}",
+        label_visibility="collapsed",
+    )  # fmt: skip
+    return (x if x != y else _other(y), y)
+
+
+def _other(name: Name) -> Name:
+    """What stands on the other axis where the same was chosen twice."""
+    return "size" if name != "size" else "latency"
+
+
+def _short(name: Name) -> str:
+    short = AXES[name].short
+    return f"{short[:1].upper()}{short[1:]}"
+
+
+def budget() -> Budget:
+    """A switch and a number for each limit, and what is wished for within them."""
+    limits: dict[str, float | None] = {}
+    for name, (low, high, pace) in LIMITS.items():
+        label, about = LABELS[name]
+        switch, number = st.columns([3, 2], vertical_alignment="center")
+        on = switch.toggle(label, key=f"budget.{name}.on", help=about)
+        value = number.number_input(
+            label, low, high, step=pace, key=f"budget.{name}", disabled=not on, label_visibility="collapsed",
+            format="%.0f" if pace >= 1 else "%.2f" if pace < 0.1 else "%.1f",
+        )  # fmt: skip
+        limits[name] = float(value) if on else None
+    wish: Wish = (
+        st.segmented_control("Then the", WISHES, key="budget.wish", required=True, width="stretch") or WISHES[0]
+    )
+    return Budget(**limits, wish=wish)

@@ -1,0 +1,80 @@
+"""What can stand on a chart's axis: how it is read off a point, in which unit, and which direction is better."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+from compression.analysis.energy import energy_microjoules, estimate_microjoules
+from compression.jobs.messages import Baseline
+from compression.records.measurement import Interval
+from pages.ui.model.points import Point
+
+Name = Literal["accuracy", "size", "latency", "macs", "parameters", "energy"]
+Reading = tuple[float, Interval]
+
+
+@dataclass(frozen=True)
+class Axis:
+    """A measure in the unit it is drawn in. `short` is used in sentences; `of_baseline` reads it off the fp32 file."""
+
+    name: Name
+    title: str
+    short: str
+    unit: str
+    better: Literal["more", "less"]
+    logarithmic: bool
+    of_point: Callable[[Point], Reading | None]
+    of_baseline: Callable[[Baseline], Reading | None]
+
+    def gain(self, value: float) -> float:
+        """The value with the sign that makes more of it better."""
+        return value if self.better == "more" else -value
+
+
+def _exact(value: float | None) -> Reading | None:
+    return None if value is None else (value, Interval(value, value))
+
+
+def _percent(value: float, bounds: Interval) -> Reading:
+    return 100 * value, Interval(100 * bounds.low, 100 * bounds.high)
+
+
+def _accuracy(point: Point) -> Reading:
+    return _percent(point.measurement.accuracy.value, point.measurement.accuracy.interval)
+
+
+def _latency(point: Point) -> Reading | None:
+    latency = point.measurement.latency
+    return None if latency is None else (latency.ratio, latency.ratio_interval)
+
+
+def _scaled(count: int | None, by: float) -> Reading | None:
+    return None if count is None else _exact(count / by)
+
+
+def _baseline_energy(baseline: Baseline) -> Reading | None:
+    if baseline.macs is None:
+        return None
+    return _exact(estimate_microjoules(baseline.macs, baseline.size_bytes, 32))
+
+
+AXES: dict[Name, Axis] = {
+    axis.name: axis
+    for axis in (
+        Axis("accuracy", "Accuracy, %", "accuracy", "%", "more", False, _accuracy,
+             lambda b: _percent(b.accuracy.value, b.accuracy.interval)),
+        Axis("size", "File size, KB", "file size", "KB", "less", True,
+             lambda p: _exact(p.measurement.size_bytes / 1000), lambda b: _exact(b.size_bytes / 1000)),
+        Axis("latency", "Latency (fp32 = 1)", "latency", "of fp32", "less", False, _latency, lambda b: _exact(1.0)),
+        Axis("macs", "Multiply-accumulates, millions", "multiply-accumulates", "million", "less", False,
+             lambda p: _scaled(p.measurement.macs, 1e6), lambda b: _scaled(b.macs, 1e6)),
+        Axis("parameters", "Weights, thousands", "weights", "thousand", "less", False,
+             lambda p: _scaled(p.measurement.parameters, 1e3), lambda b: _scaled(b.parameters, 1e3)),
+        Axis("energy", "Energy per image, µJ (estimated)", "estimated energy", "µJ", "less", True,
+             lambda p: _exact(energy_microjoules(p.recipe, p.measurement)), _baseline_energy),
+    )
+}  # fmt: skip
+"""Every axis by name."""
+
+START: tuple[tuple[Name, Name], ...] = (("size", "accuracy"), ("latency", "accuracy"), ("size", "latency"))
+"""What the charts show at first: (x, y) of each."""

@@ -1,0 +1,115 @@
+"""What the user can afford, and the best measured point within it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Literal, Self
+
+from compression.jobs.messages import Baseline
+from compression.records.measurement import Measurement
+from pages.ui.model import wording
+from pages.ui.model.axes import Name
+from pages.ui.model.points import Point
+
+Wish = Literal["smallest", "fastest", "most accurate"]
+WISHES: tuple[Wish, ...] = ("smallest", "fastest", "most accurate")
+
+
+USUAL_DROP = 1.0
+"""Points below fp32 that are asked for where nobody sets a limit of accuracy."""
+
+
+@dataclass(frozen=True)
+class Budget:
+    """Limits, None where there is none: points of accuracy lost, KB of the file, latency as a share of fp32's."""
+
+    drop: float | None = None
+    size: float | None = None
+    latency: float | None = None
+    wish: Wish = "smallest"
+
+    @property
+    def asked(self) -> Self:
+        """The same with a limit of accuracy: nobody asks for the smallest or fastest file whatever it answers."""
+        return self if self.drop is not None or self.wish == "most accurate" else replace(self, drop=USUAL_DROP)
+
+    @property
+    def limits(self) -> list[str]:
+        """The limits in words."""
+        return [
+            *(
+                [f"accuracy drop ≤ {self.drop:g} {'point' if self.drop == 1 else 'points'}"]
+                if self.drop is not None
+                else []
+            ),
+            *([f"size ≤ {self.size:g} KB"] if self.size is not None else []),
+            *([f"latency ≤ {self.latency:g} of fp32"] if self.latency is not None else []),
+        ]
+
+    def edges(self, x: Name, y: Name, baseline: Baseline | None) -> tuple[float | None, float | None]:
+        """Where the limits lie on a chart's axes."""
+        return self._edge(x, baseline), self._edge(y, baseline)
+
+    def _edge(self, name: Name, baseline: Baseline | None) -> float | None:
+        if name == "accuracy" and self.drop is not None and baseline is not None:
+            return 100 * baseline.accuracy.value - self.drop
+        return {"size": self.size, "latency": self.latency}.get(name)
+
+    def allows(self, measured: Measurement) -> bool:
+        """Whether a measurement keeps every limit; what was not measured keeps none."""
+        latency = measured.latency
+        return (
+            (self.drop is None or 100 * measured.accuracy.drop <= self.drop + 1e-9)
+            and (self.size is None or measured.size_bytes <= 1000 * self.size)
+            and (self.latency is None or (latency is not None and latency.ratio <= self.latency))
+        )
+
+
+@dataclass(frozen=True)
+class Advice:
+    """The point that a budget names, if there is one, and why."""
+
+    point: Point | None
+    reason: str
+
+
+def advise(budget: Budget, points: Sequence[Point]) -> Advice:
+    """The best point within the budget as it is `asked`, by what the user wishes most, then by accuracy."""
+    asked = budget.asked
+    usual = "" if asked == budget else f" {USUAL}"
+    measured = [point for point in points if point.full and point.recipe.steps]
+    within = [point for point in measured if asked.allows(point.measurement)]
+    if not within:
+        return Advice(None, f"{_nothing(asked, measured)}{usual if measured else ''}")
+    best = min(within, key=lambda point: (_rank(point.measurement, asked.wish), -point.measurement.accuracy.value))
+    count = f"{len(within)} of {len(measured)} measured points"
+    keep = "keep these limits" if len(within) != 1 else "keeps these limits"
+    return Advice(best, f"{count} {keep}; this one is the {asked.wish}.{_selection(len(within))}{usual}")
+
+
+USUAL = f"No limit of accuracy is set, so a drop of at most {USUAL_DROP:g} point is asked for."
+
+
+def _selection(count: int) -> str:
+    """Choosing among many test results flatters the chosen one; say so."""
+    return " Chosen on the test images, so its accuracy looks a little better than it is." if count > 1 else ""
+
+
+def _rank(measured: Measurement, wish: Wish) -> float:
+    if wish == "smallest":
+        return measured.size_bytes
+    if wish == "fastest":
+        return measured.latency.ratio if measured.latency else float("inf")
+    return -measured.accuracy.value
+
+
+def _nothing(budget: Budget, measured: Sequence[Point]) -> str:
+    if not measured:
+        return "Nothing is measured yet."
+    closest = {
+        "accuracy": min(100 * p.measurement.accuracy.drop for p in measured),
+        "size": min(p.measurement.size_bytes for p in measured),
+    }
+    return (
+        f"None of the {len(measured)} measured points keeps {' and '.join(budget.limits)}. The smallest drop is "
+        f"{max(0.0, closest['accuracy']):.2f} points, the smallest file {wording.size(int(closest['size']))}."
+    )

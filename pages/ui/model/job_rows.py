@@ -1,0 +1,127 @@
+"""What the list of jobs says: each job's state, progress, curve, and where its result is opened. Data and words."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Literal
+
+from compression.data import DATASETS
+from compression.errors import UserError
+from compression.jobs.long_jobs import can_finish
+from compression.jobs.messages import Sweeping, Training
+from compression.jobs.result_keeper import from_plain
+from compression.models import ARCHITECTURES
+from compression.recipe import Recipe
+from compression.records.measurement import LearningPoint
+from compression.store import JobRecord
+from pages.ui.model.links import START, link_of
+from pages.ui.model.subject import Subject
+
+Colour = Literal["gray", "blue", "green", "orange", "red"]
+KEEP = "Keep it as it is"
+"""What the button says that ends a stopped training where it is."""
+
+EXPLORE, LAYERS = "pages/lab/explore.py", "pages/lab/layers.py"
+
+STATES: dict[str, tuple[str, Colour]] = {
+    "waiting": ("waiting", "gray"), "working": ("working", "blue"), "done": ("done", "green"),
+    "cancelled": ("cancelled", "gray"), "interrupted": ("interrupted", "orange"), "lost": ("crashed", "red"),
+    "refused": ("refused", "red"),
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Row:
+    """One job for the page. `share` is None where there is no bar; `link` to `page` leads to any result."""
+
+    id: str
+    title: str
+    state: str
+    colour: Colour
+    share: float | None
+    line: str
+    remark: str
+    can_cancel: bool
+    can_resume: bool
+    can_finish: bool
+    can_remove: bool
+    page: str
+    link: dict[str, str] | None
+
+
+def row(job: JobRecord, here: str) -> Row:
+    """A job as the machine `here` shows it."""
+    state, colour = STATES[job.state]
+    remark = [] if job.app.get("machine") == here else ["on another machine"]
+    remark += [f"begun {_clock(job.started or job.created)}"]
+    if job.started and job.ended and job.ended > job.started:
+        remark.append(f"took {duration((job.ended - job.started).total_seconds())}")
+    if job.priority:
+        remark.append(f"priority {job.priority}")
+    share = _learned(job) if job.open or (0 < job.share < 1) else None
+    return Row(
+        job.id, job.title, state, colour, share, _line(job), " · ".join(remark),
+        can_cancel=job.open and job.wanted is None, can_resume=not job.open and job.state != "done",
+        can_finish=can_finish(job, here),
+        can_remove=not job.open,
+        page=LAYERS if job.kind == "sweep" else EXPLORE,
+        link=_link(job) if job.run or (job.kind == "sweep" and job.state == "done") else None,
+    )  # fmt: skip
+
+
+def _learned(job: JobRecord) -> float:
+    """How much of a training that was stopped is learned; of other jobs, how much is done, preparing included."""
+    steps = job.progress.get("steps")
+    return job.progress.get("step", 0) / steps if steps and not job.open else job.share
+
+
+def duration(seconds: float) -> str:
+    """'45 s', '3 min', '2 h 05 min'."""
+    if seconds < 90:
+        return f"{max(seconds, 0):.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60:02d} min"
+
+
+def alt(curve: Sequence[LearningPoint]) -> str:
+    """The curve in a sentence, for those who hear it."""
+    last = curve[-1]
+    return f"Loss and validation accuracy against steps; after {last.step:,} steps the loss is {last.loss:.3f}."
+
+
+def networks() -> dict[str, str]:
+    """What can be trained, by name."""
+    return {name: architecture.title for name, architecture in ARCHITECTURES.items()}
+
+
+def images() -> dict[str, str]:
+    """What it can be trained on, by name."""
+    return {name: spec.title for name, spec in DATASETS.items()}
+
+
+def _line(job: JobRecord) -> str:
+    """'Epoch 3 of 40 · step 1,200 of 10,000 · loss 0.52 · validation 91.2% · 3 min left'."""
+    told, known = [job.sentence] if job.sentence else [], job.progress
+    if known:
+        told.append(f"step {known['step']:,} of {known['steps']:,}")
+        told.append(f"loss {known['loss']:.3f}")
+        if known.get("accuracy") is not None:
+            told.append(f"validation {known['accuracy']:.1%}")
+        if job.open and known.get("seconds_left"):
+            told.append(f"{duration(known['seconds_left'])} left")
+    return " · ".join(told)
+
+
+def _link(job: JobRecord) -> dict[str, str] | None:
+    try:
+        work, _ = from_plain(job.kind, job.request)
+        if isinstance(work, Training):
+            return link_of(Subject(work.model, work.dataset, work.dataset), Recipe())
+        recipe = START if isinstance(work, Sweeping) else Recipe.from_json(work.recipe)
+        return link_of(Subject(work.model, work.weights, work.dataset), recipe)
+    except (TypeError, UserError):  # written by another version
+        return None
+
+
+def _clock(when: datetime) -> str:
+    return f"{when.astimezone():%d %b %H:%M}"

@@ -1,0 +1,120 @@
+"""What is compressed: a network with stored weights, and the images that it is calibrated and measured on."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from compression import reference
+from compression.data import DATASETS
+from compression.errors import UnknownName
+from compression.models import ARCHITECTURES, OWN, Card, card, cards
+from compression.models import title as network_title
+from compression.models.model_cards import card_path, read, ships, weights_path
+from compression.reference import Sweep
+
+FOLDER = "folder:"
+Pair = tuple[str, str]
+"""A network, and the dataset that its stored weights were trained on."""
+
+FAVOURITES = [("resnet20", "fashion-mnist"), ("lenet5", "fashion-mnist"), ("lenet5", "digits")]
+
+
+@dataclass(frozen=True)
+class Subject:
+    """`weights` names the dataset that the network was trained on; it differs from `dataset` for a folder of images.
+
+    `edition` is the hash of the weights as they lie there now, '' while there are none: trained or brought anew, it is
+    another subject, of which nothing is known yet.
+    """
+
+    model: str
+    weights: str
+    dataset: str
+    edition: str = field(init=False)
+
+    def __post_init__(self) -> None:
+        known = card_path(self.model, self.weights)
+        object.__setattr__(self, "edition", read(known).sha256 if known else "")
+
+    @property
+    def title(self) -> str:
+        """'ResNet-20 on Fashion-MNIST'."""
+        return f"{network_title(self.model)} on {dataset_title(self.dataset)}"
+
+    @property
+    def input_shape(self) -> tuple[int, int, int]:
+        """Channels, height and width of an image."""
+        return card(self.model, self.weights).input_shape
+
+    @property
+    def is_trained(self) -> bool:
+        """Whether there are weights."""
+        return self.edition != ""
+
+    def to_query(self) -> dict[str, str]:
+        """The part of a link that names it."""
+        trained = {} if self.weights == self.dataset else {"weights": self.weights}
+        return {"model": self.model, "dataset": self.dataset} | trained
+
+    def options(self) -> list[tuple[str, str]]:
+        """The options of the command line that name it."""
+        options = [("--model", self.model), ("--dataset", self.dataset)]
+        if self.weights != self.dataset:
+            known, path = card(self.model, self.weights), card_path(self.model, self.weights)
+            if self.weights == OWN:
+                options[0] = ("--model", str(path and weights_path(path)))
+            else:
+                options += [("--weights", str(path and weights_path(path)))]
+            options += [("--mean", _numbers(known.mean)), ("--std", _numbers(known.std))]
+        return options
+
+
+def reference_sweep(subject: Subject) -> Sweep | None:
+    """What comes with the app: measured on the weights that do too."""
+    ours = subject.weights == subject.dataset and ships(subject.model, subject.weights)
+    return reference.load(subject.model, subject.dataset) if ours else None
+
+
+def default() -> Subject:
+    """The first of our favourites that has stored weights."""
+    pairs = [(c.model, c.dataset) for c in cards()]
+    model, dataset = next(pair for pair in (*FAVOURITES, *pairs) if pair in pairs)
+    return Subject(model, dataset, dataset)
+
+
+def from_query(query: dict[str, str]) -> Subject:
+    """The inverse of `to_query`; raises `UnknownName` or `Unsupported` where there is no such pair."""
+    dataset = query["dataset"]
+    if dataset not in DATASETS and not dataset.startswith(FOLDER):
+        raise UnknownName("dataset", dataset, [*DATASETS, "folder:PATH"])
+    found = Subject(query["model"], query.get("weights", dataset), dataset)
+    card(found.model, found.weights)
+    return found
+
+
+def fitting(dataset: str) -> list[Pair]:
+    """The trained networks that can be tried on a dataset; on a folder of images, all of them."""
+    return [(c.model, c.dataset) for c in cards() if dataset.startswith(FOLDER) or _fits(c, dataset)]
+
+
+def _fits(card: Card, dataset: str) -> bool:
+    """Whether a network was trained on a dataset with a name or, where somebody brought it, has its shapes."""
+    images = DATASETS[dataset]
+    shapes = ((*card.input_shape[1:], card.classes), (*images.input_shape[1:], images.classes))  # channels follow
+    brought = card.dataset == OWN and shapes[0] == shapes[1]
+    return brought or card.dataset == dataset
+
+
+def trainable(dataset: str) -> list[Pair]:
+    """The networks of the zoo that have no weights for a dataset yet, but can be trained on it."""
+    if dataset not in DATASETS:
+        return []
+    return [(model, dataset) for model in ARCHITECTURES if card_path(model, dataset) is None]
+
+
+def dataset_title(dataset: str) -> str:
+    """'Fashion-MNIST'; a folder's own name for a folder."""
+    return DATASETS[dataset].title if dataset in DATASETS else Path(dataset.removeprefix(FOLDER)).name
+
+
+def _numbers(values: tuple[float, ...]) -> str:
+    return ",".join(f"{value:g}" for value in values)

@@ -1,0 +1,178 @@
+"""Numbers and recipes as text: units, signs, and how many digits are worth reading."""
+
+import math
+import os
+import re
+import shlex
+import string
+from functools import lru_cache
+
+from compression.recipe import Recipe
+from compression.records.measurement import Reached
+from compression.steps import STEPS, Settings, default_of
+from pages.ui.model.subject import Subject
+
+BASELINE = "fp32 baseline"
+SAME = 0.0005
+"""Shares that differ by less look the same."""
+
+
+def plain(text: str) -> str:
+    """Text for a label, in which nothing is a sign of Markdown."""
+    return re.sub(f"([{re.escape(string.punctuation)}])", r"\\\1", text)
+
+
+def said(text: str) -> str:
+    """A sentence that may quote what somebody brought, for Markdown: it makes no link, picture, formula or emphasis."""
+    return re.sub(r"([\\`*\[\]<$~]|(?<!\w)_|_(?!\w))", r"\\\1", text)
+
+
+def place(path: str) -> str:
+    """'~/.local/share/compression-lab/store.sqlite': as a shell would take it, without the name of the user."""
+    own = f"{os.path.expanduser('~')}/"  # which stays as it is where there is no home folder
+    return f"~/{path.removeprefix(own)}" if path.startswith(own) else path
+
+
+def percent(share: float, n: int) -> str:
+    """'94.02%' of at least 5,000 images, '94.0%' of fewer: one image more or less should not show as nothing."""
+    return f"{100 * share:.{_digits(n)}f}%"
+
+
+def points(change: float, n: int) -> str:
+    """A change of a share in percentage points: '-0.12 points'; '' where it rounds to none."""
+    text = f"{100 * change:+.{_digits(n)}f}"
+    return f"{text} points" if float(text) else ""
+
+
+def interval(low: float, high: float, n: int) -> str:
+    """'93.5 to 94.4%'."""
+    return f"{100 * low:.{_digits(n)}f} to {percent(high, n)}"
+
+
+def half_width(low: float, high: float, n: int) -> str:
+    """Half of an interval of shares, in points: '± 0.47'."""
+    return f"± {_up(100 * (high - low) / 2, _digits(n)):.{_digits(n)}f}"
+
+
+def ratio(value: float, low: float, high: float) -> str:
+    """'× 0.52 ± 0.01'."""
+    return f"× {value:.2f} ± {_up((high - low) / 2, 2):.2f}"
+
+
+def times(smaller: float) -> str:
+    """'6.1 times smaller'; '' for a file that is not smaller."""
+    return f"{smaller:.1f} times smaller" if smaller > 1 else ""
+
+
+def size(size_bytes: int) -> str:
+    """'87.3 KB' or '1.09 MB', in powers of ten."""
+    if size_bytes < 1_000_000:
+        return f"{size_bytes / 1000:.1f} KB"
+    return f"{size_bytes / 1_000_000:.2f} MB"
+
+
+def milliseconds(ms: float) -> str:
+    """'0.21 ms', or '8.7 µs' below a tenth of one."""
+    if ms < 0.1:
+        return f"{1000 * ms:.2g} µs" if ms < 0.01 else f"{1000 * ms:.0f} µs"
+    return f"{ms:.2f} ms" if ms < 10 else f"{ms:.0f} ms"
+
+
+def change(ratio: float) -> str:
+    """A ratio to the baseline as a change: '-48%'; '' where it rounds to none."""
+    rounded = round(100 * (ratio - 1))
+    return f"{rounded:+d}%" if rounded else ""
+
+
+def counted(count: int, what: str) -> str:
+    """'1 run', '2,000 runs'."""
+    return f"{count:,} {what}{'' if count == 1 else 's'}"
+
+
+def recipe_lines(recipe: Recipe) -> list[str]:
+    """One line for each step, 'Prune weights: sparsity 50%', and one for what else is not as usual."""
+    if not recipe.steps:
+        return [BASELINE]
+    unusual = [f"{Recipe.model_fields[name].title} {value}" for name, value in _unusual(recipe)]
+    return [
+        *(f"{step.title}: {step_values(step)}" for step in recipe.steps),
+        *([", ".join(unusual)] if unusual else []),
+    ]
+
+
+@lru_cache(maxsize=10_000)
+def recipe_line(recipe: Recipe) -> str:
+    """The steps on one line."""
+    return "; ".join(recipe_lines(recipe))
+
+
+def value_text(value: object, unit: str | None) -> str:
+    """'50%' of 0.5, '4 bit' of 4."""
+    if isinstance(value, bool):
+        return "on" if value else "off"
+    if unit == "%" and isinstance(value, float):
+        return f"{100 * value:g}%"
+    return f"{value} {unit}" if unit else str(value)
+
+
+MEASURES = {"macs": "multiply-accumulates", "channels": "channels", "weights": "weights"}
+
+
+def reached(found: Reached) -> str:
+    """'Removed 52.1% of the multiply-accumulates, asked for 50%.'; '' where a step did just what it was asked for."""
+    if found.requested is not None and abs(found.requested - found.reached) < SAME:
+        return ""
+    asked = "" if found.requested is None else f", asked for {100 * found.requested:.3g}%"
+    return f"Removed {100 * found.reached:.1f}% of the {MEASURES.get(found.measure, found.measure)}{asked}."
+
+
+def unit_of(settings: type[Settings], name: str) -> str | None:
+    """The unit that stands on the field, if any."""
+    extra = settings.model_fields[name].json_schema_extra
+    return str(extra["unit"]) if isinstance(extra, dict) and "unit" in extra else None
+
+
+def is_main(settings: type[Settings], name: str) -> bool:
+    """True for a choice that belongs beside what has a unit."""
+    extra = settings.model_fields[name].json_schema_extra
+    return isinstance(extra, dict) and bool(extra.get("main"))
+
+
+def command(subject: Subject, recipe: Recipe) -> str:
+    """The same on the command line: every setting of each step, and what else is not as usual."""
+    settings = [(f"{s.kind}.{name}", value) for s in recipe.steps for name, value in s.model_dump().items()]
+    settings += _unusual(recipe)
+    options = [*subject.options(), *(("--set", f"{path}={value}") for path, value in settings)]
+    options.append(("--out", file_name(subject, recipe)))
+    lines = (f"{name} {shlex.quote(value)}" for name, value in options)
+    return " \\\n  ".join(["python -m compression compress", *lines])
+
+
+def file_name(subject: Subject, recipe: Recipe) -> str:
+    """'resnet20-fashion-mnist-1a2b3c4d.onnx'; the hex digits are the recipe's."""
+    return f"{subject.model}-{subject.weights}-{recipe.hash[:8]}.onnx"
+
+
+def _up(value: float, digits: int) -> float:
+    """Rounded up, so that an interval never looks narrower than it is."""
+    return math.ceil(round(value * 10**digits, 6)) / 10**digits
+
+
+def _digits(n: int) -> int:
+    return 2 if n >= 5_000 else 1
+
+
+def _unusual(recipe: Recipe) -> list[tuple[str, object]]:
+    """The values beside the steps that are not the defaults."""
+    fields = ((name, field) for name, field in Recipe.model_fields.items() if name != "steps")
+    return [(name, getattr(recipe, name)) for name, field in fields if getattr(recipe, name) != field.default]
+
+
+def step_values(step: Settings) -> str:
+    """What a person would say of a step: everything with a unit, and what is not as usual."""
+    told = []
+    for name, field in STEPS[step.kind].model_fields.items():
+        value, unit = getattr(step, name), unit_of(type(step), name)
+        if unit or value != default_of(field):
+            told.append(f"{str(field.title).lower()} {value_text(value, unit)}")
+    return ", ".join(told)

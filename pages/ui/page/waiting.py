@@ -1,0 +1,36 @@
+"""Waiting for the worker: its answer to a question, how far a measurement is, and what is said where none comes."""
+
+from collections.abc import Callable
+from concurrent.futures import Future
+from typing import Any
+
+import streamlit as st
+
+from compression.errors import UserError, WorkerLost
+from compression.jobs.job import News
+from pages.ui.model import wording
+from pages.ui.state import came
+
+PATIENCE_S = 60
+
+
+def awaited(answer: "Future[Any]", doing: str) -> Any:
+    """What was asked for, or None and a line that says why it is not there."""
+    with st.spinner(f"{doing} …"):
+        if not came(answer, PATIENCE_S):
+            st.caption("The worker is busy with something else; look again in a moment.")
+            return None
+        try:
+            return answer.result()
+        except (UserError, WorkerLost) as error:
+            st.error(wording.said(str(error)))
+    return None
+
+
+def tell(news: News, again: Callable[[], None]) -> None:
+    """How far a measurement is; where it failed, why, and a button that begins it anew."""
+    if news.state == "working":
+        st.progress(min(news.share, 1.0), f"{wording.said(news.sentence)} …")
+    elif news.state in ("lost", "refused"):
+        st.error(wording.said(news.sentence))
+        st.button("Measure again", on_click=again)

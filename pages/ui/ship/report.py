@@ -1,0 +1,174 @@
+"""The report for those who decide: what was asked, what is recommended and why, and every number behind it."""
+
+import csv
+import io
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from pages.ui.charts.scatter_data import Chart, chart, where
+from pages.ui.model import wording
+from pages.ui.model.budget import Advice, Budget, advise
+from pages.ui.model.points import Point, Trail
+
+
+@dataclass(frozen=True)
+class Row:
+    """One measured file in words; `front` if nothing measured beats it, `chosen` if it is the recommendation."""
+
+    recipe: str
+    accuracy: str
+    drop: str
+    size: str
+    smaller: str
+    latency: str
+    images: str
+    machine: str
+    front: bool
+    chosen: bool
+
+
+@dataclass(frozen=True)
+class Report:
+    """All that the report says; `values` are the numbers as they were measured, a row for each file."""
+
+    title: str
+    question: str
+    answer: str
+    reason: str
+    rows: tuple[Row, ...]
+    charts: tuple[Chart, Chart]
+    recipe_yaml: str
+    machine: str
+    written: str
+    values: tuple[dict[str, Any], ...]
+
+
+def report(title: str, trail: Trail, budget: Budget, when: datetime) -> Report | None:
+    """The report on all points measured in full, for the budget as it is `asked`; None where there are none."""
+    points = [point for point in trail.points if point.full]
+    if not points:
+        return None
+    advice = advise(budget, points)
+    size, latency = (chart(trail, advice.point, x, "accuracy", budget=budget.asked) for x in ("size", "latency"))
+    front = {mark.key for mark in size.marks if mark.standing == "front"}
+    ordered = sorted(points, key=lambda point: point.measurement.size_bytes)
+    chosen = advice.point.key if advice.point else ""
+    return Report(
+        title=title,
+        question=question(budget.asked),
+        answer=answer(advice),
+        reason=advice.reason,
+        rows=tuple(_row(point, point.key in front, point.key == chosen) for point in ordered),
+        charts=(size, latency),
+        recipe_yaml=advice.point.recipe.to_yaml() if advice.point else "",
+        machine=machines(points),
+        written=f"{when:%Y-%m-%d %H:%M}",
+        values=tuple(values(point) for point in ordered),
+    )
+
+
+def question(budget: Budget) -> str:
+    """'Which file is the smallest with accuracy drop ≤ 1 point?'."""
+    limits = f" with {' and '.join(budget.limits)}" if budget.limits else ""
+    return f"Which file is the {budget.wish}{limits}?"
+
+
+def answer(advice: Advice) -> str:
+    """The recommended file in a sentence with its three figures."""
+    if advice.point is None:
+        return "None of the measured files."
+    measured = advice.point.measurement
+    accuracy, n = measured.accuracy, measured.accuracy.n
+    told = f"{wording.recipe_line(advice.point.recipe)}. {wording.size(measured.size_bytes)}"
+    smaller = wording.times(measured.size_ratio)
+    told += f", {smaller} than fp32" if smaller else ""
+    told += f"; {wording.percent(accuracy.value, n)} right against {wording.percent(accuracy.baseline, n)} for fp32"
+    if measured.latency:
+        ratio = measured.latency.ratio_interval
+        share = wording.ratio(measured.latency.ratio, ratio.low, ratio.high).removeprefix("× ")
+        told += f"; {share} of fp32's time for one image"
+    return f"{told}."
+
+
+def machines(points: Sequence[Point]) -> str:
+    """On what the numbers were taken: processors and versions, each once."""
+    found = dict.fromkeys(point.measurement.machine for point in points)
+    return "; ".join(f"{m.cpu}, {m.cores} cores, {m.system}, ONNX Runtime {m.onnxruntime}" for m in found)
+
+
+def values(point: Point) -> dict[str, Any]:
+    """A file's numbers as they were measured, and its recipe."""
+    flat = {k: v for k, v in point.measurement.summary().items() if k not in ("machine", "seconds")}
+    return {"recipe": wording.recipe_line(point.recipe), **flat, "cpu": point.measurement.machine.cpu}
+
+
+def to_csv(told: Report) -> str:
+    """The numbers as a table with a header."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, list(told.values[0]))
+    writer.writeheader()
+    writer.writerows(told.values)
+    return text.getvalue()
+
+
+def to_json(told: Report) -> str:
+    """Question, answer, reason, machine, recipe and numbers."""
+    plain = {
+        "title": told.title, "written": told.written, "question": told.question, "answer": told.answer,
+        "reason": told.reason, "machine": told.machine, "recipe": told.recipe_yaml, "files": list(told.values),
+    }  # fmt: skip
+    return json.dumps(plain, indent=1) + "\n"
+
+
+HEADER = ("Recipe", "Accuracy, 95% interval", "Drop", "Size", "Smaller", "Latency (fp32 = 1)", "Test images", "Machine")
+
+
+def cells(row: Row) -> tuple[str, ...]:
+    """A row's texts, under `HEADER`."""
+    return (
+        row.recipe, row.accuracy, row.drop, row.size, row.smaller, row.latency, row.images, row.machine,
+    )  # fmt: skip
+
+
+def to_markdown(told: Report) -> str:
+    """The report as text."""
+    lines = [f"# {told.title}", "", f"**{told.question}** {told.answer}", "", told.reason, ""]
+    lines += ["| " + " | ".join(HEADER) + " |", "|" + "---|" * len(HEADER)]
+    for row in told.rows:
+        first, *rest = cells(row)
+        lines.append("| " + " | ".join([f"**{first}**" if row.chosen else first, *rest]) + " |")
+    lines += ["", *FOOTNOTES, "", f"Measured on {told.machine}. Written {told.written}."]
+    if told.recipe_yaml:
+        lines += ["", "```yaml", told.recipe_yaml.rstrip(), "```"]
+    return "\n".join(lines) + "\n"
+
+
+FOOTNOTES = (
+    "Accuracy, bytes and milliseconds are measured on the files themselves in ONNX Runtime.",
+    "Accuracy is over the whole test split with its 95% Wilson interval; a drop in brackets is within noise (McNemar).",
+    "Latency is for one image, taken in turns with the fp32 file, with the 95% interval of the ratio's median.",
+)
+
+
+def _row(point: Point, front: bool, chosen: bool) -> Row:
+    measured = point.measurement
+    accuracy, latency, n = measured.accuracy, measured.latency, measured.accuracy.n
+    bounds = wording.interval(accuracy.interval.low, accuracy.interval.high, n)
+    drop = wording.points(-accuracy.drop, n) or "none"
+    noise = accuracy.p_value is None or accuracy.p_value > 0.05
+    interval = latency.ratio_interval if latency else None
+    return Row(
+        recipe=wording.recipe_line(point.recipe),
+        accuracy=f"{wording.percent(accuracy.value, n)} ({bounds})",
+        drop=f"({drop})" if noise and drop != "none" else drop,
+        size=wording.size(measured.size_bytes),
+        smaller=f"{measured.size_ratio:.1f} ×",
+        latency=wording.ratio(latency.ratio, interval.low, interval.high) if latency and interval else "–",
+        images=f"{n:,}",
+        machine=where(point),
+        front=front,
+        chosen=chosen,
+    )

@@ -1,0 +1,206 @@
+"""The told stories of the demo: slides made of stored, measured results. Nothing is measured while they are shown."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import plotly.graph_objects as go
+
+from compression.lessons import distillation, measured
+from compression.lessons.measured import Row
+from compression.records.measurement import Measurement
+from pages.ui.model import wording
+
+GREY, MARK = "#808790", "#D55E00"
+TEMPERATURE, TAUGHT = 4.0, 0.9
+"""Of the story on distillation: temperature, and the teacher's share of the loss."""
+
+
+@dataclass(frozen=True)
+class Bars:
+    """One quantity of several files: their names, values, and the texts at the ends of the bars; the last is marked."""
+
+    title: str
+    names: tuple[str, ...]
+    values: tuple[float, ...]
+    texts: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Slide:
+    """What is on the screen: a headline, one large figure with its unit in words, a sentence or two, and bars."""
+
+    headline: str
+    figure: str
+    unit: str
+    text: str
+    bars: Bars | None = None
+
+
+@dataclass(frozen=True)
+class Story:
+    """Slides under a title; made anew whenever they are shown, from what is stored."""
+
+    title: str
+    slides: tuple[Slide, ...]
+
+
+def stories() -> list[Story]:
+    """The stories whose results are all stored."""
+    return [story for make in (_bytes, _zeros, _student) if (story := make()) is not None]
+
+
+def _bytes() -> Story | None:
+    rows = _complete("story-bytes")
+    if rows is None:
+        return None
+    last = rows[-1][1]
+    sizes = [_fp32_size(last), *(m.size_bytes for _, m in rows)]
+    names = ("fp32", *(name for name, _ in rows))
+    accuracies = [last.accuracy.baseline, *(m.accuracy.value for _, m in rows)]
+    times = last.size_ratio
+    return Story(
+        f"{times:.0f} times smaller, {_price(last)}",
+        (
+            Slide("This file recognises clothes", wording.size(sizes[0]), "of weights in 32 bits each",
+                  f"It names {wording.percent(accuracies[0], last.accuracy.n)} of {last.accuracy.n:,} test images "
+                  "rightly. Every one of its weights takes four bytes.", _sizes(names[:1], sizes[:1])),
+            Slide("Four bytes are more than a weight needs", wording.size(sizes[2]), f"with {names[2]}",
+                  f"{wording.percent(accuracies[2], last.accuracy.n)} are still right. The rounding of one weight is "
+                  "made up for by the next.", _sizes(names[:3], sizes[:3])),
+            Slide("And most weights are not needed at all", wording.size(sizes[3]), f"with {names[3].lower()}",
+                  f"{wording.percent(accuracies[3], last.accuracy.n)} right: {_lost(last)}. {times:.1f} times smaller.",
+                  _sizes(names, sizes)),
+            Slide("It is one standard file", f"{times:.0f} ×", "smaller, and stock ONNX Runtime runs it",
+                  f"{_latency(last)} No special operator, no special runtime: the weights unpack when the file loads.",
+                  _accuracies(names, accuracies)),
+        ),
+    )  # fmt: skip
+
+
+def _zeros() -> Story | None:
+    rows = _complete("story-zeros")
+    if rows is None or any(m.latency is None for _, m in rows):
+        return None
+    ratios = [m.latency.ratio for _, m in rows if m.latency]
+    names = ("fp32", *(name for name, _ in rows))
+    shown = [1.0, *ratios]
+    sparse, channels, integer = rows[1][1], rows[2][1], rows[3][1]
+    return Story(
+        "90% zeros and not a millisecond faster: why?",
+        (
+            Slide("Take half of the weights away", f"{ratios[0]:.2f} ×", "the time of the fp32 file",
+                  f"{_lost(rows[0][1]).capitalize()}, and the file is {rows[0][1].size_ratio:.1f} times smaller. "
+                  "The time has not moved.", _ratios(names[:2], shown[:2])),
+            Slide("Take nine in ten away", f"{ratios[1]:.2f} ×", "the time of the fp32 file",
+                  f"{sparse.size_ratio:.1f} times smaller, and still as slow. A processor multiplies a block of "
+                  "numbers at once; zeros among them are multiplied like the rest.", _ratios(names[:3], shown[:3])),
+            Slide("Take whole channels away instead", f"{ratios[2]:.2f} ×", "the time of the fp32 file",
+                  f"{channels.size_ratio:.1f} times smaller; {_lost(channels)}. Now the blocks themselves are smaller.",
+                  _ratios(names[:4], shown[:4])),
+            Slide("Or compute with smaller numbers", f"{ratios[3]:.2f} ×", "the time of the fp32 file",
+                  f"All weights are there, in 8 bits; {_lost(integer)}. Four of them fit where one was.",
+                  _ratios(names, shown)),
+        ),
+    )  # fmt: skip
+
+
+def _student() -> Story | None:
+    """From the table of the lesson on distillation: a small network on Digits, taught by LeNet-300-100."""
+    found = distillation.grid()
+    if found is None:
+        return None
+    temperatures = sorted({t for t, alpha in found if alpha == TAUGHT})
+    means = [found[t, TAUGHT].mean for t in temperatures]
+    best = temperatures[means.index(max(means))]
+    alone, hard, soft = found[1.0, 0.0], found[1.0, TAUGHT], found[TEMPERATURE, TAUGHT]
+    names = ("From labels alone", "Teacher's answers, T = 1", f"Teacher's answers, T = {TEMPERATURE:g}")
+    outcomes = (alone, hard, soft)
+    facts = distillation.facts()
+    small = f"{facts['student_weights']:,} weights; the teacher has {facts['teacher_weights']:,}"
+    return Story(
+        f"A student taught at T = {TEMPERATURE:g}",
+        (
+            Slide("A small network, and few labels", _percent(alone), f"right, from {facts['labelled']} labels",
+                  f"{small}. A label says which digit it is, and nothing else.", _outcomes(names[:1], outcomes[:1])),
+            Slide("A teacher answers what nobody labelled", _percent(hard), "right after learning from its answers",
+                  "The teacher looks at all training images, and the student learns to answer like it.",
+                  _outcomes(names[:2], outcomes[:2])),
+            Slide("Softened, its answers say more", _percent(soft), f"right at T = {TEMPERATURE:g}",
+                  "A temperature above 1 lets the student see which digits look alike to the teacher. "
+                  f"The spread over several students is {100 * soft.deviation:.1f} points.",
+                  _outcomes(names, outcomes)),
+            Slide("How warm is best?", f"T = {best:g}", "did best here",
+                  f"Between the best and the worst temperature lie {100 * (max(means) - min(means)):.1f} points.",
+                  _outcomes([f"T = {t:g}" for t in temperatures], [found[t, TAUGHT] for t in temperatures])),
+        ),
+    )  # fmt: skip
+
+
+def _percent(found: distillation.Outcome) -> str:
+    return f"{100 * found.mean:.1f}%"
+
+
+def _outcomes(names: Sequence[str], found: Sequence[distillation.Outcome]) -> Bars:
+    title = "Right answers on Digits, mean of several students"
+    return Bars(title, tuple(names), tuple(100 * o.mean for o in found), tuple(map(_percent, found)))
+
+
+def _complete(table: str) -> list[tuple[str, Measurement]] | None:
+    found = [(row.planned.name, row.measurement) for row in _rows(table)]
+    return None if any(m is None for _, m in found) else found  # type: ignore[return-value]
+
+
+_rows: Callable[[str], Sequence[Row]] = measured.rows
+
+
+def _fp32_size(found: Measurement) -> int:
+    return found.baseline_size_bytes
+
+
+def _price(found: Measurement) -> str:
+    """'0.7 points less accurate', or 'just as accurate' where the difference is within noise."""
+    drop, p = 100 * found.accuracy.drop, found.accuracy.p_value
+    noise = p is None or p > 0.05
+    return "just as accurate" if noise else f"{abs(drop):.1f} points {'less' if drop > 0 else 'more'} accurate"
+
+
+def _lost(found: Measurement) -> str:
+    """'0.12 points lost, within noise'."""
+    drop, p = 100 * found.accuracy.drop, found.accuracy.p_value
+    noise = ", which is within noise" if p is None or p > 0.05 else ""
+    if abs(drop) < 0.005:
+        return "no accuracy is lost"
+    return f"{abs(drop):.2f} points of accuracy are {'lost' if drop > 0 else 'gained'}{noise}"
+
+
+def _latency(found: Measurement) -> str:
+    return f"It takes {found.latency.ratio:.2f} of the time." if found.latency else ""
+
+
+def _sizes(names: Sequence[str], sizes: Sequence[int]) -> Bars:
+    return Bars("Bytes", tuple(names), tuple(s / 1000 for s in sizes), tuple(map(wording.size, sizes)))
+
+
+def _ratios(names: Sequence[str], ratios: Sequence[float]) -> Bars:
+    return Bars("Time for one image, fp32 = 1", tuple(names), tuple(ratios), tuple(f"{r:.2f}" for r in ratios))
+
+
+def _accuracies(names: Sequence[str], found: Sequence[float]) -> Bars:
+    return Bars("Accuracy", tuple(names), tuple(100 * a for a in found), tuple(f"{100 * a:.2f}%" for a in found))
+
+
+def chart(bars: Bars) -> go.Figure:
+    """Lying bars, large enough for the last row of a room."""
+    colours = [GREY] * (len(bars.names) - 1) + [MARK]
+    fig = go.Figure(go.Bar(
+        x=bars.values, y=bars.names, text=bars.texts, orientation="h", marker={"color": colours},
+        textposition="outside", textfont={"size": 22}, cliponaxis=False, hoverinfo="skip",
+    ))  # fmt: skip
+    fig.update_layout(
+        template="none", height=110 + 70 * len(bars.names), margin={"l": 10, "r": 90, "t": 50, "b": 10},
+        title={"text": bars.title, "font": {"size": 20}, "x": 0}, font={"size": 20, "color": GREY},
+        paper_bgcolor="rgba(0,0,0,0)", plot_bgcolor="rgba(0,0,0,0)", bargap=0.35,
+    )  # fmt: skip
+    fig.update_xaxes(visible=False, rangemode="tozero")
+    fig.update_yaxes(autorange="reversed", ticks="", automargin=True, showgrid=False)
+    return fig

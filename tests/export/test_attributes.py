@@ -1,0 +1,163 @@
+"""Every operator with a translation, under values of each setting: the file answers as PyTorch, or it is refused."""
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from compression.errors import UserError
+from compression.export import export
+from compression.export.session import session
+from compression.export.translate import TRANSLATIONS
+from compression.network.lifting import LIFT
+from compression.network.tracing import CASTS, NOTHING, RESHAPES, trace
+from tests.operator_calls import CALLS, SOURCES, No
+
+SHAPE = (1, 6, 6)
+CANONICAL = dict.fromkeys(CASTS, "to")
+"""What the canonical graph calls operators of other names."""
+
+LAID = {
+    "layout", "device", "pin_memory", "memory_format", "non_blocking", "copy", "implicit", "generator", "path",
+    "cudnn_enabled", "cudnn_enable", "momentum",
+}  # fmt: skip
+"""Where and how numbers lie, and what decides nothing at inference."""
+
+ELSEWHERE = {
+    "addmm.dtype": "CUDA", "bmm.dtype": "CUDA", "baddbmm.dtype": "CUDA", "where.default": "a length by values",
+    "narrow.Tensor": "a number by values", "eq.Tensor_list": "TorchScript", "index.list_Tensor": "TorchScript",
+    "index.Tensor_hacked_twin": "TorchScript", "einsum.sublist": "TorchScript", "mT.a": "TorchScript",
+    "numpy_T.a": "TorchScript", "to.prim_Device": "TorchScript", "to.prim_dtype": "TorchScript",
+    "to.prim_other": "TorchScript",
+}  # fmt: skip
+"""Overloads that no traced network has: TorchScript's own, those of another device, those without a fixed shape."""
+WRITTEN = (set(TRANSLATIONS) | set(LIFT) | NOTHING | CASTS | RESHAPES | {"relu6"}) - {"getitem"}
+CASES = [(name, number) for name, calls in CALLS.items() for number in range(len(calls))]
+
+
+class Tried(nn.Module):
+    """A convolution, and a row for each image of all that is made of its maps."""
+
+    def __init__(self, works):
+        super().__init__()
+        self.conv, self.works = nn.Conv2d(1, 8, 3, padding=1), works
+
+    def forward(self, x):
+        maps = self.conv(x)
+        return torch.cat([rows(work(maps), maps) for work in self.works], 1)
+
+
+def rows(found, maps):
+    """All numbers that were found, image by image; where they belong to none, what they do to the maps."""
+    if isinstance(found, tuple | list):
+        return torch.cat([rows(each, maps) for each in found], 1)
+    count = maps.shape[0]
+    axes = [i for i, n in enumerate(found.shape) if isinstance(n, torch.SymInt) or (type(count) is int and n == count)]
+    found = found if found.dtype == torch.float32 else found.float()
+    if not axes:
+        return maps.flatten(1) * found.sum()
+    found = found if axes[0] == 0 else found.movedim(axes[0], 0)
+    return found.flatten(1) if found.dim() > 1 else found[:, None]
+
+
+def overload(name):
+    packet, kind = name.split(".")
+    return getattr(getattr(torch.ops.aten, packet), kind)
+
+
+def work(name, call, settings):
+    """What calls an operator on maps."""
+
+    def run(maps):
+        reads, given, named = iter(call.reads), [], {}
+        for argument in overload(name)._schema.arguments:
+            if argument.name in settings:
+                value = settings[argument.name]
+                value = SOURCES[value](maps) if "Tensor" in str(argument.type) and isinstance(value, str) else value
+            elif "Tensor" in str(argument.type):
+                value = read(next(reads, None), maps)
+            elif argument.has_default_value():
+                continue
+            else:
+                raise AssertionError(f"{name} needs a value for {argument.name!r}")
+            if argument.kwarg_only or named or (given and len(given) < position(name, argument.name)):
+                named[argument.name] = value
+            else:
+                given.append(value)
+        found = overload(name)(*given, **named)
+        return found if call.take is None else found[call.take]
+
+    return run
+
+
+def position(name, argument):
+    return [a.name for a in overload(name)._schema.arguments].index(argument)
+
+
+def read(value, maps):
+    if isinstance(value, list):
+        return [read(each, maps) for each in value]
+    return SOURCES[value](maps) if isinstance(value, str) else value
+
+
+def plain(settings):
+    return {name: value.value if isinstance(value, No) else value for name, value in settings.items()}
+
+
+def possible(name, call, settings):
+    """Whether PyTorch itself takes such a call."""
+    try:
+        work(name, call, settings)(torch.randn(3, 8, 6, 6))
+    except (RuntimeError, IndexError):
+        return False
+    return True
+
+
+def check_equal(works, *, alone=True):
+    torch.manual_seed(0)
+    model = Tried(works).eval()
+    file = session(export(trace(model, SHAPE), SHAPE).onnx)
+    for images in (torch.randn(3, *SHAPE), torch.randn(1 if alone else 2, *SHAPE)):
+        with torch.no_grad():
+            expected = model(images).numpy()
+        np.testing.assert_allclose(file.run(None, {"image": images.numpy()})[0], expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(("name", "number"), CASES, ids=lambda part: str(part))
+def test_the_file_heeds_every_setting_or_the_operator_is_refused(name: str, number: int) -> None:
+    call = CALLS[name][number]
+    cases = [case for case in call.combinations() if not call.every or possible(name, call, plain(case))]
+    refused = [case for case in cases if call.refused or any(isinstance(value, No) for value in case.values())]
+    equal = [case for case in cases if case not in refused]
+    assert cases
+    if equal:
+        check_equal([work(name, call, case) for case in equal], alone=call.alone)
+    for case in refused:
+        with pytest.raises(UserError) as error:
+            check_equal([work(name, call, plain(case))])
+        packet = name.split(".")[0]
+        assert repr(CANONICAL.get(packet, packet)) in str(error.value), case
+
+
+def functional(name):
+    """The overloads of an operator that give a value and read one."""
+    packet = getattr(torch.ops.aten, name)
+    found = {f"{name}.{kind}": getattr(packet, kind)._schema for kind in packet.overloads()}
+    return {
+        kind: schema for kind, schema in found.items()
+        if kind not in ELSEWHERE and "Dimname" not in str(schema) and "Tensor" in str(schema.arguments)
+        and not any(argument.is_out for argument in schema.arguments)
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("name", sorted(WRITTEN))
+def test_every_setting_of_every_operator_is_tried(name: str) -> None:
+    """An operator that gets a translation later gets its calls too."""
+    twin = name.removesuffix("_") if name.endswith("_") else name
+    for kind, schema in functional(twin).items():
+        assert kind in CALLS, f"{kind} is called nowhere in operator_calls"
+        for argument in schema.arguments:
+            if "Tensor" in str(argument.type) or argument.name in LAID:
+                continue
+            values = [value for call in CALLS[kind] for value in call.settings.get(argument.name, ())]
+            assert len({str(plain({"": value})) for value in values}) > 1, f"{kind}: {argument.name}"

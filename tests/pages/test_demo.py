@@ -1,0 +1,78 @@
+"""The demo's stories: their claims hold for the stored results, and the page turns with Next and Back."""
+
+import re
+
+import pytest
+from streamlit.testing.v1 import AppTest
+from streamlit.testing.v1.element_tree import Element
+
+from compression.jobs.cluster import ROOT
+from compression.lessons import distillation, measured
+from pages.ui.ship import stories
+
+
+def measurements(table: str, *, timed: bool = False):
+    found = [row.measurement for row in measured.rows(table)]
+    if any(m is None or (timed and m.latency is None) for m in found):
+        pytest.skip("not measured yet; `python -m benchmarks lessons` does")
+    return found
+
+
+def test_the_first_story_keeps_its_word():
+    """At most a point is lost; the file is many times smaller; the title says both."""
+    last, story = measurements("story-bytes")[-1], stories.stories()[0]
+    assert last.accuracy.drop <= 0.01 and last.size_ratio >= 10
+    assert story.title == f"{last.size_ratio:.0f} times smaller, {100 * last.accuracy.drop:.1f} points less accurate"
+
+
+def test_the_second_story_keeps_its_word():
+    half, most, channels, integer = (m.latency.ratio for m in measurements("story-zeros", timed=True))
+    assert 0.93 < half < 1.07 and 0.93 < most < 1.07
+    assert channels < 0.85 and integer < 0.7
+
+
+def test_the_third_story_keeps_its_word():
+    found = distillation.grid()
+    assert found is not None
+    alone, soft = found[1.0, 0.0], found[stories.TEMPERATURE, stories.TAUGHT]
+    assert soft.mean > alone.mean + 0.05
+    assert soft.mean > found[1.0, stories.TAUGHT].mean
+
+
+def test_every_slide_has_a_figure_and_its_bars_end_with_it():
+    for story in stories.stories():
+        assert len(story.slides) == 4
+        for slide in story.slides:
+            assert slide.headline and re.search(r"\d", slide.figure) and slide.bars
+            assert len(slide.bars.names) == len(slide.bars.values) == len(slide.bars.texts)
+
+
+@pytest.fixture(scope="module")
+def page() -> AppTest:
+    shown = AppTest.from_file(str(ROOT / "app.py"), default_timeout=60)
+    return shown.switch_page("pages/ship/demo.py").run()
+
+
+def headline(page: AppTest) -> str:
+    return next(m.value for m in page.get("html") if isinstance(m, Element) and "demo-headline" in m.value)
+
+
+def test_next_and_back_turn_the_page(page):
+    assert not page.exception
+    first = headline(page)
+    back, onward = (next(b for b in page.button if b.label == label) for label in ("Back", "Next"))
+    assert back.disabled
+    onward.click().run()
+    second = headline(page)
+    assert second != first
+    next(b for b in page.button if b.label == "Back").click().run()
+    assert headline(page) == first
+    next(b for b in page.button if b.key == "demo.story.1").click().run()
+    assert headline(page) not in (first, second)
+
+
+def test_the_link_with_demo_leads_there():
+    shown = AppTest.from_file(str(ROOT / "app.py"), default_timeout=60)
+    shown.query_params["demo"] = "1"
+    shown.run()
+    assert not shown.exception

@@ -1,0 +1,69 @@
+"""The Deploy page: verdicts and sums as text, and the page itself with a real worker on Digits."""
+
+from dataclasses import replace
+
+import pytest
+from streamlit.testing.v1 import AppTest
+
+from compression.analysis.devices import DEVICES, KB, Deployment, Load, device, fit
+from compression.jobs.cluster import ROOT
+from compression.records.analysis import Growth
+from compression.records.measurement import Interval, Latency
+from pages.ui.ship import device_rows
+
+PATIENCE_S = 180
+SMALL = Load((), 50_000, 100_000, 8_000)
+LATENCY = Latency(0.2, 0.3, 0.4, 0.5, Interval(0.49, 0.51), 100, 10, 1, 1, 0.0, 0.1)
+
+
+def found(load: Load, ms: float = 0.1) -> Deployment:
+    return Deployment({name: fit(load, each) for name, each in DEVICES.items()}, 8_000, "QLinearConv", 24, True, ms)
+
+
+def test_a_verdict_names_what_is_too_small():
+    chip = replace(device("nano33"), flash_bytes=100 * KB, ram_bytes=1 * KB)
+    assert device_rows.verdict(fit(SMALL, device("nano33"))) == "fits"
+    assert device_rows.verdict(fit(SMALL, chip)) == "flash and RAM too small"
+    assert device_rows.verdict(fit(SMALL, replace(chip, flash_bytes=1 << 20))) == "RAM too small"
+
+
+def test_rows_stand_in_the_catalogues_order_and_add_up():
+    rows = device_rows.rows(found(SMALL), found(SMALL))
+    assert [row["Device"] for row in rows] == [each.title for each in DEVICES.values()]
+    need = fit(SMALL, device("nano33")).need
+    assert rows[0]["Flash"] == (need.weights + need.runtime_flash) / device("nano33").flash_bytes
+
+
+def test_the_estimate_stands_beside_the_measurement():
+    assert "measured 0.20 ms: the estimate is 0.50 times that" in device_rows.on_this_machine(found(SMALL), LATENCY)
+    assert "not measured" in device_rows.on_this_machine(found(SMALL), None)
+
+
+def test_memory_says_what_a_process_grew_by():
+    assert "grew" not in device_rows.memory(found(SMALL), None)
+    text = device_rows.memory(found(SMALL), Growth(100, 2_000_000, 1_000_000))
+    assert "grew by 2.00 MB" in text and "explain 1.00 MB" in text and "8-bit kernels" in text
+
+
+@pytest.fixture(scope="module")
+def page() -> AppTest:
+    shown = AppTest.from_file(str(ROOT / "app.py"), default_timeout=PATIENCE_S)
+    link = {"model": "lenet300", "dataset": "digits", "steps": "quantize", "quality": "fast"}
+    for name, value in link.items():
+        shown.query_params[name] = value
+    return shown.switch_page("pages/ship/deploy.py").run()
+
+
+def test_the_page_shows_devices_downloads_and_reasons(page):
+    assert not page.exception and not page.error
+    tables = [table.value for table in page.dataframe]
+    assert list(tables[0]["Device"]) == [each.title for each in DEVICES.values()]
+    assert set(tables[0]["This file"]) == {"fits"}
+    told = " ".join(text.value for text in page.markdown)
+    assert "the estimate is" in told and "live at once" in told
+    assert any("onnxruntime.InferenceSession" in code.value for code in page.code)
+
+
+def test_another_language_shows_other_lines(page):
+    page.selectbox("deploy.language").set_value("C++").run()
+    assert any("Ort::Session" in code.value and "1, 1, 8, 8" in code.value for code in page.code)

@@ -1,0 +1,121 @@
+"""The Layers page: figures as data, and the page itself with a real worker on Digits."""
+
+from typing import Any
+
+import pytest
+from streamlit.testing.v1 import AppTest
+
+from compression.jobs.cluster import ROOT
+from compression.records.analysis import LEVELS, Histogram, LayerSensitivity, LayerView, SensitivityPoint, Structure
+from compression.records.measurement import LayerReport
+from pages.ui.charts import layer_figures
+
+PATIENCE_S = 180
+
+
+def curves(name: str, lost: float) -> LayerSensitivity:
+    points = [SensitivityPoint(t, v, 0.9 - lost * i, 100) for t, vs in LEVELS.items() for i, v in enumerate(vs)]
+    return LayerSensitivity(name, 0.9, tuple(points))
+
+
+def view(**changes) -> LayerView:
+    bars = Histogram(-1.0, 1.0, (1, 2, 3, 4), 1)
+    values: dict[str, Any] = {
+        "name": "conv", "shape": (2, 1, 3, 3), "shape_after": (2, 1, 3, 3), "before": bars, "after": bars,
+        "grid": (-0.5, 0.0, 0.5), "singular": (2.0, 1.0), "singular_after": (2.0, 0.5), "kernels": (((1.0,),),),
+        "kernels_after": (((0.5,),),), "weight_error": 0.1, "output_error": 0.2,
+    }  # fmt: skip
+    return LayerView(**(values | changes))
+
+
+def test_rows_carry_the_sensitivity_where_it_is_known():
+    report = LayerReport("conv", "Conv2d", (2, 1, 3, 3), 18, 4, 0.5, 100, 20, 12.0, "dense")
+    assert layer_figures.rows([report], {})[0]["Worst drop"] is None
+    assert layer_figures.rows([report], {"conv": curves("conv", 0.1)})[0]["Worst drop"] == pytest.approx(30)
+
+
+def test_the_heatmap_shows_points_lost():
+    figure = layer_figures.heatmap([curves("a", 0.01), curves("b", 0.02)])
+    assert [len(trace.x) for trace in figure.data] == [len(levels) for levels in LEVELS.values()]
+    assert figure.data[1].z[1][3] == pytest.approx(6.0)
+    assert {axis.type for axis in (*figure.select_xaxes(), *figure.select_yaxes())} == {"category"}  # "0" is a name
+
+
+def test_the_histogram_has_the_grid_and_both_sides():
+    figure = layer_figures.histogram(view())
+    assert [trace.name for trace in figure.data] == ["Before", "After"] and len(figure.layout.shapes) == 3
+    assert figure.data[0].x == (-0.75, -0.25, 0.25, 0.75)
+    assert len(layer_figures.histogram(view(after=None, grid=())).data) == 1
+
+
+def test_pictures_of_both_sides_share_their_colours():
+    figure = layer_figures.pictures((((1.0, -3.0),),) * 3, (((0.5, 0.5),),) * 3)
+    assert len(figure.data) == 6 and figure.layout.coloraxis.cmax == 3.0
+
+
+def test_the_drawing_marks_the_chosen_layer():
+    text = layer_figures.drawing(
+        Structure((("x", "image"), ("conv", "conv 3 × 3")), ("conv",), (("x", "conv"),)), "conv"
+    )
+    assert '"x" -> "conv"' in text and text.count("#D55E00") == 1
+
+
+def slider(page: AppTest) -> Any:
+    return next(s for s in page.select_slider if str(s.key).startswith("layers.bits."))
+
+
+@pytest.fixture(scope="module")
+def page() -> AppTest:
+    shown = AppTest.from_file(str(ROOT / "app.py"), default_timeout=PATIENCE_S)
+    link = {
+        "model": "lenet300",
+        "dataset": "digits",
+        "steps": "quantize",
+        "quantize.weight_bits": "4",
+        "quality": "fast",
+    }
+    for name, value in link.items():
+        shown.query_params[name] = value
+    return shown.switch_page("pages/lab/layers.py").run()
+
+
+def test_a_link_that_cannot_be_opened_says_so():
+    shown = AppTest.from_file(str(ROOT / "app.py"), default_timeout=PATIENCE_S)
+    shown.query_params["model"] = "nonsense"
+    shown.switch_page("pages/lab/layers.py").run()
+    assert "This link cannot be opened" in shown.warning[0].value and not shown.exception
+
+
+def test_the_page_shows_the_layers_and_one_of_them(page):
+    assert not page.exception and not page.error
+    table = page.dataframe[0].value
+    assert list(table["Bits"]) == [4, 4, 4]
+    assert any(text.value == f"#### Layer {table['Layer'][0]}" for text in page.markdown)
+    assert any("the layer's answers by" in text.value for text in page.caption)
+
+
+@pytest.mark.parametrize("bits", [8, 1, 16, 32])
+def test_a_layers_own_bits_stand_in_the_recipe(page, bits):
+    name = page.dataframe[0].value["Layer"][0]
+    slider(page).set_value(bits).run()
+    assert not page.exception
+    kept = page.session_state["visit"].recipe.get("quantize")
+    assert kept.overrides == {name: bits}
+    assert list(page.dataframe[0].value["Bits"]) == [bits, 4, 4]
+    assert slider(page).value == bits
+
+
+@pytest.mark.parametrize(("settings", "bits", "offered"), [
+    ({"steps": "quantize", "quantize.layer_bits": "1=16"}, 16, [1, 2, 3, 4, 5, 6, 7, 8, 16, 32]),
+    ({"steps": "quantize", "quantize.layer_bits": "1=1"}, 1, [1, 2, 3, 4, 5, 6, 7, 8, 16, 32]),
+    ({"steps": "share,quantize", "quantize.layer_bits": "1=32"}, 32, [8, 16, 32]),
+])  # fmt: skip
+def test_the_slider_shows_the_bits_that_a_link_sets(settings, bits, offered):
+    shown = AppTest.from_file(str(ROOT / "app.py"), default_timeout=PATIENCE_S)
+    link = {"model": "lenet300", "dataset": "digits", "quality": "fast", "quantize.activation_bits": "32", **settings}
+    for name, value in link.items():
+        shown.query_params[name] = value
+    shown.switch_page("pages/lab/layers.py").run()
+    assert not shown.exception and shown.dataframe[0].value["Layer"][0] == "1"
+    assert slider(shown).value == bits
+    assert slider(shown).options == ["as the rest", *map(str, offered)]

@@ -1,0 +1,111 @@
+"""The report: its numbers are the measured ones, its file needs nothing else, and it prints on four pages."""
+
+import csv
+import io
+import json
+import re
+from dataclasses import replace
+from datetime import datetime
+
+import pytest
+from streamlit.testing.v1 import AppTest
+
+from compression.jobs.cluster import ROOT
+from pages.ui.model import wording
+from pages.ui.model.budget import Budget
+from pages.ui.model.points import Trail
+from pages.ui.ship import report, report_html
+from tests.pages.test_pages import point, trail
+
+WHEN = datetime(2026, 1, 2, 3, 4)
+MEASURED = trail(point(0.5, 0.935, 400_000, 0.9), point(0.7, 0.93, 250_000, 0.95), point(0.9, 0.88, 90_000, 1.0))
+
+
+WITHIN = Budget(drop=1.5)
+
+
+def told(budget: Budget = WITHIN, known: Trail = MEASURED) -> report.Report:
+    found = report.report("Smaller <b>& faster", known, budget, WHEN)
+    assert found is not None
+    return found
+
+
+def test_the_recommendation_keeps_the_budget_and_says_why():
+    found = told()
+    assert "drop ≤ 1.5 points" in found.question
+    assert "250.0 KB" in found.answer and "93.00% right against 94.00%" in found.answer
+    assert [row.chosen for row in found.rows] == [False, True, False]
+    assert "2 of 3 measured points" in found.reason
+    assert "sparsity: 0.7" in found.recipe_yaml
+
+
+def test_what_no_file_keeps_is_said():
+    found = told(Budget(size=10))
+    assert found.answer == "None of the measured files." and not any(row.chosen for row in found.rows)
+    assert not found.recipe_yaml
+
+
+def test_without_a_limit_of_accuracy_the_answer_is_within_a_point_of_fp32():
+    found = told(Budget())
+    assert found.question == "Which file is the smallest with accuracy drop ≤ 1 point?"
+    assert "93.00% right" in found.answer and "at most 1 point is asked for" in found.reason
+    assert [row.chosen for row in found.rows] == [False, True, False]
+    assert found.charts[0].limits[1] == pytest.approx(93.0)
+    assert told(Budget(wish="fastest")).answer.startswith("Prune weights: sparsity 50%")
+    assert "93.00% right" in told(Budget(size=300)).answer  # another limit is none of accuracy
+    assert told(Budget(wish="most accurate")).question == "Which file is the most accurate?"
+    assert "88.00% right" in told(Budget(drop=10)).answer  # whoever asks for it gets it
+
+
+def test_that_no_file_is_within_a_point_of_fp32_is_said():
+    found = told(Budget(), trail(point(0.9, 0.357, 90_000, 1.0)))
+    assert found.answer == "None of the measured files." and not found.recipe_yaml
+    assert "None of the 1 measured points keeps accuracy drop ≤ 1 point" in found.reason
+    assert "smallest drop is 58.30 points" in found.reason and "No limit of accuracy is set" in found.reason
+
+
+def test_every_number_is_the_measured_one():
+    found = told()
+    rows = list(csv.DictReader(io.StringIO(report.to_csv(found))))
+    kept = sorted(MEASURED.points, key=lambda p: p.measurement.size_bytes)
+    assert [float(row["accuracy"]) for row in rows] == [p.measurement.accuracy.value for p in kept]
+    assert [int(row["size_bytes"]) for row in rows] == [p.measurement.size_bytes for p in kept]
+    plain = json.loads(report.to_json(found))
+    assert [f["latency_ratio"] for f in plain["files"]] == [p.measurement.latency.ratio for p in kept]
+    for text in (report.to_markdown(found), report_html.to_html(found)):
+        assert all(wording.size(p.measurement.size_bytes) in text for p in kept)
+        assert all(wording.percent(p.measurement.accuracy.value, 10_000) in text for p in kept)
+
+
+def test_points_that_are_not_measured_in_full_are_left_out():
+    rough = replace(point(0.8, 0.9, 100_000), full=False)
+    assert report.report("x", trail(rough), Budget(), WHEN) is None
+    assert len(told(known=trail(point(0.5, 0.93, 1000), rough)).rows) == 1
+
+
+def test_the_file_names_nothing_outside_itself_and_escapes_what_users_write():
+    html = report_html.to_html(told())
+    assert not re.search(r"(src|href)=|url\(|https?://|<script", html)
+    assert "<b>" not in html.split("<svg")[0] and "Smaller &lt;b&gt;&amp; faster" in html
+
+
+def test_a_chart_has_a_dot_for_every_point_and_the_baseline():
+    assert report_html.svg(told().charts[0]).count("<circle") == 4
+    assert report_html.svg(told().charts[1]).count("<circle") == 4
+
+
+def test_the_page_without_points_leads_to_explore():
+    page = AppTest.from_file(str(ROOT / "app.py"), default_timeout=60)
+    for name, value in {"model": "vgg11", "dataset": "digits"}.items():
+        page.query_params[name] = value
+    page.switch_page("pages/ship/report.py").run()
+    assert not page.exception
+    assert any("Nothing is measured yet" in info.value for info in page.info)
+
+
+def test_a_link_that_cannot_be_opened_says_so():
+    page = AppTest.from_file(str(ROOT / "app.py"), default_timeout=60)
+    page.query_params["model"] = "nonsense"
+    page.switch_page("pages/ship/report.py").run()
+    assert "This link cannot be opened" in page.warning[0].value
+    assert not page.exception

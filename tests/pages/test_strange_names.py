@@ -1,0 +1,66 @@
+"""Names that a stranger chose, of layers, classes and networks, where a page writes them into another language."""
+
+import pytest
+
+from compression.errors import LONGEST, InvalidFile, UnknownName, UserError, shown
+from compression.records.analysis import Structure
+from pages.ui.charts import layer_figures
+from pages.ui.charts.layer_figures import drawing
+from pages.ui.model import wording
+
+NAMES = ['a"b', 'x" URL="javascript:alert(1)', "back\\", '\\"; b [label="', "two\nlines", "<b>x</b>", "]; }"]
+
+
+def strings(text: str) -> list[str]:
+    """The quoted strings of a text in Graphviz's language, unquoted, by its grammar: only \\" ends no string."""
+    found, current, i = [], None, 0
+    while i < len(text):
+        if current is None:
+            current = "" if text[i] == '"' else None
+        elif text[i] == "\\" and text[i + 1] in '"\\':
+            current, i = current + text[i + 1], i + 1
+        elif text[i] == '"':
+            found.append(current)
+            current = None
+        else:
+            current += text[i]
+        i += 1
+    assert current is None, "a string is not closed"
+    return found
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_layers_name_stays_a_string_in_the_graph(name: str) -> None:
+    one_line = name.replace("\n", " ")
+    text = drawing(Structure(((name, f"{name}  8 × 8"), ("b", "relu")), (name,), ((name, "b"),)), "b")
+    body = strings("\n".join(text.splitlines()[3:]))
+    assert [s for s in body if s not in {"#D55E00", "white", layer_figures.AFTER}] == [
+        one_line, f"{one_line}  8 × 8", "b", "relu", one_line, "b",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(("text", "shown_as"), [
+    ("![x](https:\\\\evil.example\\a.png)", r"!\[x\](https:\\\\evil.example\\a.png)"),
+    ("<img src=x>", r"\<img src=x>"),
+    (":red-background[x]", r":red-background\[x\]"),
+    ("$x$ `y` *z* _w_", r"\$x\$ \`y\` \*z\* \_w\_"),
+    ("'resnet20_half' has 3 channels.", "'resnet20_half' has 3 channels."),
+])  # fmt: skip
+def test_a_sentence_is_no_markdown(text: str, shown_as: str) -> None:
+    assert wording.said(text) == shown_as
+
+
+def test_a_sentence_is_short_and_one_line_whatever_it_names() -> None:
+    long = UserError(f"{'x' * 10**6} is\nno \x1b[31mname\udcff.")
+    assert len(str(long)) <= LONGEST + 2
+    assert str(InvalidFile("a\nb\x1b\udcff.")) == "a b \\udcff."
+    assert len(str(UnknownName("model", "m" * 10**6, ["a"]))) < 200
+
+
+def test_what_is_shown_of_a_value_is_short_and_needs_no_time() -> None:
+    deep: object = 0
+    for _ in range(10_000):
+        deep = [deep, deep, deep]  # a text of it would fill any disk
+    assert len(shown(deep)) < 200
+    assert shown(1 << 100_000) == "a number of 100,001 bits"
+    assert (shown("a"), shown(3), shown([1, "b"]), shown(0.5)) == ("'a'", "3", "[1, 'b']", "0.5")

@@ -1,0 +1,194 @@
+"""From a network and a recipe to a file and its measurement: for the zoo's networks and for strangers."""
+
+import copy
+import hashlib
+import json
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+import compression
+from compression.data import load
+from compression.errors import Cancelled, InvalidModel, Unsupported
+from compression.export import export
+from compression.export.session import session
+from compression.measure.outputs import IMAGES
+from compression.models import load as load_model
+from compression.network.graph import layers, macs
+from compression.network.parametrizations import Half, attach
+from compression.network.tracing import trace
+from compression.pipeline.compress import compress, compress_prepared, prepare, simulate
+from compression.pipeline.layer_reports import Books
+from compression.pipeline.measuring import measure, stream
+from compression.recipe import Recipe
+from compression.records.measurement import Measurement
+from compression.steps import Channels, Factorize, Prune, Quantize
+from compression.techniques.lowrank import factorize
+from compression.techniques.pruning import joint_masks
+from tests.networks import Again, tiny, trained
+
+W8A8 = Recipe(steps=(Quantize(),))
+W4_SPARSE = Recipe(steps=(Prune(sparsity=0.6), Quantize(weight_bits=4)))
+RECIPES = [
+    W8A8,
+    W4_SPARSE,
+    Recipe(steps=(Prune(sparsity=0.5),)),
+    Recipe(steps=(Quantize(weight_bits=4, activation_bits=32),)),
+]
+
+
+@pytest.fixture(scope="module", params=["lenet300", "lenet5", "resnet20"])
+def prepared(request):
+    return prepare(load_model(request.param, "digits"), load("digits"))
+
+
+@pytest.mark.parametrize("recipe", RECIPES, ids=lambda r: r.to_query())
+def test_file_agrees_with_the_simulation_and_is_smaller(prepared, recipe):
+    candidate, data = compress_prepared(prepared, recipe), prepared.data
+    images = data.normalize(data.test.images)
+    answers = session(candidate.onnx).run(None, {"image": images.numpy()})[0]
+    with torch.no_grad():
+        simulated = simulate(prepared, recipe)(images).numpy()
+    assert (answers.argmax(1) == simulated.argmax(1)).mean() >= 0.995
+    assert len(candidate.onnx) < len(prepared.baseline.onnx)
+
+
+def test_eight_bits_cost_next_to_nothing(prepared):
+    assert measure(compress_prepared(prepared, W8A8), prepared).accuracy.drop <= 0.01
+
+
+def test_same_recipe_same_bytes_other_seed_other_images(prepared):
+    first, second = (compress_prepared(prepared, W4_SPARSE).onnx for _ in range(2))
+    assert hashlib.sha256(first).digest() == hashlib.sha256(second).digest()
+
+
+@pytest.mark.parametrize("step", [Prune(sparsity=0.7), Factorize(amount=0.2, round_to=1)], ids=lambda s: s.kind)
+def test_what_is_known_of_a_network_is_not_believed_of_one_with_other_norms(step):
+    ready = prepare(tiny(), load("digits"), calibration_images=32)
+    channels = Channels(amount=0.1, round_to=1, part="all")
+    kept, anew = (Recipe(steps=(channels, step), batch_norm=b) for b in ("keep", "reestimate"))
+    compress_prepared(ready, kept)
+    after = compress_prepared(ready, anew).onnx
+    for method in (joint_masks, factorize):
+        method._KNOWN.clear()
+    assert compress_prepared(ready, anew).onnx == after
+
+
+def test_stream_gives_a_first_point_and_then_the_full_one(prepared):
+    candidate = compress_prepared(prepared, W8A8)
+    points = list(stream(candidate, prepared, first=100))
+    assert [p.n_test for p in points] == [100, len(prepared.data.test)]
+    first, full = (p.accuracy.interval for p in points)
+    assert full.high - full.low < first.high - first.low
+    assert np.array_equal(points[0].predictions.classes, points[1].predictions.classes[:100])
+    assert points[1].size_bytes == len(candidate.onnx) and points[1].file_hash == candidate.file_hash
+    assert set(points[1].summary()) >= {
+        "recipe_hash", "accuracy", "accuracy_low", "accuracy_high", "baseline_accuracy", "size_bytes",
+        "baseline_size_bytes", "latency_ms", "latency_ratio", "latency_ratio_low", "latency_ratio_high", "threads",
+        "macs", "n_test", "seconds",
+    }  # fmt: skip
+
+
+def test_requested_sparsity_and_bits_are_reached_and_reported(prepared):
+    candidate = compress_prepared(prepared, W4_SPARSE)
+    weights = sum(layer.weights for layer in candidate.layers)
+    zeros = sum(layer.weights * layer.sparsity for layer in candidate.layers)
+    assert zeros == pytest.approx(0.6 * weights, abs=1)
+    assert {layer.bits for layer in candidate.layers} == {4}
+    assert sum(layer.macs for layer in candidate.layers) == candidate.macs == prepared.baseline.macs
+
+
+def test_any_classifier_is_compressed_and_left_as_it_was():
+    data = load("digits")
+    network = trained(data).train()
+    before = copy.deepcopy(network.state_dict())
+    ready = prepare(network, data)
+    candidate = compression.compress(network, W8A8, data, prepared=ready)
+    assert candidate.onnx == compress(network, W8A8, data).onnx
+    assert network.training and all(torch.equal(v, before[k]) for k, v in network.state_dict().items())
+    found = measure(candidate, ready)
+    assert found.accuracy.baseline > 0.85 and found.accuracy.drop < 0.02
+
+
+def test_a_network_that_uses_a_layer_twice_is_refused():
+    with pytest.raises(Unsupported, match="its layer 'twice' 2 times"):
+        prepare(Again(), load("digits"), calibration_images=64)
+
+
+def test_networks_that_do_not_fit_are_refused():
+    data = load("digits")
+    with pytest.raises(InvalidModel, match=r"7 classes.*10"):
+        prepare(nn.Sequential(nn.Flatten(), nn.Linear(64, 7)), data)
+    with pytest.raises(InvalidModel, match="1×8×8"):
+        prepare(nn.Sequential(nn.Flatten(), nn.Linear(99, 10)), data)
+
+
+def test_work_stops_when_asked(prepared):
+    with pytest.raises(Cancelled):
+        compress_prepared(prepared, W8A8, stop=lambda: True)
+    said = []
+    compress_prepared(prepared, W4_SPARSE, progress=lambda sentence, share: said.append(share))
+    assert said == sorted(said) and len(said) >= 3
+
+
+def test_batch_norm_is_kept_where_held_out_images_say_so(prepared):
+    if not any(isinstance(m, nn.BatchNorm2d) for m in prepared.dense.modules()):
+        pytest.skip("no batch norm in this network")
+    kept = compress_prepared(prepared, Recipe(steps=(Prune(sparsity=0.0),), batch_norm="auto"))
+    asked = compress_prepared(prepared, Recipe(steps=(Prune(sparsity=0.0),), batch_norm="keep"))
+    assert kept.onnx == asked.onnx  # nothing was compressed: the dense statistics cannot be beaten
+
+
+def test_reports_say_what_was_asked_for_what_was_reached_and_how_far_answers_moved(prepared):
+    steps = (Channels(amount=0.5), Prune(sparsity=0.5), Quantize(weight_bits=4, activation_bits=32))
+    recipe = Recipe(steps=steps, quality="fast")
+    candidate, graph = compress_prepared(prepared, recipe), simulate(prepared, recipe)
+    channels, weights = candidate.reached
+    assert (channels.step, channels.measure, channels.requested) == ("channels", "macs", 0.5)
+    assert channels.reached == pytest.approx(1 - candidate.macs / prepared.baseline.macs) and channels.reached >= 0.5
+    assert weights.reached == pytest.approx(weights.requested, abs=1e-3)
+    found = measure(candidate, prepared)
+    assert json.loads(json.dumps(found.summary()))["reached"][0]["requested"] == 0.5
+    assert Measurement.from_plain(found.to_plain()).reached == candidate.reached
+
+    images = prepared.calibration.images[:IMAGES]  # the last layer's answers are the network's
+    with torch.no_grad():
+        wanted, got = (y - y.mean(0) for y in (prepared.dense(images), graph(images)))
+    last = candidate.layers[-1]
+    assert last.output_error == pytest.approx(float((got - wanted).norm() / wanted.norm()), rel=1e-3)
+    assert 0 < last.output_error < 1
+    gone = [report for report in candidate.layers if report.output_error is None]
+    assert gone and all(r.shape[0] < prepared.dense.get_submodule(r.name).weight.shape[0] for r in gone)
+    assert prepared.baseline.reached == ()
+
+
+def test_reports_say_what_the_file_holds():
+    """Half precision only where it holds the weights, and what two layers share once."""
+    torch.manual_seed(0)
+    first, one, other = (nn.Conv2d(channels, 8, 3, padding=1) for channels in (1, 8, 8))
+    first.weight.data[0] = 1e5
+    other.weight.data.copy_(one.weight.data)
+    network = nn.Sequential(
+        first, nn.ReLU(), one, nn.ReLU(), other, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 10)
+    )
+    graph = trace(network.eval(), (1, 8, 8))
+    for layer in layers(graph).values():
+        attach(layer, Half(len(layer.weight)))
+    books = Books(graph, export(graph, (1, 8, 8)), macs(graph, (1, 8, 8)))
+    reports = books.layers(torch.zeros(1, 1, 8, 8))
+    assert [report.bits for report in reports] == [32, 16, 16, 16]
+    assert [report.size_bytes for report in reports] == [288, 1152, 0, 160]
+    assert books.ledger.payload == 1600
+
+
+def test_the_signal_to_noise_ratio_is_that_of_the_dense_weights(prepared):
+    """About 6 dB a bit where weights are rounded to the nearest; none where nothing was rounded."""
+    found = [
+        compress_prepared(prepared, Recipe(steps=(Quantize(weight_bits=bits, rounding="nearest"),))).layers
+        for bits in (8, 4, 2)
+    ]
+    for eight, four, two in zip(*found, strict=True):
+        assert eight.sqnr_db > four.sqnr_db + 12 and four.sqnr_db > two.sqnr_db + 4
+    assert all(layer.sqnr_db is None for layer in prepared.baseline.layers)

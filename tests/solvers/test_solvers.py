@@ -1,0 +1,121 @@
+"""Least squares and rounding against brute force and PyTorch's own solvers, on layers small enough for both."""
+
+import itertools
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from compression.solvers import least_squares, moments, rounding
+from compression.solvers.moments import Moments
+from compression.solvers.rounding import Grid
+
+
+def problem(rows=3, d=5, n=400, seed=0):
+    """Patches X [n, d] with correlated columns, targets Y [n, rows], and their moments."""
+    generator = torch.Generator().manual_seed(seed)
+    x = torch.randn(n, d, generator=generator) @ torch.randn(d, d, generator=generator)
+    w = torch.randn(rows, d, generator=generator)
+    y = x @ w.T + 0.1 * torch.randn(n, rows, generator=generator)
+    x, y = x - x.mean(0), y - y.mean(0)
+    return x, y, w[None], Moments((x.T @ x / n)[None], (y.T @ x / n)[None], x.mean(0)[None], y.mean(0))
+
+
+def loss(w, x, y):
+    return float((x @ w[0].T - y).square().mean(0).sum())
+
+
+def grid(w, bits, zero=True, keep=None):
+    top = torch.full(w.shape[:2], 2 ** (bits - 1) - (1.0 if zero else 0.5))
+    return Grid(w.abs().amax(2) / top, -top, top, torch.full_like(top, 0.0 if zero else 0.5), keep)
+
+
+LAYERS = [
+    (nn.Conv2d(6, 4, 3, padding=1, stride=2, bias=False), (6, 9, 7)),
+    (nn.Conv2d(6, 6, (3, 1), padding=(1, 0), groups=3, bias=False), (6, 5, 5)),
+    (nn.Conv2d(4, 4, 3, padding="same", dilation=2, groups=4, bias=False), (4, 8, 8)),
+    (nn.Linear(7, 5, bias=False), (7,)),
+    (nn.Linear(7, 5, bias=False), (3, 4, 7)),
+]
+
+
+@pytest.mark.parametrize(("layer", "shape"), LAYERS, ids=lambda p: str(p)[:40])
+@torch.no_grad()
+def test_moments_describe_the_layer(layer, shape):
+    """G = W H and mean_y = W mean_x for the layer's own answers, whatever its groups, strides and padding."""
+    x = torch.randn(40, *shape) + 1
+    m = moments.moments(layer, [x], [layer(x)])
+    w = moments.grouped(layer, layer.weight)
+    torch.testing.assert_close(w @ m.h, m.g, rtol=1e-3, atol=1e-4)
+    torch.testing.assert_close((w @ m.mean_x[..., None]).flatten(), m.mean_y, rtol=1e-3, atol=1e-4)
+
+
+@torch.no_grad()
+def test_moments_are_those_of_unfold():
+    layer, x = nn.Conv2d(3, 4, 3, padding=1), torch.randn(50, 3, 6, 6)
+    rows = F.unfold(x, 3, padding=1).movedim(1, -1).flatten(0, 1)
+    expected = (rows - rows.mean(0)).T @ (rows - rows.mean(0)) / len(rows)
+    h = moments.moments(layer, [x], [layer(x)]).h[0]
+    torch.testing.assert_close(h, expected)
+
+
+def test_refit_is_least_squares_over_the_kept_weights(monkeypatch):
+    monkeypatch.setattr(moments, "DAMP", 1e-6)
+    x, y, w, m = problem()
+    keep = torch.tensor([[[1, 0, 1, 1, 0], [1, 1, 1, 1, 1], [0, 0, 0, 0, 0]]], dtype=torch.bool)
+    found = least_squares.refit(w, keep, m)
+    assert not found[~keep].any()
+    for row in range(2):
+        k = keep[0, row]
+        expected = torch.linalg.lstsq(x[:, k], y[:, row]).solution
+        torch.testing.assert_close(found[0, row, k], expected, rtol=1e-3, atol=1e-3)
+    torch.testing.assert_close(
+        least_squares.refit(w, None, m)[0].T, torch.linalg.lstsq(x, y).solution, rtol=1e-3, atol=1e-3
+    )
+
+
+@pytest.mark.parametrize("zero", [True, False])
+def test_rounding_is_close_to_the_best_of_all(zero):
+    """Against every point of a 2-bit grid with five weights: nearer to the optimum than to plain rounding."""
+    found, nearest, optimal = 0.0, 0.0, 0.0
+    for seed in range(6):
+        x, y, w, m = problem(rows=1, seed=seed)
+        g = grid(w, 2, zero)
+        found += loss(rounding.round_to(g, w, m, sweeps=3), x, y)
+        nearest += loss(g.round(w), x, y)
+        levels = g.scale[0, 0] * (torch.arange(-1.0, 2.0) if zero else torch.arange(-1.5, 2.0))
+        optimal += min(loss(torch.tensor([[p]]), x, y) for p in itertools.product(levels.tolist(), repeat=5))
+    assert optimal <= found + 1e-4
+    assert found - optimal < 0.5 * (nearest - optimal)
+
+
+def test_descent_never_increases_the_error_and_keeps_masked_weights_at_zero():
+    x, y, w, m = problem(rows=4, d=90)
+    keep = torch.rand(w.shape, generator=torch.Generator().manual_seed(1)) < 0.4
+    g = grid(w, 3, keep=keep)
+    q = g.round(w)
+    for _ in range(3):
+        better = rounding.descend(g, q, m)
+        assert (moments.error(better, m) <= moments.error(q, m) + 1e-4).all()
+        assert not better[~keep].any()
+        q = better
+    assert loss(q, x, y) < 0.8 * loss(g.round(w), x, y)
+
+
+def test_error_is_the_mean_squared_error_up_to_a_constant():
+    x, y, w, m = problem()
+    other = w + 0.3
+    assert float((moments.error(other, m) - moments.error(w, m)).sum()) == pytest.approx(
+        loss(other, x, y) - loss(w, x, y), rel=1e-3
+    )
+
+
+def test_best_scale_is_the_least_squares_one():
+    x, y, w, m = problem()
+    q = grid(w, 2).round(w)
+    scale = rounding.best_scale(q, torch.ones(1, 3), m)
+    for row in range(3):
+        fit = torch.linalg.lstsq((x @ q[0, row])[:, None], y[:, row]).solution
+        if 0.5 < float(fit) < 2:
+            assert float(scale[0, row]) == pytest.approx(float(fit), rel=1e-3)
