@@ -12,7 +12,7 @@ import typer
 from benchmarks.quiet import require_quiet
 from benchmarks.report import publish
 from compression.cli.console import Sentences, working
-from compression.host.folders import home
+from compression.host.folders import user_folder
 
 ModelOption = Annotated[str, typer.Option(help="A model of the zoo with stored weights for the dataset, or FILE.pt2.")]
 DatasetOption = Annotated[str, typer.Option(help="A name from `python -m compression data list`, or folder:PATH.")]
@@ -101,7 +101,7 @@ def recovery(
     from benchmarks.quiet import found
 
     quiet = found() if busy else require_quiet()
-    folder = out or home() / "benchmarks"
+    folder = out or user_folder() / "benchmarks"
     lines = folder / f"recovery-{Path(model).stem}-{Path(dataset.removeprefix('folder:')).stem}.jsonl"
     typer.echo(f"Each result is kept in {lines}.", err=True)
     with working() as progress:

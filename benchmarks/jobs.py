@@ -16,7 +16,7 @@ from unittest.mock import patch
 from benchmarks.quiet import Quiet
 from benchmarks.report import Report, Spread, spread, table
 from compression.cli.console import Progress
-from compression.data import home
+from compression.data import user_folder
 from compression.errors import Unsupported
 from compression.host.machine import this_machine
 from compression.jobs.lab import Job, Lab, Request, Training
@@ -35,7 +35,7 @@ PATIENCE_S = 120.0
 
 def run(model: str, dataset: str, quiet: Quiet, progress: Progress) -> Report:
     """Everything, in the order of the docstring, in a home of its own."""
-    datasets = home() / "datasets"
+    datasets = user_folder() / "datasets"
     with tempfile.TemporaryDirectory() as folder, patch.dict(os.environ, COMPRESSION_HOME=folder):
         (Path(folder) / "datasets").symlink_to(datasets, target_is_directory=True)
         lab, other = Lab(), Store.open()

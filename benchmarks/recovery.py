@@ -25,7 +25,7 @@ from benchmarks.report import Report, table
 from compression.cli import inputs
 from compression.cli.console import Progress
 from compression.errors import UnknownName
-from compression.host.engine_version import engine_version
+from compression.host.engine_version import engine_hash
 from compression.host.machine import this_machine
 from compression.pipeline import candidate, compress, measuring
 from compression.recipe import Recipe
@@ -149,7 +149,7 @@ def _key(model: str, dataset: str, row: Row, seed: int, minutes: float, steps: i
     """What a result depends on; the threads because minutes become steps by speed."""
     recipe = Recipe(steps=(*row.steps, Recover(**row.settings)), seed=seed)
     budget = {"steps": steps} if steps else {"minutes": minutes, "threads": torch.get_num_threads()}
-    return json.dumps([engine_version(), model, dataset, recipe.to_dict(), budget], sort_keys=True)
+    return json.dumps([engine_hash(), model, dataset, recipe.to_dict(), budget], sort_keys=True)
 
 
 def _read(lines: Path | None) -> Iterator[Result]:

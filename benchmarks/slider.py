@@ -22,7 +22,7 @@ from benchmarks.quiet import Quiet
 from benchmarks.report import Report, spread, table
 from compression.cli import inputs
 from compression.cli.console import Progress
-from compression.data import home
+from compression.data import user_folder
 from compression.errors import Unsupported, WorkerLost
 from compression.export.session import session
 from compression.jobs.lab import Job, Lab, News
@@ -106,8 +106,8 @@ def _lab() -> Iterator[Lab]:
     before = os.environ.get("COMPRESSION_HOME")
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         for shared in ("datasets", "zoo"):
-            (home() / shared).mkdir(parents=True, exist_ok=True)
-            (Path(folder) / shared).symlink_to(home() / shared, target_is_directory=True)
+            (user_folder() / shared).mkdir(parents=True, exist_ok=True)
+            (Path(folder) / shared).symlink_to(user_folder() / shared, target_is_directory=True)
         os.environ["COMPRESSION_HOME"] = folder
         lab = Lab()
         try:

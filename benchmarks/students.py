@@ -30,7 +30,7 @@ def run(
     seeds: Sequence[int] = (0, 1, 2),
 ) -> Report:
     """Trains the student `model` twice for each seed; `epochs` replaces its recipe's number."""
-    data, lesson = load(dataset), models.Lesson(teacher)
+    data, lesson = load(dataset), models.Distillation(teacher)
     found: dict[str, list[float]] = {"plain": [], "taught": []}
     for seed in seeds:
         for name, by in (("plain", None), ("taught", lesson)):
@@ -45,7 +45,7 @@ def run(
     return Report("students", model, dataset, this_machine(), quiet, values, _markdown(model, dataset, values))
 
 
-def _accuracy(model: str, data: Dataset, lesson: models.Lesson | None, epochs: int | None, seed: int) -> float:
+def _accuracy(model: str, data: Dataset, lesson: models.Distillation | None, epochs: int | None, seed: int) -> float:
     """Of the file of a student that was trained from scratch."""
     with tempfile.TemporaryDirectory() as folder:
         models.train(model, data.name, epochs=epochs, seed=seed, out=Path(folder), data=data, lesson=lesson)

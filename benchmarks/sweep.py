@@ -13,7 +13,7 @@ from benchmarks.report import Report, table
 from compression import models
 from compression.analysis.layer_sensitivity import IMAGES, Sweep
 from compression.cli.console import Progress
-from compression.data import home, load
+from compression.data import load, user_folder
 from compression.host.machine import this_machine
 from compression.pipeline import candidate, compress
 from compression.records.analysis import LEVELS
@@ -39,7 +39,7 @@ def _sweep(prepared: candidate.Prepared, progress: Progress) -> dict[str, float]
     """Seconds by layer, in a home where nothing is known."""
     usual = os.environ.get("COMPRESSION_HOME")
     with tempfile.TemporaryDirectory() as folder:
-        (Path(folder) / "datasets").symlink_to(home() / "datasets")
+        (Path(folder) / "datasets").symlink_to(user_folder() / "datasets")
         os.environ["COMPRESSION_HOME"] = folder
         try:
             sweep, took = Sweep(prepared), {}

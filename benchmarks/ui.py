@@ -28,7 +28,7 @@ from benchmarks.quiet import Quiet
 from benchmarks.report import Report, Spread, spread, table
 from compression import reference
 from compression.cli.console import Progress
-from compression.data import home
+from compression.data import user_folder
 from compression.errors import Unsupported
 from compression.host.machine import this_machine
 from compression.recipe import Recipe
@@ -121,7 +121,7 @@ def run(model: str, dataset: str, quiet: Quiet, progress: Progress) -> Report:
 @contextmanager
 def _server(folder: Path) -> Iterator[tuple[str, int]]:
     """An app with a home of its own; only the datasets are shared."""
-    datasets, own = home() / "datasets", folder / OWN
+    datasets, own = user_folder() / "datasets", folder / OWN
     own.mkdir()
     (own / "datasets").symlink_to(datasets, target_is_directory=True)
     with socket.socket() as free:

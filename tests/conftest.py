@@ -19,7 +19,7 @@ from pathlib import Path
 import onnxruntime as ort
 import pytest
 
-from compression.data import home
+from compression.data import user_folder
 from compression.host import channel_multiple
 
 
@@ -36,14 +36,14 @@ BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stab
 @pytest.fixture(scope="session", autouse=True)
 def own_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """Nothing that a test keeps lands among the user's things; only the datasets there are shared."""
-    datasets = home() / "datasets"
+    datasets = user_folder() / "datasets"
     datasets.mkdir(parents=True, exist_ok=True)
     folder = tmp_path_factory.mktemp("home")
     (folder / "datasets").symlink_to(datasets, target_is_directory=True)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("COMPRESSION_HOME", str(folder))
         patch.setenv("COMPRESSION_IDLE", "0")  # nothing is measured that a test has not asked for
-        channel_multiple.keep(channel_multiple.Rounding(8, "Multiples of 8, as the tests say.", ort.__version__))
+        channel_multiple.save(channel_multiple.Rounding(8, "Multiples of 8, as the tests say.", ort.__version__))
         yield folder
 
 

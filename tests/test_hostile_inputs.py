@@ -104,9 +104,9 @@ def test_a_name_becomes_no_path_before_it_is_checked(name: str) -> None:
     with pytest.raises(UnknownName):
         checkpoint(Training("lenet5", name))
     with pytest.raises(UnknownName):
-        models.train(name, "digits", lesson=models.Lesson("lenet5"))
+        models.train(name, "digits", lesson=models.Distillation("lenet5"))
     with pytest.raises(UnknownName):
-        models.train("lenet5", "digits", lesson=models.Lesson(name or "?"))
+        models.train("lenet5", "digits", lesson=models.Distillation(name or "?"))
     if name:
         assert isinstance(told := measured("lenet5", "digits", name), Refusal) and "Unknown model" in told.sentence
 

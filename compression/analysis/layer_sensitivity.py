@@ -15,10 +15,10 @@ from pathlib import Path
 import torch
 from torch import fx, nn
 
-from compression.data import home
+from compression.data import user_folder
 from compression.errors import Cancelled, UnknownName
-from compression.host.atomic_files import whole
-from compression.host.engine_version import engine_version
+from compression.host.atomic_files import atomic_write
+from compression.host.engine_version import engine_hash
 from compression.network.decisions import classes
 from compression.network.graph import BATCH, LAYERS, folded_norm, layers, module_of
 from compression.pipeline.candidate import Prepared
@@ -120,9 +120,9 @@ class Sweep:
         return float((classes(torch.cat(scores)) == self._split.labels).float().mean())
 
     def _path(self, name: str) -> Path:
-        what = (self.prepared.baseline.file_hash, self.prepared.data.fingerprint, engine_version(), len(self._split))
+        what = (self.prepared.baseline.file_hash, self.prepared.data.fingerprint, engine_hash(), len(self._split))
         key = hashlib.sha256(json.dumps([*what, name, LEVELS]).encode()).hexdigest()[:32]
-        return home() / "sensitivity" / f"{key}.json"
+        return user_folder() / "sensitivity" / f"{key}.json"
 
 
 def _look(stop: Stop | None) -> None:
@@ -187,5 +187,5 @@ def _read(path: Path) -> LayerSensitivity | None:
 
 
 def _write(path: Path, curves: LayerSensitivity) -> None:
-    with whole(path) as partial:
+    with atomic_write(path) as partial:
         partial.write_text(json.dumps(asdict(curves)), encoding="utf-8")

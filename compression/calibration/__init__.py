@@ -43,7 +43,7 @@ class Calibration:
 
     dense_moments: of each layer's inputs and answers in the dense network, by name. targets: the dense network's own
     answers, layer by layer, at the places where patches are drawn (`patches.answers_of`), [m, out], and `network`,
-    that network. Ranges are taken from `range_images` of the images. Where it `is_quick`, somebody waits: whoever
+    that network. Ranges are taken from `range_images` of the images. Where it `fast`, somebody waits: whoever
     iterates stops early.
     """
 
@@ -54,17 +54,17 @@ class Calibration:
     targets: dict[str, torch.Tensor] = field(default_factory=dict)
     network: fx.GraphModule | None = None
     range_images: int = RANGE_IMAGES
-    is_quick: bool = False
+    fast: bool = False
 
     @cached_property
-    def hurried(self) -> "Calibration":
+    def fast_variant(self) -> "Calibration":
         """The same with fewer images, for whoever waits: to judge on, to take ranges from, to measure batch norms on.
 
         Moments of the dense network stay those of all images.
         """
         return replace(
             self, images=self.images[:QUICK_IMAGES], held_out=self.held_out[:QUICK], answers=self.answers[:QUICK],
-            range_images=QUICK, is_quick=True,
+            range_images=QUICK, fast=True,
         )  # fmt: skip
 
     def targets_of(self, graph: fx.GraphModule) -> dict[str, torch.Tensor] | None:
@@ -81,7 +81,7 @@ class Calibration:
         found = layers(graph)
         if all(name in self.dense_moments and _fits(m, self.dense_moments[name]) for name, m in found.items()):
             return self.dense_moments
-        return (self.is_quick and self._thinned(graph)) or collect(graph, self.images)[0]
+        return (self.fast and self._thinned(graph)) or collect(graph, self.images)[0]
 
     def _thinned(self, graph: fx.GraphModule) -> dict[str, Moments] | None:
         """Moments of a network that has lost channels, from the dense network's; None where it has changed otherwise.
@@ -120,7 +120,7 @@ def calibrate(graph: fx.GraphModule, data: Dataset, *, images: int, seed: int) -
         data.validation.images[torch.randperm(len(data.validation), generator=generator)[:HELD_OUT]]
     )
     key = moments_cache.key(graph, drawn)
-    found = moments_cache.read(key) or moments_cache.keep(key, collect(graph, drawn))
+    found = moments_cache.read(key) or moments_cache.save(key, collect(graph, drawn))
     _check_sizes(graph, found[0])
     return Calibration(drawn, held_out, answers(graph, held_out), *found, graph)
 

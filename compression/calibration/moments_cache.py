@@ -14,9 +14,9 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import fx
 
-from compression.host.atomic_files import whole
-from compression.host.engine_version import engine_version
-from compression.host.folders import home
+from compression.host.atomic_files import atomic_write
+from compression.host.engine_version import engine_hash
+from compression.host.folders import user_folder
 from compression.network.graph import digest
 from compression.solvers.moments import Moments
 
@@ -35,7 +35,7 @@ TARGET = "target"
 def key(graph: fx.GraphModule, images: torch.Tensor) -> str:
     """64 hex digits over all that the numbers of `graph` on `images` [n, C, H, W] depend on."""
     seen = f"{tuple(images.shape)} {images.dtype}"
-    found = hashlib.sha256(f"{engine_version()} {torch.get_num_threads()} {digest(graph)} {seen}".encode())
+    found = hashlib.sha256(f"{engine_hash()} {torch.get_num_threads()} {digest(graph)} {seen}".encode())
     found.update(images.contiguous().numpy().data)
     return found.hexdigest()
 
@@ -57,7 +57,7 @@ def read(key: str) -> Found | None:
     return found
 
 
-def keep(key: str, found: Found) -> Found:
+def save(key: str, found: Found) -> Found:
     """Keeps what was found, unless it is too large or the disk is full; returns it laid out as `read` would."""
     moments, targets = found
     tensors = {f"{layer}/{TARGET}": target.contiguous() for layer, target in targets.items()}
@@ -82,7 +82,7 @@ def _found(tensors: dict[str, torch.Tensor]) -> Found:
 
 def _write(path: Path, tensors: dict[str, torch.Tensor]) -> None:
     try:
-        with whole(path) as partial:
+        with atomic_write(path) as partial:
             save_file(tensors, partial)
         _make_room(path.parent)
     except (OSError, SafetensorError) as error:
@@ -100,4 +100,4 @@ def _make_room(folder: Path) -> None:
 
 
 def _folder() -> Path:
-    return home() / "calibration"
+    return user_folder() / "calibration"

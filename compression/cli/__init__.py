@@ -31,10 +31,10 @@ from compression.cli.inputs import (
     is_exported,
     load_data,
     load_model,
-    making_way,
+    pause_for_others,
     read_recipe,
 )
-from compression.host.machine_lock import computing
+from compression.host.machine_lock import work_turn
 from compression.recipe import Recipe
 from compression.recipe.presets import PRESETS
 from compression.steps import STEPS, Settings, allowed, default_of
@@ -108,16 +108,19 @@ def compress(
 
         data = load_data(dataset, mean, std)
         network = load_model(model, data, weights)
-        with computing(quick=chosen.get("recover") is None):
+        with work_turn(quick=chosen.get("recover") is None):
             prepared = prepare(
                 network, data,
-                seed=chosen.seed, calibration_images=chosen.calibration_images, progress=progress, stop=making_way,
+                seed=chosen.seed, calibration_images=chosen.calibration_images,
+                progress=progress, stop=pause_for_others,
             )  # fmt: skip
-            candidate, measurement = carry_out(chosen, prepared, threads=threads, progress=progress, stop=making_way)
+            candidate, measurement = carry_out(
+                chosen, prepared, threads=threads, progress=progress, stop=pause_for_others
+            )
             if out:
                 write_atomically(out, candidate.onnx)
             request = Request(model, data.name, dataset, chosen.to_json(), threads)
-            run = store.keep(request, prepared, candidate, measurement) if known else None
+            run = store.store_result(request, prepared, candidate, measurement) if known else None
     context = {"model": model, "dataset": dataset, "data_source": data.source, "recipe": chosen.to_dict(), "run": run}
     if as_json:
         return print_json(measurement.summary() | context | {"out": str(out) if out else None})
@@ -147,8 +150,8 @@ def measure(
 
         data = load_data(dataset, mean, std)
         progress("Measuring the file", 0.0)
-        with computing(quick=True):
-            measurement = measuring.measure_file(file, data, baseline=baseline, threads=threads, stop=making_way)
+        with work_turn(quick=True):
+            measurement = measuring.measure_file(file, data, baseline=baseline, threads=threads, stop=pause_for_others)
     if as_json:
         context = {"file": str(file), "baseline": str(baseline) if baseline else None, "dataset": dataset}
         return print_json(measurement.summary() | context | {"data_source": data.source})

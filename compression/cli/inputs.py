@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from compression.cli.console import read_bytes
 from compression.errors import InvalidFile, InvalidModel, InvalidRecipe, InvalidSetting, UnknownName
-from compression.host.machine_lock import give_way
+from compression.host.machine_lock import yield_turn
 from compression.recipe import Recipe
 from compression.recipe.presets import PRESETS
 
@@ -29,9 +29,9 @@ def check_dataset(name: str, *, folders: bool = False) -> None:
         check_known("dataset", name, [*DATASETS, "folder:PATH"] if folders else DATASETS)
 
 
-def making_way() -> bool:
+def pause_for_others() -> bool:
     """Pauses where somebody on this machine takes the time and, in a training, where a user waits; never ends it."""
-    give_way()
+    yield_turn()
     return False
 
 

@@ -14,13 +14,13 @@ def machine(
 ) -> None:
     """Show this machine and the multiple of channels that suits its kernels, measured once."""
     with working() as progress:
-        from compression.host.channel_multiple import keep
+        from compression.host.channel_multiple import save
         from compression.host.machine import this_machine
         from compression.measure import channel_multiple
 
         progress("Timing small layers", 0.0)
         if again:
-            keep(channel_multiple.measured())
+            save(channel_multiple.measured())
         found, here = channel_multiple.rounding(), this_machine()
     if as_json:
         return print_json({"machine": dataclasses.asdict(here), "rounding": dataclasses.asdict(found)})

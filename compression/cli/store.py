@@ -90,7 +90,9 @@ def jobs_cancel(
     print_table([("asked to stop", found.title)])
 
 
-def keep(request: "Request", prepared: "Prepared", candidate: "Candidate", measurement: "Measurement") -> str | None:
+def store_result(
+    request: "Request", prepared: "Prepared", candidate: "Candidate", measurement: "Measurement"
+) -> str | None:
     """Keeps a measured file in the store, and the fp32 file too; the run's id, or None where there is no store."""
     from compression.jobs import worker
     from compression.jobs.job import run_of

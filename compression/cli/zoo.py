@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from compression.cli.console import JsonOption, Progress, Row, group, print_json, print_table, printable, working
-from compression.cli.inputs import check_dataset, check_known, load_data, making_way
+from compression.cli.inputs import check_dataset, check_known, load_data, pause_for_others
 from compression.errors import InvalidFile, InvalidSetting
-from compression.host.machine_lock import computing
+from compression.host.machine_lock import work_turn
 
 if TYPE_CHECKING:
     from compression import training
@@ -61,16 +61,16 @@ def zoo_train(
         raise InvalidFile(f"--out {str(out)!r} is not a folder; weights and card are two files in one.")
     if out and not str(out).isascii() and printable(str(out)) != str(out):
         raise InvalidFile(f"--out {str(out)!r} must be a name in UTF-8, which safetensors files need.")
-    with working() as progress, computing():
+    with working() as progress, work_turn():
         import torch
 
         from compression import models
 
         chosen = _device(device, has_gpu=torch.cuda.is_available())
-        lesson = models.Lesson(teacher, temperature, alpha, assistant=assistant) if teacher else None
+        lesson = models.Distillation(teacher, temperature, alpha, assistant=assistant) if teacher else None
         card = models.train(
             model, dataset, epochs=epochs, seed=seed, device=chosen, out=out, lesson=lesson,
-            progress=_training_line(progress), stop=making_way,
+            progress=_training_line(progress), stop=pause_for_others,
         )  # fmt: skip
     if as_json:
         return print_json(dataclasses.asdict(card))
@@ -92,7 +92,7 @@ def zoo_add(
 ) -> None:
     """Bring a network of your own, to compress it in the app too."""
     check_dataset(dataset, folders=True)
-    with working() as progress, computing():
+    with working() as progress, work_turn():
         from compression import models
 
         progress("Looking at the network", 0.0)

@@ -7,7 +7,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from compression.data.catalog import DATASETS, DatasetSpec
-from compression.host.folders import home
+from compression.host.folders import user_folder
 
 if TYPE_CHECKING:
     from compression.data.augmentation import Augmentation
@@ -16,7 +16,16 @@ if TYPE_CHECKING:
     from compression.data.normalization import normalized
 
 __all__ = [
-    "DATASETS", "Augmentation", "Dataset", "DatasetSpec", "Split", "edition", "fetch", "home", "load", "normalized",
+    "DATASETS",
+    "Augmentation",
+    "Dataset",
+    "DatasetSpec",
+    "Split",
+    "edition",
+    "fetch",
+    "load",
+    "normalized",
+    "user_folder",
 ]  # fmt: skip
 
 _HOMES = {

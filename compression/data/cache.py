@@ -9,8 +9,8 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
-from compression.host.atomic_files import whole
-from compression.host.folders import home
+from compression.host.atomic_files import atomic_write
+from compression.host.folders import user_folder
 
 log = logging.getLogger(__name__)
 
@@ -34,7 +34,7 @@ _TENSORS = ("train_images", "train_labels", "test_images", "test_labels")
 
 def path_of(key: str) -> Path:
     """Where the dataset with this key is kept."""
-    return home() / "datasets" / "cache" / f"{key}.safetensors"
+    return user_folder() / "datasets" / "cache" / f"{key}.safetensors"
 
 
 def read(key: str, state: str = "") -> Decoded | None:
@@ -59,7 +59,7 @@ def write(key: str, decoded: Decoded, state: str = "") -> None:
     path = path_of(key)
     metadata = {"format": FORMAT, "state": state, "classes": json.dumps(decoded.classes), "source": decoded.source}
     try:
-        with whole(path) as partial:
+        with atomic_write(path) as partial:
             save_file({name: getattr(decoded, name).contiguous() for name in _TENSORS}, partial, metadata=metadata)
     except (OSError, SafetensorError) as error:
         log.warning("the decoded dataset could not be kept in %s (%s)", path, error)

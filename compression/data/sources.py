@@ -15,7 +15,7 @@ from compression.data.cache import Decoded
 from compression.data.catalog import DATASETS
 from compression.data.dataset import split_off
 from compression.errors import DataUnavailable, InvalidFile
-from compression.host.folders import home
+from compression.host.folders import user_folder
 
 SYSTEM_FASHION_MNIST = Path("/usr/share/datasets/fashion-mnist")  # Debian's package dataset-fashion-mnist
 DOWNLOAD_TIMEOUT_S = 8.0
@@ -78,7 +78,7 @@ def _digits() -> Decoded:
 
 def _from_torchvision(name: str) -> Decoded:
     """A copy in the user's folder of datasets, else a download into a folder of its own that is not kept."""
-    kept = home() / "datasets"
+    kept = user_folder() / "datasets"
     try:
         return _read_torchvision(name, kept, download=False, source=f"{DATASETS[name].title} from the copy in {kept}.")
     except RuntimeError:  # torchvision's answer to "not there, or damaged"

@@ -13,7 +13,7 @@ STALE_S = 24 * 3600.0
 
 
 @contextmanager
-def whole(path: Path) -> Iterator[Path]:
+def atomic_write(path: Path) -> Iterator[Path]:
     """A place to write what becomes `path` when the block ends; one that fails leaves nothing. Makes the folder.
 
     After a power cut `path` holds the old content or the new one: the content reaches the disk before the name does.

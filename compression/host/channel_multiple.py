@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Literal, get_args
 
 from compression.errors import UserError
-from compression.host.atomic_files import whole
+from compression.host.atomic_files import atomic_write
 from compression.host.cpu import machine_id
-from compression.host.folders import home
+from compression.host.folders import user_folder
 
 Multiple = Literal[1, 4, 8, 16]
 USUAL: Multiple = 8
@@ -66,11 +66,11 @@ def why(multiple: int) -> str:
     return f"Multiples of {multiple}, which nothing was measured for on this machine."
 
 
-def keep(rounding: Rounding) -> None:
+def save(rounding: Rounding) -> None:
     """Keeps what was measured for this machine, whole or not at all."""
-    with whole(_path()) as partial:
+    with atomic_write(_path()) as partial:
         partial.write_text(json.dumps(asdict(rounding), indent=1), encoding="utf-8")
 
 
 def _path() -> Path:
-    return home() / "machine" / f"rounding-{machine_id()}.json"
+    return user_folder() / "machine" / f"rounding-{machine_id()}.json"

@@ -15,7 +15,7 @@ LIBRARIES = ("torch", "torchvision", "numpy", "onnx", "onnxruntime", "scikit-lea
 
 
 @functools.cache
-def engine_version() -> str:
+def engine_hash() -> str:
     """12 hex digits over the engine's sources and the versions of its libraries, as they were at the first call."""
     root, digest = Path(__file__).resolve().parents[1], hashlib.sha256()
     for path in sorted(root.rglob("*.py")):

@@ -7,7 +7,7 @@ from pathlib import Path
 from compression.errors import InvalidSetting
 
 
-def home() -> Path:
+def user_folder() -> Path:
     """The folder that keeps what belongs to the user: `COMPRESSION_HOME`, else the platform's place for user data.
 
     Raises InvalidSetting where that lies in the home folder of a user who has none, as in some containers.

@@ -51,7 +51,7 @@ def machine_lock() -> Iterator[None]:
 
 
 @contextmanager
-def computing(*, quick: bool = False) -> Iterator[None]:
+def work_turn(*, quick: bool = False) -> Iterator[None]:
     """Says that this thread computes, and with `quick` that a user waits for it. It must call `give_way` often."""
     if getattr(_thread, "share", None):
         yield
@@ -66,19 +66,19 @@ def computing(*, quick: bool = False) -> Iterator[None]:
         yield
 
 
-def give_way(stop: Callable[[], bool] | None = None, *, pausing: Callable[[], None] | None = None) -> None:
+def yield_turn(stop: Callable[[], bool] | None = None, *, pausing: Callable[[], None] | None = None) -> None:
     """Pauses while somebody takes the time and, in a job that is not quick, while a quick one works.
 
     `stop` ends the waiting; `pausing` is called once if there is any. Does nothing outside `computing`.
     """
     share: _Share | None = getattr(_thread, "share", None)
-    if share is None or not share.unwelcome():
+    if share is None or not share.must_pause():
         return
     share.leave()
     if pausing:
         pausing()
     try:
-        while share.unwelcome() and not (stop and stop()):
+        while share.must_pause() and not (stop and stop()):
             time.sleep(LOOK_S)
     finally:
         share.enter()
@@ -102,7 +102,7 @@ class _Share:
             os.close(self._work)
             self._work = None
 
-    def unwelcome(self) -> bool:
+    def must_pause(self) -> bool:
         """Whether somebody wants the machine for himself."""
         return not _free(STOPWATCH, fcntl.LOCK_SH) or (self._patient and not _free(QUICK, fcntl.LOCK_EX))
 

@@ -26,9 +26,9 @@ from distributed import Client
 from distributed.deploy.subprocess import SubprocessCluster
 from distributed.security import Security
 
-from compression.data import home
+from compression.data import user_folder
 from compression.errors import Unsupported
-from compression.host.atomic_files import whole
+from compression.host.atomic_files import atomic_write
 from compression.jobs.processes import Identity, identity, runs
 
 log = logging.getLogger(__name__)
@@ -53,14 +53,14 @@ dask_setup = {setup}
 
 
 @dataclass
-class Crew:
+class ClusterConnection:
     """A connected client; `own` is the cluster that we started, None where it is somebody else's."""
 
     client: Client
     own: Any = None
     _hiring: threading.Lock = field(default_factory=threading.Lock, repr=False)
 
-    def fit(self) -> bool:
+    def is_connected(self) -> bool:
         """Whether work can be sent. A worker that died is not counted against it: its nanny brings up another."""
         if self.client.status != "running":
             return False
@@ -75,10 +75,10 @@ class Crew:
             return None
         if name == LONG:
             with self._hiring:
-                self._hire()
+                self._start_long_worker()
         return [name]
 
-    def _hire(self) -> None:
+    def _start_long_worker(self) -> None:
         if len(self.own.workers) < 2:
             self.own.new_spec = copy.deepcopy(self.own.new_spec)
             self.own.new_spec["options"]["worker_kwargs"]["name"] = LONG
@@ -100,7 +100,7 @@ class Crew:
             shutil.rmtree(_keys(), ignore_errors=True)
 
 
-def connect() -> Crew:
+def connect() -> ClusterConnection:
     """The cluster named by COMPRESSION_SCHEDULER, else one of our own.
 
     Raises `Unsupported` for an address that is not encrypted, unless COMPRESSION_TRUSTED_NETWORK=1 says that nobody
@@ -112,19 +112,19 @@ def connect() -> Crew:
     return crew
 
 
-def _join(address: str) -> Crew:
+def _join(address: str) -> ClusterConnection:
     if not address.startswith("tls://") and os.environ.get("COMPRESSION_TRUSTED_NETWORK") != "1":
         raise Unsupported(
             f"COMPRESSION_SCHEDULER is {address!r}, which is not encrypted; use a tls:// address, "
             "or set COMPRESSION_TRUSTED_NETWORK=1 if nobody else can reach it."
         )
     try:
-        return Crew(Client(address, timeout=10, set_as_default=False))
+        return ClusterConnection(Client(address, timeout=10, set_as_default=False))
     except (OSError, TimeoutError, ValueError) as error:
         raise Unsupported(f"The scheduler at COMPRESSION_SCHEDULER={address!r} does not answer: {error}.") from error
 
 
-def _start() -> Crew:
+def _start() -> ClusterConnection:
     end_stale()
     os.environ.setdefault("DASK_LOGGING__DISTRIBUTED", "error")  # for the new processes: they print to our terminal
     os.environ.setdefault("DASK_DISTRIBUTED__WORKER__PROFILE__ENABLED", "False")  # interrupts it
@@ -151,7 +151,7 @@ def _start() -> Crew:
         },
     )
     _write_down(_alive(cluster))
-    return Crew(Client(cluster, security=security, set_as_default=False), cluster)
+    return ClusterConnection(Client(cluster, security=security, set_as_default=False), cluster)
 
 
 def _secured() -> Security:
@@ -190,7 +190,7 @@ def _alive(cluster: Any) -> Iterator[Identity]:
 
 
 def _folder() -> Path:
-    folder = home() / "workers"
+    folder = user_folder() / "workers"
     folder.mkdir(parents=True, exist_ok=True)
     return folder
 
@@ -204,7 +204,7 @@ def _record() -> Path:
 
 
 def _write_down(members: Iterable[Identity]) -> None:
-    with whole(_record()) as partial:
+    with atomic_write(_record()) as partial:
         partial.write_text(json.dumps({"app": identity(os.getpid()), "members": list(members)}))
 
 

@@ -61,17 +61,19 @@ class Lab:
 
     def __init__(self) -> None:
         self._topic = f"compression-{uuid.uuid4().hex}"
-        self._crew: cluster.Crew | None = None
+        self._crew: cluster.ClusterConnection | None = None
         self._jobs: WeakValueDictionary[str, Job] = WeakValueDictionary()
         self._latest: WeakValueDictionary[str, Job] = WeakValueDictionary()
         self._fillers: WeakSet[Job] = WeakSet()
         self._asked = 0.0  # when somebody wanted something last
         self._idle = threading.Lock()  # around these two: tabs ask side by side
         self._keeper = Keeper()
-        self._line = ThreadPoolExecutor(1, thread_name_prefix="lab")  # whatever talks to the cluster, in order
-        self._line.submit(self._connected)
-        self._desk = ThreadPoolExecutor(1, thread_name_prefix="desk")  # looks into the store first
-        self._desk.submit(self._keeper.begin)
+        self._cluster_executor = ThreadPoolExecutor(
+            1, thread_name_prefix="lab"
+        )  # whatever talks to the cluster, in order
+        self._cluster_executor.submit(self._connected)
+        self._store_executor = ThreadPoolExecutor(1, thread_name_prefix="desk")  # looks into the store first
+        self._store_executor.submit(self._keeper.begin)
         self._answers = ThreadPoolExecutor(4, thread_name_prefix="answers")
         self._ends: set[threading.Thread] = set()
         self._practised: dict[tuple[str, str, str], list[Answer[Future]]] = {}
@@ -101,7 +103,7 @@ class Lab:
             return same
         job = Job(request)
         self._jobs[job.id] = self._latest[owner] = job
-        self._send_on(self._desk, self._look_up, job, anew, train)
+        self._send_on(self._store_executor, self._look_up, job, anew, train)
         return job
 
     def fill(self, request: Request) -> Job | None:
@@ -117,7 +119,7 @@ class Lab:
             job = Job(request, idle=True)
             self._fillers.add(job)
         self._jobs[job.id] = job
-        self._send_on(self._desk, self._look_up, job, False, False, LATER)
+        self._send_on(self._store_executor, self._look_up, job, False, False, LATER)
         return job
 
     def _make_way(self) -> None:
@@ -135,7 +137,7 @@ class Lab:
         The answer's `result` raises `UserError` for what a user can mend, `WorkerLost` where the worker has stopped.
         """
         self._make_way()
-        future = self._line.submit(self._put_to_work, worker.told, question, *about, priority=NEXT)
+        future = self._cluster_executor.submit(self._put_to_work, worker.run_question, question, *about, priority=NEXT)
 
         def answer() -> T:
             try:
@@ -151,7 +153,7 @@ class Lab:
             try:
                 return sent.result(PATIENCE_S)
             except TimeoutError:
-                if sent.status != "pending" or self._crew is None or not self._crew.fit():
+                if sent.status != "pending" or self._crew is None or not self._crew.is_connected():
                     raise
 
     def small(self, model: str, dataset: str, teacher: str = "") -> Answer[Outcome | Refusal]:
@@ -168,14 +170,14 @@ class Lab:
     def close(self) -> None:
         """Writes down what is done, and ends the cluster if it is our own. Trainings can be resumed later."""
         self.long.close()
-        self._desk.shutdown()
+        self._store_executor.shutdown()
         for job in list(self._jobs.values()):
             job.stop()
         end = time.monotonic() + PARTING_S
         for thread in list(self._ends):
             thread.join(timeout=max(0.0, end - time.monotonic()))
-        self._line.submit(self._disconnect).result(timeout=30)
-        self._line.shutdown()
+        self._cluster_executor.submit(self._disconnect).result(timeout=30)
+        self._cluster_executor.shutdown()
         self._answers.shutdown(cancel_futures=True)
 
     def _send_on(self, line: ThreadPoolExecutor, take: Callable[..., None], job: Job, *about: Any) -> None:
@@ -199,7 +201,7 @@ class Lab:
         elif priority == LATER and self._keeper.deleted(asked):
             job.end(state="refused", sentence=DELETED)
         else:
-            self._send_on(self._line, self._send, job, asked, priority)
+            self._send_on(self._cluster_executor, self._send, job, asked, priority)
 
     def _send(self, job: Job, asked: Request, priority: int) -> None:
         """Has the worker carry out what is `asked`: the job's request, or what its training would start from."""
@@ -235,7 +237,9 @@ class Lab:
             with suppress(RuntimeError, UserError, OSError):  # the program is ending, or the cluster has
                 for setting in worker.PRACTICE:
                     self._practised[subject].append(
-                        self._line.submit(self._put_to_work, worker.practise, request, setting, priority=LATER)
+                        self._cluster_executor.submit(
+                            self._put_to_work, worker.warm_caches, request, setting, priority=LATER
+                        )
                     )
 
     def practising(self) -> list[Answer[Future]]:
@@ -254,7 +258,7 @@ class Lab:
         if outcome.role == "candidate" and self._keeper.lacks_baseline(subject):
             request = Request(subject.model, subject.weights, subject.dataset, outcome.recipe)
             with suppress(RuntimeError, UserError, OSError):  # the program is ending, or the cluster has
-                future = self._line.submit(self._put_to_work, worker.base, request, priority=LATER).result()
+                future = self._cluster_executor.submit(self._put_to_work, worker.base, request, priority=LATER).result()
                 self._in_the_end(self._keep_base, future)
 
     def _keep_base(self, future: Future) -> None:
@@ -275,13 +279,13 @@ class Lab:
 
     def _put_to_work(self, task: Callable[..., Any], *about: Any, kind: str = QUICK, **how: Any) -> Future:
         crew = self._connected()
-        return crew.client.submit(worker.perform, task, *about, workers=crew.workers(kind), pure=False, **how)
+        return crew.client.submit(worker.run_task, task, *about, workers=crew.workers(kind), pure=False, **how)
 
-    def _crew_now(self) -> cluster.Crew:
-        return self._line.submit(self._connected).result()
+    def _crew_now(self) -> cluster.ClusterConnection:
+        return self._cluster_executor.submit(self._connected).result()
 
-    def _connected(self) -> cluster.Crew:
-        if self._crew is None or not self._crew.fit():
+    def _connected(self) -> cluster.ClusterConnection:
+        if self._crew is None or not self._crew.is_connected():
             self._disconnect()
             self._crew = cluster.connect()
             self._crew.client.subscribe_topic(self._topic, self._hear)

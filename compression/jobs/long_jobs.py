@@ -14,12 +14,12 @@ from distributed import Future
 
 from compression.errors import Unsupported, UserError, WorkerLost
 from compression.jobs import long_tasks
-from compression.jobs.cluster import LONG, Crew
+from compression.jobs.cluster import LONG, ClusterConnection
 from compression.jobs.job import Job, apology, result
 from compression.jobs.long_tasks import PACE_EPOCHS
 from compression.jobs.messages import Outcome, Refusal, Request, Sweeping, Training, Work
 from compression.jobs.result_keeper import KINDS, Keeper, from_plain, this_program, title, to_plain
-from compression.jobs.worker import perform
+from compression.jobs.worker import run_task
 from compression.recipe import Recipe
 from compression.records.measurement import LearningPoint
 from compression.steps import steps_for
@@ -67,7 +67,9 @@ class Entry:
 class LongJobs:
     """Carries out trainings on `crew()`'s worker for them, one after the other, those of a higher priority first."""
 
-    def __init__(self, keeper: Keeper, crew: Callable[[], Crew], topic: str, kept: Callable[[Outcome], None]):
+    def __init__(
+        self, keeper: Keeper, crew: Callable[[], ClusterConnection], topic: str, kept: Callable[[Outcome], None]
+    ):
         self._keeper, self._crew, self._topic, self._kept = keeper, crew, topic, kept
         self._entries: dict[str, Entry] = {}
         self._lock = threading.Lock()
@@ -279,7 +281,7 @@ class LongJobs:
         if job.news.state != "working":
             return None
         return crew.client.submit(
-            perform, task, entry.work, self._topic, job.id,
+            run_task, task, entry.work, self._topic, job.id,
             key=f"{task.__name__}-{job.id}-{time.monotonic_ns()}", workers=workers, priority=entry.priority, pure=False,
         )  # fmt: skip
 

@@ -9,9 +9,9 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from compression.data import home
+from compression.data import user_folder
 from compression.errors import Cancelled, InvalidSetting, Unsupported
-from compression.host.machine_lock import computing, give_way
+from compression.host.machine_lock import work_turn, yield_turn
 from compression.jobs import worker
 from compression.jobs.messages import Finished, Outcome, Refusal, Request
 from compression.jobs.worker import Stop, Tell
@@ -154,7 +154,7 @@ def checkpoint(work: Request | Training) -> Path:
     if isinstance(work, Training):
         return unfinished(work.model, work.dataset, epochs=work.epochs, seed=work.seed)
     whole = replace(work, recipe=Recipe.from_json(work.recipe).whole.to_json())
-    path = home() / "checkpoints" / f"{digest(*map(str, asdict(whole).values()))}.safetensors"
+    path = user_folder() / "checkpoints" / f"{digest(*map(str, asdict(whole).values()))}.safetensors"
     path.parent.mkdir(parents=True, exist_ok=True)
     return path
 
@@ -208,11 +208,11 @@ def _begin(work: Work, learn: Callable[[LearningPoint], None], stop: Stop) -> No
 
 
 def _carried_out(topic: str, job: str, task: Callable[[Tell, Stop], T]) -> T | Refusal:
-    tell, cancelled = worker.wired(topic, job)
+    tell, cancelled = worker.task_channel(topic, job)
 
     def stop() -> bool:
-        give_way(cancelled, pausing=lambda: tell("progress", sentence=PAUSED, share=None))
+        yield_turn(cancelled, pausing=lambda: tell("progress", sentence=PAUSED, share=None))
         return cancelled()
 
-    with computing():
-        return worker.answered(lambda: task(tell, stop))
+    with work_turn():
+        return worker.refusal_on_error(lambda: task(tell, stop))

@@ -16,7 +16,7 @@ from typing import Any, TypeVar, get_type_hints
 
 from compression.data import DATASETS
 from compression.errors import StoreUnavailable, Unsupported, UserError, shown
-from compression.host.engine_version import engine_version
+from compression.host.engine_version import engine_hash
 from compression.host.machine import this_machine
 from compression.jobs.job import News
 from compression.jobs.messages import Baseline, Outcome, Request, Sweeping, Training, Work
@@ -24,7 +24,7 @@ from compression.jobs.processes import Identity, identity, runs
 from compression.jobs.worker import edition
 from compression.models import card
 from compression.models import title as network_title
-from compression.models.provenance import maker
+from compression.models.provenance import producer_id
 from compression.recipe import Recipe
 from compression.records.measurement import Accuracy, LearningPoint, wilson
 from compression.store import JobRecord, Run, Store, Subject, files
@@ -61,7 +61,7 @@ class Keeper:
 
     def begin(self) -> None:
         """Opens the store, marks the jobs of programs that have died, and removes files that no run names."""
-        engine_version()
+        engine_hash()
         self._try(lambda: end_orphans(self.store))
         self._try(lambda: self.store.remove_unnamed_files())
 
@@ -137,7 +137,7 @@ class Keeper:
         if subject is None:
             return None
         recipe = Recipe.from_json(request.recipe)
-        run = self.store.answer(subject, recipe, engine=maker(recipe, request.dataset), threads=request.threads)
+        run = self.store.answer(subject, recipe, engine=producer_id(recipe, request.dataset), threads=request.threads)
         base = self.store.baseline(subject) if run else None
         path = self.store.file(run) if run and files.read_file(run.file_hash) else None
         return _news(self.store, run, base) | {"file": path} if run and path else None

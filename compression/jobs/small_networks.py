@@ -49,7 +49,7 @@ def small_of(subject: Subject) -> Small:
 def measured(model: str, dataset: str, teacher: str) -> Outcome | Refusal:
     """The task that writes and measures the fp32 file of a small network."""
     request = Request(model, dataset, dataset, Recipe().to_json())
-    return worker.base(request) if not teacher else worker.answered(lambda: _taught(request, teacher))
+    return worker.base(request) if not teacher else worker.refusal_on_error(lambda: _taught(request, teacher))
 
 
 def _taught(request: Request, teacher: str) -> Outcome:

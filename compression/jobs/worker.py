@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
 from distributed import get_worker
 
 from compression.errors import Cancelled, UserError
-from compression.host.machine_lock import computing, give_way
-from compression.models.provenance import maker
+from compression.host.machine_lock import work_turn, yield_turn
+from compression.models.provenance import producer_id
 from compression.recipe import Recipe
 from compression.records.measurement import LearningPoint, Measurement, Predictions
 from compression.store.records import Subject
@@ -95,35 +95,35 @@ def load() -> None:
         import_module("compression.pipeline.compress")
 
 
-def perform(task: Callable[..., V], *about: Any) -> V:
+def run_task(task: Callable[..., V], *about: Any) -> V:
     """What Dask runs of all that is sent here: `task(*about)`, when the engine is there."""
     load()
     return task(*about)
 
 
-def told(question: Callable[..., V], *about: Any) -> V:
+def run_question(question: Callable[..., V], *about: Any) -> V:
     """What Dask runs of a question whose answer a user waits for: trainings make way, and nobody takes the time."""
-    with computing(quick=True):
+    with work_turn(quick=True):
         return question(*about)
 
 
 def run(request: Request, topic: str, job: str) -> Outcome | Refusal:
     """The task that Dask runs for a user who waits. News go out as events on `topic`; each names its `job`."""
-    tell, cancelled = wired(topic, job)
+    tell, cancelled = task_channel(topic, job)
 
     def stop() -> bool:
-        give_way(cancelled)
+        yield_turn(cancelled)
         return cancelled()
 
     def task() -> Outcome:
         known = edition(request)  # before: what is changed meanwhile is not what was measured
         return replace(work(request, tell, stop), edition=known)
 
-    with computing(quick=True):
-        return answered(task)
+    with work_turn(quick=True):
+        return refusal_on_error(task)
 
 
-def wired(topic: str, job: str) -> tuple[Tell, Stop]:
+def task_channel(topic: str, job: str) -> tuple[Tell, Stop]:
     """How the task that runs here tells its news, and how it learns that nobody wants it any more."""
     worker = get_worker()
     key = worker.get_current_task()
@@ -138,7 +138,7 @@ def wired(topic: str, job: str) -> tuple[Tell, Stop]:
     return tell, cancelled
 
 
-def answered(task: Callable[[], V]) -> V | Refusal:
+def refusal_on_error(task: Callable[[], V]) -> V | Refusal:
     """What `task` returns, or why it returns nothing."""
     try:
         return task()
@@ -170,19 +170,19 @@ def work(request: Request, tell: Tell, stop: Stop, checkpoint: Path | None = Non
 
 def base(request: Request) -> Outcome | Refusal:
     """The plain fp32 file of the request's network, as it is kept beside the compressed ones."""
-    with computing(quick=True):
-        return answered(lambda: plain(request, prepared(request)))
+    with work_turn(quick=True):
+        return refusal_on_error(lambda: plain(request, prepared(request)))
 
 
-def practise(request: Request, setting: str) -> None:
+def warm_caches(request: Request, setting: str) -> None:
     """One of `PRACTICE` on the request's network, so that no user waits for what is found out only once.
 
     Where that cannot be, as the network is gone meanwhile, whoever asks for it is told.
     """
     from compression.pipeline import compress
 
-    with computing(quick=True), suppress(UserError):
-        compress.practise(prepared(request), setting, PRACTICE[setting])
+    with work_turn(quick=True), suppress(UserError):
+        compress.warm_caches(prepared(request), setting, PRACTICE[setting])
 
 
 def bring(content: bytes, name: str, dataset: str, mean: str, std: str) -> "Card | Refusal":
@@ -202,7 +202,7 @@ def bring(content: bytes, name: str, dataset: str, mean: str, std: str) -> "Card
             path.write_bytes(content)
             return models.bring(path, name, images)
 
-        found = answered(task)
+        found = refusal_on_error(task)
     return Refusal(found.sentence.replace(str(path), f"{name}.pt2")) if isinstance(found, Refusal) else found
 
 
@@ -231,7 +231,7 @@ def outcome(
     about = subject or Subject(*named, _weights(request), prepared.data.fingerprint)
     return Outcome(
         file.onnx, measurement, _baseline(prepared), file.layers, file.ledger, about, file.recipe.to_json(),
-        maker(file.recipe, prepared.data.name),
+        producer_id(file.recipe, prepared.data.name),
     )  # fmt: skip
 
 
@@ -340,14 +340,14 @@ def _paced(tell: Callable[[str, float], None], pause: float = 0.05) -> Callable[
     """`tell`, but for the same sentence at most once in `pause` seconds."""
     last: tuple[str, float] = ("", 0.0)
 
-    def told(sentence: str, share: float) -> None:
+    def paced(sentence: str, share: float) -> None:
         nonlocal last
         now = time.monotonic()
         if sentence != last[0] or now - last[1] >= pause:
             last = (sentence, now)
             tell(sentence, share)
 
-    return told
+    return paced
 
 
 def without_predictions(measurement: Measurement) -> Measurement:

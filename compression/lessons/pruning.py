@@ -101,7 +101,7 @@ def layer(name: str) -> Layer:
     return networks.layer(*RESNET, name)
 
 
-def keep(weight: np.ndarray, share: float, pattern: str) -> np.ndarray:
+def mask(weight: np.ndarray, share: float, pattern: str) -> np.ndarray:
     """Which entries of weight [out, in, kh, kw] stay when about `share` of them go: bool, the same shape.
 
     Groups (kernels, channels, filters) go by their mean square; 2:4 keeps the two largest of every four neighbours.
@@ -117,7 +117,7 @@ def keep(weight: np.ndarray, share: float, pattern: str) -> np.ndarray:
 def cut(name: str, share: float, pattern: str) -> Cut:
     """The layer with `share` of its weights removed in that pattern."""
     weight = layer(name).weight
-    kept = keep(weight, share, pattern)
+    kept = mask(weight, share, pattern)
     return Cut(
         histogram=_histogram(weight, kept, pattern),
         picture=mosaic(weight, kept, columns=COLUMNS, limit=ROWS),
@@ -137,7 +137,7 @@ def sight(name: str, share: float, pattern: str, image: int) -> Sight:
     inputs = fashion().inputs[image : image + 1]
     before = _run(image, name)
     after = forward.run(
-        "resnet20", forward.replaced(dense, {f"{name}.weight": weight * keep(weight, share, pattern)}), inputs, (name,)
+        "resnet20", forward.replaced(dense, {f"{name}.weight": weight * mask(weight, share, pattern)}), inputs, (name,)
     )
     pictures = [strip(a.seen[name].outputs[0, :8], columns=4) for a in (before, after)]
     return Sight(fashion().pixels[image, 0], pictures[0], pictures[1], _answer(before), _answer(after))

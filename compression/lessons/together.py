@@ -11,7 +11,7 @@ from compression.lessons.curves import Bars
 from compression.lessons.images import fashion
 from compression.lessons.measured import Row
 from compression.lessons.networks import RESNET
-from compression.lessons.pruning import keep, output_error
+from compression.lessons.pruning import mask, output_error
 from compression.lessons.quantization import CLIPS, nearest
 
 LAYER = "6.conv1"
@@ -50,10 +50,10 @@ class Saturation:
 def orders(sparsity: float, bits: int) -> Bars:
     """Output error of one layer when it is pruned and then rounded, or rounded and then pruned, without a refit."""
     weight = networks.layer(*RESNET, LAYER).weight
-    kept = keep(weight, sparsity, "weights")
+    kept = mask(weight, sparsity, "weights")
     pruned_first = np.where(kept, _rounded(weight, bits, kept), 0)
     rounded = _rounded(weight, bits, np.ones_like(kept))
-    rounded_first = rounded * keep(rounded, sparsity, "weights")
+    rounded_first = rounded * mask(rounded, sparsity, "weights")
     return Bars(
         "Output error", ("Prune, then round", "Round, then prune"),
         np.array([output_error(LAYER, pruned_first), output_error(LAYER, rounded_first)]),
@@ -109,10 +109,10 @@ def _rounded(weight: np.ndarray, bits: int, counted: np.ndarray) -> np.ndarray:
     """Rounded filter by filter to the symmetric grid with the least squared error over the counted weights."""
     top = 2 ** (bits - 1) - 1
     found = np.empty_like(weight)
-    for row, mask, new in zip(weight, counted, found, strict=True):
+    for row, counts, new in zip(weight, counted, found, strict=True):
         end = float(np.abs(row).max())
         grids = [clip * end / top * np.arange(-top, top + 1) for clip in CLIPS[::3]]
-        errors = [np.square(nearest(row[mask], grid) - row[mask]).sum() if mask.any() else 0.0 for grid in grids]
+        errors = [np.square(nearest(row[counts], grid) - row[counts]).sum() if counts.any() else 0.0 for grid in grids]
         new[:] = nearest(row, grids[int(np.argmin(errors))])
     return found
 

@@ -9,7 +9,7 @@ from onnx import GraphProto, TensorProto, helper, numpy_helper
 from onnxruntime import __version__ as runtime
 
 from compression.export.session import session
-from compression.host.channel_multiple import Multiple, Rounding, Timed, keep, known
+from compression.host.channel_multiple import Multiple, Rounding, Timed, known, save
 from compression.measure.latency import latency
 from compression.records.measurement import Latency
 
@@ -27,7 +27,7 @@ def rounding() -> Rounding:
     found = known()
     if found is None or found.runtime != runtime:
         found = measured()
-        keep(found)
+        save(found)
     return found
 
 

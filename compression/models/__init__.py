@@ -12,17 +12,17 @@ from compression.models.model_cards import Card, brought, card, cards, dismiss
 if TYPE_CHECKING:
     from compression.models.imported import bring
     from compression.models.loading import build, load, network
-    from compression.models.trainer import Lesson, train
+    from compression.models.trainer import Distillation, train
     from compression.models.training_recipes import recipe
 
 __all__ = [
-    "ARCHITECTURES", "OWN", "Architecture", "Card", "Lesson", "bring", "brought", "build", "card", "cards", "dismiss",
-    "load", "network", "recipe", "title", "train",
+    "ARCHITECTURES", "OWN", "Architecture", "Card", "Distillation", "bring", "brought", "build", "card", "cards",
+    "dismiss", "load", "network", "recipe", "title", "train",
 ]  # fmt: skip
 
 _HOMES = {
     "bring": "imported", "build": "loading", "load": "loading", "network": "loading", "recipe": "training_recipes",
-    "train": "trainer", "Lesson": "trainer",
+    "train": "trainer", "Distillation": "trainer",
 }  # fmt: skip
 
 

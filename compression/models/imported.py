@@ -10,7 +10,7 @@ import torch
 from compression import confined
 from compression.data import Dataset
 from compression.errors import InvalidSetting, shown
-from compression.host.atomic_files import whole
+from compression.host.atomic_files import atomic_write
 from compression.models.catalog import ARCHITECTURES, NAME, OWN
 from compression.models.model_cards import Card, user_weights, weights_path, write
 from compression.network.pt2 import load_pt2
@@ -45,7 +45,7 @@ def bring(path: Path, name: str, data: Dataset) -> Card:
         notes=f"Brought, not trained here; looked at in {time.perf_counter() - began:.1f} s.",
     )  # fmt: skip
     place = user_weights() / f"{name}-{OWN}.json"
-    with whole(weights_path(place)) as partial:
+    with atomic_write(weights_path(place)) as partial:
         partial.write_bytes(content)
     write(place, card)
     return card

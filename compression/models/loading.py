@@ -11,7 +11,7 @@ from torch import nn
 
 from compression.data import Dataset
 from compression.errors import InvalidFile, InvalidModel, InvalidSetting, UnknownName
-from compression.host.atomic_files import whole
+from compression.host.atomic_files import atomic_write
 from compression.models.catalog import ARCHITECTURES, OWN
 from compression.models.model_cards import WEIGHTS, Card, card, card_path, weights_path
 from compression.network.pt2 import load_pt2
@@ -129,6 +129,6 @@ def write_weights(model: nn.Module, path: Path) -> str:
     }
     if not all(math.isfinite(tensor.float().abs().sum()) for tensor in state.values()):
         raise InvalidModel("There are weights that are no finite numbers in half precision: the training has diverged.")
-    with whole(path) as partial:
+    with atomic_write(path) as partial:
         save_file(state, partial)
     return hashlib.sha256(path.read_bytes()).hexdigest()

@@ -13,8 +13,8 @@ from pydantic import TypeAdapter, ValidationError
 from compression.data.catalog import DATASETS
 from compression.data.normalization import check_statistics
 from compression.errors import InvalidFile, InvalidSetting, UnknownName, Unsupported, shown
-from compression.host.atomic_files import whole
-from compression.host.folders import home
+from compression.host.atomic_files import atomic_write
+from compression.host.folders import user_folder
 from compression.models.catalog import ARCHITECTURES, NAME, OWN
 from compression.records.documents import read_json
 
@@ -58,7 +58,7 @@ class Card:
 
 def user_weights() -> Path:
     """The folder for what is trained on this machine; it takes the place of weights that come with the program."""
-    return home() / "zoo"
+    return user_folder() / "zoo"
 
 
 def check_names(model: str, dataset: str) -> None:
@@ -196,5 +196,5 @@ def _first(error: ValueError | InvalidSetting) -> str:
 
 def write(path: Path, card: Card) -> None:
     """Writes the card to a file, whole or not at all."""
-    with whole(path) as partial:
+    with atomic_write(path) as partial:
         partial.write_text(json.dumps(asdict(card), indent=2) + "\n", encoding="utf-8")

@@ -15,7 +15,7 @@ from torch import nn
 from compression import data as datasets
 from compression.data.dataset import Dataset
 from compression.errors import InvalidFile
-from compression.host.atomic_files import whole
+from compression.host.atomic_files import atomic_write
 from compression.models import loading, model_cards
 from compression.models.model_cards import Card
 from compression.models.training_recipes import augmentation, recipe
@@ -29,7 +29,7 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Lesson:
+class Distillation:
     """Distillation from a network of the zoo with stored weights (Hinton et al. 2015; DKD, Zhao et al. 2022).
 
     alpha weighs the teacher, the rest the labels. `assistant` is a network that learns from the teacher first and then
@@ -77,7 +77,7 @@ def train(
     out: Path | None = None,
     data: Dataset | None = None,
     notes: str = "",
-    lesson: Lesson | None = None,
+    lesson: Distillation | None = None,
     progress: Callable[[Progress], None] | None = None,
     stop: Callable[[], bool] | None = None,
     resumable: bool = False,
@@ -109,7 +109,7 @@ def train(
     )  # fmt: skip
     log.info("%s on %s took %.0f s", name, dataset_name, time.perf_counter() - began)
     path = folder / f"{name}-{dataset_name}.safetensors"
-    with whole(path) as partial:  # measured before it takes the place of what is there
+    with atomic_write(path) as partial:  # measured before it takes the place of what is there
         digest = loading.write_weights(trained.model, partial)
         card = _card(name, dataset_name, data, config, trained, partial, digest, seed=seed, device=device, notes=notes)
     if lesson:
@@ -120,7 +120,7 @@ def train(
     return card
 
 
-def _is_of(weights: Path, lesson: Lesson, data: Dataset) -> bool:
+def _is_of(weights: Path, lesson: Distillation, data: Dataset) -> bool:
     """Whether these weights were learned in that lesson, from those images."""
     try:
         card = model_cards.read(weights.with_suffix(".json"))

@@ -71,7 +71,7 @@ def batch_norm_after(graph: fx.GraphModule, node: fx.Node) -> fx.Node | None:
     return reader if reader is not None and isinstance(module_of(graph, reader), nn.BatchNorm2d) else None
 
 
-def beside(graph: fx.GraphModule, node: fx.Node) -> fx.Node | None:
+def residual_operand(graph: fx.GraphModule, node: fx.Node) -> fx.Node | None:
     """What the answers of layer `node`, or those of the batch norm after it, are added to and nothing else; or None."""
     value = batch_norm_after(graph, node) or node
     addition = only_reader(value)

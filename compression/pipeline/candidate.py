@@ -12,7 +12,7 @@ from torch import fx
 from compression.calibration import Calibration
 from compression.data import Dataset
 from compression.errors import Cancelled
-from compression.pipeline.layer_reports import Books
+from compression.pipeline.layer_reports import LayerReports
 from compression.recipe import Recipe
 from compression.records.measurement import LayerReport, LearningPoint, Ledger, Predictions, Reached
 
@@ -37,7 +37,7 @@ class Candidate:
     macs: int
     parameters: int
     seconds: float
-    books: Books = field(repr=False)
+    books: LayerReports = field(repr=False)
     images: torch.Tensor = field(repr=False)
     reached: tuple[Reached, ...] = ()
 

@@ -19,11 +19,11 @@ from compression.export import Exported, export
 from compression.export.session import session
 from compression.export.stored import settle_scales_
 from compression.measure.accuracy import order, predict
-from compression.models.provenance import maker
+from compression.models.provenance import producer_id
 from compression.network.graph import LAYERS, macs, module_of
 from compression.network.tracing import check_classes, traced
 from compression.pipeline.candidate import Candidate, Learn, Prepared, Progress, Stop, _reporter
-from compression.pipeline.layer_reports import Books, parameters, reached
+from compression.pipeline.layer_reports import LayerReports, parameters, reached
 from compression.pipeline.verification import verify
 from compression.recipe import Recipe
 from compression.records.measurement import LearningPoint
@@ -31,7 +31,7 @@ from compression.steps import Quantize
 from compression.techniques import METHODS
 from compression.techniques.quantization.equalization import equalized
 from compression.techniques.reconstruction import reconstruct_
-from compression.techniques.recovery.recover import Lesson, recover_
+from compression.techniques.recovery.recover import RecoveryContext, recover_
 
 
 def prepare(
@@ -121,16 +121,16 @@ def simulate(
     say = _reporter(progress, stop)
     prepared = _equalized(prepared, recipe, say)
     graph, reference, weights = copy.deepcopy(prepared.dense), prepared.dense, prepared.dense
-    calibration = prepared.calibration if recipe.quality == "best" else prepared.calibration.hurried
+    calibration = prepared.calibration if recipe.quality == "best" else prepared.calibration.fast_variant
     for i, step in enumerate(recipe.steps):
         say(type(step).title, 0.2 * i / len(recipe.steps))
         method, best = METHODS[step.kind], recipe.quality == "best"
         if method.apply_:
             method.apply_(graph, step, calibration)
-        if method.beside and (step.kind == "channels" if best else recipe.steps[i + 1 :] == ()):
+        if method.reference_for and (step.kind == "channels" if best else recipe.steps[i + 1 :] == ()):
             settle_batch_norm_(graph, recipe, calibration)
-        if method.beside:  # fast lets later steps answer like the network that this one left
-            reference = method.beside(reference, graph) if best else copy.deepcopy(graph)
+        if method.reference_for:  # fast lets later steps answer like the network that this one left
+            reference = method.reference_for(reference, graph) if best else copy.deepcopy(graph)
             weights = copy.deepcopy(graph) if best and step.kind == "factorize" else reference
     say("Fitting the weights", 0.2)
     reconstruct_(graph, reference, recipe, calibration)
@@ -143,7 +143,7 @@ def simulate(
     return graph
 
 
-def practise(prepared: Prepared, setting: str, value: float) -> None:
+def warm_caches(prepared: Prepared, setting: str, value: float) -> None:
     """Carries out a recipe of one setting for nobody: what that costs only the first time, nobody waits for later."""
     recipe = Recipe(quality="fast").with_setting(setting, value)
     with suppress(UserError):  # not every network bears every step
@@ -179,8 +179,8 @@ def _recover_(
         if learn:
             learn(point)
 
-    purpose = f"{recipe.whole.hash} {prepared.baseline.file_hash} {maker(recipe, prepared.data.name)}"
-    lesson = Lesson(recipe, prepared.dense, prepared.data, prepared.calibration, purpose)
+    purpose = f"{recipe.whole.hash} {prepared.baseline.file_hash} {producer_id(recipe, prepared.data.name)}"
+    lesson = RecoveryContext(recipe, prepared.dense, prepared.data, prepared.calibration, purpose)
     recover_(
         graph, weights, lesson, lambda copied: _finish_(copied, recipe, prepared.calibration),
         learn=told, stop=stop, checkpoint=checkpoint,
@@ -193,8 +193,8 @@ def _candidate(
 ) -> Candidate:  # fmt: skip
     counted = macs(graph, tuple(images.shape[1:]))  # type: ignore[arg-type]
     return Candidate(
-        recipe, sum(counted.values()), parameters(graph), seconds, Books(graph, exported, counted, dense), images,
-        reached(graph, recipe),
+        recipe, sum(counted.values()), parameters(graph), seconds,
+        LayerReports(graph, exported, counted, dense), images, reached(graph, recipe),
     )  # fmt: skip
 
 

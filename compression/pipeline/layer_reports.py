@@ -19,7 +19,7 @@ from compression.steps import Prune
 
 
 @dataclass(frozen=True, eq=False)
-class Books:
+class LayerReports:
     """A network as it was exported; macs: of each of its layers, by name; dense: what it was made of, if not itself."""
 
     graph: fx.GraphModule

@@ -36,7 +36,7 @@ DAMP = 1e-3
 
 
 @dataclass(frozen=True)
-class Books:
+class Codebooks:
     """entries [books, K] whole numbers, ascending, of 7 bits where `narrow`; scale [g, out/g]; keep [g, out/g, d] or
     None."""
 
@@ -65,7 +65,7 @@ def fit(
     *,
     turns: int = TURNS,
     narrow: bool = False,
-) -> tuple[Books, torch.Tensor]:
+) -> tuple[Codebooks, torch.Tensor]:
     """Books for w [g, out/g, d] and the weights that they give, same shape.
 
     sign [out]: ±1, of each channel's batch-norm scale; keep: which weights are not pruned; turns: how often the books
@@ -76,18 +76,18 @@ def fit(
         return books, books.levels().round(w)
     size = books.scale.square()  # errors count in relation to their channel's size
     q = rounding.round_to(books.levels(), w, m, sweeps=1 if turns or keep is not None else 0)
-    least = (moments.error(q, m) / size).sum()
+    least = (moments.quadratic_loss(q, m) / size).sum()
     for _ in range(turns if share.entries < MANY else 0):
         turned = refit(books, q, m)
-        turned_q = rounding.descend(turned.levels(), turned.levels().round(q), m)
-        error = (moments.error(turned_q, m) / size).sum()
+        turned_q = rounding.coordinate_descent(turned.levels(), turned.levels().round(q), m)
+        error = (moments.quadratic_loss(turned_q, m) / size).sum()
         if error >= least:
             break
         books, q, least = turned, turned_q, error
     return books, q
 
 
-def refit(books: Books, q: torch.Tensor, m: Moments) -> Books:
+def refit(books: Codebooks, q: torch.Tensor, m: Moments) -> Codebooks:
     """The books with the least error for the assignment that q [g, out/g, d] stands for, on whole numbers again.
 
     With A [d, K] the assignment of a row, s its scale and e its book's entries, q = s·A·e and the error relative to s
@@ -112,7 +112,7 @@ def refit(books: Books, q: torch.Tensor, m: Moments) -> Books:
     entries, scale = _whole(torch.stack(fitted), books.scale, books.narrow)
     values = entries.repeat_interleave(run, 0).gather(1, index.reshape(out, d)).reshape(q.shape)
     turned = values * scale[..., None] * (1 if books.keep is None else books.keep)
-    return Books(entries.sort(1).values, rounding.best_scale(turned, scale, m), books.keep, books.narrow)
+    return Codebooks(entries.sort(1).values, rounding.best_scale(turned, scale, m), books.keep, books.narrow)
 
 
 def kmeans(values: torch.Tensor, weights: torch.Tensor, k: int, rounds: int = 200) -> torch.Tensor:
@@ -146,7 +146,7 @@ def kmeans(values: torch.Tensor, weights: torch.Tensor, k: int, rounds: int = 20
 
 def _first(
     w: torch.Tensor, keep: torch.Tensor | None, m: Moments, share: Share, sign: torch.Tensor, narrow: bool
-) -> Books:
+) -> Codebooks:
     """Books by k-means over the weights in units of their channel's root mean square."""
     kept = torch.ones_like(w) if keep is None else keep.to(w.dtype)
     scale = _sizes(w, kept, sign)
@@ -157,7 +157,7 @@ def _first(
         "none": torch.ones_like(w),
     }[share.weighting] * kept
     centres = _centres(x, importance, kept, _books(len(sign), share.channels_per_book), share.entries)
-    return Books(*_whole(centres, scale, narrow), keep, narrow)
+    return Codebooks(*_whole(centres, scale, narrow), keep, narrow)
 
 
 @torch.no_grad()

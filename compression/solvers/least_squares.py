@@ -15,7 +15,7 @@ def refit(w: torch.Tensor, keep: torch.Tensor | None, m: Moments, *, rounds: int
     """
     right = m.g + m.ridge * w
     if keep is None:
-        return right @ m.root.mT @ m.root
+        return right @ m.inverse_cholesky.mT @ m.inverse_cholesky
     unit = m.unit
     return _conjugate_gradients(w, keep.to(w.dtype), m.h / unit, right / unit, m.ridge / unit, rounds)
 

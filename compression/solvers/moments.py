@@ -55,7 +55,7 @@ class Moments:
         return torch.where(exponent.abs() > FAR, exponent, 0.0).exp2()
 
     @property
-    def root(self) -> torch.Tensor:
+    def inverse_cholesky(self) -> torch.Tensor:
         """The upper U with UᵀU = (H + λI)⁻¹, [g, d, d]: what least squares and GPTQ work with. Computed once."""
         if "root" not in self.found:
             lower = cholesky(self.h + self.ridge * torch.eye(self.h.shape[2]))
@@ -130,7 +130,7 @@ def grouped(layer: nn.Conv2d | nn.Linear, weight: torch.Tensor) -> torch.Tensor:
     return weight.reshape(groups, weight.shape[0] // groups, -1)
 
 
-def error(w: torch.Tensor, m: Moments) -> torch.Tensor:
+def quadratic_loss(w: torch.Tensor, m: Moments) -> torch.Tensor:
     """tr(W H Wᵀ) - 2 tr(W Gᵀ) row by row: [g, out/g]; lower is better."""
     return (w * (w @ m.h - 2 * m.g)).sum(2)
 

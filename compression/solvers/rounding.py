@@ -30,7 +30,7 @@ def round_to(grid: "Grid | Levels", w: torch.Tensor, m: Moments, *, sweeps: int)
     """
     q = _gptq(grid, w, m) if grid.keep is None else grid.round(w)
     for _ in range(sweeps):
-        q = descend(grid, q, m)
+        q = coordinate_descent(grid, q, m)
     return q
 
 
@@ -129,7 +129,7 @@ def best_scale(q: torch.Tensor, scale: torch.Tensor, m: Moments) -> torch.Tensor
 
 def _gptq(grid: Grid | Levels, w: torch.Tensor, m: Moments) -> torch.Tensor:
     nearest = _nearest(grid)
-    rest, u = _columns(w), _pairs(m.root / m.root.diagonal(dim1=1, dim2=2)[..., None])
+    rest, u = _columns(w), _pairs(m.inverse_cholesky / m.inverse_cholesky.diagonal(dim1=1, dim2=2)[..., None])
     q, errors = np.empty_like(rest), np.empty_like(rest)
     for begin in range(0, len(rest), BLOCK):
         end = min(begin + BLOCK, len(rest))
@@ -141,7 +141,7 @@ def _gptq(grid: Grid | Levels, w: torch.Tensor, m: Moments) -> torch.Tensor:
     return _rows(q)
 
 
-def descend(grid: Grid | Levels, q: torch.Tensor, m: Moments) -> torch.Tensor:
+def coordinate_descent(grid: Grid | Levels, q: torch.Tensor, m: Moments) -> torch.Tensor:
     """One sweep over the columns of q [g, out/g, d], each rounded to its best point given all the others."""
     nearest, keep = _nearest(grid), None if grid.keep is None else _columns(grid.keep)
     residual = _columns(m.g - q @ m.h)  # [d, g, out/g]

@@ -13,8 +13,8 @@ from contextlib import suppress
 from pathlib import Path
 
 from compression.errors import StoreUnavailable
-from compression.host.atomic_files import whole
-from compression.host.folders import home
+from compression.host.atomic_files import atomic_write
+from compression.host.folders import user_folder
 from compression.records.measurement import Measurement
 
 log = logging.getLogger(__name__)
@@ -35,12 +35,12 @@ def write_file(onnx: bytes, measurement: Measurement, *, idle: bool = False) -> 
     path = kept or _folder(idle=idle) / f"{measurement.file_hash}.onnx"
     try:
         if kept is None or _hash(kept.read_bytes()) != _hash(onnx):
-            with whole(path) as partial:
+            with atomic_write(path) as partial:
                 partial.write_bytes(onnx)
         if kept and not idle and kept.parent == _folder(idle=True):
             path = kept.replace(_folder() / kept.name)
     except OSError as error:
-        raise StoreUnavailable(f"The file cannot be kept in {home()}: {error.strerror}.") from error
+        raise StoreUnavailable(f"The file cannot be kept in {user_folder()}: {error.strerror}.") from error
     if idle:
         _make_room()
     return path
@@ -93,7 +93,7 @@ def _make_room() -> None:
 
 
 def _folder(*, idle: bool = False) -> Path:
-    return home() / "files" / "idle" if idle else home() / "files"
+    return user_folder() / "files" / "idle" if idle else user_folder() / "files"
 
 
 def _hash(content: bytes) -> str:

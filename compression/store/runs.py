@@ -12,7 +12,7 @@ from typing import Any, cast
 from sqlalchemy import Connection, Executable, Select, delete, insert, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
-from compression.data import home
+from compression.data import user_folder
 from compression.errors import UnknownName
 from compression.host.machine import this_machine
 from compression.recipe import Recipe
@@ -251,7 +251,7 @@ class Store:
 
         A shared database does not know what other stores have kept here.
         """
-        if self._database.is_file and Path(self.place).parent == home():
+        if self._database.is_file and Path(self.place).parent == user_folder():
             with self._database.read() as connection:
                 files.remove_unnamed(set(connection.execute(select(FileRow.file_hash)).scalars()))
 
@@ -294,7 +294,7 @@ class Store:
 
 
 def _address() -> str:
-    return os.environ.get("COMPRESSION_DATABASE") or f"sqlite:///{home() / 'store.sqlite'}"
+    return os.environ.get("COMPRESSION_DATABASE") or f"sqlite:///{user_folder() / 'store.sqlite'}"
 
 
 def _rows(connection: Connection, chosen: Executable) -> Sequence[Any]:

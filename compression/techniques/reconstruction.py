@@ -21,7 +21,7 @@ from compression.solvers import least_squares, moments, patches
 from compression.solvers.moments import Moments
 from compression.steps import Factorize, Quantize
 from compression.techniques.layer_weights import _refits, _store_
-from compression.techniques.quantization.bit_widths import allot
+from compression.techniques.quantization.bit_widths import layer_bit_widths
 from compression.techniques.quantization.quantize import solve_layer_
 from compression.techniques.sharing.share import share_layer_
 
@@ -40,7 +40,7 @@ def reconstruct_(graph: fx.GraphModule, dense: fx.GraphModule, recipe: Recipe, c
         return  # fast: a network is its own reference once its layers have changed their shape
     prune, share, quantize = (recipe.get(kind) for kind in ("prune", "share", "quantize"))
     factorize, signs = recipe.get("factorize"), _signs(graph)
-    own = allot(graph, quantize, calibration) if isinstance(quantize, Quantize) else {}
+    own = layer_bit_widths(graph, quantize, calibration) if isinstance(quantize, Quantize) else {}
     settings = {layer: own.get(name) for name, layer in layers(graph).items()}
     before, norms, settle = _statistics(graph), _norms(graph), recipe.batch_norm != "keep"
 
@@ -48,9 +48,9 @@ def reconstruct_(graph: fx.GraphModule, dense: fx.GraphModule, recipe: Recipe, c
         if isinstance(factorize, Factorize) and factorize.refit and not _refits(layer, prune):  # type: ignore[arg-type]
             _store_(layer, least_squares.refit(moments.grouped(layer, original(layer)), None, m), m)
         if share is not None:
-            share_layer_(layer, m, prune, share, quantize, signs[layer], hurried=not best)  # type: ignore[arg-type]
+            share_layer_(layer, m, prune, share, quantize, signs[layer], fast=not best)  # type: ignore[arg-type]
         else:
-            solve_layer_(layer, m, prune, settings[layer], hurried=not best)  # type: ignore[arg-type]
+            solve_layer_(layer, m, prune, settings[layer], fast=not best)  # type: ignore[arg-type]
         norm = norms.get(layer)
         if norm is not None and isinstance(quantize, Quantize) and quantize.bias_correction:
             before[norm] = before[norm][0] + _mean_error(layer, m), before[norm][1]

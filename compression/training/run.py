@@ -21,7 +21,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from compression.data.dataset import Dataset
 from compression.errors import Cancelled
 from compression.host import cpu
-from compression.host.atomic_files import whole
+from compression.host.atomic_files import atomic_write
 from compression.network.parametrizations import learned_values
 from compression.training.config import TrainingConfig
 from compression.training.evaluation import accuracy
@@ -267,7 +267,7 @@ class _Run:
         history = json.dumps([asdict(e) for e in self.history])
         metadata = {"run": self._identity(), "step": str(self.step), "history": history}
         try:
-            with whole(path) as partial:
+            with atomic_write(path) as partial:
                 save_file(tensors, partial, metadata=metadata)
         except (OSError, SafetensorError) as error:  # a full disk is no reason to give up what is learned
             log.warning("the checkpoint %s cannot be written: %s", path, error)

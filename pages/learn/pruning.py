@@ -7,7 +7,7 @@ from compression.lessons.images import fashion
 from compression.lessons.pictures import mosaic
 from pages.ui.charts import lesson_figures
 from pages.ui.lessons import frame
-from pages.ui.lessons.lesson import Lesson
+from pages.ui.lessons.lesson import LessonText
 from pages.ui.model import wording
 
 
@@ -35,7 +35,7 @@ def page() -> None:
         frame.closing(lesson)
 
 
-def see(lesson: Lesson) -> None:
+def see(lesson: LessonText) -> None:
     """The weights of one layer as they are."""
     frame.text(lesson, "see")
     shown = mosaic(pruning.layer(pruning.STUDIED).weight, columns=16)
@@ -44,7 +44,7 @@ def see(lesson: Lesson) -> None:
 
 
 @st.fragment
-def play(lesson: Lesson) -> None:
+def play(lesson: LessonText) -> None:
     """Pattern and share, and what they do to one layer and to one image."""
     name = st.selectbox("Layer", pruning.LAYERS, format_func=lambda name: pruning.layer(name).title, key="layer")
     pattern = st.segmented_control(
@@ -82,7 +82,7 @@ def figures(cut: pruning.Cut) -> None:
     st.caption(f"**Faster?** {cut.speed}")
 
 
-def allocate(lesson: Lesson) -> None:
+def allocate(lesson: LessonText) -> None:
     """One threshold for all layers, or the same share for each."""
     frame.text(lesson, "allocate")
     if frame.ask(lesson, "layer"):
@@ -91,7 +91,7 @@ def allocate(lesson: Lesson) -> None:
         frame.table(measured.rows("allocation"), "Accuracy at 80% by comparison and criterion.")
 
 
-def compare(lesson: Lesson) -> None:
+def compare(lesson: LessonText) -> None:
     """Four measures of importance on the same layer."""
     frame.text(lesson, "criteria")
     if not frame.ask(lesson, "criterion"):

@@ -6,7 +6,7 @@ from compression.lessons import measured, quantization
 from compression.lessons.images import fashion
 from pages.ui.charts import lesson_figures
 from pages.ui.lessons import frame
-from pages.ui.lessons.lesson import Lesson
+from pages.ui.lessons.lesson import LessonText
 
 
 def page() -> None:
@@ -54,7 +54,7 @@ def play() -> None:
     frame.draw(lesson_figures.number_line(shown), "Rounding error of every weight.")
 
 
-def ends(lesson: Lesson) -> None:
+def ends(lesson: LessonText) -> None:
     """Clipping against rounding, and one scale against many."""
     frame.text(lesson, "clip")
     if not frame.ask(lesson, "clip"):
@@ -77,7 +77,7 @@ def curves() -> None:
     frame.draw(lesson_figures.bars(quantization.granularity(name, bits)), "Signal to noise by number of scales.")
 
 
-def calibrate(lesson: Lesson) -> None:
+def calibrate(lesson: LessonText) -> None:
     """What calibration sees, and what one outlier does."""
     frame.text(lesson, "calibrate")
     if frame.ask(lesson, "outlier"):
@@ -93,7 +93,7 @@ def looked() -> None:
     frame.draw(figure, "Upper end of the range by number of images.")
 
 
-def integer(lesson: Lesson) -> None:
+def integer(lesson: LessonText) -> None:
     """One output pixel in whole numbers."""
     frame.text(lesson, "integer")
     step()

@@ -5,7 +5,7 @@ import streamlit as st
 from compression.lessons import measured, sharing
 from pages.ui.charts import lesson_figures
 from pages.ui.lessons import frame
-from pages.ui.lessons.lesson import Lesson
+from pages.ui.lessons.lesson import LessonText
 from pages.ui.model import wording
 
 
@@ -52,7 +52,7 @@ def play() -> None:
         frame.draw(lesson_figures.columns(sharing.code_lengths(found), "Value"), "Length of each value's code.")
 
 
-def ledger(lesson: Lesson) -> None:
+def ledger(lesson: LessonText) -> None:
     """Deep Compression's stages and where their bytes go."""
     frame.text(lesson, "stages")
     stages()

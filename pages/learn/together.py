@@ -6,7 +6,7 @@ from compression.lessons import measured, together
 from compression.lessons.together import Budget
 from pages.ui.charts import lesson_figures
 from pages.ui.lessons import frame
-from pages.ui.lessons.lesson import Lesson
+from pages.ui.lessons.lesson import LessonText
 from pages.ui.model import wording
 
 
@@ -41,7 +41,7 @@ def order() -> None:
     frame.draw(bars, "Output error of both orders.")
 
 
-def hardware(lesson: Lesson) -> None:
+def hardware(lesson: LessonText) -> None:
     """What runs in whole numbers, and what may overflow."""
     if frame.ask(lesson, "bits"):
         frame.text(lesson, "hardware")
@@ -70,7 +70,7 @@ def choose() -> None:
     st.caption("Within the budget: " + ", ".join(row.planned.name for row in found.fitting) + ".")
 
 
-def pitfalls(lesson: Lesson) -> None:
+def pitfalls(lesson: LessonText) -> None:
     """Calibration, batch norm, first and last layers."""
     frame.text(lesson, "pitfalls")
     frame.table(measured.rows("calibration"), "Accuracy at 3 bits by calibration images.")

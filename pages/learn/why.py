@@ -5,7 +5,7 @@ import streamlit as st
 from compression.lessons import measured, why
 from pages.ui.charts import lesson_figures
 from pages.ui.lessons import frame
-from pages.ui.lessons.lesson import Lesson
+from pages.ui.lessons.lesson import LessonText
 from pages.ui.model import wording
 
 
@@ -35,7 +35,7 @@ def page() -> None:
         frame.closing(lesson)
 
 
-def look(lesson: Lesson) -> None:
+def look(lesson: LessonText) -> None:
     """Where the weights are and where the work is."""
     answered = [frame.ask(lesson, key) for key in ("stage", "lenet")]
     if all(answered):

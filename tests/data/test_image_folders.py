@@ -258,7 +258,7 @@ def test_statistics_say_how_many_channels_the_network_takes(root: Path) -> None:
     with pytest.raises(InvalidSetting, match="given for 3 channels, but the network takes images of 1"):
         prepare(small(1), given, calibration_images=16)
     with pytest.raises(InvalidSetting, match="--mean and --std must hold equally many numbers, not 3 and 1"):
-        normalized(grey, "1,2,3", "1", titles=("--mean", "--std"))
+        normalized(grey, "0.1,0.2,0.3", "1", titles=("--mean", "--std"))
 
 
 def test_weights_of_a_network_for_colours_fit_grey_images(root: Path, tmp_path: Path) -> None:

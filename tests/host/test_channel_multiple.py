@@ -44,16 +44,16 @@ def test_a_machine_is_measured_once(fresh_home):
     assert all(0 < t.low <= t.ratio <= t.high for t in found.timed)
     assert found.multiple == chosen(*(list(found.timed[i : i + 2]) for i in (0, 2, 4)))[0]
     assert measured_once() == found == channel_multiple.known()  # with the very same milliseconds
-    channel_multiple.keep(Rounding(4, "older", "1.0", found.timed))
+    channel_multiple.save(Rounding(4, "older", "1.0", found.timed))
     assert measured_once().runtime == found.runtime  # another ONNX Runtime has other kernels
 
 
 def test_recipes_hold_the_number_that_was_measured(fresh_home):
-    channel_multiple.keep(Rounding(4, "Multiples of 4.", "1.32"))
+    channel_multiple.save(Rounding(4, "Multiples of 4.", "1.32"))
     recipe = Recipe(steps=(Channels(amount=0.3),))
     assert recipe.to_dict()["steps"][0]["round_to"] == 4
     assert Channels(round_to="measured").round_to == 4
-    channel_multiple.keep(Rounding(16, "Multiples of 16.", "1.32"))
+    channel_multiple.save(Rounding(16, "Multiples of 16.", "1.32"))
     assert Channels().round_to == 16
     again = Recipe.from_query(recipe.to_query())
     assert again == Recipe.from_yaml(recipe.to_yaml()) == recipe and again.hash == recipe.hash
@@ -61,13 +61,13 @@ def test_recipes_hold_the_number_that_was_measured(fresh_home):
 
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"multiple": 3, "reason": "", "runtime": "", "timed": []}'])
 def test_a_spoilt_file_is_ignored(fresh_home, text):
-    channel_multiple.keep(Rounding(4, "", "1.32"))
+    channel_multiple.save(Rounding(4, "", "1.32"))
     next(fresh_home.rglob("rounding-*.json")).write_text(text)
     assert Channels().round_to == 8
 
 
 def test_the_command_line_says_what_was_measured(fresh_home):
-    channel_multiple.keep(measured())
+    channel_multiple.save(measured())
     found = call("machine", "--json").json
     assert found["rounding"]["multiple"] == channel_multiple.multiple()
     assert (fresh_home / "machine" / f"rounding-{found['machine']['id']}.json").is_file()

@@ -9,7 +9,7 @@ import pytest
 
 from compression.errors import InvalidData, InvalidSetting
 from compression.host import channel_multiple
-from compression.host.folders import home
+from compression.host.folders import user_folder
 from compression.jobs.cluster import ROOT
 from pages.ui.model import wording
 
@@ -28,14 +28,14 @@ def homeless(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_user_without_a_home_folder_is_told_what_to_set(homeless: None, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(InvalidSetting, match=r"'~/\.local/share', but that user has no home folder; set COMPRESSION"):
-        home()
+        user_folder()
     assert channel_multiple.multiple() == channel_multiple.USUAL  # settings have defaults without one
     assert wording.place("/srv/store.sqlite") == "/srv/store.sqlite"
     monkeypatch.setenv("COMPRESSION_HOME", "/srv/lab")
-    assert home() == Path("/srv/lab")
+    assert user_folder() == Path("/srv/lab")
     monkeypatch.setenv("COMPRESSION_HOME", "~nobody-of-this-name/lab")
     with pytest.raises(InvalidSetting, match="no home folder"):
-        home()
+        user_folder()
 
 
 def test_a_folder_of_images_below_no_home_is_one_sentence(homeless: None) -> None:

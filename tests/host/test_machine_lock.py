@@ -12,7 +12,7 @@ import pytest
 
 from compression.errors import InvalidFile
 from compression.host import machine_lock as lock
-from compression.host.machine_lock import computing, give_way, machine_lock
+from compression.host.machine_lock import machine_lock, work_turn, yield_turn
 from compression.jobs.cluster import ROOT
 
 WORKER = """
@@ -87,7 +87,7 @@ def test_who_times_waits_for_all_who_compute_to_pause(training: Other, slider: O
 
 
 def test_who_computes_may_take_the_time_itself(training: Other) -> None:
-    with computing(quick=True):
+    with work_turn(quick=True):
         assert training.says() == "pausing"
         with machine_lock():
             assert held(lock.fcntl.LOCK_SH, lock.STOPWATCH)
@@ -108,8 +108,8 @@ def test_a_pause_ends_when_the_job_is_stopped(slider: Other) -> None:
     stopped, paused = threading.Event(), threading.Event()
 
     def train() -> None:
-        with computing():
-            give_way(stopped.is_set, pausing=paused.set)
+        with work_turn():
+            yield_turn(stopped.is_set, pausing=paused.set)
 
     thread = threading.Thread(target=train)
     thread.start()
@@ -121,10 +121,10 @@ def test_a_pause_ends_when_the_job_is_stopped(slider: Other) -> None:
 
 
 def test_nobody_waits_for_nothing() -> None:
-    give_way(pausing=lambda: pytest.fail("there is no reason"))  # outside of a job
-    with computing():
-        give_way(pausing=lambda: pytest.fail("there is no reason"))
-        with computing(quick=True):  # inside of another: the outer one's manners count
+    yield_turn(pausing=lambda: pytest.fail("there is no reason"))  # outside of a job
+    with work_turn():
+        yield_turn(pausing=lambda: pytest.fail("there is no reason"))
+        with work_turn(quick=True):  # inside of another: the outer one's manners count
             assert lock._free(lock.QUICK, lock.fcntl.LOCK_EX)
     assert lock._free(lock.WORK, lock.fcntl.LOCK_EX)
 
@@ -167,7 +167,7 @@ def test_what_a_link_leads_to_stays_as_it_is(tmp_path: Path) -> None:
 def test_what_is_no_plain_file_is_refused_at_once(plant: Callable[[Path], object], what: str) -> None:
     plant(lock.WORK)
     with pytest.raises(InvalidFile, match=what):
-        computing().__enter__()
+        work_turn().__enter__()
     with pytest.raises(InvalidFile, match=what):
         machine_lock().__enter__()
     assert lock._free(lock.STOPWATCH, lock.fcntl.LOCK_EX)  # nothing is held by what failed

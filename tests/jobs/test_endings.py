@@ -16,10 +16,10 @@ from streamlit.testing.v1 import AppTest
 
 from compression import store
 from compression.errors import Cancelled, StoreUnavailable, Unsupported
-from compression.host.atomic_files import STALE_S, whole
+from compression.host.atomic_files import STALE_S, atomic_write
 from compression.host.machine import this_machine
 from compression.jobs import long_jobs, long_tasks, worker
-from compression.jobs.cluster import Crew
+from compression.jobs.cluster import ClusterConnection
 from compression.jobs.lab import LOST, Job
 from compression.jobs.long_jobs import BROKEN, LongJobs
 from compression.jobs.long_tasks import checkpoint, so_far
@@ -83,7 +83,7 @@ def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Desk]:
     monkeypatch.setenv("COMPRESSION_HOME", str(tmp_path))
     ended, keeper = threading.Event(), Keeper()
 
-    def crew() -> Crew:
+    def crew() -> ClusterConnection:
         ended.wait()
         raise OSError("There is no cluster.")
 
@@ -117,7 +117,7 @@ def test_a_training_ends_where_it_was_stopped(desk: Desk) -> None:
 
 
 def test_what_a_stopped_training_still_puts_away_is_waited_for(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(worker, "wired", lambda topic, job: (lambda *news, **about: None, lambda: False))
+    monkeypatch.setattr(worker, "task_channel", lambda topic, job: (lambda *news, **about: None, lambda: False))
     late = threading.Timer(0.3, learned, (request(), 300))
     late.start()
     assert long_tasks.end(request(), "topic", "job") == request(until=300)
@@ -142,7 +142,7 @@ def test_the_worker_leaves_what_was_learned_until_its_result_is_kept(
             raise Cancelled("The work was stopped.")
         return "outcome"
 
-    monkeypatch.setattr(worker, "wired", lambda topic, job: (lambda *news, **about: None, lambda: False))
+    monkeypatch.setattr(worker, "task_channel", lambda topic, job: (lambda *news, **about: None, lambda: False))
     monkeypatch.setattr(worker, "work", work)
     path = learned(request(), 300)
     found = long_tasks.compress(request(), "topic", "job")
@@ -249,7 +249,7 @@ def test_what_programs_left_that_were_killed_while_they_wrote_is_removed(tmp_pat
     for path, age in ((stale, STALE_S + 60), (fresh, 60)):
         path.touch()
         os.utime(path, (time.time() - age, time.time() - age))
-    with whole(tmp_path / "file") as partial:
+    with atomic_write(tmp_path / "file") as partial:
         partial.touch()
     assert set(tmp_path.iterdir()) == {tmp_path / "file", fresh}
 
@@ -282,7 +282,7 @@ def test_the_speed_is_measured_on_the_whole_training(desk: Desk, monkeypatch: py
         for point in points:
             learn(point)
 
-    monkeypatch.setattr(worker, "wired", lambda topic, job: (lambda *news, **more: None, lambda: False))
+    monkeypatch.setattr(worker, "task_channel", lambda topic, job: (lambda *news, **more: None, lambda: False))
     monkeypatch.setattr(worker, "prepared", lambda request: None)
     monkeypatch.setattr(pipeline, "compress_prepared", compress)
     assert long_tasks.pace(request(until=15), "topic", "job") == points[-1]
@@ -293,7 +293,7 @@ def test_the_speed_is_measured_on_the_whole_training(desk: Desk, monkeypatch: py
 def test_the_speed_of_a_training_that_is_soon_over_is_measured_too(
     work: Request | Training, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(worker, "wired", lambda topic, job: (lambda *news, **more: None, lambda: False))
+    monkeypatch.setattr(worker, "task_channel", lambda topic, job: (lambda *news, **more: None, lambda: False))
     point = long_tasks.pace(work, "topic", "job")
     assert isinstance(point, LearningPoint)
     assert 0 < point.step < point.steps

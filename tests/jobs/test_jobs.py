@@ -13,6 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import dask
 import psutil
@@ -43,7 +44,7 @@ import before_compression
 import psutil
 from compression.jobs.lab import Lab
 lab = Lab()
-lab._line.submit(lab._connected).result().client.wait_for_workers(1)
+lab._cluster_executor.submit(lab._connected).result().client.wait_for_workers(1)
 print(" ".join(str(child.pid) for child in psutil.Process().children(recursive=True)), flush=True)
 time.sleep(600)
 """
@@ -378,7 +379,7 @@ def test_a_cluster_that_died_is_replaced(lab: Lab) -> None:
     assert crew is not None
     for process in cluster._processes(crew.own):
         os.kill(process.pid, signal.SIGKILL)
-    assert until(lambda: not crew.fit(), 30)
+    assert until(lambda: not crew.is_connected(), 30)
     assert done(lab.submit(request(0.61), owner="survivor")).state == "done"
 
 
@@ -391,10 +392,10 @@ def test_a_worker_computes_and_keeps_memory_as_this_process_does(lab: Lab, name:
 def test_a_guest_leaves_the_cluster_as_it_was(lab: Lab) -> None:
     guest = Lab()
     try:
-        assert done(guest.submit(request(0.7), owner="guest")).state == "done"
+        assert done(guest.submit(request(0.73), owner="guest")).state == "done"
     finally:
         guest.close()
-    assert done(lab.submit(request(0.71), owner="host")).state == "done"
+    assert done(lab.submit(request(0.74), owner="host")).state == "done"
 
 
 def test_another_user_of_this_machine_cannot_reach_our_scheduler(lab: Lab) -> None:
@@ -421,7 +422,8 @@ def test_a_cluster_registers_its_end_once(monkeypatch: pytest.MonkeyPatch) -> No
     registered: list[object] = []
     monkeypatch.setattr(cluster.atexit, "register", registered.append)
     monkeypatch.setattr(cluster.atexit, "unregister", registered.remove)
-    monkeypatch.setattr(cluster, "_start", lambda: cluster.Crew(SimpleNamespace(close=lambda timeout: None)))  # type: ignore[arg-type]
+    client: Any = SimpleNamespace(close=lambda timeout: None)
+    monkeypatch.setattr(cluster, "_start", lambda: cluster.ClusterConnection(client))
     for _ in range(3):
         cluster.connect().close()
     assert registered == []
@@ -494,7 +496,7 @@ def test_no_task_begins_while_another_thread_loads_the_engine(monkeypatch: pytes
     monkeypatch.setattr(worker, "import_module", slow)
     worker.warm_up(None)
     assert until(lambda: "begun" in told, 5)
-    worker.perform(told.append, "task")
+    worker.run_task(told.append, "task")
     assert told == ["begun", "loaded", "begun", "loaded", "task"]
 
 

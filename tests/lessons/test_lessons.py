@@ -109,10 +109,10 @@ def test_measured_rows_name_their_machine_and_lie_in_their_interval(table: str) 
 @pytest.mark.parametrize("name", pruning.LAYERS)
 def test_masks_keep_the_largest_of_all_and_of_every_four(name: str) -> None:
     weight = pruning.layer(name).weight
-    magnitudes, kept = np.abs(weight), pruning.keep(weight, 0.7, "weights")
+    magnitudes, kept = np.abs(weight), pruning.mask(weight, 0.7, "weights")
     assert (~kept).sum() == round(0.7 * weight.size)
     assert magnitudes[~kept].max() <= magnitudes[kept].min()
-    fours, pairs = magnitudes.reshape(-1, 4), pruning.keep(weight, 0.7, "2:4").reshape(-1, 4)
+    fours, pairs = magnitudes.reshape(-1, 4), pruning.mask(weight, 0.7, "2:4").reshape(-1, 4)
     assert (pairs.sum(1) == 2).all()
     assert (np.where(pairs, 0, fours).max(1) <= np.where(pairs, fours, np.inf).min(1)).all()
 
@@ -120,7 +120,7 @@ def test_masks_keep_the_largest_of_all_and_of_every_four(name: str) -> None:
 def test_groups_go_whole_and_the_least_first() -> None:
     weight = pruning.layer(pruning.STUDIED).weight
     for pattern, axes in (("filters", (1, 2, 3)), ("inputs", (0, 2, 3)), ("kernels", (2, 3))):
-        kept = pruning.keep(weight, 0.5, pattern)
+        kept = pruning.mask(weight, 0.5, pattern)
         assert (kept.all(axes) | ~kept.any(axes)).all()
         norms = np.square(weight).sum(axes)
         assert norms[~kept.any(axes)].max() <= norms[kept.any(axes)].min()
@@ -129,7 +129,7 @@ def test_groups_go_whole_and_the_least_first() -> None:
 
 def test_the_output_error_is_that_of_the_convolution() -> None:
     weight = pruning.layer("6.conv1").weight
-    kept = pruning.keep(weight, 0.6, "weights")
+    kept = pruning.mask(weight, 0.6, "weights")
     model = models.load(*RESNET)
     seen: list[torch.Tensor] = []
     model.get_submodule("6.conv1").register_forward_pre_hook(lambda _, x: seen.append(x[0]))
@@ -161,7 +161,7 @@ def test_what_the_network_still_sees_is_the_pruned_network() -> None:
     model = models.load(*RESNET)
     weight = model.get_parameter("3.conv1.weight")
     with torch.inference_mode():
-        weight.mul_(torch.tensor(pruning.keep(weight.numpy(), 0.8, "filters")))
+        weight.mul_(torch.tensor(pruning.mask(weight.numpy(), 0.8, "filters")))
         shares = model(torch.tensor(images.fashion().inputs[3:4])).softmax(1)[0]
     assert sight.cut_answer == f"{images.CLASSES[int(shares.argmax())]}, {float(shares.max()):.1%} sure"
     assert sight.dense_answer != sight.cut_answer
@@ -169,7 +169,7 @@ def test_what_the_network_still_sees_is_the_pruned_network() -> None:
 
 def test_refitting_leaves_less_error_than_any_other_values() -> None:
     weight = pruning.layer(pruning.STUDIED).weight
-    kept = pruning.keep(weight, 0.8, "weights")
+    kept = pruning.mask(weight, 0.8, "weights")
     h = measured.samples()["second_moment"]
 
     def error(w: np.ndarray) -> float:

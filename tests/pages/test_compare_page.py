@@ -55,7 +55,7 @@ def stored(own_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator
                 subject,
                 recipe,
                 measured,
-                engine=engine_version.engine_version(),
+                engine=engine_version.engine_hash(),
                 layers=file.layers,
                 ledger=file.ledger,
             )
@@ -176,7 +176,7 @@ def test_the_only_file_is_compared_with_the_one_that_it_was_made_from(stored: St
     made = {
         "layers": prepared.baseline.layers,
         "ledger": prepared.baseline.ledger,
-        "engine": engine_version.engine_version(),
+        "engine": engine_version.engine_hash(),
     }
     fp32 = stored.add(first.subject, Recipe(), measured, role="baseline", **made)  # type: ignore[arg-type]
     here = state.Table()

@@ -213,7 +213,7 @@ def test_what_is_read_from_disk_gives_the_same_file_to_the_byte(own_home: object
         torch.rand(9, *SHAPE),
     )
     key = moments_cache.key(graph, images)
-    moments_cache.keep(key, calibration.collect(graph, images))
+    moments_cache.save(key, calibration.collect(graph, images))
     read = moments_cache.read(key)
     assert read is not None
     tensors = [getattr(m, name) for m in read[0].values() for name in moments_cache.FIELDS] + [*read[1].values()]

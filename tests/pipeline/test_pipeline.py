@@ -20,7 +20,7 @@ from compression.network.graph import layers, macs
 from compression.network.parametrizations import Half, attach
 from compression.network.tracing import trace
 from compression.pipeline.compress import compress, compress_prepared, prepare, simulate
-from compression.pipeline.layer_reports import Books
+from compression.pipeline.layer_reports import LayerReports
 from compression.pipeline.measuring import measure, stream
 from compression.recipe import Recipe
 from compression.records.measurement import Measurement
@@ -176,7 +176,7 @@ def test_reports_say_what_the_file_holds():
     graph = trace(network.eval(), (1, 8, 8))
     for layer in layers(graph).values():
         attach(layer, Half(len(layer.weight)))
-    books = Books(graph, export(graph, (1, 8, 8)), macs(graph, (1, 8, 8)))
+    books = LayerReports(graph, export(graph, (1, 8, 8)), macs(graph, (1, 8, 8)))
     reports = books.layers(torch.zeros(1, 1, 8, 8))
     assert [report.bits for report in reports] == [32, 16, 16, 16]
     assert [report.size_bytes for report in reports] == [288, 1152, 0, 160]

@@ -96,8 +96,8 @@ def test_descent_never_increases_the_error_and_keeps_masked_weights_at_zero():
     g = grid(w, 3, keep=keep)
     q = g.round(w)
     for _ in range(3):
-        better = rounding.descend(g, q, m)
-        assert (moments.error(better, m) <= moments.error(q, m) + 1e-4).all()
+        better = rounding.coordinate_descent(g, q, m)
+        assert (moments.quadratic_loss(better, m) <= moments.quadratic_loss(q, m) + 1e-4).all()
         assert not better[~keep].any()
         q = better
     assert loss(q, x, y) < 0.8 * loss(g.round(w), x, y)
@@ -106,7 +106,7 @@ def test_descent_never_increases_the_error_and_keeps_masked_weights_at_zero():
 def test_error_is_the_mean_squared_error_up_to_a_constant():
     x, y, w, m = problem()
     other = w + 0.3
-    assert float((moments.error(other, m) - moments.error(w, m)).sum()) == pytest.approx(
+    assert float((moments.quadratic_loss(other, m) - moments.quadratic_loss(w, m)).sum()) == pytest.approx(
         loss(other, x, y) - loss(w, x, y), rel=1e-3
     )
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from compression.host.atomic_files import whole
+from compression.host.atomic_files import atomic_write
 from compression.host.machine import this_machine
 from compression.jobs import result_keeper
 from compression.jobs.result_keeper import SILENCE, end_orphans
@@ -61,8 +61,13 @@ def test_content_reaches_the_disk_before_its_name(tmp_path: Path, monkeypatch: p
         fsync(handle)
 
     monkeypatch.setattr(os, "fsync", flushed)
-    monkeypatch.setattr(os, "replace", lambda *paths: said.append(("name", "")) or replace_(*paths))
-    with whole(tmp_path / "file") as partial:
+
+    def named(*paths: Path) -> None:
+        said.append(("name", ""))
+        replace_(*paths)
+
+    monkeypatch.setattr(os, "replace", named)
+    with atomic_write(tmp_path / "file") as partial:
         partial.write_text("content")
     assert said == [("flush", "/.partial"), ("name", ""), ("flush", "")]
 

@@ -23,7 +23,7 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import Engine, create_engine, event, text
 
 from compression.errors import StoreUnavailable, UnknownName
-from compression.host.engine_version import engine_version
+from compression.host.engine_version import engine_hash
 from compression.host.machine import this_machine
 from compression.jobs.cluster import ROOT
 from compression.recipe import Recipe
@@ -545,8 +545,8 @@ def test_a_curve_grows_and_a_step_done_again_is_written_once(store: Store) -> No
 
 
 def test_the_engine_has_a_version() -> None:
-    assert len(engine_version()) == 12
-    int(engine_version(), 16)
+    assert len(engine_hash()) == 12
+    int(engine_hash(), 16)
 
 
 @pytest.fixture

@@ -313,7 +313,7 @@ def calibrated(graph, shape):
 def test_in_a_hurry_least_squares_on_the_dense_moments_helps_too():
     data = load("digits")
     graph = trace(load_model("resnet20", "digits"), data.input_shape)
-    known = calibrate(graph, data, images=256, seed=0).hurried
+    known = calibrate(graph, data, images=256, seed=0).fast_variant
     moved = {}
     for compensate in (True, False):
         smaller = copy.deepcopy(graph)

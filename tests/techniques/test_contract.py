@@ -35,8 +35,8 @@ def compressed(graph, kind, calibration):
     changed, recipe = copy.deepcopy(graph), Recipe(steps=(SETTINGS.get(kind) or STEPS[kind](),))
     if METHODS[kind].apply_:
         METHODS[kind].apply_(changed, recipe.steps[0], calibration)
-    beside = METHODS[kind].beside
-    reference = beside(graph, changed) if beside else graph
+    reference_for = METHODS[kind].reference_for
+    reference = reference_for(graph, changed) if reference_for else graph
     reconstruct_(changed, reference, recipe, calibration)
     return changed
 

@@ -22,7 +22,7 @@ from compression.solvers.moments import moments
 from compression.steps import Channels, Factorize, Prune, Quantize, Share
 from compression.techniques.lowrank import factorize as method
 from compression.techniques.lowrank.decompositions import Place, Problem, Split, modules
-from compression.techniques.lowrank.factorize import _by_budget, _Option, beside, factorize_
+from compression.techniques.lowrank.factorize import _by_budget, _Option, factorize_, reference_for
 from tests.networks import tiny
 
 KINDS = ("output", "input", "spatial", "tucker")
@@ -194,7 +194,7 @@ def test_reports_name_the_product(prepared):
 def test_the_network_beside_has_the_same_nodes_and_the_dense_answers(prepared):
     graph = copy.deepcopy(prepared.dense)
     factorize_(graph, Factorize(amount=0.4), prepared.calibration)
-    other, images = beside(prepared.dense, graph), prepared.calibration.images[:8]
+    other, images = reference_for(prepared.dense, graph), prepared.calibration.images[:8]
     with torch.no_grad():
         torch.testing.assert_close(other(images), prepared.dense(images))
         ours, theirs = Batches(graph, images), Batches(other, images)

@@ -30,7 +30,7 @@ from compression.solvers.moments import Moments
 from compression.steps import SCHEME_BITS, Prune, Quantize
 from compression.techniques.lowrank.factorize import Factorized, _insert_
 from compression.techniques.quantization import adaround, weight_scales
-from compression.techniques.quantization.bit_widths import allot, cheapest
+from compression.techniques.quantization.bit_widths import cheapest, layer_bit_widths
 from compression.techniques.quantization.equalization import equalized, pairs
 from tests.networks import tiny, trained
 
@@ -277,14 +277,14 @@ def problem(rows=4, d=6, seed=0):
 
 
 def excess(q, w, m):
-    return float((moments.error(q, m) - moments.error(w, m)).sum())
+    return float((moments.quadratic_loss(q, m) - moments.quadratic_loss(w, m)).sum())
 
 
 def test_binary_scale_is_the_mean_magnitude_where_inputs_are_equal():
     """XNOR-Net (Rastegari et al. 2016, eq. 6) is the optimum for white inputs; the search comes within a percent."""
     w = torch.randn(1, 8, 200, generator=torch.Generator().manual_seed(1))
     m = Moments(torch.eye(200)[None], w.clone(), torch.zeros(1, 200), torch.zeros(8))
-    found = weight_scales.fit(w, None, m, Quantize(scheme="binary"))
+    found = weight_scales.fit_weight_grid(w, None, m, Quantize(scheme="binary"))
     torch.testing.assert_close(found.points.abs().amax(2), w.abs().mean(2), rtol=0.01, atol=0)
     assert torch.equal(found.points.sign(), w.sign())
 
@@ -292,7 +292,7 @@ def test_binary_scale_is_the_mean_magnitude_where_inputs_are_equal():
 def test_ternary_is_close_to_the_best_of_all():
     for seed in range(4):
         w, m = problem(rows=1, d=6, seed=seed)
-        found = weight_scales.fit(w, None, m, Quantize(scheme="ternary"))
+        found = weight_scales.fit_weight_grid(w, None, m, Quantize(scheme="ternary"))
         best = float("inf")
         for signs in itertools.product((-1.0, 0.0, 1.0), repeat=6):
             code = torch.tensor(signs)[None, None]
@@ -309,7 +309,7 @@ def test_ternary_is_close_to_the_best_of_all():
 def test_adaptive_rounding_is_close_to_the_best_choice_of_up_and_down(scheme):
     w, m = problem(rows=3, d=6, seed=2)
     step = Quantize(scheme=scheme, weight_bits=3, rounding="nearest", activation_bits=32)
-    nearest = weight_scales.fit(w, None, m, step)
+    nearest = weight_scales.fit_weight_grid(w, None, m, step)
     found = adaround.adaptive(nearest.grid, w, m)
     scale = nearest.grid.scale[..., None]
     offset = nearest.grid.offset[..., None]
@@ -330,8 +330,8 @@ def test_groups_fit_rows_of_mixed_size_better_than_one_scale():
     w, m = problem(rows=4, d=64)
     w = w * torch.cat([torch.ones(32), 0.1 * torch.ones(32)])
     m = dataclasses.replace(m, h=torch.eye(64)[None], g=w.clone())
-    one = weight_scales.fit(w, None, m, Quantize(weight_bits=3, rounding="nearest"))
-    groups = weight_scales.fit(w, None, m, Quantize(weight_bits=3, rounding="nearest", granularity="group"))
+    one = weight_scales.fit_weight_grid(w, None, m, Quantize(weight_bits=3, rounding="nearest"))
+    groups = weight_scales.fit_weight_grid(w, None, m, Quantize(weight_bits=3, rounding="nearest", granularity="group"))
     assert excess(groups.points, w, m) < 0.75 * excess(one.points, w, m)
     multipliers = groups.multipliers(32)
     assert multipliers.shape == (4, 2) and multipliers.min() >= 1
@@ -341,10 +341,13 @@ def test_groups_fit_rows_of_mixed_size_better_than_one_scale():
 def test_better_scales_have_less_error():
     w, m = problem(rows=16, d=40)
     m = dataclasses.replace(m, h=torch.eye(40)[None], g=w.clone())
-    found = {s: excess(weight_scales.fit(w, None, m, Quantize(weight_bits=3, scale=s, rounding="nearest")).points, w, m)
-             for s in ("mse", "minmax", "percentile", "entropy")}  # fmt: skip
+    grids = {
+        s: weight_scales.fit_weight_grid(w, None, m, Quantize(weight_bits=3, scale=s, rounding="nearest"))
+        for s in ("mse", "minmax", "percentile", "entropy")
+    }
+    found = {s: excess(grid.points, w, m) for s, grid in grids.items()}
     assert found["mse"] == min(found.values()) and found["mse"] < 0.9 * found["minmax"]
-    tensor = weight_scales.fit(w, None, m, Quantize(weight_bits=3, granularity="tensor"))
+    tensor = weight_scales.fit_weight_grid(w, None, m, Quantize(weight_bits=3, granularity="tensor"))
     assert len(tensor.step.unique()) == 1
 
 
@@ -358,7 +361,7 @@ def test_outliers_are_left_out_wherever_scales_stand(scale, granularity, bits):
 
     def end(scale):
         values = Quantize(weight_bits=bits, scale=scale, granularity=granularity, group_size=128, rounding="nearest")
-        found = weight_scales.fit(w, None, m, values)
+        found = weight_scales.fit_weight_grid(w, None, m, values)
         multipliers = found.multipliers(128) if granularity == "group" else torch.ones(4, 1)
         return integer_grids.largest(bits, found.kind) * float((found.step[:, None] * multipliers).mean())
 
@@ -369,7 +372,7 @@ def test_one_percentile_serves_a_layer_with_one_scale():
     w = torch.randn(1, 4, 512, generator=torch.Generator().manual_seed(0))
     w[0, 1, ::64] = 20.0  # more than one in a hundred of that channel, fewer of the layer
     m = Moments(torch.eye(512)[None], w.clone(), torch.zeros(1, 512), torch.zeros(4))
-    found = weight_scales.fit(
+    found = weight_scales.fit_weight_grid(
         w, None, m, Quantize(weight_bits=7, scale="percentile", granularity="tensor", rounding="nearest")
     )
     torch.testing.assert_close(found.step, (w.abs().quantile(0.99) / 63).expand(4))
@@ -395,7 +398,7 @@ def test_layers_get_the_bits_that_were_asked_for(learned):
     names = list(layers(graph))
 
     def bits(**values):
-        return {name: own.bits for name, own in allot(graph, Quantize(**values), calibration).items()}
+        return {name: own.bits for name, own in layer_bit_widths(graph, Quantize(**values), calibration).items()}
 
     assert set(bits(weight_bits=3, reduce_range="off").values()) == {3}
     ends = bits(weight_bits=2, exempt_ends=True, reduce_range="off")
@@ -415,7 +418,7 @@ def test_mixed_bits_are_allotted_among_the_layers_that_have_none_of_their_own(le
     settings = Quantize(
         weight_bits=4, allocation="mixed", exempt_ends=True, layer_bits={"right": 1}, reduce_range="off"
     )
-    found = {name: s.bits for name, s in allot(learned.dense, settings, learned.calibration).items()}
+    found = {name: s.bits for name, s in layer_bit_widths(learned.dense, settings, learned.calibration).items()}
     free = {name: layer.weight.numel() for name, layer in layers(learned.dense).items() if name not in own}
     spent = sum(found[name] * size for name, size in free.items())
     assert {name: found[name] for name in own} == own
@@ -431,11 +434,11 @@ def test_what_holds_for_a_layer_holds_for_all_layers_of_its_product(learned):
         _insert_(graph, name, [first, layer])
     graph.meta["factorize"] = Factorized(None, 0.0, splits)
     settings = Quantize(weight_bits=2, exempt_ends=True, layer_bits="left=6,stem.0_first=3", reduce_range="off")
-    found = {name: s.bits for name, s in allot(graph, settings, learned.calibration).items()}
+    found = {name: s.bits for name, s in layer_bit_widths(graph, settings, learned.calibration).items()}
     named = {"stem.0_first": 3, "stem.0": 8, "left_first": 6, "left": 6, "right": 2, "head": 8}
     assert {name: found[name] for name in named} == named
     alone = Quantize(weight_bits=2, exempt_ends=True, reduce_range="off")
-    assert allot(graph, alone, learned.calibration)["stem.0_first"].bits == 8
+    assert layer_bit_widths(graph, alone, learned.calibration)["stem.0_first"].bits == 8
 
 
 def test_layer_bits_are_read_from_tables_and_texts_and_travel_with_the_recipe():

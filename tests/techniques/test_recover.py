@@ -15,7 +15,7 @@ from compression.data.dataset import Split
 from compression.errors import Cancelled, InvalidSetting, Unsupported
 from compression.export.session import session
 from compression.models import ARCHITECTURES, training_recipes
-from compression.models.provenance import maker
+from compression.models.provenance import producer_id
 from compression.network.graph import layers
 from compression.network.integer_grids import largest
 from compression.network.parametrizations import Codebook, Mask, WeightQuantizer, find, learn_values_, learned_values
@@ -226,13 +226,15 @@ def test_statistics_that_are_frozen_stay(prepared):
 
 def test_the_same_recipe_by_other_teachers_has_another_maker(tmp_path, monkeypatch):
     taught, alone = recipe(teacher="lenet300"), recipe()
-    before = maker(taught, "digits")
-    assert before != maker(alone, "digits") == maker(recipe(method="fine-tune", teacher="lenet300"), "digits")
+    before = producer_id(taught, "digits")
+    assert (
+        before != producer_id(alone, "digits") == producer_id(recipe(method="fine-tune", teacher="lenet300"), "digits")
+    )
     monkeypatch.setenv("COMPRESSION_HOME", str(tmp_path))
     models.train("lenet300", "digits", epochs=1)
-    assert maker(taught, "digits") != before
+    assert producer_id(taught, "digits") != before
     with pytest.raises(Unsupported, match="no stored weights of 'resnet8'"):
-        maker(recipe(teacher="resnet8"), "digits")
+        producer_id(recipe(teacher="resnet8"), "digits")
 
 
 def test_labels_are_not_read_where_they_are_off(prepared):
@@ -354,7 +356,7 @@ def test_stored_weights_start_near_the_dense_ones_and_compute_the_same(prepared)
 
 def test_a_student_learns_from_a_network_of_the_zoo_and_says_so(tmp_path, monkeypatch):
     monkeypatch.setenv("COMPRESSION_HOME", str(tmp_path))
-    lesson = models.Lesson("lenet5", temperature=3.0, alpha=1.0)
+    lesson = models.Distillation("lenet5", temperature=3.0, alpha=1.0)
     card = models.train("lenet300", "digits", epochs=4, lesson=lesson)
     assert card.test_accuracy > 0.85
     assert (card.recipe["teacher"], card.recipe["temperature"], card.recipe["alpha"]) == ("lenet5", 3.0, 1.0)
@@ -364,16 +366,16 @@ def test_a_student_learns_from_a_network_of_the_zoo_and_says_so(tmp_path, monkey
 
 def test_an_assistant_is_taught_first(tmp_path, monkeypatch):
     monkeypatch.setenv("COMPRESSION_HOME", str(tmp_path))
-    models.train("resnet20_quarter", "digits", epochs=1, lesson=models.Lesson("lenet5", assistant="lenet300"))
+    models.train("resnet20_quarter", "digits", epochs=1, lesson=models.Distillation("lenet5", assistant="lenet300"))
     stored = tmp_path / "zoo" / "from-lenet5"
     assert [path.stem for path in stored.glob("*.safetensors")] == ["resnet20_quarter-digits"]
     assistant = stored / "assistants" / "lenet300-digits.safetensors"
     first = assistant.read_bytes()
     data, once = load("digits"), {"device": "cpu", "progress": None, "stop": None}
     monkeypatch.setattr(training_recipes, "RECIPES", training_recipes.RECIPES | {"lenet300": TrainingConfig(epochs=1)})
-    models.Lesson("lenet5", assistant="lenet300").setting("resnet20_quarter", data, **once)
+    models.Distillation("lenet5", assistant="lenet300").setting("resnet20_quarter", data, **once)
     assert assistant.read_bytes() == first
-    models.Lesson("lenet5", assistant="lenet300", temperature=1.0).setting("resnet20_quarter", data, **once)
+    models.Distillation("lenet5", assistant="lenet300", temperature=1.0).setting("resnet20_quarter", data, **once)
     assert assistant.read_bytes() != first
 
 

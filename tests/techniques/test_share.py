@@ -23,7 +23,7 @@ from compression.network.parametrizations import Codebook, Mask, attach, find, o
 from compression.pipeline.compress import compress_prepared, prepare, simulate
 from compression.recipe import Recipe
 from compression.solvers import codebooks, rounding
-from compression.solvers.codebooks import Books, kmeans
+from compression.solvers.codebooks import Codebooks, kmeans
 from compression.solvers.rounding import Levels
 from compression.steps import Prune, Quantize, Share, step
 from tests.networks import tiny
@@ -92,7 +92,7 @@ def test_entries_are_the_least_squares_ones(masked, monkeypatch):
     x, y, w, m = problem(rows=4, d=12)
     keep = torch.rand(w.shape, generator=torch.Generator().manual_seed(2)) < 0.7 if masked else None
     scale = torch.tensor([[0.02, -0.02, 0.02, 0.02]])
-    books = Books(torch.tensor([[-50.0, -9.0, 4.0, 60.0]]), scale, keep)
+    books = Codebooks(torch.tensor([[-50.0, -9.0, 4.0, 60.0]]), scale, keep)
     q = books.levels().round(w)
     index = books.levels().index(q)[0]
     chosen = nn.functional.one_hot(index, 4).float() * (1 if keep is None else keep[0, ..., None])  # [rows, d, K]

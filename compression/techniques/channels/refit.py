@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import fx, nn
 
-from compression.network.graph import batch_norm_after, beside, gain_of, layers
+from compression.network.graph import batch_norm_after, gain_of, layers, residual_operand
 from compression.solvers import patches
 
 Layer = nn.Conv2d | nn.Linear
@@ -52,17 +52,17 @@ class Rows:
 class Target:
     """What one layer of the dense network gave at n drawn positions, [n, out], and what that was added to.
 
-    `beside` is None where nothing was, or a value of another shape, which has other positions or channels.
+    `residual` is None where nothing was, or a value of another shape, which has other positions or channels.
     """
 
     outputs: torch.Tensor
-    beside: torch.Tensor | None
+    residual: torch.Tensor | None
 
     def of(self, left: torch.Tensor | None) -> "Target":
         """The same for the outputs that are `left`, [out] bool; None for all."""
         if left is None:
             return self
-        return Target(self.outputs[:, left], None if self.beside is None else self.beside[:, left])
+        return Target(self.outputs[:, left], None if self.residual is None else self.residual[:, left])
 
 
 def rows_of(graph: fx.GraphModule, readers: set[str], images: torch.Tensor) -> dict[str, Rows]:
@@ -84,7 +84,7 @@ def targets_of(graph: fx.GraphModule, images: torch.Tensor) -> dict[str, Target]
     targets = dict[str, Target]()
 
     def keep(node: fx.Node, layer: Layer, value: torch.Tensor, run: Callable[[], torch.Tensor]) -> torch.Tensor:
-        outputs, wanted, other = run(), _wanted(layer), visit.known(beside(graph, node))
+        outputs, wanted, other = run(), _wanted(layer), visit.known(residual_operand(graph, node))
         alike = None if other is None or other.shape != outputs.shape else drawn_outputs(layer, other, wanted)
         targets[str(node.target)] = Target(drawn_outputs(layer, outputs, wanted), alike)
         return outputs
@@ -119,9 +119,9 @@ def refit_(
         target = targets[name].of(outputs.get(name))
         after = batch_norm_after(graph, node)
         norm = graph.get_submodule(str(after.target)) if after else None
-        wanted, other = target.outputs, visit.known(beside(graph, node))
-        if other is not None and target.beside is not None:
-            changed = target.beside - drawn_outputs(layer, other, len(wanted))
+        wanted, other = target.outputs, visit.known(residual_operand(graph, node))
+        if other is not None and target.residual is not None:
+            changed = target.residual - drawn_outputs(layer, other, len(wanted))
             wanted = wanted + (changed if norm is None else _before(norm, changed))
         fit_(layer, drawn_inputs(layer, value, len(wanted)), wanted, norm)
         return run()

@@ -65,10 +65,10 @@ def remove_channels_(graph: fx.GraphModule, settings: Channels, calibration: Cal
     if plan.reached < settings.amount - 1e-9:
         raise Unsupported(_out_of_reach(settings, plan))
     inputs, outputs = (_left(graph, found, plan.removed, side) for side in ("in", "out"))
-    if settings.compensate and not calibration.is_quick and not ranked.targets:
+    if settings.compensate and not calibration.fast and not ranked.targets:
         ranked.targets.update(targets_of(graph, calibration.images))
     cut_checked_(graph, found, plan.removed, calibration.images[:4])
-    if settings.compensate and calibration.is_quick:
+    if settings.compensate and calibration.fast:
         refit_at_once_(graph, ranked.rows, inputs, outputs)
     elif settings.compensate:
         refit_(graph, ranked.targets, calibration.images, inputs, outputs)

@@ -89,7 +89,7 @@ def factorize_(graph: fx.GraphModule, settings: Factorize, calibration: Calibrat
 
 
 @torch.no_grad()
-def beside(reference: fx.GraphModule, graph: fx.GraphModule) -> fx.GraphModule:
+def reference_for(reference: fx.GraphModule, graph: fx.GraphModule) -> fx.GraphModule:
     """A network with the nodes of the factorized `graph` and the answers of `reference`, which had its layers whole.
 
     The first layers of each product answer like those of `graph`; the last one like the whole layer. So `reconstruct`

@@ -41,7 +41,7 @@ def joint_masks(graph: fx.GraphModule, settings: Prune, calibration: Calibration
     problems = _problems(graph, calibration)
     states = {name: _State.of(problem) for name, problem in problems.items()}
     masks: dict[str, torch.Tensor] = {}
-    rounds, hardest = (QUICK_ROUNDS, QUICK_HARDEST) if calibration.is_quick else (ROUNDS, HARDEST)
+    rounds, hardest = (QUICK_ROUNDS, QUICK_HARDEST) if calibration.fast else (ROUNDS, HARDEST)
     for i in range(rounds):
         penalty = SOFTEST * (hardest / SOFTEST) ** (i / (rounds - 1))
         wished = {name: state.fit(problems[name], penalty) for name, state in states.items()}

@@ -32,7 +32,7 @@ def adaptive(grid: Grid, w: torch.Tensor, m: Moments) -> torch.Tensor:
     share = ((steps - floor) - STRETCH_LOW) / (STRETCH_HIGH - STRETCH_LOW)
     v = torch.logit(share.clamp(1e-4, 1 - 1e-4)).detach().requires_grad_()
     optimizer = torch.optim.Adam([v], lr=RATE)
-    worst = float((moments.error(grid.round(w), m) - moments.error(w, m)).sum().clamp_min(1e-12))
+    worst = float((moments.quadratic_loss(grid.round(w), m) - moments.quadratic_loss(w, m)).sum().clamp_min(1e-12))
 
     def points(up: torch.Tensor) -> torch.Tensor:
         q = torch.minimum(torch.maximum(floor + up + offset, low), top) * scale
@@ -40,7 +40,7 @@ def adaptive(grid: Grid, w: torch.Tensor, m: Moments) -> torch.Tensor:
 
     for step in range(STEPS):
         h = (torch.sigmoid(v) * (STRETCH_HIGH - STRETCH_LOW) + STRETCH_LOW).clamp(0, 1)
-        loss = moments.error(points(h), m).sum() / worst
+        loss = moments.quadratic_loss(points(h), m).sum() / worst
         done = (step / STEPS - WARM_UP) / (1 - WARM_UP)
         if done > 0:
             beta = SHARPEST + (SOFTEST - SHARPEST) * (1 - done)

@@ -25,7 +25,7 @@ REFERENCE = 3
 EXEMPT_BITS = 8
 
 
-def allot(graph: fx.GraphModule, settings: Quantize, calibration: Calibration) -> dict[str, Quantize]:
+def layer_bit_widths(graph: fx.GraphModule, settings: Quantize, calibration: Calibration) -> dict[str, Quantize]:
     """The settings of every layer of `graph`, by name. Raises `UnknownName` for an override of a layer it lacks."""
     bits, own = dict.fromkeys(layers(graph), settings.bits), _own(graph, settings)
     if settings.allocation == "mixed" and settings.bits < EXEMPT_BITS:
@@ -80,7 +80,10 @@ def mixed(graph: fx.GraphModule, settings: Quantize, calibration: Calibration, n
         layer = layers(trial)[name]
         w, weight = solve.grouped(layer, layer.weight), original(layer)
         kept = weight.clone()
-        rounded = {bits: weight_scales.fit(w, None, moments[name], plain.with_bits(bits)).points for bits in CHOICES}
+        rounded = {
+            bits: weight_scales.fit_weight_grid(w, None, moments[name], plain.with_bits(bits)).points
+            for bits in CHOICES
+        }
         errors = {bits: _noise(points - w, moments[name]) for bits, points in rounded.items()}
         weight.copy_(rounded[REFERENCE].reshape(weight.shape))
         unit = divergence(trial, calibration) / max(errors[REFERENCE], 1e-20)

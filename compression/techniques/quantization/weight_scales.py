@@ -43,7 +43,7 @@ NOTHING_TO_GAIN = 7
 
 
 @dataclass(frozen=True)
-class Fitted:
+class WeightGrid:
     """A layer's grid, and its weights on it: points [g, out/g, d]."""
 
     grid: Grid
@@ -65,17 +65,19 @@ class Fitted:
         return None if self.grid.multipliers is None else self.grid.multipliers.flatten(0, 1)[:, ::group].contiguous()
 
 
-def fit(w: torch.Tensor, keep: torch.Tensor | None, m: Moments, settings: Quantize, *, hurried: bool = False) -> Fitted:
+def fit_weight_grid(
+    w: torch.Tensor, keep: torch.Tensor | None, m: Moments, settings: Quantize, *, fast: bool = False
+) -> WeightGrid:
     """The best grid that `settings` allow and its points for w; w already fitted, keep [g, out/g, d] or None.
 
-    Where it is `hurried`, points that second-order rounding has found are not gone over again.
+    Where it is `fast`, points that second-order rounding has found are not gone over again.
     """
     tried = kinds(settings)
     if settings.granularity == "channel" and len(tried) > 1:
-        return _fit_together(w, keep, m, settings, tried, hurried)
-    found = [_fit_kind(w, keep, m, settings, (kind,), hurried) for kind in tried]
-    fitted = [Fitted(grid, kind, q) for (grid, q), kind in zip(found, tried, strict=True)]
-    return min(fitted, key=lambda f: float(moments.error(f.points, m).sum()))
+        return _fit_together(w, keep, m, settings, tried, fast)
+    found = [_fit_kind(w, keep, m, settings, (kind,), fast) for kind in tried]
+    fitted = [WeightGrid(grid, kind, q) for (grid, q), kind in zip(found, tried, strict=True)]
+    return min(fitted, key=lambda f: float(moments.quadratic_loss(f.points, m).sum()))
 
 
 def kinds(settings: Quantize) -> tuple[Kind, ...]:
@@ -88,20 +90,20 @@ def kinds(settings: Quantize) -> tuple[Kind, ...]:
 
 def _fit_together(
     w: torch.Tensor, keep: torch.Tensor | None, m: Moments, settings: Quantize, tried: tuple[Kind, ...],
-    hurried: bool,
-) -> Fitted:  # fmt: skip
+    fast: bool,
+) -> WeightGrid:  # fmt: skip
     """All kinds at once, as so many times more rows."""
     n, times = w.shape[1], len(tried)
     rows, keeps = torch.cat([w] * times, 1), None if keep is None else torch.cat([keep] * times, 1)
-    grid, q = _fit_kind(rows, keeps, m.repeated(times), settings, tried, hurried)
+    grid, q = _fit_kind(rows, keeps, m.repeated(times), settings, tried, fast)
     parts = [slice(i * n, (i + 1) * n) for i in range(times)]
-    best = min(range(times), key=lambda i: float(moments.error(q[:, parts[i]], m).sum()))
-    return Fitted(grid.rows(parts[best]), tried[best], q[:, parts[best]])
+    best = min(range(times), key=lambda i: float(moments.quadratic_loss(q[:, parts[i]], m).sum()))
+    return WeightGrid(grid.rows(parts[best]), tried[best], q[:, parts[best]])
 
 
 def _fit_kind(
     w: torch.Tensor, keep: torch.Tensor | None, m: Moments, settings: Quantize, tried: tuple[Kind, ...],
-    hurried: bool,
+    fast: bool,
 ) -> tuple[Grid, torch.Tensor]:  # fmt: skip
     weights = m.h.diagonal(dim1=1, dim2=2)[:, None]  # [g, 1, d]
     together = settings.granularity == "tensor"
@@ -112,7 +114,7 @@ def _fit_kind(
     elif settings.scale == "mse" or coarse:
         shares = COARSE if coarse else POWERS if grid.powers else FINE
         grid = _least_squares(grid, w, weights, shares, together)
-    return _rounded(grid, w, m, settings, hurried)
+    return _rounded(grid, w, m, settings, fast)
 
 
 def _full_grid(
@@ -200,17 +202,17 @@ def largest_multiplier(settings: Quantize, kind: Kind) -> int:
     return max(1, min(GROUP_TOP, byte // largest(settings.bits, kind)))
 
 
-def _rounded(grid: Grid, w: torch.Tensor, m: Moments, settings: Quantize, hurried: bool) -> tuple[Grid, torch.Tensor]:
+def _rounded(grid: Grid, w: torch.Tensor, m: Moments, settings: Quantize, fast: bool) -> tuple[Grid, torch.Tensor]:
     bits, together = settings.bits, settings.granularity == "tensor"
     if settings.rounding == "nearest" or bits >= NOTHING_TO_GAIN:
         return grid, grid.round(w)
     if settings.rounding == "adaptive":
         return grid, adaptive(grid, w, m)
-    again = bits <= (2 if hurried and grid.keep is None else 4)
+    again = bits <= (2 if fast and grid.keep is None else 4)
     q = rounding.round_to(grid, w, m, sweeps=int(again))
     for _ in range({1: 3, 2: 2, 3: 1}.get(bits, 0) if settings.scale == "mse" else 0):
         grid = grid.scaled(_best_scale(q, grid.scale, m, together))
-        q = rounding.descend(grid, grid.round(q), m)
+        q = rounding.coordinate_descent(grid, grid.round(q), m)
     return grid, q
 
 

@@ -41,7 +41,7 @@ BFLOAT16_MACS = 10_000_000  # smaller networks gain nothing from it
 
 
 @dataclass(frozen=True)
-class Lesson:
+class RecoveryContext:
     """What a recovery needs to know besides the network: `dense` is the teacher called self, `purpose` an identity."""
 
     recipe: Recipe
@@ -67,7 +67,7 @@ def check_end(recipe: Recipe) -> None:
 def recover_(
     graph: fx.GraphModule,
     reference: fx.GraphModule,
-    lesson: Lesson,
+    lesson: RecoveryContext,
     finish_: Callable[[fx.GraphModule], None],
     *,
     learn: Callable[[LearningPoint], None] | None = None,
@@ -115,7 +115,10 @@ def recover_(
 
 
 def _setting(
-    teaching: Teaching, before_step: Callable[[nn.Module, int, int], None] | None, settings: Recover, lesson: Lesson
+    teaching: Teaching,
+    before_step: Callable[[nn.Module, int, int], None] | None,
+    settings: Recover,
+    lesson: RecoveryContext,
 ) -> Setting:
     """The start may win where nothing is scheduled, and where masks close, only what comes after."""
     closed = cubic_schedule.last_step(settings.steps)
@@ -171,7 +174,7 @@ def _shaped(chain: Any, weight: torch.Tensor) -> torch.Tensor:
     return weight
 
 
-def _teaching(graph: fx.GraphModule, settings: Recover, lesson: Lesson) -> Teaching:
+def _teaching(graph: fx.GraphModule, settings: Recover, lesson: RecoveryContext) -> Teaching:
     """Teacher, loss and watched values, as settings say."""
     if settings.method == "fine-tune":
         return Teaching(None, Objective(settings))
@@ -199,7 +202,7 @@ def named(name: str, dense: fx.GraphModule, data: Dataset) -> fx.GraphModule:
     return trace(models.load(name, data.name), data.input_shape)
 
 
-def _images(settings: Recover, lesson: Lesson) -> Dataset:
+def _images(settings: Recover, lesson: RecoveryContext) -> Dataset:
     """What the step may see: all training images or the calibration images, with labels or without."""
     data = lesson.data
     if settings.images == "calibration":
@@ -239,7 +242,7 @@ def _config(graph: fx.GraphModule, settings: Recover, data: Dataset) -> Training
 
 @torch.no_grad()
 def _schedule_(
-    graph: fx.GraphModule, reference: fx.GraphModule, lesson: Lesson, settings: Recover
+    graph: fx.GraphModule, reference: fx.GraphModule, lesson: RecoveryContext, settings: Recover
 ) -> Callable[[nn.Module, int, int], None] | None:
     """Takes weights back to the reference's where the schedule starts there; what is done to masks before each step."""
     prune = lesson.recipe.get("prune")
@@ -268,7 +271,7 @@ def _power(reference: fx.GraphModule, calibration: Calibration) -> dict[str, tor
 
 
 @torch.no_grad()
-def _settle_batch_norm_(graph: fx.GraphModule, lesson: Lesson) -> None:
+def _settle_batch_norm_(graph: fx.GraphModule, lesson: RecoveryContext) -> None:
     """Batch-norm statistics as training left them, or of the calibration images, as the recipe asks.
 
     auto takes those that move the answers on held-out images less from the dense network's.

@@ -31,7 +31,7 @@ class Bar:
 
 
 @dataclass(frozen=True)
-class Books:
+class ByteChart:
     """A stacked bar chart of rows from top to bottom; `entropy_kilobytes` marks what the codes could take at least."""
 
     rows: tuple[str, ...]
@@ -40,7 +40,7 @@ class Books:
     alt: str
 
 
-def whole_file(ledger: Ledger) -> Books:
+def whole_file(ledger: Ledger) -> ByteChart:
     """One row: the file."""
     bars = [_bar(part, [ledger], ledger.size_bytes) for part in PARTS]
     entropy = ledger.entropy_bytes
@@ -48,14 +48,14 @@ def whole_file(ledger: Ledger) -> Books:
         f"{bar.title.lower()} {wording.size(getattr(ledger, bar.part))}" for bar in bars if any(bar.kilobytes)
     )
     alt = f"The file's {wording.size(ledger.size_bytes)}: {told}."
-    return Books(("File",), _shown(bars), None if entropy is None else entropy / 1000, alt)
+    return ByteChart(("File",), _shown(bars), None if entropy is None else entropy / 1000, alt)
 
 
-def layer_by_layer(ledger: Ledger) -> Books:
+def layer_by_layer(ledger: Ledger) -> ByteChart:
     """A row for each layer, in the order of the network."""
     bars = [_bar(part, ledger.layers, ledger.size_bytes) for part in LAYER_PARTS]
     alt = f"The bytes of {len(ledger.layers)} layers."
-    return Books(tuple(layer.name for layer in ledger.layers), _shown(bars), None, alt)
+    return ByteChart(tuple(layer.name for layer in ledger.layers), _shown(bars), None, alt)
 
 
 def summary(ledger: Ledger, wire: OverTheWire | None = None) -> str:
@@ -70,7 +70,7 @@ def summary(ledger: Ledger, wire: OverTheWire | None = None) -> str:
     return text[:1].upper() + text[1:]
 
 
-def figure(books: Books) -> go.Figure:
+def figure(books: ByteChart) -> go.Figure:
     """Horizontal bars, one colour a part; a line where the codes' entropy lies."""
     fig = go.Figure(layout=_layout(books))
     for bar in books.bars:
@@ -120,7 +120,7 @@ def _shown(bars: Sequence[Bar]) -> tuple[Bar, ...]:
     return tuple(bar for bar in bars if any(bar.kilobytes))
 
 
-def _layout(books: Books) -> go.Layout:
+def _layout(books: ByteChart) -> go.Layout:
     return go.Layout(
         template="none", barmode="stack", height=110 + 22 * len(books.rows), margin={"l": 8, "r": 8, "t": 8, "b": 8},
         xaxis={"title": "KB"}, yaxis={"autorange": "reversed", "type": "category"},

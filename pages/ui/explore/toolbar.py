@@ -25,12 +25,13 @@ NONE = "No recipe of the ladder keeps within 1 point on the validation images; t
 
 def chosen(visit: Visit) -> None:
     """Waits for the choice that the user has asked for, and has the page begin anew with it."""
-    if visit.choosing is None:
+    answer = visit.choosing
+    if answer is None:
         return
-    found = awaited(visit.choosing, DOING)
-    if not visit.choosing.done():
+    found = awaited(answer, DOING)
+    if not answer.done():
         return
-    answer, visit.choosing = visit.choosing, None
+    visit.choosing = None
     if answer.exception() is not None:
         return
     if found:

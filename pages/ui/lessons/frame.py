@@ -10,7 +10,7 @@ from compression.lessons import measured
 from compression.lessons.measured import Row
 from compression.recipe import Recipe
 from pages.ui.charts import lesson_figures
-from pages.ui.lessons.lesson import LESSONS, Exercise, Facts, Lesson, Question, page_of, read
+from pages.ui.lessons.lesson import LESSONS, Exercise, Facts, LessonText, Question, page_of, read
 from pages.ui.model import wording
 from pages.ui.model.links import link_of
 from pages.ui.model.subject import Subject
@@ -20,7 +20,7 @@ EXPLORE = "pages/lab/explore.py"
 SHEETS = "pages/learn/teacher.py"
 
 
-def opened(name: str, facts: Facts) -> Lesson:
+def opened(name: str, facts: Facts) -> LessonText:
     """The lesson, with its head drawn: what it claims, how long it takes, how far this visit is."""
     lesson, here = read(name, facts), learning()
     done, count = here.answered(name), len(lesson.questions)
@@ -31,12 +31,12 @@ def opened(name: str, facts: Facts) -> Lesson:
     return lesson
 
 
-def text(lesson: Lesson, section: str) -> None:
+def text(lesson: LessonText, section: str) -> None:
     """One section of prose."""
     st.markdown(lesson.sections[section], unsafe_allow_html=True)
 
 
-def ask(lesson: Lesson, key: str) -> bool:
+def ask(lesson: LessonText, key: str) -> bool:
     """A question; True once it is answered, which is when the page shows what is the case."""
     question, here = lesson.questions[key], learning()
     chosen = here.answers.get((lesson.name, key))
@@ -127,7 +127,7 @@ def explore(steps: Sequence[dict[str, Any]], label: str, model: str = "resnet20"
     st.page_link(EXPLORE, label=f"Open in Explore: {label}", query_params=link)
 
 
-def closing(lesson: Lesson) -> None:
+def closing(lesson: LessonText) -> None:
     """Where to read on, the teacher's sheet, and the way to the next lesson."""
     text(lesson, "deeper")
     st.markdown("\n".join(_source(s.title, s.where, s.link) for s in lesson.sources), unsafe_allow_html=True)
@@ -137,7 +137,7 @@ def closing(lesson: Lesson) -> None:
         st.page_link(page_of(after[0]), label=f"Next lesson: {LESSONS[after[0]]}")
 
 
-def sheet(lesson: Lesson) -> None:
+def sheet(lesson: LessonText) -> None:
     """The teacher's sheet: objectives, timing, discussion, exercises with their solutions."""
     st.title(f"{lesson.title}: teacher's sheet", anchor=False)
     st.markdown(lesson.claim, unsafe_allow_html=True)

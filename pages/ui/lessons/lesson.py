@@ -88,7 +88,7 @@ class Teacher:
 
 
 @dataclass(frozen=True)
-class Lesson:
+class LessonText:
     """One lesson with its figures filled in and its terms explained."""
 
     name: str
@@ -101,14 +101,14 @@ class Lesson:
     teacher: Teacher
 
 
-def read(name: str, facts: Facts) -> Lesson:
+def read(name: str, facts: Facts) -> LessonText:
     """The lesson with `facts` in place of its figures. Raises KeyError for a figure or a term that nobody defines."""
     plain = _filled(_raw(name), facts)
     questions = [
         Question(q["key"], q["ask"], tuple(Option(**option) for option in q["options"])) for q in plain["questions"]
     ]
     teacher = plain["teacher"]
-    return Lesson(
+    return LessonText(
         name=name, title=plain["title"], minutes=plain["minutes"], claim=plain["claim"], sections=plain["sections"],
         questions={question.key: question for question in questions},
         sources=tuple(Source(**source) for source in plain["sources"]),

@@ -6,7 +6,7 @@ from urllib.parse import parse_qsl, urlencode
 import streamlit as st
 
 from compression.errors import UserError
-from compression.models.provenance import maker
+from compression.models.provenance import producer_id
 from compression.recipe import Recipe
 from compression.steps import Prune, Quantize
 from compression.store import Run, StoredLatency
@@ -71,6 +71,6 @@ def told(run: Run, latencies: Sequence[StoredLatency]) -> str:
 def _maker(run: Run) -> str:
     """Who would make its file now; '' where a teacher is gone."""
     try:
-        return maker(run.recipe, run.subject.dataset)
+        return producer_id(run.recipe, run.subject.dataset)
     except UserError:
         return ""
