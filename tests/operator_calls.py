@@ -79,7 +79,7 @@ AXES = ([1], [2, 3], [-1], [-3, -2], 3, No([0]), No([0, 2]))
 INNER = DIM[:-2]
 """For operators that torch.export does not trace along the axis of the images."""
 
-KEEP, TYPES = (False, True), (None, torch.float32, No(torch.float64), No(torch.float16))
+KEEP, TYPES = (False, True), (None, torch.float32, torch.float64, torch.float16)
 SIZES = ([1, 1], [3, 2], [6, 6], [4, 5], [7, 9])
 RESIZED = ([9, 11], [12, 18], [3, 4], [1, 1], [6, 13])
 PAIRS = (("x", "y"), ("x", 2), ("x", LINE), ("whole", "x"), ("whole", "other whole"), ("int", "natural"), ("x", "mask"))
@@ -110,7 +110,12 @@ POINTWISE: dict[str, list[Call]] = {
     "round.decimals": [Call("x", decimals=(1, 2, 0, 3)), Call("large", decimals=(-1, 1))],
     "bitwise_not.default": one("mask", "whole", "int"), "logical_not.default": one(*ALL),
     **{f"{name}.default": both(("mask", "other mask")) for name in ("logical_and", "logical_or", "logical_xor")},
-    **{f"{name}.Tensor": both(("mask", "other mask")) for name in ("bitwise_and", "bitwise_or", "bitwise_xor")},
+    **{f"{name}.Tensor": [Call("mask", "other mask"), Call("mask", BITS), Call("whole", "other whole", refused=True),
+                          Call("mask", "int", refused=True)] for name in ("bitwise_and", "bitwise_or", "bitwise_xor")},
+    **{f"{name}.Scalar": [Call("mask", other=(True, False, No(1))), Call("whole", other=(No(3), No(True)))]
+       for name in ("bitwise_and", "bitwise_or", "bitwise_xor")},
+    **{f"{name}.Scalar_Tensor": [Call("mask", self=(True, False, No(1))), Call("whole", self=(No(3), No(True)))]
+       for name in ("bitwise_and", "bitwise_or", "bitwise_xor")},
     **{f"{name}.Tensor": both(("mask", "other mask"), alpha=(1, 2, -1)) for name in ("add",)},
     **{f"{name}.Tensor": [Call(*pair, alpha=(1, 2, -1)) for pair in (*PAIRS[2:-1], ("x", "y"))] for name in ("sub",
         "rsub")},
@@ -174,18 +179,18 @@ POINTWISE: dict[str, list[Call]] = {
     "masked_fill.Scalar": [Call("x", "mask", value=(0, 0.5)), Call("whole", "mask", value=(0, 3)), Call("x", BITS,
         value=(1,))],
     "masked_fill.Tensor": [Call("x", "mask", torch.tensor(0.5)), Call("whole", "mask", torch.tensor(3))],
-    "full_like.default": [Call("x", fill_value=(1, -0.5), dtype=(None, torch.int64, torch.bool, No(torch.float64))),
+    "full_like.default": [Call("x", fill_value=(1, -0.5), dtype=(None, torch.int64, torch.bool, torch.float64)),
                           Call("whole", fill_value=(1, 3), dtype=(None, torch.float32))],
-    **{f"{name}.default": [Call(kind, dtype=(None, torch.int64, torch.bool, No(torch.float64))) for kind in ("x",
+    **{f"{name}.default": [Call(kind, dtype=(None, torch.int64, torch.bool, torch.float64)) for kind in ("x",
         "whole")]
        for name in ("zeros_like", "ones_like")},
-    "to.dtype": [Call(kind, dtype=(torch.float32, torch.int64, torch.int32, torch.bool, No(torch.float64),
+    "to.dtype": [Call(kind, dtype=(torch.float32, torch.int64, torch.int32, torch.bool, torch.float64,
         No(torch.uint8)))
                  for kind in ALL],
-    "to.dtype_layout": [Call("mask", dtype=(torch.float32, torch.int64, No(torch.float64)))],
-    "to.device": [Call("mask", device=(torch.device("cpu"),), dtype=(torch.float32, torch.int64, No(torch.float64)))],
+    "to.dtype_layout": [Call("mask", dtype=(torch.float32, torch.int64, torch.float64))],
+    "to.device": [Call("mask", device=(torch.device("cpu"),), dtype=(torch.float32, torch.int64, torch.float64))],
     "to.other": [Call("mask", "x"), Call("x", "whole")], "type_as.default": [Call("mask", "x"), Call("x", "whole")],
-    "_to_copy.default": [Call("mask", dtype=(torch.float32, None, torch.int64, No(torch.float64)))],
+    "_to_copy.default": [Call("mask", dtype=(torch.float32, None, torch.int64, torch.float64))],
 }  # fmt: skip
 
 MOVES: dict[str, list[Call]] = {
@@ -296,7 +301,7 @@ RESIZES = {kind: calls for name, source in RESIZED_ON for kind, calls in resized
 
 MIXED: dict[str, list[Call]] = {
     **{f"{name}.int": one("x", dim=DIM, dtype=TYPES) for name in ("softmax", "log_softmax")},
-    "cumsum.default": one("x", "whole", dim=DIM, dtype=(None, torch.float32, No(torch.float64))),
+    "cumsum.default": one("x", "whole", dim=DIM, dtype=(None, torch.float32, torch.float64)),
     **{f"{name}.dim": [Call("x", dim=AXES, keepdim=KEEP, dtype=TYPES), Call("whole", dim=([1],),
         dtype=(torch.float32,))] for name in ("mean",)},
     "sum.dim_IntList": [*one("x", "whole", dim=AXES, keepdim=KEEP, dtype=TYPES), Call("mask", dim=([1], [2, 3]))],

@@ -77,7 +77,7 @@ def _bitwise(operator: str) -> Translation:
     def write(c: Context, node: fx.Node, a: dict[str, Any]) -> str:
         if c.dtype(node) != torch.bool:
             raise c.refusal(node, "of whole numbers")
-        return c.writer.node(operator, [c.value(a["self"]), c.value(a["other"])])
+        return c.writer.node(operator, [c.value(a["self"], torch.bool), c.value(a["other"], torch.bool)])
 
     return write
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from torch import fx, nn
+from torch._ops import OpOverload
 from torch.utils._pytree import tree_leaves
 
 from compression.errors import InvalidModel
@@ -31,6 +32,9 @@ STEPS = {
 """Operators that answer by steps: what differs by rounding before them may differ by a step behind them."""
 
 SHORT = {torch.float16, torch.bfloat16}
+
+TRAINS = ("train", "training", "dropout_p")
+"""Settings with which an operator's answer is drawn at random, or depends on the other images."""
 
 FAILURES = (RuntimeError, TypeError, ValueError, AttributeError, IndexError, NotImplementedError)
 """What PyTorch raises where a network does not take the images that it is given."""
@@ -202,13 +206,22 @@ def _called(graph: fx.GraphModule, node: fx.Node) -> str:
     return f"{operator_name(node).rstrip('_')!r} ({node.name})"
 
 
+def graphs_of(source: fx.GraphModule) -> list[fx.GraphModule]:
+    """A traced network's graph, and those that it calls."""
+    return [part for part in source.modules() if isinstance(part, fx.GraphModule)]
+
+
 def evaluate_(source: fx.GraphModule) -> None:
-    """Dropout and batch norm as at inference, where a network was exported while it was trained."""
-    for node in source.graph.nodes:
-        if operator_name(node).rstrip("_").endswith(("dropout", "batch_norm")):
-            a = arguments(node)
-            name = next((name for name in ("train", "training") if a.get(name) is True), None)
-            if name and a.get("running_mean", node) is not None:
-                place = list(a).index(name)
-                node.args = (*list(a.values())[:place], False, *list(a.values())[place + 1 :])
-                node.kwargs = {}
+    """Every operator works as at inference, where a network was exported while it was trained.
+
+    A batch norm without running statistics stays as it is: it has none to work with.
+    """
+    for node in (node for part in graphs_of(source) for node in part.graph.nodes):
+        a = arguments(node) if isinstance(node.target, OpOverload) else {}
+        for key in TRAINS:
+            if a.get(key) and ("batch_norm" not in operator_name(node) or a.get("running_mean") is not None):
+                place, off = list(a).index(key), type(a[key])(0)
+                if place < len(node.args):
+                    node.args = (*node.args[:place], off, *node.args[place + 1 :])
+                else:
+                    node.kwargs = {**node.kwargs, key: off}

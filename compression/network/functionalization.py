@@ -40,8 +40,6 @@ PUT: dict[str, tuple[Any, tuple[str, ...]]] = {
 
 LISTS = {"split", "split_with_sizes", "chunk", "tensor_split", "hsplit", "vsplit", "dsplit", "unbind", "unsafe_split"}
 
-RANDOM = {"bernoulli_", "normal_", "uniform_", "random_", "exponential_", "geometric_", "cauchy_", "log_normal_"}
-
 ASSIGNMENTS = {"__iand__": "bitwise_and", "__ior__": "bitwise_or", "__ixor__": "bitwise_xor"}
 """What `mask &= other` calls, and its pure twins."""
 
@@ -258,8 +256,6 @@ class _Writes:
 def _twin(node: fx.Node) -> Any:
     """The pure operator that computes what the in-place `node` writes."""
     name = operator_name(node)
-    if name in RANDOM:
-        raise Unsupported(f"The network draws random numbers by {name!r}; a fixed answer for each image is needed.")
     twin = getattr(aten, ASSIGNMENTS.get(name, name[:-1]), None)
     wanted = [str(a.type) for a in node.target._schema.arguments]  # type: ignore[union-attr]
     for overload in twin.overloads() if twin is not None else ():

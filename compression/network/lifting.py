@@ -37,17 +37,15 @@ def _lift_linear(source: fx.GraphModule, node: fx.Node) -> tuple[str, nn.Module,
 
 def _lift_batch_norm(source: fx.GraphModule, node: fx.Node) -> tuple[str, nn.Module, fx.Node]:
     a = arguments(node)
-    mean = _constant(source, a["running_mean"])
-    if mean is None:
-        raise InvalidModel("A batch norm keeps no running statistics, so its network has no fixed answer per image.")
     rank = node.meta["val"].dim()
     if rank not in (2, 4):
         raise InvalidModel(f"A batch norm reads values of {rank} dimensions; rows (2) and maps (4) are possible.")
-    norm = (FlatNorm if rank == 2 else nn.BatchNorm2d)(len(mean), a["eps"], a["momentum"], affine=True)
     values = {k: _constant(source, a[k]) for k in ("weight", "bias", "running_mean", "running_var")}
     computed = [k for k, value in values.items() if value is None and a[k] is not None]
     if computed:
         raise InvalidModel(f"The {computed[0]} of a batch norm is computed from the image; stored ones are possible.")
+    count = len(values["running_mean"])  # type: ignore[arg-type]
+    norm = (FlatNorm if rank == 2 else nn.BatchNorm2d)(count, a["eps"], a["momentum"], affine=True)
     return _owner(a["running_mean"]), _fill(norm, **{k: v for k, v in values.items() if v is not None}), a["input"]
 
 

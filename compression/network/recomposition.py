@@ -212,6 +212,7 @@ def _norm_of_each(node: fx.Node) -> fx.Node | None:
 
 FIRST_OF: dict[str, Callable[[fx.Node, dict[str, Any]], fx.Node | None]] = {
     "_native_batch_norm_legit_no_training": _norm, "native_batch_norm": _norm, "_native_batch_norm_legit": _norm,
+    "_native_batch_norm_legit_functional": _norm,
     "native_layer_norm": lambda node, a: _made(
         node, aten.layer_norm.default, *(a[k] for k in ("input", "normalized_shape", "weight", "bias", "eps"))),
     "native_group_norm": lambda node, a: _made(

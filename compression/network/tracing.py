@@ -12,14 +12,16 @@ from typing import Any
 
 import torch
 from torch import fx, nn
+from torch._ops import OpOverload
 from torch.export import Dim, ExportedProgram
 
 from compression.data import Dataset
-from compression.errors import InvalidData, InvalidModel
+from compression.errors import InvalidData, InvalidModel, Unsupported
 from compression.network import agreement
+from compression.network.agreement import TRAINS
 from compression.network.decisions import every_class
 from compression.network.functionalization import functionalize_
-from compression.network.graph import arguments, is_size, layers, operator_name
+from compression.network.graph import arguments, layers, operator_name
 from compression.network.lifting import LIFT, attribute, place, stored
 from compression.network.recomposition import recompose_
 from compression.network.regions import inline_
@@ -45,9 +47,6 @@ TAKEN = set(dir(fx.GraphModule(nn.Module(), fx.Graph()))) - set(dir(nn.Module())
 
 NEW = {"new_zeros": 0, "new_ones": 1, "new_empty": 0, "new_full": None}
 """Operators that make tensors of a type like another's, and the number that these hold."""
-
-TRAINS = ("train", "training", "dropout_p")
-"""Settings with which an operator's answer is drawn at random, or depends on the other images."""
 
 GUARDS = {"_assert_tensor_metadata", "_assert_scalar", "sym_constrain_range_for_size", "_guards_fn"}
 
@@ -116,11 +115,15 @@ def _export(model: nn.Module, input_shape: tuple[int, int, int]) -> ExportedProg
     example = torch.zeros(2, *input_shape)
     try:
         with agreement.evaluating(model):
-            return torch.export.export(model, (example,), dynamic_shapes=({0: Dim("batch")},))
+            program = torch.export.export(model, (example,), dynamic_shapes=({0: Dim("batch")},))
     except Exception as error:  # torch.export raises dozens of types; each means that the network cannot be traced
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         shape = "×".join(map(str, input_shape))
         raise InvalidModel(f"The network cannot be traced for batches of {shape} images: {reason}.") from error
+    for part in agreement.graphs_of(program.graph_module):
+        for node in part.graph.nodes:
+            _check_evaluates(node)
+    return program
 
 
 def _lift(program: ExportedProgram, input_shape: tuple[int, int, int]) -> fx.GraphModule:
@@ -130,6 +133,7 @@ def _lift(program: ExportedProgram, input_shape: tuple[int, int, int]) -> fx.Gra
     source = recorded(program)
     inline_(source)
     _erase_guards_(source)
+    _check_draws(source)
     _compute_in_floats_(source)
     functionalize_(source, input_shape)
     recompose_(source)
@@ -170,12 +174,25 @@ def _lift(program: ExportedProgram, input_shape: tuple[int, int, int]) -> fx.Gra
 
 def _check_evaluates(node: fx.Node) -> None:
     """Raises `InvalidModel` for dropout that drops and for a norm over the batch."""
-    asked = arguments(node) if operator_name(node) not in ("", "getitem") and not is_size(node) else {}
-    if any(asked.get(key) for key in TRAINS):
-        raise InvalidModel(
-            f"The operator {operator_name(node)!r} of this network works as in training, at random or on the whole "
-            "batch; networks in evaluation mode are possible."
-        )
+    if not isinstance(node.target, OpOverload) or not any(arguments(node).get(key) for key in TRAINS):
+        return
+    name = operator_name(node).removesuffix("_")
+    if "batch_norm" in name and arguments(node).get("running_mean") is None:
+        raise InvalidModel("A batch norm keeps no running statistics, so its network has no fixed answer per image.")
+    raise InvalidModel(
+        f"The operator {name!r} of this network works as in training, at random or on the whole batch; networks in "
+        "evaluation mode are possible."
+    )
+
+
+def _check_draws(source: fx.GraphModule) -> None:
+    """Raises `Unsupported` for operators that draw random numbers whatever their settings."""
+    for node in source.graph.nodes:
+        draws = isinstance(node.target, OpOverload) and torch.Tag.nondeterministic_seeded in node.target.tags
+        if draws and not any(key in arguments(node) for key in TRAINS):
+            raise Unsupported(
+                f"The network draws random numbers by {operator_name(node)!r}; a fixed answer for each image is needed."
+            )
 
 
 def _copied(graph: fx.Graph, node: fx.Node, env: dict[fx.Node, fx.Node]) -> fx.Node:

@@ -1,5 +1,7 @@
 """Every operator with a translation, under values of each setting: the file answers as PyTorch, or it is refused."""
 
+import itertools
+
 import numpy as np
 import pytest
 import torch
@@ -41,10 +43,11 @@ class Tried(nn.Module):
     def __init__(self, works):
         super().__init__()
         self.conv, self.works = nn.Conv2d(1, 8, 3, padding=1), works
+        self.needed = nn.Conv2d(1, 1, 1)  # where all that is made of the maps is a constant
 
     def forward(self, x):
         maps = self.conv(x)
-        return torch.cat([rows(work(maps), maps) for work in self.works], 1)
+        return torch.cat([self.needed(x).flatten(1), *(rows(work(maps), maps) for work in self.works)], 1)
 
 
 def rows(found, maps):
@@ -113,14 +116,14 @@ def possible(name, call, settings):
     return True
 
 
-def check_equal(works, *, alone=True):
+def check_equal(works, *, alone=True, near=1e-4):
     torch.manual_seed(0)
     model = Tried(works).eval()
     file = session(export(trace(model, SHAPE), SHAPE).onnx)
     for images in (torch.randn(3, *SHAPE), torch.randn(1 if alone else 2, *SHAPE)):
         with torch.no_grad():
             expected = model(images).numpy()
-        np.testing.assert_allclose(file.run(None, {"image": images.numpy()})[0], expected, rtol=1e-4, atol=1e-5)
+        np.testing.assert_allclose(file.run(None, {"image": images.numpy()})[0], expected, rtol=near, atol=near / 10)
 
 
 @pytest.mark.parametrize(("name", "number"), CASES, ids=lambda part: str(part))
@@ -130,13 +133,18 @@ def test_the_file_heeds_every_setting_or_the_operator_is_refused(name: str, numb
     refused = [case for case in cases if call.refused or any(isinstance(value, No) for value in case.values())]
     equal = [case for case in cases if case not in refused]
     assert cases
-    if equal:
-        check_equal([work(name, call, case) for case in equal], alone=call.alone)
+    for near, of_a_kind in itertools.groupby(equal, nearness):
+        check_equal([work(name, call, case) for case in of_a_kind], alone=call.alone, near=near)
     for case in refused:
         with pytest.raises(UserError) as error:
             check_equal([work(name, call, plain(case))])
         packet = name.split(".")[0]
         assert repr(CANONICAL.get(packet, packet)) in str(error.value), case
+
+
+def nearness(settings):
+    """How close to PyTorch's the file's answers are: it computes in 32 bits what PyTorch does in 16."""
+    return 5e-3 if torch.float16 in settings.values() else 1e-4
 
 
 def functional(name):

@@ -191,6 +191,19 @@ def test_the_file_answers_as_the_network(name: str) -> None:
     (lambda x: F.dropout(x, training=True), InvalidModel,
      "The operator 'dropout' of this network works as in training, at random or on the whole batch; networks in "
      "evaluation mode are possible."),
+    (lambda x: F.batch_norm(x, torch.zeros(8), torch.ones(8), training=True), InvalidModel,
+     "The operator 'batch_norm' of this network works as in training, at random or on the whole batch; networks in "
+     "evaluation mode are possible."),
+    (nn.BatchNorm2d(8, track_running_stats=False), InvalidModel,
+     "A batch norm keeps no running statistics, so its network has no fixed answer per image."),
+    (lambda x: x + torch.rand_like(x), Unsupported,
+     "The network draws random numbers by 'rand_like'; a fixed answer for each image is needed."),
+    (lambda x: (x.double() + 1e10).sub(1e10).float(), InvalidModel,
+     "The traced network answers differently from the original, first at 'sub' (sub), so it cannot be compressed "
+     "safely."),
+    (lambda x: (x * 1e6).half().float() * 1e-6, InvalidModel,
+     "The traced network answers differently from the original, first at 'mul' (mul_1), so it cannot be compressed "
+     "safely."),
     (lambda x: x - x.mean(0), Unsupported, "The network computes 'mean' over all images of a batch."),
     (lambda x: F.softmax(x, 0), Unsupported, "The network computes 'softmax' over all images of a batch."),
     (lambda x: x.roll(1), Unsupported, "The network computes 'roll' over all images of a batch."),

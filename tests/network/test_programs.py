@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
+from torch.nn import functional as F
 from torchvision import models
 
 from compression.data import load
@@ -194,3 +195,37 @@ def test_a_network_that_writes_and_freezes_is_compressed() -> None:
     assert float((torch.from_numpy(answers(simulated, images)) - expected).abs().max()) <= 0.05 * float(
         expected.abs().max()
     )
+
+
+class Drops(nn.Module):
+    """Everything that works otherwise while a network is trained, part of it where no gradients are taken."""
+
+    def __init__(self):
+        super().__init__()
+        self.stem = nn.Sequential(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.InstanceNorm2d(8, affine=True))
+        self.drop, self.last = nn.Dropout2d(0.3), nn.LazyLinear(10)
+
+    def forward(self, x):
+        x = self.drop(self.stem(x)).flatten(2)
+        x = F.scaled_dot_product_attention(x, x, x, dropout_p=0.5 if self.training else 0.0)
+        with torch.no_grad():
+            x = F.dropout(F.rrelu(x, training=self.training), training=self.training)
+        return self.last(x.flatten(1))
+
+
+def test_a_program_of_a_network_in_training_is_read_at_inference() -> None:
+    torch.manual_seed(0)
+    network, images = Drops(), torch.randn(3, *SHAPE)
+    network(torch.randn(16, *SHAPE))
+    graph = trace(program(network), SHAPE)
+    torch.testing.assert_close(graph(images), network.eval()(images))
+
+
+def test_statistics_that_a_decomposed_program_would_change_are_read() -> None:
+    network, images = (
+        nn.Sequential(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.Flatten(), nn.LazyLinear(10)),
+        torch.randn(3, *SHAPE),
+    )
+    network(torch.randn(16, *SHAPE))
+    graph = trace(program(network).run_decompositions(), SHAPE)
+    torch.testing.assert_close(graph(images), network.eval()(images))
