@@ -1,6 +1,7 @@
 """Every operator with a translation, under values of each setting: the file answers as PyTorch, or it is refused."""
 
 import itertools
+import math
 
 import numpy as np
 import pytest
@@ -34,7 +35,6 @@ ELSEWHERE = {
 }  # fmt: skip
 """Overloads that no traced network has: TorchScript's own, those of another device, those without a fixed shape."""
 WRITTEN = (set(TRANSLATIONS) | set(LIFT) | NOTHING | CASTS | RESHAPES | {"relu6"}) - {"getitem"}
-CASES = [(name, number) for name, calls in CALLS.items() for number in range(len(calls))]
 
 
 class Tried(nn.Module):
@@ -107,39 +107,59 @@ def plain(settings):
     return {name: value.value if isinstance(value, No) else value for name, value in settings.items()}
 
 
-def possible(name, call, settings):
-    """Whether PyTorch itself takes such a call."""
-    try:
-        work(name, call, settings)(torch.randn(3, 8, 6, 6))
-    except (RuntimeError, IndexError):
-        return False
-    return True
-
-
-def check_equal(works, *, alone=True, near=1e-4):
+def check_equal(cases, *, alone=True, near=1e-4):
+    """All in one network: cases are overloads, calls and settings."""
     torch.manual_seed(0)
+    works = [work(name, call, plain(settings)) for name, call, settings in cases]
     model = Tried(works).eval()
     file = session(export(trace(model, SHAPE), SHAPE).onnx)
     for images in (torch.randn(3, *SHAPE), torch.randn(1 if alone else 2, *SHAPE)):
+        found = torch.from_numpy(file.run(None, {"image": images.numpy()})[0])
         with torch.no_grad():
-            expected = model(images).numpy()
-        np.testing.assert_allclose(file.run(None, {"image": images.numpy()})[0], expected, rtol=near, atol=near / 10)
+            expected, maps = model(images), model.conv(images)
+            widths = [math.prod(SHAPE), *(rows(each(maps), maps).shape[1] for each in works)]
+        for case, a, b in zip([None, *cases], found.split(widths, 1), expected.split(widths, 1), strict=True):
+            np.testing.assert_allclose(a, b, rtol=near, atol=near / 10, err_msg=str(case and (case[0], case[2])))
 
 
-@pytest.mark.parametrize(("name", "number"), CASES, ids=lambda part: str(part))
-def test_the_file_heeds_every_setting_or_the_operator_is_refused(name: str, number: int) -> None:
-    call = CALLS[name][number]
-    cases = [case for case in call.combinations() if not call.every or possible(name, call, plain(case))]
-    refused = [case for case in cases if call.refused or any(isinstance(value, No) for value in case.values())]
-    equal = [case for case in cases if case not in refused]
-    assert cases
-    for near, of_a_kind in itertools.groupby(equal, nearness):
-        check_equal([work(name, call, case) for case in of_a_kind], alone=call.alone, near=near)
-    for case in refused:
-        with pytest.raises(UserError) as error:
-            check_equal([work(name, call, plain(case))])
-        packet = name.split(".")[0]
-        assert repr(CANONICAL.get(packet, packet)) in str(error.value), case
+def tried(name):
+    """Each case of an overload, with its call."""
+    return [(name, call, settings) for call in CALLS[name] for settings in call.combinations()]
+
+
+def is_refused(case):
+    _, call, settings = case
+    return call.refused or any(isinstance(value, No) for value in settings.values())
+
+
+def is_possible(case):
+    """Whether PyTorch itself takes such a call."""
+    name, call, settings = case
+    try:
+        work(name, call, plain(settings))(torch.randn(3, 8, 6, 6))
+    except (RuntimeError, IndexError):
+        return not call.every
+    return True
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_the_file_heeds_every_setting(name: str) -> None:
+    cases = [case for case in tried(name) if is_possible(case)]
+    assert {call for _, call, _ in cases} == set(CALLS[name])
+    equal = [case for case in cases if not is_refused(case)]
+    for (alone, near), of_a_kind in itertools.groupby(equal, lambda case: (case[1].alone, nearness(case[2]))):
+        check_equal(list(of_a_kind), alone=alone, near=near)
+
+
+REFUSED = [case for name in CALLS for case in tried(name) if is_refused(case) and is_possible(case)]
+
+
+@pytest.mark.parametrize("case", REFUSED, ids=lambda case: f"{case[0]} {plain(case[2])}")
+def test_what_an_operator_cannot_be_asked_for_is_refused_by_its_name(case) -> None:
+    with pytest.raises(UserError) as error:
+        check_equal([case])
+    packet = case[0].split(".")[0]
+    assert repr(CANONICAL.get(packet, packet)) in str(error.value)
 
 
 def nearness(settings):

@@ -61,7 +61,12 @@ def decomposed(network: nn.Module) -> torch.export.ExportedProgram:
     return exported(network).run_decompositions()
 
 
-PROGRAMS = [lambda network: network, exported, exported_for_one, decomposed]
+FORMS = [
+    pytest.param(lambda network: network, id="module"),
+    pytest.param(exported, id="program", marks=pytest.mark.slow),
+    pytest.param(exported_for_one, id="for one image"),
+    pytest.param(decomposed, id="decomposed"),
+]
 
 
 def slice_through_conv(s, x):
@@ -252,7 +257,7 @@ WRITES = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("program", PROGRAMS, ids=["module", "program", "for one image", "decomposed"])
+@pytest.mark.parametrize("program", FORMS)
 @pytest.mark.parametrize("write", WRITES, ids=lambda write: write.__name__)
 def test_what_is_written_through_views_is_read(write, program) -> None:
     used = check(write, program=program)

@@ -94,6 +94,9 @@ CHANGES = {
     "all huge": times(1e10, ALL, "first"), "huge values": balanced(1e10), "tiny values": balanced(1e-10),
     "denormal": times(1e-42, SOME, "first", "wide", "bare"),
 }  # fmt: skip
+USUAL = {"silent", "dead", "tiny", "huge", "huge values", "denormal"}
+"""Those that run always; the others by -m slow."""
+
 SAME_AS_FP32 = {"silent", "constant", "dead", "zero", "all zero", "tiny", "huge values", "tiny values", "denormal"}
 """Where eight bits must answer as before."""
 
@@ -119,7 +122,9 @@ def right(answers, labels):
     return float((answers.argmax(1) == labels).mean())
 
 
-@pytest.mark.parametrize("change", CHANGES)
+@pytest.mark.parametrize(
+    "change", [change if change in USUAL else pytest.param(change, marks=pytest.mark.slow) for change in CHANGES]
+)
 def test_no_technique_makes_nan_of_extreme_sizes(learned, change):
     known = changed(learned, change)
     images, labels = known.data.normalize(known.data.test.images), known.data.test.labels.numpy()
