@@ -25,13 +25,13 @@ NONE = "No recipe of the ladder keeps within 1 point on the validation images; t
 
 def chosen(visit: Visit) -> None:
     """Waits for the choice that the user has asked for, and has the page begin anew with it."""
-    answer = visit.choosing
+    answer = visit.search
     if answer is None:
         return
     found = awaited(answer, DOING)
     if not answer.done():
         return
-    visit.choosing = None
+    visit.search = None
     if answer.exception() is not None:
         return
     if found:

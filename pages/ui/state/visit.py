@@ -53,7 +53,7 @@ class Visit:
     view: View = field(default_factory=View)
     next_view: View | None = None
     next_recipe: tuple[Recipe, str] | None = None
-    recipe_search: Future[Any] | None = None
+    search: Future[Any] | None = None
     notice: str = ""
     opened: Point | None = None
     remark: str = ""
@@ -226,7 +226,7 @@ class Visit:
 
     def find_smallest(self) -> None:
         """Asks for the recipe of the smallest file that loses at most a point, chosen on validation images."""
-        self.choosing = self.answer("smallest", recipe_search.smallest, self.request_for(self.plain), POINT)
+        self.search = self.answer("smallest", recipe_search.smallest, self.request_for(self.plain), POINT)
 
     def load_next(self, recipe: Recipe, remark: str) -> None:
         """Has the next run of the page begin with this recipe; what has just been drawn cannot show it any more."""
