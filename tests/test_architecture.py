@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 import compression
+from compression import jobs
 
 ROOT = Path(__file__).resolve().parents[1]
 ENGINE = sorted((ROOT / "compression").rglob("*.py"))
@@ -98,6 +99,21 @@ def test_the_engine_knows_no_interface_and_pages_do_not_compute() -> None:
     assert [named(path) for path in PAGES if packages(path) & ENGINE_LIBRARIES] == []
     state = ROOT / "pages" / "ui" / "state"
     assert [named(p) for p in PAGES if p.parent != state and "session_state" in p.read_text()] == []
+
+
+def test_pages_reach_workers_through_the_public_names_of_jobs() -> None:
+    """No page imports a module of `compression.jobs`: only the names that the package hands on, which are no modules."""
+    allowed = {"compression.jobs", *(f"compression.jobs.{name}" for name in jobs.__all__)}
+    beneath = [
+        f"{named(path)} imports {name}"
+        for path in PAGES for name in imports(path) if name.startswith("compression.jobs") and name not in allowed
+    ]  # fmt: skip
+    assert beneath == []
+    modules = {path.stem for path in (ROOT / "compression" / "jobs").glob("*.py")}
+    assert set(jobs.__all__).isdisjoint(modules)
+    assert all(getattr(jobs, name) for name in jobs.__all__)
+    with pytest.raises(AttributeError, match="no attribute 'nonsense'"):
+        jobs.nonsense  # noqa: B018
 
 
 def test_no_technique_imports_another() -> None:

@@ -156,13 +156,13 @@ def test_a_finished_file_is_explained_and_written_in_other_formats(lab: Lab) -> 
     assert news.file is not None
     assert news.ledger is not None
     assert news.ledger.size_bytes == news.file.stat().st_size
-    told = lab.ask(questions.explain, asked, news.file.read_bytes(), news.layers).result(PATIENCE_S)
+    told = lab.ask(questions.explain_latency, asked, news.file.read_bytes(), news.layers).result(PATIENCE_S)
     assert "masked sparsity" in {finding.kind for finding in told.findings}
     assert {operator.operator for operator in told.profile.operators} & {"Gemm", "FusedGemm"}
     assert told.wire.zstd < news.ledger.size_bytes
-    assert set(lab.ask(questions.write, asked, "safetensors").result(PATIENCE_S)) == {".safetensors", ".json"}
+    assert set(lab.ask(questions.write_format, asked, "safetensors").result(PATIENCE_S)) == {".safetensors", ".json"}
     with pytest.raises(UnknownName, match="'tflite'"):
-        lab.ask(questions.write, asked, "tflite").result(PATIENCE_S)
+        lab.ask(questions.write_format, asked, "tflite").result(PATIENCE_S)
 
 
 def test_after_its_first_job_a_worker_practises_once(lab: Lab) -> None:

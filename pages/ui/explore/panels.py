@@ -7,7 +7,7 @@ from functools import partial
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
-from compression.jobs import questions
+from compression import jobs
 from compression.store.records import digest
 from pages.ui.charts import byte_figures, tables
 from pages.ui.charts.plot import plot
@@ -70,7 +70,7 @@ def speed(visit: Visit, point: Point | None, drawn: list[Chart]) -> None:
         st.caption(GONE if point and point.full else COMES)
         return
     request = visit.request_for(point.recipe)
-    answer = visit.answer("explain", questions.explain, request, file, point.layers)
+    answer = visit.answer("explain", jobs.explain_latency, request, file, point.layers)
     told = awaited(answer, "Profiling the file")
     if told is None:
         return
@@ -132,7 +132,7 @@ def _downloads(visit: Visit, point: Point, file: bytes, format_name: str, stem: 
             return
         if format_name != "onnx":
             request = visit.request_for(point.recipe)
-            contents = awaited(visit.answer(format_name, questions.write, request, format_name), "Writing it")
+            contents = awaited(visit.answer(format_name, jobs.write_format, request, format_name), "Writing it")
         for suffix, content in (contents or {}).items():
             st.download_button(f"{suffix}, {wording.size(len(content))}", content, f"{stem}{suffix}", on_click="ignore",
                                key=f"download.{suffix}.{point.key}")  # fmt: skip

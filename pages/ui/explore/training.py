@@ -5,7 +5,7 @@ from functools import partial
 
 import streamlit as st
 
-from compression.jobs.lab import Job, Training
+from compression.jobs import Job, Training
 from compression.records.measurement import LearningPoint
 from pages.ui.charts.plot import plot
 from pages.ui.explore.learning_curve import curve_figure

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from compression.jobs.messages import Baseline
+from compression.jobs import Baseline
 from compression.recipe import Recipe
 from compression.records.measurement import LayerReport, Ledger, Measurement
 

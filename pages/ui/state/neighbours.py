@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from compression.jobs.lab import Job
+from compression.jobs import Job
 from compression.recipe import Recipe
 from compression.recipe.interpolation import around
 from pages.ui.model.points import Point

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import streamlit as st
 
-from compression.jobs import questions
+from compression import jobs
 from compression.recipe import Recipe
 from compression.steps import STEPS, bounds_of
 
@@ -35,7 +35,7 @@ class Stops:
             "amount": STEPS["channels"].model_fields["amount"].default,
         }
         alone = visit.request_for(Recipe.from_dict({**visit.plain.to_dict(), "quality": "best", "steps": [shown]}))
-        return visit.answer("reachable", questions.reachable, alone)
+        return visit.answer("reachable", jobs.reachable_amounts, alone)
 
     def find(self, visit: "Visit") -> None:
         """Has sliders stop where something is reached, if that is known; to be called before they are drawn."""

@@ -12,10 +12,9 @@ from typing import Any
 
 import streamlit as st
 
+from compression import jobs
 from compression.errors import UnknownName, UserError
-from compression.jobs import recipe_search
-from compression.jobs.lab import Job, News, Request
-from compression.jobs.long_jobs import can_finish
+from compression.jobs import Job, News, Request, can_finish
 from compression.recipe import Recipe
 from compression.records.measurement import LearningPoint
 from compression.store import JobRecord
@@ -226,7 +225,7 @@ class Visit:
 
     def find_smallest(self) -> None:
         """Asks for the recipe of the smallest file that loses at most a point, chosen on validation images."""
-        self.search = self.answer("smallest", recipe_search.smallest, self.request_for(self.plain), POINT)
+        self.search = self.answer("smallest", jobs.smallest_recipe, self.request_for(self.plain), POINT)
 
     def load_next(self, recipe: Recipe, remark: str) -> None:
         """Has the next run of the page begin with this recipe; what has just been drawn cannot show it any more."""
