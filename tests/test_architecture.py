@@ -3,6 +3,7 @@
 import ast
 from collections.abc import Iterator
 from functools import cache
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -102,7 +103,7 @@ def test_the_engine_knows_no_interface_and_pages_do_not_compute() -> None:
 
 
 def test_pages_reach_workers_through_the_public_names_of_jobs() -> None:
-    """No page imports a module of `compression.jobs`: only the names that the package hands on, which are no modules."""
+    """No page imports a module of `compression.jobs`: only names that the package hands on, no modules."""
     allowed = {"compression.jobs", *(f"compression.jobs.{name}" for name in jobs.__all__)}
     beneath = [
         f"{named(path)} imports {name}"
@@ -114,6 +115,17 @@ def test_pages_reach_workers_through_the_public_names_of_jobs() -> None:
     assert all(getattr(jobs, name) for name in jobs.__all__)
     with pytest.raises(AttributeError, match="no attribute 'nonsense'"):
         jobs.nonsense  # noqa: B018
+
+
+def test_the_modules_of_the_state_import_each_other_in_no_circle() -> None:
+    """Imports inside functions and for type checkers count too."""
+    package = "pages.ui.state."
+    needs = {
+        path.stem: {name.removeprefix(package).split(".")[0] for name in imports(path) if name.startswith(package)}
+        for path in PAGES if path.parent == ROOT / "pages" / "ui" / "state"
+    }  # fmt: skip
+    order = tuple(TopologicalSorter(needs).static_order())  # raises CycleError
+    assert order.index("server") < order.index("neighbours") < order.index("visit")
 
 
 def test_no_technique_imports_another() -> None:

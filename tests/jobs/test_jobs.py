@@ -85,15 +85,15 @@ def worker_pid(lab: Lab) -> int:
 
 def test_what_nobody_waits_for_makes_way_for_whoever_asks(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(jobs, "REST_S", 0.0)
-    idle = lab.fill(request(0.21))
+    idle = lab.submit_idle(request(0.21))
     assert idle
-    assert lab.fill(request(0.2)) is None  # one at a time
+    assert lab.submit_idle(request(0.2)) is None  # one at a time
     assert done(lab.submit(request(0.22), owner="user")).state == "done"
     assert idle.news.state == "overtaken"
     monkeypatch.setattr(jobs, "REST_S", 1000.0)
-    assert lab.fill(request(0.21)) is None  # somebody has asked just now
+    assert lab.submit_idle(request(0.21)) is None  # somebody has asked just now
     monkeypatch.setattr(jobs, "REST_S", 0.0)
-    idle = lab.fill(request(0.21))
+    idle = lab.submit_idle(request(0.21))
     assert idle
     news = done(idle)
     assert news.state == "done"
@@ -119,11 +119,11 @@ def test_what_was_deleted_comes_back_only_to_who_asks_for_it(lab: Lab, monkeypat
     assert until(lambda: kept(lab, first), 30)
     run = first.run or ""
     lab.store.delete(run)
-    idle = lab.fill(request(0.24))
+    idle = lab.submit_idle(request(0.24))
     assert idle
     assert (done(idle).state, idle.news.sentence) == ("refused", DELETED)
     monkeypatch.setattr(Keeper, "deleted", lambda keeper, request: False)  # or deleted while it is measured
-    idle = lab.fill(request(0.24))
+    idle = lab.submit_idle(request(0.24))
     assert idle
     assert done(idle).state == "done"
     assert until(lambda: len(lab.store.latencies(run)) == 2, 30)

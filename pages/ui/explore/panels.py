@@ -41,7 +41,7 @@ def points(visit: Visit, point: Point | None, drawn: list[Chart]) -> None:
         st.caption(WAITING)
         return
     keys, height = [row["key"] for row in rows], min(420, 45 + 36 * len(rows))
-    name = f"points.{digest(*keys, str(visit.deselected))}"  # a tick is of a row: among other rows it comes off
+    name = f"points.{digest(*keys, str(visit.selection.cleared))}"  # a tick is of a row: among other rows it comes off
     st.dataframe(rows, hide_index=True, key=name, on_select=partial(_tick, visit, keys, name),
                  selection_mode="single-row", column_config=tables.COLUMNS, height=height)  # fmt: skip
 
@@ -49,7 +49,7 @@ def points(visit: Visit, point: Point | None, drawn: list[Chart]) -> None:
 def _tick(visit: Visit, keys: list[str], name: str) -> None:
     """Selects the point of the ticked row, if there is one."""
     ticked = shown(name)["selection"]["rows"]
-    visit.selected = keys[ticked[0]] if ticked else ""
+    visit.selection.key = keys[ticked[0]] if ticked else ""
 
 
 def books(visit: Visit, point: Point | None, drawn: list[Chart]) -> None:
@@ -127,8 +127,8 @@ def _downloads(visit: Visit, point: Point, file: bytes, format_name: str, stem: 
     key = f"files.{format_name}.{point.key}"
     with place.container(key=f"written.{format_name}", horizontal=True, gap="small"):
         contents: dict[str, bytes] | None = {".onnx": file}
-        if format_name != "onnx" and key not in visit.wanted:
-            st.button("Prepare", key=key, on_click=visit.wanted.add, args=(key,))
+        if format_name != "onnx" and key not in visit.prepared_files:
+            st.button("Prepare", key=key, on_click=visit.prepared_files.add, args=(key,))
             return
         if format_name != "onnx":
             request = visit.request_for(point.recipe)

@@ -66,6 +66,10 @@ class Trail:
             if known is None or known.source == "reference":
                 self.others[point.key] = point
 
+    def toggle_pin(self, key: str) -> None:
+        """Marks a point, or takes the mark off."""
+        self.pinned ^= {key}
+
     def find(self, key: str) -> Point | None:
         """The point known by that key, this visit's first."""
         return self.visited.get(key) or self.others.get(key)
