@@ -3,11 +3,13 @@
 import ast
 from collections.abc import Iterator
 from functools import cache
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
 
 import compression
+from compression import jobs
 
 ROOT = Path(__file__).resolve().parents[1]
 ENGINE = sorted((ROOT / "compression").rglob("*.py"))
@@ -98,6 +100,32 @@ def test_the_engine_knows_no_interface_and_pages_do_not_compute() -> None:
     assert [named(path) for path in PAGES if packages(path) & ENGINE_LIBRARIES] == []
     state = ROOT / "pages" / "ui" / "state"
     assert [named(p) for p in PAGES if p.parent != state and "session_state" in p.read_text()] == []
+
+
+def test_pages_reach_workers_through_the_public_names_of_jobs() -> None:
+    """No page imports a module of `compression.jobs`: only names that the package hands on, no modules."""
+    allowed = {"compression.jobs", *(f"compression.jobs.{name}" for name in jobs.__all__)}
+    beneath = [
+        f"{named(path)} imports {name}"
+        for path in PAGES for name in imports(path) if name.startswith("compression.jobs") and name not in allowed
+    ]  # fmt: skip
+    assert beneath == []
+    modules = {path.stem for path in (ROOT / "compression" / "jobs").glob("*.py")}
+    assert set(jobs.__all__).isdisjoint(modules)
+    assert all(getattr(jobs, name) for name in jobs.__all__)
+    with pytest.raises(AttributeError, match="no attribute 'nonsense'"):
+        jobs.nonsense  # noqa: B018
+
+
+def test_the_modules_of_the_state_import_each_other_in_no_circle() -> None:
+    """Imports inside functions and for type checkers count too."""
+    package = "pages.ui.state."
+    needs = {
+        path.stem: {name.removeprefix(package).split(".")[0] for name in imports(path) if name.startswith(package)}
+        for path in PAGES if path.parent == ROOT / "pages" / "ui" / "state"
+    }  # fmt: skip
+    order = tuple(TopologicalSorter(needs).static_order())  # raises CycleError
+    assert order.index("server") < order.index("neighbours") < order.index("visit")
 
 
 def test_no_technique_imports_another() -> None:

@@ -110,7 +110,7 @@ def store_result(
 def _store() -> "Store":
     from compression.store import Store
 
-    return Store.open()
+    return Store.shared()
 
 
 def _one(jobs: "list[JobRecord]", beginning: str) -> "JobRecord":

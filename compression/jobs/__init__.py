@@ -1,1 +1,79 @@
-"""Jobs: what pages ask for, carried out in worker processes; results go to the store."""
+"""Jobs: what pages ask for, carried out in worker processes; results go to the store.
+
+Pages import from here alone. A name is imported from its module when it is first used (PEP 562), and none of these
+modules imports torch. Functions that only a worker can answer are sent there by `Lab.ask`:
+
+    answer = lab.ask(jobs.explain_latency, request, onnx, layers)        # a Future
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from compression.jobs.job import Job, News
+    from compression.jobs.lab import Lab
+    from compression.jobs.long_jobs import can_finish
+    from compression.jobs.messages import (
+        Baseline,
+        Finished,
+        Outcome,
+        Refusal,
+        Request,
+        Sweeping,
+        Training,
+        Work,
+    )
+    from compression.jobs.questions import (
+        compare_deployment,
+        compare_predictions,
+        explain_latency,
+        feature_maps,
+        known_sensitivities,
+        layer_view,
+        memory_growth,
+        network_structure,
+        reachable_amounts,
+        softmax,
+        teacher_scores,
+        write_format,
+    )
+    from compression.jobs.recipe_search import smallest_recipe
+    from compression.jobs.result_keeper import end_orphans, from_plain
+    from compression.jobs.small_networks import SmallNetwork, small_network_of, trained_networks
+    from compression.jobs.worker import import_network
+
+__all__ = [
+    "Baseline", "Finished", "Job", "Lab", "News", "Outcome", "Refusal", "Request", "SmallNetwork", "Sweeping",
+    "Training", "Work", "can_finish", "compare_deployment", "compare_predictions", "end_orphans", "explain_latency",
+    "feature_maps", "from_plain", "import_network", "known_sensitivities", "layer_view", "memory_growth",
+    "network_structure", "reachable_amounts", "small_network_of", "smallest_recipe", "softmax", "teacher_scores",
+    "trained_networks", "write_format",
+]  # fmt: skip
+
+_MODULES = {
+    "job": ("Job", "News"),
+    "lab": ("Lab",),
+    "long_jobs": ("can_finish",),
+    "messages": ("Baseline", "Finished", "Outcome", "Refusal", "Request", "Sweeping", "Training", "Work"),
+    "questions": (
+        "compare_deployment", "compare_predictions", "explain_latency", "feature_maps", "known_sensitivities",
+        "layer_view", "memory_growth", "network_structure", "reachable_amounts", "softmax", "teacher_scores",
+        "write_format",
+    ),
+    "recipe_search": ("smallest_recipe",),
+    "result_keeper": ("end_orphans", "from_plain"),
+    "small_networks": ("SmallNetwork", "small_network_of", "trained_networks"),
+    "worker": ("import_network",),
+}  # fmt: skip
+_HOMES = {name: module for module, names in _MODULES.items() for name in names}
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name from its module (PEP 562). Raises AttributeError for every other name."""
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -106,7 +106,7 @@ class Lab:
         self._send_on(self._store_executor, self._look_up, job, anew, train)
         return job
 
-    def fill(self, request: Request) -> Job | None:
+    def submit_idle(self, request: Request) -> Job | None:
         """A job for the time when nobody waits for anything: whatever else is asked for overtakes it at once.
 
         There is one at a time; None where there is one already, or where somebody has asked for something just now.

@@ -1,6 +1,6 @@
 """What a worker finds out about a finished file when somebody asks: where its time goes, and the same file otherwise.
 
-These run beside the jobs, through `jobs.Lab.ask`. Importing this module is cheap; see `worker`.
+These run beside the jobs, through `Lab.ask`. Importing this module is cheap; see `worker`.
 """
 
 import tempfile
@@ -46,7 +46,7 @@ class Insight:
     wire: OverTheWire
 
 
-def explain(request: Request, onnx: bytes, layers: tuple[LayerReport, ...]) -> Insight:
+def explain_latency(request: Request, onnx: bytes, layers: tuple[LayerReport, ...]) -> Insight:
     """Profiles the file and the fp32 one for a single image, and names what keeps the file from being faster."""
     from compression.export.ledger import over_the_wire
     from compression.host.machine import this_machine
@@ -60,7 +60,7 @@ def explain(request: Request, onnx: bytes, layers: tuple[LayerReport, ...]) -> I
     return Insight(found, ours, theirs, over_the_wire(onnx))
 
 
-def write(request: Request, format_name: str) -> dict[str, bytes]:
+def write_format(request: Request, format_name: str) -> dict[str, bytes]:
     """The network of a request in another format: contents by suffix. It is made anew, which gives the same weights."""
     from compression.export import formats
 
@@ -72,7 +72,7 @@ def write(request: Request, format_name: str) -> dict[str, bytes]:
         return {path.name.removeprefix("network"): path.read_bytes() for path in paths}
 
 
-def deploy(request: Request, onnx: bytes, weights: int) -> tuple[Deployment, Deployment]:
+def compare_deployment(request: Request, onnx: bytes, weights: int) -> tuple[Deployment, Deployment]:
     """How the file and the fp32 one would fare on each device."""
     from compression.analysis.deployment import deployment
 
@@ -82,15 +82,15 @@ def deploy(request: Request, onnx: bytes, weights: int) -> tuple[Deployment, Dep
     return ours, deployment(baseline.onnx, shape, baseline.parameters, threads=request.threads)
 
 
-def grow(request: Request, onnx: bytes) -> Growth:
+def memory_growth(request: Request, onnx: bytes) -> Growth:
     """What a process of its own grows by while the file answers a large batch."""
     from compression.measure.memory import growth
 
     return growth(onnx, worker.prepared(request).data.input_shape)
 
 
-def sensitivities(request: Request, stage: str = "") -> dict[str, LayerSensitivity]:
-    """The curves that are known of the network's layers; `long_work.Sweeping` finds out the others.
+def known_sensitivities(request: Request, stage: str = "") -> dict[str, LayerSensitivity]:
+    """The curves that are known of the network's layers; a `Sweeping` job measures the others.
 
     `stage` only tells a question from the one before, when more is known.
     """
@@ -99,35 +99,35 @@ def sensitivities(request: Request, stage: str = "") -> dict[str, LayerSensitivi
     return Sweep(worker.prepared(request)).known()
 
 
-def look(request: Request, layer: str) -> LayerView:
+def layer_view(request: Request, layer: str) -> LayerView:
     """A layer before and after the request's recipe."""
     from compression.analysis.layer_inspection import inspect
 
     return inspect(worker.prepared(request), _graph(request), layer)
 
 
-def reachable(request: Request) -> tuple[float, ...]:
+def reachable_amounts(request: Request) -> tuple[float, ...]:
     """The shares in (0, 1] that `channels.amount` reaches exactly with the request's other settings; () without it."""
-    from compression.techniques.channels.remove_channels import reachable_amounts
+    from compression.techniques.channels import remove_channels
 
     prepared, channels = worker.prepared(request), Recipe.from_json(request.recipe).get("channels")
     if channels is None:
         return ()
-    return reachable_amounts(prepared.dense, channels, prepared.calibration)  # type: ignore[arg-type]
+    return remove_channels.reachable_amounts(prepared.dense, channels, prepared.calibration)  # type: ignore[arg-type]
 
 
-def structure(request: Request) -> Structure:
+def network_structure(request: Request) -> Structure:
     """The dense network as a graph."""
     from compression.analysis import layer_inspection
 
     return layer_inspection.structure(worker.prepared(request).dense)
 
 
-def features(request: Request, layer: str, image: int) -> FeatureMaps:
+def feature_maps(request: Request, layer: str, image: int) -> FeatureMaps:
     """What a layer makes of a test image before and after the request's recipe."""
-    from compression.analysis.layer_inspection import feature_maps
+    from compression.analysis import layer_inspection
 
-    return feature_maps(worker.prepared(request), _graph(request), layer, image)
+    return layer_inspection.feature_maps(worker.prepared(request), _graph(request), layer, image)
 
 
 def _graph(request: Request) -> Any:
@@ -138,7 +138,7 @@ def _graph(request: Request) -> Any:
     return _graphs.get(key, lambda: compress.simulate(worker.prepared(request), Recipe.from_json(request.recipe)))
 
 
-def compare_answers(dataset: str, a: Predictions, b: Predictions) -> Comparison:
+def compare_predictions(dataset: str, a: Predictions, b: Predictions) -> Comparison:
     """Two files' answers on a dataset's test images."""
     from compression import data
 
@@ -155,10 +155,10 @@ class Teaching:
     scores: tuple[tuple[float, ...], ...]
 
 
-def teach(request: Request, teacher: str, images: tuple[int, ...]) -> Teaching:
+def teacher_scores(request: Request, teacher: str, images: tuple[int, ...]) -> Teaching:
     """The scores of a network of the zoo, or of the dense one ('self'), for test images: a temperature softens them.
 
-    Raises what `methods.recover.named` raises.
+    Raises what `techniques.recovery.recover.named` raises.
     """
     import torch
 
@@ -177,7 +177,7 @@ def teach(request: Request, teacher: str, images: tuple[int, ...]) -> Teaching:
     )
 
 
-def soften(scores: Sequence[float], temperature: float) -> list[float]:
+def softmax(scores: Sequence[float], temperature: float) -> list[float]:
     """The softmax of scores / temperature: what a student is shown (Hinton et al. 2015, eq. 1)."""
     highest = max(scores)
     powers = [exp((score - highest) / temperature) for score in scores]

@@ -37,7 +37,7 @@ class Choice:
     of: int
 
 
-def smallest(request: Request, most: float) -> Choice | None:
+def smallest_recipe(request: Request, most: float) -> Choice | None:
     """The first recipe of the ladder that loses at most `most` (share) on validation images, found by bisection.
 
     None where even the last one loses more. Runs in a worker, for the request's network and images.

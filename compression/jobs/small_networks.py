@@ -17,7 +17,7 @@ PREFIX = "from-"
 """How the weights' name of a student begins in the store."""
 
 
-class Small(NamedTuple):
+class SmallNetwork(NamedTuple):
     """A network with weights: `teacher` is '' where it learned from the labels alone; `sha256` is of the weights."""
 
     model: str
@@ -25,7 +25,7 @@ class Small(NamedTuple):
     sha256: str
 
 
-def small_networks(dataset: str) -> list[Small]:
+def trained_networks(dataset: str) -> list[SmallNetwork]:
     """The networks of the zoo that have weights for a dataset: plain ones first, then students by teacher."""
     if dataset not in DATASETS:
         return []
@@ -37,13 +37,13 @@ def small_networks(dataset: str) -> list[Small]:
         for model in ARCHITECTURES
     ]
     cards = [(teacher, read(path)) for teacher, path in plain + taught if path and path.is_file()]
-    return [Small(card.model, teacher, card.sha256) for teacher, card in cards]
+    return [SmallNetwork(card.model, teacher, card.sha256) for teacher, card in cards]
 
 
-def small_of(subject: Subject) -> Small:
+def small_network_of(subject: Subject) -> SmallNetwork:
     """The network that a run of the store is of."""
     taught = subject.weights.startswith(PREFIX)
-    return Small(subject.model, subject.weights.removeprefix(PREFIX) if taught else "", subject.weights_hash)
+    return SmallNetwork(subject.model, subject.weights.removeprefix(PREFIX) if taught else "", subject.weights_hash)
 
 
 def measured(model: str, dataset: str, teacher: str) -> Outcome | Refusal:

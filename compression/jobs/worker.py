@@ -185,8 +185,8 @@ def warm_caches(request: Request, setting: str) -> None:
         compress.warm_caches(prepared(request), setting, PRACTICE[setting])
 
 
-def bring(content: bytes, name: str, dataset: str, mean: str, std: str) -> "Card | Refusal":
-    """Takes the network in a `.pt2` file's `content` into the list, by `name`; see `zoo.bring`.
+def import_network(content: bytes, name: str, dataset: str, mean: str, std: str) -> "Card | Refusal":
+    """Takes the network in a `.pt2` file's `content` into the list, by `name`; see `models.bring`.
 
     `mean` and `std` say how its images are normalised; an empty text is the dataset's own.
     """

@@ -8,8 +8,6 @@ from compression.store import FORMS, Run, export
 from compression.store.records import digest
 from pages.ui.charts.plot import plot
 from pages.ui.compare import run_rows, sections, ways_to_a_size
-from pages.ui.compare.run_rows import Filter
-from pages.ui.compare.sections import SECTIONS
 from pages.ui.model import wording
 from pages.ui.page.guard import heard
 from pages.ui.state import Table, shown, store, table
@@ -35,22 +33,21 @@ def page() -> None:
         st.info("No run fits these filters.")
         return
     act(here, listed(found), found)
-    title = (
-        f"Settings and measures of {wording.counted(min(len(found), run_rows.LINES), 'run')} as parallel coordinates"
-    )
-    with (lines := st.expander(title, key="runs.parallel", on_change="rerun")):
-        if lines.open:
+    lines = wording.counted(min(len(found), run_rows.LINES), "run")
+    title = f"Settings and measures of {lines} as parallel coordinates"
+    with (opened := st.expander(title, key="runs.parallel", on_change="rerun")):
+        if opened.open:
             plot(run_rows.parallel(found), "Settings and measures of each run as a line.", key="parallel")
             st.caption(f"{DRAG} {run_rows.untimed(found)}")
     ways_to_a_size.draw(everything[0].subject.dataset)
     two(here, everything + store().runs(role="baseline"))
 
 
-def choose(everything: list[Run]) -> Filter:
+def choose(everything: list[Run]) -> run_rows.Filter:
     """What is looked for."""
     text, subject, favourites = st.columns([3, 3, 2], vertical_alignment="bottom")
     subjects = {(run.subject.model, run.subject.dataset): run_rows.title(run) for run in everything}
-    return Filter(
+    return run_rows.Filter(
         text.text_input("Search", key="runs.text", placeholder="a setting, a value, a note"),
         subject.selectbox("Network and images", [None, *subjects], key="runs.subject",
                           format_func=lambda pair: subjects.get(pair, "All")),
@@ -114,9 +111,9 @@ def two(here: Table, everything: list[Run]) -> None:
     if a.id == b.id:
         st.info("Choose two different runs.")
         return
-    section = st.segmented_control("Section", list(SECTIONS), key="compare.section", default="Measures", required=True,
+    section = st.segmented_control("Section", list(sections.SECTIONS), key="compare.section", default="Measures", required=True,
                                    label_visibility="collapsed")  # fmt: skip
-    SECTIONS[section](a, b)
+    sections.SECTIONS[section](a, b)
 
 
 page()

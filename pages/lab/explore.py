@@ -105,7 +105,7 @@ def draw_charts(visit: Visit) -> list[Chart]:
 def draw_chart(visit: Visit, number: int, slot: DeltaGenerator, pair: view.Pair, expected: Foreseen) -> Chart:
     """One chart; a click on a point selects it, and a dragged slider moves the point that is expected."""
     now = visit.now
-    data = chart(visit.trail, now or visit.trail.last, *pair, budget=visit.view.budget, selected=visit.selected)
+    data = chart(visit.trail, now or visit.trail.last, *pair, budget=visit.view.budget, selected=visit.selection.key)
     if now is None:
         data = replace(data, ghost=expected.here(*pair))
     elif visit.point is None:
@@ -119,8 +119,8 @@ def draw_chart(visit: Visit, number: int, slot: DeltaGenerator, pair: view.Pair,
     if grasped:
         visit.look_next(replace(visit.view, budget=moved(budget, **grasped, baseline=base)))
         st.rerun()
-    if clicked and clicked != visit.selected:
-        visit.selected = clicked
+    if clicked and clicked != visit.selection.key:
+        visit.selection.key = clicked
         st.rerun()
     return data
 

@@ -5,8 +5,7 @@ from functools import partial
 
 import streamlit as st
 
-from compression.jobs.lab import Training
-from compression.jobs.result_keeper import end_orphans
+from compression.jobs import Training, end_orphans
 from compression.store import FORMS, JobRecord, export
 from pages.ui.charts.plot import plot
 from pages.ui.explore.learning_curve import curve_figure

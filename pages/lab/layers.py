@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import streamlit as st
 
-from compression.jobs import questions
+from compression import jobs
 from compression.records.analysis import LayerSensitivity
 from compression.records.measurement import LayerReport
 from compression.steps import Quantize
@@ -25,7 +25,7 @@ def page() -> None:
     visit, point = panels.explored()
     if point is None:
         return
-    asked = visit.answer("structure", questions.structure, visit.plain_request)
+    asked = visit.answer("structure", jobs.network_structure, visit.plain_request)
     network = panels.awaited(asked, "Reading the network")
     if network is None:
         return
@@ -57,7 +57,7 @@ def detail(visit: Visit, point: Point, name: str, known: Sequence[str]) -> None:
         st.caption("This layer came with the recipe; the dense network has none to compare it with.")
         return
     request = visit.request_for(point.recipe)
-    view = panels.awaited(visit.answer("look", questions.look, request, name), "Looking inside")
+    view = panels.awaited(visit.answer("look", jobs.layer_view, request, name), "Looking inside")
     if view is None:
         return
     st.caption(layer_figures.errors(view))
@@ -91,7 +91,7 @@ def maps(visit: Visit, point: Point, name: str) -> None:
     """What the layer makes of a test image, before above after."""
     image = st.number_input("Test image", 0, point.measurement.n_test - 1, 0, key="layers.image")
     request = visit.request_for(point.recipe)
-    found = panels.awaited(visit.answer("features", questions.features, request, name, int(image)), "Answering")
+    found = panels.awaited(visit.answer("features", jobs.feature_maps, request, name, int(image)), "Answering")
     if found is None:
         return
     st.markdown(layer_figures.answers(found))

@@ -2,8 +2,8 @@
 
 import streamlit as st
 
+from compression import jobs
 from compression.export import snippets
-from compression.jobs import questions
 from compression.models import OWN
 from pages.ui.explore import figures_of_merit, panels
 from pages.ui.model import wording
@@ -27,7 +27,9 @@ def devices(visit: Visit, point: Point) -> None:
     """Which devices it fits on, with estimates; this machine's estimate beside what was measured."""
     file, request = kept(point.file) or b"", visit.request_for(point.recipe)
     weights = point.measurement.parameters or 0
-    found = panels.awaited(visit.answer("deploy", questions.deploy, request, file, weights), "Counting what it needs")
+    found = panels.awaited(
+        visit.answer("deploy", jobs.compare_deployment, request, file, weights), "Counting what it needs"
+    )
     if found is None:
         return
     ours, fp32 = found
@@ -45,7 +47,7 @@ def devices(visit: Visit, point: Point) -> None:
         st.markdown(device_rows.on_this_machine(ours, point.measurement.latency))
         grown = None
         if st.toggle("Measure a process's memory", key="deploy.grow"):
-            grown = panels.awaited(visit.answer("grow", questions.grow, request, file), "Answering a large batch")
+            grown = panels.awaited(visit.answer("grow", jobs.memory_growth, request, file), "Answering a large batch")
         st.markdown(device_rows.memory(ours, grown))
     with transfer:
         st.markdown("#### On the way", help="At usual rates of each network, which are assumed.")

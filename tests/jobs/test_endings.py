@@ -33,7 +33,8 @@ from compression.store.files import write_file
 from compression.store.jobs import JobBook
 from pages.ui.explore import training
 from pages.ui.model.subject import Subject
-from pages.ui.state import visit as visits
+from pages.ui.state import choice_jobs
+from pages.ui.state.choice_jobs import ChoiceJobs
 from pages.ui.state.visit import Visit
 
 DIGITS = Subject("lenet300", "digits", "digits")
@@ -366,19 +367,21 @@ def test_the_book_knows_the_step_of_a_job_that_is_stopped_at_once(desk: Desk) ->
 
 
 def test_a_recipe_with_another_setting_is_trained_to_its_own_end(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(visits, "lab", lambda: desk)
+    monkeypatch.setattr(choice_jobs, "lab", lambda: desk)
     here = Visit(DIGITS, recipe())
-    here.job, here.asked = Job(request(until=300)), (DIGITS, recipe())  # as `finish` has settled it
+    here.jobs = ChoiceJobs(latest=Job(request(until=300)), asked=here.choice)  # as `finish` has settled it
     assert here.settle()
-    assert here.recipe == here.to_train == recipe(until=300)  # measured again, it is the same one
+    assert (
+        here.recipe == here.jobs.trained(here.choice).recipe == recipe(until=300)
+    )  # measured again, it is the same one
     here.recipe = recipe(until=300, alpha=0.5)
-    assert here.to_train == recipe(alpha=0.5)
+    assert here.jobs.trained(here.choice).recipe == recipe(alpha=0.5)
     here.train()
-    assert here.job.request == request(alpha=0.5)
+    assert here.jobs.latest is not None and here.jobs.latest.request == request(alpha=0.5)
     assert here.settle()
     assert here.recipe == recipe(alpha=0.5)
     here.recipe = recipe(until=1000)  # which the user has asked for
-    assert here.to_train == recipe(until=1000)
+    assert here.jobs.trained(here.choice).recipe == recipe(until=1000)
 
 
 @pytest.mark.parametrize("button", [Visit.train, Visit.keep])
@@ -388,13 +391,13 @@ def test_a_store_that_fails_is_a_sentence_beside_the_buttons_of_a_training(
     def fails(*about: Any, **more: Any) -> Job:
         raise StoreUnavailable("The store cannot be used.")
 
-    monkeypatch.setattr(visits, "lab", lambda: desk)
+    monkeypatch.setattr(choice_jobs, "lab", lambda: desk)
     monkeypatch.setattr(JobBook, "add", fails)
     monkeypatch.setattr(JobBook, "get", fails)
-    here = Visit(DIGITS, recipe(), job=Job(request()))
+    here = Visit(DIGITS, recipe(), jobs=ChoiceJobs(latest=Job(request())))
     button(here)
     assert here.notice == "The store cannot be used."
-    assert not here.can_keep
+    assert not here.jobs.can_keep(here.choice)
 
 
 def test_a_store_that_fails_is_a_sentence_where_a_network_is_trained_from_scratch(
@@ -415,32 +418,35 @@ def test_a_store_that_fails_is_a_sentence_where_a_network_is_trained_from_scratc
 
 
 def test_a_training_that_was_stopped_in_another_tab_can_be_kept(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in (visits, training):
+    for module in (choice_jobs, training):
         monkeypatch.setattr(module, "lab", lambda: desk)
     here = Visit(DIGITS, recipe())
     assert training.stopped_curve(here) == ()
-    assert not here.can_keep
+    assert not here.jobs.can_keep(here.choice)
     job, point = desk.enter(request()), LearningPoint(300, STEPS, 0, 1.0, 0.9, 100.0)
     desk.book.learn(job, [point])
     assert training.stopped_curve(here) == (point,)
-    assert here.can_keep
+    assert here.jobs.can_keep(here.choice)
     here.keep()
-    assert here.job is not None and here.job.id == job
+    assert here.jobs.latest is not None and here.jobs.latest.id == job
     assert desk.long._entries[job].ending
 
 
 def test_the_button_says_at_which_step_the_training_ends(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in (visits, training):
+    for module in (choice_jobs, training):
         monkeypatch.setattr(module, "lab", lambda: desk)
 
     def script(query: str, kept: str) -> None:
         from compression.recipe import Recipe
         from pages.ui.explore import training
+        from pages.ui.model.choice import Choice
         from pages.ui.model.subject import Subject
+        from pages.ui.state.choice_jobs import ChoiceJobs
         from pages.ui.state.visit import Visit
 
         digits = Subject("lenet300", "digits", "digits")
-        training.offer(Visit(digits, Recipe.from_query(query), kept=(digits, Recipe.from_query(kept))))
+        jobs = ChoiceJobs(kept=Choice(digits, Recipe.from_query(kept)))
+        training.offer(Visit(digits, Recipe.from_query(query), jobs=jobs))
 
     def said(now: Recipe, kept: Recipe) -> str:
         about = {"query": now.to_query(), "kept": kept.to_query()}

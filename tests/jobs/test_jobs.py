@@ -85,15 +85,15 @@ def worker_pid(lab: Lab) -> int:
 
 def test_what_nobody_waits_for_makes_way_for_whoever_asks(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(jobs, "REST_S", 0.0)
-    idle = lab.fill(request(0.21))
+    idle = lab.submit_idle(request(0.21))
     assert idle
-    assert lab.fill(request(0.2)) is None  # one at a time
+    assert lab.submit_idle(request(0.2)) is None  # one at a time
     assert done(lab.submit(request(0.22), owner="user")).state == "done"
     assert idle.news.state == "overtaken"
     monkeypatch.setattr(jobs, "REST_S", 1000.0)
-    assert lab.fill(request(0.21)) is None  # somebody has asked just now
+    assert lab.submit_idle(request(0.21)) is None  # somebody has asked just now
     monkeypatch.setattr(jobs, "REST_S", 0.0)
-    idle = lab.fill(request(0.21))
+    idle = lab.submit_idle(request(0.21))
     assert idle
     news = done(idle)
     assert news.state == "done"
@@ -119,11 +119,11 @@ def test_what_was_deleted_comes_back_only_to_who_asks_for_it(lab: Lab, monkeypat
     assert until(lambda: kept(lab, first), 30)
     run = first.run or ""
     lab.store.delete(run)
-    idle = lab.fill(request(0.24))
+    idle = lab.submit_idle(request(0.24))
     assert idle
     assert (done(idle).state, idle.news.sentence) == ("refused", DELETED)
     monkeypatch.setattr(Keeper, "deleted", lambda keeper, request: False)  # or deleted while it is measured
-    idle = lab.fill(request(0.24))
+    idle = lab.submit_idle(request(0.24))
     assert idle
     assert done(idle).state == "done"
     assert until(lambda: len(lab.store.latencies(run)) == 2, 30)
@@ -156,13 +156,13 @@ def test_a_finished_file_is_explained_and_written_in_other_formats(lab: Lab) -> 
     assert news.file is not None
     assert news.ledger is not None
     assert news.ledger.size_bytes == news.file.stat().st_size
-    told = lab.ask(questions.explain, asked, news.file.read_bytes(), news.layers).result(PATIENCE_S)
+    told = lab.ask(questions.explain_latency, asked, news.file.read_bytes(), news.layers).result(PATIENCE_S)
     assert "masked sparsity" in {finding.kind for finding in told.findings}
     assert {operator.operator for operator in told.profile.operators} & {"Gemm", "FusedGemm"}
     assert told.wire.zstd < news.ledger.size_bytes
-    assert set(lab.ask(questions.write, asked, "safetensors").result(PATIENCE_S)) == {".safetensors", ".json"}
+    assert set(lab.ask(questions.write_format, asked, "safetensors").result(PATIENCE_S)) == {".safetensors", ".json"}
     with pytest.raises(UnknownName, match="'tflite'"):
-        lab.ask(questions.write, asked, "tflite").result(PATIENCE_S)
+        lab.ask(questions.write_format, asked, "tflite").result(PATIENCE_S)
 
 
 def test_after_its_first_job_a_worker_practises_once(lab: Lab) -> None:

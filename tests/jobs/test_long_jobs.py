@@ -318,7 +318,8 @@ def test_a_sweep_goes_on_in_the_background_and_its_curves_are_there_for_all(lab:
     assert lab.long.start(Sweeping("lenet300", "digits", "digits")) is job
     news = ended(job)
     assert (news.state, news.sentence) == ("done", "All 3 layers"), news.sentence
-    found = lab.ask(questions.sensitivities, Request("lenet300", "digits", "digits", Recipe().to_json())).result(60)
+    plain = Request("lenet300", "digits", "digits", Recipe().to_json())
+    found = lab.ask(questions.known_sensitivities, plain).result(60)
     assert list(found) == ["1", "3", "5"]
     assert all(curves.dense > 0.9 and len(curves.points) == sum(map(len, LEVELS.values())) for curves in found.values())
     assert until(lambda: not record(lab, job).open, 10)

@@ -13,7 +13,7 @@ from compression.errors import InvalidFile, InvalidModel, InvalidSetting, Unknow
 from compression.export import formats, snippets
 from compression.jobs import worker
 from compression.jobs.messages import Refusal, Request
-from compression.jobs.worker import bring
+from compression.jobs.worker import import_network
 from compression.models import loading
 from compression.models.model_cards import user_weights
 from compression.pipeline import compress
@@ -51,7 +51,7 @@ def test_a_brought_network_stands_in_the_list_with_what_was_measured(file: Path)
 def test_a_network_for_colours_is_brought_on_grey_images(tmp_path: Path) -> None:
     colours = torch.nn.Sequential(torch.nn.Conv2d(3, 8, 3), torch.nn.Flatten(), torch.nn.Linear(288, 10)).eval()
     torch.export.save(torch.export.export(colours, (torch.zeros(1, 3, 8, 8),)), tmp_path / "colours.pt2")
-    card = bring((tmp_path / "colours.pt2").read_bytes(), "colours", "digits", "0.1,0.2,0.3", "")
+    card = import_network((tmp_path / "colours.pt2").read_bytes(), "colours", "digits", "0.1,0.2,0.3", "")
     assert not isinstance(card, Refusal)
     assert card.input_shape == (3, 8, 8) and card.mean == (0.1, 0.2, 0.3)
     assert ("colours", models.OWN) in fitting("digits")
@@ -144,7 +144,7 @@ def test_what_does_not_fit_is_refused_and_leaves_nothing(file: Path, tmp_path: P
 
 
 def test_its_images_are_normalized_as_it_was_trained(file: Path) -> None:
-    card = bring(file.read_bytes(), "mine", "digits", " 0.5", "0.25")
+    card = import_network(file.read_bytes(), "mine", "digits", " 0.5", "0.25")
     assert not isinstance(card, Refusal)
     assert (card.mean, card.std) == ((0.5,), (0.25,))
 
@@ -157,14 +157,14 @@ def test_its_images_are_normalized_as_it_was_trained(file: Path) -> None:
     (b"", "", "", "'mine.pt2' is not a network saved by torch.export.save: File is not a zip file."),
 ])  # fmt: skip
 def test_the_page_is_told_why_not(file: Path, content: bytes | None, mean: str, std: str, sentence: str) -> None:
-    told = bring(file.read_bytes() if content is None else content, "mine", "digits", mean, std)
+    told = import_network(file.read_bytes() if content is None else content, "mine", "digits", mean, std)
     assert told == Refusal(sentence)
 
 
 def test_a_name_is_no_way_out_of_the_folder(file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     before = sorted(tmp_path.iterdir())
-    told = bring(file.read_bytes(), "../mine", "digits", "", "")
+    told = import_network(file.read_bytes(), "../mine", "digits", "", "")
     assert told == Refusal("A network's name is up to 31 of a-z, 0-9 and _, a letter first, not '../mine'.")
     assert sorted(tmp_path.iterdir()) == before
 

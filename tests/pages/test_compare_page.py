@@ -16,7 +16,7 @@ from compression.host import engine_version
 from compression.jobs import small_networks
 from compression.jobs.cluster import ROOT
 from compression.jobs.messages import Outcome
-from compression.jobs.small_networks import Small
+from compression.jobs.small_networks import SmallNetwork
 from compression.models import model_cards
 from compression.pipeline import compress, measuring
 from compression.recipe import Recipe
@@ -269,9 +269,8 @@ def test_small_networks_students_and_compressed_ones_stand_on_the_same_axes(stor
     for file in model_cards.WEIGHTS.glob("lenet300-digits.*"):
         shutil.copy(file, folder)
     try:
-        assert Small("lenet300", "lenet5", models.card("lenet300", "digits").sha256) in ways_to_a_size.missing(
-            "digits", []
-        )
+        student_of = SmallNetwork("lenet300", "lenet5", models.card("lenet300", "digits").sha256)
+        assert student_of in ways_to_a_size.missing("digits", [])
         outcome = small_networks.measured("lenet300", "digits", "lenet5")
         assert isinstance(outcome, Outcome)
         recipe, measured = Recipe.from_json(outcome.recipe), outcome.measurement

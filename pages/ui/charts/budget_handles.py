@@ -3,7 +3,7 @@
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
-from compression.jobs.messages import Baseline
+from compression.jobs import Baseline
 from pages.ui.model.axes import Name
 from pages.ui.model.budget import Budget
 from pages.ui.model.view import LABELS, LIMITS

@@ -4,9 +4,9 @@ from collections.abc import Callable
 
 import streamlit as st
 
+from compression import jobs
 from compression.analysis.comparison import Comparison, Flip
-from compression.jobs import questions
-from compression.jobs.messages import Request
+from compression.jobs import Request
 from compression.store import Run
 from pages.ui.charts import byte_figures, pictures, tables
 from pages.ui.charts.plot import plot
@@ -114,7 +114,9 @@ def speed(a: Run, b: Run) -> None:
             subject = run.subject
             request = Request(subject.model, subject.weights, subject.dataset, run.recipe_json)
             layers = store().layers(run.id)
-            told = awaited(asked(("explain", run.id), questions.explain, request, file, layers), "Profiling the file")
+            told = awaited(
+                asked(("explain", run.id), jobs.explain_latency, request, file, layers), "Profiling the file"
+            )
             if told is not None:
                 st.dataframe(byte_figures.operators(told.profile, told.baseline), hide_index=True,
                              column_config=tables.OPERATORS)  # fmt: skip
@@ -130,7 +132,7 @@ def compared(a: Run, b: Run) -> Comparison | None:
     if ours is None or theirs is None:
         st.caption("The answers for each image were not kept for one of these runs.")
         return None
-    answer = asked(("compare", a.id, b.id), questions.compare_answers, a.subject.dataset, ours, theirs)
+    answer = asked(("compare", a.id, b.id), jobs.compare_predictions, a.subject.dataset, ours, theirs)
     return awaited(answer, "Comparing image by image")
 
 

@@ -9,8 +9,7 @@ import plotly.graph_objects as go
 import streamlit as st
 
 from compression.data import DATASETS
-from compression.jobs.messages import Outcome
-from compression.jobs.small_networks import Small, small_networks, small_of
+from compression.jobs import Outcome, SmallNetwork, small_network_of, trained_networks
 from compression.models import ARCHITECTURES
 from compression.models import title as network_title
 from compression.records.measurement import Accuracy, Interval
@@ -46,10 +45,10 @@ class Way:
 
 def ways(dataset: str, runs: Sequence[Run]) -> list[Way]:
     """All files of one dataset: each small network once, with the weights that it has now."""
-    now, seen = {*small_networks(dataset)}, set[Small]()
+    now, seen = {*trained_networks(dataset)}, set[SmallNetwork]()
     found = []
     for run in (run for run in runs if run.subject.dataset == dataset and run.full):
-        small = small_of(run.subject)
+        small = small_network_of(run.subject)
         recipe = run.readable
         if run.role == "candidate" and recipe and recipe.steps:
             label = f"{network_title(small.model)}: {wording.recipe_line(recipe)}"
@@ -76,16 +75,16 @@ def _spot(accuracy: Accuracy, size_bytes: int) -> Spot:
     return Spot(size, Interval(size, size), 100 * accuracy.value, Interval(100 * share.low, 100 * share.high), True)
 
 
-def title(small: Small) -> str:
+def title(small: SmallNetwork) -> str:
     """'ResNet-8, taught by ResNet-56'."""
     own = network_title(small.model)
     return f"{own}, taught by {network_title(small.teacher)}" if small.teacher in ARCHITECTURES else own
 
 
-def missing(dataset: str, runs: Sequence[Run]) -> list[Small]:
+def missing(dataset: str, runs: Sequence[Run]) -> list[SmallNetwork]:
     """The small networks whose fp32 files are not measured yet."""
-    known = {small_of(run.subject) for run in runs if run.role == "baseline" and run.subject.dataset == dataset}
-    return [small for small in small_networks(dataset) if small not in known]
+    known = {small_network_of(run.subject) for run in runs if run.role == "baseline" and run.subject.dataset == dataset}
+    return [small for small in trained_networks(dataset) if small not in known]
 
 
 def figure(found: Sequence[Way]) -> go.Figure:
@@ -131,7 +130,7 @@ def draw(first: str = "") -> None:
     with (shown := st.expander(TITLE, key="ways.shown", on_change="rerun")):
         if not shown.open:
             return
-        known = [name for name in DATASETS if small_networks(name)]
+        known = [name for name in DATASETS if trained_networks(name)]
         at = known.index(first) if first in known else 0
         dataset = st.selectbox("Images", known, at, key="ways.images", format_func=lambda name: DATASETS[name].title)
         if dataset is None:
@@ -148,7 +147,7 @@ def draw(first: str = "") -> None:
             st.dataframe(rows, hide_index=True)
 
 
-def measure(dataset: str, small: Small) -> None:
+def measure(dataset: str, small: SmallNetwork) -> None:
     """Has one small network measured; the page is drawn anew when it is kept."""
     answer = awaited_once(("small", dataset, small), partial(lab().small, small.model, dataset, small.teacher))
     if not answer.done():

@@ -22,16 +22,16 @@ def draw(visit: Visit) -> None:
     with st.container(horizontal=True, vertical_alignment="center", key="idle"):
         here = visit.neighbours
         here.on = st.toggle(SWITCH, ON and here.on, key="idle.on", help=HELP)
-        if here.on and (here.filler or here.left(visit)):
+        if here.on and (here.current or here.left(visit.choice, visit.trail)):
             repeated(partial(watch, visit), EVERY_S)
 
 
 def watch(visit: Visit) -> None:
     """Goes on with the grid; a new point has the page drawn anew."""
     here = visit.neighbours
-    measured, left = here.go_on(visit), len(here.left(visit))
-    if measured or not (left or here.filler):
+    measured, left = here.measure_next(visit.choice, visit.trails), len(here.left(visit.choice, visit.trail))
+    if measured or not (left or here.current):
         st.rerun()
-    everything = len(here.around(visit))
-    if everything and here.filler:
+    everything = len(here.around(visit.choice, visit.trail))
+    if everything and here.current:
         st.caption(f"Measuring neighbours, {everything - left + 1} of {everything} …")

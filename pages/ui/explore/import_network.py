@@ -7,11 +7,10 @@ from typing import Any
 
 import streamlit as st
 
-from compression import models
+from compression import jobs, models
 from compression.data import DATASETS
 from compression.errors import UserError, WorkerLost
-from compression.jobs import worker
-from compression.jobs.messages import Refusal
+from compression.jobs import Refusal
 from compression.models import Card
 from pages.ui.model import wording
 from pages.ui.model.links import link_of
@@ -78,7 +77,7 @@ def _take() -> None:
         return
     forgotten(lambda key: key == wish)
     texts = shown("bring.images"), shown("bring.mean"), shown("bring.std")
-    asked(wish, worker.bring, shown("bring.file").getvalue(), shown("bring.name").strip(), *texts)
+    asked(wish, jobs.import_network, shown("bring.file").getvalue(), shown("bring.name").strip(), *texts)
 
 
 def _dismiss(name: str) -> None:

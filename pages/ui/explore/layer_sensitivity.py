@@ -5,8 +5,8 @@ from functools import partial
 
 import streamlit as st
 
-from compression.jobs import questions
-from compression.jobs.lab import Job
+from compression import jobs
+from compression.jobs import Job
 from compression.records.analysis import LayerSensitivity
 from pages.ui.charts import layer_figures
 from pages.ui.charts.plot import plot
@@ -26,7 +26,7 @@ def known(visit: Visit) -> dict[str, LayerSensitivity]:
     stage = _stage(sweep.job)
     if sweep.stage != stage:
         found = panels.awaited(
-            visit.answer("sensitivities", questions.sensitivities, visit.plain_request, stage), "Looking"
+            visit.answer("sensitivities", jobs.known_sensitivities, visit.plain_request, stage), "Looking"
         )
         if found is not None:
             sweep.curves, sweep.stage = found, stage

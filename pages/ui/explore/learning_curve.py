@@ -5,8 +5,7 @@ from collections.abc import Sequence
 import plotly.graph_objects as go
 import streamlit as st
 
-from compression import models
-from compression.jobs import questions
+from compression import jobs, models
 from compression.records.measurement import LearningPoint
 from compression.steps import STEPS, Recover
 from pages.ui.charts import pictures
@@ -41,7 +40,7 @@ def teaching(visit: Visit, step: Recover) -> None:
     temperature, request = step.temperature, visit.request_for(visit.plain)
     who = "teacher" if step.teacher == "self" else f"teacher, {models.title(step.teacher)},"
     st.markdown(f"**What the {who} shows at temperature {temperature:g}**")
-    answer = visit.answer("teach", questions.teach, request, step.teacher, tuple(range(IMAGES)))
+    answer = visit.answer("teach", jobs.teacher_scores, request, step.teacher, tuple(range(IMAGES)))
     told = awaited(answer, "Asking the teacher")
     if told is None:
         return
@@ -49,7 +48,7 @@ def teaching(visit: Visit, step: Recover) -> None:
     pictures.row(zip(told.pictures, captions, strict=True), width=80)
     chosen = st.segmented_control("Image", list(range(IMAGES)), key="learning.image", default=0, required=True,
                                   format_func=lambda i: str(i + 1))  # fmt: skip
-    softened = questions.soften(told.scores[chosen], temperature)
+    softened = jobs.softmax(told.scores[chosen], temperature)
     plot(softened_figure(told.classes, softened), f"Probabilities at temperature {temperature:g}.", key="learning.soft")
 
 

@@ -7,7 +7,7 @@ from functools import partial
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
-from compression.jobs import questions
+from compression import jobs
 from compression.store.records import digest
 from pages.ui.charts import byte_figures, tables
 from pages.ui.charts.plot import plot
@@ -41,7 +41,7 @@ def points(visit: Visit, point: Point | None, drawn: list[Chart]) -> None:
         st.caption(WAITING)
         return
     keys, height = [row["key"] for row in rows], min(420, 45 + 36 * len(rows))
-    name = f"points.{digest(*keys, str(visit.deselected))}"  # a tick is of a row: among other rows it comes off
+    name = f"points.{digest(*keys, str(visit.selection.cleared))}"  # a tick is of a row: among other rows it comes off
     st.dataframe(rows, hide_index=True, key=name, on_select=partial(_tick, visit, keys, name),
                  selection_mode="single-row", column_config=tables.COLUMNS, height=height)  # fmt: skip
 
@@ -49,7 +49,7 @@ def points(visit: Visit, point: Point | None, drawn: list[Chart]) -> None:
 def _tick(visit: Visit, keys: list[str], name: str) -> None:
     """Selects the point of the ticked row, if there is one."""
     ticked = shown(name)["selection"]["rows"]
-    visit.selected = keys[ticked[0]] if ticked else ""
+    visit.selection.key = keys[ticked[0]] if ticked else ""
 
 
 def books(visit: Visit, point: Point | None, drawn: list[Chart]) -> None:
@@ -70,7 +70,7 @@ def speed(visit: Visit, point: Point | None, drawn: list[Chart]) -> None:
         st.caption(GONE if point and point.full else COMES)
         return
     request = visit.request_for(point.recipe)
-    answer = visit.answer("explain", questions.explain, request, file, point.layers)
+    answer = visit.answer("explain", jobs.explain_latency, request, file, point.layers)
     told = awaited(answer, "Profiling the file")
     if told is None:
         return
@@ -127,12 +127,12 @@ def _downloads(visit: Visit, point: Point, file: bytes, format_name: str, stem: 
     key = f"files.{format_name}.{point.key}"
     with place.container(key=f"written.{format_name}", horizontal=True, gap="small"):
         contents: dict[str, bytes] | None = {".onnx": file}
-        if format_name != "onnx" and key not in visit.wanted:
-            st.button("Prepare", key=key, on_click=visit.wanted.add, args=(key,))
+        if format_name != "onnx" and key not in visit.prepared_files:
+            st.button("Prepare", key=key, on_click=visit.prepared_files.add, args=(key,))
             return
         if format_name != "onnx":
             request = visit.request_for(point.recipe)
-            contents = awaited(visit.answer(format_name, questions.write, request, format_name), "Writing it")
+            contents = awaited(visit.answer(format_name, jobs.write_format, request, format_name), "Writing it")
         for suffix, content in (contents or {}).items():
             st.download_button(f"{suffix}, {wording.size(len(content))}", content, f"{stem}{suffix}", on_click="ignore",
                                key=f"download.{suffix}.{point.key}")  # fmt: skip

@@ -16,7 +16,7 @@ LINGER_S = 1.0
 
 def linger(visit: Visit, status: DeltaGenerator) -> None:
     """Waits a moment for the figures of what the user has moved, so that the rest is drawn once, and with them."""
-    if visit.done and visit.now is None:
+    if visit.history.past and visit.now is None:
         for news in visit.news(until=time.monotonic() + LINGER_S):
             if visit.now is not None or news.state != "working":
                 return  # `follow` says the rest
@@ -27,7 +27,7 @@ def linger(visit: Visit, status: DeltaGenerator) -> None:
 def follow(visit: Visit, status: DeltaGenerator) -> None:
     """One line: what is being done, what was measured, or what went wrong; afresh when there is more to show."""
     shown = visit.now
-    told = visit.stops.ask(visit)
+    answer = visit.stops.ask(visit.choice)
     for news in visit.news():
         now = visit.now
         if now is not None and (shown is None or (now.measurement, now.file) != (shown.measurement, shown.file)):
@@ -36,7 +36,7 @@ def follow(visit: Visit, status: DeltaGenerator) -> None:
             break
         with status.container():
             tell(news, visit.measure_again)
-    if told and told is not visit.stops.told and came(told) and told.exception() is None:
+    if answer and answer is not visit.stops.answer and came(answer) and answer.exception() is None:
         st.rerun()
 
 

@@ -25,13 +25,13 @@ NONE = "No recipe of the ladder keeps within 1 point on the validation images; t
 
 def chosen(visit: Visit) -> None:
     """Waits for the choice that the user has asked for, and has the page begin anew with it."""
-    answer = visit.choosing
+    answer = visit.search
     if answer is None:
         return
     found = awaited(answer, DOING)
     if not answer.done():
         return
-    visit.choosing = None
+    visit.search = None
     if answer.exception() is not None:
         return
     if found:
@@ -54,8 +54,8 @@ def draw(visit: Visit) -> DeltaGenerator:
                               help=preset.about, width="stretch")  # fmt: skip
                 st.divider()
                 st.button(SMALLEST, key="preset.smallest", on_click=visit.find_smallest, help=CHOSEN, width="stretch")
-            st.button("Undo", on_click=visit.undo, disabled=not visit.done)
-            st.button("Redo", on_click=visit.redo, disabled=not visit.undone)
+            st.button("Undo", on_click=visit.undo, disabled=not visit.history.past)
+            st.button("Redo", on_click=visit.redo, disabled=not visit.history.undone)
             st.button("Reset", on_click=visit.load, args=(START,), disabled=visit.recipe == START)
             return st.popover("Share")
 
@@ -70,7 +70,7 @@ def share(visit: Visit) -> None:
 
 def selection(visit: Visit) -> None:
     """The point that was clicked, and what can be done with it."""
-    point = visit.trail.find(visit.selected)
+    point = visit.trail.find(visit.selection.key)
     if (elsewhere := next((p for p in visit.trail.points if p.source == "reference"), None)) is not None:
         st.caption(f"Diamonds that this machine has not measured yet come from the {where(elsewhere)}. "
                    "Click a point to use it; drag to zoom, double-click to see everything.")  # fmt: skip
@@ -80,7 +80,7 @@ def selection(visit: Visit) -> None:
         st.markdown(f"**Selected** · {wording.said(described(point))} · {wording.said(where(point))}")
         with st.container(horizontal=True, gap="small"):
             act(visit, point, "selected")
-            st.button("Deselect", on_click=visit.deselect)
+            st.button("Deselect", on_click=visit.selection.clear)
 
 
 def act(visit: Visit, point: Point, place: str) -> None:
@@ -88,7 +88,7 @@ def act(visit: Visit, point: Point, place: str) -> None:
     st.button("Load this recipe", key=f"{place}.load", on_click=visit.load, args=(point.recipe,),
               disabled=point.recipe == visit.recipe)  # fmt: skip
     pinned = point.key in visit.trail.pinned
-    st.button("Unpin" if pinned else "Pin", key=f"{place}.pin", on_click=visit.pin, args=(point.key,))
+    st.button("Unpin" if pinned else "Pin", key=f"{place}.pin", on_click=visit.trail.toggle_pin, args=(point.key,))
     if file := kept(point.file):
         st.download_button("Download .onnx", file, wording.file_name(visit.subject, point.recipe),
                            key=f"{place}.download", on_click="ignore")  # fmt: skip

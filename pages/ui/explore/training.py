@@ -5,7 +5,7 @@ from functools import partial
 
 import streamlit as st
 
-from compression.jobs.lab import Job, Training
+from compression.jobs import Job, Training
 from compression.records.measurement import LearningPoint
 from pages.ui.charts.plot import plot
 from pages.ui.explore.learning_curve import curve_figure
@@ -41,10 +41,11 @@ def draw(visit: Visit) -> None:
 
 def offer(visit: Visit) -> None:
     """The budget: minutes, or the steps that the recipe says; a training that was stopped goes on."""
-    news = visit.job.news if visit.job else None
+    jobs, choice = visit.jobs, visit.choice
+    news = jobs.latest.news if jobs.latest else None
     curve = stopped_curve(visit)
     stopped = bool(curve)
-    end = int(getattr(visit.to_train.get("recover"), "end", 0))
+    end = int(getattr(jobs.trained(choice).recipe.get("recover"), "end", 0))
     with st.container(horizontal=True, vertical_alignment="bottom", gap="small"):
         st.markdown(f"**Stopped** · {told(curve, ended=True)}" if stopped else "**Recover by training**")
         minutes = st.number_input("Minutes", 0.1, 10_000.0, MINUTES, 1.0, "%g", key="train.minutes", help=STARTING,
@@ -53,7 +54,7 @@ def offer(visit: Visit) -> None:
                   args=(visit,), key="train.begin")  # fmt: skip
         label = f"Go on to step {end:,}" if stopped else f"Train {end:,} steps"
         st.button(label, type="primary" if stopped else "secondary", on_click=visit.train, key="train.steps")
-        if stopped and visit.can_keep:
+        if stopped and jobs.can_keep(choice):
             st.button(KEEP, help=KEPT, on_click=visit.keep, key="train.keep")
     if news and news.state in ("lost", "refused"):
         st.error(wording.said(news.sentence))
@@ -65,10 +66,11 @@ def offer(visit: Visit) -> None:
 
 def stopped_curve(visit: Visit) -> tuple[LearningPoint, ...]:
     """What the current recipe's training had learned when it was stopped, in this tab or another; else nothing."""
-    if visit.curve and visit.job and visit.job.news.state != "working":
-        return visit.curve
-    left = visit.left
-    return tuple(lab().store.jobs.curve(left.id)) if left else ()
+    job = visit.jobs.of(visit.choice)
+    if job and job.news.curve and job.news.state != "working":
+        return job.news.curve
+    stopped = visit.jobs.stopped(visit.choice)
+    return tuple(lab().store.jobs.curve(stopped.id)) if stopped else ()
 
 
 def _train(visit: Visit) -> None:
@@ -78,7 +80,7 @@ def _train(visit: Visit) -> None:
 
 def _moved(visit: Visit, seen: int) -> bool:
     """Whether the page around has something to draw: an evaluation, the settled steps, or the end."""
-    return visit.training is None or not visit.is_settled or len(evaluations(visit.curve)) > seen
+    return visit.training is None or not visit.jobs.is_settled(visit.choice) or len(evaluations(visit.curve)) > seen
 
 
 def watch(job: Job, moved: Callable[[], bool]) -> None:

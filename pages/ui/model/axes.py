@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from compression.analysis.energy import energy_microjoules, estimate_microjoules
-from compression.jobs.messages import Baseline
+from compression.jobs import Baseline
 from compression.records.measurement import Interval
 from pages.ui.model.points import Point
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, Self
 
-from compression.jobs.messages import Baseline
+from compression.jobs import Baseline
 from compression.records.measurement import Measurement
 from pages.ui.model import wording
 from pages.ui.model.axes import Name

@@ -7,9 +7,7 @@ from typing import Literal
 
 from compression.data import DATASETS
 from compression.errors import UserError
-from compression.jobs.long_jobs import can_finish
-from compression.jobs.messages import Sweeping, Training
-from compression.jobs.result_keeper import from_plain
+from compression.jobs import Sweeping, Training, can_finish, from_plain
 from compression.models import ARCHITECTURES
 from compression.recipe import Recipe
 from compression.records.measurement import LearningPoint

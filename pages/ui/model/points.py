@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from compression.jobs.messages import Baseline
+from compression.jobs import Baseline
 from compression.recipe import Recipe
 from compression.records.measurement import LayerReport, Ledger, Measurement
 
@@ -65,6 +65,10 @@ class Trail:
             known = self.others.get(point.key)
             if known is None or known.source == "reference":
                 self.others[point.key] = point
+
+    def toggle_pin(self, key: str) -> None:
+        """Marks a point, or takes the mark off."""
+        self.pinned ^= {key}
 
     def find(self, key: str) -> Point | None:
         """The point known by that key, this visit's first."""

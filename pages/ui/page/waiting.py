@@ -7,7 +7,7 @@ from typing import Any
 import streamlit as st
 
 from compression.errors import UserError, WorkerLost
-from compression.jobs.job import News
+from compression.jobs import News
 from pages.ui.model import wording
 from pages.ui.state import came
 

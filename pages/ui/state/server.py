@@ -6,8 +6,7 @@ from pathlib import Path
 import streamlit as st
 
 from compression.errors import StoreUnavailable
-from compression.jobs.lab import Lab
-from compression.jobs.messages import Baseline
+from compression.jobs import Baseline, Lab
 from compression.store import Run, Store
 from compression.store.files import read_file
 from pages.ui.model.points import Point, Trail

@@ -1,47 +1,47 @@
-"""Where sliders stop: at the shares of channels that can really be removed, which the worker finds out."""
+"""Where sliders stop: at the shares of channels that can really be removed, which a worker finds out."""
 
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from math import floor
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import streamlit as st
 
-from compression.jobs import questions
+from compression import jobs
 from compression.recipe import Recipe
 from compression.steps import STEPS, bounds_of
-
-if TYPE_CHECKING:
-    from pages.ui.state.visit import Visit
+from pages.ui.model.choice import Choice
+from pages.ui.state.tab import asked_about
 
 AMOUNT = "channels.amount"
 MOST = bounds_of(STEPS["channels"].model_fields["amount"])[1] or 1.0
 
 
 @dataclass
-class Stops:
-    """`positions` are the only values that a setting's slider takes, by path; `told` is the answer they come from."""
+class SliderStops:
+    """`positions` are the only values that a setting's slider takes, by path; `answer` is what they come from."""
 
     positions: dict[str, tuple[float, ...]] = field(default_factory=dict)
-    told: Future[Any] | None = None
+    answer: Future[Any] | None = None
 
-    def ask(self, visit: "Visit") -> Future[Any] | None:
+    def ask(self, choice: Choice) -> Future[Any] | None:
         """Which shares of channels can be removed exactly: the worker's answer; None where none are removed."""
-        channels = visit.recipe.get("channels")
+        channels = choice.recipe.get("channels")
         if channels is None:
             return None
         shown = channels.model_dump() | {
             "step": channels.kind,
             "amount": STEPS["channels"].model_fields["amount"].default,
         }
-        alone = visit.request_for(Recipe.from_dict({**visit.plain.to_dict(), "quality": "best", "steps": [shown]}))
-        return visit.answer("reachable", questions.reachable, alone)
+        alone = Recipe.from_dict({**choice.recipe.to_dict(), "quality": "best", "steps": [shown]})
+        request = choice.with_recipe(alone).request
+        return asked_about(choice.subject, "reachable", jobs.reachable_amounts, request)
 
-    def find(self, visit: "Visit") -> None:
+    def update(self, choice: Choice) -> None:
         """Has sliders stop where something is reached, if that is known; to be called before they are drawn."""
-        told, amount = self.ask(visit), st.session_state.get(AMOUNT)
-        self.told = told if told and told.done() else None
-        known = self.told.result() if self.told and self.told.exception() is None else ()
+        answer, amount = self.ask(choice), st.session_state.get(AMOUNT)
+        self.answer = answer if answer and answer.done() else None
+        known = self.answer.result() if self.answer and self.answer.exception() is None else ()
         stops = {floor(100 * share + 1e-9) / 100 for share in known}
         positions = {AMOUNT: tuple(sorted({0.0, *(s for s in stops if s <= MOST), amount}))} if stops else {}
         if positions != self.positions:

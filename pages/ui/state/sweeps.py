@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from compression.jobs.lab import Job, Sweeping
+from compression.jobs import Job, Sweeping
 from compression.records.analysis import LayerSensitivity
 from pages.ui.model.subject import Subject
 from pages.ui.state.server import lab

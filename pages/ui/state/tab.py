@@ -46,6 +46,11 @@ def asked(key: Hashable, question: Callable[..., Any], *about: Any) -> Future[An
     return awaited_once(key, lambda: lab().ask(question, *about))
 
 
+def asked_about(subject: Hashable, name: str, question: Callable[..., Any], *about: Any) -> Future[Any]:
+    """The same for a question about a network and its images; files among what it is `about` are no part of the key."""
+    return asked((name, subject, *(a for a in about if not isinstance(a, bytes))), question, *about)
+
+
 def begun(key: Hashable) -> Future[Any] | None:
     """What was asked under a key in this tab, if anything was."""
     return st.session_state.get("answers", {}).get(key)

@@ -1,0 +1,69 @@
+"""A tab's link: what the address of the page names, and the address of what is shown."""
+
+from dataclasses import dataclass, field, replace
+
+import streamlit as st
+
+from compression.errors import UnknownName, UserError
+from pages.ui.model import links
+from pages.ui.model import subject as subjects
+from pages.ui.model.choice import Choice
+from pages.ui.model.links import RUN, START, link_of, read_link
+from pages.ui.model.points import Point
+from pages.ui.model.subject import Subject
+from pages.ui.model.view import View
+from pages.ui.state.server import is_of, remembered, store
+
+OUTDATED = "The run {run} is of weights that this network has no more. Its recipe is measured on those that it has now."
+MISSING = "The run {run} is not in the store here: it was deleted, or measured elsewhere. Its recipe is measured here."
+
+
+@dataclass(frozen=True)
+class Opened:
+    """What a link names. `run` is the stored run that it names, as a point; `notice` is why it cannot be opened."""
+
+    choice: Choice
+    view: View
+    run: Point | None = None
+    notice: str = ""
+    remark: str = ""
+
+
+@dataclass
+class Link:
+    """`query` is the link that was opened or written last."""
+
+    query: dict[str, str] = field(default_factory=dict)
+
+    def open(self, query: dict[str, str]) -> Opened:
+        """What a link names, whole or not at all; where it cannot be read, the usual start and a notice."""
+        self.query = query
+        try:
+            subject, recipe, view = read_link(query)
+        except UserError as error:
+            notice = f"This link cannot be opened, so the page shows its usual start. {error}"
+            return Opened(Choice(subjects.default(), START), View(), notice=notice)
+        opened = Opened(Choice(subject, recipe), view)
+        return _with_run(opened, query[RUN]) if RUN in query else opened
+
+    def write(self, choice: Choice, view: View, run: Point | None) -> None:
+        """Has the browser show the link to what is shown."""
+        query = link_of(*choice, view, run.run if run else "")
+        if query != self.query or not st.query_params.to_dict():  # which the menu's links to other pages leave behind
+            self.query = query
+            st.query_params.from_dict(query)
+
+
+def _with_run(opened: Opened, wanted: str) -> Opened:
+    """The stored run of that id in place of what else the link names; the remark tells where it comes from."""
+    try:
+        run = store().run(wanted)
+        subject, recipe = Subject(run.subject.model, run.subject.weights, run.subject.dataset), run.recipe
+        if not subject.is_trained:
+            raise UnknownName("network", subject.title, [])
+    except UserError:
+        return replace(opened, remark=MISSING.format(run=wanted))
+    opened = replace(opened, choice=Choice(subject, recipe))
+    if not is_of(run, subject):
+        return replace(opened, remark=OUTDATED.format(run=wanted))
+    return replace(opened, run=remembered(run), remark=links.told(run, store().latencies(run.id)))
