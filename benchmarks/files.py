@@ -22,8 +22,8 @@ from compression.cli import inputs
 from compression.cli.console import Progress
 from compression.export import export
 from compression.export.ledger import over_the_wire
-from compression.export.session import session
 from compression.host.machine import this_machine
+from compression.host.onnx_runtime import session
 from compression.measure.accuracy import accuracy, predict
 from compression.measure.latency import latency
 from compression.pipeline import candidate, compress

@@ -15,7 +15,7 @@ import torch
 from compression import models
 from compression.cli import inputs
 from compression.errors import UserError
-from compression.export.session import session
+from compression.host.onnx_runtime import session
 from compression.measure.accuracy import order, predict
 from compression.pipeline import compress
 from compression.records.measurement import Predictions

@@ -21,8 +21,8 @@ from compression.cli.console import Progress
 from compression.data import Dataset, load
 from compression.errors import UserError
 from compression.export import export
-from compression.export.session import session
 from compression.host.machine import this_machine
+from compression.host.onnx_runtime import session
 from compression.lessons import architectures, distillation, measured
 from compression.lessons.distillation import Course
 from compression.lessons.pruning import STUDIED

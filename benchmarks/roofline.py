@@ -9,8 +9,8 @@ from benchmarks.report import Report, table
 from compression import models
 from compression.cli.console import Progress
 from compression.data import Dataset, load
-from compression.export.session import session
 from compression.host.machine import this_machine
+from compression.host.onnx_runtime import session
 from compression.measure.latency import latency
 from compression.measure.roofline import estimate_ms, this_processor, work_of
 from compression.pipeline import compress

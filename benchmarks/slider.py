@@ -24,7 +24,7 @@ from compression.cli import inputs
 from compression.cli.console import Progress
 from compression.data import user_folder
 from compression.errors import Unsupported, WorkerLost
-from compression.export.session import session
+from compression.host.onnx_runtime import session
 from compression.jobs.lab import Job, Lab, News
 from compression.jobs.messages import Request
 from compression.measure.accuracy import order, predict

@@ -14,7 +14,7 @@ from torch.nn.utils import parametrize
 
 from compression.errors import UnknownName
 from compression.export import export
-from compression.export.session import optimized
+from compression.host.onnx_runtime import optimized
 from compression.network.graph import shapes
 from compression.network.parametrizations import ActivationQuantizer
 from compression.recipe import Recipe

@@ -59,7 +59,7 @@ def smallest_recipe(request: Request, most: float) -> Choice | None:
 
 def _drop_on_validation(prepared: "Prepared") -> Callable[[Recipe], float]:
     """How much less often a recipe's file is right than the fp32 file, on validation images."""
-    from compression.export.session import session
+    from compression.host.onnx_runtime import session
     from compression.measure.accuracy import predict
     from compression.pipeline import compress
 

@@ -208,8 +208,8 @@ def import_network(content: bytes, name: str, dataset: str, mean: str, std: str)
 
 def plain(request: Request, prepared: "Prepared", subject: Subject | None = None) -> Outcome:
     """The fp32 file and its measurement, timed against itself. `subject` names weights other than the request's."""
-    from compression.export.session import session
     from compression.host.machine import this_machine
+    from compression.host.onnx_runtime import session
     from compression.measure.latency import latency
 
     file, found, baseline = prepared.baseline, prepared.baseline_predictions, _baseline(prepared)

@@ -8,8 +8,8 @@ import numpy as np
 from onnx import GraphProto, TensorProto, helper, numpy_helper
 from onnxruntime import __version__ as runtime
 
-from compression.export.session import session
 from compression.host.channel_multiple import Multiple, Rounding, Timed, known, save
+from compression.host.onnx_runtime import session
 from compression.measure.latency import latency
 from compression.records.measurement import Latency
 

@@ -10,7 +10,7 @@ import numpy as np
 import onnx
 from onnx import NodeProto, numpy_helper
 
-from compression.export.session import optimized
+from compression.host.onnx_runtime import optimized
 from compression.records.analysis import Finding, Profile
 from compression.records.measurement import LayerReport, Machine
 

@@ -11,7 +11,7 @@ import numpy as np
 import onnx
 import onnxruntime as ort
 
-from compression.export.session import optimized, session
+from compression.host.onnx_runtime import optimized, session
 from compression.records.analysis import Growth
 
 GROWTH = Path(__file__).with_name("growth.py")

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 import onnxruntime as ort
 
-from compression.export.session import session
 from compression.host.machine_lock import machine_lock
+from compression.host.onnx_runtime import session
 from compression.records.analysis import OperatorTime, Profile
 
 RUNS, WARM_UP = 50, 10

@@ -15,8 +15,8 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from compression.export.session import session
 from compression.host.machine_lock import machine_lock
+from compression.host.onnx_runtime import session
 from compression.measure.memory import optimized_model, values_of
 
 Kind = Literal["conv", "pointwise", "depthwise", "gemm", "move"]

@@ -16,8 +16,8 @@ from compression.calibration.batch_norm import settle_batch_norm_
 from compression.data import Dataset
 from compression.errors import Unsupported, UserError
 from compression.export import Exported, export
-from compression.export.session import session
 from compression.export.stored import settle_scales_
+from compression.host.onnx_runtime import session
 from compression.measure.accuracy import order, predict
 from compression.models.provenance import producer_id
 from compression.network.graph import LAYERS, macs, module_of

@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 
 from compression.data import Dataset
-from compression.export.session import session
 from compression.host.machine import this_machine
+from compression.host.onnx_runtime import session
 from compression.measure.accuracy import accuracy, join, order, predict
 from compression.measure.admission import admit
 from compression.measure.intake import fixed_batch

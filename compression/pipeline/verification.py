@@ -8,7 +8,7 @@ from torch.export import ExportedProgram
 
 from compression.errors import Unsupported
 from compression.export import with_values
-from compression.export.session import session
+from compression.host.onnx_runtime import session
 from compression.network import agreement
 from compression.network.tracing import check_alike
 

@@ -15,7 +15,7 @@ from torchvision.datasets import ImageFolder
 
 from compression.data import Dataset, edition, folder, load, normalized
 from compression.errors import InvalidData, InvalidModel, InvalidSetting
-from compression.export.session import session
+from compression.host.onnx_runtime import session
 from compression.models import loading
 from compression.pipeline.compress import prepare
 from compression.pipeline.measuring import measure_file

@@ -10,8 +10,8 @@ from torch import nn
 
 from compression.errors import UserError
 from compression.export import export
-from compression.export.session import session
 from compression.export.translate import TRANSLATIONS
+from compression.host.onnx_runtime import session
 from compression.network.lifting import LIFT
 from compression.network.tracing import CASTS, NOTHING, RESHAPES, trace
 from tests.operator_calls import CALLS, SOURCES, No

@@ -15,8 +15,8 @@ from hypothesis.extra import numpy as hnp
 from compression.data import load
 from compression.errors import InvalidFile
 from compression.export import export, pack
-from compression.export.session import optimized, session
 from compression.export.writer import Writer
+from compression.host.onnx_runtime import optimized, session
 from compression.network.integer_grids import largest
 from compression.network.quantized_values import quantized_values
 from compression.network.tracing import trace

@@ -22,7 +22,7 @@ from compression.errors import UnknownName
 from compression.export import export, formats, pack, snippets
 from compression.export.decoders import DOMAIN, needed
 from compression.export.ledger import ROLES, entropy, ledger, over_the_wire
-from compression.export.session import optimized, session
+from compression.host.onnx_runtime import optimized, session
 from compression.models.catalog import ARCHITECTURES
 from compression.network.graph import layers
 from compression.network.parametrizations import ActivationQuantizer, Codebook, Mask, WeightQuantizer, attach

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 from compression.data import load
 from compression.errors import InvalidModel, Unsupported
 from compression.export import export
-from compression.export.session import session
+from compression.host.onnx_runtime import session
 from compression.network.graph import layers
 from compression.network.tracing import trace
 from compression.pipeline import candidate, compress, measuring

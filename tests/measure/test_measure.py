@@ -15,9 +15,9 @@ from scipy.stats import binomtest
 
 from compression.data import load
 from compression.errors import Cancelled, InvalidFile
-from compression.export.session import session
 from compression.host.machine import this_machine
 from compression.host.machine_lock import machine_lock
+from compression.host.onnx_runtime import session
 from compression.measure.accuracy import accuracy, join, mcnemar, order, predict, wilson
 from compression.measure.latency import _pairs, latency, median_interval
 from compression.pipeline.measuring import measure_file

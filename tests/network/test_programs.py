@@ -10,7 +10,7 @@ from torchvision import models
 from compression.data import load
 from compression.errors import Unsupported
 from compression.export import export
-from compression.export.session import session
+from compression.host.onnx_runtime import session
 from compression.network.graph import layers, operator_name
 from compression.network.tracing import trace
 from compression.pipeline import compress

@@ -8,7 +8,7 @@ from torch.nn import functional as F
 
 from compression.errors import Unsupported
 from compression.export import export
-from compression.export.session import session
+from compression.host.onnx_runtime import session
 from compression.network.graph import layers, operator_name
 from compression.network.tracing import trace
 

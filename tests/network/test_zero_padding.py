@@ -13,7 +13,7 @@ from torch import nn
 
 from compression.data import load
 from compression.export import export
-from compression.export.session import session
+from compression.host.onnx_runtime import session
 from compression.network.graph import PaddedConv2d, layers, macs, operator_name, padded, padding_of
 from compression.network.tracing import trace
 from compression.network.zero_padding import PADDING

@@ -13,7 +13,7 @@ from compression.calibration import moments_cache
 from compression.data import Split, load
 from compression.errors import InvalidSetting, Unsupported
 from compression.export import export
-from compression.export.session import session
+from compression.host.onnx_runtime import session
 from compression.network.tracing import trace
 from compression.pipeline import compress, measuring
 from compression.pipeline.candidate import Prepared

@@ -13,7 +13,7 @@ import compression
 from compression.data import load
 from compression.errors import Cancelled, InvalidModel, Unsupported
 from compression.export import export
-from compression.export.session import session
+from compression.host.onnx_runtime import session
 from compression.measure.outputs import IMAGES
 from compression.models import load as load_model
 from compression.network.graph import layers, macs

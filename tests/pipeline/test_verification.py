@@ -7,8 +7,8 @@ from torch import fx, nn
 from compression.data import load
 from compression.errors import InvalidModel, Unsupported
 from compression.export import export
-from compression.export.session import session
 from compression.export.translate import TRANSLATIONS
+from compression.host.onnx_runtime import session
 from compression.network import tracing
 from compression.network.graph import operator_name
 from compression.network.tracing import trace

@@ -15,7 +15,7 @@ from compression.calibration import Calibration, calibrate, divergence
 from compression.data import load
 from compression.errors import Unsupported
 from compression.export import export
-from compression.export.session import session
+from compression.host.onnx_runtime import session
 from compression.models import ARCHITECTURES, build
 from compression.models import load as load_model
 from compression.network.graph import layers, macs, operator_name

@@ -13,7 +13,7 @@ from torch import nn
 
 from compression.data import load
 from compression.errors import UserError
-from compression.export.session import session
+from compression.host.onnx_runtime import session
 from compression.measure.accuracy import order, predict
 from compression.models import load as load_model
 from compression.network.graph import layers

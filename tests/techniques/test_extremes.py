@@ -11,7 +11,7 @@ from compression import calibration
 from compression.data import load
 from compression.errors import Unsupported
 from compression.export import export
-from compression.export.session import session
+from compression.host.onnx_runtime import session
 from compression.network.tracing import trace
 from compression.pipeline import compress
 from compression.recipe import Recipe

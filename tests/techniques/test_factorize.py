@@ -13,7 +13,7 @@ from compression.calibration import divergence
 from compression.data import load
 from compression.errors import InvalidRecipe, Unsupported
 from compression.export import export
-from compression.export.session import session
+from compression.host.onnx_runtime import session
 from compression.models import load as load_model
 from compression.network.graph import Batches, layers, macs, module_of, parts_of
 from compression.pipeline.compress import compress_prepared, prepare, simulate

@@ -15,8 +15,8 @@ from compression.calibration import divergence, observe
 from compression.data import load
 from compression.errors import InvalidSetting, UnknownName
 from compression.export import export, pack
-from compression.export.session import session
 from compression.export.stored import stored
+from compression.host.onnx_runtime import session
 from compression.models import load as load_model
 from compression.network import integer_grids
 from compression.network.graph import layers

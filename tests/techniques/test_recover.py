@@ -13,7 +13,7 @@ from compression import models
 from compression.data import load
 from compression.data.dataset import Split
 from compression.errors import Cancelled, InvalidSetting, Unsupported
-from compression.export.session import session
+from compression.host.onnx_runtime import session
 from compression.models import ARCHITECTURES, training_recipes
 from compression.models.provenance import producer_id
 from compression.network.graph import layers
