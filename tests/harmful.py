@@ -15,14 +15,19 @@ def ready() -> None:
     """Nothing is loaded late."""
 
 
-def read(path: Path, *, what: str, place: str = "") -> None:
+def read(path: Path, *, what: str, place: str = "") -> tuple[dict[str, object], bytes] | None:
     """`what` names a function below; `place` is what it is to harm."""
     assert path.read_bytes() == b"content"
-    globals()[what](place)
+    found: tuple[dict[str, object], bytes] | None = globals()[what](place)
+    return found
 
 
 def nothing(place: str) -> None:
     pass
+
+
+def report(place: str) -> tuple[dict[str, object], bytes]:
+    return {"size": 300_000, "lines": ["a", "b"]}, b"\n{}\x00" * 75_000
 
 
 def think(place: str) -> None:

@@ -1,14 +1,17 @@
 """Reading of strangers' files in a process of its own, which may use little and change nothing.
 
     confined.attempt("pt2", path, input_shape=[3, 32, 32])  # raises InvalidFile where that process does not survive
+    data, content = confined.read("onnx", file, limits, about, refusal)
 
 What a file makes its reader do - crash, loop, take all memory, run code - it does there first, under limits of memory
-and time, where no file can be changed, no program started and nobody talked to (`limits`). Nothing but a sentence comes
-back, as JSON. What was read there is read again here, by the same reader of ours, which does the same for the same
-bytes. To hand over what was read instead would protect no better: it is a network, which is run here for hours, and the
-readers that build one are plain Python over tables of what is allowed, so that what is left to fear are kernels that
-crash or never end. Against a hole that runs code and can tell where it runs, a second reading does not help: that is
-kept out by the readers themselves, which neither unpickle nor evaluate anything.
+and time, where no file can be changed, no program started and no connection made (`limits`). The answer is a line of
+JSON, which is an error's sentence or data, and optionally bytes behind it.
+
+A network that was read there is read again here, by the same reader, which does the same for the same bytes. To hand
+over the network instead would protect no better: it is run here for hours, and the readers that build one are plain
+Python over tables of what is allowed, so that the remaining risk are kernels that crash or never end. Against a hole
+that runs code and can tell where it runs, a second reading does not help: that is kept out by the readers themselves,
+which neither unpickle nor evaluate anything.
 """
 
 import json
@@ -18,22 +21,23 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
-from typing import IO, Any, BinaryIO
+from typing import IO, Any, BinaryIO, NamedTuple
 
 from compression import errors
 from compression.confined.child import PLACE
 from compression.confined.limits import OUT_OF_MEMORY, Limits
 from compression.errors import InvalidFile, UserError, one_line
 
-READERS = {"pt2": "compression.models.attempt"}
+READERS = {"pt2": "compression.models.attempt", "onnx": "compression.measure.trial"}
 """The module that reads each kind of file: `ready()` is called first, then under limits `read(path, **about)`.
 
-Named, as they stand above this package, and loaded in the new process only.
+`read` returns nothing, or data that JSON can hold and bytes. Named, as they stand above this package, and loaded in the
+new process only.
 """
 
 LIMITS = {"pt2": Limits(cpu_s=150, wall_s=300)}
-MOST_ANSWER = 100_000  # bytes
 PARTING_S = 5.0
 """So long a process may take to end after its answer."""
 
@@ -44,6 +48,17 @@ PROGRAM = (
 )
 
 
+class Ending(NamedTuple):
+    """How a process ended that did not answer.
+
+    `status` is its exit code, less than 0 for a signal, None where its time by the clock was over. `failed` are the
+    type and the text of an exception in the reader, where there was one.
+    """
+
+    status: int | None
+    failed: tuple[str, str] | None = None
+
+
 def attempt(kind: str, path: Path, **about: Any) -> None:
     """Reads the file in a process of its own. `about` is plain data for the reader.
 
@@ -52,30 +67,48 @@ def attempt(kind: str, path: Path, **about: Any) -> None:
     limits = LIMITS[kind]
     try:
         with path.open("rb") as file:
-            answer, status = _run(kind, file, limits, about)
+            read(kind, file, limits, about, lambda ending: f"{path} cannot be read: {_ended(ending, limits)}.", path)
     except OSError as error:
         raise InvalidFile(f"{str(path)!r} cannot be read: {error.strerror}.") from None
-    _raise(path, _parsed(answer) or {"refused": f"{PLACE} cannot be read: {_ended(status, limits)}."})
 
 
-def _parsed(answer: bytes) -> dict[str, Any] | None:
-    """What the process has told; None where that is nothing of ours."""
+def read(
+    kind: str, file: BinaryIO, limits: Limits, about: dict[str, Any], refusal: Callable[[Ending], str],
+    named: object = PLACE,
+) -> tuple[dict[str, Any], bytes]:  # fmt: skip
+    """What the reader of `kind` returns for an open file, read in a process of its own: data and bytes.
+
+    Nothing is known of either but their types, as a hole in a reader may have made them. Raises what the reader raises
+    of `UserError`, with the file called `named`, and `InvalidFile(refusal(ending))` where the process does not answer.
+    """
+    answer, status = _run(kind, file, limits, about)
+    line, _, content = answer.partition(b"\n")
+    header = _parsed(line)
+    if "refused" in header:
+        raise _error(header, named)
+    if isinstance(data := header.get("data"), dict):
+        return data, content
+    failed = header.get("failed")
+    known = isinstance(failed, list) and len(failed) == 2
+    raise InvalidFile(refusal(Ending(status, (str(failed[0]), str(failed[1])) if known else None)))
+
+
+def _parsed(line: bytes) -> dict[str, Any]:
+    """The first line of an answer; empty where that is nothing of ours."""
     try:
-        told = json.loads(answer)
+        header = json.loads(line)
     except (ValueError, RecursionError):
-        return None
-    return told if isinstance(told, dict) and "refused" in told else None
+        return {}
+    return header if isinstance(header, dict) else {}
 
 
-def _raise(path: Path, told: dict[str, Any]) -> None:
-    """The error that the process has told, if it has one."""
-    if told["refused"] is None:
-        return
-    named = getattr(errors, str(told.get("error")), None)
-    kind = named if isinstance(named, type) and issubclass(named, UserError) else InvalidFile
+def _error(header: dict[str, Any], named: object) -> UserError:
+    """The error that the reader has raised."""
+    named_kind = getattr(errors, str(header.get("error")), None)
+    kind = named_kind if isinstance(named_kind, type) and issubclass(named_kind, UserError) else InvalidFile
     error = kind.__new__(kind)  # what a kind is made of is not known here
-    error.args = (one_line(str(told["refused"]).replace(PLACE, str(path))),)
-    raise error
+    error.args = (one_line(str(header["refused"]).replace(PLACE, str(named))),)
+    return error
 
 
 def _run(kind: str, file: BinaryIO, limits: Limits, about: dict[str, Any]) -> tuple[bytes, int | None]:
@@ -88,9 +121,10 @@ def _run(kind: str, file: BinaryIO, limits: Limits, about: dict[str, Any]) -> tu
     )  # fmt: skip
     assert process.stdout is not None
     try:
-        answer = _read(process.stdout, time.monotonic() + limits.wall_s)
-        if len(answer or b"") > MOST_ANSWER:
+        answer = _read(process.stdout, time.monotonic() + limits.wall_s, limits.answer_bytes)
+        if len(answer or b"") > limits.answer_bytes:
             _end(process)
+            return b"", process.returncode
         return answer or b"", None if answer is None else process.wait(PARTING_S)
     except subprocess.TimeoutExpired:
         return b"", None
@@ -98,15 +132,15 @@ def _run(kind: str, file: BinaryIO, limits: Limits, about: dict[str, Any]) -> tu
         _end(process)
 
 
-def _read(pipe: IO[bytes], late: float) -> bytes | None:
-    """All that comes until the end, or until that is more than any answer has; None where it is `late` before."""
-    answer = b""
+def _read(pipe: IO[bytes], late: float, most: int) -> bytes | None:
+    """All that comes until the end, or until that is more than `most` bytes; None where it is `late` before."""
+    answer = bytearray()
     while (left := late - time.monotonic()) > 0:
         if select.select([pipe], [], [], left)[0]:
             part = os.read(pipe.fileno(), 65_536)
             answer += part
-            if not part or len(answer) > MOST_ANSWER:
-                return answer
+            if not part or len(answer) > most:
+                return bytes(answer)
     return None
 
 
@@ -125,8 +159,11 @@ def _environment() -> dict[str, str]:
     return kept | {"HOME": "/", "OMP_NUM_THREADS": "1", "PYTHONDONTWRITEBYTECODE": "1"}
 
 
-def _ended(status: int | None, limits: Limits) -> str:
-    """How a process ended that told nothing, for the end of a sentence."""
+def _ended(ending: Ending, limits: Limits) -> str:
+    """How a process ended that did not answer, for the end of a sentence."""
+    status = ending.status
+    if ending.failed:
+        return f"{ending.failed[0]} in its reader"
     if status is None or -status in (signal.SIGXCPU, signal.SIGALRM):
         return f"that takes more than {limits.wall_s if status is None else limits.cpu_s} seconds"
     if status == OUT_OF_MEMORY:

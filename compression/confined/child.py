@@ -6,6 +6,7 @@ import sys
 import tempfile
 from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 from compression.confined.limits import OUT_OF_MEMORY, Limits, confine
 from compression.errors import UserError
@@ -16,24 +17,29 @@ PLACE = "/dev/fd/0"
 
 def main(arguments: str) -> None:
     """Loads the reader, gives up every right it does not need, reads, and answers on the pipe it was started with."""
-    told = json.loads(arguments)
+    given = json.loads(arguments)
     pipe = os.dup(1)
     os.dup2(2, 1)  # what libraries print is no answer
-    reader = import_module(told["reader"])
+    reader = import_module(given["reader"])
     reader.ready()
     tempfile.tempdir = "/"  # which a library may ask for, and cannot write to
-    sys.excepthook = lambda kind, error, trace: _told(pipe, f"{PLACE} cannot be read: {kind.__name__} in its reader.")
-    confine(Limits(**told["limits"]))
+    sys.excepthook = lambda kind, error, trace: _answer(pipe, {"failed": [kind.__name__, str(error)[:200]]})
+    confine(Limits(**given["limits"]))
     try:
-        reader.read(Path(PLACE), **told["about"])
+        data, content = reader.read(Path(PLACE), **given["about"]) or ({}, b"")
     except UserError as error:
-        _told(pipe, str(error), type(error).__name__)
+        _answer(pipe, {"refused": str(error), "error": type(error).__name__})
     except MemoryError:
         os._exit(OUT_OF_MEMORY)
     else:
-        _told(pipe, None)
+        _answer(pipe, {"data": data}, content)
     os._exit(0)  # no clearing up, in which what was read might have a word
 
 
-def _told(pipe: int, refused: str | None, error: str = "InvalidFile") -> None:
-    os.write(pipe, json.dumps({"refused": refused, "error": error}).encode())
+def _answer(pipe: int, header: dict[str, Any], content: bytes = b"") -> None:
+    """Writes a line of JSON and, behind it, `content`."""
+    with os.fdopen(os.dup(pipe), "wb", buffering=0) as stream:
+        for part in (json.dumps(header).encode() + b"\n", content):
+            left = memoryview(part)
+            while left:
+                left = left[stream.write(left) :]

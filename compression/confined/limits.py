@@ -22,21 +22,26 @@ OUT_OF_MEMORY = 86
 
 
 class Limits(NamedTuple):
-    """`memory_bytes` is beyond what the process has when the limits begin."""
+    """`cpu_s` and `memory_bytes` are beyond what the process has used when the limits begin.
+
+    `answer_bytes` is the most that it may write to the program that started it.
+    """
 
     cpu_s: int
     wall_s: int
     memory_bytes: int = 4 << 30
+    answer_bytes: int = 100_000
 
 
 def confine(limits: Limits) -> None:
     """From now on this process has no more than `limits`."""
     signal.signal(signal.SIGXCPU, signal.SIG_DFL)
     signal.alarm(limits.wall_s)
-    _lower(resource.RLIMIT_CPU, limits.cpu_s, grace=5)
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    _lower(resource.RLIMIT_CPU, int(used.ru_utime + used.ru_stime) + limits.cpu_s, grace=5)
     _lower(resource.RLIMIT_FSIZE, 0)
     _lower(resource.RLIMIT_CORE, 0)
-    _lower(resource.RLIMIT_DATA, _data_bytes() + limits.memory_bytes)
+    _lower(resource.RLIMIT_DATA, data_bytes() + limits.memory_bytes)
     _lower(resource.RLIMIT_NPROC, 0)
     if sys.platform == "linux":
         _filter()
@@ -49,8 +54,15 @@ def _lower(which: int, most: int, grace: int = 0) -> None:
         resource.setrlimit(which, (min([most, *known]), min([most + grace, *known])))
 
 
-def _data_bytes() -> int:
-    """Bytes that count against RLIMIT_DATA now."""
+def limit_data(most: int) -> None:
+    """Moves the limit of this process's data to `most` bytes, or to that of `confine` where that is lower."""
+    _, last = resource.getrlimit(resource.RLIMIT_DATA)
+    with suppress(OSError, ValueError):
+        resource.setrlimit(resource.RLIMIT_DATA, (most if last == resource.RLIM_INFINITY else min(most, last), last))
+
+
+def data_bytes() -> int:
+    """Bytes that count against RLIMIT_DATA now; 0 where the system does not tell."""
     try:
         status = Path("/proc/self/status").read_text()
     except OSError:

@@ -1,26 +1,31 @@
 """Which ONNX files of strangers come into this process: those that were loaded, and ran, in one with limits first."""
 
-import json
-import os
 import signal
 import stat
-import subprocess
-import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryFile
+from typing import BinaryIO
 
+from compression import confined
+from compression.confined import Ending
+from compression.confined.limits import OUT_OF_MEMORY, Limits
 from compression.data import Dataset
 from compression.errors import InvalidFile
 from compression.measure.accuracy import BATCH, WORKERS
 from compression.measure.assembly import MAX_BYTES
+from compression.measure.trial import COPIES
 
-ROOT = Path(__file__).parents[2]
+BYTES_A_SECOND = 50_000_000
+"""A longer file may take longer to load."""
 
 SECONDS = 10
 """Of computing, for reading a small file, loading it and answering one image, or as many as it takes at once."""
 
 MEMORY = 4 << 30
-"""Bytes of address space for the same, beside five times the file's own."""
+"""Bytes of memory for the same, beside `trial.COPIES` times the file's own."""
 
 WAIT = 300
 """Seconds by the clock for the same, however busy the machine is."""
@@ -50,40 +55,54 @@ def admit(given: bytes | str | Path, data: Dataset) -> Admitted:
     partly outside its folder, or takes more than `SECONDS` or `MEMORY` to load and answer.
     """
     content, folder = (given, None) if isinstance(given, bytes) else (_read(Path(given)), Path(given).absolute().parent)
-    numbers = [*data.input_shape, len(data.classes), SECONDS, MEMORY]
-    command = [
-        sys.executable,
-        "-m",
-        "compression.measure.trial",
-        *map(str, numbers),
-        *([str(folder)] if folder else []),
-    ]
-    environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+    about = {
+        "shape": list(data.input_shape), "classes": len(data.classes), "folder": str(folder) if folder else None,
+        "memory_bytes": MEMORY,
+    }  # fmt: skip
+    with _opened(content) as file:
+        found, whole = confined.read("onnx", file, _limits(content, folder), about, refusal)
+    size, digest, grown, channels = (found.get(name) for name in ("size_bytes", "file_hash", "grown_bytes", "channels"))
+    if not (isinstance(size, int) and isinstance(digest, str) and isinstance(grown, int) and isinstance(channels, int)):
+        raise InvalidFile(refusal(Ending(0)))
+    batch = max(1, min(BATCH, RUNNING // WORKERS // max(1, grown)))
+    return Admitted(whole or content, size, digest, batch, channels)
+
+
+def _limits(content: bytes, folder: Path | None) -> Limits:
+    """Of the trial; what it writes is the file in one piece where that may be put together from several."""
+    answer = MAX_BYTES if folder else 0
+    return Limits(
+        cpu_s=SECONDS + len(content) // BYTES_A_SECOND, wall_s=WAIT, memory_bytes=MEMORY + COPIES * MAX_BYTES,
+        answer_bytes=answer + 100_000,
+    )  # fmt: skip
+
+
+@contextmanager
+def _opened(content: bytes) -> Iterator[BinaryIO]:
+    """A file without a name that holds `content`, open at its beginning."""
     try:
-        ended = subprocess.run(
-            command, cwd=ROOT, env=environment, input=content, capture_output=True, check=False, timeout=WAIT
-        )
-    except subprocess.TimeoutExpired:
-        raise InvalidFile(f"The file did not answer an image within {WAIT} seconds.") from None
-    answer, _, whole = ended.stdout.partition(b"\n")
-    if ended.returncode or not answer:
-        raise InvalidFile(_death(ended.returncode, ended.stderr))
-    found = json.loads(answer)
-    if refused := found.get("refused"):
-        raise InvalidFile(refused)
-    batch = RUNNING // WORKERS // max(1, found["grown_bytes"])
-    batch = max(1, min(BATCH, batch))
-    return Admitted(whole or content, found["size_bytes"], found["file_hash"], batch, found["channels"])
+        with TemporaryFile() as file:
+            file.write(content)
+            file.seek(0)
+            yield file
+    except OSError as error:
+        raise InvalidFile(f"The file cannot be read: {error.strerror}.") from None
 
 
-def _death(code: int, said: bytes) -> str:
-    """What to say of a trial that gave no answer."""
+def refusal(ending: Ending) -> str:
+    """The sentence about a file whose trial did not answer."""
+    code = ending.status
+    if ending.failed:
+        return f"The file cannot be read: {': '.join(filter(None, ending.failed))}."
+    if code is None or code == -signal.SIGALRM:
+        return f"The file did not answer an image within {WAIT} seconds."
     if code in (-signal.SIGXCPU, -signal.SIGKILL):
         return f"The file takes more than {SECONDS} seconds of computing to load and answer an image; that is the most."
+    if code == OUT_OF_MEMORY:
+        return f"The file takes more than {MEMORY >> 30} GiB of memory to load."
     if code < 0:
         return f"ONNX Runtime breaks down on the file ({signal.Signals(-code).name})."
-    last = said.decode(errors="replace").strip().splitlines()[-1:] or ["no reason given"]
-    return f"The file cannot be read: {last[0][:200]}."
+    return "The file cannot be read: no reason given."
 
 
 def _read(path: Path) -> bytes:

@@ -1,23 +1,16 @@
-"""Run as a program, alone in its process: reads an ONNX file from stdin, loads it and answers one image, under limits.
+"""A stranger's ONNX file loaded for the first time, in the process that `compression.confined` starts for it.
 
-python -m compression.measure.trial C H W CLASSES CPU_SECONDS MEMORY_BYTES [FOLDER]
-
-Writes a line of JSON, which is {"refused": sentence} or what `admission.Admitted` takes; behind it, where the file has
-weights in other files of FOLDER, the file in one piece. Whatever a file does to who loads it, it does to this process.
+No torch in here: the process is to be quick.
 """
 
-import before_compression  # noqa: F401 - before everything else: see there
-
-# isort: split
-import json
 import os
 import resource
-import sys
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from compression.errors import UserError
+from compression.confined.limits import data_bytes, limit_data
+from compression.errors import InvalidFile
 from compression.host.onnx_runtime import session
 from compression.measure.assembly import MAX_BYTES, assemble, checked
 from compression.measure.growth import resident
@@ -26,54 +19,63 @@ from compression.measure.intake import answered, intake, of_channels
 COPIES = 5
 """Of a file's bytes that are in memory while it is loaded."""
 
-BYTES_A_SECOND = 50_000_000
-"""A longer file may take longer to load."""
-
-Shape = tuple[int, int, int]
-
-
-def limit(seconds: int) -> None:
-    """From here on so many seconds of computing, and no byte written to a file."""
-    used = resource.getrusage(resource.RUSAGE_SELF)
-    until = int(used.ru_utime + used.ru_stime) + seconds
-    resource.setrlimit(resource.RLIMIT_CPU, (until, until + 1))
-    resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+_high_water_mark: list[int] = []
+"""A descriptor of the file through which the system forgets the most memory of this process; open before the limits
+begin, under which no file is opened for writing."""
 
 
-def tried(content: bytes, shape: Shape, classes: int, folder: Path | None, memory: int) -> tuple[dict[str, Any], bytes]:
-    """What is found out about the file within so many bytes of memory, and the file in one piece."""
-    begun = _address_space()
+def ready() -> None:
+    """Opens what cannot be opened under the limits."""
+    with suppress(OSError):
+        _high_water_mark.append(os.open("/proc/self/clear_refs", os.O_WRONLY))
+
+
+def read(
+    path: Path, *, shape: list[int], classes: int, folder: str | None, memory_bytes: int
+) -> tuple[dict[str, Any], bytes]:
+    """Loads the ONNX file and answers one image of `shape` (C, H, W), or as many as it takes at once.
+
+    It may take `memory_bytes`, and `COPIES` times its own bytes. Returns size, hash, the bytes by which the process
+    grew in the run and the channels that the file takes, and, where it has weights in other files of `folder`, the
+    file in one piece. Raises `InvalidFile` as `assembly`, `onnx_runtime` and `intake` do, and for a lack of memory.
+    """
+    begun = data_bytes()
+    channels, height, width = shape
 
     def limit_memory(size: int) -> None:
-        resource.setrlimit(resource.RLIMIT_AS, (begun + memory + COPIES * size, resource.RLIM_INFINITY))
+        limit_data(begun + memory_bytes + COPIES * size)
 
-    limit_memory(len(content))
-    model = checked(content)
+    try:
+        limit_memory(MAX_BYTES)
+        content = path.read_bytes()
+        limit_memory(len(content))
+        model = checked(content)
+        limit_memory(MAX_BYTES)
+        whole = assemble(content, model, Path(folder) if folder else None)
+        limit_memory(len(whole.content))
+        data = _tried(whole.content, (channels, height, width), classes)
+    except MemoryError:
+        limit_memory(MAX_BYTES)
+        raise InvalidFile(f"The file takes more than {memory_bytes >> 30} GiB of memory to load.") from None
     limit_memory(MAX_BYTES)
-    whole = assemble(content, model, folder)
-    limit_memory(len(whole.content))
-    runner = session(whole.content)
+    found = {"size_bytes": whole.size_bytes, "file_hash": whole.file_hash, **data}
+    return found, b"" if whole.content is content else whole.content
+
+
+def _tried(content: bytes, shape: tuple[int, int, int], classes: int) -> dict[str, int]:
+    runner = session(content)
     shape = of_channels(runner, shape)
     takes = intake(runner, shape)
     before = _most_from_here()
     answered(runner, takes, takes.blank(shape), classes)
-    found = {
-        "size_bytes": whole.size_bytes, "file_hash": whole.file_hash, "grown_bytes": _most() - before,
-        "channels": shape[0],
-    }  # fmt: skip
-    return found, b"" if whole.content is content else whole.content
-
-
-def _address_space() -> int:
-    """Bytes of it that the libraries take; macOS does not hold programs to a limit of it."""
-    return resident("VmSize") if Path("/proc/self/status").exists() else 0
+    return {"grown_bytes": _most() - before, "channels": shape[0]}
 
 
 def _most_from_here() -> int:
     """The bytes in memory now; what was the most so far is forgotten where the system can do that."""
     with suppress(OSError):
-        Path("/proc/self/clear_refs").write_text("5")
+        for descriptor in _high_water_mark:
+            os.write(descriptor, b"5")
     return _most()
 
 
@@ -82,25 +84,3 @@ def _most() -> int:
     if Path("/proc/self/status").exists():
         return resident("VmHWM")
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # macOS counts bytes
-
-
-def main(channels: str, height: str, width: str, classes: str, seconds: str, memory: str, *folder: str) -> None:
-    """See above."""
-    out = os.fdopen(os.dup(1), "wb")
-    os.dup2(2, 1)  # what a library prints is no part of the answer
-    content, place = sys.stdin.buffer.read(), Path(folder[0]) if folder else None
-    limit(int(seconds) + len(content) // BYTES_A_SECOND)
-    try:
-        shape = int(channels), int(height), int(width)
-        found, whole = tried(content, shape, int(classes), place, int(memory))
-    except UserError as error:
-        found, whole = {"refused": str(error)}, b""
-    except MemoryError:
-        found, whole = {"refused": f"The file takes more than {int(memory) >> 30} GiB of memory to load."}, b""
-    resource.setrlimit(resource.RLIMIT_AS, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
-    out.write(json.dumps(found).encode() + b"\n" + whole)
-    out.close()
-
-
-if __name__ == "__main__":
-    main(*sys.argv[1:])

@@ -1,6 +1,8 @@
 """What a stranger's file does to its reader: that costs the process that reads it, and nothing else."""
 
+import json
 import os
+import resource
 import socket
 import sys
 import time
@@ -9,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from compression import confined
-from compression.confined.limits import FORBIDDEN, MACHINES, Limits, rules
+from compression.confined.limits import FORBIDDEN, MACHINES, Limits, limit_data, rules
 from compression.errors import InvalidFile, InvalidModel, UserError
 
 linux = pytest.mark.skipif(sys.platform != "linux", reason="macOS limits neither system calls nor memory")
@@ -84,6 +86,39 @@ def test_who_sleeps_is_not_waited_for(file: Path, monkeypatch: pytest.MonkeyPatc
     assert time.monotonic() - begin < 15
 
 
+def test_data_and_bytes_come_back(file: Path) -> None:
+    limits, about = Limits(cpu_s=2, wall_s=20, answer_bytes=400_000), {"what": "report"}
+    with file.open("rb") as opened:
+        data, content = confined.read("harmful", opened, limits, about, str)
+        assert data == {"size": 300_000, "lines": ["a", "b"]} and content == b"\n{}\x00" * 75_000
+        with pytest.raises(InvalidFile, match=r"Ending\(status=-9, failed=None\)"):
+            confined.read("harmful", opened, limits._replace(answer_bytes=100_000), about, str)
+
+
+@pytest.mark.parametrize(("what", "failed"), [("nothing", None), ("print_", ("KeyError", "''"))])
+def test_a_caller_words_the_end_itself(file: Path, what: str, failed: tuple[str, str] | None) -> None:
+    limits = Limits(cpu_s=2, wall_s=20)
+    with file.open("rb") as opened:
+        if failed is None:
+            assert confined.read("harmful", opened, limits, {"what": what}, str) == ({}, b"")
+            return
+        with pytest.raises(InvalidFile) as error:
+            confined.read("harmful", opened, limits, {"what": what}, str)
+    assert str(error.value) == str(confined.Ending(1, failed))
+
+
+@linux
+def test_a_reader_moves_its_limit_of_data_within_the_first_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    kept = []
+    monkeypatch.setattr(resource, "getrlimit", lambda which: (50, 90))
+    monkeypatch.setattr(resource, "setrlimit", lambda which, pair: kept.append(pair))
+    limit_data(60)
+    limit_data(1000)
+    assert kept == [(60, 90), (90, 90)]
+
+
 def test_what_a_reader_refuses_is_refused_here(tmp_path: Path) -> None:
     file = tmp_path / "net.pt2"
     file.write_bytes(b"nonsense")
@@ -97,11 +132,17 @@ def test_what_a_reader_refuses_is_refused_here(tmp_path: Path) -> None:
     {"refused": "It is wrong.", "error": "system"}, {"refused": "It is wrong.", "error": "InvalidFile"},
     {"refused": "It is wrong.", "error": "CompressionError"}, {"refused": "It is wrong."},
 ])  # fmt: skip
-def test_an_answer_makes_no_other_error_than_ours(file: Path, told: dict[str, object]) -> None:
+def test_an_answer_makes_no_other_error_than_ours(
+    file: Path, told: dict[str, object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def answer(header: dict[str, object]) -> None:
+        monkeypatch.setattr(confined, "_run", lambda *_: (json.dumps(header).encode(), 0))
+        confined.attempt("harmful", file)
+
     with pytest.raises(InvalidFile, match=r"^It is wrong\.$"):
-        confined._raise(file, told)
+        answer(told)
     with pytest.raises(InvalidModel):
-        confined._raise(file, told | {"error": "InvalidModel"})
+        answer(told | {"error": "InvalidModel"})
 
 
 def test_the_new_process_gets_no_secrets(monkeypatch: pytest.MonkeyPatch) -> None:

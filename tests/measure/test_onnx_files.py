@@ -1,6 +1,7 @@
 """ONNX files of strangers: each ends as a measurement or as one sentence, and none does more than it may."""
 
-import json
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,8 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+from compression import confined
+from compression.confined import Ending
 from compression.data import load
 from compression.errors import InvalidFile
 from compression.measure import admission
@@ -263,7 +266,7 @@ class TestWhatIsNoClassifier:
         sentence = refusal(linear(inputs=[value("image", ["n", 8, 8, 1])]))
         assert "float32 [n, 8, 8, 1], with its channels last" in sentence
 
-    @pytest.mark.parametrize("shape", [["n", 8, 8], ["n", 3, 8, 8], ["n", 1, 8, 9]], ids=str)
+    @pytest.mark.parametrize("shape", [["n", 8, 8], ["n", 2, 8, 8], ["n", 1, 8, 9]], ids=str)
     def test_images_of_another_shape(self, shape: list[int | str]) -> None:
         nodes = [node("Reshape", "image r", "f"), node("MatMul", "f w", "scores")]
         found = model(nodes, [W, numbers("r", -1, 64)], inputs=[value("image", shape)])
@@ -334,7 +337,26 @@ class TestScoresThatNameNoClass:
         assert np.isfinite(found.predictions.confidences).all()
 
 
-def test_a_broken_trial_is_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert "SIGSEGV" in admission._death(-11, b"")
-    assert admission._death(1, b"Traceback\n  x\nValueError: odd\n") == "The file cannot be read: ValueError: odd."
-    assert json.dumps(admission._death(1, b""))
+@pytest.mark.parametrize(("status", "failed", "sentence"), [
+    (-11, None, "ONNX Runtime breaks down on the file (SIGSEGV)."),
+    (1, ("ValueError", "odd"), "The file cannot be read: ValueError: odd."),
+    (1, None, "The file cannot be read: no reason given."),
+    (None, None, "The file did not answer an image within 300 seconds."),
+    (86, None, "The file takes more than 4 GiB of memory to load."),
+    (-24, None, "The file takes more than 10 seconds of computing to load and answer an image; that is the most."),
+])  # fmt: skip
+def test_a_broken_trial_is_a_sentence(status: int | None, failed: tuple[str, str] | None, sentence: str) -> None:
+    assert admission.refusal(Ending(status, failed)) == sentence
+
+
+@pytest.mark.parametrize("data", [{}, {"size_bytes": "1", "file_hash": "", "grown_bytes": 1, "channels": 1}], ids=str)
+def test_a_trial_that_answers_something_else_is_refused(
+    monkeypatch: pytest.MonkeyPatch, data: dict[str, object]
+) -> None:
+    monkeypatch.setattr(confined, "read", lambda *_: (data, b""))
+    assert refusal(linear()) == "The file cannot be read: no reason given."
+
+
+def test_a_trial_loads_no_torch() -> None:
+    code = "import before_compression, sys, compression.measure.trial; sys.exit('torch' in sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(confined.ROOT))
