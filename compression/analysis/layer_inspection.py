@@ -8,6 +8,7 @@ from torch import fx, nn
 
 from compression.errors import UnknownName
 from compression.measure.outputs import output_errors
+from compression.network.capture import captured, output
 from compression.network.decisions import NONE, classes
 from compression.network.graph import layers, module_of, operator_name
 from compression.network.parametrizations import WeightQuantizer, find
@@ -131,13 +132,9 @@ def _kernels(weight: torch.Tensor) -> tuple[tuple[tuple[float, ...], ...], ...]:
 
 
 def _answer(graph: fx.GraphModule, name: str, images: torch.Tensor) -> torch.Tensor:
-    kept: list[torch.Tensor] = []
-    handle = graph.get_submodule(name).register_forward_hook(lambda module, args, output: kept.append(output))
-    try:
+    with captured(graph, [name], output) as found:
         graph(images)
-    finally:
-        handle.remove()
-    return kept[0]
+    return found[name][0]
 
 
 def _maps(y: torch.Tensor) -> tuple[tuple[tuple[float, ...], ...], ...]:

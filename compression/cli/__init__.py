@@ -23,7 +23,7 @@ from compression.cli.console import (
     print_json,
     print_table,
     working,
-    write_atomically,
+    write_file,
 )
 from compression.cli.inputs import (
     check_dataset,
@@ -118,7 +118,7 @@ def compress(
                 chosen, prepared, threads=threads, progress=progress, stop=pause_for_others
             )
             if out:
-                write_atomically(out, candidate.onnx)
+                write_file(out, candidate.onnx)
             request = Request(model, data.name, dataset, chosen.to_json(), threads)
             run = store.store_result(request, prepared, candidate, measurement) if known else None
     context = {"model": model, "dataset": dataset, "data_source": data.source, "recipe": chosen.to_dict(), "run": run}

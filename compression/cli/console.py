@@ -16,6 +16,7 @@ import typer
 from typer.core import TyperGroup
 
 from compression.errors import CompressionError, InvalidFile, UserError
+from compression.host.atomic_files import atomic_write
 
 Row = tuple[str, ...]
 GAP = "  "
@@ -23,7 +24,7 @@ NARROWEST = 12
 """Characters of a column."""
 
 MAX_NAME = 200
-"""Bytes of a file's name: file systems take 255, and `write_atomically` needs some of them."""
+"""Bytes of a file's name: file systems take 255."""
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 
@@ -183,13 +184,10 @@ def check_writable(out: Path, *, inputs: Iterable[Path], ending: str = "") -> No
         )
 
 
-def write_atomically(path: Path, content: bytes) -> None:
+def write_file(path: Path, content: bytes) -> None:
     """`path` holds all of `content` or what it held before. Raises `InvalidFile` where it cannot be written."""
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
-        part.write_bytes(content)
-        part.replace(path)
+        with atomic_write(path) as partial:
+            partial.write_bytes(content)
     except OSError as error:
         raise InvalidFile(f"{str(path)!r} cannot be written: {error.strerror}.") from None
-    finally:
-        part.unlink(missing_ok=True)

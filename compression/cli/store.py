@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from compression.cli.console import JsonOption, Row, check_writable, group, print_json, print_table, write_atomically
+from compression.cli.console import JsonOption, Row, check_writable, group, print_json, print_table, write_file
 from compression.errors import InvalidFile, InvalidSetting, UnknownName
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ def runs_export(
     check_writable(file, inputs=[])
     store = _store()
     found = store.runs(model=model, dataset=dataset, favourites=favourites, role=None)
-    write_atomically(file, export(store, found, form))
+    write_file(file, export(store, found, form))
     print_table([("file", str(file)), ("runs", f"{len(found):,}")])
 
 

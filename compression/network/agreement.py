@@ -14,6 +14,7 @@ from torch._ops import OpOverload
 from torch.utils._pytree import tree_leaves
 
 from compression.errors import InvalidModel
+from compression.network.capture import captured
 from compression.network.graph import arguments, operator_name
 
 ROUNDING = 1e-3
@@ -165,22 +166,10 @@ def values_of_program(source: fx.GraphModule, images: torch.Tensor) -> dict[str,
 @torch.no_grad()
 def values_of_module(model: nn.Module, images: torch.Tensor) -> dict[str, torch.Tensor]:
     """What each part of a network gives that is called once, by its path, for the first batch of images."""
-    found: dict[str, list[torch.Tensor]] = {}
-
-    def keep(path: str) -> Callable[[nn.Module, Any, Any], None]:
-        def hook(module: nn.Module, reads: Any, value: Any) -> None:
-            if isinstance(value, torch.Tensor):
-                found.setdefault(path, []).append(value.clone())
-
-        return hook
-
-    handles = [module.register_forward_hook(keep(path)) for path, module in model.named_modules() if path]
-    try:
+    paths = [path for path, _ in model.named_modules() if path]
+    with captured(model, paths, lambda module, reads, v: v.clone() if isinstance(v, torch.Tensor) else None) as found:
         answers_of_module(model, images)
-    finally:
-        for handle in handles:
-            handle.remove()
-    return {path: values[0] for path, values in found.items() if len(values) == 1}
+    return {path: value for path, values in found.items() if len(values) == 1 and (value := values[0]) is not None}
 
 
 def first_difference(

@@ -1,6 +1,5 @@
 """What each channel is worth: the criteria of structured pruning."""
 
-from collections.abc import Callable
 from typing import Literal
 
 import torch
@@ -8,6 +7,7 @@ import torch.nn.functional as F
 from torch import fx, nn
 
 from compression.calibration import Calibration
+from compression.network.capture import captured
 from compression.network.graph import channel_axis
 from compression.solvers import patches
 from compression.solvers.moments import cholesky
@@ -86,18 +86,10 @@ def _gradients(
     The gradient is that of the cross-entropy with labels drawn from the network's own answers, so that its mean square
     estimates the Fisher information (Theis et al. 2018).
     """
-    seen: dict[str, torch.Tensor] = {}
-
-    def hook(name: str) -> Callable[[nn.Module, tuple[torch.Tensor, ...], torch.Tensor], None]:
-        return lambda module, inputs, outputs: seen.update({name: inputs[0] if of == "inputs" else outputs})
-
-    names = {m.name for group in groups for m in group.readers()}
-    handles = [graph.get_submodule(name).register_forward_hook(hook(name)) for name in sorted(names)]
-    try:
+    names = sorted({m.name for group in groups for m in group.readers()})
+    with captured(graph, names, lambda module, inputs, y: inputs[0] if of == "inputs" else y) as found:
         scores = graph(enough(calibration.images[:TAYLOR_IMAGES]))
-    finally:
-        for handle in handles:
-            handle.remove()
+    seen: dict[str, torch.Tensor] = {name: values[-1] for name, values in found.items()}
     labels = torch.multinomial(scores.softmax(1), 1, generator=torch.Generator().manual_seed(0))[:, 0]
     loss = F.cross_entropy(scores, labels, reduction="sum")
     return seen, dict(zip(seen, torch.autograd.grad(loss, list(seen.values())), strict=True)), len(scores)

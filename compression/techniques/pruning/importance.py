@@ -6,13 +6,13 @@ positions of a feature map, is what `sensitivity` gives for each output channel;
 comparable, which no scale of the weights does.
 """
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
 
 import torch
 from torch import fx, nn
 
 from compression.calibration import Calibration
+from compression.network.capture import captured, output
 from compression.network.graph import channel_axis, layers
 from compression.network.parametrizations import original
 from compression.solvers import moments
@@ -82,10 +82,10 @@ def damped(m: Moments) -> torch.Tensor:
 def sensitivity(graph: fx.GraphModule, calibration: Calibration) -> dict[str, torch.Tensor]:
     """Diagonal Fisher information of each layer's outputs, summed over positions, mean over images: [out] by layer."""
     found, images = dict[str, torch.Tensor](), calibration.images[:IMAGES]
-    with _kept_outputs(graph) as outputs:
+    with captured(graph, layers(graph), output) as outputs:
         for scores in _gradients(graph, images, BATCH):
-            names = list(outputs)
-            for name, gradient in zip(names, torch.autograd.grad(scores, [outputs[n] for n in names]), strict=True):
+            last = {name: values[-1] for name, values in outputs.items()}  # of a layer that is called several times
+            for name, gradient in zip(last, torch.autograd.grad(scores, list(last.values())), strict=True):
                 axis = channel_axis(graph.get_submodule(name))
                 squares = gradient.square().movedim(axis, 0).flatten(1).sum(1) / len(images)
                 found[name] = found.get(name, 0) + squares
@@ -109,19 +109,3 @@ def _gradients(graph: fx.GraphModule, images: torch.Tensor, batch: int) -> Itera
         yield total
         for weight in weights:
             weight.grad = None
-
-
-@contextmanager
-def _kept_outputs(graph: fx.GraphModule) -> Iterator[dict[str, torch.Tensor]]:
-    """What each layer gave in the last run, by name; a layer that is called twice keeps its last."""
-    kept: dict[str, torch.Tensor] = {}
-
-    def hook(name: str) -> Callable[..., None]:
-        return lambda module, inputs, output: kept.update({name: output})
-
-    handles = [layer.register_forward_hook(hook(name)) for name, layer in layers(graph).items()]
-    try:
-        yield kept
-    finally:
-        for handle in handles:
-            handle.remove()
