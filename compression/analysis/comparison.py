@@ -1,4 +1,4 @@
-"""Two files on the same test images: where they differ, by how much, and how sure that is.
+"""Two files on the same test images: which answers differ, by how much accuracy, and with which confidence interval.
 
 The page draws what stands in these records; torch and ONNX Runtime are loaded only where images are compared.
 """

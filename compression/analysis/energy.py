@@ -2,8 +2,8 @@
 
     energy = MACs · (E_multiply + E_add) + bytes of the weights · E_memory
 
-with the energies of a 45 nm processor at 0.9 V (Horowitz 2014, figure 1.1.9). It tells how recipes compare, not what
-a battery will say.
+with the energies of a 45 nm processor at 0.9 V (Horowitz 2014, figure 1.1.9). It compares recipes and predicts
+no battery life.
 """
 
 from compression.recipe import Recipe

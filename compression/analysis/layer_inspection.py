@@ -76,7 +76,7 @@ def _name(known: tuple[str, ...], found: int) -> str:
 
 
 def structure(graph: fx.GraphModule) -> Structure:
-    """The network's operators; batch norms and dropout are left out, whoever reads them reads what they read."""
+    """The network's operators; batch norms and dropout are left out: their readers get the input of these instead."""
     names: dict[fx.Node, str] = {}
     nodes, edges = [], []
     for node in graph.graph.nodes:

@@ -1,4 +1,4 @@
-"""How the command line talks: results on stdout, progress and one-sentence errors on stderr, files written whole."""
+"""Input and output of commands: results on stdout, progress and one-sentence errors on stderr, atomic writes."""
 
 import contextlib
 import itertools
@@ -48,7 +48,7 @@ class Sentences(TyperGroup):
 
 
 def group(**settings: Any) -> typer.Typer:
-    """A group of commands in our manner."""
+    """A group of commands whose errors are sentences; see `Sentences`."""
     return typer.Typer(
         cls=Sentences, no_args_is_help=True, add_completion=False,
         rich_markup_mode=None, pretty_exceptions_enable=False, **settings,

@@ -30,7 +30,7 @@ def check_dataset(name: str, *, folders: bool = False) -> None:
 
 
 def pause_for_others() -> bool:
-    """Pauses where somebody on this machine takes the time and, in a training, where a user waits; never ends it."""
+    """Pauses during a latency measurement and, in a training, during a job that a user waits for; returns False."""
     yield_turn()
     return False
 

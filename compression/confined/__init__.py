@@ -1,10 +1,10 @@
-"""Reading of strangers' files in a process of its own, which may use little and change nothing.
+"""Untrusted files are read in a process of their own, under limits of resources and without write access.
 
     confined.attempt("pt2", path, input_shape=[3, 32, 32])  # raises InvalidFile where that process does not survive
     data, content = confined.read("onnx", file, limits, about, refusal)
 
 What a file makes its reader do - crash, loop, take all memory, run code - it does there first, under limits of memory
-and time, where no file can be changed, no program started and no connection made (`limits`). The answer is a line of
+and time, where it cannot change a file, start a program or open a connection (`limits`). The answer is a line of
 JSON, which is an error's sentence or data, and optionally bytes behind it.
 
 A network that was read there is read again here, by the same reader, which does the same for the same bytes. To hand
@@ -33,13 +33,13 @@ from compression.errors import InvalidFile, UserError, one_line
 READERS = {"pt2": "compression.models.attempt", "onnx": "compression.measure.trial"}
 """The module that reads each kind of file: `ready()` is called first, then under limits `read(path, **about)`.
 
-`read` returns nothing, or data that JSON can hold and bytes. Named, as they stand above this package, and loaded in the
-new process only.
+`read` returns None, or data that JSON can hold and bytes. These modules belong to layers above this package; only the
+new process imports them.
 """
 
 LIMITS = {"pt2": Limits(cpu_s=150, wall_s=300)}
 PARTING_S = 5.0
-"""So long a process may take to end after its answer."""
+"""Seconds that a process may take to end after its answer."""
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 PROGRAM = (
@@ -49,9 +49,9 @@ PROGRAM = (
 
 
 class Ending(NamedTuple):
-    """How a process ended that did not answer.
+    """How a process ended without an answer.
 
-    `status` is its exit code, less than 0 for a signal, None where its time by the clock was over. `failed` are the
+    `status` is its exit code, less than 0 for a signal, None where it exceeded `wall_s`. `failed` are the
     type and the text of an exception in the reader, where there was one.
     """
 
@@ -78,7 +78,7 @@ def read(
 ) -> tuple[dict[str, Any], bytes]:  # fmt: skip
     """What the reader of `kind` returns for an open file, read in a process of its own: data and bytes.
 
-    Nothing is known of either but their types, as a hole in a reader may have made them. Raises what the reader raises
+    Both are untrusted: code that the file smuggled into the reader may have written them. Raises what the reader raises
     of `UserError`, with the file called `named`, and `InvalidFile(refusal(ending))` where the process does not answer.
     """
     answer, status = _run(kind, file, limits, about)
@@ -94,7 +94,7 @@ def read(
 
 
 def _parsed(line: bytes) -> dict[str, Any]:
-    """The first line of an answer; empty where that is nothing of ours."""
+    """The first line of an answer; empty where that is no JSON object."""
     try:
         header = json.loads(line)
     except (ValueError, RecursionError):
@@ -106,13 +106,13 @@ def _error(header: dict[str, Any], named: object) -> UserError:
     """The error that the reader has raised."""
     named_kind = getattr(errors, str(header.get("error")), None)
     kind = named_kind if isinstance(named_kind, type) and issubclass(named_kind, UserError) else InvalidFile
-    error = kind.__new__(kind)  # what a kind is made of is not known here
+    error = kind.__new__(kind)  # constructors differ
     error.args = (one_line(str(header["refused"]).replace(PLACE, str(named))),)
     return error
 
 
 def _run(kind: str, file: BinaryIO, limits: Limits, about: dict[str, Any]) -> tuple[bytes, int | None]:
-    """What the process wrote, and how it ended: its exit code, or None where its time was over."""
+    """What the process wrote, and how it ended: its exit code, or None where it exceeded `wall_s`."""
     arguments = {"reader": READERS[kind], "limits": limits._asdict(), "about": about}
     command = [sys.executable, "-c", PROGRAM.format(root=str(ROOT), arguments=json.dumps(arguments))]
     process = subprocess.Popen(
@@ -133,7 +133,7 @@ def _run(kind: str, file: BinaryIO, limits: Limits, about: dict[str, Any]) -> tu
 
 
 def _read(pipe: IO[bytes], late: float, most: int) -> bytes | None:
-    """All that comes until the end, or until that is more than `most` bytes; None where it is `late` before."""
+    """All bytes up to the end of the stream, or a few more than `most`; None where the clock passes `late` before."""
     answer = bytearray()
     while (left := late - time.monotonic()) > 0:
         if select.select([pipe], [], [], left)[0]:
@@ -153,7 +153,7 @@ def _end(process: "subprocess.Popen[bytes]") -> None:
 
 
 def _environment() -> dict[str, str]:
-    """Of our environment only what Python and its libraries need: no addresses of databases, no passwords."""
+    """The variables that Python and its libraries need, without addresses of databases and passwords."""
     needed = ("PATH", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "PYTHONHOME", "VIRTUAL_ENV")
     kept = {name: os.environ[name] for name in needed if name in os.environ}
     return kept | {"HOME": "/", "OMP_NUM_THREADS": "1", "PYTHONDONTWRITEBYTECODE": "1"}

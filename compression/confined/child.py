@@ -1,4 +1,4 @@
-"""What runs in the process that reads a stranger's file: see the package."""
+"""The program of the process that reads an untrusted file: see the package."""
 
 import json
 import os
@@ -12,14 +12,14 @@ from compression.confined.limits import OUT_OF_MEMORY, Limits, confine
 from compression.errors import UserError
 
 PLACE = "/dev/fd/0"
-"""The file as this process sees it: open already, and named nowhere."""
+"""The path of the file in this process, which inherits it open as its standard input."""
 
 
 def main(arguments: str) -> None:
-    """Loads the reader, gives up every right it does not need, reads, and answers on the pipe it was started with."""
+    """Imports the reader, confines the process, reads, and writes the answer to the pipe that was standard output."""
     given = json.loads(arguments)
     pipe = os.dup(1)
-    os.dup2(2, 1)  # what libraries print is no answer
+    os.dup2(2, 1)  # what libraries print stays out of the answer
     reader = import_module(given["reader"])
     reader.ready()
     tempfile.tempdir = "/"  # which a library may ask for, and cannot write to
@@ -33,7 +33,7 @@ def main(arguments: str) -> None:
         os._exit(OUT_OF_MEMORY)
     else:
         _answer(pipe, {"data": data}, content)
-    os._exit(0)  # no clearing up, in which what was read might have a word
+    os._exit(0)  # without finalizers, which the file might have influenced
 
 
 def _answer(pipe: int, header: dict[str, Any], content: bytes = b"") -> None:

@@ -1,9 +1,9 @@
-"""What a process that reads a stranger's file may still do: compute for a while in some memory, and read.
+"""Limits of a process that reads an untrusted file: it may compute for some seconds in some memory, and read.
 
 Limits of the kernel (setrlimit) on memory, seconds, what is written and new processes; on Linux also a filter of system
 calls (seccomp) under which no file is made, opened for writing, changed or removed, no program is started, no
 connection made, and no other process touched: such a call fails with EPERM. Both hold for the rest of the process's
-life, and whoever is in it cannot lift them. On macOS the kernel keeps the seconds and what is written, but neither
+life, and code inside of it cannot lift them. On macOS the kernel keeps the seconds and what is written, but neither
 memory nor system calls.
 """
 
@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 OUT_OF_MEMORY = 86
-"""The exit code of a process that met its limit of memory."""
+"""The exit code of a process that exceeded its limit of memory."""
 
 
 class Limits(NamedTuple):
@@ -34,7 +34,7 @@ class Limits(NamedTuple):
 
 
 def confine(limits: Limits) -> None:
-    """From now on this process has no more than `limits`."""
+    """Applies `limits` and the filter of system calls to this process, for the rest of its life."""
     signal.signal(signal.SIGXCPU, signal.SIG_DFL)
     signal.alarm(limits.wall_s)
     used = resource.getrusage(resource.RUSAGE_SELF)
@@ -113,7 +113,7 @@ def rules(machine: str) -> list[tuple[int, int, int, int]]:
     ]  # fmt: skip
     for name, numbers in FORBIDDEN.items():
         if (number := numbers[column]) is not None:
-            answer = NO_SUCH_CALL if name in ("clone3", "openat2") else DENY  # for which libraries have another way
+            answer = NO_SUCH_CALL if name in ("clone3", "openat2") else DENY  # libraries fall back to another call
             found += [(EQUAL, 0, 1, number), (RETURN, 0, 0, answer)]
     for number, argument in opens.values():
         found += [(EQUAL, 0, 4, number), (LOAD, 0, 0, ARGUMENTS + 8 * argument), (ANY_BIT, 0, 1, WRITING),

@@ -208,7 +208,7 @@ def _opened(path: str) -> Iterator[Image.Image]:
 
 
 def _without_waiting(path: str, flags: int) -> int:
-    """Opens what may have become a pipe since it was looked at, which would wait for somebody to write."""
+    """Opens a file without blocking: it may have become a pipe since it was listed."""
     return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
 
 

@@ -188,7 +188,7 @@ class _Exporter:
         return w.node("DequantizeLinear", [codes, scale, zero], axis=0)
 
     def _kept(self, name: str, role: str, values: np.ndarray) -> str:
-        """A stored tensor of layer `name`, entered in the books under its role."""
+        """A stored tensor of layer `name`, recorded under its role for the ledger."""
         tensor = self.writer.constant(values)
         self.tensors.setdefault(name, {})[tensor] = role
         return tensor

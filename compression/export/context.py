@@ -1,4 +1,4 @@
-"""What one operator's translation to ONNX needs to know."""
+"""The input of one operator's translation to ONNX: names, shapes and types of values."""
 
 from collections.abc import Callable, Sequence
 from typing import Any

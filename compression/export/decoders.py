@@ -194,7 +194,7 @@ def _dense(name: str) -> FunctionProto:
 
 
 def _lookup(name: str) -> FunctionProto:
-    """Codes of any shape, in books [books, K] one after the other, to int8 values of the same shape."""
+    """Codes of any shape, which index codebooks [books, K] one after the other, to int8 values of the same shape."""
     node = helper.make_node
     nodes = [
         constant("f", np.array([-1], np.int64)),

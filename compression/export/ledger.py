@@ -1,4 +1,4 @@
-"""Where the bytes of a file went, and how few there could be."""
+"""The bytes of a file by what they hold, and the lower bound that entropy sets."""
 
 import gzip
 from collections.abc import Iterable
@@ -17,7 +17,7 @@ ROLES = ("payload", "positions", "codebooks", "scales", "biases")
 
 
 def ledger(exported: Exported) -> Ledger:
-    """The books of a file that was just written: every byte in exactly one place."""
+    """The bytes of a file that was just written, each counted in exactly one place."""
     model = onnx.load_from_string(exported.onnx)
     left = {tensor.name: len(tensor.raw_data) for tensor in model.graph.initializer}
     layers = tuple(

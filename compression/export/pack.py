@@ -55,7 +55,7 @@ class Encoding:
 
     @property
     def roles(self) -> tuple[str, ...]:
-        """What each tensor is in the books of the file: 'positions', 'payload' or 'codebooks'."""
+        """The role of each tensor in the ledger: 'positions', 'payload' or 'codebooks'."""
         last = ("payload", "codebooks") if self.books else ("payload",)
         return ("positions",) * (len(self.tensors) - len(last)) + last
 
@@ -239,7 +239,7 @@ def _with_codebooks(placings: list[_Placing], values: np.ndarray, width: int, bo
 def _book(values: np.ndarray, books: int, join: str) -> np.ndarray:
     """The values that occur in each run of output channels, ascending, int8 [books, K].
 
-    Shorter books repeat their last value. Where zeros have no codes, 0 stands in front of the others.
+    Shorter codebooks repeat their last value. Where zeros have no codes, 0 stands in front of the others.
     """
     rows = [np.unique(row if join == "dense" else row[row != 0]) for row in values.reshape(books, -1)]
     longest = max(1, *(len(row) for row in rows))
@@ -248,7 +248,7 @@ def _book(values: np.ndarray, books: int, join: str) -> np.ndarray:
 
 
 def _coded(values: np.ndarray, option: Option) -> tuple[np.ndarray, np.ndarray]:
-    """Packed codes and the books that they are places in."""
+    """Packed codes, and the codebooks that they index."""
     book = _book(values, option.books, option.join)
     first = option.join != "dense"
     rows = zip(book[:, first:], values.reshape(option.books, -1), strict=True)

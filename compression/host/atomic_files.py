@@ -1,4 +1,4 @@
-"""Files that others may read while they are written: there whole, or as they were before."""
+"""Atomic writes: a reader finds the complete new content of a file or the old one, never a part."""
 
 import os
 import time
@@ -9,12 +9,14 @@ from pathlib import Path
 
 PARTIAL = ".partial-"
 STALE_S = 24 * 3600.0
-"""Nobody writes to a file for so long: whoever did was killed."""
+"""Age in seconds beyond which a partial file was left by a process that was killed while it wrote."""
 
 
 @contextmanager
 def atomic_write(path: Path) -> Iterator[Path]:
-    """A place to write what becomes `path` when the block ends; one that fails leaves nothing. Makes the folder.
+    """Yields a temporary path whose file replaces `path` when the block ends; a block that raises leaves nothing.
+
+    Creates the folder. Raises `OSError` where it cannot be written to.
 
     After a power cut `path` holds the old content or the new one: the content reaches the disk before the name does.
     """
@@ -41,7 +43,7 @@ def _flush(path: Path) -> None:
 
 
 def _clear(folder: Path) -> None:
-    """Removes what programs have left that were killed while they wrote."""
+    """Removes partial files older than `STALE_S`."""
     for partial in folder.glob(f"{PARTIAL}*"):
         with suppress(OSError):
             if time.time() - partial.stat().st_mtime > STALE_S:

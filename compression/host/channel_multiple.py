@@ -67,7 +67,7 @@ def why(multiple: int) -> str:
 
 
 def save(rounding: Rounding) -> None:
-    """Keeps what was measured for this machine, whole or not at all."""
+    """Stores what was measured for this machine, by an atomic write. Raises `OSError`."""
     with atomic_write(_path()) as partial:
         partial.write_text(json.dumps(asdict(rounding), indent=1), encoding="utf-8")
 

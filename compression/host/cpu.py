@@ -1,4 +1,4 @@
-"""What the processor says of itself."""
+"""Features of the processor, from /proc/cpuinfo, and an id of the machine."""
 
 import functools
 import hashlib

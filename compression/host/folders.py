@@ -1,4 +1,4 @@
-"""The folder that keeps what belongs to the user."""
+"""The folder of the user's data."""
 
 import os
 import sys

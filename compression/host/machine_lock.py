@@ -1,16 +1,18 @@
-"""Turns on this machine, whoever works on it: what is timed runs alone, and a training waits while a user does.
+"""Scheduling between all processes of this machine: a latency measurement runs alone, and a training pauses while a
+job runs that a user waits for.
 
-Three files that every process of the machine locks (flock(2), so that a process that dies lets go):
+Three lock files (flock(2): the kernel releases the locks of a process that dies):
 
-- *stopwatch*, by one alone: somebody takes the time;
-- *work*, shared by all who compute, and taken alone by whoever takes the time: so that waits for all others to pause;
-- *quick*, shared by jobs that a user waits for: a training pauses meanwhile.
+- *stopwatch*: held exclusively by the process that measures latency;
+- *work*: held shared by all threads that compute, exclusively by a latency measurement, which thereby waits until all
+  others have paused;
+- *quick*: held shared by jobs that a user waits for; a training pauses meanwhile.
 
-Whoever computes says so by `computing`, and calls `give_way` every batch.
+A thread computes inside `work_turn` and calls `yield_turn` every batch.
 
-The files lie where every user may write, so whatever lies there under their names may be somebody's trap: no link is
-followed, and rights are given only to a file that was just made. Nothing is read from them or written to them. That
-somebody holds a lock for ever cannot be helped where all may lock.
+Every user may write to the folder of the files, so another user may have put something else there under their names: no
+link is followed, and permissions are changed only of a file that was just created. Nothing is read from them or written
+to them. A process that never releases a lock cannot be prevented where every user may lock.
 """
 
 import errno
@@ -29,7 +31,7 @@ from compression.errors import InvalidFile
 FOLDER = Path(tempfile.gettempdir())
 STOPWATCH, WORK, QUICK = (FOLDER / f"compression-lab{suffix}.lock" for suffix in ("", "-work", "-quick"))
 LOOK_S = 0.02
-"""How often one who waits looks whether it is over."""
+"""Interval in seconds at which a paused thread checks whether it may go on."""
 
 _UNFIT = "The file {path} cannot be used to take turns on this machine: {what}; remove it, or set TMPDIR."
 
@@ -38,7 +40,10 @@ _thread = threading.local()
 
 @contextmanager
 def machine_lock() -> Iterator[None]:
-    """Held while milliseconds are measured; blocks until nobody else takes the time or computes."""
+    """Held while milliseconds are measured; blocks until no other thread measures or computes.
+
+    Raises `InvalidFile` where a lock file is no plain file or cannot be opened.
+    """
     share: _Share | None = getattr(_thread, "share", None)
     if share:
         share.leave()
@@ -52,7 +57,10 @@ def machine_lock() -> Iterator[None]:
 
 @contextmanager
 def work_turn(*, quick: bool = False) -> Iterator[None]:
-    """Says that this thread computes, and with `quick` that a user waits for it. It must call `give_way` often."""
+    """Registers this thread as one that computes, with `quick` as one that a user waits for.
+
+    The thread must call `yield_turn` often. Raises `InvalidFile` as `machine_lock` does.
+    """
     if getattr(_thread, "share", None):
         yield
         return
@@ -67,9 +75,9 @@ def work_turn(*, quick: bool = False) -> Iterator[None]:
 
 
 def yield_turn(stop: Callable[[], bool] | None = None, *, pausing: Callable[[], None] | None = None) -> None:
-    """Pauses while somebody takes the time and, in a job that is not quick, while a quick one works.
+    """Pauses during a latency measurement and, in a job that is not quick, while a quick one runs.
 
-    `stop` ends the waiting; `pausing` is called once if there is any. Does nothing outside `computing`.
+    `stop()` true ends the pause; `pausing` is called once when there is one. Does nothing outside `work_turn`.
     """
     share: _Share | None = getattr(_thread, "share", None)
     if share is None or not share.must_pause():
@@ -85,25 +93,25 @@ def yield_turn(stop: Callable[[], bool] | None = None, *, pausing: Callable[[], 
 
 
 class _Share:
-    """One thread's part in the lock *work*. A `patient` one lets quick ones pass."""
+    """One thread's shared hold of the lock *work*. A `patient` one pauses for quick jobs."""
 
     def __init__(self, *, patient: bool):
         self._patient = patient
         self._work: int | None = None
 
     def enter(self) -> None:
-        """Takes part. Passing by the stopwatch on the way, one never slips in before somebody who waits to time."""
+        """Acquires the lock, after *stopwatch*: so that no thread overtakes a latency measurement that waits."""
         with _locked(STOPWATCH, fcntl.LOCK_SH):
             self._work = _lock(WORK, fcntl.LOCK_SH)
 
     def leave(self) -> None:
-        """Takes no part any more."""
+        """Releases the lock."""
         if self._work is not None:
             os.close(self._work)
             self._work = None
 
     def must_pause(self) -> bool:
-        """Whether somebody wants the machine for himself."""
+        """Whether a latency measurement waits or runs, or a job that goes first."""
         return not _free(STOPWATCH, fcntl.LOCK_SH) or (self._patient and not _free(QUICK, fcntl.LOCK_EX))
 
 
@@ -117,7 +125,7 @@ def _locked(path: Path, how: int) -> Iterator[None]:
 
 
 def _lock(path: Path, how: int) -> int:
-    """An open file with the lock on it; closing it lets go."""
+    """A descriptor that holds the lock; closing it releases the lock."""
     handle = _opened(path)
     try:
         fcntl.flock(handle, how)
@@ -128,7 +136,10 @@ def _lock(path: Path, how: int) -> int:
 
 
 def _opened(path: Path) -> int:
-    """The file, made for everybody where it is not there. Raises `InvalidFile` for anything but a plain file."""
+    """A descriptor of the file, which is created for all users where it does not exist.
+
+    Raises `InvalidFile` for anything but a plain file.
+    """
     try:
         handle = _open(path)
     except FileNotFoundError:
@@ -141,7 +152,7 @@ def _opened(path: Path) -> int:
 
 
 def _open(path: Path) -> int:
-    """Follows no link and waits for nobody."""
+    """Opens the file without following links and without blocking."""
     try:
         return os.open(path, os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except FileNotFoundError:
@@ -152,7 +163,7 @@ def _open(path: Path) -> int:
 
 
 def _make(path: Path) -> None:
-    """A new file that every user may lock, there at once with its rights; one that is there already is left as it is.
+    """Creates a file that every user may lock, atomically with its permissions; an existing one is left as it is.
 
     Linux forbids O_CREAT on another user's file in a shared folder, so it is made elsewhere and linked.
     """
@@ -160,7 +171,7 @@ def _make(path: Path) -> None:
         handle, made = tempfile.mkstemp(prefix=f"{path.name}.", dir=path.parent)
         try:
             os.fchmod(handle, 0o666)
-            with suppress(FileExistsError):  # somebody else was quicker
+            with suppress(FileExistsError):  # another process was quicker
                 os.link(made, path)
         finally:
             os.close(handle)

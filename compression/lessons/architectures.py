@@ -1,4 +1,4 @@
-"""Lesson 7: convolutions that do less, counted; and what the clock says."""
+"""Lesson 7: convolutions that do less, counted, and their latency."""
 
 from dataclasses import dataclass
 from functools import lru_cache
@@ -74,7 +74,7 @@ def mixing(channels: int, groups: int, shuffled: bool) -> np.ndarray:
 
 
 def timed() -> tuple[Timed, ...]:
-    """Blocks of each kind, measured; empty where nobody has measured them."""
+    """Blocks of each kind, measured; empty where they have not been measured."""
     return tuple(Timed(**block) for block in measured.extra("convolutions") or ())
 
 

@@ -175,7 +175,7 @@ def teacher_scores() -> np.ndarray:
 
 
 def grid() -> dict[tuple[float, float], Outcome] | None:
-    """Measured outcomes by temperature and alpha, or None where nobody has measured them."""
+    """Measured outcomes by temperature and alpha, or None where they have not been measured."""
     found = measured.extra("students")
     if not found:
         return None

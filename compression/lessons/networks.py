@@ -1,4 +1,4 @@
-"""Stored weights as NumPy arrays, and names for their layers that a reader understands."""
+"""Stored weights as NumPy arrays, and titles of their layers in words."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""What the lessons want measured: recipes as plain data, so that one for a step that is still to come does no harm."""
+"""What the lessons want measured: recipes as plain data, which may name steps that this version does not have."""
 
 from dataclasses import dataclass
 from typing import Any

@@ -21,7 +21,7 @@ BATCH = 64
 """Images at once: their feature maps stay in a core's own cache, and kernels like multiples of 16."""
 
 WORKERS = min(2, os.cpu_count() or 1)
-"""Batches that are answered side by side. Each takes one thread of a session with one: nobody waits for others."""
+"""Batches that are answered side by side. Each runs on one thread, in a session with one thread."""
 
 
 def predict(

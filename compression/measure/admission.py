@@ -1,4 +1,4 @@
-"""Which ONNX files of strangers come into this process: those that were loaded, and ran, in one with limits first."""
+"""Untrusted ONNX files are loaded here only after they have been loaded, and have run, in a confined process."""
 
 import signal
 import stat
@@ -19,10 +19,10 @@ from compression.measure.assembly import MAX_BYTES
 from compression.measure.trial import COPIES
 
 BYTES_A_SECOND = 50_000_000
-"""A longer file may take longer to load."""
+"""Bytes of a file for each further second that it may compute beyond `SECONDS`."""
 
 SECONDS = 10
-"""Of computing, for reading a small file, loading it and answering one image, or as many as it takes at once."""
+"""CPU seconds for reading a small file, loading it and answering one image, or as many as it takes at once."""
 
 MEMORY = 4 << 30
 """Bytes of memory for the same, beside `trial.COPIES` times the file's own."""
@@ -69,7 +69,7 @@ def admit(given: bytes | str | Path, data: Dataset) -> Admitted:
 
 
 def _limits(content: bytes, folder: Path | None) -> Limits:
-    """Of the trial; what it writes is the file in one piece where that may be put together from several."""
+    """Limits of the trial, which writes the assembled file where weights may lie in other files of `folder`."""
     answer = MAX_BYTES if folder else 0
     return Limits(
         cpu_s=SECONDS + len(content) // BYTES_A_SECOND, wall_s=WAIT, memory_bytes=MEMORY + COPIES * MAX_BYTES,
@@ -79,7 +79,7 @@ def _limits(content: bytes, folder: Path | None) -> Limits:
 
 @contextmanager
 def _opened(content: bytes) -> Iterator[BinaryIO]:
-    """A file without a name that holds `content`, open at its beginning."""
+    """An unnamed temporary file that holds `content`, open at its beginning."""
     try:
         with TemporaryFile() as file:
             file.write(content)

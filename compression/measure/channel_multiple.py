@@ -42,19 +42,19 @@ def measured() -> Rounding:
 def chosen(coarser: list[Timed], finer: list[Timed], finest: list[Timed]) -> tuple[Multiple, str]:
     """The multiple and the sentence that says why; the widths of each list are told apart by the next multiple only."""
     if any(timed.low > SLOWER for timed in coarser):
-        return 16, f"Multiples of 16, as narrower layers are slower here: {_told(coarser)}."
+        return 16, f"Multiples of 16, as narrower layers are slower here: {_described(coarser)}."
     if not all(map(_pays, finer)):
-        return 8, f"Multiples of 8: {_told(coarser)}, and smaller steps hardly save time: {_told(finer)}."
+        return 8, f"Multiples of 8: {_described(coarser)}, and smaller steps hardly save time: {_described(finer)}."
     if not all(map(_pays, finest)):
-        return 4, f"Multiples of 4: {_told(finer)}, and single channels hardly save time: {_told(finest)}."
-    return 1, f"Any number of channels: {_told(finest)}."
+        return 4, f"Multiples of 4: {_described(finer)}, and single channels hardly save time: {_described(finest)}."
+    return 1, f"Any number of channels: {_described(finest)}."
 
 
 def _pays(timed: Timed) -> bool:
     return 1 - timed.high >= WORTH * (1 - timed.work)
 
 
-def _told(all_timed: list[Timed]) -> str:
+def _described(all_timed: list[Timed]) -> str:
     first = all_timed[0]
     times = " and ".join(f"{timed.ratio:.2f} ({timed.kernel})" for timed in all_timed)
     return f"{first.narrow} channels take {times} of the time of {first.wide} for {first.work:.2f} of the work"

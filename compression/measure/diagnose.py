@@ -1,4 +1,4 @@
-"""Why isn't it faster? The honest reasons, each with its evidence and what to do instead."""
+"""Reasons why a file is not faster, each with its evidence and what to do instead."""
 
 import tempfile
 from collections import Counter

@@ -1,4 +1,4 @@
-"""How an ONNX classifier takes images and gives scores, by its own account and by what it does."""
+"""The input and output of an ONNX classifier, as the file declares them and as it behaves."""
 
 from dataclasses import dataclass
 

@@ -1,4 +1,4 @@
-"""Milliseconds, measured so that they can be believed: candidate and baseline in turn, in one process, alone."""
+"""Latency in milliseconds: candidate and baseline alternate in one process, while no other job of ours computes."""
 
 import os
 import time
@@ -14,7 +14,7 @@ from compression.records.measurement import Interval, Latency
 WARM_UP = 10
 SECONDS = 0.25
 PAIRS, LOOK_EVERY = (80, 400), 40
-"""Fewest and most pairs, and after how many more the interval is looked at."""
+"""Fewest and most pairs, and after how many more the interval is checked."""
 
 BRIEF = 80
 """Pairs of a brief run."""

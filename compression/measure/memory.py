@@ -28,7 +28,7 @@ IN_PLACE = {
     "HardSigmoid": (0,),
     "Tanh": (0,),
 }
-"""Operators that write their result over an input that nobody reads any more, and which inputs."""
+"""Operators that write their result over an input that no later operator reads, and which inputs."""
 
 SUMMAND = 3
 """The input of a convolution to which ONNX Runtime has fused an addition; the result is written over it."""
@@ -38,7 +38,7 @@ SUMMAND = 3
 class Step:
     """One operator of the optimized graph, and the bytes of all tensors that are live while it runs.
 
-    `saved_bytes` is the size of its result where the kernel writes that over an input that nobody reads any more.
+    `saved_bytes` is the size of its result where the kernel writes that over an input that no later operator reads.
     """
 
     operator: str

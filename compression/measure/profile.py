@@ -1,4 +1,4 @@
-"""Where ONNX Runtime spends its time, by its own account."""
+"""Time by kernel, from ONNX Runtime's profiler."""
 
 import json
 import tempfile

@@ -1,6 +1,6 @@
-"""A stranger's ONNX file loaded for the first time, in the process that `compression.confined` starts for it.
+"""The first load of an untrusted ONNX file, in the process that `compression.confined` starts for it.
 
-No torch in here: the process is to be quick.
+No torch in here: the process must start within about a second.
 """
 
 import os
@@ -20,12 +20,11 @@ COPIES = 5
 """Of a file's bytes that are in memory while it is loaded."""
 
 _high_water_mark: list[int] = []
-"""A descriptor of the file through which the system forgets the most memory of this process; open before the limits
-begin, under which no file is opened for writing."""
+"""A descriptor of /proc/self/clear_refs, which resets VmHWM; opened before the limits forbid to write to files."""
 
 
 def ready() -> None:
-    """Opens what cannot be opened under the limits."""
+    """Opens the one file that is written to under the limits."""
     with suppress(OSError):
         _high_water_mark.append(os.open("/proc/self/clear_refs", os.O_WRONLY))
 
@@ -72,7 +71,7 @@ def _tried(content: bytes, shape: tuple[int, int, int], classes: int) -> dict[st
 
 
 def _most_from_here() -> int:
-    """The bytes in memory now; what was the most so far is forgotten where the system can do that."""
+    """Resets the peak of resident bytes to those of now, where the system can do that, and returns the peak."""
     with suppress(OSError):
         for descriptor in _high_water_mark:
             os.write(descriptor, b"5")
@@ -80,7 +79,7 @@ def _most_from_here() -> int:
 
 
 def _most() -> int:
-    """The most bytes that this process has had in memory."""
+    """Peak of this process's resident bytes."""
     if Path("/proc/self/status").exists():
         return resident("VmHWM")
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # macOS counts bytes

@@ -1,4 +1,4 @@
-"""A stranger's network read for the first time, in the process that `compression.confined` starts for it."""
+"""The first load of an untrusted network, in the process that `compression.confined` starts for it."""
 
 from pathlib import Path
 
@@ -9,7 +9,7 @@ from compression.network.tracing import trace, trace_grey_or_colours
 
 
 def ready() -> None:
-    """Loads what PyTorch loads late, while files may still be made: it looks for a folder to keep things in."""
+    """Makes PyTorch import what it imports lazily: that creates a folder, which the limits forbid."""
     trace(nn.Sequential(nn.Flatten(), nn.Linear(64, 2)), (1, 8, 8))
 
 

@@ -45,7 +45,7 @@ NAME = re.compile(r"[a-z][a-z0-9_]{0,30}")
 """What a network may be called. A name becomes a part of a file's, so it is checked before anything else is done."""
 
 OWN = "own"
-"""Stands where a dataset's name does for a network that somebody brought: what it was trained on is not known here."""
+"""In place of a dataset's name for imported networks: what they were trained on is not known."""
 
 
 def title(model: str) -> str:

@@ -1,4 +1,4 @@
-"""Networks that somebody brings: a copy of the file, and a card, beside the weights that were trained here."""
+"""Imported networks: a copy of the user's file, and a card, in the folder of the weights that were trained here."""
 
 import hashlib
 import platform
@@ -19,7 +19,7 @@ from compression.training import accuracy
 
 
 def bring(path: Path, name: str, data: Dataset) -> Card:
-    """Keeps the network in a `.pt2` file under `name`, in place of one brought before under the same; measures it.
+    """Imports the network in a `.pt2` file as `name`, in place of an earlier one of that name, and measures it.
 
     It must take `data`'s images, in grey or in colours, normalised as `data` says, and answer with its classes. Raises
     `InvalidSetting` for a name that is taken or no name, `InvalidFile` for what is no network, `InvalidModel` for one

@@ -105,7 +105,7 @@ def cards() -> list[Card]:
 
 
 def brought() -> list[Card]:
-    """The cards of networks that somebody brought, by name; a file there that is no card is left out, and logged."""
+    """The cards of imported networks, by name; a file there that is no card is left out, and logged."""
     found = []
     for path in sorted(user_weights().glob(f"*-{OWN}.json")):
         try:
@@ -166,7 +166,7 @@ def _read(path: Path, written: int) -> Card:
 
 _CARD = TypeAdapter(Card)
 _MOST = 100_000
-"""More classes, or pixels on a side, no network of images has."""
+"""The most classes, and the most pixels on a side, that a card may name."""
 
 
 def _checks(card: Card) -> dict[str, bool]:
@@ -195,6 +195,6 @@ def _first(error: ValueError | InvalidSetting) -> str:
 
 
 def write(path: Path, card: Card) -> None:
-    """Writes the card to a file, whole or not at all."""
+    """Writes the card as JSON, by an atomic write. Raises `OSError`."""
     with atomic_write(path) as partial:
         partial.write_text(json.dumps(asdict(card), indent=2) + "\n", encoding="utf-8")

@@ -1,4 +1,4 @@
-"""Who makes a file: the engine, and the networks that teach. The same maker writes the same bytes for a recipe."""
+"""What produces a file: the engine and the teacher networks. The same producer writes the same bytes for a recipe."""
 
 import hashlib
 
@@ -9,9 +9,9 @@ from compression.steps import Recover
 
 
 def producer_id(recipe: Recipe, dataset: str) -> str:
-    """12 hex digits: the engine's version, and the weights of the networks of the zoo that teach in the recipe.
+    """12 hex digits over the engine's hash and the weights of the zoo's networks that are teachers in the recipe.
 
-    Raises what `zoo.card` raises where there is no such teacher for `dataset`.
+    Raises what `models.card` raises where there is no such teacher for `dataset`.
     """
     step = recipe.get("recover")
     if not isinstance(step, Recover) or not step.teachers:

@@ -1,1 +1,1 @@
-"""A classifier as one canonical graph: traced or read from a file, with what can be asked of it."""
+"""A classifier as one canonical graph: traced or read from a file, and queries of it."""

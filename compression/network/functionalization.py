@@ -1,6 +1,6 @@
-"""Writes into tensors as new values: in-place operators, and what they do to whatever shares memory with them.
+"""Writes into tensors as new values: in-place operators, and what they do to values that share memory with them.
 
-PyTorch's views share memory: who writes into `x[:, :4]` changes `x`, and `x.flatten(1)` too. Here each write becomes a
+PyTorch's views share memory: a write into `x[:, :4]` changes `x`, and `x.flatten(1)` too. Here each write becomes a
 pure operator; the tensor that was looked at is put together again with the new part, and every other view of it is
 taken anew when it is read next. Which values are views is seen in one run of the network on blank images.
 """
@@ -67,7 +67,7 @@ def is_write(node: fx.Node) -> bool:
 
 
 class _Looking(Run):
-    """Keeps for each node its value's layout (shape, strides, offset) and whose memory it looks at."""
+    """Keeps for each node its value's layout (shape, strides, offset) and the node whose memory it shares."""
 
     def __init__(self, source: fx.GraphModule):
         super().__init__(source)

@@ -1,4 +1,4 @@
-"""What can be asked of a canonical graph, as `tracing` makes it: its layers, who reads what, shapes, work."""
+"""Queries of a canonical graph, as `tracing` makes it: layers, readers of values, shapes, multiply-accumulates."""
 
 import hashlib
 import math
@@ -121,7 +121,7 @@ class PaddedConv2d(nn.Conv2d):
 
 
 def padding_of(layer: nn.Conv2d) -> Pads:
-    """How many zeros `layer` sets beside its maps: the one place that knows how it says so."""
+    """How many zeros `layer` sets beside its maps: on each side, however the layer stores them."""
     if isinstance(layer, PaddedConv2d):
         return layer.pads
     if layer.padding == "same":

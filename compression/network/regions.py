@@ -12,7 +12,7 @@ from compression.network.lifting import attribute
 REGIONS = {"wrap_with_set_grad_enabled", "wrap_with_autocast"}
 """What `torch.no_grad()` and `torch.autocast()` inside of a network are traced as.
 
-Neither changes what is computed: gradients are nobody's at inference, and everything is computed in float32.
+Neither changes what is computed: there are no gradients at inference, and everything is computed in float32.
 """
 
 
@@ -60,7 +60,7 @@ def _copy_(source: fx.GraphModule, node: fx.Node, inner: fx.GraphModule, handed:
 
 
 def _hand_out_(node: fx.Node, answer: Any) -> None:
-    """Who reads `node` or one of its values reads `answer`."""
+    """Readers of `node` or of one of its values read `answer` instead."""
     if isinstance(answer, fx.Node):
         node.replace_all_uses_with(answer)
     for reader in list(node.users):

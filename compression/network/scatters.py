@@ -35,7 +35,7 @@ def without_scatters_(source: fx.GraphModule) -> None:
 
 
 class _Writer:
-    """What stands in the place of `node`."""
+    """Writes the nodes that replace `node`."""
 
     def __init__(self, source: fx.GraphModule, node: fx.Node):
         self.source, self.node, self.graph = source, node, source.graph

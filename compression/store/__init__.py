@@ -1,4 +1,4 @@
-"""Everything that was found out, in a database: runs with their measurements, long jobs, and the user's notes.
+"""A database of results: runs with their measurements, long jobs, and the user's notes.
 
     store = Store.open()                           # SQLite in the user's folder, or COMPRESSION_DATABASE
     for run in store.runs(dataset="fashion-mnist"):

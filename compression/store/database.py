@@ -30,7 +30,7 @@ class Database:
 
     def __init__(self, url: str):
         self.url = _url(url)
-        self.place = self.url.database or "memory" if self.is_file else _told(self.url)
+        self.place = self.url.database or "memory" if self.is_file else _shown_address(self.url)
         with self._said():
             if self.is_file:
                 Path(self.place).parent.mkdir(parents=True, exist_ok=True)
@@ -62,7 +62,7 @@ class Database:
         return connection.execute(text("SELECT clock_timestamp()")).scalar_one().astimezone(UTC)
 
     def close(self) -> None:
-        """Lets go of all connections."""
+        """Closes all connections."""
         self._engine.dispose()
 
     def _upgrade(self) -> None:
@@ -96,12 +96,12 @@ def _url(url: str) -> URL:
             f"not {given!r}."
         ) from None
     if parsed.get_backend_name() not in DRIVERS:
-        given = _told(parsed)
+        given = _shown_address(parsed)
         raise StoreUnavailable(f"COMPRESSION_DATABASE must begin with postgresql:// or sqlite:///, not '{given}'.")
     return parsed.set(drivername=DRIVERS.get(parsed.drivername, parsed.drivername))
 
 
-def _told(url: URL) -> str:
+def _shown_address(url: URL) -> str:
     """The address for people. A password may stand in the query too."""
     return url.set(query={}).render_as_string(hide_password=True)
 

@@ -29,7 +29,7 @@ FRESH_S = 24 * 3600.0
 def write_file(onnx: bytes, measurement: Measurement, *, idle: bool = False) -> Path:
     """Writes the file under its hash and returns its path; a damaged one is replaced. Raises `StoreUnavailable`.
 
-    idle: nobody asked for the file; it makes room for later ones.
+    idle: the file comes from an idle measurement, not from a request; the least recently used of these are removed.
     """
     kept = find_file(measurement.file_hash)
     path = kept or _folder(idle=idle) / f"{measurement.file_hash}.onnx"

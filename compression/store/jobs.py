@@ -1,4 +1,4 @@
-"""The book of long jobs: how each stands, what it learned so far, and what somebody asks of it from elsewhere."""
+"""The table of long jobs: the state of each, its learning curve, and what other programs ask of it."""
 
 import json
 from collections.abc import Collection, Iterable
@@ -20,7 +20,7 @@ Wish = Literal["cancel"]
 class JobBook:
     """Jobs by id. Every method raises `StoreUnavailable`, and those that take an id `UnknownName`.
 
-    When a job was heard of last is read off the database's clock: the clocks of the machines that share it may differ.
+    Heartbeats are timed by the database's clock: the clocks of the machines that share it may differ.
     """
 
     def __init__(self, database: Database):
@@ -34,7 +34,7 @@ class JobBook:
     def add(
         self, job: str, *, kind: str, title: str, request: dict[str, Any], app: dict[str, Any], priority: int = 0
     ) -> None:
-        """Enters a job that waits. `request` is plain data, enough to begin again; `app` is who carries it out."""
+        """Adds a waiting job. `request` is plain data, enough to begin again; `app` names the program that runs it."""
         values = {
             "id": job, "kind": kind, "title": title, "request": dump(request), "priority": priority,
             "state": "waiting", "sentence": "", "share": 0.0, "app": dump(app),
@@ -44,19 +44,19 @@ class JobBook:
             connection.execute(insert(JobRow), values | {"created": now, "heard": now})
 
     def put(self, job: str, *, while_open: bool = False, **changes: Any) -> None:
-        """Writes down how a job stands: any of state, sentence, share, progress, priority, run_id, and times.
+        """Updates a job: any of state, sentence, share, progress, priority, run_id, and times.
 
-        What is only said of a job `while_open` comes too late where that has been ended meanwhile.
+        With `while_open`, a job that has ended meanwhile stays as it is.
         """
         if "progress" in changes:
             changes["progress"] = dump(changes["progress"])
         with self._database.write() as connection:
-            told = update(JobRow).where(JobRow.id == job)
-            told = told.where(JobRow.state.in_(OPEN)) if while_open else told
-            connection.execute(told.values(heard=self._database.now(connection), **changes))
+            change = update(JobRow).where(JobRow.id == job)
+            change = change.where(JobRow.state.in_(OPEN)) if while_open else change
+            connection.execute(change.values(heard=self._database.now(connection), **changes))
 
     def hear(self, jobs: Collection[str]) -> dict[str, Wish]:
-        """Says that these jobs are alive, and returns what is asked of them."""
+        """Records a heartbeat of these jobs, and returns what other programs ask of them."""
         with self._database.write() as connection:
             heard = self._database.now(connection)
             connection.execute(update(JobRow).where(JobRow.id.in_(jobs)).values(heard=heard))
@@ -73,7 +73,7 @@ class JobBook:
             return connection.execute(asked).rowcount == 1
 
     def claim(self, job: str, app: dict[str, Any]) -> bool:
-        """Takes over a job that has stopped, to go on with it; False where somebody else did so before."""
+        """Takes over a job that has stopped, to go on with it; False where another program did so before."""
         values = {"state": "waiting", "sentence": "", "wanted": None, "ended": None, "app": dump(app)}
         with self._database.write() as connection:
             taken = update(JobRow).where(JobRow.id == job, JobRow.state.in_(RESUMABLE))
@@ -103,7 +103,7 @@ class JobBook:
             return [_record(row) for row in connection.execute(chosen)]
 
     def forget(self, job: str) -> bool:
-        """Takes an ended job out of the book; its result stays, with its curve. False where the job is open."""
+        """Deletes an ended job; its result stays, with its curve. False where the job is open."""
         with self._database.write() as connection:
             gone = connection.execute(delete(JobRow).where(JobRow.id == job, JobRow.state.not_in(OPEN))).rowcount == 1
             if gone and not connection.execute(select(FileRow.id).where(FileRow.job_id == job)).first():

@@ -24,7 +24,7 @@ FROM_STORE = "from the store"
 """How the provenance of what was measured earlier begins."""
 
 OPEN: tuple[JobState, ...] = ("waiting", "working")
-"""States of a job that somebody carries out, or that died without a word."""
+"""States of a job that a program carries out, or whose program has died."""
 
 RESUMABLE: tuple[JobState, ...] = ("lost", "cancelled", "interrupted", "refused")
 
@@ -176,7 +176,7 @@ def _recipe(text: str) -> Recipe:
 
 
 def run_id(subject: Subject, recipe_hash: str, engine: str, file_hash: str, role: Role) -> str:
-    """16 hex digits that say what a run is: the same for whoever makes the same file of the same network."""
+    """16 hex digits that say what a run is: equal for equal files of the same network, whichever program made them."""
     return digest(subject.id, recipe_hash, engine, file_hash, role)
 
 

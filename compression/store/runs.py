@@ -81,7 +81,7 @@ class Store:
         return self._database.place
 
     def close(self) -> None:
-        """Lets go of the database."""
+        """Closes the database."""
         self._database.close()
 
     def add(
@@ -229,7 +229,7 @@ class Store:
         self._note(run, note=note)
 
     def delete(self, run: str) -> None:
-        """Puts a run out of sight; `restore` brings it back."""
+        """Hides a run; `restore` brings it back."""
         self._note(run, deleted=datetime.now(UTC))
 
     def restore(self, run: str) -> None:

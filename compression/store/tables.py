@@ -182,7 +182,7 @@ class NoteRow(Base):
 
 
 class JobRow(Base):
-    """A long job. `app` is the program that carries it out, `wanted` what somebody asks of it from elsewhere."""
+    """A long job. `app` is the program that carries it out, `wanted` what another program asks of it."""
 
     __tablename__ = PREFIX + "jobs"
 

@@ -1,4 +1,4 @@
-"""The operators that a stranger's network may call, and the arguments that each takes.
+"""The operators that an untrusted network may call, and the arguments that each takes.
 
 `torch.ops.aten` is more than arithmetic: `from_file` maps files, `save` writes them, `empty` gives memory of others.
 So names stand in a table here, a target is looked up by its parts, and the operator's schema decides which arguments

@@ -1,4 +1,4 @@
-"""A network of `.pt2` runs once before anybody uses it, and is made to take any number of images.
+"""A network of `.pt2` runs once before it is used, and is made to take any number of images.
 
 Most are saved for one image, the way PyTorch's documentation shows: lengths of reshapes hold that number. Two runs on
 shapes alone, one of them with twice the images, show which lengths grow with it.
