@@ -88,9 +88,11 @@ def read(
         raise _error(header, named)
     if isinstance(data := header.get("data"), dict):
         return data, content
-    failed = header.get("failed")
-    known = isinstance(failed, list) and len(failed) == 2
-    raise InvalidFile(refusal(Ending(status, (str(failed[0]), str(failed[1])) if known else None)))
+    match header.get("failed"):
+        case [kind_of_error, text]:
+            raise InvalidFile(refusal(Ending(status, (str(kind_of_error), str(text)))))
+        case _:
+            raise InvalidFile(refusal(Ending(status)))
 
 
 def _parsed(line: bytes) -> dict[str, Any]:

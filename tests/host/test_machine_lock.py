@@ -21,10 +21,10 @@ from pathlib import Path
 import before_compression
 from compression.host import machine_lock as lock
 lock.STOPWATCH, lock.WORK, lock.QUICK = map(Path, sys.argv[2:])
-with lock.computing(quick=sys.argv[1] == "quick"):
+with lock.work_turn(quick=sys.argv[1] == "quick"):
     print("computing", flush=True)
     while True:
-        lock.give_way(pausing=lambda: print("pausing", flush=True))
+        lock.yield_turn(pausing=lambda: print("pausing", flush=True))
         time.sleep(0.005)
 """
 
