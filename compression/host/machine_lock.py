@@ -111,7 +111,7 @@ class _Share:
             self._work = None
 
     def must_pause(self) -> bool:
-        """Whether a latency measurement waits or runs, or a job that goes first."""
+        """Whether somebody wants the machine for himself."""
         return not _free(STOPWATCH, fcntl.LOCK_SH) or (self._patient and not _free(QUICK, fcntl.LOCK_EX))
 
 

@@ -16,7 +16,7 @@ from compression.network.integer_grids import Kind
 P = TypeVar("P", bound=nn.Module)
 
 FEW = 32
-"""Codebooks of so many entries keep to 7 bits, whose products never saturate on processors without VNNI."""
+"""Books of so many entries keep to 7 bits, whose products never saturate on processors without VNNI."""
 
 
 class Mask(nn.Module):
@@ -95,7 +95,7 @@ class WeightQuantizer(nn.Module):
         return found.sum().expand_as(found) if self.together else found
 
     def worth(self, weight: torch.Tensor) -> torch.Tensor:
-        """The step between two codes, broadcasting to the weight."""
+        """What one code is worth, broadcasting to the weight."""
         steps = per_channel(self.scale, weight)
         if self.multipliers is None:
             return steps
@@ -121,11 +121,11 @@ class Half(nn.Module):
 
 
 class Codebook(nn.Module):
-    """Every weight becomes one of the entries of its channel's codebook, times the channel's scale (Han et al. 2016).
+    """Every weight becomes one of the entries of its channel's book, times the channel's scale (Han et al. 2016).
 
     weight = scale · entries[book][k],  entries whole numbers in [-top, top]
 
-    Runs of output channels of equal length share a codebook. Whole numbers are what the integer kernels take; that they
+    Output channels share the books in runs of equal length. Whole numbers are what the integer kernels take; that they
     are 8 bits wide costs next to nothing. Entries and stored weights both learn: the gradient passes straight through
     the choice of k. entries [books, K] ascending; scale [out], negative where a batch norm's scale is, so that folding
     leaves the entries alone; keep: of a mask below, or None; narrow: any number keeps to 7 bits. While it is `open`
@@ -150,7 +150,7 @@ class Codebook(nn.Module):
 
     @staticmethod
     def top_of(entries: torch.Tensor, narrow: bool) -> int:
-        """How large the entries of such codebooks may be: [books, K]."""
+        """How large the entries of such books may be: [books, K]."""
         return 63 if narrow or entries.shape[1] <= FEW else 127
 
     def codes(self, weight: torch.Tensor) -> torch.Tensor:
