@@ -21,10 +21,13 @@ import pytest
 
 from compression.data import user_folder
 from compression.host import channel_multiple
+from tests import tenth
+from tests.tenth import pytest_addoption  # noqa: F401  an option of every run
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Where tests run side by side, those of a file stay together, and all that open the one app in the browser."""
+    tenth.pytest_collection_modifyitems(config, items)
     for item in items:
         together = "browser" if "browser" in item.path.parts else item.path.name
         item.add_marker(pytest.mark.xdist_group(together))

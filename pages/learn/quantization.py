@@ -38,9 +38,8 @@ def play() -> None:
     """Layer, bits, scheme and the end of the grid; every weight's error, and the trade-off between the two kinds."""
     left, right = st.columns(2)
     name = left.selectbox("Layer", quantization.LAYERS, format_func=quantization.title, key="layer")
-    scheme = right.selectbox(
-        "Levels", list(quantization.SCHEMES), format_func=quantization.SCHEMES.__getitem__, key="scheme"
-    )
+    schemes = quantization.SCHEMES
+    scheme = right.selectbox("Levels", list(schemes), format_func=schemes.__getitem__, key="scheme")
     left, right = st.columns(2)
     fixed = scheme in ("ternary", "binary")
     bits = left.slider("Bits", 2, 8, 3, key="bits", disabled=fixed)

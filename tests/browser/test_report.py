@@ -7,7 +7,7 @@ import pytest
 from playwright.sync_api import Browser
 
 from pages.ui.ship import report_html
-from tests.pages.test_pages import point, trail
+from tests.pages.points import point, trail
 from tests.pages.test_report import told
 
 pytestmark = pytest.mark.browser

@@ -157,7 +157,7 @@ def test_machine_is_described():
 
 def test_measurements_are_compared_by_their_numbers():
     """Their arrays have no one answer to ==; whether a page has news is asked with it."""
-    from tests.pages.test_pages import measurement
+    from tests.pages.points import measurement
 
     none = np.empty(0)
     first, again = (

@@ -14,7 +14,6 @@ from compression.analysis.comparison import Comparison, compare
 from compression.data import load
 from compression.host import engine_version
 from compression.jobs import small_networks
-from compression.jobs.cluster import ROOT
 from compression.jobs.messages import Outcome
 from compression.jobs.small_networks import SmallNetwork
 from compression.models import model_cards
@@ -30,6 +29,7 @@ from pages.ui.compare import run_rows, sections, two_runs, ways_to_a_size
 from pages.ui.compare.run_rows import Filter
 from pages.ui.model import subject as pages_subject
 from pages.ui.model.points import Point
+from tests.pages import running_app
 
 RECIPES = (
     Recipe(steps=(Quantize(weight_bits=8),), quality="fast"),
@@ -65,17 +65,7 @@ def stored(own_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator
 
 
 def opened(**link: str) -> AppTest:
-    page = AppTest.from_file(str(ROOT / "app.py"), default_timeout=120)
-    page.switch_page("pages/lab/compare.py")
-    for name, value in link.items():
-        page.query_params[name] = value
-    page.run()
-    assert not page.exception
-    return page
-
-
-def by_label(page: AppTest, label: str):
-    return next(button for button in page.button if button.label == label)
+    return running_app.opened(link, page="lab/compare")
 
 
 def compared(stored: Store, a: Run, b: Run) -> Comparison:

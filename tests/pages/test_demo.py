@@ -6,9 +6,9 @@ import pytest
 from streamlit.testing.v1 import AppTest
 from streamlit.testing.v1.element_tree import Element
 
-from compression.jobs.cluster import ROOT
 from compression.lessons import distillation, measured
 from pages.ui.ship import stories
+from tests.pages.running_app import opened
 
 
 def measurements(table: str, *, timed: bool = False):
@@ -49,8 +49,7 @@ def test_every_slide_has_a_figure_and_its_bars_end_with_it():
 
 @pytest.fixture(scope="module")
 def page() -> AppTest:
-    shown = AppTest.from_file(str(ROOT / "app.py"), default_timeout=60)
-    return shown.switch_page("pages/ship/demo.py").run()
+    return opened(page="ship/demo")
 
 
 def headline(page: AppTest) -> str:
@@ -58,7 +57,6 @@ def headline(page: AppTest) -> str:
 
 
 def test_next_and_back_turn_the_page(page):
-    assert not page.exception
     first = headline(page)
     back, onward = (next(b for b in page.button if b.label == label) for label in ("Back", "Next"))
     assert back.disabled
@@ -72,7 +70,4 @@ def test_next_and_back_turn_the_page(page):
 
 
 def test_the_link_with_demo_leads_there():
-    shown = AppTest.from_file(str(ROOT / "app.py"), default_timeout=60)
-    shown.query_params["demo"] = "1"
-    shown.run()
-    assert not shown.exception
+    opened({"demo": "1"})

@@ -6,12 +6,11 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from compression.analysis.devices import DEVICES, KB, Deployment, Load, device, fit
-from compression.jobs.cluster import ROOT
 from compression.records.analysis import Growth
 from compression.records.measurement import Interval, Latency
 from pages.ui.ship import device_rows
+from tests.pages.running_app import opened
 
-PATIENCE_S = 180
 SMALL = Load((), 50_000, 100_000, 8_000)
 LATENCY = Latency(0.2, 0.3, 0.4, 0.5, Interval(0.49, 0.51), 100, 10, 1, 1, 0.0, 0.1)
 
@@ -47,15 +46,12 @@ def test_memory_says_what_a_process_grew_by():
 
 @pytest.fixture(scope="module")
 def page() -> AppTest:
-    shown = AppTest.from_file(str(ROOT / "app.py"), default_timeout=PATIENCE_S)
     link = {"model": "lenet300", "dataset": "digits", "steps": "quantize", "quality": "fast"}
-    for name, value in link.items():
-        shown.query_params[name] = value
-    return shown.switch_page("pages/ship/deploy.py").run()
+    return opened(link, page="ship/deploy")
 
 
 def test_the_page_shows_devices_downloads_and_reasons(page):
-    assert not page.exception and not page.error
+    assert not page.error
     tables = [table.value for table in page.dataframe]
     assert list(tables[0]["Device"]) == [each.title for each in DEVICES.values()]
     assert set(tables[0]["This file"]) == {"fits"}

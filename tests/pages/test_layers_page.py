@@ -5,12 +5,10 @@ from typing import Any
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from compression.jobs.cluster import ROOT
 from compression.records.analysis import LEVELS, Histogram, LayerSensitivity, LayerView, SensitivityPoint, Structure
 from compression.records.measurement import LayerReport
 from pages.ui.charts import layer_figures
-
-PATIENCE_S = 180
+from tests.pages.running_app import opened
 
 
 def curves(name: str, lost: float) -> LayerSensitivity:
@@ -66,7 +64,6 @@ def slider(page: AppTest) -> Any:
 
 @pytest.fixture(scope="module")
 def page() -> AppTest:
-    shown = AppTest.from_file(str(ROOT / "app.py"), default_timeout=PATIENCE_S)
     link = {
         "model": "lenet300",
         "dataset": "digits",
@@ -74,20 +71,15 @@ def page() -> AppTest:
         "quantize.weight_bits": "4",
         "quality": "fast",
     }
-    for name, value in link.items():
-        shown.query_params[name] = value
-    return shown.switch_page("pages/lab/layers.py").run()
+    return opened(link, page="lab/layers")
 
 
 def test_a_link_that_cannot_be_opened_says_so():
-    shown = AppTest.from_file(str(ROOT / "app.py"), default_timeout=PATIENCE_S)
-    shown.query_params["model"] = "nonsense"
-    shown.switch_page("pages/lab/layers.py").run()
-    assert "This link cannot be opened" in shown.warning[0].value and not shown.exception
+    assert "This link cannot be opened" in opened({"model": "nonsense"}, page="lab/layers").warning[0].value
 
 
 def test_the_page_shows_the_layers_and_one_of_them(page):
-    assert not page.exception and not page.error
+    assert not page.error
     table = page.dataframe[0].value
     assert list(table["Bits"]) == [4, 4, 4]
     assert any(text.value == f"#### Layer {table['Layer'][0]}" for text in page.markdown)
@@ -111,11 +103,8 @@ def test_a_layers_own_bits_stand_in_the_recipe(page, bits):
     ({"steps": "share,quantize", "quantize.layer_bits": "1=32"}, 32, [8, 16, 32]),
 ])  # fmt: skip
 def test_the_slider_shows_the_bits_that_a_link_sets(settings, bits, offered):
-    shown = AppTest.from_file(str(ROOT / "app.py"), default_timeout=PATIENCE_S)
     link = {"model": "lenet300", "dataset": "digits", "quality": "fast", "quantize.activation_bits": "32", **settings}
-    for name, value in link.items():
-        shown.query_params[name] = value
-    shown.switch_page("pages/lab/layers.py").run()
-    assert not shown.exception and shown.dataframe[0].value["Layer"][0] == "1"
+    shown = opened(link, page="lab/layers")
+    assert shown.dataframe[0].value["Layer"][0] == "1"
     assert slider(shown).value == bits
     assert slider(shown).options == ["as the rest", *map(str, offered)]

@@ -12,18 +12,15 @@ from pages.ui.lessons import lesson as lessons
 from pages.ui.lessons.lesson import LESSONS, TEXTS, read
 from pages.ui.model import links
 from pages.ui.model.subject import from_query
-
-PATIENCE_S = 60
+from tests.pages.running_app import opened
 
 
 def facts(name: str) -> dict[str, object]:
     return import_module(f"compression.lessons.{name.replace('-', '_')}").facts()
 
 
-def opened(name: str) -> AppTest:
-    page = AppTest.from_file(str(ROOT / "app.py"), default_timeout=PATIENCE_S)
-    page.switch_page(lessons.page_of(name)).run()
-    assert not page.exception
+def lesson(name: str, **session: object) -> AppTest:
+    page = opened(page=lessons.page_of(name).removeprefix("pages/").removesuffix(".py"), **session)
     assert not page.error, page.error[0].value
     return page
 
@@ -91,7 +88,7 @@ def test_pages_are_short(name: str) -> None:
 
 
 def test_a_prediction_is_revealed_explained_and_kept() -> None:
-    page = opened("pruning")
+    page = lesson("pruning")
     question = read("pruning", facts("pruning")).questions["layer"]
     charts = len(page.get("plotly_chart"))
     answer(page, "pruning", "layer", 0)
@@ -112,11 +109,7 @@ def test_a_lesson_with_everything_revealed(name: str) -> None:
     here = state.Learning()
     for key, question in whole.questions.items():
         here.answer(name, key, question.right, right=True)
-    page = AppTest.from_file(str(ROOT / "app.py"), default_timeout=PATIENCE_S)
-    page.session_state["learning"] = here
-    page.switch_page(lessons.page_of(name)).run()
-    assert not page.exception
-    assert not page.error
+    page = lesson(name, learning=here)
     assert page.title[0].value == whole.title
     assert sum(box.value.startswith("**As you predicted.**") for box in page.success) == len(whole.questions)
     text = " ".join(block.value for block in page.markdown)
@@ -125,7 +118,7 @@ def test_a_lesson_with_everything_revealed(name: str) -> None:
 
 
 def test_the_pruning_sliders_change_the_figures() -> None:
-    page = opened("pruning")
+    page = lesson("pruning")
     before = [metric.value for metric in page.metric]
     assert before[0] == "50.0%"
     page.slider(key="share").set_value(0.9).run()
@@ -135,7 +128,7 @@ def test_the_pruning_sliders_change_the_figures() -> None:
 
 
 def test_the_number_line_follows_bits_and_levels() -> None:
-    page = opened("quantization")
+    page = lesson("quantization")
     assert [metric.value for metric in page.metric][:2] == ["7", "0.0%"]
     page.slider(key="bits").set_value(4).run()
     assert page.metric[0].value == "15"
@@ -147,7 +140,7 @@ def test_the_number_line_follows_bits_and_levels() -> None:
 
 
 def test_a_student_learns_on_the_spot() -> None:
-    page = opened("distillation")
+    page = lesson("distillation")
     charts = len(page.get("plotly_chart"))
     page.button(key="teach").click().run()
     assert not page.exception
@@ -157,7 +150,7 @@ def test_a_student_learns_on_the_spot() -> None:
 
 
 def test_more_values_take_longer_codes() -> None:
-    page = opened("sharing")
+    page = lesson("sharing")
     before = [metric.value for metric in page.metric]
     page.select_slider(key="entries").set_value(64).run()
     assert (before[0], page.metric[0].value) == ("4 bit", "6 bit")
@@ -165,7 +158,7 @@ def test_more_values_take_longer_codes() -> None:
 
 
 def test_a_higher_rank_costs_more_and_errs_less() -> None:
-    page = opened("lowrank")
+    page = lesson("lowrank")
     before = [float(metric.value.strip("%")) for metric in page.metric]
     page.slider(key="rank-64").set_value(48).run()
     after = [float(metric.value.strip("%")) for metric in page.metric]
@@ -175,7 +168,7 @@ def test_a_higher_rank_costs_more_and_errs_less() -> None:
 
 
 def test_fewer_bits_cost_less_to_send() -> None:
-    page = opened("why")
+    page = lesson("why")
     before = [metric.value for metric in page.metric]
     page.select_slider(key="bill-bits").set_value(8).run()
     after = [metric.value for metric in page.metric]
@@ -184,7 +177,7 @@ def test_fewer_bits_cost_less_to_send() -> None:
 
 
 def test_more_groups_are_less_work_and_a_shuffle_reaches_all() -> None:
-    page = opened("architectures")
+    page = lesson("architectures")
     before = page.markdown
     page.select_slider(key="outputs").set_value(256).run()
     assert [block.value for block in page.markdown] != [block.value for block in before]
@@ -192,17 +185,14 @@ def test_more_groups_are_less_work_and_a_shuffle_reaches_all() -> None:
 
 
 def test_a_budget_that_nothing_keeps_says_so() -> None:
-    page = opened("together")
+    page = lesson("together")
     page.slider(key="budget-time").set_value(0.3).run()
     assert page.warning[0].value == "No measured file keeps this budget."
 
 
 @pytest.mark.parametrize("name", ["pruning", "together"])
 def test_the_teachers_sheet_has_it_all(name: str) -> None:
-    page = AppTest.from_file(str(ROOT / "app.py"), default_timeout=PATIENCE_S)
-    page.query_params["lesson"] = name
-    page.switch_page("pages/learn/teacher.py").run()
-    assert not page.exception
+    page = opened({"lesson": name}, page="learn/teacher")
     assert page.title[0].value.startswith(read(name, facts(name)).title)
     text = " ".join(block.value for block in page.markdown)
     assert "Objectives" in text and "Timing" in text and "Solution" in text

@@ -8,14 +8,13 @@ from dataclasses import replace
 from datetime import datetime
 
 import pytest
-from streamlit.testing.v1 import AppTest
 
-from compression.jobs.cluster import ROOT
 from pages.ui.model import wording
 from pages.ui.model.budget import Budget
 from pages.ui.model.points import Trail
 from pages.ui.ship import report, report_html
-from tests.pages.test_pages import point, trail
+from tests.pages.points import point, trail
+from tests.pages.running_app import opened
 
 WHEN = datetime(2026, 1, 2, 3, 4)
 MEASURED = trail(point(0.5, 0.935, 400_000, 0.9), point(0.7, 0.93, 250_000, 0.95), point(0.9, 0.88, 90_000, 1.0))
@@ -95,17 +94,9 @@ def test_a_chart_has_a_dot_for_every_point_and_the_baseline():
 
 
 def test_the_page_without_points_leads_to_explore():
-    page = AppTest.from_file(str(ROOT / "app.py"), default_timeout=60)
-    for name, value in {"model": "vgg11", "dataset": "digits"}.items():
-        page.query_params[name] = value
-    page.switch_page("pages/ship/report.py").run()
-    assert not page.exception
+    page = opened({"model": "vgg11", "dataset": "digits"}, page="ship/report")
     assert any("Nothing is measured yet" in info.value for info in page.info)
 
 
 def test_a_link_that_cannot_be_opened_says_so():
-    page = AppTest.from_file(str(ROOT / "app.py"), default_timeout=60)
-    page.query_params["model"] = "nonsense"
-    page.switch_page("pages/ship/report.py").run()
-    assert "This link cannot be opened" in page.warning[0].value
-    assert not page.exception
+    assert "This link cannot be opened" in opened({"model": "nonsense"}, page="ship/report").warning[0].value

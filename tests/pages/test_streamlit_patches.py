@@ -15,10 +15,10 @@ from streamlit.runtime.scriptrunner import RerunException
 from streamlit.runtime.scriptrunner_utils.script_requests import RerunData
 from streamlit.runtime.state import SessionState
 from streamlit.runtime.state.safe_session_state import SafeSessionState
-from streamlit.testing.v1 import AppTest
 
 from compression.jobs.cluster import ROOT
 from pages.ui.state import streamlit_patches
+from tests.pages.running_app import opened
 
 
 def test_a_click_is_heard_although_a_newer_request_waits() -> None:
@@ -94,7 +94,5 @@ def test_no_files_are_watched_where_nobody_asks_for_it() -> None:
 def test_imports_are_passed_over_once_a_page_has_run() -> None:
     gc.unfreeze()
     streamlit_patches.spare_imports.cache_clear()
-    page = AppTest.from_file(str(ROOT / "app.py"), default_timeout=60)
-    page.switch_page("pages/learn/teacher.py").run()
-    assert not page.exception
+    opened(page="learn/teacher")
     assert gc.get_freeze_count() > 10_000

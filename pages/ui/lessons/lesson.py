@@ -13,7 +13,7 @@ from typing import Any
 
 import yaml
 
-TEXTS = Path(__file__).resolve().parent.parent / "learn" / "texts"
+TEXTS = Path(__file__).resolve().parents[2] / "learn" / "texts"
 
 LESSONS = {
     "why": "Why networks compress",

@@ -1,0 +1,46 @@
+"""Figures, recipes and commands in words."""
+
+from itertools import pairwise
+from pathlib import Path
+
+from compression.recipe import Recipe
+from compression.steps import Prune, Quantize
+from pages.ui.explore import figures_of_merit
+from pages.ui.model import wording
+from tests.pages.points import DIGITS, measurement
+
+
+def test_figures_of_merit_are_told_with_their_changes() -> None:
+    accuracy, size, latency = figures_of_merit.figures(measurement(0.9388, 87_300, 0.52))
+    assert (accuracy.value, accuracy.small, accuracy.change) == ("93.88%", "± 0.50", "-0.12 points")
+    assert (accuracy.colour, accuracy.remark) == ("off", "fp32 94.00%, within noise")
+    assert (size.value, size.small, size.change) == ("87.3 KB", "12.5 times smaller", "-92%")
+    assert (latency.value, latency.small, latency.change) == ("0.25 ms", "× 0.52 ± 0.01", "-48%")
+    assert [figure.value for figure in figures_of_merit.figures(None)] == [figures_of_merit.NOTHING] * 3
+    same = figures_of_merit.figures(measurement(0.94, 1_095_000, 1.001))
+    assert [figure.change for figure in same] == ["", "", ""]
+
+
+def test_numbers_have_sensible_units_and_digits() -> None:
+    assert wording.percent(0.9402, 10_000) == "94.02%"
+    assert wording.plain("my_net*v2 …") == r"my\_net\*v2 …"
+    assert wording.place(f"{Path.home()}/data/store.sqlite") == "~/data/store.sqlite"
+    assert wording.place("/srv/store.sqlite") == "/srv/store.sqlite"
+    assert wording.percent(0.9402, 359) == "94.0%"
+    assert wording.size(1_095_000) == "1.09 MB"
+    assert [wording.milliseconds(ms) for ms in (0.0087, 0.043, 0.213, 12.3)] == ["8.7 µs", "43 µs", "0.21 ms", "12 ms"]
+    assert wording.half_width(0.93, 0.9301, 10_000) == "± 0.01"
+
+
+def test_a_recipe_in_words_and_as_a_command() -> None:
+    recipe = Recipe(steps=(Prune(sparsity=0.5), Quantize(weight_bits=4)), seed=3)
+    told = wording.recipe_line(recipe)
+    assert told == "Prune weights: sparsity 50%; Quantize: weight bits 4 bit, activation bits 8 bit; Seed 3"
+    assert wording.recipe_line(Recipe()) == wording.BASELINE
+    written = wording.command(DIGITS, recipe).replace("\\\n", " ").split()
+    assert written[:3] == ["python", "-m", "compression"]
+    settings = [b for a, b in pairwise(written) if a == "--set"]
+    again = Recipe()
+    for setting in settings:
+        again = again.with_setting(*setting.split("="))
+    assert again == recipe
