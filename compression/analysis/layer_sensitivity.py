@@ -37,7 +37,7 @@ class Sweep:
     def __init__(self, prepared: Prepared, *, images: int = IMAGES):
         self.prepared = prepared
         drawn = torch.randperm(len(prepared.data.validation), generator=torch.Generator().manual_seed(0))[:images]
-        self._split = prepared.data.validation.subset(drawn)
+        self.split = prepared.data.validation.subset(drawn)
         self._networks: dict[tuple[str, float], fx.GraphModule] = {}
 
     @property
@@ -57,7 +57,7 @@ class Sweep:
             raise UnknownName("layer", name, self.names)
         path = self._path(name)
         if (known := _read(path)) is None:
-            known = self._measure(name, stop)
+            known = self.measure(name, stop)
             _write(path, known)
         return known
 
@@ -67,19 +67,20 @@ class Sweep:
         return {name: curves for name, curves in found.items() if curves is not None}
 
     @torch.no_grad()
-    def _measure(self, name: str, stop: Stop | None = None) -> LayerSensitivity:
+    def measure(self, name: str, stop: Stop | None = None) -> LayerSensitivity:
+        """One layer's curves, computed whether they are known or not. Raises `Cancelled`."""
         graph = copy.deepcopy(self.prepared.dense)
         node = next(n for n in graph.graph.nodes if n.op == "call_module" and n.target == name)
         layer, norm = module_of(graph, node), folded_norm(graph, node)
         assert isinstance(layer, LAYERS)
         kept = copy.deepcopy(layer.state_dict()), copy.deepcopy(norm.state_dict()) if norm else None
-        before = _until(graph, node, self.prepared.data.normalize(self._split.images))
+        before = _until(graph, node, self.prepared.data.normalize(self.split.images))
         points = []
         for technique, levels in LEVELS.items():
             for level in levels:
                 _put(layer, norm, *self._variant(technique, level, name, stop))
                 reached = self._accuracy(graph, node, before, stop)
-                points.append(SensitivityPoint(technique, level, reached, len(self._split)))
+                points.append(SensitivityPoint(technique, level, reached, len(self.split)))
                 _put(layer, norm, *kept)
         return LayerSensitivity(name, self._accuracy(graph, node, before, stop), tuple(points))
 
@@ -117,10 +118,10 @@ class Sweep:
         for env in before:
             _look(stop)
             scores.append(_onward(graph, node, dict(env)))
-        return float((classes(torch.cat(scores)) == self._split.labels).float().mean())
+        return float((classes(torch.cat(scores)) == self.split.labels).float().mean())
 
     def _path(self, name: str) -> Path:
-        what = (self.prepared.baseline.file_hash, self.prepared.data.fingerprint, engine_hash(), len(self._split))
+        what = (self.prepared.baseline.file_hash, self.prepared.data.fingerprint, engine_hash(), len(self.split))
         key = hashlib.sha256(json.dumps([*what, name, LEVELS]).encode()).hexdigest()[:32]
         return user_folder() / "sensitivity" / f"{key}.json"
 

@@ -67,7 +67,7 @@ class _Exporter:
         self.tensors: dict[str, dict[str, str]] = {}
         self.layers = {str(n.target): stored(module_of(graph, n), folded_norm(graph, n))  # type: ignore[arg-type]
                        for n in graph.graph.nodes if isinstance(module_of(graph, n), LAYERS)}  # fmt: skip
-        self.chosen = _choose(self.layers, packed)
+        self.chosen = choose_encodings(self.layers, packed)
         known = values(graph, input_shape)
         self.shapes = {name: value.shape for name, value in known.items()}
         self.context = Context(self.writer, self.names, known)
@@ -256,7 +256,7 @@ class _Exporter:
         return float(quantizer.scale) * 255 <= bounds[1] * (1 + 1e-6)
 
 
-def _choose(layers: dict[str, StoredLayer], packed: bool) -> dict[str, pack.Option]:
+def choose_encodings(layers: dict[str, StoredLayer], packed: bool) -> dict[str, pack.Option]:
     """The encoding of every layer: the smallest file's, or plain."""
     kept = layers.values() if packed else [layer.plain() for layer in layers.values()]
     found = [pack.options(layer.values, layer.bits, layer.grid, layer.books) for layer in kept]

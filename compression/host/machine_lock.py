@@ -112,7 +112,7 @@ class _Share:
 
     def must_pause(self) -> bool:
         """Whether somebody wants the machine for himself."""
-        return not _free(STOPWATCH, fcntl.LOCK_SH) or (self._patient and not _free(QUICK, fcntl.LOCK_EX))
+        return not is_free(STOPWATCH, fcntl.LOCK_SH) or (self._patient and not is_free(QUICK, fcntl.LOCK_EX))
 
 
 @contextmanager
@@ -180,7 +180,8 @@ def _make(path: Path) -> None:
         raise InvalidFile(_UNFIT.format(path=path, what=error.strerror)) from None
 
 
-def _free(path: Path, how: int) -> bool:
+def is_free(path: Path, how: int) -> bool:
+    """Whether the lock could be taken now, `how` as `fcntl.flock` has it: shared or exclusive."""
     try:
         os.close(_lock(path, how | fcntl.LOCK_NB))
     except BlockingIOError:

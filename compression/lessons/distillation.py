@@ -229,7 +229,7 @@ def _train(course: Course, scores: np.ndarray) -> Iterator[tuple[Epoch, Student]
     draw, train = np.random.default_rng(course.seed), digits("train")
     known = np.zeros(len(train.labels), bool)
     known[np.random.default_rng(0).permutation(len(known))[: course.labelled]] = True  # the same images for every seed
-    tensors = _fresh(course.hidden, draw)
+    tensors = fresh_student(course.hidden, draw)
     moments = {name: (np.zeros_like(t), np.zeros_like(t)) for name, t in tensors.items()}
     steps = 0
     for epoch in range(EPOCHS):
@@ -237,14 +237,15 @@ def _train(course: Course, scores: np.ndarray) -> Iterator[tuple[Epoch, Student]
         order = draw.permutation(len(known)) if course.alpha else draw.choice(np.flatnonzero(known), len(known))
         total, batches = 0.0, np.array_split(order, len(order) // BATCH)
         for batch in batches:
-            loss, gradient = _loss(tensors, train, scores, known, batch, course)
+            loss, gradient = distillation_loss(tensors, train, scores, known, batch, course)
             steps += 1
             _adam_(tensors, moments, gradient, steps)
             total += loss
         yield Epoch(epoch, total / len(batches), _accuracy(tensors, digits("validation"))), Student(tensors)
 
 
-def _fresh(hidden: int, draw: np.random.Generator) -> dict[str, np.ndarray]:
+def fresh_student(hidden: int, draw: np.random.Generator) -> dict[str, np.ndarray]:
+    """Weights of a student that has not learned: w1 [64, hidden], w2 [hidden, 10] (He et al. 2015), biases 0."""
     return {
         "w1": draw.normal(0, np.sqrt(2 / 64), (64, hidden)), "b1": np.zeros(hidden),
         "w2": draw.normal(0, np.sqrt(2 / hidden), (hidden, 10)), "b2": np.zeros(10),
@@ -257,7 +258,7 @@ def _scores(w: dict[str, np.ndarray], x: np.ndarray) -> tuple[np.ndarray, np.nda
     return hidden, hidden @ w["w2"] + w["b2"]
 
 
-def _loss(
+def distillation_loss(
     w: dict[str, np.ndarray], train: Split, scores: np.ndarray, known: np.ndarray, batch: np.ndarray, course: Course
 ) -> tuple[float, dict[str, np.ndarray]]:
     """Mean loss of a batch of indices, and its gradient by every tensor."""

@@ -55,7 +55,7 @@ def full_rank(name: str, form: str) -> int:
 @lru_cache(maxsize=16)
 def decompose(name: str, form: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """U [m, r], the singular values [r] descending, and Vᵀ [r, n] of the layer's matrix."""
-    return np.linalg.svd(_matrix(networks.layer(*RESNET, name).weight, form), full_matrices=False)
+    return np.linalg.svd(as_matrix(networks.layer(*RESNET, name).weight, form), full_matrices=False)
 
 
 @lru_cache(maxsize=64)
@@ -63,7 +63,7 @@ def product(name: str, form: str, rank: int) -> Product:
     """The layer as the product of its `rank` largest parts."""
     weight = networks.layer(*RESNET, name).weight
     u, s, vt = decompose(name, form)
-    low = _kernel((u[:, :rank] * s[:rank]) @ vt[:rank], weight.shape, form)
+    low = as_kernel((u[:, :rank] * s[:rank]) @ vt[:rank], weight.shape, form)
     cost = _cost(weight.shape, form)
     return Product(
         rank, len(s), float(np.square(s[rank:]).sum() / np.square(s).sum()), output_error(name, low),
@@ -123,7 +123,7 @@ def facts() -> dict[str, Any]:
     }
 
 
-def _matrix(weight: np.ndarray, form: str) -> np.ndarray:
+def as_matrix(weight: np.ndarray, form: str) -> np.ndarray:
     """[out, in·kh·kw], or for the spatial form [kh·in, kw·out]: a column of the kernel, then a row."""
     if form == "channel":
         return weight.reshape(len(weight), -1)
@@ -131,8 +131,8 @@ def _matrix(weight: np.ndarray, form: str) -> np.ndarray:
     return weight.transpose(2, 1, 3, 0).reshape(kh * inputs, kw * out)
 
 
-def _kernel(matrix: np.ndarray, shape: tuple[int, ...], form: str) -> np.ndarray:
-    """The inverse of `_matrix`."""
+def as_kernel(matrix: np.ndarray, shape: tuple[int, ...], form: str) -> np.ndarray:
+    """The inverse of `as_matrix`."""
     if form == "channel":
         return matrix.reshape(shape)
     out, inputs, kh, kw = shape

@@ -112,12 +112,12 @@ def _entries() -> dict[str, dict[str, Any]]:
 def _measurement(planned: Planned, entry: dict[str, Any] | None) -> Measurement | None:
     """The entry's measurement, if its recipe is still what the plan means: a default may have changed since."""
     recipe = recipe_of(planned)
-    if entry is None or recipe is None or not _agree(entry["recipe"], recipe.to_dict()):
+    if entry is None or recipe is None or not agree(entry["recipe"], recipe.to_dict()):
         return None
     return Measurement.from_plain(entry["measurement"])
 
 
-def _agree(measured: dict[str, Any], now: dict[str, Any]) -> bool:
+def agree(measured: dict[str, Any], now: dict[str, Any]) -> bool:
     """Whether two recipes have the same steps, and the same value wherever both have one: a new setting is at rest."""
     before, after = measured["steps"], now["steps"]
     if len(before) != len(after):

@@ -278,11 +278,11 @@ def _criterion(name: str, formula: str, kept: np.ndarray, by_weight: np.ndarray)
     kept = kept.reshape(weight.shape)
     shared = float((kept & by_weight.reshape(kept.shape)).sum() / max(kept.sum(), 1))
     picture = mosaic(weight, kept, columns=COLUMNS, limit=ROWS)
-    errors = output_error(STUDIED, weight * kept), output_error(STUDIED, _refitted(weight, kept))
+    errors = output_error(STUDIED, weight * kept), output_error(STUDIED, refit_rows(weight, kept))
     return Criterion(name, formula, picture, *errors, shared)
 
 
-def _refitted(weight: np.ndarray, kept: np.ndarray) -> np.ndarray:
+def refit_rows(weight: np.ndarray, kept: np.ndarray) -> np.ndarray:
     """Row by row (H_KK + λI) w'_K = (H w)_K + λ w_K on the kept entries K, with a little ridge λ: the weight's shape.
 
     H comes from training images; the error is then judged on the sample images, which are others.

@@ -103,7 +103,7 @@ def sqnr_db(w: np.ndarray, rounded: np.ndarray) -> float:
 @lru_cache(maxsize=128)
 def number_line(name: str, bits: int, scheme: str, clip: float) -> NumberLine:
     """All weights of a layer on one grid."""
-    w = _weights(name).ravel()
+    w = weights_of(name).ravel()
     grid = levels(w, bits, scheme, clip)
     rounded = nearest(w, grid)
     beyond = float(((w < grid[0] - 1e-9) | (w > grid[-1] + 1e-9)).mean())
@@ -113,9 +113,9 @@ def number_line(name: str, bits: int, scheme: str, clip: float) -> NumberLine:
 @lru_cache(maxsize=64)
 def clip_curve(name: str, bits: int) -> tuple[Line, ...]:
     """Squared error over the weights' power by the end of a symmetric grid: from rounding, from clipping, the sum."""
-    w = _weights(name).ravel()
+    w = weights_of(name).ravel()
     power, tops = np.square(w).sum(), CLIPS[:, None] * np.abs(w).max()  # [clips, 1]
-    error, outside = np.square(_symmetric(w, tops, bits) - w), np.abs(w) > tops  # [clips, n]
+    error, outside = np.square(on_symmetric_grid(w, tops, bits) - w), np.abs(w) > tops  # [clips, n]
     parts = np.stack([np.where(outside, 0, error).sum(1), np.where(outside, error, 0).sum(1)]) / power
     return Line("Rounding", CLIPS, parts[0]), Line("Clipping", CLIPS, parts[1]), Line("Together", CLIPS, parts.sum(0))
 
@@ -130,7 +130,7 @@ def best_clip(name: str, bits: int) -> float:
 @lru_cache(maxsize=64)
 def granularity(name: str, bits: int) -> Bars:
     """Signal-to-noise ratio with one scale for the tensor or one for each output channel, min-max or best."""
-    w = _weights(name)
+    w = weights_of(name)
     rows = w.reshape(len(w), -1)  # [out, d]
     return Bars(
         "Signal to noise, dB",
@@ -138,7 +138,7 @@ def granularity(name: str, bits: int) -> Bars:
         np.array([
             sqnr_db(w, nearest(w, levels(w, bits, "symmetric"))),
             sqnr_db(w, nearest(w, levels(w, bits, "symmetric", best_clip(name, bits)))),
-            sqnr_db(rows, _symmetric(rows, np.abs(rows).max(1, keepdims=True), bits)),
+            sqnr_db(rows, on_symmetric_grid(rows, np.abs(rows).max(1, keepdims=True), bits)),
             sqnr_db(rows, np.stack([_best(row, bits) for row in rows])),
         ]),
     )  # fmt: skip
@@ -147,7 +147,7 @@ def granularity(name: str, bits: int) -> Bars:
 @lru_cache(maxsize=64)
 def ranges(percentile: float) -> tuple[Line, Line]:
     """Upper end of a layer's input by how many images were looked at: the largest value, and a percentile."""
-    seen = _inputs()
+    seen = studied_inputs()
     found = [seen[:count].ravel() for count in COUNTS]
     return (
         Line("Largest value", np.array(COUNTS), np.array([float(x.max()) for x in found])),
@@ -158,7 +158,7 @@ def ranges(percentile: float) -> tuple[Line, Line]:
 @lru_cache(maxsize=64)
 def outlier(times: float) -> float:
     """Signal-to-noise ratio in dB of the layer's input in 8 bits when one planted value is `times` its largest."""
-    x = _inputs().ravel().astype(np.float64)
+    x = studied_inputs().ravel().astype(np.float64)
     scale = times * x.max() / 255
     return sqnr_db(x, np.round(x / scale).clip(0, 255) * scale)
 
@@ -187,7 +187,7 @@ def convolution(image: int, channel: int, row: int, column: int) -> Convolution:
 @lru_cache(maxsize=1)
 def facts() -> dict[str, Any]:
     """The figures that the lesson's text names."""
-    w = _weights(STUDIED)
+    w = weights_of(STUDIED)
     coarse = granularity(STUDIED, 4).values
     return {
         "weights": w.size,
@@ -218,7 +218,7 @@ def facts() -> dict[str, Any]:
     }
 
 
-def _symmetric(w: np.ndarray, tops: np.ndarray, bits: int) -> np.ndarray:
+def on_symmetric_grid(w: np.ndarray, tops: np.ndarray, bits: int) -> np.ndarray:
     """w on symmetric grids that end at `tops`, which broadcasts: the same as `nearest` on `levels`, at once."""
     codes = 2 ** (bits - 1) - 1
     return np.clip(np.round(w / (tops / codes)), -codes, codes) * (tops / codes)
@@ -226,16 +226,17 @@ def _symmetric(w: np.ndarray, tops: np.ndarray, bits: int) -> np.ndarray:
 
 def _best(w: np.ndarray, bits: int) -> np.ndarray:
     """w [n] on the symmetric grid with the least squared error."""
-    tried = _symmetric(w, CLIPS[:, None] * np.abs(w).max(), bits)  # [clips, n]
+    tried = on_symmetric_grid(w, CLIPS[:, None] * np.abs(w).max(), bits)  # [clips, n]
     return tried[np.square(tried - w).sum(1).argmin()]
 
 
-def _weights(name: str) -> np.ndarray:
+def weights_of(name: str) -> np.ndarray:
+    """The weights of a layer of the lesson's ResNet-20: [out, in, kh, kw]."""
     return networks.layer(*RESNET, name).weight
 
 
 @lru_cache(maxsize=1)
-def _inputs() -> np.ndarray:
+def studied_inputs() -> np.ndarray:
     """What the studied layer reads of the sample images, one class after the other: [n, C, H, W], none negative."""
     photo = fashion().inputs
     mixed = np.concatenate([photo[::2], photo[1::2]])

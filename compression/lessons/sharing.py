@@ -131,7 +131,7 @@ def stages(sparsity: float, bits: int) -> tuple[Stage, ...]:
     for layer in layers:
         kept = np.abs(layer.weight) > threshold
         codes, books = _shared(layer.weight[kept], bits)
-        gaps = _gaps(kept.ravel())
+        gaps = zeros_between(kept.ravel())
         name = f"{layer.name}.weight"
         pruned[name], shared[name] = layer.weight * kept, np.zeros_like(layer.weight)
         shared[name][kept] = books[codes]
@@ -209,7 +209,7 @@ def _shared(kept: np.ndarray, bits: int) -> tuple[np.ndarray, np.ndarray]:
     return np.searchsorted((centres[1:] + centres[:-1]) / 2, kept), centres
 
 
-def _gaps(kept: np.ndarray) -> np.ndarray:
+def zeros_between(kept: np.ndarray) -> np.ndarray:
     """Zeros before each weight that is left; where there are more than fit into GAP_BITS, fillers stand in between."""
     most = 2**GAP_BITS - 1
     zeros = np.diff(np.flatnonzero(kept), prepend=-1) - 1

@@ -66,7 +66,7 @@ def _measure(candidate: ort.InferenceSession, baseline: ort.InferenceSession, im
     ours, theirs = _feeds(candidate, image), _feeds(baseline, image)
     for _ in range(WARM_UP):
         _time(candidate, ours), _time(baseline, theirs)
-    times = _pairs(lambda: (_time(candidate, ours), _time(baseline, theirs)), most)
+    times = pairs_until_precise(lambda: (_time(candidate, ours), _time(baseline, theirs)), most)
     ratio, pairs = times[:, 0] / times[:, 1], len(times)
     halves = np.median(times[: pairs // 2, 1]), np.median(times[pairs // 2 :, 1])
     return Latency(
@@ -84,7 +84,7 @@ def _measure(candidate: ort.InferenceSession, baseline: ort.InferenceSession, im
     )
 
 
-def _pairs(take: Callable[[], tuple[float, float]], most: int = PAIRS[1]) -> np.ndarray:
+def pairs_until_precise(take: Callable[[], tuple[float, float]], most: int = PAIRS[1]) -> np.ndarray:
     """Pairs of times [n, 2], at most `most`, until their ratio is precise or `SECONDS` have passed.
 
     That the width decides when to stop, and never the ratio itself, keeps the interval at its level (Chow & Robbins

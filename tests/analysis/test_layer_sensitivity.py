@@ -20,7 +20,7 @@ def sweep():
 
 
 def accuracy(graph, sweep) -> float:
-    split = sweep._split
+    split = sweep.split
     with torch.inference_mode():
         scores = graph(sweep.prepared.data.normalize(split.images))
     return float((scores.argmax(1) == split.labels).float().mean())
@@ -54,8 +54,8 @@ def test_truncation_has_the_error_that_theory_says():
 def test_what_is_known_is_not_computed_again_and_a_stop_loses_nothing(sweep, monkeypatch, tmp_path):
     monkeypatch.setenv("COMPRESSION_HOME", str(tmp_path))
     calls = []
-    measure = sweep._measure
-    monkeypatch.setattr(sweep, "_measure", lambda name, stop: calls.append(name) or measure(name))
+    measure = sweep.measure
+    monkeypatch.setattr(sweep, "measure", lambda name, stop: calls.append(name) or measure(name))
     run = sweep.all(stop=lambda: len(calls) == 2)
     with pytest.raises(Cancelled):
         list(run)
@@ -74,7 +74,7 @@ def test_a_sweep_stops_in_the_middle_of_a_layer(sweep, monkeypatch, tmp_path):
 
 def test_the_dense_network_stays_as_it_was(sweep):
     before = {k: v.clone() for k, v in sweep.prepared.dense.state_dict().items()}
-    sweep._measure(sweep.names[0])
+    sweep.measure(sweep.names[0])
     assert all(torch.equal(v, before[k]) for k, v in sweep.prepared.dense.state_dict().items())
 
 

@@ -127,7 +127,7 @@ def test_every_encoding_equals_its_unpacked_twin_and_is_folded(
     graph = quantized(bits, activation_bits, empty=empty)
     twin = export(graph, SHAPE, packed=False).onnx
     monkeypatch.setattr(
-        exporting, "_choose", lambda found, packed: {n: of_kind(layer, kind) for n, layer in found.items()}
+        exporting, "choose_encodings", lambda found, packed: {n: of_kind(layer, kind) for n, layer in found.items()}
     )
     packed = export(graph, SHAPE)
     assert {encoding.kind for encoding in packed.encodings.values()} == {kind}
@@ -149,7 +149,7 @@ def test_every_codebook_encoding_equals_its_unpacked_twin_and_is_folded(
     graph = with_codebooks(entries, activation_bits, books, zeros=0 if kind == "codebook-dense" else 0.7)
     twin = export(graph, SHAPE, packed=False).onnx
     monkeypatch.setattr(
-        exporting, "_choose", lambda found, packed: {n: with_book(layer, kind) for n, layer in found.items()}
+        exporting, "choose_encodings", lambda found, packed: {n: with_book(layer, kind) for n, layer in found.items()}
     )
     packed = export(graph, SHAPE)
     assert all(e.kind == kind or (entries == 200 and e.kind == "plain") for e in packed.encodings.values())
@@ -193,7 +193,7 @@ def of_kind(layer, kind: str) -> pack.Option:
 @pytest.mark.parametrize("kind", ["dense", "mask", "delta"])
 def test_another_engine_gives_the_same_predictions(kind, monkeypatch):
     monkeypatch.setattr(
-        exporting, "_choose", lambda found, packed: {n: of_kind(layer, kind) for n, layer in found.items()}
+        exporting, "choose_encodings", lambda found, packed: {n: of_kind(layer, kind) for n, layer in found.items()}
     )
     model = export(quantized(4, 8, empty=True), SHAPE).onnx
     images = some_images(64)

@@ -72,7 +72,7 @@ def slider(own_files: list[str]) -> Iterator[Other]:
 
 
 def held(kind: int, path: Path) -> bool:
-    return not lock._free(path, kind)
+    return not lock.is_free(path, kind)
 
 
 def test_who_times_waits_for_all_who_compute_to_pause(training: Other, slider: Other) -> None:
@@ -92,7 +92,7 @@ def test_who_computes_may_take_the_time_itself(training: Other) -> None:
         with machine_lock():
             assert held(lock.fcntl.LOCK_SH, lock.STOPWATCH)
         assert held(lock.fcntl.LOCK_EX, lock.WORK)  # it computes again
-    assert lock._free(lock.QUICK, lock.fcntl.LOCK_EX)
+    assert lock.is_free(lock.QUICK, lock.fcntl.LOCK_EX)
 
 
 def test_a_process_that_is_killed_lets_go(training: Other, slider: Other) -> None:
@@ -125,8 +125,8 @@ def test_nobody_waits_for_nothing() -> None:
     with work_turn():
         yield_turn(pausing=lambda: pytest.fail("there is no reason"))
         with work_turn(quick=True):  # inside of another: the outer one's manners count
-            assert lock._free(lock.QUICK, lock.fcntl.LOCK_EX)
-    assert lock._free(lock.WORK, lock.fcntl.LOCK_EX)
+            assert lock.is_free(lock.QUICK, lock.fcntl.LOCK_EX)
+    assert lock.is_free(lock.WORK, lock.fcntl.LOCK_EX)
 
 
 def mode(path: Path) -> int:
@@ -170,11 +170,11 @@ def test_what_is_no_plain_file_is_refused_at_once(plant: Callable[[Path], object
         work_turn().__enter__()
     with pytest.raises(InvalidFile, match=what):
         machine_lock().__enter__()
-    assert lock._free(lock.STOPWATCH, lock.fcntl.LOCK_EX)  # nothing is held by what failed
+    assert lock.is_free(lock.STOPWATCH, lock.fcntl.LOCK_EX)  # nothing is held by what failed
 
 
 def test_two_who_make_the_lock_at_once_share_it() -> None:
-    threads = [threading.Thread(target=lock._free, args=(lock.WORK, lock.fcntl.LOCK_SH)) for _ in range(8)]
+    threads = [threading.Thread(target=lock.is_free, args=(lock.WORK, lock.fcntl.LOCK_SH)) for _ in range(8)]
     for thread in threads:
         thread.start()
     for thread in threads:

@@ -217,7 +217,7 @@ def kept(lab: Lab, news: News) -> bool:
 
 def test_trainings_make_way_for_a_question(lab: Lab) -> None:
     assert (
-        lab.ask(machine_lock._free, machine_lock.QUICK, machine_lock.fcntl.LOCK_EX).result(60) is False
+        lab.ask(machine_lock.is_free, machine_lock.QUICK, machine_lock.fcntl.LOCK_EX).result(60) is False
     )  # as the question holds it itself
 
 

@@ -86,9 +86,9 @@ def test_tiles_stand_side_by_side_with_gaps() -> None:
 
 def test_rows_are_matched_by_their_plan_and_dropped_when_the_plan_changes() -> None:
     entry = {"steps": [{"step": "prune", "sparsity": 0.5}], "seed": 0}
-    assert measured._agree(entry, {"steps": [{"step": "prune", "sparsity": 0.5, "new": 1}], "seed": 0, "other": 2})
-    assert not measured._agree(entry, {"steps": [{"step": "prune", "sparsity": 0.6}], "seed": 0})
-    assert not measured._agree(entry, {"steps": [], "seed": 0})
+    assert measured.agree(entry, {"steps": [{"step": "prune", "sparsity": 0.5, "new": 1}], "seed": 0, "other": 2})
+    assert not measured.agree(entry, {"steps": [{"step": "prune", "sparsity": 0.6}], "seed": 0})
+    assert not measured.agree(entry, {"steps": [], "seed": 0})
 
 
 @pytest.mark.parametrize("table", TABLES)
@@ -176,7 +176,7 @@ def test_refitting_leaves_less_error_than_any_other_values() -> None:
         change = (w - weight).reshape(len(weight), -1)
         return float(((change @ h) * change).sum())
 
-    best = pruning._refitted(weight, kept)
+    best = pruning.refit_rows(weight, kept)
     assert (best[~kept] == 0).all()
     drawn = np.random.default_rng(0).normal(size=(5, *weight.shape)) * 0.003 * kept
     assert all(error(best) < error(best + step) for step in drawn)
@@ -218,7 +218,7 @@ def test_what_lesson_2_says() -> None:
 @pytest.mark.parametrize("scheme", quantization.SCHEMES)
 @pytest.mark.parametrize("bits", [2, 4, 8])
 def test_weights_go_to_the_nearest_level(scheme: str, bits: int) -> None:
-    w = quantization._weights("6.conv1").ravel()[:500]
+    w = quantization.weights_of("6.conv1").ravel()[:500]
     grid = quantization.levels(w, bits, scheme, 0.8)
     assert (np.diff(grid) > 0).all()
     brute = np.abs(w[:, None] - grid).min(1)
@@ -229,20 +229,22 @@ def test_weights_go_to_the_nearest_level(scheme: str, bits: int) -> None:
 
 
 def test_the_symmetric_grid_is_the_engines() -> None:
-    w = torch.tensor(quantization._weights(quantization.STUDIED))
+    w = torch.tensor(quantization.weights_of(quantization.STUDIED))
     scale = w.abs().amax((1, 2, 3)) / 7
     expected = WeightQuantizer(scale, 4)(w).numpy()
     rows = w.numpy().reshape(16, -1)
-    ours = quantization._symmetric(rows, np.abs(rows).max(1, keepdims=True), 4)
+    ours = quantization.on_symmetric_grid(rows, np.abs(rows).max(1, keepdims=True), 4)
     np.testing.assert_allclose(ours.reshape(expected.shape), expected, atol=1e-6)
     one = quantization.nearest(rows.ravel(), quantization.levels(rows, 4, "symmetric", 0.5))
-    np.testing.assert_allclose(quantization._symmetric(rows.ravel(), 0.5 * np.abs(rows).max(), 4), one, atol=1e-6)
+    np.testing.assert_allclose(
+        quantization.on_symmetric_grid(rows.ravel(), 0.5 * np.abs(rows).max(), 4), one, atol=1e-6
+    )
 
 
 def test_the_clip_curve_adds_up_and_its_minimum_is_the_best() -> None:
     inside, outside, together = quantization.clip_curve(quantization.STUDIED, 3)
     np.testing.assert_allclose(inside.y + outside.y, together.y)
-    w = quantization._weights(quantization.STUDIED).ravel()
+    w = quantization.weights_of(quantization.STUDIED).ravel()
     at = 20
     rounded = quantization.nearest(w, quantization.levels(w, 3, "symmetric", float(together.x[at])))
     assert together.y[at] == pytest.approx(float(np.square(rounded - w).sum() / np.square(w).sum()), rel=1e-4)
@@ -270,7 +272,7 @@ def test_what_lesson_3_says() -> None:
     assert abs(said["log_8_db"] - said["log_db"]) < 0.5  # "log"
     assert said["linear_db"] < said["log_db"]
     assert 2.5 < said["outlier_bits"] < 3.5  # "outlier"
-    x = quantization._inputs().astype(np.float64)
+    x = quantization.studied_inputs().astype(np.float64)
     wide = np.round(x / (10 * x.max() / 255)) * (10 * x.max() / 255)
     expected = 10 * np.log10(np.square(x).sum() / np.square(wide - x).sum())
     assert said["outlier_db"] == pytest.approx(expected, abs=0.01)
@@ -292,9 +294,11 @@ def test_ranges_grow_with_the_images() -> None:
 
 def test_the_students_loss_and_gradient_are_those_of_torch() -> None:
     course, train = Course(temperature=3.0, alpha=0.7), distillation.digits("train")
-    tensors = distillation._fresh(8, np.random.default_rng(1))
+    tensors = distillation.fresh_student(8, np.random.default_rng(1))
     batch, known = np.arange(20), np.arange(len(train.labels)) % 3 == 0
-    found, gradient = distillation._loss(tensors, train, distillation.teacher_scores(), known, batch, course)
+    found, gradient = distillation.distillation_loss(
+        tensors, train, distillation.teacher_scores(), known, batch, course
+    )
     w = {name: torch.tensor(t, requires_grad=True) for name, t in tensors.items()}
     x, labels = torch.tensor(train.inputs[batch]).double(), torch.tensor(train.labels[batch])
     z = torch.relu(x @ w["w1"] + w["b1"]) @ w["w2"] + w["b2"]
@@ -374,7 +378,7 @@ def test_huffman_codes_are_prefix_codes_of_least_length(counts: list[int]) -> No
 def test_gaps_lead_back_to_the_places() -> None:
     kept = np.zeros(500, bool)
     kept[[0, 3, 40, 41, 200, 499]] = True
-    gaps = sharing._gaps(kept)
+    gaps = sharing.zeros_between(kept)
     assert gaps.max() < 2**sharing.GAP_BITS
     places, fillers = np.cumsum(gaps + 1) - 1, len(gaps) - 6
     assert set(np.flatnonzero(kept)) <= set(places)
@@ -408,10 +412,10 @@ def test_what_lesson_5_says() -> None:
 @pytest.mark.parametrize("form", lowrank.FORMS)
 def test_two_thin_layers_compute_the_product(form: str) -> None:
     weight = networks.layer(*RESNET, "6.conv1").weight
-    assert (lowrank._kernel(lowrank._matrix(weight, form), weight.shape, form) == weight).all()
+    assert (lowrank.as_kernel(lowrank.as_matrix(weight, form), weight.shape, form) == weight).all()
     u, s, vt = lowrank.decompose("6.conv1", form)
     rank, (out, inputs, kh, kw) = 5, weight.shape
-    low = torch.tensor(lowrank._kernel((u[:, :rank] * s[:rank]) @ vt[:rank], weight.shape, form))
+    low = torch.tensor(lowrank.as_kernel((u[:, :rank] * s[:rank]) @ vt[:rank], weight.shape, form))
     x = torch.tensor(np.random.default_rng(0).normal(size=(1, inputs, 9, 9)).astype(np.float32))
     whole, conv = torch.nn.functional.conv2d(x, low, padding=1), torch.nn.functional.conv2d
     if form == "channel":

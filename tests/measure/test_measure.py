@@ -19,7 +19,7 @@ from compression.host.machine import this_machine
 from compression.host.machine_lock import machine_lock
 from compression.host.onnx_runtime import session
 from compression.measure.accuracy import accuracy, join, mcnemar, order, predict, wilson
-from compression.measure.latency import _pairs, latency, median_interval
+from compression.measure.latency import latency, median_interval, pairs_until_precise
 from compression.pipeline.measuring import measure_file
 from compression.records.measurement import Predictions
 
@@ -64,7 +64,7 @@ def test_stopping_when_the_ratio_is_precise_keeps_its_interval_honest():
     """Noise that ends runs early, at different lengths; the true median ratio is 1/2."""
     rng, covered, lengths = np.random.default_rng(0), [], set()
     for _ in range(400):
-        times = _pairs(lambda: (1e-4 * rng.lognormal(sigma=0.05), 2e-4 * rng.lognormal(sigma=0.05)))
+        times = pairs_until_precise(lambda: (1e-4 * rng.lognormal(sigma=0.05), 2e-4 * rng.lognormal(sigma=0.05)))
         interval = median_interval(times[:, 0] / times[:, 1])
         covered.append(interval.low <= 0.5 <= interval.high)
         lengths.add(len(times))

@@ -5,14 +5,13 @@ import shutil
 import time
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 
 from compression import models
 from compression.data import load
 from compression.jobs import recipe_search
-from compression.jobs.lab import Job, Lab, Request
+from compression.jobs.lab import Lab
 from compression.jobs.recipe_search import LADDER
 from compression.models import model_cards
 from compression.pipeline import compress
@@ -24,33 +23,8 @@ from pages.ui.explore import figures_of_merit
 from pages.ui.model import links, subject
 from pages.ui.model.subject import Subject
 from pages.ui.model.view import PANELS, View
-from pages.ui.state import neighbours
-from tests.pages.points import DIGITS, measurement, point, trail
+from tests.pages.points import DIGITS
 from tests.pages.running_app import PATIENCE_S, opened, recipe_on, stored, values
-
-
-def test_neighbours_are_measured_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    asked: list[Job] = []
-    resting = [False]
-
-    def fill(request: Request) -> Job | None:
-        asked.extend([Job(request)] if resting[0] else [])
-        return asked[-1] if resting[0] else None
-
-    monkeypatch.setattr(neighbours, "lab", lambda: SimpleNamespace(fill=fill, long=SimpleNamespace(working=[])))
-    here = state.Visit(DIGITS, point(0.5, 0.93, 90_000).recipe)
-    here.trails[DIGITS] = trail(point(0.5, 0.93, 90_000))
-    assert not here.neighbours.go_on(here)
-    assert here.neighbours.filler is None  # somebody has just asked for something
-    resting[0] = True
-    for _ in range(2):
-        assert not here.neighbours.go_on(here)
-    [job] = asked  # the second waits for the first
-    found = Recipe.from_json(job.request.recipe)  # type: ignore[union-attr]
-    job.end(state="done", measurement=replace(measurement(0.92, 80_000), recipe_hash=found.hash), full=True)
-    assert here.neighbours.go_on(here)
-    assert found.hash in {known.key for known in here.trail.points}
-    assert len(asked) == 2
 
 
 @pytest.mark.usefixtures("engine")

@@ -70,10 +70,10 @@ def test_a_missing_figure_is_said_to_be_missing(name: str) -> None:
 
 def test_an_unknown_figure_or_term_is_an_error() -> None:
     with pytest.raises(KeyError):
-        lessons._filled("<<nonsense:.1%>>", {})
+        lessons.with_figures("<<nonsense:.1%>>", {})
     with pytest.raises(KeyError):
-        lessons._filled("[[nonsense]]", {})
-    explained = lessons._filled("[[sparsity|zeros]] of <<n:,>>", {"n": 1234})
+        lessons.with_figures("[[nonsense]]", {})
+    explained = lessons.with_figures("[[sparsity|zeros]] of <<n:,>>", {"n": 1234})
     assert explained.endswith(">zeros</span> of 1,234")
     assert "Share of the weights" in explained
 

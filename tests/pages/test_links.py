@@ -3,7 +3,6 @@
 from dataclasses import replace
 
 import pytest
-import streamlit as st
 
 from compression.errors import UserError
 from compression.recipe import Recipe
@@ -28,21 +27,6 @@ def test_presets_are_recipes_and_a_view_comes_back_from_its_link() -> None:
     )
     assert View.from_query(view.to_query()) == view
     assert View().to_query() == {}
-
-
-def test_undo_and_redo_walk_through_the_recipes(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(st, "session_state", {})
-    here = state.Visit(DIGITS)
-    here.load(Recipe())
-    here.load(PRESETS["8-bit"].recipe)
-    here.undo()
-    here.undo()
-    assert here.recipe == links.START
-    here.redo()
-    assert here.recipe == Recipe()
-    assert st.session_state["prune.on"] is False
-    here.load(links.START)
-    assert not here.undone
 
 
 @pytest.mark.parametrize("recipe", [Recipe(), links.START, Recipe(steps=(Prune(sparsity=0.33),), seed=7)])

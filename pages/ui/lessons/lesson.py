@@ -103,7 +103,7 @@ class LessonText:
 
 def read(name: str, facts: Facts) -> LessonText:
     """The lesson with `facts` in place of its figures. Raises KeyError for a figure or a term that nobody defines."""
-    plain = _filled(_raw(name), facts)
+    plain = with_figures(_raw(name), facts)
     questions = [
         Question(q["key"], q["ask"], tuple(Option(**option) for option in q["options"])) for q in plain["questions"]
     ]
@@ -140,12 +140,13 @@ def _raw(name: str) -> dict[str, Any]:
     return yaml.safe_load((TEXTS / f"{name}.yaml").read_text(encoding="utf-8"))
 
 
-def _filled(value: Any, facts: Facts) -> Any:
+def with_figures(value: Any, facts: Facts) -> Any:
+    """Texts of a lesson, in dicts and lists as they stand, with figures and explained terms in their places."""
     if isinstance(value, str):
         return TERM.sub(_term, FIGURE.sub(lambda match: _figure(match, facts), value))
     if isinstance(value, dict):
-        return {name: _filled(part, facts) for name, part in value.items()}
-    return [_filled(part, facts) for part in value] if isinstance(value, list) else value
+        return {name: with_figures(part, facts) for name, part in value.items()}
+    return [with_figures(part, facts) for part in value] if isinstance(value, list) else value
 
 
 def _figure(match: re.Match[str], facts: Facts) -> str:
