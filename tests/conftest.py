@@ -26,11 +26,15 @@ from tests.tenth import pytest_addoption  # noqa: F401  an option of every run
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Where tests run side by side, those of a file stay together, and all that open the one app in the browser."""
+    """Where tests run side by side, those of a file stay together, and all that open the one app in the browser.
+
+    Slow tests, of which only some run, are spread one by one.
+    """
     tenth.pytest_collection_modifyitems(config, items)
     for item in items:
         together = "browser" if "browser" in item.path.parts else item.path.name
-        item.add_marker(pytest.mark.xdist_group(together))
+        if config.getoption("tenth") is None or together == "browser":
+            item.add_marker(pytest.mark.xdist_group(together))
 
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")

@@ -99,7 +99,8 @@ def run(count: int, seed: int, only: str = "", case: int | None = None) -> dict[
         (base / name).mkdir()
     all_ways = ways(base, only)
     os.chdir(base / "marked")
-    import_module("compression.pipeline.compress")  # what libraries do when they are loaded is no case's doing
+    for library in ("compression.pipeline.compress", "distributed"):  # what they do when loaded is no case's doing
+        import_module(library)
     import_module("compression.data").load("digits")
     watch = Watch(base / "home", base / "case")
     order = [way for way in all_ways for _ in range(way.share)]
