@@ -75,7 +75,7 @@ FAULTS = (
     ),
     Fault(
         "Undo goes back to the oldest recipe", "pages/ui/state",
-        "self.done.pop()", "self.done.pop(0)", "tests/pages/test_visit.py",
+        "self.past.pop()", "self.past.pop(0)", "tests/pages/test_visit.py",
     ),
     Fault(
         "A budget allows what is larger", "pages/ui/model",

@@ -45,6 +45,7 @@ def test_points_inside_each_others_intervals_are_ties() -> None:
     close = [mark(0.50, 93.0, x_arm=0.02, y_arm=0.5), mark(0.51, 92.9, x_arm=0.02, y_arm=0.5)]
     assert stand(close) == ["front", "tie"]
     assert stand([close[0], mark(0.51, 92.9, x_arm=0.02, y_arm=0.05)]) == ["front", "behind"]
+    assert stand([mark(0.50, 93.0, x_arm=0.001, y_arm=0.01), close[1]]) == ["front", "behind"]
     assert stand([close[0], mark(0.60, 93.0, x_arm=0.02, y_arm=0.5)]) == ["front", "behind"]
 
 

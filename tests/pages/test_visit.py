@@ -27,28 +27,29 @@ def test_undo_and_redo_walk_through_the_recipes(monkeypatch: pytest.MonkeyPatch)
     assert here.recipe == Recipe()
     assert st.session_state["prune.on"] is False
     here.load(links.START)
-    assert not here.undone
+    assert not here.history.undone
 
 
 def test_neighbours_are_measured_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[Job] = []
     resting = [False]
 
-    def fill(request: Request) -> Job | None:
+    def submit_idle(request: Request) -> Job | None:
         asked.extend([Job(request)] if resting[0] else [])
         return asked[-1] if resting[0] else None
 
-    monkeypatch.setattr(neighbours, "lab", lambda: SimpleNamespace(fill=fill, long=SimpleNamespace(working=[])))
+    lab = SimpleNamespace(submit_idle=submit_idle, long=SimpleNamespace(working=[]))
+    monkeypatch.setattr(neighbours, "lab", lambda: lab)
     here = state.Visit(DIGITS, point(0.5, 0.93, 90_000).recipe)
     here.trails[DIGITS] = trail(point(0.5, 0.93, 90_000))
-    assert not here.neighbours.go_on(here)
-    assert here.neighbours.filler is None  # somebody has just asked for something
+    assert not here.neighbours.measure_next(here.choice, here.trails)
+    assert here.neighbours.current is None  # somebody has just asked for something
     resting[0] = True
     for _ in range(2):
-        assert not here.neighbours.go_on(here)
+        assert not here.neighbours.measure_next(here.choice, here.trails)
     [job] = asked  # the second waits for the first
     found = Recipe.from_json(job.request.recipe)  # type: ignore[union-attr]
     job.end(state="done", measurement=replace(measurement(0.92, 80_000), recipe_hash=found.hash), full=True)
-    assert here.neighbours.go_on(here)
+    assert here.neighbours.measure_next(here.choice, here.trails)
     assert found.hash in {known.key for known in here.trail.points}
     assert len(asked) == 2
