@@ -14,14 +14,16 @@ from pages.ui import state
 PATIENCE_S = 180
 
 
-def opened(link: Mapping[str, str] | None = None, page: str = "", **session: object) -> AppTest:
+def opened(
+    link: Mapping[str, str] | None = None, page: str = "", session: Mapping[str, object] | None = None
+) -> AppTest:
     """The app as it first draws a page of pages/, such as "lab/layers" ("" is the one that opens), from a link."""
     shown = AppTest.from_file(str(ROOT / "app.py"), default_timeout=PATIENCE_S)
     if page:
         shown.switch_page(f"pages/{page}.py")
     for name, value in (link or {}).items():
         shown.query_params[name] = value
-    for name, kept in session.items():
+    for name, kept in (session or {}).items():
         shown.session_state[name] = kept
     shown.run()
     assert not shown.exception

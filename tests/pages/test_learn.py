@@ -20,7 +20,7 @@ def facts(name: str) -> dict[str, object]:
 
 
 def lesson(name: str, **session: object) -> AppTest:
-    page = opened(page=lessons.page_of(name).removeprefix("pages/").removesuffix(".py"), **session)
+    page = opened(page=lessons.page_of(name).removeprefix("pages/").removesuffix(".py"), session=session)
     assert not page.error, page.error[0].value
     return page
 
