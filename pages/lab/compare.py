@@ -111,8 +111,8 @@ def two(here: Table, everything: list[Run]) -> None:
     if a.id == b.id:
         st.info("Choose two different runs.")
         return
-    section = st.segmented_control("Section", list(sections.SECTIONS), key="compare.section", default="Measures", required=True,
-                                   label_visibility="collapsed")  # fmt: skip
+    section = st.segmented_control("Section", list(sections.SECTIONS), key="compare.section", default="Measures",
+                                   required=True, label_visibility="collapsed")  # fmt: skip
     sections.SECTIONS[section](a, b)
 
 
