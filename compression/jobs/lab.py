@@ -68,9 +68,7 @@ class Lab:
         self._last_request = 0.0  # by the monotonic clock, in seconds
         self._idle_lock = threading.Lock()  # guards the two above: tabs send requests in parallel
         self._recorder = ResultRecorder()
-        self._cluster_executor = ThreadPoolExecutor(
-            1, thread_name_prefix="lab"
-        )  # whatever talks to the cluster, in order
+        self._cluster_executor = ThreadPoolExecutor(1, thread_name_prefix="lab")  # calls to the cluster, in order
         self._cluster_executor.submit(self._connected)
         self._store_executor = ThreadPoolExecutor(1, thread_name_prefix="store")  # looks into the store first
         self._store_executor.submit(self._recorder.begin)

@@ -301,9 +301,7 @@ class LongJobs:
                 return
             news = entry.job.news
             self._recorder.learn(entry.job.id, news.curve, after=entry.seen)
-            self._recorder.note(
-                entry.job.id, news, begun=entry.begun, begins=False
-            )  # which the recording thread may have missed
+            self._recorder.note(entry.job.id, news, begun=entry.begun, begins=False)  # the thread may have missed it
             state: Any = "cancelled" if news.state == "overtaken" else news.state
             sentence = news.sentence
             if self._ending and state in ("cancelled", "lost"):
