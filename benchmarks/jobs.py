@@ -52,7 +52,7 @@ def _measure(lab: Lab, other: Store, model: str, dataset: str, progress: Progres
     positions = iter(range(1 + 2 * REPEATS))
     progress("Starting the worker", 0.0)
     _answered(lab, model, dataset, next(positions))
-    lab.rest()
+    lab.wait_until_idle()
     alone = [_answered(lab, model, dataset, next(positions)) for _ in range(REPEATS)]
     cancelled = []
     for number in range(REPEATS):

@@ -3,7 +3,7 @@
 Recipes of every technique go one by one through `compression.jobs.lab`, as a page sends them, first with the fast
 setting, then with the best. Timed are the arrival of the first measured point (2,000 test images, bytes and latency
 included) and of the one over the full test split. One more recipe goes ahead of them and is not counted: it loads the
-engine, the images and the calibration, which happens once; after it the worker has the time to practise, as it does
+engine, the images and the calibration, which happens once; after it the worker has the time to fill its caches, as
 after a user's first recipe. For comparison, `evaluation` is how long ONNX Runtime alone takes over the full test split
 with the plain fp32 file. Everything runs in an empty folder: what was measured before is not told.
 """
@@ -76,7 +76,7 @@ def run(model: str, dataset: str, quiet: Quiet, progress: Progress) -> Report:
         progress("Loading the engine, the images and the calibration", 0.0)
         cold = _visit(lab, model, dataset, Recipe().with_setting("prune.sparsity", 0.99))
         time.sleep(1.0)  # its result is being kept
-        lab.rest()
+        lab.wait_until_idle()
         for number, ((name, quality), settings) in enumerate(plan):
             progress(f"{name}, {quality}", number / len(plan))
             recipe = inputs.read_recipe(None, list(settings), None).with_setting("quality", quality)

@@ -524,7 +524,7 @@ class Requests:
         """As Jobs, the command line and a worker read it."""
         from compression.jobs import long_tasks, messages, worker
         from compression.jobs.messages import Request
-        from compression.jobs.result_keeper import from_plain, title
+        from compression.jobs.result_recorder import from_plain, title
         from compression.jobs.small_networks import measured
 
         kind, values = about

@@ -13,7 +13,7 @@ from compression.data import load
 from compression.errors import InvalidData, InvalidFile, InvalidRecipe, InvalidSetting, UnknownName, Unsupported
 from compression.jobs.long_tasks import checkpoint
 from compression.jobs.messages import Refusal, Training
-from compression.jobs.result_keeper import from_plain
+from compression.jobs.result_recorder import from_plain
 from compression.jobs.small_networks import measured
 from compression.models import model_cards
 from compression.models.model_cards import WEIGHTS, card_path, user_weights

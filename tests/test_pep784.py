@@ -192,9 +192,9 @@ def test_worker(environment, tmp_path):
             return compression.__file__, zipfile.zstd is compression.zstd, zipfile.bz2 is not None
 
         if __name__ == "__main__":
-            crew = cluster.connect()
-            ours, *supported = crew.client.submit(look).result(timeout=60)
-            crew.close()
+            connection = cluster.connect()
+            ours, *supported = connection.client.submit(look).result(timeout=60)
+            connection.close()
             assert ours.startswith(ROOT), ours
             assert all(supported)
     """)

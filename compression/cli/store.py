@@ -64,7 +64,7 @@ def runs_export(
 @jobs_app.command("list")
 def jobs_list(as_json: JsonOption = False) -> None:
     """List trainings, those that wait or work first."""
-    from compression.jobs.result_keeper import end_orphans
+    from compression.jobs.result_recorder import end_orphans
 
     store = _store()
     end_orphans(store)
@@ -80,7 +80,7 @@ def jobs_cancel(
     job: Annotated[str, typer.Argument(metavar="JOB", help="The id in `jobs list`, or how it begins.")],
 ) -> None:
     """Have the app that carries out a training stop it; it can be resumed there."""
-    from compression.jobs.result_keeper import end_orphans
+    from compression.jobs.result_recorder import end_orphans
 
     store = _store()
     end_orphans(store)
@@ -96,15 +96,15 @@ def store_result(
     """Keeps a measured file in the store, and the fp32 file too; the run's id, or None where there is no store."""
     from compression.jobs import worker
     from compression.jobs.job import run_of
-    from compression.jobs.result_keeper import Keeper
+    from compression.jobs.result_recorder import ResultRecorder
 
-    keeper, made = Keeper(), worker.outcome(request, prepared, candidate, measurement)
-    keeper.keep(made)
-    if not keeper.trouble and keeper.lacks_baseline(made.subject):
-        keeper.keep(worker.plain(request, prepared))
-    if keeper.trouble:
-        typer.echo(f"The result is not kept: {keeper.trouble}", err=True)
-    return None if keeper.trouble else run_of(made)
+    recorder, made = ResultRecorder(), worker.outcome(request, prepared, candidate, measurement)
+    recorder.keep(made)
+    if not recorder.trouble and recorder.lacks_baseline(made.subject):
+        recorder.keep(worker.baseline_outcome(request, prepared))
+    if recorder.trouble:
+        typer.echo(f"The result is not kept: {recorder.trouble}", err=True)
+    return None if recorder.trouble else run_of(made)
 
 
 def _store() -> "Store":

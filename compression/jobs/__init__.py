@@ -38,7 +38,7 @@ if TYPE_CHECKING:
         write_format,
     )
     from compression.jobs.recipe_search import smallest_recipe
-    from compression.jobs.result_keeper import end_orphans, from_plain
+    from compression.jobs.result_recorder import end_orphans, from_plain
     from compression.jobs.small_networks import SmallNetwork, small_network_of, trained_networks
     from compression.jobs.worker import import_network
 
@@ -61,7 +61,7 @@ _MODULES = {
         "write_format",
     ),
     "recipe_search": ("smallest_recipe",),
-    "result_keeper": ("end_orphans", "from_plain"),
+    "result_recorder": ("end_orphans", "from_plain"),
     "small_networks": ("SmallNetwork", "small_network_of", "trained_networks"),
     "worker": ("import_network",),
 }  # fmt: skip

@@ -1,9 +1,9 @@
 """Where jobs run: a Dask cluster of our own on this machine, or one that is there already.
 
-Our own is a scheduler, a nanny and one worker with one thread, for what users wait for; with the first training comes
-another nanny with a worker of its own. They listen on 127.0.0.1 only, have no dashboard, and each process ends by
-itself when the program that started it is gone. What survives all the same (a machine that was
-suspended half-way, say) is ended at the next start, by the id and start time that were written down.
+Our own is a scheduler, a nanny and one worker with one thread, for what users wait for; the first training
+starts another nanny with a worker of its own. They listen on 127.0.0.1 only, have no dashboard, and each process ends
+by itself when the program that started it is gone. What survives all the same (on a machine that was suspended, for
+example) is ended at the next start, by the id and start time that were written down.
 """
 
 import atexit
@@ -54,7 +54,7 @@ dask_setup = {setup}
 
 @dataclass
 class ClusterConnection:
-    """A connected client; `own` is the cluster that we started, None where it is somebody else's."""
+    """A connected client; `own` is the cluster that we started, None where it was there already."""
 
     client: Client
     own: Any = None
@@ -67,7 +67,7 @@ class ClusterConnection:
         return self.own is None or all(process.returncode is None for process in _processes(self.own))
 
     def workers(self, name: str) -> list[str] | None:
-        """Which workers carry out jobs of this kind, as `Client.submit` takes it: None is any of somebody else's.
+        """Which workers carry out jobs of this kind, as `Client.submit` takes it: None is any worker.
 
         The worker for trainings is started when it is asked for.
         """
@@ -107,9 +107,9 @@ def connect() -> ClusterConnection:
     else can reach it: whoever can connect to a Dask scheduler can run code there.
     """
     address = os.environ.get("COMPRESSION_SCHEDULER")
-    crew = _join(address) if address else _start()
-    atexit.register(crew.close)
-    return crew
+    connection = _join(address) if address else _start()
+    atexit.register(connection.close)
+    return connection
 
 
 def _join(address: str) -> ClusterConnection:

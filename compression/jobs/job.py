@@ -1,4 +1,4 @@
-"""A job as whoever asked for it sees it: how it stands, and the next news when they come."""
+"""A job as the program that submitted it sees it: its state, and its news as they come."""
 
 import logging
 import threading
@@ -23,7 +23,7 @@ from compression.store.records import run_id
 log = logging.getLogger(__name__)
 
 State = Literal["working", "done", "untrained", "refused", "lost", "overtaken"]
-"""`untrained` is done too, but with the file that a training would start from: nobody has asked for the training."""
+"""`untrained` is done too, but with the file that a training would start from, as no training was asked for."""
 
 LOST = "The process that measures has stopped, perhaps for lack of memory. A new one is starting: measure again."
 
@@ -52,7 +52,7 @@ class News:
 
 
 class Job:
-    """One request on its way; nobody waits for an `idle` one. All methods may be called from any thread."""
+    """One request on its way; no user waits for an `idle` one. All methods may be called from any thread."""
 
     def __init__(self, request: Work, *, id: str | None = None, idle: bool = False):
         self.id = id or uuid.uuid4().hex
@@ -95,7 +95,7 @@ class Job:
         self.let_go()
 
     def hold(self, future: Future) -> None:
-        """The work is on its way. Where nobody wants it any more, it is cancelled."""
+        """The work was sent. Where the job has been stopped meanwhile, it is cancelled."""
         with self._changed:
             self._future = future
         if self._news.state != "working":
@@ -146,7 +146,7 @@ def result(future: Future) -> Any:
         return None
     if isinstance(error, KilledWorker):
         return None
-    return Refusal(str(error) if isinstance(error, UserError) else apology(error))
+    return Refusal(str(error) if isinstance(error, UserError) else failure_sentence(error))
 
 
 def _last_news(outcome: Outcome, *, idle: bool) -> dict[str, Any]:
@@ -164,7 +164,7 @@ def run_of(outcome: Outcome) -> str:
     return run_id(outcome.subject, found.recipe_hash, outcome.maker, found.file_hash, outcome.role)
 
 
-def apology(error: BaseException | None) -> str:
+def failure_sentence(error: BaseException | None) -> str:
     """A sentence for the page; the log has the rest under the same number."""
     number = uuid.uuid4().hex[:8]
     log.error("%s: unexpected failure of a job", number, exc_info=error)

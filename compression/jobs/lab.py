@@ -4,8 +4,8 @@
     job = lab.submit(Request("lenet5", "digits", "digits", recipe.to_json()), owner="session 1")
     news = job.wait(after=job.news.number, timeout=1.0)
 
-A request that was carried out before is answered from the store. Trainings are long jobs, which nobody overtakes and
-which stand in the store until they are done:
+A request that was carried out before is answered from the store. Trainings are long jobs, which no other request
+stops and which the store lists until they are done:
 
     job = lab.long.start(Training("resnet20", "digits"), minutes=5)
     lab.long.get(job.id)                                        # from another page, later
@@ -30,10 +30,10 @@ from distributed.scheduler import KilledWorker
 from compression.errors import UserError, WorkerLost
 from compression.jobs import cluster, long_tasks, small_networks, worker
 from compression.jobs.cluster import LONG, QUICK
-from compression.jobs.job import LOST, Job, News, State, apology, result
+from compression.jobs.job import LOST, Job, News, State, failure_sentence, result
 from compression.jobs.long_jobs import LongJobs
 from compression.jobs.messages import Outcome, Refusal, Request, Sweeping, Training, Work
-from compression.jobs.result_keeper import Keeper
+from compression.jobs.result_recorder import ResultRecorder
 from compression.recipe import Recipe
 from compression.store import Store
 
@@ -41,19 +41,19 @@ __all__ = ["LOST", "Job", "Lab", "News", "Request", "Sweeping", "Training"]
 
 T = TypeVar("T")
 
-PATIENCE_S = 120.0
+ANSWER_TIMEOUT_S = 120.0
 """How long a small question may take."""
 
-PARTING_S = 5.0
+CLOSE_TIMEOUT_S = 5.0
 """How long results may take to be kept when the program ends."""
 
-REST_S = 3.0
-"""A browser that draws a new page, or a user who moves on at once, is not kept waiting by what nobody waits for."""
+IDLE_AFTER_S = 3.0
+"""Idle jobs begin so long after the last request: a page that is still being drawn does not wait for them."""
 
 DELETED = "This was deleted, so it is measured again only when somebody asks for it."
 
-FIRST, NEXT, LATER = 100, 50, 10
-"""Priorities of what users wait for, of small questions, and of what nobody waits for. Trainings have their own."""
+WANTED, QUESTION, IDLE = 100, 50, 10
+"""Priorities of jobs that users wait for, of questions, and of idle jobs. Trainings have their own."""
 
 
 class Lab:
@@ -61,44 +61,43 @@ class Lab:
 
     def __init__(self) -> None:
         self._topic = f"compression-{uuid.uuid4().hex}"
-        self._crew: cluster.ClusterConnection | None = None
+        self._connection: cluster.ClusterConnection | None = None
         self._jobs: WeakValueDictionary[str, Job] = WeakValueDictionary()
         self._latest: WeakValueDictionary[str, Job] = WeakValueDictionary()
-        self._fillers: WeakSet[Job] = WeakSet()
-        self._asked = 0.0  # when somebody wanted something last
-        self._idle = threading.Lock()  # around these two: tabs ask side by side
-        self._keeper = Keeper()
-        self._cluster_executor = ThreadPoolExecutor(
-            1, thread_name_prefix="lab"
-        )  # whatever talks to the cluster, in order
+        self._idle_jobs: WeakSet[Job] = WeakSet()
+        self._last_request = 0.0  # by the monotonic clock, in seconds
+        self._idle_lock = threading.Lock()  # guards the two above: tabs send requests in parallel
+        self._recorder = ResultRecorder()
+        self._cluster_executor = ThreadPoolExecutor(1, thread_name_prefix="lab")  # calls to the cluster, in order
         self._cluster_executor.submit(self._connected)
-        self._store_executor = ThreadPoolExecutor(1, thread_name_prefix="desk")  # looks into the store first
-        self._store_executor.submit(self._keeper.begin)
+        self._store_executor = ThreadPoolExecutor(1, thread_name_prefix="store")  # looks into the store first
+        self._store_executor.submit(self._recorder.begin)
         self._answers = ThreadPoolExecutor(4, thread_name_prefix="answers")
-        self._ends: set[threading.Thread] = set()
-        self._practised: dict[tuple[str, str, str], list[Answer[Future]]] = {}
-        self.long = LongJobs(self._keeper, self._crew_now, self._topic, self._lay_base)
+        self._threads: set[threading.Thread] = set()
+        self._warming: dict[tuple[str, str, str], list[Answer[Future]]] = {}
+        self.long = LongJobs(self._recorder, self._current_connection, self._topic, self._record_baseline)
 
     @property
     def store(self) -> Store:
         """Where results are kept. Raises `StoreUnavailable`."""
-        return self._keeper.store
+        return self._recorder.store
 
     @property
     def trouble(self) -> str:
         """Why results are not kept, or not read, just now, in a sentence; empty where they are."""
-        return self._keeper.trouble
+        return self._recorder.trouble
 
     def submit(self, request: Request, *, owner: str, anew: bool = False, train: bool = True) -> Job:
         """A job for `request`. The owner's earlier job, if it still works, is stopped.
 
         What was measured before, on this machine and with this engine, is answered from the store unless it is wanted
-        `anew`. What a long job is about to find out is that job, which nobody overtakes. Without `train` a recipe that
-        trains, and that the store does not know, ends `untrained`, with the file that its training would start from.
+        `anew`. Where a long job is at work on the request, that job is returned; no other request stops it. Without
+        `train` a recipe that trains, and that the store does not know, ends `untrained`, with the file that its
+        training would start from.
         """
         if (older := self._latest.get(owner)) is not None:
             older.stop()
-        self._make_way()
+        self._stop_idle_jobs()
         if same := self.long.find(request):
             return same
         job = Job(request)
@@ -107,27 +106,27 @@ class Lab:
         return job
 
     def submit_idle(self, request: Request) -> Job | None:
-        """A job for the time when nobody waits for anything: whatever else is asked for overtakes it at once.
+        """An idle job, which any other request stops at once.
 
-        There is one at a time; None where there is one already, or where somebody has asked for something just now.
-        What the user has deleted is not measured for nobody, and ends `refused`.
+        There is one at a time; None where there is one already, or within `IDLE_AFTER_S` seconds of another request.
+        What the user has deleted is not measured by an idle job, which ends `refused`.
         """
-        with self._idle:
-            at_work = any(job.news.state == "working" for job in self._fillers)
-            if at_work or time.monotonic() - self._asked < REST_S:
+        with self._idle_lock:
+            at_work = any(job.news.state == "working" for job in self._idle_jobs)
+            if at_work or time.monotonic() - self._last_request < IDLE_AFTER_S:
                 return None
             job = Job(request, idle=True)
-            self._fillers.add(job)
+            self._idle_jobs.add(job)
         self._jobs[job.id] = job
-        self._send_on(self._store_executor, self._look_up, job, False, False, LATER)
+        self._send_on(self._store_executor, self._look_up, job, False, False, IDLE)
         return job
 
-    def _make_way(self) -> None:
-        """Stops what nobody waits for."""
-        with self._idle:
-            self._asked = time.monotonic()
-            given_up = list(self._fillers)
-            self._fillers.clear()
+    def _stop_idle_jobs(self) -> None:
+        """Stops the idle job: a user waits for something else."""
+        with self._idle_lock:
+            self._last_request = time.monotonic()
+            given_up = list(self._idle_jobs)
+            self._idle_jobs.clear()
         for job in given_up:
             job.stop()
 
@@ -136,24 +135,26 @@ class Lab:
 
         The answer's `result` raises `UserError` for what a user can mend, `WorkerLost` where the worker has stopped.
         """
-        self._make_way()
-        future = self._cluster_executor.submit(self._put_to_work, worker.run_question, question, *about, priority=NEXT)
+        self._stop_idle_jobs()
+        future = self._cluster_executor.submit(
+            self._submit_task, worker.run_question, question, *about, priority=QUESTION
+        )
 
         def answer() -> T:
             try:
-                return self._come(future.result(PATIENCE_S))
+                return self._wait_for(future.result(ANSWER_TIMEOUT_S))
             except (CancelledError, KilledWorker, OSError, TimeoutError) as error:
                 raise WorkerLost(LOST) from error
 
         return self._answers.submit(answer)
 
-    def _come(self, sent: Future) -> Any:
+    def _wait_for(self, sent: Future) -> Any:
         """The result of what was sent, however long the worker is busy with something else before."""
         while True:
             try:
-                return sent.result(PATIENCE_S)
+                return sent.result(ANSWER_TIMEOUT_S)
             except TimeoutError:
-                if sent.status != "pending" or self._crew is None or not self._crew.is_connected():
+                if sent.status != "pending" or self._connection is None or not self._connection.is_connected():
                     raise
 
     def small(self, model: str, dataset: str, teacher: str = "") -> Answer[Outcome | Refusal]:
@@ -161,7 +162,7 @@ class Lab:
 
         def kept(answer: Answer[Outcome | Refusal]) -> None:
             if not answer.cancelled() and answer.exception() is None and isinstance(found := answer.result(), Outcome):
-                self._keeper.keep(found)
+                self._recorder.keep(found)
 
         answer = self.ask(small_networks.measured, model, dataset, teacher)
         answer.add_done_callback(kept)
@@ -173,8 +174,8 @@ class Lab:
         self._store_executor.shutdown()
         for job in list(self._jobs.values()):
             job.stop()
-        end = time.monotonic() + PARTING_S
-        for thread in list(self._ends):
+        end = time.monotonic() + CLOSE_TIMEOUT_S
+        for thread in list(self._threads):
             thread.join(timeout=max(0.0, end - time.monotonic()))
         self._cluster_executor.submit(self._disconnect).result(timeout=30)
         self._cluster_executor.shutdown()
@@ -185,20 +186,22 @@ class Lab:
 
         def taken(step: Answer[None]) -> None:
             if not step.cancelled() and (error := step.exception()):
-                job.end(state="refused", sentence=str(error) if isinstance(error, UserError) else apology(error))
+                job.end(
+                    state="refused", sentence=str(error) if isinstance(error, UserError) else failure_sentence(error)
+                )
 
         line.submit(take, job, *about).add_done_callback(taken)
 
-    def _look_up(self, job: Job, anew: bool, train: bool, priority: int = FIRST) -> None:
+    def _look_up(self, job: Job, anew: bool, train: bool, priority: int = WANTED) -> None:
         assert isinstance(job.request, Request)
-        asked, found = job.request, None if anew else self._keeper.answer(job.request)
+        asked, found = job.request, None if anew else self._recorder.answer(job.request)
         if not found and not train and _trains(asked):
             asked = replace(asked, recipe=Recipe.from_json(asked.recipe).untrained.to_json())
-            found = self._keeper.answer(asked)
+            found = self._recorder.answer(asked)
             found = found and found | {"state": "untrained"}
         if found:
             job.end(**found)
-        elif priority == LATER and self._keeper.deleted(asked):
+        elif priority == IDLE and self._recorder.deleted(asked):
             job.end(state="refused", sentence=DELETED)
         else:
             self._send_on(self._cluster_executor, self._send, job, asked, priority)
@@ -207,94 +210,98 @@ class Lab:
         """Has the worker carry out what is `asked`: the job's request, or what its training would start from."""
         if job.news.state != "working":
             return
-        if self._crew is None:
+        if self._connection is None:
             job.put(sentence="Starting the engine")
         about = (asked, self._topic, job.id)
         how: dict[str, Any] = {"key": f"compress-{job.id}", "priority": priority}
         if _trains(asked):
-            future = self._put_to_work(long_tasks.compress, *about, kind=LONG, **how)
+            future = self._submit_task(long_tasks.compress, *about, kind=LONG, **how)
         else:
-            future = self._put_to_work(worker.run, *about, **how)
+            future = self._submit_task(worker.run, *about, **how)
         job.hold(future)
         state: State = "done" if asked == job.request else "untrained"
-        self._in_the_end(self._finish, job, future, state, priority != LATER)
+        self._in_thread(self._finish, job, future, state, priority != IDLE)
 
     def _finish(self, job: Job, future: Future, state: State, wanted: bool) -> None:
         """Waits in a thread of its own until the task has ended; the page is told first, then the store."""
         found = result(future)
         job.settle(found, state)
         if isinstance(found, Outcome):
-            self._keeper.keep(found, revive=wanted)
-            self._lay_base(found)
+            self._recorder.keep(found, revive=wanted)
+            self._record_baseline(found)
             if isinstance(job.request, Request):
-                self._practise(job.request)
+                self._warm_caches(job.request)
 
-    def _practise(self, request: Request) -> None:
-        """Has a network's first steps carried out for nobody, once."""
+    def _warm_caches(self, request: Request) -> None:
+        """Has an idle worker fill its caches for a network, once. See `worker.WARM_UP_SETTINGS`."""
         subject = (request.model, request.weights, request.dataset)
-        if subject not in self._practised:
-            self._practised[subject] = []
+        if subject not in self._warming:
+            self._warming[subject] = []
             with suppress(RuntimeError, UserError, OSError):  # the program is ending, or the cluster has
-                for setting in worker.PRACTICE:
-                    self._practised[subject].append(
+                for setting in worker.WARM_UP_SETTINGS:
+                    self._warming[subject].append(
                         self._cluster_executor.submit(
-                            self._put_to_work, worker.warm_caches, request, setting, priority=LATER
+                            self._submit_task, worker.warm_caches, request, setting, priority=IDLE
                         )
                     )
 
-    def practising(self) -> list[Answer[Future]]:
-        """What was sent to the worker for nobody."""
-        return [future for futures in self._practised.values() for future in futures]
+    def cache_warming(self) -> list[Answer[Future]]:
+        """The tasks that fill caches, as they were sent."""
+        return [future for futures in self._warming.values() for future in futures]
 
-    def rest(self) -> None:
-        """Waits until nothing is done any more that nobody waits for."""
-        for begun in self.practising():
+    def wait_until_idle(self) -> None:
+        """Waits until the caches are filled."""
+        for begun in self.cache_warming():
             with suppress(CancelledError, KilledWorker, OSError, TimeoutError, UserError):
-                begun.result(PATIENCE_S).result(PATIENCE_S)
+                begun.result(ANSWER_TIMEOUT_S).result(ANSWER_TIMEOUT_S)
 
-    def _lay_base(self, outcome: Outcome) -> None:
-        """Has the fp32 file kept too, that the outcome is compared with, unless it is already."""
+    def _record_baseline(self, outcome: Outcome) -> None:
+        """Has the fp32 file that the outcome is compared with stored too, unless it is already."""
         subject = outcome.subject
-        if outcome.role == "candidate" and self._keeper.lacks_baseline(subject):
+        if outcome.role == "candidate" and self._recorder.lacks_baseline(subject):
             request = Request(subject.model, subject.weights, subject.dataset, outcome.recipe)
             with suppress(RuntimeError, UserError, OSError):  # the program is ending, or the cluster has
-                future = self._cluster_executor.submit(self._put_to_work, worker.base, request, priority=LATER).result()
-                self._in_the_end(self._keep_base, future)
+                future = self._cluster_executor.submit(
+                    self._submit_task, worker.measure_baseline, request, priority=IDLE
+                ).result()
+                self._in_thread(self._record_outcome, future)
 
-    def _keep_base(self, future: Future) -> None:
+    def _record_outcome(self, future: Future) -> None:
         found = result(future)
         if isinstance(found, Outcome):
-            self._keeper.keep(found)
+            self._recorder.keep(found)
 
-    def _in_the_end(self, wait: Callable[..., None], *about: Any) -> None:
+    def _in_thread(self, wait: Callable[..., None], *about: Any) -> None:
         def act() -> None:
             try:
                 wait(*about)
             finally:
-                self._ends.discard(thread)
+                self._threads.discard(thread)
 
         thread = threading.Thread(target=act, name="job", daemon=True)
-        self._ends.add(thread)
+        self._threads.add(thread)
         thread.start()
 
-    def _put_to_work(self, task: Callable[..., Any], *about: Any, kind: str = QUICK, **how: Any) -> Future:
-        crew = self._connected()
-        return crew.client.submit(worker.run_task, task, *about, workers=crew.workers(kind), pure=False, **how)
+    def _submit_task(self, task: Callable[..., Any], *about: Any, kind: str = QUICK, **how: Any) -> Future:
+        connection = self._connected()
+        return connection.client.submit(
+            worker.run_task, task, *about, workers=connection.workers(kind), pure=False, **how
+        )
 
-    def _crew_now(self) -> cluster.ClusterConnection:
+    def _current_connection(self) -> cluster.ClusterConnection:
         return self._cluster_executor.submit(self._connected).result()
 
     def _connected(self) -> cluster.ClusterConnection:
-        if self._crew is None or not self._crew.is_connected():
+        if self._connection is None or not self._connection.is_connected():
             self._disconnect()
-            self._crew = cluster.connect()
-            self._crew.client.subscribe_topic(self._topic, self._hear)
-        return self._crew
+            self._connection = cluster.connect()
+            self._connection.client.subscribe_topic(self._topic, self._hear)
+        return self._connection
 
     def _disconnect(self) -> None:
-        crew, self._crew = self._crew, None
-        if crew is not None:
-            crew.close()
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.close()
 
     def _hear(self, event: tuple[float, dict[str, Any]]) -> None:
         about = event[1]["job"]

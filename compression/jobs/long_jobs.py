@@ -1,4 +1,4 @@
-"""Long jobs: trainings and sweeps that wait their turn, go on after a crash, and stand in the store for all to see."""
+"""Long jobs: trainings and sweeps that are queued, resume after a crash, and are listed in the store."""
 
 import logging
 import threading
@@ -15,10 +15,10 @@ from distributed import Future
 from compression.errors import Unsupported, UserError, WorkerLost
 from compression.jobs import long_tasks
 from compression.jobs.cluster import LONG, ClusterConnection
-from compression.jobs.job import Job, apology, result
+from compression.jobs.job import Job, failure_sentence, result
 from compression.jobs.long_tasks import PACE_EPOCHS
 from compression.jobs.messages import Outcome, Refusal, Request, Sweeping, Training, Work
-from compression.jobs.result_keeper import KINDS, Keeper, from_plain, this_program, title, to_plain
+from compression.jobs.result_recorder import KINDS, ResultRecorder, from_plain, this_program, title, to_plain
 from compression.jobs.worker import run_task
 from compression.recipe import Recipe
 from compression.records.measurement import LearningPoint
@@ -27,13 +27,13 @@ from compression.store.records import RESUMABLE, JobRecord
 
 log = logging.getLogger(__name__)
 
-LOOK_S = 0.5
-"""How often news are written down and wishes from elsewhere are read."""
+POLL_S = 0.5
+"""How often news are stored, and requests of other programs to cancel a job are read."""
 
-LOSSES = 3
-"""So many crashes in a row without a step in between, and a job is given up."""
+MAX_CRASHES = 3
+"""A job ends after so many crashes in a row without a training step in between."""
 
-WAITS = 100
+MAX_EARLY_CRASHES = 100
 """So often a job may lose its worker before it has begun."""
 
 WAITING = "Waiting for its turn"
@@ -59,22 +59,26 @@ class Entry:
     ending: bool = False
     begun: bool = False
     closed: bool = False
-    written: int = -1  # number of the last news that stand in the book
-    seen: int = -1  # last step of the curve that does
+    written: int = -1  # number of the last news that are stored
+    seen: int = -1  # last step of the curve that is stored
     closing: threading.Lock = field(default_factory=threading.Lock, compare=False)
 
 
 class LongJobs:
-    """Carries out trainings on `crew()`'s worker for them, one after the other, those of a higher priority first."""
+    """Runs trainings on the cluster's worker for long jobs, one after the other, those of a higher priority first."""
 
     def __init__(
-        self, keeper: Keeper, crew: Callable[[], ClusterConnection], topic: str, kept: Callable[[Outcome], None]
+        self,
+        recorder: ResultRecorder,
+        connection: Callable[[], ClusterConnection],
+        topic: str,
+        kept: Callable[[Outcome], None],
     ):
-        self._keeper, self._crew, self._topic, self._kept = keeper, crew, topic, kept
+        self._recorder, self._connection, self._topic, self._kept = recorder, connection, topic, kept
         self._entries: dict[str, Entry] = {}
         self._lock = threading.Lock()
         self._closing = False
-        self._clerk: threading.Thread | None = None
+        self._record_thread: threading.Thread | None = None
 
     def get(self, job: str) -> Job | None:
         """The job with this id, if it is carried out here now."""
@@ -107,16 +111,16 @@ class LongJobs:
                     raise Unsupported(f"The job {title(work)!r} is at work; cancel it to train for another time.")
                 return same.job
             if minutes is None and (left := self.left(work)):
-                with suppress(UserError):  # somebody else was quicker
+                with suppress(UserError):  # another program has resumed it first
                     return self._resume(left.id, priority=priority)
             job = Job(work)
-            self._keeper.enter(job.id, work, minutes=minutes, priority=priority)
-            return self._carry(Entry(job, work, minutes, priority))
+            self._recorder.enter(job.id, work, minutes=minutes, priority=priority)
+            return self._start(Entry(job, work, minutes, priority))
 
     def left(self, work: Work) -> JobRecord | None:
         """The job of the same work that was stopped last on this machine, if there is one. Raises `UserError`."""
         wanted, here = (KINDS[type(work)], to_plain(work, None)), this_program()["machine"]
-        left = self._keeper.store.jobs.all(states=RESUMABLE)
+        left = self._recorder.store.jobs.all(states=RESUMABLE)
         return next((j for j in left if (j.kind, j.request) == wanted and j.app.get("machine") == here), None)
 
     def resume(self, job: str) -> Job:
@@ -128,7 +132,7 @@ class LongJobs:
         """The same, or it is ended there; `priority` takes the place of the one that it had."""
         if (entry := self._entries.get(job)) and entry.job.news.state == "working":
             return entry.job
-        book = self._keeper.store.jobs
+        book = self._recorder.store.jobs
         record = book.get(job)
         work, minutes = from_plain(record.kind, record.request)
         if not book.claim(job, this_program()):
@@ -136,12 +140,12 @@ class LongJobs:
         again, priority = Job(work, id=job), record.priority if priority is None else priority
         book.put(job, priority=priority)
         again.put(curve=tuple(book.curve(job)))
-        return self._carry(Entry(again, work, None if ending else minutes, priority, ending=ending))
+        return self._start(Entry(again, work, None if ending else minutes, priority, ending=ending))
 
     def finish(self, job: str) -> Job:
         """Ends a training that was stopped: what it has learned by then becomes a file. Raises `UserError`."""
         with self._lock:
-            record = self._keeper.store.jobs.get(job)
+            record = self._recorder.store.jobs.get(job)
             if not can_finish(record, this_program()["machine"]):
                 raise Unsupported(f"There is nothing to keep here of the job {record.title!r}: it is {record.state}.")
             return self._resume(job, ending=True)
@@ -151,14 +155,14 @@ class LongJobs:
         if entry := self._entries.get(job):
             self._stop(entry)
         else:
-            self._keeper.store.jobs.ask(job, "cancel")
+            self._recorder.store.jobs.ask(job, "cancel")
 
     def forget(self, job: str) -> None:
         """Takes an ended job off the list, with what it has half learned if no other job there can go on from it.
 
         Its result stays. Raises `UserError`.
         """
-        book = self._keeper.store.jobs
+        book = self._recorder.store.jobs
         record = book.get(job)
         if not book.forget(job):
             raise Unsupported(f"The job {record.title!r} waits or works; cancel it before you remove it.")
@@ -177,41 +181,41 @@ class LongJobs:
         """Whether the program comes to its end."""
         return self._closing or not threading.main_thread().is_alive()
 
-    def _carry(self, entry: Entry) -> Job:
+    def _start(self, entry: Entry) -> Job:
         entry.job.put(sentence=WAITING)
         self._entries[entry.job.id] = entry
-        threading.Thread(target=self._carry_out, args=(entry,), name="long-job", daemon=True).start()
-        if self._clerk is None or not self._clerk.is_alive():
-            self._clerk = threading.Thread(target=self._keep_book, name="clerk", daemon=True)
-            self._clerk.start()
+        threading.Thread(target=self._run, args=(entry,), name="long-job", daemon=True).start()
+        if self._record_thread is None or not self._record_thread.is_alive():
+            self._record_thread = threading.Thread(target=self._record_jobs, name="record-jobs", daemon=True)
+            self._record_thread.start()
         return entry.job
 
-    def _carry_out(self, entry: Entry) -> None:
-        found: Any = Refusal(BROKEN)  # whatever goes wrong: nobody else would end the job
+    def _run(self, entry: Entry) -> None:
+        found: Any = Refusal(BROKEN)  # whatever goes wrong, the job ends
         asked = entry.work
         try:
-            found = self._carried(entry)
+            found = self._outcome(entry)
         except UserError as error:
             found = Refusal(str(error))
         except WorkerLost as error:
-            found = None if self._ending else Refusal(apology(error))
+            found = None if self._ending else Refusal(failure_sentence(error))
         finally:
             if entry.ending and not isinstance(found, Outcome):
-                entry.work = entry.job.request = asked  # as if nobody had wanted to end it
+                entry.work = entry.job.request = asked  # so that it can be resumed as it was
             entry.job.settle(found)
             self._close(entry)
 
-    def _carried(self, entry: Entry) -> Any:
+    def _outcome(self, entry: Entry) -> Any:
         """What a job comes to; an outcome is kept."""
         settled = self._settle(entry)
-        found = self._persist(entry, _task(entry)) if isinstance(settled, Work) else settled
-        return self._take(entry, found) if isinstance(found, Outcome) else found
+        found = self._run_until_ended(entry, _task(entry)) if isinstance(settled, Work) else settled
+        return self._record_outcome(entry, found) if isinstance(found, Outcome) else found
 
-    def _take(self, entry: Entry, outcome: Outcome) -> Outcome | Refusal:
+    def _record_outcome(self, entry: Entry, outcome: Outcome) -> Outcome | Refusal:
         """Keeps what a training has come to, and lets go of what it had half learned."""
-        if not self._keeper.keep(outcome, entry.job.id):
-            return Refusal(f"{self._keeper.trouble} {NOT_KEPT}".strip())
-        self._keeper.rewrite(entry.job.id, entry.work)  # which may end sooner than what was asked
+        if not self._recorder.keep(outcome, entry.job.id):
+            return Refusal(f"{self._recorder.trouble} {NOT_KEPT}".strip())
+        self._recorder.rewrite(entry.job.id, entry.work)  # which may end sooner than what was asked
         self._kept(outcome)
         _clear(entry.work)
         return outcome
@@ -224,38 +228,38 @@ class LongJobs:
 
     def _settle_steps(self, entry: Entry) -> Any:
         """Minutes become steps, which from now on stand in the request."""
-        point = self._persist(entry, long_tasks.pace)
+        point = self._run_until_ended(entry, long_tasks.pace)
         if not isinstance(point, LearningPoint):
             return point
         assert entry.minutes
         entry.work = entry.job.request = with_steps(entry.work, point, entry.minutes)
-        self._keeper.rewrite(entry.job.id, entry.work)
+        self._recorder.rewrite(entry.job.id, entry.work)
         entry.minutes = None
         return entry.work
 
     def _settle_end(self, entry: Entry) -> Any:
         """The request ends where its training was stopped; the worker knows, once it has really stopped.
 
-        The book says so when there is an outcome: until then the training can be resumed as it was.
+        The store says so when there is an outcome: until then the training can be resumed as it was.
         """
-        found = self._persist(entry, long_tasks.end)
+        found = self._run_until_ended(entry, long_tasks.end)
         if isinstance(found, Request):
             entry.work = entry.job.request = found
         return found
 
-    def _persist(self, entry: Entry, task: Callable[..., Any]) -> Any:
+    def _run_until_ended(self, entry: Entry, task: Callable[..., Any]) -> Any:
         """What the task returns; where its process dies it is sent again, unless it dies without coming further."""
-        losses, waits, reached = 0, 0, -1
-        while entry.job.news.state == "working" and losses < LOSSES and waits < WAITS:
+        crashes, early_crashes, reached = 0, 0, -1
+        while entry.job.news.state == "working" and crashes < MAX_CRASHES and early_crashes < MAX_EARLY_CRASHES:
             heard = entry.job.news.number
             found = self._send(entry, task)
             if found is not None or entry.job.news.state != "working":
                 return found
-            if entry.job.news.number == heard:  # it had not begun: another job's crash took it from the line
-                waits += 1
+            if entry.job.news.number == heard:  # it had not begun: another job's crash removed it from the queue
+                early_crashes += 1
                 continue
             step = entry.job.news.curve[-1].step if entry.job.news.curve else -1
-            losses, reached = (1 if step > reached else losses + 1), step
+            crashes, reached = (1 if step > reached else crashes + 1), step
             entry.job.put(sentence=GOING_ON)
         return None
 
@@ -276,11 +280,11 @@ class LongJobs:
 
     def _submitted(self, entry: Entry, task: Callable[..., Any]) -> Future | None:
         """The task on its way to a worker for long jobs, once there is one; None where the job has ended meanwhile."""
-        crew = self._crew()
-        workers, job = crew.workers(LONG), entry.job
+        connection = self._connection()
+        workers, job = connection.workers(LONG), entry.job
         if job.news.state != "working":
             return None
-        return crew.client.submit(
+        return connection.client.submit(
             run_task, task, entry.work, self._topic, job.id,
             key=f"{task.__name__}-{job.id}-{time.monotonic_ns()}", workers=workers, priority=entry.priority, pure=False,
         )  # fmt: skip
@@ -291,39 +295,39 @@ class LongJobs:
         self._close(entry)
 
     def _close(self, entry: Entry) -> None:
-        """Writes down how a job ended. When this returns it stands in the book, whichever thread wrote it."""
+        """Stores how a job ended. When this returns it is stored, by whichever thread."""
         with entry.closing:
             if entry.closed:
                 return
             news = entry.job.news
-            self._keeper.learn(entry.job.id, news.curve, after=entry.seen)
-            self._keeper.note(entry.job.id, news, begun=entry.begun, begins=False)  # which the clerk may have missed
+            self._recorder.learn(entry.job.id, news.curve, after=entry.seen)
+            self._recorder.note(entry.job.id, news, begun=entry.begun, begins=False)  # the thread may have missed it
             state: Any = "cancelled" if news.state == "overtaken" else news.state
             sentence = news.sentence
             if self._ending and state in ("cancelled", "lost"):
                 state, sentence = "interrupted", "The program was ended; resume it here."
             about = {"state": state, "sentence": sentence, "share": news.share, "run_id": news.run}
-            entry.closed = self._keeper.close_entry(entry.job.id, **about)  # if not, the clerk tries again
+            entry.closed = self._recorder.close_entry(entry.job.id, **about)  # if not, the recording thread tries again
             if entry.closed and self._entries.get(entry.job.id) is entry:
                 del self._entries[entry.job.id]
 
-    def _keep_book(self) -> None:
-        """The clerk: writes down what is new while there are jobs, and stops those that somebody wants stopped."""
-        while entries := self._in_hand():
+    def _record_jobs(self) -> None:
+        """The recording thread: stores news while there are jobs, and stops those that another program cancels."""
+        while entries := self._entries_to_record():
             for entry in entries:
                 self._write(entry)
                 if entry.job.news.state != "working":
                     self._close(entry)  # where the store did not take it before
-            for job in self._keeper.wishes([entry.job.id for entry in entries]):
+            for job in self._recorder.wishes([entry.job.id for entry in entries]):
                 if unwanted := self._entries.get(job):
                     self._stop(unwanted)
-            time.sleep(LOOK_S)
+            time.sleep(POLL_S)
 
-    def _in_hand(self) -> list[Entry]:
-        """What the clerk looks after. Where that is nothing it goes home, which whoever begins the next job sees."""
+    def _entries_to_record(self) -> list[Entry]:
+        """The open jobs. Without one the recording thread ends; the next job starts another."""
         with self._lock:
             if not self._entries:
-                self._clerk = None
+                self._record_thread = None
             return list(self._entries.values())
 
     def _write(self, entry: Entry) -> None:
@@ -332,8 +336,8 @@ class LongJobs:
             entry.written = news.number
             begins = not entry.begun and news.sentence != WAITING
             entry.begun = entry.begun or begins
-            self._keeper.note(entry.job.id, news, begun=entry.begun, begins=begins)
-            entry.seen = self._keeper.learn(entry.job.id, news.curve, after=entry.seen)
+            self._recorder.note(entry.job.id, news, begun=entry.begun, begins=begins)
+            entry.seen = self._recorder.learn(entry.job.id, news.curve, after=entry.seen)
 
 
 def with_steps(work: Work, point: LearningPoint, minutes: float) -> Work:

@@ -1,4 +1,4 @@
-"""What a worker does for minutes or hours: trainings and sweeps, beside which users go on working. They make way.
+"""What a worker does for minutes or hours: trainings and sweeps. They pause for what users wait for.
 
 Importing this module is cheap; see `worker`.
 """
@@ -13,8 +13,8 @@ from compression.data import user_folder
 from compression.errors import Cancelled, InvalidSetting, Unsupported
 from compression.host.machine_lock import work_turn, yield_turn
 from compression.jobs import worker
-from compression.jobs.messages import Finished, Outcome, Refusal, Request
-from compression.jobs.worker import Stop, Tell
+from compression.jobs.channel import Stop, TaskChannel
+from compression.jobs.messages import Finished, Outcome, Refusal, Request, Sweeping, Training, Work
 from compression.models.model_cards import unfinished
 from compression.recipe import Recipe
 from compression.records.measurement import LearningPoint
@@ -22,7 +22,6 @@ from compression.store.records import digest
 
 if TYPE_CHECKING:
     from compression.training import Progress
-from compression.jobs.messages import Sweeping, Training, Work
 
 T = TypeVar("T")
 
@@ -33,7 +32,7 @@ PAUSED = "Pausing while somebody moves a slider or takes the time"
 FOREIGN = "What is kept of this training was learned by another version of the program or from other weights."
 
 
-PARTING_S = 10.0
+CHECKPOINT_TIMEOUT_S = 10.0
 """So long what a stopped training has learned is waited for."""
 
 
@@ -51,46 +50,46 @@ ENOUGH_POINTS = 2
 
 def compress(request: Request, topic: str, job: str) -> Outcome | Refusal:
     """The task of a recipe that trains."""
-    return _carried_out(topic, job, lambda tell, stop: worker.work(request, tell, stop, checkpoint(request)))
+    return _run(topic, job, lambda channel: worker.work(request, channel, checkpoint(request)))
 
 
 def train(training: Training, topic: str, job: str) -> Outcome | Refusal:
     """The task of a training from scratch: weights and card are stored, and the fp32 file is measured."""
 
-    def task(tell: Tell, stop: Stop) -> Outcome:
+    def task(channel: TaskChannel) -> Outcome:
         from compression import models
         from compression.training import device
 
         def told(now: "Progress") -> None:
-            tell("learned", point=asdict(now.point))
-            tell("progress", sentence=f"Epoch {now.epoch + 1} of {now.epochs}", share=LEARNING * now.step / now.steps)
+            channel.learned(now.point)
+            channel.progress(f"Epoch {now.epoch + 1} of {now.epochs}", LEARNING * now.step / now.steps)
 
         models.train(
             training.model, training.dataset, epochs=training.epochs or None, seed=training.seed, device=device(),
-            progress=told, stop=stop, resumable=True,
+            progress=told, stop=channel.stop, resumable=True,
         )  # fmt: skip
-        tell("progress", sentence="Measuring the fp32 file", share=LEARNING)
+        channel.progress("Measuring the fp32 file", LEARNING)
         request = Request(training.model, training.dataset, training.dataset, Recipe().to_json())
-        return worker.plain(request, worker.prepared(request, stop))
+        return worker.baseline_outcome(request, worker.prepared(request, channel.stop))
 
-    return _carried_out(topic, job, task)
+    return _run(topic, job, task)
 
 
 def sweep(sweeping: Sweeping, topic: str, job: str) -> Finished | Refusal:
-    """The task of a sweep over all layers. `insight.sensitivities` returns what it found so far."""
+    """The task of a sweep over all layers. `questions.known_sensitivities` returns what it found so far."""
 
-    def task(tell: Tell, stop: Stop) -> Finished:
+    def task(channel: TaskChannel) -> Finished:
         from compression.analysis.layer_sensitivity import Sweep
 
-        tell("progress", sentence="Loading the engine", share=0.0)
+        channel.progress("Loading the engine", 0.0)
         found = Sweep(worker.prepared(Request(**asdict(sweeping), recipe=Recipe().to_json())))
         total = len(found.names)
         for number, name in enumerate(found.names):
-            tell("progress", sentence=f"Layer {number + 1} of {total}: {name}", share=number / total)
-            found.layer(name, stop)
+            channel.progress(f"Layer {number + 1} of {total}: {name}", number / total)
+            found.layer(name, channel.stop)
         return Finished(f"All {total} layers")
 
-    return _carried_out(topic, job, task)
+    return _run(topic, job, task)
 
 
 def pace(work: Work, topic: str, job: str) -> LearningPoint | Refusal:
@@ -99,12 +98,12 @@ def pace(work: Work, topic: str, job: str) -> LearningPoint | Refusal:
     In the point, `seconds_left` is for the `steps` - `step` that were to come.
     """
 
-    def task(tell: Tell, stop: Stop) -> LearningPoint:
+    def task(channel: TaskChannel) -> LearningPoint:
         points: list[LearningPoint] = []
-        tell("progress", sentence="Measuring how long a step takes", share=0.0)
+        channel.progress("Measuring how long a step takes", 0.0)
 
         def enough() -> bool:
-            return len(points) >= ENOUGH_POINTS or stop()
+            return len(points) >= ENOUGH_POINTS or channel.stop()
 
         try:
             _begin(work, lambda point: points.append(point) if point.step else None, enough)
@@ -115,7 +114,7 @@ def pace(work: Work, topic: str, job: str) -> LearningPoint | Refusal:
             raise InvalidSetting("Minutes go with a recipe that trains; this one has no step 'recover'.")
         return points[-1]
 
-    return _carried_out(topic, job, task)
+    return _run(topic, job, task)
 
 
 def end(request: Request, topic: str, job: str) -> Request | Refusal:
@@ -124,29 +123,29 @@ def end(request: Request, topic: str, job: str) -> Request | Refusal:
     A training that is stopped still ends its step and writes down what it has learned, maybe beside this.
     """
 
-    def task(tell: Tell, stop: Stop) -> Request:
-        late = time.monotonic() + PARTING_S
-        while not _learned(request) and time.monotonic() < late and not stop():
+    def task(channel: TaskChannel) -> Request:
+        late = time.monotonic() + CHECKPOINT_TIMEOUT_S
+        while not _learned(request) and time.monotonic() < late and not channel.stop():
             time.sleep(0.1)
         return so_far(request)
 
-    return _carried_out(topic, job, task)
+    return _run(topic, job, task)
 
 
 def finish(request: Request, topic: str, job: str) -> Outcome | Refusal:
     """The task of what `end` has returned: what was learned becomes a file, and nothing is learned anew."""
 
-    def task(tell: Tell, stop: Stop) -> Outcome:
+    def task(channel: TaskChannel) -> Outcome:
         until = Recipe.from_json(request.recipe).until
 
         def told(kind: str, **news: Any) -> None:
             if kind == "learned" and news["point"]["step"] < until:
                 raise Unsupported(FOREIGN)
-            tell(kind, **news)
+            channel.tell(kind, **news)
 
-        return worker.work(request, told, stop, checkpoint(request))
+        return worker.work(request, channel._replace(tell=told), checkpoint(request))
 
-    return _carried_out(topic, job, task)
+    return _run(topic, job, task)
 
 
 def checkpoint(work: Request | Training) -> Path:
@@ -207,12 +206,12 @@ def _begin(work: Work, learn: Callable[[LearningPoint], None], stop: Stop) -> No
     )  # fmt: skip
 
 
-def _carried_out(topic: str, job: str, task: Callable[[Tell, Stop], T]) -> T | Refusal:
-    tell, cancelled = worker.task_channel(topic, job)
+def _run(topic: str, job: str, task: Callable[[TaskChannel], T]) -> T | Refusal:
+    channel = worker.task_channel(topic, job)
 
     def stop() -> bool:
-        yield_turn(cancelled, pausing=lambda: tell("progress", sentence=PAUSED, share=None))
-        return cancelled()
+        yield_turn(channel.stop, pausing=lambda: channel.progress(PAUSED, None))
+        return channel.stop()
 
     with work_turn():
-        return worker.refusal_on_error(lambda: task(tell, stop))
+        return worker.refusal_on_error(lambda: task(channel._replace(stop=stop)))

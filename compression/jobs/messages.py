@@ -1,17 +1,10 @@
 """What pages, scheduler and workers send each other: requests and their outcomes, as frozen data."""
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from compression.records.measurement import Accuracy, LayerReport, Ledger, Measurement
 from compression.store.records import Role, Subject
-
-if TYPE_CHECKING:
-    pass
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    pass
 
 
 @dataclass(frozen=True)

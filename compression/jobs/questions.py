@@ -1,6 +1,6 @@
-"""What a worker finds out about a finished file when somebody asks: where its time goes, and the same file otherwise.
+"""Questions about a network or a finished file that a worker answers beside the jobs: profiles, layers, formats.
 
-These run beside the jobs, through `Lab.ask`. Importing this module is cheap; see `worker`.
+They are sent by `Lab.ask`. Importing this module is cheap; see `worker`.
 """
 
 import tempfile
@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 from compression.analysis.comparison import Comparison, compare
 from compression.analysis.devices import Deployment
 from compression.jobs import worker
+from compression.jobs.lru_cache import LruCache
 from compression.jobs.messages import Request
-from compression.jobs.worker import Recent
 from compression.models import ARCHITECTURES
 from compression.recipe import Recipe
 from compression.records.analysis import (
@@ -32,8 +32,8 @@ from compression.records.measurement import LayerReport, Predictions
 if TYPE_CHECKING:
     from compression.data import Dataset
 
-_loaded: Recent["Dataset"] = Recent(2)
-_graphs: Recent[Any] = Recent(4)
+_loaded: LruCache["Dataset"] = LruCache(2)
+_graphs: LruCache[Any] = LruCache(4)
 
 
 @dataclass(frozen=True)

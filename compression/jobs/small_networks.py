@@ -49,7 +49,9 @@ def small_network_of(subject: Subject) -> SmallNetwork:
 def measured(model: str, dataset: str, teacher: str) -> Outcome | Refusal:
     """The task that writes and measures the fp32 file of a small network."""
     request = Request(model, dataset, dataset, Recipe().to_json())
-    return worker.base(request) if not teacher else worker.refusal_on_error(lambda: _taught(request, teacher))
+    return (
+        worker.measure_baseline(request) if not teacher else worker.refusal_on_error(lambda: _taught(request, teacher))
+    )
 
 
 def _taught(request: Request, teacher: str) -> Outcome:
@@ -65,4 +67,4 @@ def _taught(request: Request, teacher: str) -> Outcome:
     network = read_weights(build(request.model, input_shape=card.input_shape, classes=card.classes), path)
     prepared = compress.prepare(network, images)
     subject = Subject(request.model, folder.name, request.dataset, card.sha256, images.fingerprint)
-    return worker.plain(request, prepared, subject)
+    return worker.baseline_outcome(request, prepared, subject)

@@ -4,86 +4,50 @@ Importing this module is cheap, as the scheduler and the nanny do it too: torch 
 """
 
 import threading
-import time
-from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from dataclasses import asdict, replace
+from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from distributed import get_worker
 
 from compression.errors import Cancelled, UserError
 from compression.host.machine_lock import work_turn, yield_turn
+from compression.jobs.channel import Stop, TaskChannel
+from compression.jobs.lru_cache import LruCache
+from compression.jobs.messages import Baseline, Outcome, Refusal, Request
 from compression.models.provenance import producer_id
 from compression.recipe import Recipe
-from compression.records.measurement import LearningPoint, Measurement, Predictions
+from compression.records.measurement import Measurement, Predictions
 from compression.store.records import Subject
 
 if TYPE_CHECKING:
     from compression.data import Dataset
     from compression.models import Card
     from compression.pipeline.candidate import Candidate, Prepared
-from compression.jobs.messages import Baseline, Outcome, Refusal, Request
 
 V = TypeVar("V")
-
-
-Tell = Callable[..., None]
-
-
-Stop = Callable[[], bool]
 
 
 PREVIEW = "measured on the file of the fast setting"
 """Provenance of the point that is shown while the best setting still works."""
 
 
-PRACTICE = {
+WARM_UP_SETTINGS = {
     "quantize.weight_bits": 4, "prune.sparsity": 0.5, "channels.amount": 0.3, "share.entries": 16,
     "factorize.amount": 0.3,
 }  # fmt: skip
-"""What a worker carries out for nobody, once it knows a network and has nothing else to do."""
+"""Settings that an idle worker compresses a new network with, so that their caches are filled before a user asks."""
 
 
 UNTRAINED = "measured on a file before training"
 """Provenance of the point that is shown while a network still learns."""
 
 
-class Recent(Generic[V]):
-    """The `size` values that were used last; of threads that want the same one, one makes it and the others wait."""
-
-    def __init__(self, size: int):
-        self._size = size
-        self._values: OrderedDict[Any, V] = OrderedDict()
-        self._makers: dict[Any, threading.Lock] = {}
-        self._lock = threading.Lock()
-
-    def get(self, key: Any, make: Callable[[], V]) -> V:
-        """The value kept for `key`, or a new one."""
-        with self._lock:
-            maker = self._makers.setdefault(key, threading.Lock())
-        with maker:
-            with self._lock:
-                if key in self._values:
-                    self._values.move_to_end(key)
-                    return self._values[key]
-            try:
-                value = make()
-                with self._lock:
-                    self._values[key] = value
-                    while len(self._values) > self._size:
-                        self._values.popitem(last=False)
-                return value
-            finally:
-                with self._lock:
-                    self._makers.pop(key, None)  # who comes now finds the value, or makes it
-
-
-_prepared: Recent["Prepared"] = Recent(2)
+_prepared: LruCache["Prepared"] = LruCache(2)
 
 
 _loading = threading.Lock()
@@ -102,29 +66,29 @@ def run_task(task: Callable[..., V], *about: Any) -> V:
 
 
 def run_question(question: Callable[..., V], *about: Any) -> V:
-    """What Dask runs of a question whose answer a user waits for: trainings make way, and nobody takes the time."""
+    """What Dask runs of a question that a user waits for: trainings and latency measurements pause meanwhile."""
     with work_turn(quick=True):
         return question(*about)
 
 
 def run(request: Request, topic: str, job: str) -> Outcome | Refusal:
-    """The task that Dask runs for a user who waits. News go out as events on `topic`; each names its `job`."""
-    tell, cancelled = task_channel(topic, job)
+    """The task that Dask runs for a job that a user waits for. Its events go to `topic`; each names its `job`."""
+    channel = task_channel(topic, job)
 
     def stop() -> bool:
-        yield_turn(cancelled)
-        return cancelled()
+        yield_turn(channel.stop)
+        return channel.stop()
 
     def task() -> Outcome:
         known = edition(request)  # before: what is changed meanwhile is not what was measured
-        return replace(work(request, tell, stop), edition=known)
+        return replace(work(request, channel._replace(stop=stop)), edition=known)
 
     with work_turn(quick=True):
         return refusal_on_error(task)
 
 
-def task_channel(topic: str, job: str) -> tuple[Tell, Stop]:
-    """How the task that runs here tells its news, and how it learns that nobody wants it any more."""
+def task_channel(topic: str, job: str) -> TaskChannel:
+    """The channel of the task that runs here: its events go to `topic`, and each names its `job`."""
     worker = get_worker()
     key = worker.get_current_task()
 
@@ -135,7 +99,7 @@ def task_channel(topic: str, job: str) -> tuple[Tell, Stop]:
         task = worker.state.tasks.get(key)
         return task is None or task.state == "cancelled"
 
-    return tell, cancelled
+    return TaskChannel(tell, cancelled)
 
 
 def refusal_on_error(task: Callable[[], V]) -> V | Refusal:
@@ -148,41 +112,40 @@ def refusal_on_error(task: Callable[[], V]) -> V | Refusal:
         return Refusal(str(error))
 
 
-def work(request: Request, tell: Tell, stop: Stop, checkpoint: Path | None = None) -> Outcome:
-    """Makes and measures the file. A training goes on from `checkpoint` where that is there."""
-    progress = _paced(lambda sentence, share: tell("progress", sentence=sentence, share=share))
-    progress("Loading the engine", 0.0)
+def work(request: Request, channel: TaskChannel, checkpoint: Path | None = None) -> Outcome:
+    """Makes and measures the file. A training resumes from `checkpoint` where that is there."""
+    channel = channel.throttled()
+    channel.progress("Loading the engine", 0.0)
     recipe = Recipe.from_json(request.recipe)
-    prepared = _prepare(request, recipe, progress, stop)
-    tell("baseline", baseline=asdict(_baseline(prepared)))
-    course = Course(request, prepared, progress, stop, lambda point: tell("learned", point=asdict(point)), checkpoint)
-    if (sketch := _sketch(recipe)) and not (checkpoint and checkpoint.exists()):
-        preview = next(iter(_measurements(course, sketch)))[1]
+    prepared = _prepare(request, recipe, channel)
+    channel.baseline(_baseline(prepared))
+    task = Task(request, prepared, channel, checkpoint)
+    if (preview := _preview_recipe(recipe)) and not (checkpoint and checkpoint.exists()):
+        first = next(iter(_measurements(task, preview)))[1]
         provenance = UNTRAINED if recipe.get("recover") else PREVIEW
-        tell("measured", full=False, measurement=replace(preview, provenance=provenance).to_plain())
-    for file, measurement in _measurements(course, recipe):
-        full = measurement.accuracy.n == len(prepared.data.test)
-        tell("measured", full=full, measurement=measurement.to_plain())
-        progress("Measuring on the rest of the test images", 0.95)
+        channel.measured(replace(first, provenance=provenance), full=False)
+    for file, measurement in _measurements(task, recipe):
+        channel.measured(measurement, full=measurement.accuracy.n == len(prepared.data.test))
+        channel.progress("Measuring on the rest of the test images", 0.95)
         made = file, measurement
     return outcome(request, prepared, *made)
 
 
-def base(request: Request) -> Outcome | Refusal:
+def measure_baseline(request: Request) -> Outcome | Refusal:
     """The plain fp32 file of the request's network, as it is kept beside the compressed ones."""
     with work_turn(quick=True):
-        return refusal_on_error(lambda: plain(request, prepared(request)))
+        return refusal_on_error(lambda: baseline_outcome(request, prepared(request)))
 
 
 def warm_caches(request: Request, setting: str) -> None:
-    """One of `PRACTICE` on the request's network, so that no user waits for what is found out only once.
+    """One of `WARM_UP_SETTINGS` on the request's network, so that no user waits for what is computed once.
 
-    Where that cannot be, as the network is gone meanwhile, whoever asks for it is told.
+    Does nothing where that fails, for example as the network is gone: a job with this setting says so.
     """
     from compression.pipeline import compress
 
     with work_turn(quick=True), suppress(UserError):
-        compress.warm_caches(prepared(request), setting, PRACTICE[setting])
+        compress.warm_caches(prepared(request), setting, WARM_UP_SETTINGS[setting])
 
 
 def import_network(content: bytes, name: str, dataset: str, mean: str, std: str) -> "Card | Refusal":
@@ -206,7 +169,7 @@ def import_network(content: bytes, name: str, dataset: str, mean: str, std: str)
     return Refusal(found.sentence.replace(str(path), f"{name}.pt2")) if isinstance(found, Refusal) else found
 
 
-def plain(request: Request, prepared: "Prepared", subject: Subject | None = None) -> Outcome:
+def baseline_outcome(request: Request, prepared: "Prepared", subject: Subject | None = None) -> Outcome:
     """The fp32 file and its measurement, timed against itself. `subject` names weights other than the request's."""
     from compression.host.machine import this_machine
     from compression.host.onnx_runtime import session
@@ -235,34 +198,32 @@ def outcome(
     )  # fmt: skip
 
 
-def _sketch(recipe: Recipe) -> Recipe | None:
+def _preview_recipe(recipe: Recipe) -> Recipe | None:
     """A recipe that soon gives a first idea of what this one leads to; None where it is quick itself."""
     sketch = recipe.untrained.with_setting("quality", "fast")
     return None if sketch == recipe or not recipe.steps else sketch
 
 
-class Course(NamedTuple):
-    """What belongs to one request's work while it goes on."""
+class Task(NamedTuple):
+    """One request on its way: what its recipes share, whom to tell, and where a training is kept meanwhile."""
 
     request: Request
     prepared: "Prepared"
-    progress: Callable[[str, float], None]
-    stop: Stop
-    learn: Callable[[LearningPoint], None]
+    channel: TaskChannel
     checkpoint: Path | None
 
 
-def _measurements(course: Course, recipe: Recipe) -> Iterator[tuple["Candidate", Measurement]]:
+def _measurements(task: Task, recipe: Recipe) -> Iterator[tuple["Candidate", Measurement]]:
     """The file of `recipe` and what is found out about it, first roughly, then fully."""
     from compression.pipeline import compress, measuring
 
+    channel = task.channel
     candidate = compress.compress_prepared(
-        course.prepared, recipe,
-        progress=course.progress, stop=course.stop, learn=course.learn, checkpoint=course.checkpoint,
+        task.prepared, recipe,
+        progress=channel.progress, stop=channel.stop, learn=channel.learned, checkpoint=task.checkpoint,
     )  # fmt: skip
-    course.progress("Measuring the file", 0.9)
-    threads = course.request.threads
-    for measurement in measuring.stream(candidate, course.prepared, threads=threads, stop=course.stop):
+    channel.progress("Measuring the file", 0.9)
+    for measurement in measuring.stream(candidate, task.prepared, threads=task.request.threads, stop=channel.stop):
         yield candidate, measurement
 
 
@@ -274,28 +235,25 @@ def _baseline(prepared: "Prepared") -> Baseline:
     return Baseline(accuracy(predictions, predictions, labels), len(file.onnx), file.macs, file.parameters)
 
 
-def _prepare(
-    request: Request, recipe: Recipe, progress: Callable[[str, float], None], stop: Stop | None = None
-) -> "Prepared":
+def _prepare(request: Request, recipe: Recipe, channel: TaskChannel) -> "Prepared":
     """What all recipes for one network and dataset share. It is not stopped half-way: the next request wants it too."""
     from compression import models
     from compression.measure.channel_multiple import rounding
     from compression.pipeline import compress
 
     def pause() -> bool:
-        if stop:
-            stop()
+        channel.stop()
         return False
 
     def make() -> "Prepared":
-        progress("Loading images", 0.0)
+        channel.progress("Loading images", 0.0)
         data = _load(request)
         model = models.network(request.model, request.weights)
         made = compress.prepare(
             model, data,
-            seed=recipe.seed, calibration_images=recipe.calibration_images, progress=progress, stop=pause,
+            seed=recipe.seed, calibration_images=recipe.calibration_images, progress=channel.progress, stop=pause,
         )  # fmt: skip
-        progress("Timing small layers, once on this machine", 0.6)
+        channel.progress("Timing small layers, once on this machine", 0.6)
         rounding()
         return made
 
@@ -321,8 +279,9 @@ def _weights(request: Request) -> str:
 
 
 def prepared(request: Request, stop: Stop | None = None) -> "Prepared":
-    """What all recipes for the request's network and dataset share, for whoever asks beside the jobs."""
-    return _prepare(request, Recipe.from_json(request.recipe), lambda sentence, share: None, stop)
+    """What all recipes for the request's network and dataset share, without events."""
+    silent = TaskChannel(lambda kind, **news: None, stop or (lambda: False))
+    return _prepare(request, Recipe.from_json(request.recipe), silent)
 
 
 def _load(request: Request) -> "Dataset":
@@ -336,22 +295,8 @@ def _load(request: Request) -> "Dataset":
     return replace(loaded.with_channels(card.input_shape[0]), mean=card.mean, std=card.std, given=True)
 
 
-def _paced(tell: Callable[[str, float], None], pause: float = 0.05) -> Callable[[str, float], None]:
-    """`tell`, but for the same sentence at most once in `pause` seconds."""
-    last: tuple[str, float] = ("", 0.0)
-
-    def paced(sentence: str, share: float) -> None:
-        nonlocal last
-        now = time.monotonic()
-        if sentence != last[0] or now - last[1] >= pause:
-            last = (sentence, now)
-            tell(sentence, share)
-
-    return paced
-
-
 def without_predictions(measurement: Measurement) -> Measurement:
-    """The same numbers without the answer for each image, for whoever only draws them."""
+    """The same numbers without the prediction for each image; charts need none."""
     kept = measurement.predictions
     return replace(measurement, predictions=Predictions(kept.images[:0], kept.classes[:0], kept.confidences[:0]))
 

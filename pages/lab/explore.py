@@ -1,16 +1,11 @@
 """Explore: move a setting, see the measured file land on the charts."""
 
-from dataclasses import replace
-
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
 from compression.errors import UserError
-from pages.ui.charts import scatter_figure
-from pages.ui.charts.budget_handles import handles, moved
-from pages.ui.charts.plot import plot
-from pages.ui.charts.scatter_data import Chart, chart, course
 from pages.ui.explore import (
+    chart_grid,
     figures_of_merit,
     forms,
     idle_measuring,
@@ -18,13 +13,10 @@ from pages.ui.explore import (
     status_line,
     toolbar,
     training,
-    view_controls,
 )
 from pages.ui.explore.figures_of_merit import Places
-from pages.ui.model import view, wording
-from pages.ui.model.expected import Foreseen
+from pages.ui.model import wording
 from pages.ui.model.subject import Pair
-from pages.ui.model.view import View
 from pages.ui.state import Visit, lab, opened, shown
 
 
@@ -74,55 +66,13 @@ def show(visit: Visit, sharing: DeltaGenerator) -> None:
     if now and now.full:
         status_line.provenance(visit, now, status)
     training.draw(visit)
-    drawn = draw_charts(visit)
+    drawn = chart_grid.draw(visit)
     idle_measuring.draw(visit)
     toolbar.selection(visit)
     panels.draw(visit, now or last, drawn)
     with sharing:
         toolbar.share(visit)
     status_line.follow(visit, status)
-
-
-def draw_charts(visit: Visit) -> list[Chart]:
-    """Three charts and the budget, two by two."""
-    grid = st.container(key="charts")
-    places = [place for _ in range(2) for place in grid.columns(2)]
-    with places[3]:
-        st.markdown("**What I can afford**", help="Shaded on the charts; the best measured point within is named.")
-        budget = view_controls.budget()
-        toolbar.advice(visit, budget)
-    pairs, drawn = [], []
-    for number, place in enumerate(places[:3]):
-        with place:
-            pairs.append(view_controls.axes(number))
-            slot = st.container(key=f"chart-{number}", height=scatter_figure.HEIGHT, border=False)
-        drawn.append((slot, pairs[-1]))
-    visit.look(View(tuple(pairs), visit.view.panel, budget))
-    expected = visit.foresee()
-    return [draw_chart(visit, number, slot, pair, expected) for number, (slot, pair) in enumerate(drawn)]
-
-
-def draw_chart(visit: Visit, number: int, slot: DeltaGenerator, pair: view.Pair, expected: Foreseen) -> Chart:
-    """One chart; a click on a point selects it, and a dragged slider moves the point that is expected."""
-    now = visit.now
-    data = chart(visit.trail, now or visit.trail.last, *pair, budget=visit.view.budget, selected=visit.selection.key)
-    if now is None:
-        data = replace(data, ghost=expected.here(*pair))
-    elif visit.point is None:
-        data = replace(data, course=course(now, visit.curve, *pair))
-    base, budget = visit.trail.baseline, visit.view.budget
-    with slot:
-        clicked, grasped = plot(
-            scatter_figure.figure(data), data.alt, key=f"plot.{number}", foresight=expected.on(*pair),
-            handles=handles(budget, *pair, base),
-        )  # fmt: skip
-    if grasped:
-        visit.look_next(replace(visit.view, budget=moved(budget, **grasped, baseline=base)))
-        st.rerun()
-    if clicked and clicked != visit.selection.key:
-        visit.selection.key = clicked
-        st.rerun()
-    return data
 
 
 page()

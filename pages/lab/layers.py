@@ -7,16 +7,13 @@ import streamlit as st
 from compression import jobs
 from compression.records.analysis import LayerSensitivity
 from compression.records.measurement import LayerReport
-from compression.steps import Quantize
 from pages.ui.charts import layer_figures
 from pages.ui.charts.plot import plot
-from pages.ui.explore import layer_sensitivity, panels
+from pages.ui.explore import layer_bits, layer_sensitivity, panels
 from pages.ui.model import wording
 from pages.ui.model.points import Point
-from pages.ui.page.guard import heard
-from pages.ui.state import Visit, put, shown
+from pages.ui.state import Visit
 
-AS_THE_REST = "as the rest"
 VIEWS = ("Weights", "Rank", "Kernels", "Feature maps")
 
 
@@ -61,7 +58,7 @@ def detail(visit: Visit, point: Point, name: str, known: Sequence[str]) -> None:
     if view is None:
         return
     st.caption(layer_figures.errors(view))
-    bits_of(visit, name)
+    layer_bits.draw(visit, name)
     chosen = st.segmented_control(
         "View", VIEWS, default=VIEWS[0], key="layers.view", required=True, label_visibility="collapsed"
     )
@@ -99,27 +96,6 @@ def maps(visit: Visit, point: Point, name: str) -> None:
         st.caption("The answers of this layer are numbers, not maps.")
         return
     plot(layer_figures.pictures(found.before, found.after), "Feature maps, before and after.", key="layers.maps")
-
-
-def bits_of(visit: Visit, name: str) -> None:
-    """Bits of this layer alone; the recipe carries them."""
-    quantize = visit.recipe.get("quantize")
-    if not isinstance(quantize, Quantize):
-        st.caption("Switch quantization on in Explore to give a layer its own number of bits.")
-        return
-    put(key := f"layers.bits.{name}", quantize.overrides.get(name, AS_THE_REST))
-    choices = [bits for bits in Quantize.bits_choices() if bits >= 8 or not visit.recipe.get("share")]  # see Recipe
-    st.select_slider("Bits of this layer", [AS_THE_REST, *choices], key=key, on_change=override, args=(visit, name))
-
-
-@heard
-def override(visit: Visit, name: str) -> None:
-    """Takes the slider's bits of a layer into the recipe."""
-    quantize, bits = visit.recipe.get("quantize"), shown(f"layers.bits.{name}")
-    if isinstance(quantize, Quantize):
-        others = {k: v for k, v in quantize.overrides.items() if k != name}
-        given = others if bits == AS_THE_REST else {**others, name: bits}
-        visit.load(visit.recipe.with_setting("quantize.layer_bits", given))
 
 
 page()

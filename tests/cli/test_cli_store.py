@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 
 from compression.cli import app
 from compression.host.machine import this_machine
-from compression.jobs.result_keeper import this_program
+from compression.jobs.result_recorder import this_program
 from compression.recipe import Recipe
 from compression.store import Store
 from tests.store.test_store import SUBJECT, measured

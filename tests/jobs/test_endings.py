@@ -19,12 +19,13 @@ from compression.errors import Cancelled, StoreUnavailable, Unsupported
 from compression.host.atomic_files import STALE_S, atomic_write
 from compression.host.machine import this_machine
 from compression.jobs import long_jobs, long_tasks, worker
+from compression.jobs.channel import TaskChannel
 from compression.jobs.cluster import ClusterConnection
 from compression.jobs.lab import LOST, Job
 from compression.jobs.long_jobs import BROKEN, LongJobs
 from compression.jobs.long_tasks import checkpoint, so_far
 from compression.jobs.messages import Refusal, Request, Training
-from compression.jobs.result_keeper import Keeper, from_plain, this_program, title, to_plain
+from compression.jobs.result_recorder import ResultRecorder, from_plain, this_program, title, to_plain
 from compression.pipeline import compress as pipeline
 from compression.recipe import Recipe
 from compression.records.measurement import Accuracy, Interval, LearningPoint, Measurement, Predictions
@@ -40,6 +41,7 @@ from pages.ui.state.visit import Visit
 DIGITS = Subject("lenet300", "digits", "digits")
 SUBJECT = store.Subject("lenet300", "digits", "digits", "a" * 64, "b" * 64)
 STEPS = 200_000
+SILENT = TaskChannel(lambda kind, **news: None, lambda: False)
 ACCURACY = Accuracy(0.9, Interval(0.8, 1.0), 1, 0.9, 0.0)
 
 
@@ -82,14 +84,14 @@ class Desk:
 @pytest.fixture
 def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Desk]:
     monkeypatch.setenv("COMPRESSION_HOME", str(tmp_path))
-    ended, keeper = threading.Event(), Keeper()
+    ended, recorder = threading.Event(), ResultRecorder()
 
-    def crew() -> ClusterConnection:
+    def connection() -> ClusterConnection:
         ended.wait()
         raise OSError("There is no cluster.")
 
-    long = LongJobs(keeper, crew, "topic", lambda found: None)
-    yield Desk(long, keeper.store)
+    long = LongJobs(recorder, connection, "topic", lambda found: None)
+    yield Desk(long, recorder.store)
     long.close()
     ended.set()
 
@@ -118,7 +120,7 @@ def test_a_training_ends_where_it_was_stopped(desk: Desk) -> None:
 
 
 def test_what_a_stopped_training_still_puts_away_is_waited_for(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(worker, "task_channel", lambda topic, job: (lambda *news, **about: None, lambda: False))
+    monkeypatch.setattr(worker, "task_channel", lambda topic, job: SILENT)
     late = threading.Timer(0.3, learned, (request(), 300))
     late.start()
     assert long_tasks.end(request(), "topic", "job") == request(until=300)
@@ -143,7 +145,7 @@ def test_the_worker_leaves_what_was_learned_until_its_result_is_kept(
             raise Cancelled("The work was stopped.")
         return "outcome"
 
-    monkeypatch.setattr(worker, "task_channel", lambda topic, job: (lambda *news, **about: None, lambda: False))
+    monkeypatch.setattr(worker, "task_channel", lambda topic, job: SILENT)
     monkeypatch.setattr(worker, "work", work)
     path = learned(request(), 300)
     found = long_tasks.compress(request(), "topic", "job")
@@ -169,17 +171,17 @@ def trying(desk: Desk, monkeypatch: pytest.MonkeyPatch, begins: Callable[[int], 
 
     monkeypatch.setattr(LongJobs, "_send", dies)
     job = Job(request())
-    desk.long._persist(long_jobs.Entry(job, request(), None, 0), long_tasks.compress)
+    desk.long._run_until_ended(long_jobs.Entry(job, request(), None, 0), long_tasks.compress)
     return len(sent), job.news.sentence
 
 
 def test_a_job_is_given_up_for_its_own_crashes_and_not_for_those_of_another(
     desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert trying(desk, monkeypatch, lambda count: True) == (long_jobs.LOSSES, long_jobs.GOING_ON)
+    assert trying(desk, monkeypatch, lambda count: True) == (long_jobs.MAX_CRASHES, long_jobs.GOING_ON)
     count, _ = trying(desk, monkeypatch, lambda count: count > 7)  # it waited seven times, then began
-    assert count == 7 + long_jobs.LOSSES
-    assert trying(desk, monkeypatch, lambda count: False)[0] == long_jobs.WAITS
+    assert count == 7 + long_jobs.MAX_CRASHES
+    assert trying(desk, monkeypatch, lambda count: False)[0] == long_jobs.MAX_EARLY_CRASHES
 
 
 @pytest.mark.parametrize("ending", [False, True])
@@ -206,10 +208,10 @@ def test_a_failure_that_nobody_has_thought_of_ends_the_job(desk: Desk, monkeypat
     assert desk.book.get(job.id).sentence == BROKEN
 
 
-def test_a_job_that_is_begun_when_the_clerk_has_just_gone_home_has_one(
+def test_a_job_that_is_begun_when_the_recording_thread_has_just_ended_has_one(
     desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    look, gone, begun = LongJobs._in_hand, threading.Event(), threading.Event()
+    look, gone, begun = LongJobs._entries_to_record, threading.Event(), threading.Event()
 
     def slow(long: LongJobs) -> list[long_jobs.Entry]:
         found = look(long)
@@ -218,19 +220,19 @@ def test_a_job_that_is_begun_when_the_clerk_has_just_gone_home_has_one(
             begun.wait()
         return found
 
-    monkeypatch.setattr(LongJobs, "_in_hand", slow)
+    monkeypatch.setattr(LongJobs, "_entries_to_record", slow)
     desk.long.cancel(desk.long.start(request()).id)
     assert gone.wait(30)  # on its way out
     job = desk.long.start(request(alpha=0.5))
     begun.set()
-    desk.book.ask(job.id, "cancel")  # from elsewhere, which the clerk reads
+    desk.book.ask(job.id, "cancel")  # from elsewhere, which the recording thread reads
     assert soon(lambda: desk.book.get(job.id).state == "cancelled")
 
 
 def test_an_ending_that_the_store_did_not_take_is_written_later(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     job = desk.long.start(request())
     with monkeypatch.context() as patch:
-        patch.setattr(Keeper, "close_entry", lambda keeper, job, **about: False)
+        patch.setattr(ResultRecorder, "close_entry", lambda recorder, job, **about: False)
         desk.long.cancel(job.id)
     assert soon(lambda: not desk.book.get(job.id).open)
     assert desk.book.get(job.id).state == "cancelled"
@@ -256,22 +258,22 @@ def test_what_programs_left_that_were_killed_while_they_wrote_is_removed(tmp_pat
 
 
 def test_that_a_result_was_not_kept_is_said_until_one_is(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
-    keeper, outcome = desk.long._keeper, SimpleNamespace(subject=SUBJECT, edition=None)
+    recorder, outcome = desk.long._recorder, SimpleNamespace(subject=SUBJECT, edition=None)
 
     def full(*about: Any) -> None:
         raise StoreUnavailable("The disk is full.")
 
     for keep_, troubles in ((full, "The disk is full."), (lambda *about: None, "")):
-        monkeypatch.setattr(Keeper, "_keep", keep_)
-        assert keeper.keep(outcome) == (not troubles)  # type: ignore[arg-type]
-        assert keeper.wishes([]) == set()  # the store answers
-        assert keeper.trouble == troubles
+        monkeypatch.setattr(ResultRecorder, "_keep", keep_)
+        assert recorder.keep(outcome) == (not troubles)  # type: ignore[arg-type]
+        assert recorder.wishes([]) == set()  # the store answers
+        assert recorder.trouble == troubles
     with monkeypatch.context() as patch:
         patch.setattr(JobBook, "hear", full)
-        keeper.wishes([])
-    assert keeper.trouble
-    keeper.wishes([])
-    assert not keeper.trouble
+        recorder.wishes([])
+    assert recorder.trouble
+    recorder.wishes([])
+    assert not recorder.trouble
 
 
 def test_the_speed_is_measured_on_the_whole_training(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -283,7 +285,7 @@ def test_the_speed_is_measured_on_the_whole_training(desk: Desk, monkeypatch: py
         for point in points:
             learn(point)
 
-    monkeypatch.setattr(worker, "task_channel", lambda topic, job: (lambda *news, **more: None, lambda: False))
+    monkeypatch.setattr(worker, "task_channel", lambda topic, job: SILENT)
     monkeypatch.setattr(worker, "prepared", lambda request: None)
     monkeypatch.setattr(pipeline, "compress_prepared", compress)
     assert long_tasks.pace(request(until=15), "topic", "job") == points[-1]
@@ -294,7 +296,7 @@ def test_the_speed_is_measured_on_the_whole_training(desk: Desk, monkeypatch: py
 def test_the_speed_of_a_training_that_is_soon_over_is_measured_too(
     work: Request | Training, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(worker, "task_channel", lambda topic, job: (lambda *news, **more: None, lambda: False))
+    monkeypatch.setattr(worker, "task_channel", lambda topic, job: SILENT)
     point = long_tasks.pace(work, "topic", "job")
     assert isinstance(point, LearningPoint)
     assert 0 < point.step < point.steps

@@ -30,9 +30,9 @@ from compression.jobs import cluster, questions, worker
 from compression.jobs import lab as jobs
 from compression.jobs.cluster import COMM, LOCALHOST, ROOT
 from compression.jobs.lab import DELETED, LOST, Job, Lab, News, Request
+from compression.jobs.lru_cache import LruCache
 from compression.jobs.processes import Identity, identity, runs
-from compression.jobs.result_keeper import Keeper
-from compression.jobs.worker import Recent
+from compression.jobs.result_recorder import ResultRecorder
 from compression.recipe import Recipe
 from compression.store import Store
 
@@ -78,21 +78,21 @@ def lab() -> Iterator[Lab]:
 
 def worker_pid(lab: Lab) -> int:
     done(lab.submit(request(0.01), owner="worker_pid"))
-    assert lab._crew is not None
-    assert until(lambda: len(lab._crew.client.run(os.getpid)) == 1, 60)  # type: ignore[union-attr]
-    return next(iter(lab._crew.client.run(os.getpid).values()))
+    assert lab._connection is not None
+    assert until(lambda: len(lab._connection.client.run(os.getpid)) == 1, 60)  # type: ignore[union-attr]
+    return next(iter(lab._connection.client.run(os.getpid).values()))
 
 
 def test_what_nobody_waits_for_makes_way_for_whoever_asks(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(jobs, "REST_S", 0.0)
+    monkeypatch.setattr(jobs, "IDLE_AFTER_S", 0.0)
     idle = lab.submit_idle(request(0.21))
     assert idle
     assert lab.submit_idle(request(0.2)) is None  # one at a time
     assert done(lab.submit(request(0.22), owner="user")).state == "done"
     assert idle.news.state == "overtaken"
-    monkeypatch.setattr(jobs, "REST_S", 1000.0)
+    monkeypatch.setattr(jobs, "IDLE_AFTER_S", 1000.0)
     assert lab.submit_idle(request(0.21)) is None  # somebody has asked just now
-    monkeypatch.setattr(jobs, "REST_S", 0.0)
+    monkeypatch.setattr(jobs, "IDLE_AFTER_S", 0.0)
     idle = lab.submit_idle(request(0.21))
     assert idle
     news = done(idle)
@@ -101,7 +101,7 @@ def test_what_nobody_waits_for_makes_way_for_whoever_asks(lab: Lab, monkeypatch:
     assert lab.submit(request(0.21), owner="user").wait(after=0, timeout=PATIENCE_S).run == news.run
 
 
-@pytest.mark.parametrize("step", [(Keeper, "answer"), (Lab, "_put_to_work")])
+@pytest.mark.parametrize("step", [(ResultRecorder, "answer"), (Lab, "_submit_task")])
 def test_a_failure_before_a_job_is_sent_ends_it(
     lab: Lab, monkeypatch: pytest.MonkeyPatch, step: tuple[type, str]
 ) -> None:
@@ -114,7 +114,7 @@ def test_a_failure_before_a_job_is_sent_ends_it(
 
 
 def test_what_was_deleted_comes_back_only_to_who_asks_for_it(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(jobs, "REST_S", 0.0)
+    monkeypatch.setattr(jobs, "IDLE_AFTER_S", 0.0)
     first = done(lab.submit(request(0.24), owner="user"))
     assert until(lambda: kept(lab, first), 30)
     run = first.run or ""
@@ -122,7 +122,7 @@ def test_what_was_deleted_comes_back_only_to_who_asks_for_it(lab: Lab, monkeypat
     idle = lab.submit_idle(request(0.24))
     assert idle
     assert (done(idle).state, idle.news.sentence) == ("refused", DELETED)
-    monkeypatch.setattr(Keeper, "deleted", lambda keeper, request: False)  # or deleted while it is measured
+    monkeypatch.setattr(ResultRecorder, "deleted", lambda recorder, request: False)  # or deleted while it is measured
     idle = lab.submit_idle(request(0.24))
     assert idle
     assert done(idle).state == "done"
@@ -165,14 +165,14 @@ def test_a_finished_file_is_explained_and_written_in_other_formats(lab: Lab) -> 
         lab.ask(questions.write_format, asked, "tflite").result(PATIENCE_S)
 
 
-def test_after_its_first_job_a_worker_practises_once(lab: Lab) -> None:
+def test_after_its_first_job_a_worker_fills_its_caches_once(lab: Lab) -> None:
     done(lab.submit(request(0.33), owner="practice"))
-    assert until(lambda: len(lab.practising()) == len(worker.PRACTICE), 30)
-    assert [future.result(PATIENCE_S).result(PATIENCE_S) for future in lab.practising()] == [None] * len(
-        worker.PRACTICE
+    assert until(lambda: len(lab.cache_warming()) == len(worker.WARM_UP_SETTINGS), 30)
+    assert [future.result(PATIENCE_S).result(PATIENCE_S) for future in lab.cache_warming()] == [None] * len(
+        worker.WARM_UP_SETTINGS
     )
     done(lab.submit(request(0.34), owner="practice"))
-    assert len(lab.practising()) == len(worker.PRACTICE)
+    assert len(lab.cache_warming()) == len(worker.WARM_UP_SETTINGS)
 
 
 def test_the_first_point_comes_before_the_last(lab: Lab) -> None:
@@ -268,7 +268,7 @@ def test_a_folder_whose_images_changed_is_measured_anew(lab: Lab, tmp_path: Path
 def scheduler(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Another Lab of this process is a guest on the same cluster, whose keys Dask's configuration names."""
     worker_pid(lab)
-    monkeypatch.setenv("COMPRESSION_SCHEDULER", lab._crew.client.scheduler.address)  # type: ignore[union-attr]
+    monkeypatch.setenv("COMPRESSION_SCHEDULER", lab._connection.client.scheduler.address)  # type: ignore[union-attr]
     before = copy.deepcopy(dask.config.get("distributed.comm"))
     dask.config.refresh()  # reads the environment, as a program that starts now does
     yield
@@ -327,7 +327,7 @@ def test_a_running_job_stops_soon(lab: Lab) -> None:
     job.wait(after=0, timeout=PATIENCE_S)
     job.stop()
     assert job.news.state == "overtaken"
-    client = lab._crew.client  # type: ignore[union-attr]
+    client = lab._connection.client  # type: ignore[union-attr]
     assert until(lambda: not any(client.processing().values()), 30)
 
 
@@ -356,7 +356,7 @@ def test_an_unexpected_failure_is_an_apology_with_a_number(lab: Lab, caplog: pyt
 
 def test_every_listener_is_on_this_machine_only(lab: Lab) -> None:
     worker_pid(lab)
-    members = [psutil.Process(process.pid) for process in cluster._processes(lab._crew.own)]  # type: ignore[union-attr]
+    members = [psutil.Process(process.pid) for process in cluster._processes(lab._connection.own)]  # type: ignore[union-attr]
     members += [child for member in members for child in member.children(recursive=True)]
     listening = [c.laddr.ip for m in (*members, psutil.Process()) for c in m.net_connections() if c.status == "LISTEN"]
     assert len(listening) >= 3  # scheduler, nanny, worker
@@ -375,11 +375,11 @@ def test_the_crash_of_a_worker_is_a_sentence_and_the_next_job_succeeds(lab: Lab)
 
 def test_a_cluster_that_died_is_replaced(lab: Lab) -> None:
     worker_pid(lab)
-    crew = lab._crew
-    assert crew is not None
-    for process in cluster._processes(crew.own):
+    connection = lab._connection
+    assert connection is not None
+    for process in cluster._processes(connection.own):
         os.kill(process.pid, signal.SIGKILL)
-    assert until(lambda: not crew.is_connected(), 30)
+    assert until(lambda: not connection.is_connected(), 30)
     assert done(lab.submit(request(0.61), owner="survivor")).state == "done"
 
 
@@ -401,7 +401,7 @@ def test_a_guest_leaves_the_cluster_as_it_was(lab: Lab) -> None:
 def test_another_user_of_this_machine_cannot_reach_our_scheduler(lab: Lab) -> None:
     """Whoever can, runs code as this user. A stranger knows the port, and has no key or one of his own."""
     worker_pid(lab)
-    address = lab._crew.client.scheduler.address  # type: ignore[union-attr]
+    address = lab._connection.client.scheduler.address  # type: ignore[union-attr]
     assert address.startswith("tls://")
     for place, security in (
         (address.replace("tls://", "tcp://"), None), (address, Security.temporary()),
@@ -500,18 +500,18 @@ def test_no_task_begins_while_another_thread_loads_the_engine(monkeypatch: pytes
     assert told == ["begun", "loaded", "begun", "loaded", "task"]
 
 
-def test_recent_keeps_what_was_used_last() -> None:
+def test_a_cache_keeps_what_was_used_last() -> None:
     made: list[int] = []
-    recent: Recent[int] = Recent(2)
+    cache: LruCache[int] = LruCache(2)
     for key in (1, 2, 1, 3, 1, 2):
-        recent.get(key, lambda key=key: made.append(key) or key)  # type: ignore
+        cache.get(key, lambda key=key: made.append(key) or key)  # type: ignore
     assert made == [1, 2, 3, 2]
 
 
-def test_recent_values_are_made_once_whatever_the_threads() -> None:
+def test_a_cache_values_are_made_once_whatever_the_threads() -> None:
     """Somebody else's worker may have several."""
     made: list[int] = []
-    recent: Recent[int] = Recent(2)
+    cache: LruCache[int] = LruCache(2)
 
     def slow(key: int) -> int:
         time.sleep(0.05)
@@ -519,14 +519,14 @@ def test_recent_values_are_made_once_whatever_the_threads() -> None:
         return key
 
     with ThreadPoolExecutor(8) as threads:
-        found = list(threads.map(lambda key: recent.get(key, lambda: slow(key)), [1, 2] * 8))
+        found = list(threads.map(lambda key: cache.get(key, lambda: slow(key)), [1, 2] * 8))
     assert sorted(made) == [1, 2]
     assert found == [1, 2] * 8
 
 
-def test_recent_tries_again_after_a_failure() -> None:
-    recent: Recent[int] = Recent(2)
+def test_a_cache_tries_again_after_a_failure() -> None:
+    cache: LruCache[int] = LruCache(2)
     with pytest.raises(ZeroDivisionError):
-        recent.get("key", lambda: 1 // 0)
-    assert recent.get("key", lambda: 5) == 5
-    assert recent.get("key", lambda: 6) == 5
+        cache.get("key", lambda: 1 // 0)
+    assert cache.get("key", lambda: 5) == 5
+    assert cache.get("key", lambda: 6) == 5

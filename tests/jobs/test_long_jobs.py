@@ -20,7 +20,7 @@ from compression.jobs.lab import Job, Lab, News, Request, Sweeping, Training
 from compression.jobs.long_jobs import MAX_EPOCHS, with_steps
 from compression.jobs.long_tasks import FOREIGN, PACE_EPOCHS, PAUSED, checkpoint
 from compression.jobs.messages import Work
-from compression.jobs.result_keeper import end_orphans, from_plain, this_program, title, to_plain
+from compression.jobs.result_recorder import end_orphans, from_plain, this_program, title, to_plain
 from compression.models import card
 from compression.recipe import Recipe
 from compression.records.analysis import LEVELS
@@ -91,7 +91,7 @@ def record(lab: Lab, job: Job) -> JobRecord:
 def stopped(lab: Lab, job: Job) -> None:
     lab.long.cancel(job.id)
     assert until(lambda: record(lab, job).state == "cancelled", 10)
-    assert until(lambda: not any(lab._crew.client.processing().values()), 30)  # type: ignore[union-attr]
+    assert until(lambda: not any(lab._connection.client.processing().values()), 30)  # type: ignore[union-attr]
 
 
 def test_a_baseline_is_trained_measured_and_kept(lab: Lab) -> None:
@@ -219,7 +219,7 @@ def test_somebody_elsewhere_cancels_and_it_goes_on_later(lab: Lab) -> None:
     other = Store.open()
     assert other.jobs.ask(job.id, "cancel")
     assert until(lambda: other.jobs.get(job.id).state == "cancelled", 10)
-    assert until(lambda: not any(lab._crew.client.processing().values()), 10)  # type: ignore[union-attr]
+    assert until(lambda: not any(lab._connection.client.processing().values()), 10)  # type: ignore[union-attr]
     reached = job.news.curve[-1].step
     assert other.jobs.get(job.id).progress["step"] > 0
     again = lab.long.resume(job.id)
@@ -232,7 +232,7 @@ def test_somebody_elsewhere_cancels_and_it_goes_on_later(lab: Lab) -> None:
 
 
 def test_who_cancels_finds_it_in_the_book_even_while_another_writes_it(lab: Lab) -> None:
-    writes, close = threading.Event(), lab._keeper.close_entry
+    writes, close = threading.Event(), lab._recorder.close_entry
 
     def slowly(job: str, **changes: object) -> bool:
         writes.set()
@@ -241,7 +241,7 @@ def test_who_cancels_finds_it_in_the_book_even_while_another_writes_it(lab: Lab)
 
     job = lab.long.start(Training("lenet300", "digits", epochs=ENDLESS, seed=7))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(lab._keeper, "close_entry", slowly)
+        patch.setattr(lab._recorder, "close_entry", slowly)
         job.stop()  # upon which the thread that carries it out writes down how it ended
         assert writes.wait(PATIENCE_S)
         lab.long.cancel(job.id)
@@ -266,7 +266,7 @@ def test_a_slider_overtakes_a_training_which_then_goes_on(lab: Lab) -> None:
 def test_a_training_goes_on_by_itself_when_its_worker_is_killed(lab: Lab) -> None:
     job = lab.long.start(Training("lenet300", "digits", epochs=ENDLESS, seed=5))
     assert until(lambda: job.news.curve and job.news.curve[-1].epoch >= 2)
-    client = lab._crew.client  # type: ignore[union-attr]
+    client = lab._connection.client  # type: ignore[union-attr]
     [worker] = [w for w, about in client.scheduler_info()["workers"].items() if about["name"] == LONG]
     pid = client.run(os.getpid, workers=[worker])[worker]
     os.kill(pid, signal.SIGKILL)

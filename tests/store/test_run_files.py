@@ -12,8 +12,8 @@ import pytest
 
 from compression.host.atomic_files import atomic_write
 from compression.host.machine import this_machine
-from compression.jobs import result_keeper
-from compression.jobs.result_keeper import SILENCE, end_orphans
+from compression.jobs import result_recorder
+from compression.jobs.result_recorder import SILENCE, end_orphans
 from compression.recipe import Recipe
 from compression.records.measurement import Accuracy, Measurement, Predictions, wilson
 from compression.store import Store, Subject, files
@@ -124,7 +124,7 @@ def test_an_idle_file_that_a_user_asks_for_stays(folder: Path) -> None:
 
 def test_one_program_has_one_store() -> None:
     assert Store.shared() is Store.shared()
-    assert result_keeper.Keeper().store is Store.shared()
+    assert result_recorder.ResultRecorder().store is Store.shared()
 
 
 class AheadByThreeMinutes(datetime):
@@ -138,10 +138,10 @@ class AheadByThreeMinutes(datetime):
 def test_another_machines_clock_marks_no_job_as_dead(monkeypatch: pytest.MonkeyPatch) -> None:
     store = Store.open()
     store.jobs.add("live", kind="train", title="t", request={}, app={"machine": "elsewhere"})
-    monkeypatch.setattr(result_keeper, "datetime", AheadByThreeMinutes)
+    monkeypatch.setattr(result_recorder, "datetime", AheadByThreeMinutes)
     assert timedelta(minutes=3) > SILENCE
     assert end_orphans(store) == []
-    monkeypatch.setattr(result_keeper, "SILENCE", timedelta(seconds=-1))
+    monkeypatch.setattr(result_recorder, "SILENCE", timedelta(seconds=-1))
     assert [job.id for job in end_orphans(store)] == ["live"]
 
 

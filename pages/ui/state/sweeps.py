@@ -22,7 +22,7 @@ class Sweep:
 
     @property
     def job(self) -> Job | None:
-        """The job that finds them out, whoever began it; the last one of this visit where none works."""
+        """The job that measures them, in whichever tab it was begun; the last one of this visit where none works."""
         return lab().long.find(self._work) or self.begun
 
     @property
@@ -30,7 +30,7 @@ class Sweep:
         return Sweeping(self.subject.model, self.subject.weights, self.subject.dataset)
 
     def begin(self) -> None:
-        """Has those found out that are not known yet."""
+        """Has those measured that are not known yet."""
         self.begun = lab().long.start(self._work)
 
     def end(self) -> None:

@@ -237,7 +237,7 @@ class Visit:
     def news(self, until: float = inf) -> Iterator[News]:
         """How the current recipe stands, at once and whenever that changes, until it is measured or the clock says so.
 
-        Of a training there is one piece of news: whoever shows it looks again by itself.
+        Of a training there is one piece of news: the panel that shows it asks again by itself.
         """
         if self.point is not None:
             self.trail.add(self.point)

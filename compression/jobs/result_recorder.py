@@ -34,13 +34,13 @@ log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 KINDS: dict[type[Work], str] = {Request: "compress", Training: "train", Sweeping: "sweep"}
-"""What the book calls each kind of work."""
+"""The kind of each job in the store."""
 
 SILENCE = timedelta(minutes=2)
 """A job on another machine that was not heard of for so long has died."""
 
 
-class Keeper:
+class ResultRecorder:
     """What a program's jobs read from its store and write there. All methods may be called from any thread."""
 
     def __init__(self) -> None:
@@ -97,7 +97,7 @@ class Keeper:
         return subject not in self._based
 
     def enter(self, job: str, work: Work, *, minutes: float | None, priority: int) -> None:
-        """Writes a long job into the book. Raises `StoreUnavailable`: a job that nobody finds again is not begun."""
+        """Stores a new long job. Raises `StoreUnavailable`: a job that is not stored is not begun."""
         self.store.jobs.add(
             job, kind=KINDS[type(work)], title=title(work),
             request=to_plain(work, minutes), app=this_program(), priority=priority,
@@ -129,7 +129,7 @@ class Keeper:
         self._try(lambda: self.store.jobs.put(job, request=json.dumps(to_plain(work, None)), title=title(work)))
 
     def wishes(self, jobs: list[str]) -> set[str]:
-        """Says that these jobs live; returns those that somebody elsewhere wants to be cancelled."""
+        """Stores a heartbeat of these jobs; returns those that another program asks to cancel."""
         return set(self._try(lambda: self.store.jobs.hear(jobs)) or ())
 
     def _answer(self, request: Request) -> dict[str, Any] | None:
@@ -189,12 +189,12 @@ def this_program() -> dict[str, Any]:
 
 
 def to_plain(work: Work, minutes: float | None) -> dict[str, Any]:
-    """A long job's request as the book keeps it."""
+    """A long job's request as it is stored."""
     return asdict(work) | ({"minutes": minutes} if minutes else {})
 
 
 def from_plain(kind: str, values: dict[str, Any]) -> tuple[Work, float | None]:
-    """The inverse of `to_plain`. Raises `Unsupported` for what another version, or somebody else, has written."""
+    """The inverse of `to_plain`. Raises `Unsupported` for what another version or program has written."""
     made = next((work for work, name in KINDS.items() if name == kind), Request)
     rest = dict(values) if isinstance(values, dict) else {}
     minutes = rest.pop("minutes", None)
