@@ -22,6 +22,7 @@ from compression.jobs.messages import Baseline, Outcome, Refusal, Request
 from compression.models.provenance import producer_id
 from compression.recipe import Recipe
 from compression.records.measurement import Measurement, Predictions
+from compression.steps import STEPS
 from compression.store.records import Subject
 
 if TYPE_CHECKING:
@@ -36,10 +37,7 @@ PREVIEW = "measured on the file of the fast setting"
 """Provenance of the point that is shown while the best setting still works."""
 
 
-WARM_UP_SETTINGS = {
-    "quantize.weight_bits": 4, "prune.sparsity": 0.5, "channels.amount": 0.3, "share.entries": 16,
-    "factorize.amount": 0.3,
-}  # fmt: skip
+WARM_UP_SETTINGS = {f"{s.kind}.{name}": value for s in reversed(STEPS.values()) for name, value in s.warm_up.items()}
 """Settings that an idle worker compresses a new network with, so that their caches are filled before a user asks."""
 
 

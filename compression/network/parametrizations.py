@@ -28,6 +28,11 @@ class Mask(nn.Module):
         super().__init__()
         self.register_buffer("keep", keep)
 
+    @property
+    def sparsity(self) -> float:
+        """The share of the weights that is zero."""
+        return float(1 - self.keep.float().mean())
+
     def forward(self, weight: torch.Tensor) -> torch.Tensor:
         """Weight of any shape to the same shape."""
         return weight * self.keep

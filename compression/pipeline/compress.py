@@ -27,11 +27,10 @@ from compression.pipeline.layer_reports import LayerReports, parameters, reached
 from compression.pipeline.verification import verify
 from compression.recipe import Recipe
 from compression.records.measurement import LearningPoint
-from compression.steps import Quantize
-from compression.techniques import METHODS
-from compression.techniques.quantization.equalization import equalized
+from compression.steps import Step
+from compression.techniques import Technique, techniques_of
 from compression.techniques.reconstruction import reconstruct_
-from compression.techniques.recovery.recover import RecoveryContext, recover_
+from compression.techniques.technique import TrainingContext
 
 
 def prepare(
@@ -118,25 +117,26 @@ def simulate(
     checkpoint: Path | None = None,
 ) -> fx.GraphModule:
     """The compressed network in torch: parametrized weights, settled batch norm, quantized activations."""
-    say = _reporter(progress, stop)
-    prepared = _equalized(prepared, recipe, say)
+    say, techniques, best = _reporter(progress, stop), techniques_of(recipe), recipe.quality == "best"
+    prepared = _with_dense(prepared, techniques, say)
     graph, reference, weights = copy.deepcopy(prepared.dense), prepared.dense, prepared.dense
-    calibration = prepared.calibration if recipe.quality == "best" else prepared.calibration.fast_variant
-    for i, step in enumerate(recipe.steps):
-        say(type(step).title, 0.2 * i / len(recipe.steps))
-        method, best = METHODS[step.kind], recipe.quality == "best"
-        if method.apply_:
-            method.apply_(graph, step, calibration)
-        if method.reference_for and (step.kind == "channels" if best else recipe.steps[i + 1 :] == ()):
-            settle_batch_norm_(graph, recipe, calibration)
-        if method.reference_for:  # fast lets later steps answer like the network that this one left
-            reference = method.reference_for(reference, graph) if best else copy.deepcopy(graph)
-            weights = copy.deepcopy(graph) if best and step.kind == "factorize" else reference
+    calibration = prepared.calibration if best else prepared.calibration.fast_variant
+    for i, (technique, step) in enumerate(techniques):
+        say(type(step).title, 0.2 * i / len(techniques))
+        if technique.apply_:
+            technique.apply_(graph, step, calibration)
+        if technique.reshapes:
+            if technique.reference_for is None if best else step is recipe.steps[-1]:
+                settle_batch_norm_(graph, recipe, calibration)
+            weights = copy.deepcopy(graph)  # fast lets later steps answer like the network that this one left
+            reference = technique.reference_for(reference, graph) if best and technique.reference_for else weights
     say("Fitting the weights", 0.2)
     reconstruct_(graph, reference, recipe, calibration)
-    if recipe.get("recover"):
-        say("Learning", 0.3)
-        _recover_(graph, weights, prepared, recipe, say, learn, stop, checkpoint)
+    for technique, step in techniques:
+        if technique.train_:
+            say("Learning", 0.3)
+            context = _training_context(prepared, recipe, say, learn, stop, checkpoint)
+            technique.train_(graph, weights, step, context)
     settle_scales_(graph)
     say("Choosing ranges", 0.8)
     _finish_(graph, recipe, calibration)
@@ -148,42 +148,40 @@ def warm_caches(prepared: Prepared, setting: str, value: float) -> None:
     recipe = Recipe(quality="fast").with_setting(setting, value)
     with suppress(UserError):  # not every network bears every step
         simulate(prepared, recipe)
-        for step in recipe.steps:
-            if apply_ := METHODS[step.kind].apply_:
+        for technique, step in techniques_of(recipe):
+            if apply_ := technique.apply_:
                 apply_(copy.deepcopy(prepared.dense), step, prepared.calibration)
 
 
-def _equalized(prepared: Prepared, recipe: Recipe, say: Progress) -> Prepared:
-    """The same for the network with evened-out ranges, where the recipe asks for that: it comes before every step."""
-    quantize = recipe.get("quantize")
-    if not isinstance(quantize, Quantize) or not quantize.equalize:
+def _with_dense(prepared: Prepared, techniques: list[tuple[Technique, Step]], say: Progress) -> Prepared:
+    """The same for the network that the recipe's techniques compress in place of the dense one, if they do."""
+    dense = prepared.dense
+    for technique, step in techniques:
+        if technique.prepare:
+            dense = technique.prepare(dense, step, prepared.calibration.images, say)
+    if dense is prepared.dense:
         return prepared
-    say("Equalizing layers", 0.0)
-    dense = equalized(prepared.dense, prepared.calibration.images)
     return replace(prepared, dense=dense, calibration=prepared.calibration.of(dense))
 
 
 def _finish_(graph: fx.GraphModule, recipe: Recipe, calibration: Calibration) -> None:
-    for step in recipe.steps:
-        finish_ = METHODS[step.kind].finish_
-        if finish_:
-            finish_(graph, step, calibration)
+    for technique, step in techniques_of(recipe):
+        if technique.finish_:
+            technique.finish_(graph, step, calibration)
 
 
-def _recover_(
-    graph: fx.GraphModule, weights: fx.GraphModule, prepared: Prepared, recipe: Recipe, say: Progress,
-    learn: Learn | None, stop: Stop | None, checkpoint: Path | None,
-) -> None:  # fmt: skip
+def _training_context(
+    prepared: Prepared, recipe: Recipe, say: Progress, learn: Learn | None, stop: Stop | None, checkpoint: Path | None
+) -> TrainingContext:
     def told(point: LearningPoint) -> None:
         say(f"Learning, step {point.step:,} of {point.steps:,}", 0.3 + 0.5 * point.step / point.steps)
         if learn:
             learn(point)
 
     purpose = f"{recipe.whole.hash} {prepared.baseline.file_hash} {producer_id(recipe, prepared.data.name)}"
-    lesson = RecoveryContext(recipe, prepared.dense, prepared.data, prepared.calibration, purpose)
-    recover_(
-        graph, weights, lesson, lambda copied: _finish_(copied, recipe, prepared.calibration),
-        learn=told, stop=stop, checkpoint=checkpoint,
+    return TrainingContext(
+        recipe, prepared.dense, prepared.data, prepared.calibration, purpose,
+        lambda copied: _finish_(copied, recipe, prepared.calibration), told, stop, checkpoint,
     )  # fmt: skip
 
 

@@ -15,7 +15,7 @@ from compression.network.graph import LAYERS, layers, products
 from compression.network.parametrizations import Codebook, Mask, WeightQuantizer, find, original
 from compression.recipe import Recipe
 from compression.records.measurement import LayerBytes, LayerReport, Ledger, Reached
-from compression.steps import Prune
+from compression.techniques import techniques_of
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,17 +54,8 @@ def parameters(graph: fx.GraphModule) -> int:
 
 def reached(graph: fx.GraphModule, recipe: Recipe) -> tuple[Reached, ...]:
     """What each step that removes something was asked for and did, in recipe order."""
-    found = []
-    for step in recipe.steps:
-        if isinstance(step, Prune):
-            named = step.by == "sparsity" and ":" not in step.pattern
-            zeros = sum(_sparsity(layer) * original(layer).numel() for layer in layers(graph).values())
-            found.append(Reached(step.kind, "weights", step.sparsity if named else None, zeros / parameters(graph)))
-        elif step.kind in graph.meta:
-            done = graph.meta[step.kind]
-            counted, note = getattr(step, "measure", "macs"), getattr(done, "note", "")
-            found.append(Reached(step.kind, counted, done.requested, done.reached, note))
-    return tuple(found)
+    found = (technique.reached(graph, step) for technique, step in techniques_of(recipe) if technique.reached)
+    return tuple(reached for reached in found if reached is not None)
 
 
 @torch.no_grad()
@@ -90,7 +81,7 @@ def _report(
 def _sparsity(layer: nn.Module) -> float:
     """The masked share of a layer's weights."""
     mask = find(layer, Mask)
-    return float(1 - mask.keep.float().mean()) if mask is not None else 0.0
+    return mask.sparsity if mask is not None else 0.0
 
 
 @torch.no_grad()

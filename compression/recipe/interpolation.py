@@ -16,7 +16,7 @@ from pydantic.fields import FieldInfo
 
 from compression.errors import UserError
 from compression.recipe import Recipe
-from compression.steps import STEPS, bounds_of, choices_of
+from compression.steps import STEPS, Step, bounds_of, choices_of
 
 NEIGHBOURS = 8
 RIDGE = 1e-4
@@ -94,25 +94,33 @@ def _positions(field: FieldInfo, stops: int) -> list[Any]:
     return [round(low + (high - low) * i / (stops - 1), 2) for i in range(stops)]
 
 
-@lru_cache(maxsize=4096)
 def place(recipe: Recipe) -> tuple[float, ...]:
     """Coordinates of a recipe, each about 0 to 1."""
-    return tuple(_coordinate(recipe, kind, name) for kind, name in _coordinates())
+    return _place(recipe, _coordinates())
 
 
-@lru_cache(maxsize=1)
-def _coordinates() -> tuple[tuple[str, str], ...]:
+@lru_cache(maxsize=4096)
+def _place(recipe: Recipe, coordinates: tuple[tuple[type[Step], str], ...]) -> tuple[float, ...]:
+    return tuple(_coordinate(recipe, settings, name) for settings, name in coordinates)
+
+
+def _coordinates() -> tuple[tuple[type[Step], str], ...]:
+    return _measured_in_units(tuple(STEPS.values()))
+
+
+@lru_cache(maxsize=4)
+def _measured_in_units(steps: tuple[type[Step], ...]) -> tuple[tuple[type[Step], str], ...]:
     return tuple(
-        (kind, name)
-        for kind, settings in STEPS.items()
+        (settings, name)
+        for settings in steps
         for name, field in settings.model_fields.items()
         if isinstance(field.json_schema_extra, dict) and "unit" in field.json_schema_extra
     )
 
 
-def _coordinate(recipe: Recipe, kind: str, name: str) -> float:
+def _coordinate(recipe: Recipe, settings: type[Step], name: str) -> float:
     """Bits on a logarithmic scale with 32 as neutral, all else as a share of its highest value with 0 as neutral."""
-    field, step = STEPS[kind].model_fields[name], recipe.get(kind)
+    field, step = settings.model_fields[name], recipe.get(settings.kind)
     extra = field.json_schema_extra
     value = getattr(step, name, None)
     if isinstance(extra, dict) and extra["unit"] == "bit":

@@ -5,7 +5,9 @@ imports torch, so a page can draw its controls before the engine is loaded. What
 `compression.techniques`, under the same name.
 """
 
-from typing import Any
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, TypeVar
 
 from compression.errors import UnknownName
 from compression.steps.channels import Channels
@@ -13,21 +15,18 @@ from compression.steps.factorize import Factorize
 from compression.steps.prune import Prune
 from compression.steps.quantize import SCHEME_BITS, Quantize
 from compression.steps.recover import Recover, steps_for
-from compression.steps.settings import Settings, allowed, bounds_of, choices_of, default_of, parse
+from compression.steps.settings import Settings, Step, allowed, bounds_of, choices_of, default_of, parse
 from compression.steps.share import Share
 
 __all__ = [
     "SCHEME_BITS", "STEPS", "Channels", "Factorize", "Prune", "Quantize", "Recover", "Settings", "Share", "Step",
-    "allowed", "bounds_of", "choices_of", "default_of", "parse", "step", "steps_for",
+    "allowed", "bounds_of", "choices_of", "default_of", "inserted", "parse", "registered", "step", "steps_for",
 ]  # fmt: skip
 
-Step = Channels | Factorize | Prune | Share | Quantize | Recover
+V = TypeVar("V")
 
-STEPS: dict[str, type[Step]] = {
-    "channels": Channels, "factorize": Factorize, "prune": Prune, "share": Share, "quantize": Quantize,
-    "recover": Recover,
-}  # fmt: skip
-"""Every step by name, in the order in which the techniques are meant to be applied."""
+STEPS: dict[str, type[Step]] = {s.kind: s for s in (Channels, Factorize, Prune, Share, Quantize, Recover)}
+"""Every step by name, in the order in which the techniques are applied: the only place that says it."""
 
 
 def step(kind: str, /, **values: Any) -> Step:
@@ -35,3 +34,28 @@ def step(kind: str, /, **values: Any) -> Step:
     if kind not in STEPS:
         raise UnknownName("step", kind, STEPS)
     return STEPS[kind](**values)
+
+
+@contextmanager
+def registered(settings: type[Step], *, after: str) -> Iterator[None]:
+    """One step more, with a rank behind that of `after`, for as long as the context lasts; of this process alone."""
+    with inserted(STEPS, settings.kind, settings, after=after):
+        yield
+
+
+@contextmanager
+def inserted(table: dict[str, V], kind: str, value: V, *, after: str) -> Iterator[None]:
+    """`table` with `value` in the place behind `after`, and in the end as it was. Raises `UnknownName` for `after`."""
+    if after not in table:
+        raise UnknownName("step", after, table)
+    before, place = list(table.items()), list(table).index(after) + 1
+    try:
+        _fill(table, [*before[:place], (kind, value), *before[place:]])
+        yield
+    finally:
+        _fill(table, before)
+
+
+def _fill(table: dict[str, V], items: list[tuple[str, V]]) -> None:
+    table.clear()
+    table.update(items)

@@ -1,18 +1,21 @@
 """Settings of structured pruning."""
 
+from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, field_validator
 
 from compression.host import channel_multiple
-from compression.steps.settings import Settings
+from compression.steps.settings import Step
 
 
-class Channels(Settings):
+class Channels(Step):
     """Remove whole channels, filters, neurons and attention heads (Li et al. 2017, Fang et al. 2023)."""
 
     kind: ClassVar[str] = "channels"
     title: ClassVar[str] = "Remove channels"
+    goes_first: ClassVar[str] = "channels are removed before anything else changes the layers"
+    warm_up: ClassVar[Mapping[str, float]] = {"amount": 0.3}
 
     amount: Annotated[
         float,

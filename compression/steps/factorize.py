@@ -1,17 +1,20 @@
 """Settings of low-rank factorization."""
 
+from collections.abc import Mapping
 from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
-from compression.steps.settings import Settings
+from compression.steps.settings import Step
 
 
-class Factorize(Settings):
+class Factorize(Step):
     """Replace layers by products of smaller ones (Jaderberg et al. 2014, Zhang et al. 2016, Kim et al. 2016)."""
 
     kind: ClassVar[str] = "factorize"
     title: ClassVar[str] = "Factorize layers"
+    goes_first: ClassVar[str] = "layers are split before single weights are changed"
+    warm_up: ClassVar[Mapping[str, float]] = {"amount": 0.3}
 
     amount: Annotated[
         float,

@@ -1,18 +1,21 @@
 """Settings of pruning single weights and patterns of them."""
 
+from collections.abc import Mapping
 from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
 from compression.errors import InvalidSetting
-from compression.steps.settings import Settings
+from compression.steps.settings import Step
 
 
-class Prune(Settings):
+class Prune(Step):
     """Set the least important weights to zero (unstructured; Han et al. 2015)."""
 
     kind: ClassVar[str] = "prune"
     title: ClassVar[str] = "Prune weights"
+    goes_first: ClassVar[str] = "pruned weights must be rounded last"
+    warm_up: ClassVar[Mapping[str, float]] = {"sparsity": 0.5}
 
     sparsity: Annotated[
         float,

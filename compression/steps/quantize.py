@@ -1,18 +1,21 @@
 """Settings of quantization."""
 
+from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, field_validator, model_validator
 
 from compression.errors import InvalidSetting
-from compression.steps.settings import Settings, choices_of
+from compression.steps.settings import Step, choices_of
 
 
-class Quantize(Settings):
+class Quantize(Step):
     """Store weights, and optionally compute, with few bits (Krishnamoorthi 2018; Nagel et al. 2021)."""
 
     kind: ClassVar[str] = "quantize"
     title: ClassVar[str] = "Quantize"
+    goes_first: ClassVar[str] = "training has to see the rounded weights"
+    warm_up: ClassVar[Mapping[str, float]] = {"weight_bits": 4}
 
     weight_bits: Annotated[
         Literal[1, 2, 3, 4, 5, 6, 7, 8, 16, 32],

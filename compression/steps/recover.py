@@ -1,14 +1,15 @@
 """Settings of recovery by training."""
 
+from collections.abc import Mapping
 from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
-from compression.errors import InvalidSetting
-from compression.steps.settings import Settings
+from compression.errors import InvalidRecipe, InvalidSetting
+from compression.steps.settings import Step
 
 
-class Recover(Settings):
+class Recover(Step):
     """Train the compressed network to answer like the dense one again (distillation; Hinton et al. 2015)."""
 
     kind: ClassVar[str] = "recover"
@@ -127,6 +128,14 @@ class Recover(Settings):
     def end(self) -> int:
         """The step after which it ends."""
         return min(self.until or self.steps, self.steps)
+
+    def check_beside(self, steps: Mapping[str, Step]) -> None:
+        """A schedule of masks needs masks."""
+        if self.schedule != "none" and "prune" not in steps:
+            raise InvalidRecipe(
+                f"recover.schedule must be none without the step 'prune', not {self.schedule}: it says when weights "
+                "are pruned."
+            )
 
     @model_validator(mode="after")
     def _something_to_learn_from(self) -> "Recover":

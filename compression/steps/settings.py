@@ -1,6 +1,7 @@
 """What all settings share: they are checked, and what their fields say is read by whoever shows them."""
 
 import types
+from collections.abc import Mapping
 from typing import Any, ClassVar, Literal, Union, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -20,6 +21,20 @@ class Settings(BaseModel):
             super().__init__(**values)
         except ValidationError as error:
             raise _one_sentence(type(self), error) from None
+
+
+class Step(Settings):
+    """The settings of one technique, and what else is known of it without the engine."""
+
+    title: ClassVar[str]
+    goes_first: ClassVar[str] = "the techniques of a recipe have an order"
+    """Why it cannot follow a step that comes later in the usual order."""
+
+    warm_up: ClassVar[Mapping[str, float]] = {}
+    """Settings, with a value each, that fill the engine's caches when they are tried once on a network."""
+
+    def check_beside(self, steps: Mapping[str, "Step"]) -> None:
+        """Raises `InvalidRecipe` where the recipe's `steps`, by kind, exclude what this one is set to."""
 
 
 def allowed(field: FieldInfo) -> str:

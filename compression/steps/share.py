@@ -1,17 +1,22 @@
 """Settings of weight sharing."""
 
+from collections.abc import Mapping
 from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
-from compression.steps.settings import Settings
+from compression.errors import InvalidRecipe
+from compression.steps.quantize import Quantize
+from compression.steps.settings import Step
 
 
-class Share(Settings):
+class Share(Step):
     """Let weights share few values, kept in a codebook (Han et al. 2016)."""
 
     kind: ClassVar[str] = "share"
     title: ClassVar[str] = "Share weights"
+    goes_first: ClassVar[str] = "rounded weights have few values already, which a codebook would change again"
+    warm_up: ClassVar[Mapping[str, float]] = {"entries": 16}
 
     entries: Annotated[
         int,
@@ -45,3 +50,26 @@ class Share(Settings):
             "nearest does not look at the data.",
         ),
     ] = "second-order"  # fmt: skip
+
+    def check_beside(self, steps: Mapping[str, Step]) -> None:
+        """After it, quantize has only the values between layers left to round."""
+        quantize = steps.get("quantize")
+        if not isinstance(quantize, Quantize):
+            return
+        own = {f"layer_bits for {name}": bits for name, bits in quantize.overrides.items()}
+        for setting, bits in {"weight_bits": quantize.bits, **own}.items():
+            if bits < 8:
+                raise InvalidRecipe(
+                    f"quantize.{setting} must be 8 or more after the step 'share', not {bits}: the weights lie in "
+                    "codebooks of 8-bit entries then, and share.entries says how many values they take."
+                )
+        for setting, usual in SETTLED.items():
+            if (value := getattr(quantize, setting)) != usual:
+                raise InvalidRecipe(
+                    f"quantize.{setting} must be {usual} after the step 'share', not {value}: the weights lie in "
+                    "codebooks then, and share's own settings say which values they take."
+                )
+
+
+SETTLED = {"scheme": "linear", "granularity": "channel", "rounding": "second-order", "allocation": "even"}
+"""What quantize has no say in after share, and the value that it must keep."""

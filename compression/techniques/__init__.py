@@ -1,42 +1,53 @@
-"""The techniques: one module each, one table of all."""
+"""The techniques: a folder each, and one table of all."""
 
-import copy
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Iterator
+from contextlib import contextmanager
 
-from torch import fx
-
-from compression.calibration import Calibration
-from compression.techniques.channels.remove_channels import remove_channels_
-from compression.techniques.lowrank.factorize import factorize_, reference_for
-from compression.techniques.pruning.prune import prune_
+from compression import steps
+from compression.recipe import Recipe
+from compression.steps import Channels, Factorize, Prune, Quantize, Recover, Share, Step
+from compression.techniques.channels.remove_channels import channels_reached, remove_channels_
+from compression.techniques.lowrank.factorize import factorize_, factorize_reached, reference_for, refit_layer_
+from compression.techniques.pruning.prune import prune_, prune_reached, refit_kept_weights_
 from compression.techniques.quantization.activations import quantize_activations_
+from compression.techniques.quantization.bit_widths import layer_bit_widths
+from compression.techniques.quantization.equalization import equalized_if_asked
+from compression.techniques.quantization.quantize import quantize_layer_
+from compression.techniques.recovery.recover import recover_
+from compression.techniques.sharing.share import share_layer_
+from compression.techniques.technique import Technique
 
-Apply = Callable[[fx.GraphModule, Any, Calibration], None]
-Beside = Callable[[fx.GraphModule, fx.GraphModule], fx.GraphModule]
+TECHNIQUES: dict[str, Technique] = {
+    row.settings.kind: row
+    for row in (
+        Technique(settings=Channels, apply_=remove_channels_, reshapes=True, reached=channels_reached),
+        Technique(
+            settings=Factorize, apply_=factorize_, reshapes=True, reference_for=reference_for,
+            solve_layer_=refit_layer_, reached=factorize_reached,
+        ),
+        Technique(settings=Prune, apply_=prune_, solve_layer_=refit_kept_weights_, reached=prune_reached),
+        Technique(settings=Share, solve_layer_=share_layer_),
+        Technique(
+            settings=Quantize, prepare=equalized_if_asked, of_layers=layer_bit_widths, solve_layer_=quantize_layer_,
+            finish_=quantize_activations_,
+        ),
+        Technique(settings=Recover, train_=recover_),
+    )
+}  # fmt: skip
+"""Every technique under its step's name, in the order of `compression.steps.STEPS`, which has the settings."""
 
 
-@dataclass(frozen=True)
-class Method:
-    """`apply_` says where weights may lie, in recipe order; `finish_` acts once values and batch norm are settled.
+def techniques_of(recipe: Recipe) -> list[tuple[Technique, Step]]:
+    """The techniques of a recipe with their settings, in the order of its steps."""
+    return [(TECHNIQUES[step.kind], step) for step in recipe.steps]
 
-    The values are chosen between the two, by `techniques.reconstruction`, for all techniques together. A technique that
-    changes which layers there are has `reference_for`: from the network that was answered like before and the changed
-    network, one with the same nodes to be answered like after it.
+
+@contextmanager
+def registered(technique: Technique, *, after: str) -> Iterator[None]:
+    """One technique more, behind `after` in rank, for as long as the context lasts; in this process alone.
+
+    Forms, the command line, links, recipes and the pipeline have it meanwhile. Raises `UnknownName` for `after`.
     """
-
-    apply_: Apply | None = None
-    reference_for: Beside | None = None
-    finish_: Apply | None = None
-
-
-METHODS: dict[str, Method] = {
-    "channels": Method(apply_=remove_channels_, reference_for=lambda before, after: copy.deepcopy(after)),
-    "factorize": Method(apply_=factorize_, reference_for=reference_for),
-    "prune": Method(apply_=prune_),
-    "share": Method(),
-    "quantize": Method(finish_=quantize_activations_),
-    "recover": Method(),
-}
-"""Every technique under its step's name (`compression.steps.STEPS` has the settings)."""
+    kind = technique.settings.kind
+    with steps.registered(technique.settings, after=after), steps.inserted(TECHNIQUES, kind, technique, after=after):
+        yield

@@ -1,12 +1,13 @@
 """Layer by layer, the weights that make the compressed network answer like the dense one.
 
-Techniques decide where weights may lie - under a mask, on a grid; this decides which values they take there, by least
-squares and second-order rounding (`solvers.rounding`). *best* walks through both networks side by side and fits each
-layer on the compressed network's own inputs to the dense network's answers; *fast* uses the dense network's moments,
-collected once.
+Each technique of a recipe that solves layers chooses, in turn, the values of one layer's weights (`Technique`), by
+least squares and second-order rounding (`solvers`); this walks from layer to layer and settles batch norms. *best*
+walks through both networks side by side and fits each layer on the compressed network's own inputs to the dense
+network's answers; *fast* uses the dense network's moments, collected once.
 """
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -15,15 +16,12 @@ from torch import fx, nn
 from compression.calibration import Calibration
 from compression.calibration.batch_norm import _keep_the_better_, _statistics, reestimate_batch_norm_
 from compression.network.graph import LAYERS, Batches, folded_norm, layers, module_of
-from compression.network.parametrizations import original
 from compression.recipe import Recipe
-from compression.solvers import least_squares, moments, patches
+from compression.solvers import moments, patches
 from compression.solvers.moments import Moments
-from compression.steps import Factorize, Quantize
-from compression.techniques.layer_weights import _refits, _store_
-from compression.techniques.quantization.bit_widths import layer_bit_widths
-from compression.techniques.quantization.quantize import solve_layer_
-from compression.techniques.sharing.share import share_layer_
+from compression.steps import Step
+from compression.techniques import Technique, techniques_of
+from compression.techniques.layer_weights import LayerFit
 
 Visit = Callable[[nn.Conv2d | nn.Linear, Moments], None]
 
@@ -35,27 +33,21 @@ def reconstruct_(graph: fx.GraphModule, dense: fx.GraphModule, recipe: Recipe, c
     `dense` is the network to be answered like: same layers, nothing compressed.
     """
     best = recipe.quality == "best"
-    changing = ("factorize", "prune", "share", "quantize") if best else ("prune", "share", "quantize")
-    if not any(recipe.get(kind) for kind in changing):
+    solving = [(technique, step) for technique, step in techniques_of(recipe) if technique.solve_layer_]
+    if not any(best or not technique.reshapes for technique, _ in solving):
         return  # fast: a network is its own reference once its layers have changed their shape
-    prune, share, quantize = (recipe.get(kind) for kind in ("prune", "share", "quantize"))
-    factorize, signs = recipe.get("factorize"), _signs(graph)
-    own = layer_bit_widths(graph, quantize, calibration) if isinstance(quantize, Quantize) else {}
-    settings = {layer: own.get(name) for name, layer in layers(graph).items()}
+    solvers = [(technique.solve_layer_, _by_layer(technique, step, graph, calibration)) for technique, step in solving]
     before, norms, settle = _statistics(graph), _norms(graph), recipe.batch_norm != "keep"
 
     def visit(layer: nn.Conv2d | nn.Linear, m: Moments) -> None:
-        if isinstance(factorize, Factorize) and factorize.refit and not _refits(layer, prune):  # type: ignore[arg-type]
-            _store_(layer, least_squares.refit(moments.grouped(layer, original(layer)), None, m), m)
-        if share is not None:
-            share_layer_(layer, m, prune, share, quantize, signs[layer], fast=not best)  # type: ignore[arg-type]
-        else:
-            solve_layer_(layer, m, prune, settings[layer], fast=not best)  # type: ignore[arg-type]
-        norm = norms.get(layer)
-        if norm is not None and isinstance(quantize, Quantize) and quantize.bias_correction:
-            before[norm] = before[norm][0] + _mean_error(layer, m), before[norm][1]
+        fit = LayerFit(layer, m, norms.get(layer), recipe, fast=not best)
+        for solve_layer_, settings in solvers:
+            solve_layer_(fit, settings[layer])
+        fit.store_()
+        if fit.norm is not None and fit.corrects_norm:
+            before[fit.norm] = before[fit.norm][0] + _mean_error(layer, m), before[fit.norm][1]
             if not settle:
-                norm.running_mean = before[norm][0]
+                fit.norm.running_mean = before[fit.norm][0]
 
     if best:
         walk(graph, dense, calibration.images, visit, batch_norm=settle, targets=calibration.targets_of(dense))
@@ -111,16 +103,12 @@ def _visit_all_(
         reestimate_batch_norm_(graph, calibration.images)
 
 
-def _signs(graph: fx.GraphModule) -> dict[nn.Module, torch.Tensor]:
-    """For each layer, -1 for the output channels that a batch norm turns round, else 1: [out]."""
-    found: dict[nn.Module, torch.Tensor] = {}
-    for node in graph.graph.nodes:
-        layer = module_of(graph, node)
-        if isinstance(layer, LAYERS):
-            norm = folded_norm(graph, node)
-            out = original(layer).new_ones(len(original(layer)))
-            found[layer] = out if norm is None else torch.where(norm.weight < 0, -out, out)
-    return found
+def _by_layer(
+    technique: Technique, step: Step, graph: fx.GraphModule, calibration: Calibration
+) -> dict[nn.Module, Any]:
+    """The settings of each layer: its own where the technique has such, else the step's."""
+    own = technique.of_layers(graph, step, calibration) if technique.of_layers else {}
+    return {layer: own.get(name, step) for name, layer in layers(graph).items()}
 
 
 def _norms(graph: fx.GraphModule) -> dict[nn.Module, nn.BatchNorm2d]:

@@ -22,7 +22,7 @@ from compression.pipeline.candidate import Candidate, Prepared
 from compression.pipeline.compress import compress_prepared, prepare
 from compression.recipe import Recipe
 from compression.steps import Channels, Factorize, Prune, Quantize, Recover, Share, Step
-from compression.techniques import METHODS
+from compression.techniques import TECHNIQUES
 
 MODELS = ("lenet300", "lenet5", "vgg11", "resnet20", "resnet56", "mobilenetv2", "shufflenetv2")
 IMAGES = 64
@@ -81,7 +81,7 @@ def prepared(model: str) -> Prepared:
 
 
 def test_every_technique_is_here():
-    assert {step.kind for steps in RECIPES.values() for step in steps} == set(METHODS)
+    assert {step.kind for steps in RECIPES.values() for step in steps} == set(TECHNIQUES)
     assert set(PAIRS) >= QUICK
 
 

@@ -16,6 +16,7 @@ from compression.calibration import Calibration
 from compression.errors import Unsupported, at_most
 from compression.host import channel_multiple
 from compression.network.graph import digest, layers, macs, operator_name, shapes
+from compression.records.measurement import Reached
 from compression.steps import Channels
 from compression.techniques.channels.allocation import Budget, Order, Plan, allocate, reachable
 from compression.techniques.channels.coupling import Group, block_of, groups
@@ -75,6 +76,12 @@ def remove_channels_(graph: fx.GraphModule, settings: Channels, calibration: Cal
     kept = {group.name: group.units - len(gone) for group, gone in zip(found, plan.removed, strict=True)}
     note = channel_multiple.why(settings.round_to)
     graph.meta["channels"] = Removed(settings.amount, plan.reached, plan.macs, kept, inputs, outputs, note)
+
+
+def channels_reached(graph: fx.GraphModule, settings: Channels) -> Reached | None:
+    """The share of what the settings measure that was asked for, the share that is gone, and which multiple is kept."""
+    done = graph.meta.get(settings.kind)
+    return done and Reached(settings.kind, settings.measure, done.requested, done.reached, done.note)
 
 
 @torch.no_grad()

@@ -30,7 +30,10 @@ from compression.network.graph import (
     parts_of,
     shapes,
 )
+from compression.records.measurement import Reached
+from compression.solvers import least_squares
 from compression.steps import Factorize
+from compression.techniques.layer_weights import LayerFit
 from compression.techniques.lowrank.decompositions import Layer, Place, Problem, Split, modules, splittable
 
 FORMS = {
@@ -102,6 +105,19 @@ def reference_for(reference: fx.GraphModule, graph: fx.GraphModule) -> fx.GraphM
         _insert_(reference, name, [*made, whole], whole_reads_input=True)
     reference.recompile()
     return reference
+
+
+def refit_layer_(fit: LayerFit, settings: Factorize) -> None:
+    """Fits a layer to the dense network's answers, but for one whose mask leaves weights that are fitted later."""
+    if settings.refit and not (fit.has_zeros and fit.may_refit):
+        fit.choose(least_squares.refit(fit.w, None, fit.m))
+        fit.store_()
+
+
+def factorize_reached(graph: fx.GraphModule, settings: Factorize) -> Reached | None:
+    """The share of the multiply-accumulates asked for, None where ranks go by energy, and the share that is gone."""
+    done = graph.meta.get(settings.kind)
+    return done and Reached(settings.kind, "macs", done.requested, done.reached)
 
 
 def _insert_(

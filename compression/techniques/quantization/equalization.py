@@ -8,6 +8,7 @@ become no larger than what the weights of all channels make, or it would set the
 """
 
 import copy
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -25,6 +26,7 @@ from compression.network.graph import (
     operator_name,
 )
 from compression.network.quantized_values import clip_of
+from compression.steps import Quantize
 
 HOMOGENEOUS = {"max_pool2d", "avg_pool2d", "adaptive_avg_pool2d", "flatten"}
 """Operators that keep channels apart and let a positive factor through."""
@@ -52,6 +54,16 @@ class Pair:
     def axis(self) -> int:
         """Where the channels lie between the two."""
         return channel_axis(self.first)
+
+
+def equalized_if_asked(
+    graph: fx.GraphModule, settings: Quantize, images: torch.Tensor, say: Callable[[str, float], None]
+) -> fx.GraphModule:
+    """`equalized`, or `graph` itself where the settings do not ask for it."""
+    if not settings.equalize:
+        return graph
+    say("Equalizing layers", 0.0)
+    return equalized(graph, images)
 
 
 @torch.no_grad()

@@ -8,8 +8,7 @@ thing. Knowledge distillation after Hinton et al. 2015; `training.losses` has th
 import copy
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, replace
-from pathlib import Path
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -25,10 +24,10 @@ from compression.network.graph import layers, macs
 from compression.network.parametrizations import Mask, find, fix_values_, learn_values_, original
 from compression.network.tracing import trace
 from compression.recipe import Recipe
-from compression.records.measurement import LearningPoint
 from compression.solvers import moments as solve
 from compression.steps import Prune, Recover
 from compression.techniques.recovery import cubic_schedule
+from compression.techniques.technique import TrainingContext
 from compression.training import Setting, TrainingConfig
 from compression.training.distillation import WATCHING, Objective, Teaching, watching
 from compression.training.teachers import Chain, scores_of, tapped, unlabelled
@@ -38,17 +37,6 @@ NEARER = 0.5  # share of the way to the border: from all the way, too many codes
 AVERAGED = 0.02  # horizon of the average of weights, as a share of all steps
 VARIANTS = 4
 BFLOAT16_MACS = 10_000_000  # smaller networks gain nothing from it
-
-
-@dataclass(frozen=True)
-class RecoveryContext:
-    """What a recovery needs to know besides the network: `dense` is the teacher called self, `purpose` an identity."""
-
-    recipe: Recipe
-    dense: fx.GraphModule
-    data: Dataset
-    calibration: Calibration
-    purpose: str
 
 
 def check_end(recipe: Recipe) -> None:
@@ -64,53 +52,43 @@ def check_end(recipe: Recipe) -> None:
         )
 
 
-def recover_(
-    graph: fx.GraphModule,
-    reference: fx.GraphModule,
-    lesson: RecoveryContext,
-    finish_: Callable[[fx.GraphModule], None],
-    *,
-    learn: Callable[[LearningPoint], None] | None = None,
-    stop: Callable[[], bool] | None = None,
-    checkpoint: Path | None = None,
-) -> None:
+def recover_(graph: fx.GraphModule, reference: fx.GraphModule, settings: Recover, context: TrainingContext) -> None:
     """Trains the weights, batch norms and scales of `graph`; masks, grids and shapes stay.
 
-    `reference` has the weights from before pruning and rounding. `finish_` makes a copy compute as the file will, with
-    rounded activations. Where that is better on validation images as it is at the start, it stays so. Raises Cancelled,
-    and UserError where the teacher does not fit or `check_end` says no.
+    `reference` has the weights from before pruning and rounding; `context.dense` is the teacher called self. Where the
+    network is better on validation images as it is at the start, it stays so. Raises Cancelled, and UserError where the
+    teacher does not fit or `check_end` says no.
     """
-    settings = lesson.recipe.get("recover")
-    assert isinstance(settings, Recover)
-    check_end(lesson.recipe)
-    teaching, start = _teaching(graph, settings, lesson), copy.deepcopy(graph)
-    before_step = _schedule_(graph, reference, lesson, settings)
+    check_end(context.recipe)
+    learn = context.learn
+    teaching, start = _teaching(graph, settings, context), copy.deepcopy(graph)
+    before_step = _schedule_(graph, reference, context, settings)
     learner = copy.deepcopy(graph)
     start_between_(learner, reference, NEARER)
     if before_step:
         before_step(learner, 0, settings.steps)  # ranges of values as they are at the start
-    finish_(learner)
+    context.finish_(learner)
     for dropout in (m for m in learner.modules() if isinstance(m, nn.Dropout)):
         dropout.p = 0.0  # noise would only blur what the teacher says
     (learn_values_ if settings.learned_steps else fix_values_)(learner)
-    data = _images(settings, lesson)
+    data = _images(settings, context)
     trained = training.train(
         tapped(learner, teaching.watched) if teaching.watched else learner,
         data,
         _config(graph, settings, data),
-        seed=lesson.recipe.seed,
+        seed=context.recipe.seed,
         device=training.device(),
-        setting=_setting(teaching, before_step, settings, lesson),
+        setting=_setting(teaching, before_step, settings, context),
         progress=(lambda now: learn(now.point)) if learn else None,
-        stop=stop,
-        checkpoint=checkpoint,
+        stop=context.stop,
+        checkpoint=context.checkpoint,
     )
     known = trained.model.state_dict()
     graph.load_state_dict({name: known[name] for name in graph.state_dict()})
     store_what_is_computed_(graph)
     if settings.freeze_batch_norm != "on":
-        _settle_batch_norm_(graph, lesson)
-    if _accuracy(graph, data, finish_) < _accuracy(start, data, finish_):
+        _settle_batch_norm_(graph, context)
+    if _accuracy(graph, data, context.finish_) < _accuracy(start, data, context.finish_):
         graph.load_state_dict(start.state_dict())
 
 
@@ -118,12 +96,12 @@ def _setting(
     teaching: Teaching,
     before_step: Callable[[nn.Module, int, int], None] | None,
     settings: Recover,
-    lesson: RecoveryContext,
+    context: TrainingContext,
 ) -> Setting:
     """The start may win where nothing is scheduled, and where masks close, only what comes after."""
     closed = cubic_schedule.last_step(settings.steps)
     return Setting(
-        teaching.objective, teaching.teacher, before_step, lesson.purpose,
+        teaching.objective, teaching.teacher, before_step, context.purpose,
         keep_start=before_step is None and settings.schedule == "none",
         eligible=(closed + 0.5) / settings.steps if before_step else 0.0,
     )  # fmt: skip
@@ -174,18 +152,18 @@ def _shaped(chain: Any, weight: torch.Tensor) -> torch.Tensor:
     return weight
 
 
-def _teaching(graph: fx.GraphModule, settings: Recover, lesson: RecoveryContext) -> Teaching:
+def _teaching(graph: fx.GraphModule, settings: Recover, context: TrainingContext) -> Teaching:
     """Teacher, loss and watched values, as settings say."""
     if settings.method == "fine-tune":
         return Teaching(None, Objective(settings))
-    teacher, device = named(settings.teacher, lesson.dense, lesson.data), training.device()
+    teacher, device = named(settings.teacher, context.dense, context.data), training.device()
     if settings.method in WATCHING:
-        return watching(graph, teacher, settings, lesson.data.input_shape, device)
-    varied = _augmentation(graph, lesson.data)
-    taught: Any = scores_of(teacher, lesson.data, varied, device=device)
+        return watching(graph, teacher, settings, context.data.input_shape, device)
+    varied = _augmentation(graph, context.data)
+    taught: Any = scores_of(teacher, context.data, varied, device=device)
     if settings.assistant != "none":
-        assistant = named(settings.assistant, lesson.dense, lesson.data)
-        taught = Chain(scores_of(assistant, lesson.data, varied, device=device), taught)
+        assistant = named(settings.assistant, context.dense, context.data)
+        taught = Chain(scores_of(assistant, context.data, varied, device=device), taught)
     return Teaching(taught, Objective(settings))
 
 
@@ -202,14 +180,14 @@ def named(name: str, dense: fx.GraphModule, data: Dataset) -> fx.GraphModule:
     return trace(models.load(name, data.name), data.input_shape)
 
 
-def _images(settings: Recover, lesson: RecoveryContext) -> Dataset:
+def _images(settings: Recover, context: TrainingContext) -> Dataset:
     """What the step may see: all training images or the calibration images, with labels or without."""
-    data = lesson.data
+    data = context.data
     if settings.images == "calibration":
-        generator = torch.Generator().manual_seed(lesson.recipe.seed)
-        drawn = torch.randperm(len(data.train), generator=generator)[: lesson.recipe.calibration_images]
+        generator = torch.Generator().manual_seed(context.recipe.seed)
+        drawn = torch.randperm(len(data.train), generator=generator)[: context.recipe.calibration_images]
         data = replace(data, train=Split(data.train.images[drawn], data.train.labels[drawn]))
-    return data if settings.labels else unlabelled(data, named(settings.teacher, lesson.dense, data))
+    return data if settings.labels else unlabelled(data, named(settings.teacher, context.dense, data))
 
 
 def _augmentation(graph: fx.GraphModule, data: Dataset) -> Augmentation:
@@ -242,10 +220,10 @@ def _config(graph: fx.GraphModule, settings: Recover, data: Dataset) -> Training
 
 @torch.no_grad()
 def _schedule_(
-    graph: fx.GraphModule, reference: fx.GraphModule, lesson: RecoveryContext, settings: Recover
+    graph: fx.GraphModule, reference: fx.GraphModule, context: TrainingContext, settings: Recover
 ) -> Callable[[nn.Module, int, int], None] | None:
     """Takes weights back to the reference's where the schedule starts there; what is done to masks before each step."""
-    prune = lesson.recipe.get("prune")
+    prune = context.recipe.get("prune")
     if settings.schedule == "none" or not isinstance(prune, Prune):
         return None
     for name, layer in layers(graph).items():
@@ -256,7 +234,7 @@ def _schedule_(
     known, ours = dict(reference.named_buffers()) | dict(reference.named_parameters()), graph.state_dict()
     for name in ours.keys() & known.keys():  # biases and batch norms, which were settled for the weights that stay
         ours[name].copy_(known[name])
-    return cubic_schedule.Cubic(graph, prune.pattern == "free", _power(reference, lesson.calibration))
+    return cubic_schedule.Cubic(graph, prune.pattern == "free", _power(reference, context.calibration))
 
 
 def _power(reference: fx.GraphModule, calibration: Calibration) -> dict[str, torch.Tensor]:
@@ -271,17 +249,17 @@ def _power(reference: fx.GraphModule, calibration: Calibration) -> dict[str, tor
 
 
 @torch.no_grad()
-def _settle_batch_norm_(graph: fx.GraphModule, lesson: RecoveryContext) -> None:
+def _settle_batch_norm_(graph: fx.GraphModule, context: TrainingContext) -> None:
     """Batch-norm statistics as training left them, or of the calibration images, as the recipe asks.
 
     auto takes those that move the answers on held-out images less from the dense network's.
     """
     norms = [m for m in graph.modules() if isinstance(m, nn.BatchNorm2d)]
-    if not norms or lesson.recipe.batch_norm == "keep":
+    if not norms or context.recipe.batch_norm == "keep":
         return
     before = [(norm.running_mean.clone(), norm.running_var.clone()) for norm in norms]  # type: ignore[union-attr]
-    distance = divergence(graph, lesson.calibration)
-    reestimate_batch_norm_(graph, lesson.calibration.images)
-    if lesson.recipe.batch_norm == "auto" and divergence(graph, lesson.calibration) > distance:
+    distance = divergence(graph, context.calibration)
+    reestimate_batch_norm_(graph, context.calibration.images)
+    if context.recipe.batch_norm == "auto" and divergence(graph, context.calibration) > distance:
         for norm, (mean, variance) in zip(norms, before, strict=True):
             norm.running_mean, norm.running_var = mean, variance
