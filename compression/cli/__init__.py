@@ -36,8 +36,9 @@ from compression.cli.inputs import (
 )
 from compression.host.machine_lock import work_turn
 from compression.recipe import Recipe
+from compression.recipe.machine_defaults import default_of
 from compression.recipe.presets import PRESETS
-from compression.steps import STEPS, Settings, allowed, default_of
+from compression.steps import STEPS, Settings, allowed
 
 if TYPE_CHECKING:
     from compression.pipeline.candidate import Candidate, Prepared

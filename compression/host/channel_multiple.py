@@ -1,7 +1,7 @@
 """Of how many channels layers keep a multiple on this machine: what was measured here once, or eight until then.
 
-The measuring is done by `measure.channel_multiple`; settings read its result here, without an engine. The number stands
- in every recipe that is made, so that a recipe means the same on every machine.
+The measuring is done by `measure.channel_multiple`; recipes read its result here, without an engine. The number stands
+in every recipe that is made, so that a recipe means the same on every machine.
 """
 
 import json

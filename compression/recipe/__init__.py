@@ -16,6 +16,7 @@ from pydantic import Field, field_validator
 
 from compression.errors import InvalidRecipe, UnknownName, shown
 from compression.recipe.link_defaults import DEFAULTS, NEWEST, left_out
+from compression.recipe.machine_defaults import completed
 from compression.recipe.rules import _in_order, _rank
 from compression.records.documents import read_json, read_yaml
 from compression.steps import STEPS, Settings, Step, parse, step
@@ -62,7 +63,7 @@ class Recipe(Settings):
     def _read_steps(cls, steps: Any) -> tuple[Step, ...]:
         if not isinstance(steps, list | tuple):
             raise InvalidRecipe(f"A recipe's steps must be a list, not {shown(steps)}.")
-        return _in_order(tuple(_read_step(entry) for entry in steps))
+        return _in_order(tuple(completed(_read_step(entry)) for entry in steps))
 
     @property
     def hash(self) -> str:

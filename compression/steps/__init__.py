@@ -15,12 +15,12 @@ from compression.steps.factorize import Factorize
 from compression.steps.prune import Prune
 from compression.steps.quantize import SCHEME_BITS, Quantize
 from compression.steps.recover import Recover, steps_for
-from compression.steps.settings import Settings, Step, allowed, bounds_of, choices_of, default_of, parse
+from compression.steps.settings import Settings, Step, allowed, bounds_of, choices_of, parse
 from compression.steps.share import Share
 
 __all__ = [
     "SCHEME_BITS", "STEPS", "Channels", "Factorize", "Prune", "Quantize", "Recover", "Settings", "Share", "Step",
-    "allowed", "bounds_of", "choices_of", "default_of", "inserted", "parse", "registered", "step", "steps_for",
+    "allowed", "bounds_of", "choices_of", "inserted", "parse", "registered", "step", "steps_for",
 ]  # fmt: skip
 
 V = TypeVar("V")

@@ -3,9 +3,8 @@
 from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, model_validator
 
-from compression.host import channel_multiple
 from compression.steps.settings import Step
 
 
@@ -58,11 +57,11 @@ class Channels(Step):
     round_to: Annotated[
         Literal[1, 4, 8, 16],
         Field(
-            title="Multiple of",
+            title="Multiple of", json_schema_extra={"measured": "channel_multiple"},
             description="A layer that loses channels keeps a multiple of this many; odd numbers are slow. The default "
             "is chosen by latencies that are measured once on each machine (python -m compression machine).",
         ),
-    ] = Field(default_factory=channel_multiple.multiple)  # fmt: skip
+    ] = 8  # fmt: skip
     compensate: Annotated[
         bool,
         Field(
@@ -71,8 +70,10 @@ class Channels(Step):
         ),
     ] = True  # fmt: skip
 
-    @field_validator("round_to", mode="before")
+    @model_validator(mode="before")
     @classmethod
     def _measured(cls, given: Any) -> Any:
-        """'measured' is written as the number that it stands for here, so that the recipe is exact elsewhere."""
-        return channel_multiple.multiple() if given == "measured" else given
+        """'measured' is left for the recipe to complete, with the number that it stands for on the machine."""
+        if not isinstance(given, dict) or given.get("round_to") != "measured":
+            return given
+        return {name: value for name, value in given.items() if name != "round_to"}

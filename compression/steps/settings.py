@@ -55,11 +55,6 @@ def choices_of(field: FieldInfo) -> tuple[Any, ...]:
     return get_args(field.annotation) if get_origin(field.annotation) is Literal else ()
 
 
-def default_of(field: FieldInfo) -> Any:
-    """The value of a field that is not set, on this machine."""
-    return field.get_default(call_default_factory=True)
-
-
 def bounds_of(field: FieldInfo) -> tuple[float | None, float | None]:
     """Lowest and highest value of a numeric field (None where it has no bound)."""
     low = next((m.ge for m in field.metadata if hasattr(m, "ge")), None)

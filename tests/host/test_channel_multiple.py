@@ -2,6 +2,7 @@
 
 import pytest
 
+from compression.cli import settings_help
 from compression.host import channel_multiple
 from compression.host.channel_multiple import Rounding, Timed
 from compression.measure.channel_multiple import COARSER, FINER, FINEST, KERNELS, chosen, measured
@@ -52,9 +53,16 @@ def test_recipes_hold_the_number_that_was_measured(fresh_home):
     channel_multiple.save(Rounding(4, "Multiples of 4.", "1.32"))
     recipe = Recipe(steps=(Channels(amount=0.3),))
     assert recipe.to_dict()["steps"][0]["round_to"] == 4
-    assert Channels(round_to="measured").round_to == 4
+    assert Recipe(steps=(Channels(round_to="measured"),)).steps == (Channels(round_to=4),)
     channel_multiple.save(Rounding(16, "Multiples of 16.", "1.32"))
-    assert Channels().round_to == 16
+    for made in (
+        Recipe(steps=(Channels(),)), Recipe().with_setting("channels.amount", 0.5),
+        Recipe().with_setting("channels.round_to", "measured"), Recipe.from_query("v=1&steps=channels"),
+        Recipe.from_query("v=1&steps=channels&channels.round_to=measured"),
+    ):  # fmt: skip
+        assert made.steps == (Channels(round_to=16),)
+    assert "channels.round_to  one of 1, 4, 8, 16 [default: 16]" in settings_help()
+    assert Channels().round_to == 8  # settings alone read no file
     again = Recipe.from_query(recipe.to_query())
     assert again == Recipe.from_yaml(recipe.to_yaml()) == recipe and again.hash == recipe.hash
 
@@ -63,7 +71,7 @@ def test_recipes_hold_the_number_that_was_measured(fresh_home):
 def test_a_spoilt_file_is_ignored(fresh_home, text):
     channel_multiple.save(Rounding(4, "", "1.32"))
     next(fresh_home.rglob("rounding-*.json")).write_text(text)
-    assert Channels().round_to == 8
+    assert Recipe(steps=(Channels(),)).steps == (Channels(round_to=8),)
 
 
 def test_the_command_line_says_what_was_measured(fresh_home):

@@ -5,7 +5,8 @@ from typing import Any
 
 from compression.data import DATASETS
 from compression.recipe import Recipe
-from compression.steps import STEPS, default_of
+from compression.recipe.machine_defaults import default_of
+from compression.steps import STEPS
 from pages.ui.model.subject import FOLDER, Pair, Subject, fitting, trainable
 
 SEGMENTS = 3

@@ -8,8 +8,9 @@ import string
 from functools import lru_cache
 
 from compression.recipe import Recipe
+from compression.recipe.machine_defaults import default_of
 from compression.records.measurement import Reached
-from compression.steps import STEPS, Settings, default_of
+from compression.steps import STEPS, Settings
 from pages.ui.model.subject import Subject
 
 BASELINE = "fp32 baseline"
