@@ -55,7 +55,8 @@ app.command()(machine.machine)
 def settings_help() -> str:
     """Every setting of a recipe with what it takes, its default and its description, read from the settings' fields."""
     lines = ["\b", "Settings for --set KEY=VALUE:"]
-    for prefix, settings in [("", Recipe), *((f"{kind}.", settings) for kind, settings in STEPS.items())]:
+    every: dict[str, type[Settings]] = {"": Recipe, **{f"{kind}.": settings for kind, settings in STEPS.items()}}
+    for prefix, settings in every.items():
         lines += _fields_help(prefix, settings)
     return "\n".join(lines)
 

@@ -33,10 +33,13 @@ def reconstruct_(graph: fx.GraphModule, dense: fx.GraphModule, recipe: Recipe, c
     `dense` is the network to be answered like: same layers, nothing compressed.
     """
     best = recipe.quality == "best"
-    solving = [(technique, step) for technique, step in techniques_of(recipe) if technique.solve_layer_]
-    if not any(best or not technique.reshapes for technique, _ in solving):
+    techniques = techniques_of(recipe)
+    if not any(technique.solve_layer_ and (best or not technique.reshapes) for technique, _ in techniques):
         return  # fast: a network is its own reference once its layers have changed their shape
-    solvers = [(technique.solve_layer_, _by_layer(technique, step, graph, calibration)) for technique, step in solving]
+    solvers = [
+        (technique.solve_layer_, _by_layer(technique, step, graph, calibration))
+        for technique, step in techniques if technique.solve_layer_
+    ]  # fmt: skip
     before, norms, settle = _statistics(graph), _norms(graph), recipe.batch_norm != "keep"
 
     def visit(layer: nn.Conv2d | nn.Linear, m: Moments) -> None:
