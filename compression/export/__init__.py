@@ -12,12 +12,14 @@ from torch import fx, nn
 
 from compression.export import decoders, pack
 from compression.export.context import Context
-from compression.export.stored import StoredLayer, stored
 from compression.export.translate import even_groups, translate
 from compression.export.writer import INPUT, OUTPUT, Writer
+from compression.network import integer_grids
 from compression.network.graph import LAYERS, folded_norm, is_size, module_of, only_reader, padding_of, values
 from compression.network.parametrizations import ActivationQuantizer
 from compression.network.quantized_values import clip_of
+from compression.network.storage import stored
+from compression.network.stored_layer import StoredLayer
 
 
 @dataclass(frozen=True)
@@ -161,7 +163,7 @@ class _Exporter:
             codes = self.writer.call(f"Z{layer.bits}", [codes, limits])
         if layer.multipliers is not None:
             packed = self._kept(name, "scales", pack.pack_bits(layer.multipliers.ravel() - 1, 4))
-            codes = self.writer.call(f"G{layer.group}x{pack.gain(layer.bits, layer.grid)}", [codes, packed])
+            codes = self.writer.call(f"G{layer.group}x{integer_grids.gain(layer.bits, layer.grid)}", [codes, packed])
         if layer.scale is None:
             return codes
         scale = self._half(name, "scales", layer.scale)

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from compression.network.integer_grids import Kind, largest
+from compression.network.integer_grids import Kind, gain, largest
 
 DISTANCE_BITS = range(1, 9)
 
@@ -76,15 +76,6 @@ class Option:
     def join(self) -> str:
         """How values or codes get their places: 'plain', 'dense', 'mask' or 'delta'."""
         return self.kind.removeprefix(CODEBOOK)
-
-
-def gain(bits: int, grid: Kind = "zero") -> int:
-    """What codes are multiplied by when they are decoded: as much as fits seven bits, 1 for floats.
-
-    The bias is rounded in steps of input scale · weight scale; codes that fill the byte make those steps finer. Seven
-    bits, not eight, so that pairs of products never saturate on processors without VNNI.
-    """
-    return 1 if bits >= 16 else 2 ** max(0, 6 - largest(bits, grid).bit_length())
 
 
 def table(bits: int, grid: Kind) -> np.ndarray:

@@ -50,3 +50,12 @@ def nearest_power(steps: torch.Tensor, top: int | torch.Tensor) -> torch.Tensor:
     power = torch.exp2((magnitude * (4 / 3)).log2().floor().clamp_min(0))
     power = torch.minimum(power, torch.as_tensor(top, dtype=power.dtype))
     return torch.where(magnitude < 0.5, 0.0, power.copysign(steps))
+
+
+def gain(bits: int, grid: Kind = "zero") -> int:
+    """What codes are multiplied by when they are decoded: as much as fits seven bits, 1 for floats.
+
+    The bias is rounded in steps of input scale · weight scale; codes that fill the byte make those steps finer. Seven
+    bits, not eight, so that pairs of products never saturate on processors without VNNI.
+    """
+    return 1 if bits >= 16 else 2 ** max(0, 6 - largest(bits, grid).bit_length())

@@ -4,6 +4,7 @@ Each is a `torch.nn.utils.parametrize` parametrization: they stack in recipe ord
 gradients, and the exporter reads masks, codes and scales back off them.
 """
 
+from dataclasses import replace
 from typing import Any, TypeVar
 
 import torch
@@ -12,6 +13,7 @@ from torch.nn.utils import parametrize
 
 from compression.network import integer_grids
 from compression.network.integer_grids import Kind
+from compression.network.stored_layer import HALF_LEAST, StoredLayer, short
 
 P = TypeVar("P", bound=nn.Module)
 
@@ -38,7 +40,28 @@ class Mask(nn.Module):
         return weight * self.keep
 
 
-class WeightQuantizer(nn.Module):
+class Values(nn.Module):
+    """A parametrization that decides which values weights take, and so what a file stores of the layer.
+
+    weight [out, …] are the stored weights under what stands below, as a mask; gain and shift [out] are those of the
+    batch norm that is folded into the layer: norm(layer(x)) = gain · (weight ∗ x) + shift.
+    """
+
+    @property
+    def value_bits(self) -> int | None:
+        """Bits that tell the values apart; None where they are floats, whose bits the file says."""
+        raise NotImplementedError
+
+    def stored(self, weight: torch.Tensor, gain: torch.Tensor, shift: torch.Tensor) -> StoredLayer:
+        """What the layer becomes in a file."""
+        raise NotImplementedError
+
+    def settle_(self, weight: torch.Tensor, gain: torch.Tensor, shift: torch.Tensor) -> StoredLayer:
+        """Rounds its own numbers to those of the file, which it returns."""
+        raise NotImplementedError
+
+
+class WeightQuantizer(Values):
     """Rounds to a grid of 2^bits levels at most (`integer_grids`) with a scale for each output channel.
 
     weight = scale · code, or scale · multiplier · code where each `group` neighbours among the inputs of a channel have
@@ -107,8 +130,40 @@ class WeightQuantizer(nn.Module):
         wide = self.multipliers.repeat_interleave(self.group, 1)[:, : weight[0].numel()]  # [out, d]
         return steps * wide.reshape(weight.shape)
 
+    @property
+    def value_bits(self) -> int:
+        """Those of the grid."""
+        return self.bits
 
-class Half(nn.Module):
+    def stored(self, weight: torch.Tensor, gain: torch.Tensor, shift: torch.Tensor) -> StoredLayer:
+        """Codes that have the sign of the gain, and scales times its magnitude."""
+        codes = self.codes(weight) * per_channel(torch.where(gain < 0, -1.0, 1.0), weight)
+        if self.kind != "odd":
+            codes = codes * per_channel(gain != 0, weight)
+        silent = (gain == 0) | ~codes.flatten(1).any(1)  # such a channel is its bias: its scale is next to nothing
+        found = StoredLayer(
+            codes.to(torch.int8).numpy(), None, short(shift).numpy(), self.bits, self.kind, group=self.group
+        )
+        if self.multipliers is not None:
+            found = replace(found, multipliers=self.multipliers.to(torch.uint8).numpy())
+        if self.zero_point is not None:
+            limits = torch.where(gain < 0, self.zero_point, 2**self.bits - 1 - self.zero_point)
+            wrapped = (codes % 2**self.bits).to(torch.uint8).numpy()
+            found = replace(found, values=wrapped, limits=limits.to(torch.uint8).numpy())
+        scale = self.scale * gain.abs() / found.gain
+        scale = torch.where(silent, HALF_LEAST, short(torch.where(silent, 1.0, scale)))
+        return replace(found, scale=scale.numpy())
+
+    def settle_(self, weight: torch.Tensor, gain: torch.Tensor, shift: torch.Tensor) -> StoredLayer:
+        """Its scales become those of the file, without the gain."""
+        exact = self.stored(weight, gain, shift)
+        assert exact.scale is not None
+        settled = torch.from_numpy(exact.scale * exact.gain) / gain.abs()
+        self.scale.copy_(torch.where(gain == 0, self.scale, settled))
+        return exact
+
+
+class Half(Values):
     """Rounds to half precision what a file stores: the weight times the `gain` [out] of the batch norm behind it."""
 
     gain: torch.Tensor
@@ -124,8 +179,25 @@ class Half(nn.Module):
         rounded = torch.where(short.isfinite(), short / gain, weight)
         return weight + (rounded - weight).detach() if weight.requires_grad else rounded
 
+    @property
+    def value_bits(self) -> None:
+        """Floats, of 16 bits or of 32 where those do not hold them."""
+        return
 
-class Codebook(nn.Module):
+    def stored(self, weight: torch.Tensor, gain: torch.Tensor, shift: torch.Tensor) -> StoredLayer:
+        """Weights in 16 bits, or in 32 where they do not fit."""
+        weights = (self(weight) * per_channel(gain, weight)).float()
+        if bool(weights.half().isfinite().all()):
+            return StoredLayer(weights.half().numpy(), None, short(shift).numpy(), 16)
+        return StoredLayer(weights.numpy().copy(), None, shift.numpy(), 32)
+
+    def settle_(self, weight: torch.Tensor, gain: torch.Tensor, shift: torch.Tensor) -> StoredLayer:
+        """It rounds what the batch norm's gain makes of the weights."""
+        self.gain.copy_(torch.where(gain == 0, 1.0, gain))
+        return self.stored(weight, gain, shift)
+
+
+class Codebook(Values):
     """Every weight becomes one of the entries of its channel's book, times the channel's scale (Han et al. 2016).
 
     weight = scale · entries[book][k],  entries whole numbers in [-top, top]
@@ -175,6 +247,29 @@ class Codebook(nn.Module):
             return weight
         shared = self.codes(weight) * per_channel(self.scale, weight)
         return shared + (weight - weight.detach()) if weight.requires_grad else shared
+
+    @property
+    def value_bits(self) -> int:
+        """Those of an entry's number in its book."""
+        return max(1, (self.entries.shape[1] - 1).bit_length())
+
+    def stored(self, weight: torch.Tensor, gain: torch.Tensor, shift: torch.Tensor) -> StoredLayer:
+        """Entries of the books, turned round only where training has turned the sign of a batch norm's scale."""
+        folded = self.scale * gain
+        codes = self.codes(weight) * per_channel(torch.where(folded < 0, -1.0, 1.0), weight)
+        silent = (gain == 0) | ~codes.flatten(1).any(1)
+        scale = torch.where(silent, HALF_LEAST, short(torch.where(silent, 1.0, folded.abs())))
+        return StoredLayer(
+            codes.to(torch.int8).numpy(), scale.numpy(), short(shift).numpy(), self.bits, books=len(self.entries)
+        )
+
+    def settle_(self, weight: torch.Tensor, gain: torch.Tensor, shift: torch.Tensor) -> StoredLayer:
+        """Its scales become those of the file, without the gain and with the sign that they had."""
+        exact = self.stored(weight, gain, shift)
+        assert exact.scale is not None
+        settled = torch.from_numpy(exact.scale) / gain.abs() * self.scale.sign()
+        self.scale.copy_(torch.where(gain == 0, self.scale, settled))
+        return exact
 
 
 class ActivationQuantizer(nn.Module):

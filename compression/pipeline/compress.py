@@ -16,11 +16,11 @@ from compression.calibration.batch_norm import settle_batch_norm_
 from compression.data import Dataset
 from compression.errors import Unsupported, UserError
 from compression.export import Exported, export
-from compression.export.stored import settle_scales_
 from compression.host.onnx_runtime import session
 from compression.measure.accuracy import order, predict
 from compression.models.provenance import producer_id
 from compression.network.graph import LAYERS, macs, module_of
+from compression.network.storage import settle_scales_
 from compression.network.tracing import check_classes, traced
 from compression.pipeline.candidate import Candidate, Learn, Prepared, Progress, Stop, _reporter
 from compression.pipeline.layer_reports import LayerReports, parameters, reached

@@ -12,7 +12,7 @@ from compression.export.ledger import ledger
 from compression.export.pack import Encoding
 from compression.measure.outputs import output_errors
 from compression.network.graph import LAYERS, layers, products
-from compression.network.parametrizations import Codebook, Mask, WeightQuantizer, find, original
+from compression.network.parametrizations import Mask, Values, find, original
 from compression.recipe import Recipe
 from compression.records.measurement import LayerBytes, LayerReport, Ledger, Reached
 from compression.techniques import techniques_of
@@ -95,7 +95,5 @@ def _sqnr_db(layer: nn.Conv2d | nn.Linear, dense: nn.Conv2d | nn.Linear | None) 
 
 def _bits(layer: nn.Module, encoding: Encoding) -> int:
     """Bits that tell the weight's values apart: of its grid, of its codebook's codes, or of its floats in the file."""
-    quantizer, book = find(layer, WeightQuantizer), find(layer, Codebook)
-    if book is not None:
-        return max(1, (book.entries.shape[1] - 1).bit_length())
-    return quantizer.bits if quantizer else encoding.bits
+    values = find(layer, Values)
+    return (values.value_bits if values is not None else None) or encoding.bits

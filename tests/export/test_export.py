@@ -17,6 +17,7 @@ from compression.errors import InvalidFile
 from compression.export import export, pack
 from compression.export.writer import Writer
 from compression.host.onnx_runtime import optimized, session
+from compression.network import integer_grids
 from compression.network.integer_grids import largest
 from compression.network.quantized_values import quantized_values
 from compression.network.tracing import trace
@@ -63,7 +64,7 @@ def weights(draw):
         floats = (rng.normal(size=shape) * keep).astype(np.float16 if kind == "half" else np.float32)
         return 16 if kind == "half" else 32, "zero", floats
     bits = draw(st.sampled_from(BITS[kind]))
-    levels = np.unique(pack.table(bits, kind) // (1 if kind == "shifted" else pack.gain(bits, kind)))
+    levels = np.unique(pack.table(bits, kind) // (1 if kind == "shifted" else integer_grids.gain(bits, kind)))
     levels = levels[np.abs(levels) <= largest(bits, kind)]
     return bits, kind, (rng.choice(levels, shape) * keep).astype(np.uint8 if kind == "shifted" else np.int8)
 
@@ -72,7 +73,7 @@ def weights(draw):
 @settings(max_examples=100, deadline=None)
 def test_every_encoding_decodes_to_the_same_bits_in_numpy_and_onnx_runtime(case):
     bits, kind, values = case
-    expected = values if kind == "shifted" else values * values.dtype.type(pack.gain(bits, kind))
+    expected = values if kind == "shifted" else values * values.dtype.type(integer_grids.gain(bits, kind))
     for option in pack.options(values, bits, kind):
         encoding = pack.encode(values, option)
         assert tuple(t.nbytes for t in encoding.tensors) == option.payload
@@ -150,7 +151,7 @@ def test_folding_after_quantization_changes_no_code(learned, bits):
     found = pack.decode(export(graph, SHAPE).encodings["stem.0"])
     alive = gamma.ravel() != 0
     assert np.array_equal(
-        found[alive], (pack.gain(bits, quantizer.kind) * codes * np.sign(gamma))[alive].astype(np.int8)
+        found[alive], (integer_grids.gain(bits, quantizer.kind) * codes * np.sign(gamma))[alive].astype(np.int8)
     )
     assert not alive.all() and (gamma < 0).any()
     with torch.no_grad():

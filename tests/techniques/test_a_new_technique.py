@@ -17,7 +17,7 @@ from compression.cli import app, settings_help
 from compression.cli.inputs import read_recipe
 from compression.data import load
 from compression.errors import InvalidRecipe, InvalidSetting, UnknownName
-from compression.export.session import session
+from compression.host.onnx_runtime import session
 from compression.models import load as load_model
 from compression.network.graph import layers
 from compression.pipeline.compress import compress_prepared, prepare, simulate

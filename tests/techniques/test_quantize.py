@@ -15,13 +15,13 @@ from compression.calibration import divergence, observe
 from compression.data import load
 from compression.errors import InvalidSetting, UnknownName
 from compression.export import export, pack
-from compression.export.stored import stored
 from compression.host.onnx_runtime import session
 from compression.models import load as load_model
 from compression.network import integer_grids
 from compression.network.graph import layers
 from compression.network.integer_grids import BYTE, LEAST_BITS, MOST_BITS
 from compression.network.parametrizations import Half, WeightQuantizer, find, original
+from compression.network.storage import stored
 from compression.network.tracing import trace
 from compression.pipeline.compress import prepare, simulate
 from compression.recipe import Recipe

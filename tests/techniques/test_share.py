@@ -16,10 +16,10 @@ from compression.calibration import divergence
 from compression.data import load
 from compression.errors import InvalidRecipe, InvalidSetting, UnknownName
 from compression.export import pack
-from compression.export.stored import stored
 from compression.models import load as load_model
 from compression.network.graph import batch_norm_after, layers, module_of
 from compression.network.parametrizations import Codebook, Mask, attach, find, original
+from compression.network.storage import stored
 from compression.pipeline.compress import compress_prepared, prepare, simulate
 from compression.recipe import Recipe
 from compression.solvers import codebooks, rounding
