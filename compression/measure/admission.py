@@ -1,5 +1,6 @@
 """Untrusted ONNX files are loaded here only after they have been loaded, and have run, in a confined process."""
 
+import os
 import signal
 import stat
 from collections.abc import Iterator
@@ -79,9 +80,9 @@ def _limits(content: bytes, folder: Path | None) -> Limits:
 
 @contextmanager
 def _opened(content: bytes) -> Iterator[BinaryIO]:
-    """An unnamed temporary file that holds `content`, open at its beginning."""
+    """An unnamed file that holds `content`, open at its beginning: in memory where the system has such files."""
     try:
-        with TemporaryFile() as file:
+        with open(os.memfd_create("onnx"), "w+b") if hasattr(os, "memfd_create") else TemporaryFile() as file:
             file.write(content)
             file.seek(0)
             yield file
