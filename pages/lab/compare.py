@@ -5,7 +5,6 @@ from functools import partial
 import streamlit as st
 
 from compression.store import FORMS, Run, export
-from compression.store.records import digest
 from pages.ui.charts.plot import plot
 from pages.ui.compare import run_rows, sections, ways_to_a_size
 from pages.ui.model import wording
@@ -32,7 +31,7 @@ def page() -> None:
     if not found:
         st.info("No run fits these filters.")
         return
-    act(here, listed(found), found)
+    act(here, listed(here, found), found)
     lines = wording.counted(min(len(found), run_rows.LINES), "run")
     title = f"Settings and measures of {lines} as parallel coordinates"
     with (opened := st.expander(title, key="runs.parallel", on_change="rerun")):
@@ -55,9 +54,9 @@ def choose(everything: list[Run]) -> run_rows.Filter:
     )  # fmt: skip
 
 
-def listed(found: list[Run]) -> list[Run]:
+def listed(here: Table, found: list[Run]) -> list[Run]:
     """The table; returns the runs that are ticked. Ticks are of rows: where other runs come into them, they are off."""
-    key = f"runs.{digest(*(run.id for run in found))}"
+    key = f"runs.{here.number_of(found)}"
     rows, height = [run_rows.row(run) for run in found], min(360, 40 + 35 * len(found))
     told = st.dataframe(rows, hide_index=True, key=key, on_select="rerun", selection_mode="multi-row",
                         column_config=sections.COLUMNS, height=height)  # fmt: skip

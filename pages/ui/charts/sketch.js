@@ -25,8 +25,9 @@ const scatters = ({ data, layout }) => data.filter((trace) => trace.type === "sc
   && (trace.yaxis ?? "y") === "y" && trace.x.every((x, i) => Number.isFinite(x) && Number.isFinite(trace.y[i])
     && (layout.xaxis?.type !== "log" || x > 0) && (layout.yaxis?.type !== "log" || trace.y[i] > 0)))
 
-// '' where there is nothing to sketch.
+// '' where there is nothing to sketch, or no room for it: a page that is being laid out may have no width yet.
 function sketch(figure, width) {
+  if (width <= SKETCH.left + SKETCH.right) return ""
   const traces = scatters(figure)
   if (!traces.some((trace) => trace.mode?.includes("markers"))) return ""
   const { xaxis, yaxis, height } = figure.layout

@@ -12,12 +12,24 @@ from pages.ui.state.tab import went_through_history
 
 @dataclass
 class Table:
-    """The page Compare in one tab: which two runs stand side by side, and what was deleted last."""
+    """The page Compare in one tab: which two runs stand side by side, and what was deleted last.
+
+    `listed` are the runs in the table now, which is the one with the number `lists`.
+    """
 
     a: str = ""
     b: str = ""
     notice: str = ""
     deleted: list[str] = field(default_factory=list)
+    listed: list[str] = field(default_factory=list)
+    lists: int = 0
+
+    def number_of(self, runs: list[Run]) -> int:
+        """The number of the table that lists these runs: another one whenever its rows become others."""
+        ids = [run.id for run in runs]
+        if ids != self.listed:
+            self.listed, self.lists = ids, self.lists + 1
+        return self.lists
 
     def put(self, chosen: list[Run]) -> None:
         """Puts two runs side by side."""
