@@ -144,7 +144,7 @@ def simulate(
 
 
 def warm_caches(prepared: Prepared, setting: str, value: float) -> None:
-    """Carries out a recipe of one setting for nobody: what that costs only the first time, nobody waits for later."""
+    """Runs a recipe of one setting and drops the result: its first run fills caches, before a user asks for one."""
     recipe = Recipe(quality="fast").with_setting(setting, value)
     with suppress(UserError):  # not every network bears every step
         simulate(prepared, recipe)

@@ -13,7 +13,7 @@ from compression.network import agreement
 from compression.network.tracing import check_alike
 
 IMAGES = 16
-"""Images that are compared: every operator is seen at work, and nobody waits for it."""
+"""Images that are compared: every operator takes part, and the comparison takes milliseconds."""
 
 FAILURES = (
     ort.capi.onnxruntime_pybind11_state.InvalidArgument, ort.capi.onnxruntime_pybind11_state.Fail,

@@ -226,7 +226,8 @@ class TestBombs:
         assert "Loop" in refusal(turning(turns))
 
     def test_a_loop_of_few_turns_is_measured(self) -> None:
-        admit(turning(3).SerializeToString(), load("digits"))
+        content = turning(3).SerializeToString()
+        assert admit(content, load("digits")).content == content
 
 
 class TestWhatIsNoClassifier:

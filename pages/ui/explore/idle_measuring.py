@@ -1,4 +1,4 @@
-"""While nobody waits for anything, the worker measures the recipes around the current one: a quiet line says so."""
+"""An idle worker measures the recipes around the current one; a caption says so."""
 
 import os
 from functools import partial
