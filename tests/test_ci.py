@@ -70,6 +70,12 @@ def test_what_passes_runs_once_and_three_of_the_slow_tests_with_it(tmp_path: Pat
     assert said.splitlines()[-1].startswith("2 passed, 25 deselected in ")
 
 
+def test_what_calls_it_changes_nothing(tmp_path: Path) -> None:
+    code, said = run(tmp_path, PASSING, PASSING, MAKELEVEL="1", MAKEFLAGS=" -- ARGS=nothing.py", ARGS="nothing.py")
+    assert code == 0
+    assert said.splitlines()[-1].startswith("2 passed, 25 deselected in ")
+
+
 def test_what_fails_in_the_check_fails(tmp_path: Path) -> None:
     code, said = run(tmp_path, PASSING, PASSING, check="false")
     assert code != 0

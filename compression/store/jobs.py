@@ -2,10 +2,10 @@
 
 import json
 from collections.abc import Collection, Iterable
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Literal, cast
 
-from sqlalchemy import delete, insert, select, update
+from sqlalchemy import delete, func, insert, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from compression.errors import UnknownName
@@ -15,6 +15,7 @@ from compression.store.records import OPEN, RESUMABLE, JobRecord, JobState, dump
 from compression.store.tables import FileRow, JobRow, PointRow
 
 Wish = Literal["cancel"]
+TICK = timedelta(milliseconds=1)  # the coarsest of the databases' clocks, SQLite's: jobs of one tick keep their order
 
 
 class JobBook:
@@ -41,7 +42,10 @@ class JobBook:
         }  # fmt: skip
         with self._database.write() as connection:
             now = self._database.now(connection)
-            connection.execute(insert(JobRow), values | {"created": now, "heard": now})
+            tick = JobRow.created.between(now, now + TICK)
+            last = connection.execute(select(func.max(JobRow.created)).where(tick)).scalar_one()
+            created = last + timedelta(microseconds=1) if last else now
+            connection.execute(insert(JobRow), values | {"created": created, "heard": now})
 
     def put(self, job: str, *, while_open: bool = False, **changes: Any) -> None:
         """Updates a job: any of state, sentence, share, progress, priority, run_id, and times.

@@ -526,6 +526,14 @@ def test_an_open_job_stands_before_newer_ones_that_have_ended(store: Store) -> N
     assert [job.id for job in store.jobs.all(limit=3)] == ["resumed", "newest", "newer"]
 
 
+def test_jobs_of_one_tick_of_the_clock_keep_their_order(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    now = datetime(2026, 5, 1, 12, tzinfo=UTC)
+    monkeypatch.setattr(database.Database, "now", lambda *_: now)
+    for name in "bca":
+        store.jobs.add(name, kind="train", title="?", request={}, app={})
+    assert [job.id for job in store.jobs.all()] == ["a", "c", "b"]
+
+
 def test_the_curve_of_a_result_stays_when_its_job_is_removed(store: Store) -> None:
     store.jobs.add("j1", kind="compress", title="?", request={}, app={})
     store.jobs.learn("j1", [learned(10, 2.0)])
