@@ -117,6 +117,23 @@ def test_pages_reach_workers_through_the_public_names_of_jobs() -> None:
         jobs.nonsense  # noqa: B018
 
 
+def test_sql_stands_in_the_store_and_workers_do_not_write_to_it() -> None:
+    """What runs in workers hands its results to the program that asked; of the store it knows the records alone."""
+    sql = [
+        named(path)
+        for path in (*ENGINE, *PAGES)
+        if path.parts[-2] not in ("store", "versions", "migrations") and packages(path) & {"sqlalchemy", "alembic"}
+    ]
+    assert sql == []
+    users = {
+        named(path)
+        for path in ENGINE if unit(path) != "store"
+        for name in imports(path) if name.startswith("compression.store.") and ".records" not in name
+    }  # fmt: skip
+    writers = {"jobs/job.py", "jobs/lab.py", "jobs/result_recorder.py", "cli/__init__.py", "cli/store.py"}
+    assert users - {f"compression/{name}" for name in writers} == set()
+
+
 def test_the_modules_of_the_state_import_each_other_in_no_circle() -> None:
     """Imports inside functions and for type checkers count too."""
     package = "pages.ui.state."

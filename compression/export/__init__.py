@@ -135,7 +135,7 @@ class _Exporter:
         source = node.args[0]
         name = str(node.target)
         values = self.layers[name]
-        integer = source in self.scales and values.scale is not None and self._runs_in_integers(node)
+        integer = source in self.scales and values.scale is not None and self._layer_runs_in_integers(node)
         if integer:
             values = values.with_bias_in_32_bits(self._scale_of(source))  # type: ignore[arg-type]
         weights = self._weights(name, values, integer)
@@ -234,7 +234,7 @@ class _Exporter:
         names = [self._kept("", "payload", t.detach().numpy()) for t in tensors]
         return self.writer.node("BatchNormalization", [value, *names], epsilon=norm.eps)
 
-    def _runs_in_integers(self, node: fx.Node) -> bool:
+    def _layer_runs_in_integers(self, node: fx.Node) -> bool:
         """False for a convolution whose result is not rounded at once: ONNX Runtime computes it in floats.
 
         Its weights are then decoded to floats, because 8-bit ones would be turned into floats at every call.

@@ -1,4 +1,7 @@
-"""Long jobs: trainings and sweeps that are queued, resume after a crash, and are listed in the store."""
+"""Long jobs: trainings and sweeps that are queued and listed in the store.
+
+A job goes on by itself after a crash of its worker. After one of the app it is marked as interrupted, and goes on from
+its last checkpoint when somebody resumes it."""
 
 import logging
 import threading

@@ -87,7 +87,7 @@ class Criterion:
 
 
 @dataclass(frozen=True)
-class Share:
+class LayerShare:
     """How much of a layer goes under one threshold for all layers, and with the same share for each."""
 
     title: str
@@ -161,13 +161,13 @@ def criteria(share: float) -> tuple[Criterion, ...]:
 
 
 @lru_cache(maxsize=64)
-def allocation(share: float) -> tuple[Share, ...]:
+def allocation(share: float) -> tuple[LayerShare, ...]:
     """What goes of each layer of ResNet-20 where all weights are compared, and where each layer gives its share."""
     found = networks.layers(*RESNET)
     kept = _largest(np.concatenate([np.abs(known.weight).ravel() for known in found]), share)
     parts = np.split(kept, np.cumsum([known.weight.size for known in found])[:-1])
     return tuple(
-        Share(
+        LayerShare(
             known.title,
             known.weight.size,
             float(1 - part.mean()),

@@ -11,7 +11,7 @@ from compression.lessons import forward, measured, networks
 from compression.lessons.curves import Line
 from compression.lessons.distillation import digits
 from compression.lessons.networks import LENET, LENET300, RESNET, Layer
-from compression.lessons.pruning import Share
+from compression.lessons.pruning import LayerShare
 from compression.network.decisions import classes
 
 NETWORKS = {"ResNet-20": RESNET, "LeNet-5": LENET, "LeNet-300-100": LENET300}
@@ -46,12 +46,12 @@ def bill(name: str, bits: int, link: str) -> Bill:
 
 
 @lru_cache(maxsize=8)
-def shares(name: str) -> tuple[Share, ...]:
+def shares(name: str) -> tuple[LayerShare, ...]:
     """Layer by layer the share of the network's weights (`together`) and of its multiply-accumulates (`each`)."""
     layers = networks.layers(*NETWORKS[name])
     weights, macs = sum(layer.weight.size for layer in layers), sum(layer.macs for layer in layers)
     return tuple(
-        Share(layer.title, layer.weight.size, layer.weight.size / weights, layer.macs / macs) for layer in layers
+        LayerShare(layer.title, layer.weight.size, layer.weight.size / weights, layer.macs / macs) for layer in layers
     )
 
 

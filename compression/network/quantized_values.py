@@ -78,7 +78,7 @@ def _inside_a_kernel(graph: fx.GraphModule, node: fx.Node) -> bool:
     return starts and (folded_norm(graph, node) is not None or clip_of(reader) is not None)
 
 
-def _runs_in_integers(node: fx.Node) -> bool:
+def _has_integer_kernel(node: fx.Node) -> bool:
     """Whether ONNX Runtime computes an operator on 8-bit inputs, and rightly: its integer average of windows that reach
     beyond a padded edge is another than that of floats.
     """
@@ -90,7 +90,7 @@ def _runs_in_integers(node: fx.Node) -> bool:
 def _read_as_integers(graph: fx.GraphModule, node: fx.Node) -> bool:
     return any(
         isinstance(module_of(graph, reader), LAYERS)
-        or _runs_in_integers(reader)
+        or _has_integer_kernel(reader)
         or (_passes(graph, reader) and _read_as_integers(graph, reader))
         for reader in node.users
     )

@@ -1,8 +1,8 @@
 """What a setting is where a link leaves it out, by the schema version that the link names.
 
 A link holds what differs from these values, so they never change: where a step's default does, a new version gets a
-table of its own, and links of older ones still mean what they meant. A setting that is missing here stands in every
-link, as `channels.round_to`, whose default is measured on each machine.
+table of its own, and links of older ones still mean what they meant. A new setting joins the newest table with its
+default. One that is missing here stands in every link, as `channels.round_to`, whose default each machine measures.
 """
 
 from typing import Any

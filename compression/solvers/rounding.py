@@ -1,4 +1,4 @@
-"""The mathematics that layer-wise methods share: second moments, masked least squares, rounding against a Hessian.
+"""Rounding against a Hessian: GPTQ and coordinate descent, on grids and codebooks.
 
 A layer computes y = W x with x [d] one patch of its input. Over n patches with means removed, H = Σ x xᵀ / n [d, d] and
 G = Σ y* xᵀ / n [out, d], where y* are the answers it should give. Up to a constant, the mean squared error of W is

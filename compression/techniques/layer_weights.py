@@ -14,7 +14,10 @@ from compression.steps import Quantize
 
 
 def narrow(settings: Quantize) -> bool:
-    """Whether 8-bit kernels compute with the weights and must get no code beyond `grids.SATURATION_FREE`."""
+    """Whether 8-bit kernels compute with the weights and must stay within the codes that cannot saturate.
+
+    Those are `integer_grids.SATURATION_FREE` for grids and `Codebook.top_of` for codebooks.
+    """
     return settings.activation_bits == 8 and _reduced(settings)
 
 

@@ -11,7 +11,7 @@ from compression.lessons.curves import Bars, Line
 from compression.lessons.distillation import Pair
 from compression.lessons.measured import Row
 from compression.lessons.pictures import Picture
-from compression.lessons.pruning import Histogram, Share
+from compression.lessons.pruning import Histogram, LayerShare
 from compression.lessons.quantization import NumberLine
 from compression.lessons.sharing import Codebook, Stage
 
@@ -64,7 +64,7 @@ def image(pixels: np.ndarray, *, height: int) -> go.Figure:
 
 
 def shares(
-    found: Sequence[Share],
+    found: Sequence[LayerShare],
     x: str = "Removed",
     names: tuple[str, str] = ("All weights compared", "The same for each"),
 ) -> go.Figure:

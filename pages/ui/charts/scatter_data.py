@@ -1,4 +1,4 @@
-"""What a chart of points shows: computed here, drawn in `charts`."""
+"""What a chart of points shows: computed here, drawn in `scatter_figure`."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

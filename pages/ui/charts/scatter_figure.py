@@ -1,4 +1,4 @@
-"""Chart data to figure. Nothing is computed here; see `scatter`."""
+"""Chart data to figure. Nothing is computed here; see `scatter_data`."""
 
 from collections.abc import Sequence
 from typing import Any

@@ -16,7 +16,9 @@ def draw(visit: Visit, name: str) -> None:
         st.caption("Switch quantization on in Explore to give a layer its own number of bits.")
         return
     put(key := f"layers.bits.{name}", quantize.overrides.get(name, AS_THE_REST))
-    choices = [bits for bits in Quantize.bits_choices() if bits >= 8 or not visit.recipe.get("share")]  # see Recipe
+    choices = [
+        bits for bits in Quantize.bits_choices() if bits >= 8 or not visit.recipe.get("share")
+    ]  # Share.check_beside
     st.select_slider("Bits of this layer", [AS_THE_REST, *choices], key=key, on_change=_override, args=(visit, name))
 
 

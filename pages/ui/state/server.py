@@ -23,7 +23,7 @@ def lab() -> Lab:
 
 
 def store() -> Store:
-    """What this machine, and whoever shares its database, has measured: the store that the jobs write to."""
+    """What this machine, and whoever shares its database, has measured: one for all pages of this server."""
     return Store.shared()
 
 
