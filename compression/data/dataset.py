@@ -12,15 +12,22 @@ from compression.errors import InvalidSetting
 LUMA = (19_595, 38_470, 7_471)
 """Weights of red, green and blue in a grey pixel, in 65,536ths, as in Pillow (ITU-R BT.601)."""
 
+CHUNK = 256
+"""Images that are looked at in a row where all of a split are: it may be larger than the memory."""
+
 SPLIT_SEED = 20_240  # fixed for all datasets: it decides which training images are kept for validation
 
 
 @dataclass(frozen=True, eq=False)
 class Split:
-    """`images` uint8 [n, C, H, W] and `labels` int64 [n]."""
+    """`images` uint8 [n, C, H, W] and `labels` int64 [n], -1 where a dataset has none.
+
+    `digest` stands for the pixels in a fingerprint where they lie in a file that knows it: large ones are not read.
+    """
 
     images: torch.Tensor
     labels: torch.Tensor
+    digest: str | None = None
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -32,9 +39,12 @@ class Split:
 
 @dataclass(frozen=True, eq=False)
 class Dataset:
-    """A dataset in memory. `mean` and `std` are per channel, of pixels in [0, 1]; `source` says where it came from.
+    """A dataset in memory, or mapped into it.
 
-    `given`: they are not the images' own statistics but those that a network was trained with.
+    `mean` and `std` are per channel, of pixels in [0, 1]; `source` says where it came from.
+
+    `given`: they are not the images' own statistics but those that a network was trained with. Without labels
+    (`labelled`) every label is -1. `skipped` names the pictures that could not be decoded, each with why.
     """
 
     name: str
@@ -49,6 +59,8 @@ class Dataset:
     validation: Split
     test: Split
     given: bool = False
+    labelled: bool = True
+    skipped: tuple[str, ...] = ()
 
     def with_channels(self, channels: int) -> "Dataset":
         """The same images with 1 or 3 channels: grey repeated, colours as Pillow's convert("L") turns them to grey.
@@ -93,28 +105,41 @@ class Dataset:
         digest = hashlib.sha256(repr((self.classes, self.input_shape, self.mean, self.std)).encode())
         for split in (self.train, self.validation, self.test):
             digest.update(str(tuple(split.images.shape)).encode())
-            digest.update(split.images.contiguous().numpy().data)
+            if split.digest:
+                digest.update(split.digest.encode())
+            else:
+                for part in split.images.split(CHUNK):
+                    digest.update(part.contiguous().numpy().data)
             digest.update(split.labels.contiguous().numpy().data)
         return digest.hexdigest()
 
 
 def _converted(images: torch.Tensor, channels: int) -> torch.Tensor:
-    """uint8 [n, 1 or 3, H, W] → [n, channels, H, W]."""
+    """uint8 [n, 1 or 3, H, W] → [n, channels, H, W]: a view, or a third of the memory."""
     if channels == 3:
         return images.expand(-1, 3, -1, -1)
-    red, green, blue = (weight * images[:, i].int() for i, weight in enumerate(LUMA))  # [n, H, W]
-    return ((red + green + blue + 2**15) >> 16).to(torch.uint8).unsqueeze(1)
+    grey = torch.empty(len(images), 1, *images.shape[2:], dtype=torch.uint8)
+    for to, part in zip(grey.split(CHUNK), images.split(CHUNK), strict=True):
+        red, green, blue = (weight * part[:, i].int() for i, weight in enumerate(LUMA))  # [CHUNK, H, W]
+        to[:, 0] = (red + green + blue + 2**15) >> 16
+    return grey
 
 
 def statistics(parts: Sequence[torch.Tensor]) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Per-channel mean and standard deviation of uint8 [n, C, H, W] as pixels in [0, 1], to four digits."""
+    histogram = torch.zeros(parts[0].shape[1], 256, dtype=torch.int64)
+    for part in (chunk for whole in parts for chunk in whole.split(CHUNK)):
+        for counts, pixels in zip(histogram, part.unbind(1), strict=True):
+            counts += torch.bincount(pixels.flatten(), minlength=256)
+    return of_histogram(histogram)
+
+
+def of_histogram(histogram: torch.Tensor) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """The same of int64 [C, 256], how often each value is there."""
     values = torch.arange(256, dtype=torch.float64) / 255
     means, deviations = [], []
-    for channel in range(parts[0].shape[1]):
-        share = torch.zeros(256, dtype=torch.float64)
-        for part in parts:
-            share += torch.bincount(part[:, channel].flatten(), minlength=256)
-        share /= share.sum()
+    for counts in histogram.double():
+        share = counts / counts.sum()
         mean = (share * values).sum()
         means.append(round(mean.item(), 4))
         deviations.append(max(round((share * (values - mean).square()).sum().sqrt().item(), 4), 1e-4))

@@ -2,36 +2,56 @@
 
 import hashlib
 import os
+from dataclasses import replace
 from pathlib import Path
 
-from compression.data import cache, folder, sources
+from compression.data import cache, folder, layouts, pixel_files, preparing, sources
 from compression.data.cache import Decoded
 from compression.data.catalog import DATASETS
-from compression.data.dataset import Dataset, Split, split_off, statistics, validation_size
+from compression.data.dataset import Dataset, Split, split_off, validation_size
+from compression.data.pixel_files import PixelFile
+from compression.data.preparing import Progress, Stop
 from compression.errors import InvalidData, UnknownName, shown
+from compression.records.preprocess import Preprocess
 
 FOLDER_PREFIX = "folder:"
 
 
-def load(name: str) -> Dataset:
+def load(
+    name: str,
+    preprocess: Preprocess | None = None,
+    *,
+    sample_test: int | None = None,
+    seed: int = 0,
+    size: tuple[int, int] | None = None,
+    progress: Progress | None = None,
+    stop: Stop | None = None,
+) -> Dataset:
     """The dataset called `name`, or the one in PATH for "folder:PATH".
 
-    Raises UnknownName, DataUnavailable where no source has it, and InvalidData for a folder that does not fit.
+    `preprocess` says what becomes of pictures of any size, and how they are normalised. Without it a folder's pictures
+    of one size are taken as they are; of several, the shorter side is scaled to that of `size`, (height, width).
+    `sample_test` draws that many test images by `seed`. Raises UnknownName, DataUnavailable where no source has it,
+    InvalidData for a folder that does not fit, InvalidSetting and Cancelled.
     """
+    say, halt = progress or (lambda text, share: None), stop or (lambda: False)
     if name.startswith(FOLDER_PREFIX):
-        return _load_folder(name)
+        return _load_folder(name, preprocess, sample_test, seed, size, say, halt)
     if name not in DATASETS:
         raise UnknownName("dataset", name, [*DATASETS, "folder:PATH"])
     spec = DATASETS[name]
     decoded = _obtain(name)
-    return _dataset(decoded, name=name, title=spec.title, mean=spec.mean, std=spec.std, mirror=spec.mirror)
+    data = _dataset(decoded, name=name, title=spec.title, mean=spec.mean, std=spec.std, mirror=spec.mirror)
+    drawn = layouts.sample(len(data.test), sample_test, seed)
+    data = data if drawn is None else replace(data, test=data.test.subset(drawn))
+    return _prepared(data, preprocess, say, halt) if preprocess else data
 
 
 def edition(name: str) -> str:
     """What changes when a folder's images do; reads no pixels. '' for a name of ours. Raises InvalidData."""
     if not name.startswith(FOLDER_PREFIX):
         return ""
-    return folder.fingerprint(folder.list_images(_path(name)))
+    return layouts.fingerprint(layouts.list_folder(path_of(name)))
 
 
 def fetch(name: str) -> str:
@@ -49,7 +69,8 @@ def _obtain(name: str) -> Decoded:
     return decoded
 
 
-def _path(name: str) -> Path:
+def path_of(name: str) -> Path:
+    """PATH of "folder:PATH". Raises InvalidData where that is no path."""
     text = name.removeprefix(FOLDER_PREFIX)
     if not text.strip():
         raise InvalidData(f"{shown(name)} names no folder; write folder:PATH.")
@@ -63,16 +84,56 @@ def _path(name: str) -> Path:
     return path
 
 
-def _load_folder(name: str) -> Dataset:
-    path = _path(name)
-    listing = folder.list_images(path)
-    key, state = f"folder-{hashlib.sha256(os.fsencode(path)).hexdigest()[:16]}", folder.fingerprint(listing)
-    decoded = cache.read(key, state)
-    if decoded is None:
-        decoded = folder.decode(path, listing)
-        cache.write(key, decoded, state)
-    mean, std = statistics([decoded.train_images])
-    return _dataset(decoded, name=name, title=folder.named(path.name), mean=mean, std=std, mirror=False)
+def _load_folder(
+    name: str, preprocess: Preprocess | None, sample_test: int | None, seed: int, size: tuple[int, int] | None,
+    progress: Progress, stop: Stop,
+) -> Dataset:  # fmt: skip
+    path = path_of(name)
+    listing = layouts.list_folder(path)
+    splits, state = layouts.in_splits(listing, sample_test, seed), layouts.fingerprint(listing)
+    asked = preprocess.pixels_hash if preprocess else f"{size[0]}x{size[1]}" if size else "plain"
+    drawn = f"-{sample_test}-{seed}" if sample_test else ""
+    key = f"folder-{hashlib.sha256(os.fsencode(path)).hexdigest()[:16]}-{asked}{drawn}"
+    found = pixel_files.read(key, state)
+    if found is None:
+        plan = preparing.plan_of(preprocess) if preprocess else preparing.survey(splits.values(), size, progress, stop)
+        pictures = preparing.pictures_of(splits)
+        about = plan.written(state, listing.classes, f"{len(pictures):,} images from the folder {folder.named(path)}.")
+        found = preparing.make(
+            key, about, pictures, len(pictures), plan,
+            where=path, skipped=listing.skipped, progress=progress, stop=stop,
+        )  # fmt: skip
+    data = _of_file(found, name, folder.named(path.name), labelled=listing.labelled)
+    return _normalized(data, preprocess) if preprocess else data
+
+
+def _prepared(data: Dataset, preprocess: Preprocess, progress: Progress, stop: Stop) -> Dataset:
+    """A dataset that lies in memory with other pixels."""
+    key, splits = f"{data.name}-{preprocess.pixels_hash}", (data.train, data.validation, data.test)
+    found = pixel_files.read(key, data.fingerprint)
+    if found is None:
+        pictures = (
+            (i, image.permute(1, 2, 0).squeeze(2).numpy(), int(label))
+            for i, split in enumerate(splits) for image, label in zip(split.images, split.labels, strict=True)
+        )  # fmt: skip
+        plan = preparing.plan_of(preprocess)
+        about = plan.written(data.fingerprint, data.classes, data.source)
+        found = preparing.make(key, about, pictures, sum(map(len, splits)), plan, progress=progress, stop=stop)
+    made = replace(_of_file(found, data.name, data.title, labelled=data.labelled), mirror=data.mirror)
+    return _normalized(made, preprocess)
+
+
+def _normalized(data: Dataset, preprocess: Preprocess) -> Dataset:
+    return replace(data, mean=preprocess.mean, std=preprocess.std, given=True)
+
+
+def _of_file(found: PixelFile, name: str, title: str, *, labelled: bool) -> Dataset:
+    about = found.description
+    return Dataset(
+        name=name, title=title, classes=about.classes, input_shape=about.shape, mean=about.mean, std=about.std,
+        source=about.source, mirror=False, train=found.train, validation=found.validation, test=found.test,
+        labelled=labelled, skipped=about.skipped,
+    )  # fmt: skip
 
 
 def _dataset(
