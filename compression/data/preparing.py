@@ -19,7 +19,8 @@ from compression.data.pixel_files import PixelFile, Written
 from compression.errors import Cancelled, InvalidData
 from compression.records.preprocess import Preprocess
 
-T, R = TypeVar("T"), TypeVar("R")
+T = TypeVar("T")
+R = TypeVar("R")
 
 Progress = Callable[[str, float], None]
 Stop = Callable[[], bool]

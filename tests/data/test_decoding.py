@@ -4,6 +4,7 @@ import struct
 import zlib
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -68,7 +69,7 @@ def test_channels_are_in_the_order_asked_for(tmp_path: Path) -> None:
 EXACT = Preprocess(24, 32, "exact")
 
 
-def saved(path: Path, image: Image.Image, **options: object) -> str:
+def saved(path: Path, image: Image.Image, **options: Any) -> str:
     image.save(path, **options)
     return str(path)
 
