@@ -533,7 +533,7 @@ class Requests:
         if not isinstance(work, messages.Sweeping):
             told.append(said(lambda: long_tasks.checkpoint(work)))
         if isinstance(work, Request):
-            told += [said(lambda: worker.edition(work)), said(lambda: worker._load(work))]
+            told += [said(lambda: worker.edition(work)), said(lambda: worker.images(work))]
             told.append(said(lambda: measured(work.model, work.dataset, work.weights or "?")))
         return told
 

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from compression.records.measurement import Interval, Predictions
+from compression.errors import InvalidData
+from compression.records.measurement import Interval, Predictions, Reference
 
 if TYPE_CHECKING:
     from compression.data import Dataset
@@ -20,6 +21,10 @@ BINS = 10
 
 SHOWN = 24
 """So many images that were lost, and so many that were won, are shown at most."""
+
+
+CONFUSED = 60
+"""So many classes stand in a table of confusions at most: those whose mistakes change most."""
 
 
 @dataclass(frozen=True)
@@ -68,8 +73,9 @@ class Reliability:
 class Comparison:
     """Two files on the same `n` images. `difference` is b's accuracy minus a's; `p_value` is McNemar's exact test.
 
-    `confusion` [truth][answer] counts b's answers minus a's. `lost` were right in a only, `won` in b only, the most
-    confident first.
+    `confusion` [truth][answer] counts b's answers minus a's, of the classes `confused`. `lost` were right in a only,
+    `won` in b only, the most confident first. Where `reference` is "fp32" the images have no labels: the truth is then
+    what the fp32 file answers, and right is who answers the same.
     """
 
     n: int
@@ -86,16 +92,23 @@ class Comparison:
     won: tuple[Flip, ...]
     a_reliability: Reliability
     b_reliability: Reliability
+    confused: tuple[str, ...] = ()
+    reference: Reference = "labels"
 
 
-def compare(a: Predictions, b: Predictions, data: "Dataset") -> Comparison:
-    """Both files on the test images that both have answered."""
+def compare(a: Predictions, b: Predictions, data: "Dataset", fp32: Predictions | None = None) -> Comparison:
+    """Both files on the test images that both have answered; `fp32`'s answers are the truth where there are no labels.
+
+    Raises `InvalidData` where there are neither.
+    """
     from compression.measure.accuracy import mcnemar
 
     a, b = _common(a, b)
-    labels = data.test.labels.numpy()[a.images]
+    labels = _truth(data, fp32)[a.images]
     right_a, right_b = a.classes == labels, b.classes == labels
     won, lost = right_b & ~right_a, right_a & ~right_b
+    change = confusion(b.classes, labels, data.classes) - confusion(a.classes, labels, data.classes)
+    shown = _most_confused(change, np.bincount(labels, minlength=len(data.classes)) > 0)
     difference, bounds = paired_difference(int(won.sum()), int(lost.sum()), len(labels))
     return Comparison(
         n=len(labels),
@@ -107,12 +120,37 @@ def compare(a: Predictions, b: Predictions, data: "Dataset") -> Comparison:
         interval=bounds,
         p_value=mcnemar(int(won.sum()), int(lost.sum())),
         classes=_by_class(data.classes, labels, right_a, right_b),
-        confusion=_as_rows(confusion(b.classes, labels, data.classes) - confusion(a.classes, labels, data.classes)),
+        confusion=_as_rows(change[np.ix_(shown, shown)]),
         lost=_flips(a, b, labels, lost, data, a.confidences),
         won=_flips(a, b, labels, won, data, b.confidences),
         a_reliability=reliability(a.confidences, right_a),
         b_reliability=reliability(b.confidences, right_b),
+        confused=tuple(data.classes[i] for i in shown),
+        reference="labels" if data.labelled else "fp32",
     )
+
+
+def _truth(data: "Dataset", fp32: Predictions | None) -> np.ndarray:
+    """The class of each test image [all], -1 where the fp32 file has not answered."""
+    if data.truth is not None:
+        return data.truth
+    if fp32 is None:
+        raise InvalidData(f"{data.title} has no labels, and the fp32 file's answers are not kept, to compare with.")
+    found = np.full(len(data.test), -1, np.int64)
+    found[fp32.images] = fp32.classes
+    return found
+
+
+def _most_confused(change: np.ndarray, occurring: np.ndarray) -> np.ndarray:
+    """Classes that occur or are answered otherwise [m], in their order; of many those with the most changed mistakes.
+
+    change: [truth, answer]; occurring: bool [classes].
+    """
+    mistakes = np.abs(change)
+    np.fill_diagonal(mistakes, 0)
+    weight = mistakes.sum(0) + mistakes.sum(1)
+    found = np.flatnonzero(occurring | (weight > 0))
+    return np.sort(found[np.argsort(-weight[found], kind="stable")][:CONFUSED])
 
 
 def paired_difference(won: int, lost: int, n: int) -> tuple[float, Interval]:

@@ -63,7 +63,7 @@ def feature_maps(prepared: Prepared, graph: fx.GraphModule, name: str, image: in
     scores = [model(x) for model in (prepared.dense, graph)]
     return FeatureMaps(
         image=test.images[image].permute(1, 2, 0).tolist(),
-        label=prepared.data.classes[int(test.labels[image])],
+        label=prepared.data.label_of(image),
         answers=tuple(_name(prepared.data.classes, int(classes(s)[0])) for s in scores),
         confidences=tuple(float(s.softmax(1).max()) for s in scores),
         before=_maps(before),

@@ -2,7 +2,8 @@
 
 The weights of every layer at every level come from the *fast* setting, in which a layer depends on no other: one
 simulation a level serves all layers. Accuracy is taken on validation images, so that choices made from these curves
-leave the test split alone, and in torch with float activations: it is *simulated*, not measured on a file.
+leave the test split alone, and in torch with float activations: it is *simulated*, not measured on a file. Without
+labels it is agreement with the dense network.
 """
 
 import copy
@@ -36,8 +37,9 @@ class Sweep:
 
     def __init__(self, prepared: Prepared, *, images: int = IMAGES):
         self.prepared = prepared
-        drawn = torch.randperm(len(prepared.data.validation), generator=torch.Generator().manual_seed(0))[:images]
-        self.split = prepared.data.validation.subset(drawn)
+        validation = prepared.choosing.validation
+        drawn = torch.randperm(len(validation), generator=torch.Generator().manual_seed(0))[:images]
+        self.split = validation.subset(drawn)
         self._networks: dict[tuple[str, float], fx.GraphModule] = {}
 
     @property

@@ -28,12 +28,14 @@ from compression.cli.console import (
 from compression.cli.inputs import (
     check_dataset,
     check_model,
+    corrected,
     is_exported,
     load_data,
     load_model,
     pause_for_others,
     read_recipe,
 )
+from compression.errors import InvalidSetting
 from compression.host.machine_lock import work_turn
 from compression.recipe import Recipe
 from compression.recipe.machine_defaults import default_of
@@ -95,12 +97,20 @@ def compress(
     seed: Annotated[int | None, typer.Option(help="Short for --set seed=N.")] = None,
     threads: ThreadsOption = 1,
     out: Annotated[Path | None, typer.Option(help="Where to write the compressed .onnx file.")] = None,
+    with_preprocessing: Annotated[
+        bool, typer.Option("--with-preprocessing", help="Beside --out, FILE.pixels.onnx that takes uint8 pictures.")
+    ] = False,
+    class_map: Annotated[
+        Path | None, typer.Option(help="FILE.csv with lines of CLASS,OUTPUT where names do not match by themselves.")
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Compress a network and measure the file. What comes of the zoo's own weights is kept in the app's store too."""
     check_model(model, weights)
     check_dataset(dataset, folders=True)
     chosen = read_recipe(recipe, settings or [], seed, preset=preset)
+    if with_preprocessing and not out:
+        raise InvalidSetting("--with-preprocessing goes with --out FILE.onnx, beside which the second file is written.")
     if out:
         check_writable(out, inputs=[file for file in (Path(model), weights, recipe) if file], ending=".onnx")
     known = not (weights or mean or std or is_exported(model))
@@ -108,7 +118,7 @@ def compress(
         from compression.jobs.messages import Request
         from compression.pipeline.compress import prepare
 
-        data = load_data(dataset, mean, std)
+        data = corrected(load_data(dataset, mean, std), class_map)
         network = load_model(model, data, weights)
         with work_turn(quick=chosen.get("recover") is None):
             prepared = prepare(
@@ -121,13 +131,21 @@ def compress(
             )
             if out:
                 write_file(out, candidate.onnx)
+            pixels = write_pixels(out, candidate, prepared) if out and with_preprocessing else None
             request = Request(model, data.name, dataset, chosen.to_json(), threads)
             run = store.store_result(request, prepared, candidate, measurement) if known else None
-    context = {"model": model, "dataset": dataset, "data_source": data.source, "recipe": chosen.to_dict(), "run": run}
+    context = {
+        "model": model, "dataset": dataset, "data_source": data.source, "notes": list(prepared.data.notes),
+        "recipe": chosen.to_dict(), "run": run,
+    }  # fmt: skip
     if as_json:
-        return print_json(measurement.summary() | context | {"out": str(out) if out else None})
+        return print_json(measurement.summary() | context | {
+            "out": str(out) if out else None, "out_pixels": str(pixels) if pixels else None,
+        })  # fmt: skip
     rows = [("model", model), ("dataset", data.title), *_recipe_rows(chosen), *measurement_rows(measurement)]
     rows += [("file", str(out))] if out else []
+    rows += [("takes pixels", str(pixels))] if pixels else []
+    rows += [("note", note) for note in prepared.data.notes]
     print_table([*rows, ("run", run)] if run else rows)
 
 
@@ -179,6 +197,26 @@ def carry_out(
     return candidate, measuring.measure(candidate, prepared, threads=threads, stop=stop)
 
 
+def _answers_row(measurement: "Measurement") -> Row:
+    """Accuracy or, of images without labels, agreement with the baseline."""
+    found = measurement.accuracy
+    share = f"{found.value:.2%} ({found.interval.low:.2%} to {found.interval.high:.2%})"
+    if found.reference == "fp32":
+        return "agreement", share, f"with the fp32 file's classes, {measurement.n_test:,} images without labels"
+    told = f"baseline {found.baseline:.2%}, {0.0 - 100 * found.drop:+.2f} points, {measurement.n_test:,} images"
+    return "accuracy", share, told
+
+
+def write_pixels(out: Path, candidate: "Candidate", prepared: "Prepared") -> Path:
+    """Writes the candidate's file with preprocessing inside beside `out`, once it is verified; returns its path."""
+    from compression.export.snippets import PIXELS_SUFFIX
+    from compression.pipeline.verification import with_preprocessing
+
+    path = out.with_name(out.name.removesuffix(".onnx") + PIXELS_SUFFIX)
+    write_file(path, with_preprocessing(candidate.onnx, prepared.data))
+    return path
+
+
 def _recipe_rows(recipe: Recipe) -> list[Row]:
     shared = {"seed": recipe.seed, "calibration_images": recipe.calibration_images, "batch_norm": recipe.batch_norm}
     settings = [("recipe", shared), *((step.kind, step.model_dump()) for step in recipe.steps)]
@@ -187,13 +225,9 @@ def _recipe_rows(recipe: Recipe) -> list[Row]:
 
 def measurement_rows(measurement: "Measurement") -> list[Row]:
     """A measurement as (name, value, remark) for people: percent, KB, milliseconds."""
-    accuracy, latency = measurement.accuracy, measurement.latency
+    latency = measurement.latency
     rows: list[Row] = [
-        (
-            "accuracy",
-            f"{accuracy.value:.2%} ({accuracy.interval.low:.2%} to {accuracy.interval.high:.2%})",
-            f"baseline {accuracy.baseline:.2%}, {0.0 - 100 * accuracy.drop:+.2f} points, {measurement.n_test:,} images",
-        ),
+        _answers_row(measurement),
         (
             "size",
             f"{measurement.size_bytes / 1000:,.1f} KB",

@@ -1,10 +1,11 @@
 """What the command line is given: recipes, networks and images by name or as files, checked before torch is loaded."""
 
+import dataclasses
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from compression.cli.console import read_bytes
-from compression.errors import InvalidFile, InvalidModel, InvalidRecipe, InvalidSetting, UnknownName
+from compression.errors import InvalidFile, InvalidModel, InvalidRecipe, InvalidSetting, UnknownName, shown
 from compression.host.machine_lock import yield_turn
 from compression.recipe import Recipe
 from compression.recipe.presets import PRESETS
@@ -66,6 +67,18 @@ def load_data(dataset: str, mean: str | None = None, std: str | None = None) -> 
     from compression import data
 
     return data.normalized(data.load(dataset), mean, std, titles=("--mean", "--std"))
+
+
+def corrected(data: "Dataset", class_map: Path | None) -> "Dataset":
+    """The images with what a CSV says of their classes. Raises `InvalidFile` for a class that they do not have."""
+    from compression.data.class_names import read_corrections
+
+    if class_map is None:
+        return data
+    found = read_corrections(class_map)
+    if unknown := [name for name in found if name not in data.classes]:
+        raise InvalidFile(f"{class_map.name} speaks of {shown(unknown[0])}, which is no class of {data.title}.")
+    return dataclasses.replace(data, corrections=tuple(found.items()))
 
 
 def load_model(model: str, data: "Dataset", weights: Path | None = None) -> "nn.Module":

@@ -37,7 +37,9 @@ def runs_list(
     found = store.runs(model=model, dataset=dataset, favourites=favourites, limit=limit)
     if as_json:
         return print_json([_plain(run) for run in found])
-    rows: list[Row] = [("RUN", "MODEL", "DATASET", "ACCURACY", "SIZE", "LATENCY HERE", "MEASURED", "STEPS")]
+    kinds = {"labels": "ACCURACY", "fp32": "AGREEMENT"}
+    share = " / ".join(dict.fromkeys(kinds[run.accuracy.reference] for run in found)) or "ACCURACY"
+    rows: list[Row] = [("RUN", "MODEL", "DATASET", share, "SIZE", "LATENCY HERE", "MEASURED", "STEPS")]
     print_table(rows + [_row(run) for run in found])
 
 
@@ -125,8 +127,9 @@ def _row(run: "Run") -> Row:
     recipe = run.readable
     steps = ", ".join(step.kind for step in recipe.steps) or "none" if recipe else "of another version"
     size = f"{run.size_bytes / 1000:,.1f} KB"
+    share = f"{run.accuracy.value:.2%}{' as fp32' if run.accuracy.reference == 'fp32' else ''}"
     measured = f"{run.measured.astimezone():%Y-%m-%d %H:%M}"
-    return run.id, run.subject.model, run.subject.dataset, f"{run.accuracy.value:.2%}", size, took, measured, steps
+    return run.id, run.subject.model, run.subject.dataset, share, size, took, measured, steps
 
 
 def _plain(record: Any) -> dict[str, Any]:

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from compression.data.dataset import Dataset, Split
     from compression.data.loading import edition, fetch, load
     from compression.data.normalization import normalized
+    from compression.data.outputs import for_outputs
 
 __all__ = [
     "DATASETS",
@@ -23,6 +24,7 @@ __all__ = [
     "Split",
     "edition",
     "fetch",
+    "for_outputs",
     "load",
     "normalized",
     "user_folder",
@@ -34,6 +36,7 @@ _HOMES = {
     "Split": "dataset",
     "edition": "loading",
     "fetch": "loading",
+    "for_outputs": "outputs",
     "load": "loading",
     "normalized": "normalization",
 }

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
+import numpy as np
 import torch
 
 from compression.errors import InvalidSetting
@@ -44,7 +45,9 @@ class Dataset:
     `mean` and `std` are per channel, of pixels in [0, 1]; `source` says where it came from.
 
     `given`: they are not the images' own statistics but those that a network was trained with. Without labels
-    (`labelled`) every label is -1. `skipped` names the pictures that could not be decoded, each with why.
+    (`labelled`) every label is -1, and `classes` are what a network says that they can be. `skipped` names the pictures
+    that could not be decoded, each with why. `outputs`: classes are a network's outputs, of which not all need occur.
+    `notes` say what was left out. `corrections`: (class, output) as `class_names.match` takes them.
     """
 
     name: str
@@ -61,6 +64,22 @@ class Dataset:
     given: bool = False
     labelled: bool = True
     skipped: tuple[str, ...] = ()
+    outputs: bool = False
+    notes: tuple[str, ...] = ()
+    corrections: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def truth(self) -> np.ndarray | None:
+        """The labels of all test images [n], None where there are none: files are then held against the fp32 file."""
+        return self.test.labels.numpy() if self.labelled else None
+
+    def label_of(self, image: int) -> str:
+        """The class of a test image; '' without labels."""
+        return self.classes[int(self.test.labels[image])] if self.labelled else ""
+
+    def with_validation(self) -> "Dataset":
+        """The same; where no image could be spared for validation, the training images are there to choose on too."""
+        return self if len(self.validation) else replace(self, validation=self.train)
 
     def with_channels(self, channels: int) -> "Dataset":
         """The same images with 1 or 3 channels: grey repeated, colours as Pillow's convert("L") turns them to grey.
@@ -110,7 +129,8 @@ class Dataset:
             else:
                 for part in split.images.split(CHUNK):
                     digest.update(part.contiguous().numpy().data)
-            digest.update(split.labels.contiguous().numpy().data)
+            if self.labelled:
+                digest.update(split.labels.contiguous().numpy().data)
         return digest.hexdigest()
 
 

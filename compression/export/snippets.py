@@ -1,6 +1,7 @@
 """The lines that load a file again, in Python, C++ and JavaScript. No torch in here: pages show them."""
 
 from compression.errors import UnknownName
+from compression.records.preprocess import Preprocess
 
 _ONNX = """\
 import onnxruntime
@@ -59,6 +60,57 @@ def snippet(name: str, stem: str, *, brought: bool = False) -> str:
     if name not in PYTHON:
         raise UnknownName("format", name, PYTHON)
     return (_BROUGHT if brought and name == "safetensors" else PYTHON[name]).format(stem=stem)
+
+
+_PHOTO = """\
+import json
+import numpy, onnxruntime
+from PIL import Image, ImageOps
+
+session = onnxruntime.InferenceSession("{stem}{suffix}")
+classes = json.loads(session.get_modelmeta().custom_metadata_map["classes"])
+picture = ImageOps.exif_transpose(Image.open("photo.jpg")).convert("{mode}")
+{resize}pixels = numpy.asarray(picture).reshape(1, {height}, {width}, {channels})  # uint8
+scores = session.run(None, {{"pixels": pixels}})[0][0]
+print(classes[scores.argmax()])
+"""
+
+_RESIZE = {
+    "exact": "picture = picture.resize(({width}, {height}), {how})\n",
+    "shorter": """\
+short = min(picture.size)
+picture = picture.resize([{to} * side // short for side in picture.size], {how})
+""",
+    "letterbox": """\
+scale = min({width} / picture.width, {height} / picture.height)
+inner = picture.resize([max(1, round(side * scale)) for side in picture.size], {how})
+picture = Image.new("{mode}", ({width}, {height}), {grey})
+picture.paste(inner, (({width} - inner.width) // 2, ({height} - inner.height) // 2))
+""",
+}
+
+_CROP = """\
+left, top = round((picture.width - {width}) / 2), round((picture.height - {height}) / 2)
+picture = picture.crop((left, top, left + {width}, top + {height}))
+"""
+
+PIXELS_SUFFIX = ".pixels.onnx"
+"""How the name of a file with preprocessing inside ends."""
+
+_GREY = 114
+"""Beside a picture in a letterbox, as `data` has it."""
+
+
+def photo_snippet(stem: str, preprocess: Preprocess) -> str:
+    """The Python lines that open a JPEG, answer it with the file that has preprocessing inside, and print its class."""
+    p, grey = preprocess, preprocess.channels == "grey"
+    about = {
+        "width": p.width, "height": p.height, "to": p.resize_to or min(p.height, p.width),
+        "mode": "L" if grey else "RGB",
+        "how": f"Image.Resampling.{p.interpolation.upper()}", "grey": _GREY if grey else (_GREY,) * 3,
+    }  # fmt: skip
+    resize = _RESIZE[p.resize].format(**about) + (_CROP.format(**about) if p.resize == "shorter" else "")
+    return _PHOTO.format(stem=stem, suffix=PIXELS_SUFFIX, resize=resize, channels=1 if grey else 3, **about)
 
 
 def foreign_snippet(language: str, stem: str, input_shape: tuple[int, int, int]) -> str:

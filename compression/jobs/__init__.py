@@ -36,6 +36,7 @@ if TYPE_CHECKING:
         softmax,
         teacher_scores,
         write_format,
+        write_with_preprocessing,
     )
     from compression.jobs.recipe_search import smallest_recipe
     from compression.jobs.result_recorder import end_orphans, from_plain
@@ -47,7 +48,7 @@ __all__ = [
     "Training", "Work", "can_finish", "compare_deployment", "compare_predictions", "end_orphans", "explain_latency",
     "feature_maps", "from_plain", "import_network", "known_sensitivities", "layer_view", "memory_growth",
     "network_structure", "reachable_amounts", "small_network_of", "smallest_recipe", "softmax", "teacher_scores",
-    "trained_networks", "write_format",
+    "trained_networks", "write_format", "write_with_preprocessing",
 ]  # fmt: skip
 
 _MODULES = {
@@ -58,7 +59,7 @@ _MODULES = {
     "questions": (
         "compare_deployment", "compare_predictions", "explain_latency", "feature_maps", "known_sensitivities",
         "layer_view", "memory_growth", "network_structure", "reachable_amounts", "softmax", "teacher_scores",
-        "write_format",
+        "write_format", "write_with_preprocessing",
     ),
     "recipe_search": ("smallest_recipe",),
     "result_recorder": ("end_orphans", "from_plain"),

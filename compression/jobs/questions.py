@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from compression.analysis.comparison import Comparison, compare
 from compression.analysis.devices import Deployment
+from compression.errors import UserError
 from compression.jobs import worker
 from compression.jobs.lru_cache import LruCache
 from compression.jobs.messages import Request
@@ -70,6 +71,16 @@ def write_format(request: Request, format_name: str) -> dict[str, bytes]:
     with tempfile.TemporaryDirectory() as folder:
         paths = formats.write(format_name, compressed, Path(folder) / "network")
         return {path.name.removeprefix("network"): path.read_bytes() for path in paths}
+
+
+def write_with_preprocessing(request: Request, onnx: bytes) -> dict[str, bytes]:
+    """The file with preprocessing inside, by its suffix, verified on test images; see `pipeline.verification`."""
+    from compression import models
+    from compression.export.snippets import PIXELS_SUFFIX
+    from compression.pipeline.verification import with_preprocessing
+
+    preprocess = models.preprocess_of(models.card(request.model, request.weights))
+    return {PIXELS_SUFFIX: with_preprocessing(onnx, worker.prepared(request).data, preprocess)}
 
 
 def compare_deployment(request: Request, onnx: bytes, weights: int) -> tuple[Deployment, Deployment]:
@@ -138,11 +149,20 @@ def _graph(request: Request) -> Any:
     return _graphs.get(key, lambda: compress.simulate(worker.prepared(request), Recipe.from_json(request.recipe)))
 
 
-def compare_predictions(dataset: str, a: Predictions, b: Predictions) -> Comparison:
-    """Two files' answers on a dataset's test images."""
+def compare_predictions(
+    request: Request, a: Predictions, b: Predictions, fp32: Predictions | None = None
+) -> Comparison:
+    """Two files' answers on the test images of a request; `fp32`'s are the truth where the images have no labels."""
     from compression import data
 
-    return compare(a, b, _loaded.get((dataset, data.edition(dataset)), lambda: data.load(dataset)))
+    def load() -> "Dataset":
+        try:
+            return worker.images(request)
+        except UserError:  # the network is gone, and what was measured of it stays
+            return data.load(request.dataset)
+
+    about = request.model, request.weights, request.dataset, data.edition(request.dataset)
+    return compare(a, b, _loaded.get(about, load), fp32)
 
 
 @dataclass(frozen=True)
@@ -171,7 +191,7 @@ def teacher_scores(request: Request, teacher: str, images: tuple[int, ...]) -> T
         scores = named(teacher, prepared.dense, data)(data.normalize(data.test.images[list(images)])).tolist()
     return Teaching(
         classes=data.classes,
-        labels=tuple(data.classes[int(data.test.labels[i])] for i in images),
+        labels=tuple(data.label_of(i) for i in images),
         pictures=tuple(picture(data, i) for i in images),
         scores=tuple(tuple(map(float, row)) for row in scores),
     )

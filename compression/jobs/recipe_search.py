@@ -9,6 +9,7 @@ import numpy as np
 from compression.jobs import worker
 from compression.jobs.messages import Request
 from compression.recipe import Recipe
+from compression.records.measurement import Reference
 
 if TYPE_CHECKING:
     from compression.pipeline.candidate import Prepared
@@ -28,13 +29,17 @@ LADDER: tuple[Recipe, ...] = (
 
 @dataclass(frozen=True)
 class Choice:
-    """A recipe with its drop (share in [0, 1]) on `images` validation images, out of `of` recipes, `tried` of them."""
+    """A recipe with its drop (share in [0, 1]) on `images` validation images, out of `of` recipes, `tried` of them.
+
+    Without labels (`reference` "fp32") the drop is the share of images that get another class than from the fp32 file.
+    """
 
     recipe: Recipe
     drop: float
     images: int
     tried: int
     of: int
+    reference: Reference = "labels"
 
 
 def smallest_recipe(request: Request, most: float) -> Choice | None:
@@ -54,7 +59,9 @@ def smallest_recipe(request: Request, most: float) -> Choice | None:
         low, high = (low, middle) if drops[middle] <= most else (middle + 1, high)
     if low == len(ladder):
         return None
-    return Choice(ladder[low], drops[low], min(IMAGES, len(prepared.data.validation)), len(drops), len(ladder))
+    images = min(IMAGES, len(prepared.data.validation))
+    reference: Reference = "labels" if prepared.data.labelled else "fp32"
+    return Choice(ladder[low], drops[low], images, len(drops), len(ladder), reference)
 
 
 def _drop_on_validation(prepared: "Prepared") -> Callable[[Recipe], float]:
@@ -63,7 +70,7 @@ def _drop_on_validation(prepared: "Prepared") -> Callable[[Recipe], float]:
     from compression.measure.accuracy import predict
     from compression.pipeline import compress
 
-    held_out = replace(prepared.data, test=prepared.data.validation)
+    held_out = replace(prepared.data, test=prepared.choosing.validation)
     images = np.arange(min(IMAGES, len(held_out.test)))
     truth = held_out.test.labels.numpy()[images]
 

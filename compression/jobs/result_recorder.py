@@ -242,4 +242,5 @@ def _plain(base: Run) -> Baseline:
 def _baseline(run: Run) -> Baseline:
     """What the run itself says of the fp32 file, until that is kept."""
     right, n = run.accuracy.baseline, run.accuracy.n
-    return Baseline(Accuracy(right, wilson(round(right * n), n), n, right, 0.0), run.baseline_size_bytes)
+    accuracy = Accuracy(right, wilson(round(right * n), n), n, right, 0.0, reference=run.accuracy.reference)
+    return Baseline(accuracy, run.baseline_size_bytes)

@@ -228,7 +228,7 @@ def _measurements(task: Task, recipe: Recipe) -> Iterator[tuple["Candidate", Mea
 def _baseline(prepared: "Prepared") -> Baseline:
     from compression.measure.accuracy import accuracy
 
-    predictions, labels = prepared.baseline_predictions, prepared.data.test.labels.numpy()
+    predictions, labels = prepared.baseline_predictions, prepared.data.truth
     file = prepared.baseline
     return Baseline(accuracy(predictions, predictions, labels), len(file.onnx), file.macs, file.parameters)
 
@@ -245,7 +245,7 @@ def _prepare(request: Request, recipe: Recipe, channel: TaskChannel) -> "Prepare
 
     def make() -> "Prepared":
         channel.progress("Loading images", 0.0)
-        data = _load(request)
+        data = images(request)
         model = models.network(request.model, request.weights)
         made = compress.prepare(
             model, data,
@@ -282,15 +282,16 @@ def prepared(request: Request, stop: Stop | None = None) -> "Prepared":
     return _prepare(request, Recipe.from_json(request.recipe), silent)
 
 
-def _load(request: Request) -> "Dataset":
-    """The images, normalised as the network was trained, and with as many channels."""
+def images(request: Request) -> "Dataset":
+    """The images, normalised as the network was trained, with as many channels, and with its outputs as classes."""
     from compression import data, models
 
     loaded = data.load(request.dataset)
     if request.weights == request.dataset:
         return loaded
     card = models.card(request.model, request.weights)
-    return replace(loaded.with_channels(card.input_shape[0]), mean=card.mean, std=card.std, given=True)
+    loaded = replace(loaded.with_channels(card.input_shape[0]), mean=card.mean, std=card.std, given=True)
+    return data.for_outputs(loaded, card.classes, card.class_names)
 
 
 def without_predictions(measurement: Measurement) -> Measurement:

@@ -1,4 +1,4 @@
-"""How often a file is right, how sure that is, and whether it differs from the baseline."""
+"""How often a file is right or, without labels, like fp32; how sure that is, and whether it differs from fp32."""
 
 import os
 from collections.abc import Callable
@@ -67,12 +67,17 @@ def predict(
     return Predictions(images, named.astype(np.uint16), confidences)
 
 
-def accuracy(found: Predictions, baseline: Predictions, labels: np.ndarray) -> Accuracy:
-    """Accuracy on `found`'s images; `baseline` must hold the same images first. labels [all test images]."""
+def accuracy(found: Predictions, baseline: Predictions, labels: np.ndarray | None) -> Accuracy:
+    """Accuracy on `found`'s images; `baseline` must hold the same images first. labels [all test images].
+
+    Without labels it is agreement with the baseline, see `Accuracy`.
+    """
+    assert np.array_equal(found.images, baseline.images[: len(found)])
+    if labels is None:
+        return _agreement(found, baseline)
     truth = labels[found.images]
     right = found.classes == truth
     reference = baseline.classes[: len(found)] == truth
-    assert np.array_equal(found.images, baseline.images[: len(found)])
     same = found.classes is baseline.classes
     return Accuracy(
         value=float(right.mean()),
@@ -82,6 +87,12 @@ def accuracy(found: Predictions, baseline: Predictions, labels: np.ndarray) -> A
         drop=float(reference.mean() - right.mean()),
         p_value=None if same else mcnemar(int((right & ~reference).sum()), int((~right & reference).sum())),
     )
+
+
+def _agreement(found: Predictions, baseline: Predictions) -> Accuracy:
+    alike = found.classes == baseline.classes[: len(found)]
+    value, n = float(alike.mean()), len(alike)
+    return Accuracy(value, wilson(int(alike.sum()), n), n, baseline=1.0, drop=1.0 - value, reference="fp32")
 
 
 def join(first: Predictions, rest: Predictions) -> Predictions:

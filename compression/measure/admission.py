@@ -13,10 +13,11 @@ from typing import BinaryIO
 from compression import confined
 from compression.confined import Ending
 from compression.confined.limits import OUT_OF_MEMORY, Limits
-from compression.data import Dataset
+from compression.data import Dataset, for_outputs
 from compression.errors import InvalidFile
 from compression.measure.accuracy import BATCH, WORKERS
 from compression.measure.assembly import MAX_BYTES
+from compression.measure.intake import check_scores
 from compression.measure.trial import COPIES
 
 BYTES_A_SECOND = 50_000_000
@@ -39,7 +40,8 @@ RUNNING = 4 << 30
 class Admitted:
     """An ONNX file that may be loaded. `content` needs no other file; size and hash are those of `assembly.Assembled`.
 
-    `batch` images at once, at most, keep its run within `RUNNING`; it takes images of so many `channels`.
+    `batch` images at once, at most, keep its run within `RUNNING`; it takes images of so many `channels`, and answers
+    with so many `classes`.
     """
 
     content: bytes
@@ -47,6 +49,7 @@ class Admitted:
     file_hash: str
     batch: int
     channels: int
+    classes: int
 
 
 def admit(given: bytes | str | Path, data: Dataset) -> Admitted:
@@ -57,16 +60,19 @@ def admit(given: bytes | str | Path, data: Dataset) -> Admitted:
     """
     content, folder = (given, None) if isinstance(given, bytes) else (_read(Path(given)), Path(given).absolute().parent)
     about = {
-        "shape": list(data.input_shape), "classes": len(data.classes), "folder": str(folder) if folder else None,
-        "memory_bytes": MEMORY,
+        "shape": list(data.input_shape), "folder": str(folder) if folder else None, "memory_bytes": MEMORY,
     }  # fmt: skip
     with _opened(content) as file:
         found, whole = confined.read("onnx", file, _limits(content, folder), about, refusal)
-    size, digest, grown, channels = (found.get(name) for name in ("size_bytes", "file_hash", "grown_bytes", "channels"))
-    if not (isinstance(size, int) and isinstance(digest, str) and isinstance(grown, int) and isinstance(channels, int)):
+    size, digest, grown = (found.get(name) for name in ("size_bytes", "file_hash", "grown_bytes"))
+    channels, classes = found.get("channels"), found.get("classes")
+    if not (isinstance(size, int) and isinstance(digest, str) and isinstance(grown, int)):
         raise InvalidFile(refusal(Ending(0)))
+    if not (isinstance(channels, int) and isinstance(classes, int)):
+        raise InvalidFile(refusal(Ending(0)))
+    check_scores((1, classes), 1, max(2, len(for_outputs(data, classes).classes)))
     batch = max(1, min(BATCH, RUNNING // WORKERS // max(1, grown)))
-    return Admitted(whole or content, size, digest, batch, channels)
+    return Admitted(whole or content, size, digest, batch, channels, classes)
 
 
 def _limits(content: bytes, folder: Path | None) -> Limits:

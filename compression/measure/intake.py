@@ -89,8 +89,8 @@ def fed(images: np.ndarray, batch: int | None) -> list[np.ndarray]:
     return [images[part] for part in places.reshape(-1, batch)]
 
 
-def answered(session: ort.InferenceSession, takes: Intake, images: np.ndarray, classes: int) -> np.ndarray:
-    """The scores [n, classes] of float32 images [n, C, H, W], as float32 or float64.
+def answered(session: ort.InferenceSession, takes: Intake, images: np.ndarray, classes: int | None) -> np.ndarray:
+    """The scores [n, classes] of float32 images [n, C, H, W], as float32 or float64; `classes` None is any number.
 
     Raises `InvalidFile` where ONNX Runtime cannot run the file on them, or it answers with something else.
     """
@@ -98,14 +98,18 @@ def answered(session: ort.InferenceSession, takes: Intake, images: np.ndarray, c
     return scores.astype(np.float32) if scores.dtype == np.float16 else scores
 
 
-def _run(session: ort.InferenceSession, takes: Intake, images: np.ndarray, classes: int) -> np.ndarray:
+def _run(session: ort.InferenceSession, takes: Intake, images: np.ndarray, classes: int | None) -> np.ndarray:
     try:
         scores = session.run([takes.scores], {takes.image: images})[0]
     except REFUSALS as error:
         size = "×".join(map(str, images.shape[1:]))
         raise InvalidFile(f"The file cannot answer images of {size}: {reason(error)}.") from None
-    if scores.shape != (len(images), classes):
-        raise InvalidFile(
-            f"The file must return [images, {classes}] scores, not {list(scores.shape)} for {len(images)} images."
-        )
+    check_scores(scores.shape, len(images), classes)
     return scores
+
+
+def check_scores(shape: tuple[int, ...], images: int, classes: int | None) -> None:
+    """Raises `InvalidFile` unless the shape is [images, classes]; `classes` None is any number."""
+    if len(shape) != 2 or shape[0] != images or shape[1] != (classes or shape[1]):
+        wanted = classes or "classes"
+        raise InvalidFile(f"The file must return [images, {wanted}] scores, not {list(shape)} for {images} images.")

@@ -29,14 +29,13 @@ def ready() -> None:
         _high_water_mark.append(os.open("/proc/self/clear_refs", os.O_WRONLY))
 
 
-def read(
-    path: Path, *, shape: list[int], classes: int, folder: str | None, memory_bytes: int
-) -> tuple[dict[str, Any], bytes]:
+def read(path: Path, *, shape: list[int], folder: str | None, memory_bytes: int) -> tuple[dict[str, Any], bytes]:
     """Loads the ONNX file and answers one image of `shape` (C, H, W), or as many as it takes at once.
 
     It may take `memory_bytes`, and `COPIES` times its own bytes. Returns size, hash, the bytes by which the process
-    grew in the run and the channels that the file takes, and, where it has weights in other files of `folder`, the
-    file in one piece. Raises `InvalidFile` as `assembly`, `onnx_runtime` and `intake` do, and for a lack of memory.
+    grew in the run, the channels that the file takes and its number of classes, and, where it has weights in other
+    files of `folder`, the file in one piece. Raises `InvalidFile` as `assembly`, `onnx_runtime` and `intake` do, and
+    for a lack of memory.
     """
     begun = data_bytes()
     channels, height, width = shape
@@ -52,7 +51,7 @@ def read(
         limit_memory(MAX_BYTES)
         whole = assemble(content, model, Path(folder) if folder else None)
         limit_memory(len(whole.content))
-        data = _tried(whole.content, (channels, height, width), classes)
+        data = _tried(whole.content, (channels, height, width))
     except MemoryError:
         limit_memory(MAX_BYTES)
         raise InvalidFile(f"The file takes more than {memory_bytes >> 30} GiB of memory to load.") from None
@@ -61,13 +60,13 @@ def read(
     return found, b"" if whole.content is content else whole.content
 
 
-def _tried(content: bytes, shape: tuple[int, int, int], classes: int) -> dict[str, int]:
+def _tried(content: bytes, shape: tuple[int, int, int]) -> dict[str, int]:
     runner = session(content)
     shape = of_channels(runner, shape)
     takes = intake(runner, shape)
     before = _most_from_here()
-    answered(runner, takes, takes.blank(shape), classes)
-    return {"grown_bytes": _most() - before, "channels": shape[0]}
+    scores = answered(runner, takes, takes.blank(shape), None)
+    return {"grown_bytes": _most() - before, "channels": shape[0], "classes": scores.shape[1]}
 
 
 def _most_from_here() -> int:

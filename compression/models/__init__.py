@@ -7,7 +7,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from compression.models.catalog import ARCHITECTURES, OWN, Architecture, title
-from compression.models.model_cards import Card, brought, card, cards, dismiss
+from compression.models.model_cards import Card, brought, card, cards, dismiss, preprocess_of
 
 if TYPE_CHECKING:
     from compression.models.imported import bring
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ARCHITECTURES", "OWN", "Architecture", "Card", "Distillation", "bring", "brought", "build", "card", "cards",
-    "dismiss", "load", "network", "recipe", "title", "train",
+    "dismiss", "load", "network", "preprocess_of", "recipe", "title", "train",
 ]  # fmt: skip
 
 _HOMES = {

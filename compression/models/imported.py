@@ -14,7 +14,7 @@ from compression.host.atomic_files import atomic_write
 from compression.models.catalog import ARCHITECTURES, NAME, OWN
 from compression.models.model_cards import Card, user_weights, weights_path, write
 from compression.network.pt2 import load_pt2
-from compression.network.tracing import check_classes, traced
+from compression.network.tracing import fit_classes, traced
 from compression.training import accuracy
 
 
@@ -32,7 +32,7 @@ def bring(path: Path, name: str, data: Dataset) -> Card:
     began = time.perf_counter()
     confined.attempt("pt2", path, input_shape=list(data.input_shape))
     graph, data = traced(load_pt2(path), data)
-    check_classes(graph, data)
+    data = fit_classes(graph, data)
     found = {split: accuracy(graph, data, getattr(data, split)) for split in ("validation", "test")}
     content = path.read_bytes()
     card = Card(

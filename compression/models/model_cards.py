@@ -17,10 +17,20 @@ from compression.host.atomic_files import atomic_write
 from compression.host.folders import user_folder
 from compression.models.catalog import ARCHITECTURES, NAME, OWN
 from compression.records.documents import read_json
+from compression.records.preprocess import Preprocess
 
 log = logging.getLogger(__name__)
 
 WEIGHTS = Path(__file__).parent / "weights"
+
+
+def preprocess_of(card: "Card") -> Preprocess:
+    """How pictures become the network's inputs: as its card says, else scaled to the size of its images."""
+    channels, height, width = card.input_shape
+    kept: Preprocess | None = getattr(card, "preprocess", None)
+    return kept or Preprocess(
+        height, width, resize="exact", channels="grey" if channels == 1 else "RGB", mean=card.mean, std=card.std
+    )
 
 
 @dataclass(frozen=True)
@@ -49,6 +59,7 @@ class Card:
     hardware: str
     versions: dict[str, str]
     notes: str
+    class_names: tuple[str, ...] = ()
 
     @property
     def epochs(self) -> int:

@@ -15,7 +15,7 @@ from torch import fx, nn
 from torch._ops import OpOverload
 from torch.export import Dim, ExportedProgram
 
-from compression.data import Dataset
+from compression.data import Dataset, for_outputs
 from compression.errors import InvalidData, InvalidModel, Unsupported
 from compression.network import agreement
 from compression.network.agreement import TRAINS
@@ -95,20 +95,23 @@ def trace_grey_or_colours(
 
 
 @torch.inference_mode()
-def check_classes(graph: fx.GraphModule, data: Dataset) -> None:
-    """Raises `InvalidModel` where the graph does not answer a few images with finite scores of `data`'s classes.
+def fit_classes(graph: fx.GraphModule, data: Dataset) -> Dataset:
+    """`data` with the graph's outputs as its classes, see `data.for_outputs`.
 
-    Raises `InvalidData` for no test images.
+    Raises `InvalidModel` where the graph does not answer a few images with finite scores of these classes, and
+    `InvalidData` for no test images, or none of a class that the network knows.
     """
     if not len(data.test):
         raise InvalidData(f"{data.title} has no test images to measure on.")
     with torch.no_grad():
         scores = graph(data.normalize(data.test.images[:8]))
+    data = for_outputs(data, scores.shape[1])
     if scores.shape[1] != len(data.classes):
         raise InvalidModel(
             f"The network answers with {scores.shape[1]} classes, but {data.title} has {len(data.classes)}."
         )
     every_class(scores, "The network")
+    return data
 
 
 def _export(model: nn.Module, input_shape: tuple[int, int, int]) -> ExportedProgram:

@@ -2,9 +2,10 @@
 
 import hashlib
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
+import numpy as np
 import onnxruntime as ort
 import torch
 from torch import fx
@@ -12,6 +13,7 @@ from torch import fx
 from compression.calibration import Calibration
 from compression.data import Dataset
 from compression.errors import Cancelled
+from compression.measure.accuracy import predict
 from compression.pipeline.layer_reports import LayerReports
 from compression.recipe import Recipe
 from compression.records.measurement import LayerReport, LearningPoint, Ledger, Predictions, Reached
@@ -72,6 +74,17 @@ class Prepared:
     baseline: Candidate
     baseline_predictions: Predictions
     baseline_session: ort.InferenceSession
+
+    @cached_property
+    def choosing(self) -> Dataset:
+        """`data` with validation images to choose by: without labels, what the fp32 file answers takes their place."""
+        if self.data.labelled:
+            return self.data
+        validation = self.data.validation
+        seen = replace(self.data, test=validation)
+        found = predict(self.baseline_session, seen, np.arange(len(validation)))
+        labels = torch.from_numpy(found.classes.astype(np.int64))
+        return replace(self.data, validation=replace(validation, labels=labels))
 
 
 def _reporter(progress: Progress | None, stop: Stop | None) -> Progress:

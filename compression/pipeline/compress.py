@@ -21,7 +21,7 @@ from compression.measure.accuracy import order, predict
 from compression.models.provenance import producer_id
 from compression.network.graph import LAYERS, macs, module_of
 from compression.network.storage import settle_scales_
-from compression.network.tracing import check_classes, traced
+from compression.network.tracing import fit_classes, traced
 from compression.pipeline.candidate import Candidate, Learn, Prepared, Progress, Stop, _reporter
 from compression.pipeline.layer_reports import LayerReports, parameters, reached
 from compression.pipeline.verification import verify
@@ -52,7 +52,7 @@ def prepare(
     say = _reporter(progress, stop)
     say("Tracing the network", 0.0)
     dense, data = traced(model, data)
-    check_classes(dense, data)
+    data = fit_classes(dense, data).with_validation()
     _check_uses(dense)
     say("Looking at the calibration images", 0.2)
     calibration = calibrate(dense, data, images=calibration_images, seed=seed)

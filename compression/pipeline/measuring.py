@@ -6,7 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
-from compression.data import Dataset
+from compression.data import Dataset, for_outputs
+from compression.errors import InvalidData
 from compression.host.machine import this_machine
 from compression.host.onnx_runtime import session
 from compression.measure.accuracy import accuracy, join, order, predict
@@ -41,7 +42,7 @@ def stream(
         timed, base = session(candidate.onnx, threads=threads), session(prepared.baseline.onnx, threads=threads)
     image = prepared.data.normalize(prepared.data.test.images[:1]).numpy()
     took = latency(timed, base, image, brief=len(images) > first)
-    labels = prepared.data.test.labels.numpy()
+    labels = prepared.data.truth
 
     def measurement() -> Measurement:
         seconds = candidate.seconds + time.perf_counter() - begin
@@ -94,12 +95,19 @@ def measure_file(
 
     They get as many channels as the file takes, 1 or 3. A file with weights in other files is given by its path, and
     its size is that of all of them. One that takes n images at once is measured n at a time, and so is its latency.
-    Raises `InvalidFile` where the file does not load, its input or output does not fit the data, or its scores of an
-    image name no class; see `measure.admission`.
+    Classes are matched to its outputs, see `data.for_outputs`; images without labels need a `baseline`, whose answers
+    take their place. Raises `InvalidFile` where the file does not load, its input or output does not fit the data, or
+    its scores of an image name no class; see `measure.admission`. Raises `InvalidData` where labels and a baseline are
+    missing, or no class is one of the file's.
     """
     begin = time.perf_counter()
+    if not data.labelled and baseline is None:
+        raise InvalidData(
+            f"{data.title} has no labels, so a file can only be compared with another one; name its fp32 file as the"
+            " baseline."
+        )
     ours = admit(onnx, data)
-    data = data.with_channels(ours.channels)
+    data = for_outputs(data.with_channels(ours.channels), ours.classes)
     theirs = ours if baseline is None else admit(baseline, data)
     runners = [session(file.content, threads=threads) for file in (ours, theirs)]
     images = order(len(data.test))
@@ -112,7 +120,7 @@ def measure_file(
     return Measurement(
         recipe_hash="",
         file_hash=ours.file_hash,
-        accuracy=accuracy(found, expected, data.test.labels.numpy()),
+        accuracy=accuracy(found, expected, data.truth),
         size_bytes=ours.size_bytes,
         baseline_size_bytes=theirs.size_bytes,
         latency=latency(runners[0], runners[1], timed),

@@ -1,4 +1,6 @@
-"""A network, the graph traced from it and the file written of that graph, side by side on the same images."""
+"""Side by side on the same images: a network, its graph and its file; a file and the one with preprocessing inside."""
+
+from dataclasses import replace
 
 import numpy as np
 import onnxruntime as ort
@@ -6,14 +8,21 @@ import torch
 from torch import fx, nn
 from torch.export import ExportedProgram
 
+from compression.data import Dataset
 from compression.errors import Unsupported
-from compression.export import with_values
+from compression.export import preprocessing, with_values
+from compression.export.writer import INPUT
 from compression.host.onnx_runtime import session
 from compression.network import agreement
+from compression.network.decisions import classes
 from compression.network.tracing import check_alike
+from compression.records.preprocess import Preprocess
 
 IMAGES = 16
 """Images that are compared: every operator takes part, and the comparison takes milliseconds."""
+
+PICTURES = 64
+"""Test images that a file with preprocessing inside is compared on."""
 
 FAILURES = (
     ort.capi.onnxruntime_pybind11_state.InvalidArgument, ort.capi.onnxruntime_pybind11_state.Fail,
@@ -40,6 +49,32 @@ def verify(
         raise Unsupported(
             f"The fp32 file answers differently from the network{first}, so no file of it can be trusted."
         )
+
+
+def with_preprocessing(content: bytes, data: Dataset, preprocess: Preprocess | None = None) -> bytes:
+    """The ONNX file with preprocessing inside, after it has named the same classes as `content` for test images.
+
+    The statistics are those that `data` is normalised with; without `preprocess` pictures are scaled to its images'
+    size. Raises `Unsupported` where one image gets another class.
+    """
+    channels, height, width = data.input_shape
+    how = preprocess or Preprocess(
+        height, width, "exact", channels="grey" if channels == 1 else "RGB", mean=data.mean, std=data.std
+    )
+    preprocess = replace(how, mean=data.mean, std=data.std, height=height, width=width)
+    inside = preprocessing.with_preprocessing(content, preprocess, channels=channels, classes=data.classes)
+    images = data.test.images[:PICTURES]
+    expected = session(content).run(None, {INPUT: data.normalize(images).numpy()})[0]
+    pixels = images.flip(1) if preprocess.channels == "BGR" else images  # pictures come as RGB
+    pixels = np.ascontiguousarray(pixels.permute(0, 2, 3, 1).numpy())
+    found = session(inside).run(None, {preprocessing.PIXELS: pixels})[0]
+    other = int((classes(found) != classes(expected)).sum())
+    if other:
+        raise Unsupported(
+            f"The file with preprocessing inside gives {other} of {len(images)} test images another class, so it is not"
+            " offered; the plain file is."
+        )
+    return inside
 
 
 def _answers(runner: ort.InferenceSession, images: torch.Tensor) -> list[torch.Tensor]:

@@ -2,11 +2,17 @@
 
 from dataclasses import asdict, dataclass, field
 from math import sqrt
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
 Z95 = 1.959963984540054
+
+SIGNIFICANT = 0.05
+"""P-values up to here tell a difference from noise."""
+
+Reference = Literal["labels", "fp32"]
+"""What answers are held against: the labels of the images or, where these have none, the fp32 file's answers."""
 
 
 @dataclass(frozen=True)
@@ -53,6 +59,9 @@ class Accuracy:
 
     `drop` is the dense baseline's accuracy on the same images minus this one; `p_value` is McNemar's exact test of the
     two on those images (None for the baseline itself).
+
+    Where `reference` is "fp32" the images have no labels, and this is agreement: the share of images that get the class
+    that the dense baseline gives them. The baseline agrees with itself, so `baseline` is 1 and there is no `p_value`.
     """
 
     value: float
@@ -61,6 +70,14 @@ class Accuracy:
     baseline: float
     drop: float
     p_value: float | None = None
+    reference: Reference = "labels"
+
+    @property
+    def significant(self) -> bool:
+        """Whether the drop is more than noise. An image that gets another class than the baseline's is no noise."""
+        if self.reference == "fp32":
+            return self.drop > 0
+        return self.p_value is not None and self.p_value <= SIGNIFICANT
 
     @classmethod
     def from_plain(cls, values: dict[str, Any]) -> "Accuracy":
@@ -261,12 +278,7 @@ class Measurement:
             "recipe_hash": self.recipe_hash,
             "file_hash": self.file_hash,
             "provenance": self.provenance,
-            "accuracy": self.accuracy.value,
-            "accuracy_low": self.accuracy.interval.low,
-            "accuracy_high": self.accuracy.interval.high,
-            "baseline_accuracy": self.accuracy.baseline,
-            "accuracy_drop": self.accuracy.drop,
-            "p_value": self.accuracy.p_value,
+            **self._summary_of_answers(),
             "size_bytes": self.size_bytes,
             "baseline_size_bytes": self.baseline_size_bytes,
             "size_ratio": self.size_ratio,
@@ -285,3 +297,14 @@ class Measurement:
             "seconds": self.seconds,
             "machine": asdict(self.machine),
         }
+
+    def _summary_of_answers(self) -> dict[str, Any]:
+        """Accuracy or, of images without labels, agreement: the names differ, so that none is taken for the other."""
+        found = self.accuracy
+        bounds = found.interval.low, found.interval.high
+        if found.reference == "fp32":
+            return dict(zip(("agreement", "agreement_low", "agreement_high"), (found.value, *bounds), strict=True))
+        return {
+            "accuracy": found.value, "accuracy_low": bounds[0], "accuracy_high": bounds[1],
+            "baseline_accuracy": found.baseline, "accuracy_drop": found.drop, "p_value": found.p_value,
+        }  # fmt: skip

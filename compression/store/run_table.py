@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from compression.errors import UnknownName
+from compression.records.measurement import Accuracy, Reference
 from compression.store.records import Run, StoredLatency
 from compression.store.runs import Store
 
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
 
 def frame(store: Store, runs: Sequence[Run]) -> "DataFrame":
     """One row a run, in their order. Accuracies in [0, 1], sizes in bytes, latency in ms.
+
+    Of images without labels there is agreement with the fp32 file in place of accuracy.
 
     Where a run was not timed on this machine but on another, that is what stands there: `latency_machine` names the
     machine, and `latency_here` says whether it is this one.
@@ -57,9 +60,10 @@ def _row(run: Run, elsewhere: StoredLatency | None) -> dict[str, Any]:
     values = {
         "run": run.id, "model": run.subject.model, "weights": run.subject.weights, "dataset": run.subject.dataset,
         "role": run.role, "created": run.created, "measured": run.measured,
-        "accuracy": run.accuracy.value, "accuracy_low": run.accuracy.interval.low,
-        "accuracy_high": run.accuracy.interval.high, "images": run.accuracy.n, "full": run.full,
-        "baseline_accuracy": run.accuracy.baseline, "accuracy_drop": run.accuracy.drop, "p_value": run.accuracy.p_value,
+        **_answers(run.accuracy, "labels", "accuracy"), "images": run.accuracy.n, "full": run.full,
+        "baseline_accuracy": run.accuracy.baseline if run.accuracy.reference == "labels" else None,
+        "accuracy_drop": run.accuracy.drop if run.accuracy.reference == "labels" else None,
+        "p_value": run.accuracy.p_value,
         "size_bytes": run.size_bytes, "baseline_size_bytes": run.baseline_size_bytes, "size_ratio": run.size_ratio,
         "latency_ms": took and took.p50_ms, "latency_p95_ms": took and took.p95_ms,
         "latency_ratio": took and took.ratio, "latency_ratio_low": took and took.ratio_interval.low,
@@ -68,9 +72,17 @@ def _row(run: Run, elsewhere: StoredLatency | None) -> dict[str, Any]:
         "runtime": run.accuracy_machine.runtime, "macs": run.macs, "parameters": run.parameters,
         "seconds": run.seconds, "engine": run.engine, "recipe_hash": run.recipe_hash, "file_hash": run.file_hash,
         "favourite": run.favourite, "note": run.note, "recipe": run.recipe_json,
+        **_answers(run.accuracy, "fp32", "agreement"),
     }  # fmt: skip
     assert tuple(values) == _COLUMNS
     return values
+
+
+def _answers(found: Accuracy, reference: Reference, name: str) -> dict[str, float | None]:
+    """A share of images with its interval; None where this run's is held against something else."""
+    bounds = found.interval
+    values = (found.value, bounds.low, bounds.high) if found.reference == reference else (None, None, None)
+    return dict(zip((name, f"{name}_low", f"{name}_high"), values, strict=True))
 
 
 _COLUMNS = (
@@ -78,5 +90,5 @@ _COLUMNS = (
     "images", "full", "baseline_accuracy", "accuracy_drop", "p_value", "size_bytes", "baseline_size_bytes",
     "size_ratio", "latency_ms", "latency_p95_ms", "latency_ratio", "latency_ratio_low", "latency_ratio_high", "threads",
     "latency_machine", "latency_here", "runtime", "macs", "parameters", "seconds", "engine", "recipe_hash", "file_hash",
-    "favourite", "note", "recipe",
+    "favourite", "note", "recipe", "agreement", "agreement_low", "agreement_high",
 )  # fmt: skip

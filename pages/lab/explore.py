@@ -62,7 +62,7 @@ def show(visit: Visit, sharing: DeltaGenerator) -> None:
     status = st.container(key="status").empty()
     status_line.linger(visit, status)
     now, last = visit.now, visit.trail.last
-    figures_of_merit.draw(metrics, now or last, old=now is None)
+    figures_of_merit.draw(metrics, now or last, visit.trail.words, old=now is None)
     if now and now.full:
         status_line.provenance(visit, now, status)
     training.draw(visit)

@@ -11,13 +11,16 @@ from pages.ui.model.points import Point
 from pages.ui.ship import device_rows
 from pages.ui.state import Visit, kept
 
+PHOTO = "Python, a photo"
+"""Lines that run the file with preprocessing inside."""
+
 
 def page() -> None:
     """The file of the recipe that was explored last, from download to device."""
     visit, point = panels.explored()
     if point is None:
         return
-    figures_of_merit.draw(st.columns(3), point, old=False)
+    figures_of_merit.draw(st.columns(3), point, visit.trail.words, old=False)
     devices(visit, point)
     take_along(visit, point)
     panels.speed(visit, point, [])
@@ -64,7 +67,8 @@ def take_along(visit: Visit, point: Point) -> None:
     stem = wording.file_name(visit.subject, point.recipe).removesuffix(".onnx")
     shape, brought = visit.subject.input_shape, visit.subject.weights == OWN
     with code:
-        texts = {f"Python, {name}": snippets.snippet(name, stem, brought=brought) for name in snippets.PYTHON}
+        texts = {PHOTO: snippets.photo_snippet(stem, visit.subject.preprocess)}
+        texts |= {f"Python, {name}": snippets.snippet(name, stem, brought=brought) for name in snippets.PYTHON}
         texts |= {name: snippets.foreign_snippet(name, stem, shape) for name in snippets.LANGUAGES}
         language = st.selectbox("Lines that run it", texts, key="deploy.language")
         st.code(texts[language], language={"C++": "cpp", "JavaScript": "javascript"}.get(language, "python"))

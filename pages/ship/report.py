@@ -7,12 +7,12 @@ import streamlit as st
 
 from pages.ui.explore import view_controls
 from pages.ui.model import wording
-from pages.ui.model.budget import USUAL
+from pages.ui.model.budget import usual
 from pages.ui.ship import report, report_html
 from pages.ui.ship.report import Report
 from pages.ui.state import opened
 
-NO_LIMIT = f"{USUAL} Switch the accuracy drop on to ask for another."
+NO_LIMIT = "Switch on “{}” to ask for another."
 NOTHING = "Nothing is measured yet for this network and these images. Measure a few recipes in Explore first."
 
 
@@ -25,13 +25,13 @@ def page() -> None:
     asked, named = st.columns(2, gap="large")
     with asked:
         st.markdown("**What is asked**")
-        budget = view_controls.budget()
+        budget = view_controls.budget(visit.trail.words)
         visit.look(replace(visit.view, budget=budget))
     with named:
         title = st.text_input("Title", f"{visit.subject.title}: how small, how fast", max_chars=120)
         files = st.container()
         if budget.asked != budget:
-            st.info(NO_LIMIT)
+            st.info(f"{usual(visit.trail.words)} {NO_LIMIT.format(visit.trail.words.limit)}")
     told = report.report(title.strip() or visit.subject.title, visit.trail, budget, datetime.now().astimezone())
     if told is None:
         st.info(NOTHING)

@@ -56,10 +56,12 @@ def recover_(graph: fx.GraphModule, reference: fx.GraphModule, settings: Recover
     """Trains the weights, batch norms and scales of `graph`; masks, grids and shapes stay.
 
     `reference` has the weights from before pruning and rounding; `context.dense` is the teacher called self. Where the
-    network is better on validation images as it is at the start, it stays so. Raises Cancelled, and UserError where the
-    teacher does not fit or `check_end` says no.
+    network is better on validation images as it is at the start, it stays so. Without labels it learns from its teacher
+    alone. Raises Cancelled, and UserError where the teacher does not fit, `check_end` says no, or it has nothing to
+    learn from.
     """
     check_end(context.recipe)
+    settings = _without_labels(settings, context.data)
     learn = context.learn
     teaching, start = _teaching(graph, settings, context), copy.deepcopy(graph)
     before_step = _schedule_(graph, reference, context, settings)
@@ -90,6 +92,17 @@ def recover_(graph: fx.GraphModule, reference: fx.GraphModule, settings: Recover
         _settle_batch_norm_(graph, context)
     if _accuracy(graph, data, context.finish_) < _accuracy(start, data, context.finish_):
         graph.load_state_dict(start.state_dict())
+
+
+def _without_labels(settings: Recover, data: Dataset) -> Recover:
+    """The settings that hold for images without labels, where `data` has none."""
+    if data.labelled:
+        return settings
+    if settings.method == "fine-tune":
+        raise Unsupported(
+            f"{data.title} has no labels, which recover.method 'fine-tune' learns from; 'distill' needs none."
+        )
+    return settings.model_copy(update={"labels": False})
 
 
 def _setting(

@@ -6,7 +6,8 @@ from typing import Any, Literal
 from compression.jobs import Baseline
 from pages.ui.model.axes import Name
 from pages.ui.model.budget import Budget
-from pages.ui.model.view import LABELS, LIMITS
+from pages.ui.model.view import LIMITS, labels
+from pages.ui.model.words import of as words_of
 
 LIMIT_OF: dict[Name, str] = {"accuracy": "drop", "size": "size", "latency": "latency"}
 """Which limit of a budget an axis has."""
@@ -40,7 +41,8 @@ def _handle(budget: Budget, axis: Any, name: Name, baseline: Baseline | None) ->
         assert baseline is not None
         best = 100 * baseline.accuracy.value
         low, high = best - high, best - low
-    return Handle(limit, axis, f"Limit of {LABELS[limit][0]}", edge, low, high, step)
+    called = labels(words_of([baseline.accuracy] if baseline else []))[limit][0]
+    return Handle(limit, axis, f"Limit of {called}", edge, low, high, step)
 
 
 def moved(budget: Budget, limit: str, value: float, baseline: Baseline | None) -> Budget:

@@ -12,6 +12,7 @@ from compression.records.analysis import LEVELS, FeatureMaps, Histogram, LayerSe
 from compression.records.measurement import LayerReport
 from pages.ui.charts.lesson_figures import uprights
 from pages.ui.model import wording
+from pages.ui.model.words import Words
 
 BEFORE, AFTER, DENSE = "#808790", "#D55E00", "#3987C9"
 TITLES = {"sparsity": "Zeros", "bits": "Bits", "rank": "Share of the rank"}
@@ -24,7 +25,7 @@ COLUMNS = {
     "SQNR, dB": st.column_config.NumberColumn(format="%.1f"),
     "Worst drop": st.column_config.NumberColumn(
         "Drop at 2 bits", format="%.1f",
-        help="Points of accuracy lost on validation images when this layer alone has 2 bits; simulated in torch.",
+        help="Points lost on validation images when this layer alone has 2 bits; simulated in torch.",
     ),
 }  # fmt: skip
 
@@ -73,8 +74,8 @@ def heatmap(curves: Sequence[LayerSensitivity]) -> go.Figure:
     return fig
 
 
-def curves(found: LayerSensitivity) -> go.Figure:
-    """One layer's accuracy against each technique's levels, and the dense network's."""
+def curves(found: LayerSensitivity, words: Words) -> go.Figure:
+    """One layer's accuracy or agreement against each technique's levels, and the dense network's."""
     fig = make_subplots(cols=3, shared_yaxes=True, column_titles=list(TITLES.values()), horizontal_spacing=0.03)
     for column, technique in enumerate(LEVELS, 1):
         points = found.curve(technique)
@@ -83,7 +84,7 @@ def curves(found: LayerSensitivity) -> go.Figure:
         line = {"color": AFTER, "width": 2}
         fig.add_trace(go.Scatter(x=xs, y=ys, mode="lines+markers", line=line, showlegend=False), row=1, col=column)
     fig.add_hline(y=100 * found.dense, line={"color": DENSE, "dash": "dot"})
-    fig.update_yaxes(title="Accuracy, % (validation)", col=1)
+    fig.update_yaxes(title=f"{words.title} (validation)", col=1)
     return _styled(fig, 260)
 
 
@@ -136,7 +137,8 @@ def pictures(before: Sequence[Picture], after: Sequence[Picture] | None) -> go.F
 def answers(found: FeatureMaps) -> str:
     """'Sneaker: fp32 says Sneaker (99%), this file Boot (61%).'"""
     said = [f"{a} ({100 * c:.0f}%)" for a, c in zip(found.answers, found.confidences, strict=True)]
-    return f"**{wording.said(found.label)}**: fp32 says {wording.said(said[0])}, compressed {wording.said(said[1])}."
+    label = f"**{wording.said(found.label)}**: " if found.label else ""
+    return f"{label}fp32 says {wording.said(said[0])}, compressed {wording.said(said[1])}."
 
 
 def errors(view: LayerView) -> str:

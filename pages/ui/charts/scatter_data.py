@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from compression.host.machine import this_machine
-from compression.records.measurement import Interval, LearningPoint
+from compression.records.measurement import Accuracy, Interval, LearningPoint
 from pages.ui.model import wording
 from pages.ui.model.axes import AXES, Axis, Name
 from pages.ui.model.budget import Budget
@@ -98,7 +98,7 @@ def chart(
     trail: Trail, now: Point | None, x_name: Name, y_name: Name, *, budget: Budget | None = None, selected: str = ""
 ) -> Chart:
     """What the chart of `y_name` against `x_name` shows."""
-    x, y = AXES[x_name], AXES[y_name]
+    x, y = (AXES[name].called(trail.words) for name in (x_name, y_name))
     placed = [(role, point, spot) for role, point in _all(trail, now) if (spot := _spot(point, x, y))]
     base = None if trail.baseline is None else _pair(x.of_baseline(trail.baseline), y.of_baseline(trail.baseline), True)
     spots = [*(spot for *_, spot in placed), *([base] if base else [])]
@@ -152,7 +152,7 @@ def text(point: Point) -> str:
     measured = point.measurement
     accuracy, latency = measured.accuracy, measured.latency
     told = [f"<b>{line}</b>" for line in wording.recipe_lines(point.recipe)]
-    told += [_accuracy(accuracy.value, accuracy.interval, accuracy.n), wording.size(measured.size_bytes)]
+    told += [_accuracy(accuracy), wording.size(measured.size_bytes)]
     if latency:
         told.append(f"{wording.milliseconds(latency.p50_ms)}, {latency.ratio:.2f} of fp32")
     told.append(f"{measured.provenance}, {'all' if point.full else 'first'} {accuracy.n:,} test images")
@@ -173,12 +173,14 @@ def baseline_text(trail: Trail) -> str:
     """What a hover tells of the fp32 file."""
     assert trail.baseline is not None
     accuracy = trail.baseline.accuracy
-    told = _accuracy(accuracy.value, accuracy.interval, accuracy.n)
+    told = _accuracy(accuracy)
     return f"<b>{wording.BASELINE}</b><br>{told}<br>{wording.size(trail.baseline.size_bytes)}"
 
 
-def _accuracy(value: float, bounds: Interval, n: int) -> str:
-    return f"{wording.percent(value, n)} ({wording.interval(bounds.low, bounds.high, n)})"
+def _accuracy(found: Accuracy) -> str:
+    bounds, n = found.interval, found.n
+    alike = " like fp32" if found.reference == "fp32" else ""
+    return f"{wording.percent(found.value, n)}{alike} ({wording.interval(bounds.low, bounds.high, n)})"
 
 
 def _alt(marks: Sequence[Mark], x: Axis, y: Axis) -> str:

@@ -10,9 +10,10 @@ from compression.records.measurement import LayerReport
 from pages.ui.charts.scatter_data import where
 from pages.ui.model import wording
 from pages.ui.model.points import Point, Trail
+from pages.ui.model.words import WORDS
 
 MEASURED = {
-    "Accuracy": st.column_config.NumberColumn("Accuracy, %", format="%.2f"),
+    **{words.measure: st.column_config.NumberColumn(words.title, format="%.2f") for words in WORDS.values()},
     "Drop": st.column_config.NumberColumn("Drop, points", format="%.2f"),
     "Size": st.column_config.NumberColumn("Size, KB", format="%.1f"),
     "Latency": st.column_config.NumberColumn("Latency, fp32 = 1", format="%.2f"),
@@ -47,11 +48,12 @@ LAYERS = {
 
 FORMATS = {
     "onnx": "ONNX, packed (the measured file)",
+    "pixels": "ONNX with preprocessing inside (takes uint8 pixels, n × height × width × channels)",
     "qdq": "ONNX with plain weights (QuantizeLinear, DequantizeLinear)",
     "ort": "ONNX Runtime's own format",
     "safetensors": "PyTorch weights and their settings",
 }
-"""The formats of `export.formats` in the words of the page."""
+"""The formats of `export.formats`, and the measured file with preprocessing inside, in the words of the page."""
 
 
 def points(trail: Trail, now: Point | None) -> list[dict[str, Any]]:
@@ -65,7 +67,7 @@ def _point(point: Point) -> dict[str, Any]:
     return {
         "key": point.key,
         "Recipe": wording.recipe_line(point.recipe),
-        "Accuracy": 100 * measured.accuracy.value,
+        WORDS[measured.accuracy.reference].measure: 100 * measured.accuracy.value,
         "Drop": 100 * measured.accuracy.drop,
         "Size": measured.size_bytes / 1000,
         "Latency": measured.latency and measured.latency.ratio,

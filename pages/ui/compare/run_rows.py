@@ -10,6 +10,7 @@ from compression.models import title as network_title
 from compression.store import Run
 from pages.ui.model import wording
 from pages.ui.model.subject import dataset_title
+from pages.ui.model.words import WORDS
 
 LINES = 400
 """So many runs stand in the parallel coordinates at most: the newest."""
@@ -53,7 +54,8 @@ def labels(runs: Sequence[Run]) -> dict[str, str]:
 
 
 def _label(run: Run) -> str:
-    accuracy = wording.percent(run.accuracy.value, run.accuracy.n)
+    alike = " like fp32" if run.accuracy.reference == "fp32" else ""
+    accuracy = f"{wording.percent(run.accuracy.value, run.accuracy.n)}{alike}"
     return f"{recipe_line(run)} – {accuracy}, {wording.size(run.size_bytes)} – {run.created.astimezone():%d %b %H:%M}"
 
 
@@ -64,7 +66,7 @@ def row(run: Run) -> dict[str, Any]:
         "Favourite": "★" if run.favourite else "",
         "Network and images": title(run),
         "Recipe": recipe_line(run),
-        "Accuracy": 100 * run.accuracy.value,
+        WORDS[run.accuracy.reference].measure: 100 * run.accuracy.value,
         "Drop": 100 * run.accuracy.drop,
         "Size": run.size_bytes / 1000,
         "Smaller": run.size_ratio,
@@ -90,7 +92,7 @@ def parallel(runs: Sequence[Run]) -> go.Figure:
     columns += [
         ("Size, KB", [run.size_bytes / 1000 for run in chosen]),
         ("Latency, fp32 = 1", [run.latency.ratio for run in chosen if run.latency]),
-        ("Accuracy, %", [100 * run.accuracy.value for run in chosen]),
+        (_of_all(chosen), [100 * run.accuracy.value for run in chosen]),
     ]
     accuracy = columns[-1][1]
     lines = go.Parcoords(
@@ -99,6 +101,11 @@ def parallel(runs: Sequence[Run]) -> go.Figure:
         labelangle=0, unselected={"line": {"opacity": 0.05}},
     )  # fmt: skip
     return go.Figure(lines, go.Layout(template="none", height=320, margin={"l": 60, "r": 40, "t": 50, "b": 30}))
+
+
+def _of_all(runs: Sequence[Run]) -> str:
+    """What the share of images is called that stands for each run."""
+    return " or ".join(dict.fromkeys(WORDS[run.accuracy.reference].title for run in runs))
 
 
 def untimed(runs: Sequence[Run]) -> str:

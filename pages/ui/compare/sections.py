@@ -7,10 +7,12 @@ import streamlit as st
 from compression import jobs
 from compression.analysis.comparison import Comparison, Flip
 from compression.jobs import Request
+from compression.records.measurement import Predictions
 from compression.store import Run
 from pages.ui.charts import byte_figures, pictures, tables
 from pages.ui.charts.plot import plot
 from pages.ui.compare import two_runs
+from pages.ui.model.words import WORDS
 from pages.ui.page.waiting import awaited
 from pages.ui.state import asked, kept, store
 
@@ -35,20 +37,22 @@ def measures(a: Run, b: Run) -> None:
 
 
 def classes(a: Run, b: Run) -> None:
-    """Accuracy for each class, and which classes are taken for which."""
+    """Accuracy or agreement for each class, and which classes are taken for which."""
     found = compared(a, b)
     if found is None:
         return
     left, right = st.columns(2)
     with left:
-        st.markdown("**Accuracy for each class**")
-        plot(two_runs.by_class(found), "Accuracy of A and B on each class.", key="duel.classes")
+        measure = WORDS[found.reference].measure
+        st.markdown(f"**{measure} for each class{' that fp32 answers' if found.reference == 'fp32' else ''}**")
+        plot(two_runs.by_class(found), f"{measure} of A and B on each class.", key="duel.classes")
         st.dataframe([vars(c) for c in found.classes], hide_index=True, column_config={
             "name": "Class", "n": "Images", "a": st.column_config.NumberColumn("A", format="percent"),
             "b": st.column_config.NumberColumn("B", format="percent"),
         })  # fmt: skip
     with right:
-        st.markdown("**Mistakes that B makes more (or fewer) than A**")
+        st.markdown("**Mistakes that B makes more (or fewer) than A**" if found.reference == "labels" else
+                    "**Answers other than fp32's that B gives more (or less) often than A**")  # fmt: skip
         plot(
             two_runs.confusion(found),
             "For each class, how many more images B answers as another.",
@@ -57,13 +61,17 @@ def classes(a: Run, b: Run) -> None:
 
 
 def flipped(a: Run, b: Run) -> None:
-    """The very images that only one of the two answers rightly."""
+    """The very images that only one of the two answers rightly, or like the fp32 file."""
     found = compared(a, b)
     if found is None:
         return
     st.caption(two_runs.summary(found))
-    _flips("Right in A, wrong in B", found.lost, found.a_only)
-    _flips("Wrong in A, right in B", found.won, found.b_only)
+    if found.reference == "fp32":
+        _flips("Like fp32 in A, another class in B", found.lost, found.a_only)
+        _flips("Another class in A, like fp32 in B", found.won, found.b_only)
+    else:
+        _flips("Right in A, wrong in B", found.lost, found.a_only)
+        _flips("Wrong in A, right in B", found.won, found.b_only)
 
 
 def _flips(heading: str, flips: tuple[Flip, ...], count: int) -> None:
@@ -79,12 +87,13 @@ def _told(flip: Flip) -> str:
 
 
 def confidence(a: Run, b: Run) -> None:
-    """Whether the files are right as often as they say."""
+    """Whether the files are right, or answer like the fp32 file, as often as they say."""
     found = compared(a, b)
     if found is not None:
-        figure = two_runs.reliability(found.a_reliability, found.b_reliability)
-        plot(figure, "Confidence against how often A and B are right.", key="duel.reliability")
-        st.caption("Each point is a tenth of the confidences. Below the line a file is right less often than it says.")
+        plot(two_runs.reliability(found), f"Confidence against how often A and B {two_runs.does(found)}.",
+             key="duel.reliability")  # fmt: skip
+        does = "is right" if found.reference == "labels" else "answers like fp32"
+        st.caption(f"Each point is a tenth of the confidences. Below the line a file {does} less often than it says.")
 
 
 def books(a: Run, b: Run) -> None:
@@ -132,8 +141,17 @@ def compared(a: Run, b: Run) -> Comparison | None:
     if ours is None or theirs is None:
         st.caption("The answers for each image were not kept for one of these runs.")
         return None
-    answer = asked(("compare", a.id, b.id), jobs.compare_predictions, a.subject.dataset, ours, theirs)
+    subject = a.subject
+    request = Request(subject.model, subject.weights, subject.dataset, a.recipe_json)
+    fp32 = _fp32(a)
+    answer = asked(("compare", a.id, b.id), jobs.compare_predictions, request, ours, theirs, fp32)
     return awaited(answer, "Comparing image by image")
+
+
+def _fp32(run: Run) -> Predictions | None:
+    """The fp32 file's answers, which stand for labels where there are none."""
+    base = store().baseline(run.subject) if run.accuracy.reference == "fp32" else None
+    return store().predictions(base.id) if base else None
 
 
 SECTIONS: dict[str, Callable[[Run, Run], None]] = {

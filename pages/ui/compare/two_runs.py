@@ -6,17 +6,20 @@ from typing import Any
 
 import plotly.graph_objects as go
 
-from compression.analysis.comparison import Comparison, Reliability
+from compression.analysis.comparison import Comparison
 from compression.recipe.difference import differences
 from compression.records.measurement import Latency
 from compression.steps import STEPS
 from compression.store import Run
 from pages.ui.compare import run_rows
 from pages.ui.model import wording
+from pages.ui.model.words import WORDS
 
 A, B = "#3987C9", "#D55E00"
 LOSS, GAIN = "#D55E00", "#3987C9"
 LATENCY = "Latency, fp32 = 1"
+CLASSES = 100
+"""So many classes stand side by side in a figure at most."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +48,7 @@ def settings(a: Run, b: Run) -> list[dict[str, str]]:
 
 
 def deltas(a: Run, b: Run, found: Comparison | None) -> list[Delta]:
-    """Accuracy, size, latency, multiply-accumulates and weights."""
+    """Accuracy or agreement, size, latency, multiply-accumulates and weights."""
     told = [_accuracy(a, b, found), _size(a, b)]
     if a.latency and b.latency:
         told.append(_latency(a, b))
@@ -58,13 +61,19 @@ def deltas(a: Run, b: Run, found: Comparison | None) -> list[Delta]:
 
 def _accuracy(a: Run, b: Run, found: Comparison | None) -> Delta:
     values = wording.percent(a.accuracy.value, a.accuracy.n), wording.percent(b.accuracy.value, b.accuracy.n)
+    names = dict.fromkeys(WORDS[run.accuracy.reference].measure for run in (a, b))
+    if len(names) > 1:
+        return Delta(" or ".join(names), *values, "", "not comparable: one of them has images without labels")
+    (name,) = names
     if found is None:
-        return Delta("Accuracy", *values, "", "the answers for each image were not kept")
+        return Delta(name, *values, "", "the answers for each image were not kept")
     n = found.n
     bounds = f"{wording.points(found.interval.low, n) or '0'} to {wording.points(found.interval.high, n) or '0'}"
     sure = "significant" if found.p_value <= 0.05 else "within noise"
     change = wording.points(found.difference, n) or "none"
-    return Delta("Accuracy", *values, change, f"{sure}: {bounds}, McNemar p = {found.p_value:.2g}")
+    if found.reference == "fp32" and "baseline" in (a.role, b.role):
+        return Delta(name, *values, change, f"{bounds}; fp32 agrees with itself")
+    return Delta(name, *values, change, f"{sure}: {bounds}, McNemar p = {found.p_value:.2g}")
 
 
 def _size(a: Run, b: Run) -> Delta:
@@ -91,12 +100,14 @@ def _ratio(latency: Latency) -> str:
 
 
 def by_class(found: Comparison) -> go.Figure:
-    """Accuracy of both on each class."""
-    names = [c.name for c in found.classes]
-    fig = go.Figure(layout=_layout(300, "Class", "Accuracy, %"))
+    """Accuracy or agreement of both on each class that occurs; of more than `CLASSES`, where they differ most."""
+    ranked = sorted(range(len(found.classes)), key=lambda i: -abs(found.classes[i].a - found.classes[i].b))[:CLASSES]
+    shown = [found.classes[i] for i in sorted(ranked)]
+    names = [c.name for c in shown]
+    fig = go.Figure(layout=_layout(300, "Class", WORDS[found.reference].title))
     fig.update_xaxes(type="category")
-    for name, shade, values in (("A", A, [c.a for c in found.classes]), ("B", B, [c.b for c in found.classes])):
-        texts = [f"{name}: {c.name}, {v:.1%} of {c.n:,} images" for c, v in zip(found.classes, values, strict=True)]
+    for name, shade, values in (("A", A, [c.a for c in shown]), ("B", B, [c.b for c in shown])):
+        texts = [f"{name}: {c.name}, {v:.1%} of {c.n:,} images" for c, v in zip(shown, values, strict=True)]
         fig.add_trace(go.Scatter(
             x=names, y=[100 * v for v in values], name=name, mode="markers", customdata=texts,
             marker={"color": shade, "size": 11, "symbol": "circle" if name == "A" else "diamond"},
@@ -107,27 +118,29 @@ def by_class(found: Comparison) -> go.Figure:
 
 def confusion(found: Comparison) -> go.Figure:
     """How many more images of a class [row] B answers as another [column] than A does; the diagonal is left out."""
-    names = [c.name for c in found.classes]
-    size = len(found.confusion)
+    names, size = found.confused, len(found.confusion)
+    truth = "Truth" if found.reference == "labels" else "fp32"
     values = [[None if i == j else found.confusion[i][j] for j in range(size)] for i in range(size)]
     far = max((abs(v) for line in values for v in line if v), default=1)
     heat = go.Heatmap(
-        z=values, x=names if len(names) == size else None, y=names if len(names) == size else None,
+        z=values, x=names, y=names,
         colorscale=[[0, GAIN], [0.5, "rgba(128,135,144,0.10)"], [1, LOSS]], zmin=-far, zmax=far,
         hovertemplate="%{y} answered as %{x}: %{z:+d} images<extra></extra>",
         colorbar={"thickness": 10, "title": "B − A"}, xgap=1, ygap=1,
     )  # fmt: skip
-    layout = _layout(420, "Answer", "Truth")
+    layout = _layout(420, "Answer", truth)
     layout.update(
-        yaxis={"title": "Truth", "autorange": "reversed", "showgrid": False, "type": "category"},
+        yaxis={"title": truth, "autorange": "reversed", "showgrid": False, "type": "category"},
         xaxis={"title": "Answer", "showgrid": False, "type": "category"},
     )
     return go.Figure(heat, layout)
 
 
-def reliability(a: Reliability, b: Reliability) -> go.Figure:
-    """Confidence against accuracy: on the diagonal a file is right as often as it says."""
-    fig = go.Figure(layout=_layout(420, "Confidence, %", "Right, %"))
+def reliability(comparison: Comparison) -> go.Figure:
+    """Confidence against accuracy or agreement: on the diagonal a file is right as often as it says."""
+    a, b = comparison.a_reliability, comparison.b_reliability
+    up = "Right, %" if comparison.reference == "labels" else WORDS["fp32"].title
+    fig = go.Figure(layout=_layout(420, "Confidence, %", up))
     fig.add_trace(go.Scatter(x=[0, 100], y=[0, 100], mode="lines", name="As it says", hoverinfo="skip",
                              line={"color": "#808790", "dash": "dot", "width": 1}))  # fmt: skip
     for name, shade, found in (("A", A, a), ("B", B, b)):
@@ -141,11 +154,16 @@ def reliability(a: Reliability, b: Reliability) -> go.Figure:
 
 
 def summary(found: Comparison) -> str:
-    """Which images only one of the two answers rightly, in a sentence."""
+    """Which images only one of the two answers rightly, or like the fp32 file, in a sentence."""
     return (
-        f"Of {found.n:,} test images both are right on {found.both:,}, only A on {found.a_only:,}, only B on "
+        f"Of {found.n:,} test images both {does(found)} on {found.both:,}, only A on {found.a_only:,}, only B on "
         f"{found.b_only:,}, neither on {found.neither:,}."
     )
+
+
+def does(found: Comparison) -> str:
+    """What several files are or do that answer as they should."""
+    return "are right" if found.reference == "labels" else "answer like fp32"
 
 
 def _layout(height: int, x: str, y: str) -> go.Layout:

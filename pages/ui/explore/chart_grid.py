@@ -21,12 +21,12 @@ def draw(visit: Visit) -> list[Chart]:
     places = [place for _ in range(2) for place in grid.columns(2)]
     with places[3]:
         st.markdown("**What I can afford**", help="Shaded on the charts; the best measured point within is named.")
-        budget = view_controls.budget()
+        budget = view_controls.budget(visit.trail.words)
         toolbar.advice(visit, budget)
     pairs, drawn = [], []
     for number, place in enumerate(places[:3]):
         with place:
-            pairs.append(view_controls.axes(number))
+            pairs.append(view_controls.axes(number, visit.trail.words))
             slot = st.container(key=f"chart-{number}", height=scatter_figure.HEIGHT, border=False)
         drawn.append((slot, pairs[-1]))
     visit.look(View(tuple(pairs), visit.view.panel, budget))

@@ -10,10 +10,10 @@ from compression.records.measurement import Measurement
 from compression.store.records import FROM_STORE
 from pages.ui.model import wording
 from pages.ui.model.points import Point
+from pages.ui.model.words import WORDS, Words
 
 Places = Sequence[DeltaGenerator]
 
-SIGNIFICANT = 0.05  # of McNemar's test
 NOTHING = "–"
 NO_BREAK = "\u00a0"
 
@@ -31,7 +31,6 @@ class Figure:
     help: str
 
 
-ACCURACY = "Share of the test images that the file answers rightly, ± half of its 95% interval."
 SIZE = "Bytes of the .onnx file, and how many times smaller it is than the smallest plain fp32 file."
 LATENCY = (
     "Median time for one image in ONNX Runtime, and its ratio to the fp32 file, ± half of its 95% interval. "
@@ -39,14 +38,14 @@ LATENCY = (
 )
 
 
-def figures(measured: Measurement | None) -> list[Figure]:
-    """Accuracy, file size and latency; dashes where nothing is measured."""
-    return [_accuracy(measured), _size(measured), _latency(measured)]
+def figures(measured: Measurement | None, words: Words = WORDS["labels"]) -> list[Figure]:
+    """Accuracy or agreement, file size and latency; dashes where nothing is measured."""
+    return [_accuracy(measured, words), _size(measured), _latency(measured)]
 
 
-def draw(places: Places, point: Point | None, *, old: bool) -> Places:
+def draw(places: Places, point: Point | None, words: Words, *, old: bool) -> Places:
     """The three figures side by side, grey where they are those of an earlier setting; returns where to draw next."""
-    told = figures(point.measurement if point else None)
+    told = figures(point.measurement if point else None, words)
     return [_metric(place, figure, old=old) for place, figure in zip(places, told, strict=True)]
 
 
@@ -74,16 +73,18 @@ def is_kept(measured: Measurement) -> bool:
     return measured.provenance.startswith(FROM_STORE)
 
 
-def _accuracy(measured: Measurement | None) -> Figure:
+def _accuracy(measured: Measurement | None, words: Words) -> Figure:
     if measured is None:
-        return Figure("Accuracy", NOTHING, "", "", "", "off", ACCURACY)
+        return Figure(words.measure, NOTHING, "", "", "", "off", words.about)
     accuracy, n = measured.accuracy, measured.accuracy.n
-    noise = accuracy.p_value is None or accuracy.p_value > SIGNIFICANT
+    words, noise = WORDS[accuracy.reference], not accuracy.significant
     change = wording.points(-accuracy.drop, n)
     remark = f"fp32 {wording.percent(accuracy.baseline, n)}{', within noise' if noise and change else ''}"
+    if accuracy.reference == "fp32":
+        remark = f"with fp32, {wording.counted(n, 'image')}"
     half = wording.half_width(accuracy.interval.low, accuracy.interval.high, n)
     colour: Literal["normal", "off"] = "off" if noise else "normal"
-    return Figure("Accuracy", wording.percent(accuracy.value, n), half, change, remark, colour, ACCURACY)
+    return Figure(words.measure, wording.percent(accuracy.value, n), half, change, remark, colour, words.about)
 
 
 def _size(measured: Measurement | None) -> Figure:

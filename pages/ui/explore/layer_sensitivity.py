@@ -49,7 +49,8 @@ def sensitivity(visit: Visit, names: Sequence[str], chosen: str) -> None:
             st.error(wording.said(job.news.sentence))
         st.button("Find out in the background", on_click=heard(visit.sweep.begin), key="layers.sweep")
     if chosen in curves:
-        plot(layer_figures.curves(curves[chosen]), f"Sensitivity of layer {chosen}.", key="layers.curves")
+        figure = layer_figures.curves(curves[chosen], visit.trail.words)
+        plot(figure, f"Sensitivity of layer {chosen}.", key="layers.curves")
     if curves:
         ordered = [curves[name] for name in names if name in curves]
         plot(layer_figures.heatmap(ordered), f"Points lost by each of {len(ordered)} layers.", key="layers.heatmap")

@@ -10,12 +10,15 @@ from compression.records.measurement import LearningPoint
 from compression.steps import STEPS, Recover
 from pages.ui.charts import pictures
 from pages.ui.charts.plot import plot
+from pages.ui.model.words import WORDS
 from pages.ui.page.waiting import awaited
 from pages.ui.state import Visit
 
 LOSS, ACCURACY, TEACHER = "#808790", "#D55E00", "#3987C9"
 IMAGES = 6
+BARS = 20
 OFF = "Switch on “{title}” to train the compressed network; here its learning curve is drawn while it learns."
+UNLABELLED = "These images have no labels: the network learns from its teacher’s answers alone."
 
 
 def learning(visit: Visit) -> None:
@@ -23,6 +26,8 @@ def learning(visit: Visit) -> None:
     step = visit.recipe.get("recover")
     if step is None:
         st.caption(OFF.format(title=STEPS["recover"].title))
+    if visit.trail.words is WORDS["fp32"]:
+        st.caption(UNLABELLED)
     curve, teacher = st.columns(2, gap="large")
     with curve:
         st.markdown("**Learning curve**")
@@ -44,7 +49,7 @@ def teaching(visit: Visit, step: Recover) -> None:
     told = awaited(answer, "Asking the teacher")
     if told is None:
         return
-    captions = (f"{i + 1}. {label}" for i, label in enumerate(told.labels))
+    captions = (f"{i + 1}. {label}".rstrip() for i, label in enumerate(told.labels))
     pictures.row(zip(told.pictures, captions, strict=True), width=80)
     chosen = st.segmented_control("Image", list(range(IMAGES)), key="learning.image", default=0, required=True,
                                   format_func=lambda i: str(i + 1))  # fmt: skip
@@ -53,7 +58,7 @@ def teaching(visit: Visit, step: Recover) -> None:
 
 
 def curve_figure(points: Sequence[LearningPoint], height: int = 340, *, ended: bool) -> go.Figure:
-    """Loss, and accuracy on validation images where it was measured; with room for what is to come until it `ended`."""
+    """Loss, and accuracy or agreement on validation images where it was measured; with room until it `ended`."""
     end = (points[-1].step if ended else points[-1].steps) if points else 0
     layout = go.Layout(
         template="none", height=height, margin={"l": 8, "r": 8, "t": 8, "b": 8}, uirevision="curve",
@@ -72,16 +77,20 @@ def curve_figure(points: Sequence[LearningPoint], height: int = 340, *, ended: b
     fig.add_trace(go.Scatter(x=[p.step for p in learned], y=[p.loss for p in learned], mode="lines", name="Loss",
                              line={"color": LOSS, "width": 1.5}))  # fmt: skip
     tested = [(p.step, 100 * p.accuracy) for p in points if p.accuracy is not None]
-    fig.add_trace(go.Scatter(x=[x for x, _ in tested], y=[y for _, y in tested], mode="lines+markers", name="Accuracy",
-                             yaxis="y2", line={"color": ACCURACY}, marker={"size": 8}))  # fmt: skip
+    fig.add_trace(go.Scatter(x=[x for x, _ in tested], y=[y for _, y in tested], name="Validation",
+                             mode="lines+markers", yaxis="y2", line={"color": ACCURACY},
+                             marker={"size": 8}))  # fmt: skip
     return fig
 
 
 def softened_figure(classes: Sequence[str], probabilities: Sequence[float]) -> go.Figure:
-    """A bar for each class."""
+    """A bar for each class; of more than `BARS`, for the most probable ones."""
+    likely = sorted(range(len(classes)), key=lambda i: -probabilities[i])[:BARS]
+    shown = sorted(likely)
     layout = go.Layout(
         template="none", height=260, margin={"l": 8, "r": 8, "t": 8, "b": 8}, uirevision="soft",
         xaxis={"type": "category"}, yaxis={"title": "Probability, %", "range": [0, 100]},
     )  # fmt: skip
-    return go.Figure(go.Bar(x=list(classes), y=[100 * p for p in probabilities], marker={"color": TEACHER},
+    return go.Figure(go.Bar(x=[classes[i] for i in shown], y=[100 * probabilities[i] for i in shown],
+                            marker={"color": TEACHER},
                             hovertemplate="%{x}: %{y:.1f}%<extra></extra>"), layout)  # fmt: skip

@@ -132,7 +132,11 @@ def _downloads(visit: Visit, point: Point, file: bytes, format_name: str, stem: 
             return
         if format_name != "onnx":
             request = visit.request_for(point.recipe)
-            contents = awaited(visit.answer(format_name, jobs.write_format, request, format_name), "Writing it")
+            if format_name == "pixels":
+                answer = visit.answer(format_name, jobs.write_with_preprocessing, request, file)
+            else:
+                answer = visit.answer(format_name, jobs.write_format, request, format_name)
+            contents = awaited(answer, "Writing it")
         for suffix, content in (contents or {}).items():
             st.download_button(f"{suffix}, {wording.size(len(content))}", content, f"{stem}{suffix}", on_click="ignore",
                                key=f"download.{suffix}.{point.key}")  # fmt: skip

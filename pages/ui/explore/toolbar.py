@@ -36,6 +36,8 @@ def chosen(visit: Visit) -> None:
         return
     if found:
         said = f"{found.images:,} validation images, where it loses {100 * found.drop:.2f} points"
+        if found.reference == "fp32":
+            said = f"{found.images:,} validation images, of which {found.drop:.2%} get another class than from fp32"
         visit.load_next(found.recipe, f"Chosen on {said}; {found.tried} of {found.of} recipes were tried.")
     else:
         visit.load_next(visit.recipe, NONE)
@@ -113,5 +115,7 @@ def described(point: Point) -> str:
     """'Prune weights: sparsity 50% - 93.8%, 62.0 KB, × 0.49'."""
     measured = point.measurement
     latency = f", × {measured.latency.ratio:.2f}" if measured.latency else ""
-    figures = f"{wording.percent(measured.accuracy.value, measured.accuracy.n)}, {wording.size(measured.size_bytes)}"
+    alike = " like fp32" if measured.accuracy.reference == "fp32" else ""
+    share = wording.percent(measured.accuracy.value, measured.accuracy.n)
+    figures = f"{share}{alike}, {wording.size(measured.size_bytes)}"
     return f"{wording.recipe_line(point.recipe)} – {figures}{latency}"

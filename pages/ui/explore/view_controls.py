@@ -3,18 +3,21 @@
 import streamlit as st
 
 from pages.ui.model.axes import AXES, Name
-from pages.ui.model.budget import WISHES, Budget, Wish
-from pages.ui.model.view import LABELS, LIMITS, Pair
+from pages.ui.model.budget import WISHES, Budget, Wish, called
+from pages.ui.model.view import LIMITS, Pair, labels
+from pages.ui.model.words import Words
 
 
-def axes(number: int) -> Pair:
+def axes(number: int, words: Words) -> Pair:
     """The two small lists above a chart: what stands on its vertical and on its horizontal axis, which differ."""
+    short = {name: axis.called(words).short for name, axis in AXES.items()}
     up, along = st.columns(2, gap="small", vertical_alignment="bottom")
     y = up.selectbox(
-        "Vertical axis", list(AXES), key=f"axis.{number}.y", format_func=_short, label_visibility="collapsed"
+        "Vertical axis", list(AXES), key=f"axis.{number}.y", label_visibility="collapsed",
+        format_func=lambda name: f"{short[name][:1].upper()}{short[name][1:]}",
     )  # fmt: skip
     x = along.selectbox(
-        "Horizontal axis", list(AXES), key=f"axis.{number}.x", format_func=lambda name: f"against {AXES[name].short}",
+        "Horizontal axis", list(AXES), key=f"axis.{number}.x", format_func=lambda name: f"against {short[name]}",
         label_visibility="collapsed",
     )  # fmt: skip
     return (x if x != y else _other(y), y)
@@ -25,16 +28,11 @@ def _other(name: Name) -> Name:
     return "size" if name != "size" else "latency"
 
 
-def _short(name: Name) -> str:
-    short = AXES[name].short
-    return f"{short[:1].upper()}{short[1:]}"
-
-
-def budget() -> Budget:
+def budget(words: Words) -> Budget:
     """A switch and a number for each limit, and what is wished for within them."""
     limits: dict[str, float | None] = {}
     for name, (low, high, pace) in LIMITS.items():
-        label, about = LABELS[name]
+        label, about = labels(words)[name]
         switch, number = st.columns([3, 2], vertical_alignment="center")
         on = switch.toggle(label, key=f"budget.{name}.on", help=about)
         value = number.number_input(
@@ -43,6 +41,14 @@ def budget() -> Budget:
         )  # fmt: skip
         limits[name] = float(value) if on else None
     wish: Wish = (
-        st.segmented_control("Then the", WISHES, key="budget.wish", required=True, width="stretch") or WISHES[0]
+        st.segmented_control(
+            "Then the",
+            WISHES,
+            key="budget.wish",
+            required=True,
+            width="stretch",
+            format_func=lambda wish: called(wish, words),
+        )
+        or WISHES[0]
     )
     return Budget(**limits, wish=wish)

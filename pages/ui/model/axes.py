@@ -1,13 +1,14 @@
 """What can stand on a chart's axis: how it is read off a point, in which unit, and which direction is better."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from compression.analysis.energy import energy_microjoules, estimate_microjoules
 from compression.jobs import Baseline
 from compression.records.measurement import Interval
 from pages.ui.model.points import Point
+from pages.ui.model.words import Words
 
 Name = Literal["accuracy", "size", "latency", "macs", "parameters", "energy"]
 Reading = tuple[float, Interval]
@@ -29,6 +30,10 @@ class Axis:
     def gain(self, value: float) -> float:
         """The value with the sign that makes more of it better."""
         return value if self.better == "more" else -value
+
+    def called(self, words: Words) -> "Axis":
+        """The axis by the name that its quantity has for these images."""
+        return replace(self, title=words.title, short=words.short) if self.name == "accuracy" else self
 
 
 def _exact(value: float | None) -> Reading | None:

@@ -9,6 +9,8 @@ from compression.records.measurement import Measurement
 from pages.ui.model import wording
 from pages.ui.model.axes import Name
 from pages.ui.model.points import Point
+from pages.ui.model.words import WORDS, Words
+from pages.ui.model.words import of as words_of
 
 Wish = Literal["smallest", "fastest", "most accurate"]
 WISHES: tuple[Wish, ...] = ("smallest", "fastest", "most accurate")
@@ -35,9 +37,13 @@ class Budget:
     @property
     def limits(self) -> list[str]:
         """The limits in words."""
+        return self.limits_in(WORDS["labels"])
+
+    def limits_in(self, words: Words) -> list[str]:
+        """The limits in the words for these images."""
         return [
             *(
-                [f"accuracy drop ≤ {self.drop:g} {'point' if self.drop == 1 else 'points'}"]
+                [f"{words.lost} ≤ {self.drop:g} {'point' if self.drop == 1 else 'points'}"]
                 if self.drop is not None
                 else []
             ),
@@ -74,24 +80,27 @@ class Advice:
 
 def advise(budget: Budget, points: Sequence[Point]) -> Advice:
     """The best point within the budget as it is `asked`, by what the user wishes most, then by accuracy."""
-    asked = budget.asked
-    usual = "" if asked == budget else f" {USUAL}"
+    asked, words = budget.asked, words_of(point.measurement.accuracy for point in points)
+    unasked = "" if asked == budget else f" {usual(words)}"
     measured = [point for point in points if point.full and point.recipe.steps]
     within = [point for point in measured if asked.allows(point.measurement)]
     if not within:
-        return Advice(None, f"{_nothing(asked, measured)}{usual if measured else ''}")
+        return Advice(None, f"{_nothing(asked, measured, words)}{unasked if measured else ''}")
     best = min(within, key=lambda point: (_rank(point.measurement, asked.wish), -point.measurement.accuracy.value))
     count = f"{len(within)} of {len(measured)} measured points"
     keep = "keep these limits" if len(within) != 1 else "keeps these limits"
-    return Advice(best, f"{count} {keep}; this one is the {asked.wish}.{_selection(len(within))}{usual}")
+    flattered = f" {words.flattered}" if len(within) > 1 else ""  # choosing among many test results flatters
+    return Advice(best, f"{count} {keep}; this one is the {called(asked.wish, words)}.{flattered}{unasked}")
 
 
-USUAL = f"No limit of accuracy is set, so a drop of at most {USUAL_DROP:g} point is asked for."
+def usual(words: Words) -> str:
+    """What is said where nobody sets a limit of accuracy."""
+    return f"No limit of {words.short} is set, so a drop of at most {USUAL_DROP:g} point is asked for."
 
 
-def _selection(count: int) -> str:
-    """Choosing among many test results flatters the chosen one; say so."""
-    return " Chosen on the test images, so its accuracy looks a little better than it is." if count > 1 else ""
+def called(wish: Wish, words: Words) -> str:
+    """What a wish is called for these images."""
+    return words.best if wish == "most accurate" else wish
 
 
 def _rank(measured: Measurement, wish: Wish) -> float:
@@ -102,7 +111,7 @@ def _rank(measured: Measurement, wish: Wish) -> float:
     return -measured.accuracy.value
 
 
-def _nothing(budget: Budget, measured: Sequence[Point]) -> str:
+def _nothing(budget: Budget, measured: Sequence[Point], words: Words) -> str:
     if not measured:
         return "Nothing is measured yet."
     closest = {
@@ -110,6 +119,6 @@ def _nothing(budget: Budget, measured: Sequence[Point]) -> str:
         "size": min(p.measurement.size_bytes for p in measured),
     }
     return (
-        f"None of the {len(measured)} measured points keeps {' and '.join(budget.limits)}. The smallest drop is "
-        f"{max(0.0, closest['accuracy']):.2f} points, the smallest file {wording.size(int(closest['size']))}."
+        f"None of the {len(measured)} measured points keeps {' and '.join(budget.limits_in(words))}. The smallest drop "
+        f"is {max(0.0, closest['accuracy']):.2f} points, the smallest file {wording.size(int(closest['size']))}."
     )

@@ -84,7 +84,7 @@ def duration(seconds: float) -> str:
 def alt(curve: Sequence[LearningPoint]) -> str:
     """The curve in a sentence, for those who hear it."""
     last = curve[-1]
-    return f"Loss and validation accuracy against steps; after {last.step:,} steps the loss is {last.loss:.3f}."
+    return f"Loss and validation against steps; after {last.step:,} steps the loss is {last.loss:.3f}."
 
 
 def networks() -> dict[str, str]:

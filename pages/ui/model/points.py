@@ -8,6 +8,8 @@ from typing import Literal
 from compression.jobs import Baseline
 from compression.recipe import Recipe
 from compression.records.measurement import LayerReport, Ledger, Measurement
+from pages.ui.model import words
+from pages.ui.model.words import Words
 
 Source = Literal["visit", "neighbour", "earlier", "reference"]
 """Measured for this visit, beside it while nobody waited, here before, or where the sweep in the app comes from."""
@@ -48,6 +50,12 @@ class Trail:
     others: dict[str, Point] = field(default_factory=dict)
     pinned: set[str] = field(default_factory=set)
     baseline: Baseline | None = None
+
+    @property
+    def words(self) -> Words:
+        """Whether accuracy is spoken of, or agreement with fp32."""
+        base = [self.baseline.accuracy] if self.baseline else []
+        return words.of([*base, *(point.measurement.accuracy for point in self.points)])
 
     @property
     def last(self) -> Point | None:

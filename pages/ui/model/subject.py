@@ -6,9 +6,10 @@ from pathlib import Path
 from compression import reference
 from compression.data import DATASETS
 from compression.errors import UnknownName
-from compression.models import ARCHITECTURES, OWN, Card, card, cards
+from compression.models import ARCHITECTURES, OWN, Card, card, cards, preprocess_of
 from compression.models import title as network_title
 from compression.models.model_cards import card_path, read, ships, weights_path
+from compression.records.preprocess import Preprocess
 from compression.reference import Sweep
 
 FOLDER = "folder:"
@@ -44,6 +45,11 @@ class Subject:
     def input_shape(self) -> tuple[int, int, int]:
         """Channels, height and width of an image."""
         return card(self.model, self.weights).input_shape
+
+    @property
+    def preprocess(self) -> Preprocess:
+        """How pictures become inputs."""
+        return preprocess_of(card(self.model, self.weights))
 
     @property
     def is_trained(self) -> bool:

@@ -6,6 +6,7 @@ from typing import Any, Self
 from compression.errors import InvalidSetting, UnknownName
 from pages.ui.model.axes import AXES, START, Name
 from pages.ui.model.budget import WISHES, Budget
+from pages.ui.model.words import Words
 
 PANELS = ("Points", "Bytes", "Speed", "Layers", "Learning", "Recipe", "Files")
 
@@ -101,8 +102,12 @@ USUAL = {"drop": 1.0, "size": 150.0, "latency": 0.6}
 """What a limit is when it is switched on for the first time."""
 
 
+def labels(words: Words) -> dict[str, tuple[str, str]]:
+    """What each limit is called, and what it is."""
+    return {"drop": (words.limit, words.limit_about), **LABELS}
+
+
 LABELS = {
-    "drop": ("Accuracy drop, points", "At most so many percentage points below the fp32 file."),
     "size": ("File size, KB", "At most so many kilobytes."),
     "latency": ("Latency, fp32 = 1", "At most this share of the fp32 file's time for one image."),
 }

@@ -10,8 +10,9 @@ from typing import Any
 
 from pages.ui.charts.scatter_data import Chart, chart, where
 from pages.ui.model import wording
-from pages.ui.model.budget import Advice, Budget, advise
+from pages.ui.model.budget import Advice, Budget, advise, called
 from pages.ui.model.points import Point, Trail
+from pages.ui.model.words import WORDS, Words
 
 
 @dataclass(frozen=True)
@@ -44,6 +45,21 @@ class Report:
     machine: str
     written: str
     values: tuple[dict[str, Any], ...]
+    words: Words
+
+    @property
+    def header(self) -> tuple[str, ...]:
+        """What stands above a row's `cells`."""
+        return (
+            "Recipe", f"{self.words.measure}, 95% interval", "Drop", "Size", "Smaller", "Latency (fp32 = 1)",
+            "Test images", "Machine",
+        )  # fmt: skip
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """How the numbers were taken."""
+        about = AGREEMENT if self.words is WORDS["fp32"] else ACCURACY
+        return f"{self.words.measure}, {MEASURED}", about, LATENCY
 
 
 def report(title: str, trail: Trail, budget: Budget, when: datetime) -> Report | None:
@@ -58,7 +74,7 @@ def report(title: str, trail: Trail, budget: Budget, when: datetime) -> Report |
     chosen = advice.point.key if advice.point else ""
     return Report(
         title=title,
-        question=question(budget.asked),
+        question=question(budget.asked, trail.words),
         answer=answer(advice),
         reason=advice.reason,
         rows=tuple(_row(point, point.key in front, point.key == chosen) for point in ordered),
@@ -67,13 +83,14 @@ def report(title: str, trail: Trail, budget: Budget, when: datetime) -> Report |
         machine=machines(points),
         written=f"{when:%Y-%m-%d %H:%M}",
         values=tuple(values(point) for point in ordered),
+        words=trail.words,
     )
 
 
-def question(budget: Budget) -> str:
+def question(budget: Budget, words: Words) -> str:
     """'Which file is the smallest with accuracy drop ≤ 1 point?'."""
-    limits = f" with {' and '.join(budget.limits)}" if budget.limits else ""
-    return f"Which file is the {budget.wish}{limits}?"
+    limits = f" with {' and '.join(budget.limits_in(words))}" if budget.limits else ""
+    return f"Which file is the {called(budget.wish, words)}{limits}?"
 
 
 def answer(advice: Advice) -> str:
@@ -85,7 +102,11 @@ def answer(advice: Advice) -> str:
     told = f"{wording.recipe_line(advice.point.recipe)}. {wording.size(measured.size_bytes)}"
     smaller = wording.times(measured.size_ratio)
     told += f", {smaller} than fp32" if smaller else ""
-    told += f"; {wording.percent(accuracy.value, n)} right against {wording.percent(accuracy.baseline, n)} for fp32"
+    if accuracy.reference == "fp32":
+        bounds = wording.interval(accuracy.interval.low, accuracy.interval.high, n)
+        told += f"; the same class as fp32 for {wording.percent(accuracy.value, n)} of the images ({bounds})"
+    else:
+        told += f"; {wording.percent(accuracy.value, n)} right against {wording.percent(accuracy.baseline, n)} for fp32"
     if measured.latency:
         ratio = measured.latency.ratio_interval
         share = wording.ratio(measured.latency.ratio, ratio.low, ratio.high).removeprefix("× ")
@@ -123,11 +144,8 @@ def to_json(told: Report) -> str:
     return json.dumps(plain, indent=1) + "\n"
 
 
-HEADER = ("Recipe", "Accuracy, 95% interval", "Drop", "Size", "Smaller", "Latency (fp32 = 1)", "Test images", "Machine")
-
-
 def cells(row: Row) -> tuple[str, ...]:
-    """A row's texts, under `HEADER`."""
+    """A row's texts, under `Report.header`."""
     return (
         row.recipe, row.accuracy, row.drop, row.size, row.smaller, row.latency, row.images, row.machine,
     )  # fmt: skip
@@ -136,21 +154,25 @@ def cells(row: Row) -> tuple[str, ...]:
 def to_markdown(told: Report) -> str:
     """The report as text."""
     lines = [f"# {told.title}", "", f"**{told.question}** {told.answer}", "", told.reason, ""]
-    lines += ["| " + " | ".join(HEADER) + " |", "|" + "---|" * len(HEADER)]
+    lines += ["| " + " | ".join(told.header) + " |", "|" + "---|" * len(told.header)]
     for row in told.rows:
         first, *rest = cells(row)
         lines.append("| " + " | ".join([f"**{first}**" if row.chosen else first, *rest]) + " |")
-    lines += ["", *FOOTNOTES, "", f"Measured on {told.machine}. Written {told.written}."]
+    lines += ["", *told.notes, "", f"Measured on {told.machine}. Written {told.written}."]
     if told.recipe_yaml:
         lines += ["", "```yaml", told.recipe_yaml.rstrip(), "```"]
     return "\n".join(lines) + "\n"
 
 
-FOOTNOTES = (
-    "Accuracy, bytes and milliseconds are measured on the files themselves in ONNX Runtime.",
-    "Accuracy is over the whole test split with its 95% Wilson interval; a drop in brackets is within noise (McNemar).",
-    "Latency is for one image, taken in turns with the fp32 file, with the 95% interval of the ratio's median.",
+MEASURED = "bytes and milliseconds are measured on the files themselves in ONNX Runtime."
+ACCURACY = (
+    "Accuracy is over the whole test split with its 95% Wilson interval; a drop in brackets is within noise (McNemar)."
 )
+AGREEMENT = (
+    "The images have no labels: agreement is the share of the whole test split that gets the same class from a file as "
+    "from the fp32 file, with its 95% Wilson interval. How often fp32 itself errs is not known."
+)
+LATENCY = "Latency is for one image, taken in turns with the fp32 file, with the 95% interval of the ratio's median."
 
 
 def _row(point: Point, front: bool, chosen: bool) -> Row:
@@ -158,7 +180,7 @@ def _row(point: Point, front: bool, chosen: bool) -> Row:
     accuracy, latency, n = measured.accuracy, measured.latency, measured.accuracy.n
     bounds = wording.interval(accuracy.interval.low, accuracy.interval.high, n)
     drop = wording.points(-accuracy.drop, n) or "none"
-    noise = accuracy.p_value is None or accuracy.p_value > 0.05
+    noise = not accuracy.significant
     interval = latency.ratio_interval if latency else None
     return Row(
         recipe=wording.recipe_line(point.recipe),

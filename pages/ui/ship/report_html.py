@@ -6,7 +6,7 @@ from html import escape
 
 from pages.ui.charts.scatter_data import Chart, Mark
 from pages.ui.charts.scatter_figure import BASELINE, NOW
-from pages.ui.ship.report import FOOTNOTES, HEADER, Report, Row, cells
+from pages.ui.ship.report import Report, Row, cells
 
 FRONT, VISITED = "#009E73", "#3987C9"
 
@@ -44,9 +44,9 @@ def to_html(told: Report) -> str:
     shown = _chosen_rows(told)
     left_out = len(told.rows) - len(shown)
     rows = "".join(_table_row(cells(row), row.chosen) for row in shown)
-    head = "".join(f"<th scope=col>{escape(name)}</th>" for name in HEADER)
+    head = "".join(f"<th scope=col>{escape(name)}</th>" for name in told.header)
     charts = "".join(f"<figure>{svg(data)}</figure>" for data in told.charts)
-    notes = "".join(f"<li>{escape(note)}</li>" for note in FOOTNOTES)
+    notes = "".join(f"<li>{escape(note)}</li>" for note in told.notes)
     more = f"<p>{left_out} more files are in the CSV.</p>" if left_out else ""
     recipe = f"<h2>Recipe of the recommended file</h2><pre>{escape(told.recipe_yaml)}</pre>" if told.recipe_yaml else ""
     return f"""<!doctype html>
@@ -56,7 +56,7 @@ def to_html(told: Report) -> str:
 <p class="question">{escape(told.question)}</p>
 <p class="answer">{escape(told.answer)}</p>
 <p>{escape(told.reason)}</p>
-<h2>Accuracy against size and latency</h2><div class="charts">{charts}</div>
+<h2>{escape(told.words.measure)} against size and latency</h2><div class="charts">{charts}</div>
 <h2>All measured files</h2><table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>{more}
 <ul>{notes}</ul>
 {recipe}
