@@ -104,7 +104,9 @@ def compare(a: Predictions, b: Predictions, data: "Dataset", fp32: Predictions |
     from compression.measure.accuracy import mcnemar
 
     a, b = _common(a, b)
-    labels = _truth(data, fp32)[a.images]
+    truth = _truth(data, fp32)
+    a, b = (_take(each, np.flatnonzero(truth[each.images] >= 0)) for each in (a, b))
+    labels = truth[a.images]
     right_a, right_b = a.classes == labels, b.classes == labels
     won, lost = right_b & ~right_a, right_a & ~right_b
     change = confusion(b.classes, labels, data.classes) - confusion(a.classes, labels, data.classes)

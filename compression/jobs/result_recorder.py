@@ -26,7 +26,7 @@ from compression.models import card
 from compression.models import title as network_title
 from compression.models.provenance import producer_id
 from compression.recipe import Recipe
-from compression.records.measurement import Accuracy, LearningPoint, wilson
+from compression.records.measurement import Accuracy, Interval, LearningPoint, wilson
 from compression.store import JobRecord, Run, Store, Subject, files
 from compression.store.records import OPEN
 
@@ -242,5 +242,7 @@ def _plain(base: Run) -> Baseline:
 def _baseline(run: Run) -> Baseline:
     """What the run itself says of the fp32 file, until that is kept."""
     right, n = run.accuracy.baseline, run.accuracy.n
-    accuracy = Accuracy(right, wilson(round(right * n), n), n, right, 0.0, reference=run.accuracy.reference)
+    reference = run.accuracy.reference
+    bounds = Interval(1.0, 1.0) if reference == "fp32" else wilson(round(right * n), n)
+    accuracy = Accuracy(right, bounds, n, right, 0.0, reference=reference)
     return Baseline(accuracy, run.baseline_size_bytes)

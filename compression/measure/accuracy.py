@@ -13,7 +13,7 @@ from compression.data import Dataset
 from compression.errors import Cancelled, InvalidFile
 from compression.measure.intake import answered, intake
 from compression.network.decisions import NONE, classes
-from compression.records.measurement import Accuracy, Predictions, order, wilson
+from compression.records.measurement import Accuracy, Interval, Predictions, order, wilson
 
 __all__ = ["accuracy", "join", "mcnemar", "order", "predict", "wilson"]
 
@@ -92,7 +92,8 @@ def accuracy(found: Predictions, baseline: Predictions, labels: np.ndarray | Non
 def _agreement(found: Predictions, baseline: Predictions) -> Accuracy:
     alike = found.classes == baseline.classes[: len(found)]
     value, n = float(alike.mean()), len(alike)
-    return Accuracy(value, wilson(int(alike.sum()), n), n, baseline=1.0, drop=1.0 - value, reference="fp32")
+    bounds = Interval(1.0, 1.0) if found.classes is baseline.classes else wilson(int(alike.sum()), n)
+    return Accuracy(value, bounds, n, baseline=1.0, drop=1.0 - value, reference="fp32")
 
 
 def join(first: Predictions, rest: Predictions) -> Predictions:

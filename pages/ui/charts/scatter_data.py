@@ -173,7 +173,7 @@ def baseline_text(trail: Trail) -> str:
     """What a hover tells of the fp32 file."""
     assert trail.baseline is not None
     accuracy = trail.baseline.accuracy
-    told = _accuracy(accuracy)
+    told = "what other files are held against" if accuracy.reference == "fp32" else _accuracy(accuracy)
     return f"<b>{wording.BASELINE}</b><br>{told}<br>{wording.size(trail.baseline.size_bytes)}"
 
 
