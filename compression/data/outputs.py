@@ -17,26 +17,37 @@ ENOUGH = 0.9
 def for_outputs(data: Dataset, count: int, names: Sequence[str] = ()) -> Dataset:
     """`data` with the `count` outputs of a network as its classes, called `names` where these are known.
 
-    A folder's classes are matched to the outputs (`class_names.match`) with the corrections that the user has kept.
-    Without names, equally many classes are taken in their order, 1,000 for ImageNet's where that is what they are
-    called, and classes that are numbers for the outputs with these numbers. What does not fit is returned as it is.
-    Raises `InvalidData` where outputs have names, and none is a class of `data`.
+    A folder's classes become outputs as `class_map` says; what does not fit is returned as it is. Raises `InvalidData`
+    where outputs have names, and none is a class of `data`.
     """
     if data.outputs:
         return data
-    given = tuple(names) if len(names) == count else ()
-    known = given or output_names(count) or tuple(map(str, range(count)))
     if not data.labelled:
-        return replace(data, classes=known, outputs=True)
-    if given and given == data.classes:
-        return replace(data, outputs=True)
+        return replace(data, classes=names_of(count, names), outputs=True)
+    found = class_map(data, count, names)
+    return data if found is None else mapped(data, found)
+
+
+def names_of(count: int, names: Sequence[str] = ()) -> tuple[str, ...]:
+    """What the outputs are called: `names` if there are as many, else ImageNet's where that may be, else numbers."""
+    return tuple(names) if len(names) == count else output_names(count) or tuple(map(str, range(count)))
+
+
+def class_map(data: Dataset, count: int, names: Sequence[str] = ()) -> ClassMap | None:
+    """Which of a network's `count` outputs each class of `data` is, by `class_names.match` and the user's corrections.
+
+    Without names, equally many classes are taken in their order, unless they are called like ImageNet's 1,000, and
+    classes that are numbers for the outputs with these numbers. None where classes stay what they are.
+    """
+    given, known = len(names) == count, names_of(count, names)
     found = match(data.classes, known, kept(known, data.name) | dict(data.corrections))
     share = sum(index is not None for index in found.indices) / len(data.classes)
-    if not given and len(data.classes) == count:
-        return mapped(data, found) if known != tuple(map(str, range(count))) and share >= ENOUGH else data
-    if not given and not output_names(count) and (share < 1 or not data.name.startswith(FOLDER_PREFIX)):
-        return data
-    return mapped(data, found)
+    if given or any(each.how in ("corrected", "left out") for each in found.classes):
+        return found
+    imagenet = bool(output_names(count))
+    if len(data.classes) == count:
+        return found if imagenet and share >= ENOUGH else None
+    return found if imagenet or (share == 1 and data.name.startswith(FOLDER_PREFIX)) else None
 
 
 def mapped(data: Dataset, found: ClassMap) -> Dataset:

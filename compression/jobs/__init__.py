@@ -24,8 +24,10 @@ if TYPE_CHECKING:
         Work,
     )
     from compression.jobs.questions import (
+        class_map_of,
         compare_deployment,
         compare_predictions,
+        correct_classes,
         explain_latency,
         feature_maps,
         known_sensitivities,
@@ -45,7 +47,8 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Baseline", "Finished", "Job", "Lab", "News", "Outcome", "Refusal", "Request", "SmallNetwork", "Sweeping",
-    "Training", "Work", "can_finish", "compare_deployment", "compare_predictions", "end_orphans", "explain_latency",
+    "Training", "Work", "can_finish", "class_map_of", "compare_deployment", "compare_predictions", "correct_classes",
+    "end_orphans", "explain_latency",
     "feature_maps", "from_plain", "import_network", "known_sensitivities", "layer_view", "memory_growth",
     "network_structure", "reachable_amounts", "small_network_of", "smallest_recipe", "softmax", "teacher_scores",
     "trained_networks", "write_format", "write_with_preprocessing",
@@ -57,7 +60,8 @@ _MODULES = {
     "long_jobs": ("can_finish",),
     "messages": ("Baseline", "Finished", "Outcome", "Refusal", "Request", "Sweeping", "Training", "Work"),
     "questions": (
-        "compare_deployment", "compare_predictions", "explain_latency", "feature_maps", "known_sensitivities",
+        "class_map_of", "compare_deployment", "compare_predictions", "correct_classes", "explain_latency",
+        "feature_maps", "known_sensitivities",
         "layer_view", "memory_growth", "network_structure", "reachable_amounts", "softmax", "teacher_scores",
         "write_format", "write_with_preprocessing",
     ),

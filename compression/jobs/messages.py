@@ -20,17 +20,22 @@ class Request:
 
 @dataclass(frozen=True)
 class Baseline:
-    """The plain fp32 file: its accuracy over the full test split, its bytes, and what the network counts."""
+    """The plain fp32 file: its accuracy over the full test split, its bytes, and what the network counts.
+
+    `notes` say what there is to know of the images.
+    """
 
     accuracy: Accuracy
     size_bytes: int
     macs: int | None = None
     parameters: int | None = None
+    notes: tuple[str, ...] = ()
 
     @classmethod
     def from_plain(cls, values: dict[str, Any]) -> "Baseline":
         """The record that `dataclasses.asdict` turned into `values`."""
-        return cls(**{**values, "accuracy": Accuracy.from_plain(values["accuracy"])})
+        notes = tuple(values.get("notes") or ())
+        return cls(**{**values, "accuracy": Accuracy.from_plain(values["accuracy"]), "notes": notes})
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ They are sent by `Lab.ask`. Importing this module is cheap; see `worker`.
 """
 
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import exp
 from pathlib import Path
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from compression.analysis.comparison import Comparison, compare
 from compression.analysis.devices import Deployment
+from compression.data.class_names import ClassMap
 from compression.errors import UserError
 from compression.jobs import worker
 from compression.jobs.lru_cache import LruCache
@@ -71,6 +72,26 @@ def write_format(request: Request, format_name: str) -> dict[str, bytes]:
     with tempfile.TemporaryDirectory() as folder:
         paths = formats.write(format_name, compressed, Path(folder) / "network")
         return {path.name.removeprefix("network"): path.read_bytes() for path in paths}
+
+
+def class_map_of(request: Request) -> ClassMap | None:
+    """Which output of the network each class of the images is; None where they are the network's own, or none."""
+    from compression import data, models
+
+    card, images = models.card(request.model, request.weights), data.load(request.dataset)
+    return data.class_map(images, card.classes, card.class_names) if images.labelled else None
+
+
+def correct_classes(request: Request, corrections: Mapping[str, str]) -> ClassMap | None:
+    """Keeps what a user says of classes (see `class_names.match`), and how they match now. Raises `InvalidSetting`."""
+    from compression import data, models
+    from compression.data import class_names
+
+    card = models.card(request.model, request.weights)
+    names = data.names_of(card.classes, card.class_names)
+    class_names.match(tuple(corrections), names, corrections)  # refuses what names no output
+    class_names.keep(names, request.dataset, corrections)
+    return class_map_of(request)
 
 
 def write_with_preprocessing(request: Request, onnx: bytes) -> dict[str, bytes]:

@@ -230,7 +230,8 @@ def _baseline(prepared: "Prepared") -> Baseline:
 
     predictions, labels = prepared.baseline_predictions, prepared.data.truth
     file = prepared.baseline
-    return Baseline(accuracy(predictions, predictions, labels), len(file.onnx), file.macs, file.parameters)
+    found = accuracy(predictions, predictions, labels)
+    return Baseline(found, len(file.onnx), file.macs, file.parameters, prepared.data.notes)
 
 
 def _prepare(request: Request, recipe: Recipe, channel: TaskChannel) -> "Prepared":
@@ -264,9 +265,12 @@ def edition(request: Request) -> tuple[str, str]:
 
     To look through a folder of 20,000 images takes 0.07 s.
     """
-    from compression import data
+    from compression import data, models
+    from compression.data import class_names
 
-    return _weights(request), data.edition(request.dataset)
+    card = models.card(request.model, request.weights)
+    said = class_names.state(data.names_of(card.classes, card.class_names), request.dataset)
+    return card.sha256, f"{data.edition(request.dataset)}{said}"
 
 
 def _weights(request: Request) -> str:

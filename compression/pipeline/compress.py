@@ -26,11 +26,14 @@ from compression.pipeline.candidate import Candidate, Learn, Prepared, Progress,
 from compression.pipeline.layer_reports import LayerReports, parameters, reached
 from compression.pipeline.verification import verify
 from compression.recipe import Recipe
-from compression.records.measurement import LearningPoint
+from compression.records.measurement import LearningPoint, wilson
 from compression.steps import Step
 from compression.techniques import Technique, techniques_of
 from compression.techniques.reconstruction import reconstruct_
 from compression.techniques.technique import TrainingContext
+
+FEW = 100
+"""Images: fewer, for calibration or for testing, are told."""
 
 
 def prepare(
@@ -52,7 +55,7 @@ def prepare(
     say = _reporter(progress, stop)
     say("Tracing the network", 0.0)
     dense, data = traced(model, data)
-    data = fit_classes(dense, data).with_validation()
+    data = _with_notes(fit_classes(dense, data).with_validation(), calibration_images)
     _check_uses(dense)
     say("Looking at the calibration images", 0.2)
     calibration = calibrate(dense, data, images=calibration_images, seed=seed)
@@ -64,6 +67,21 @@ def prepare(
     verify(model, dense, runner, calibration.images)
     predictions = predict(runner, data, order(len(data.test)), stop=stop)
     return Prepared(dense, data, calibration, baseline, predictions, runner)
+
+
+def _with_notes(data: Dataset, calibration_images: int) -> Dataset:
+    """Says where there are so few images that they tell little; see `FEW`."""
+    notes, calibrated, n = [], min(calibration_images, len(data.train)), len(data.test)
+    if calibrated < min(FEW, calibration_images):
+        notes.append(
+            f"Calibrated on {calibrated} images, all that there are for it: enough to choose ranges by, few to fit"
+            " weights to."
+        )
+    if n < FEW:
+        what = "accuracy" if data.labelled else "agreement"
+        reach = wilson(n, n).low
+        notes.append(f"With {n} test images, {what} of 100% only says that it is above {reach:.0%} (95%).")
+    return replace(data, notes=(*data.notes, *notes))
 
 
 def compress(

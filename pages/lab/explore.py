@@ -63,6 +63,8 @@ def show(visit: Visit, sharing: DeltaGenerator) -> None:
     status_line.linger(visit, status)
     now, last = visit.now, visit.trail.last
     figures_of_merit.draw(metrics, now or last, visit.trail.words, old=now is None)
+    for note in visit.trail.baseline.notes if visit.trail.baseline else ():
+        st.caption(wording.said(note))
     if now and now.full:
         status_line.provenance(visit, now, status)
     training.draw(visit)

@@ -50,6 +50,12 @@ def kept(outputs: Sequence[str], dataset: str) -> dict[str, str]:
         return {}
 
 
+def state(outputs: Sequence[str], dataset: str) -> str:
+    """Changes when what is kept does; '' where nothing is."""
+    found = kept(outputs, dataset)
+    return hashlib.sha256(json.dumps(sorted(found.items())).encode()).hexdigest()[:16] if found else ""
+
+
 def keep(outputs: Sequence[str], dataset: str, corrections: Mapping[str, str]) -> None:
     """Keeps a user's corrections beside those that stand already. Raises `InvalidSetting` where they are no table."""
     try:

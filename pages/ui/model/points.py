@@ -44,18 +44,23 @@ class Point:
 
 @dataclass
 class Trail:
-    """What was visited of one network and dataset, in order, each recipe once; `others` were measured elsewhere."""
+    """What was visited of one network and dataset, in order, each recipe once; `others` were measured elsewhere.
+
+    `labelled` says whether the images have labels, as far as that is known before anything is measured.
+    """
 
     visited: dict[str, Point] = field(default_factory=dict)
     others: dict[str, Point] = field(default_factory=dict)
     pinned: set[str] = field(default_factory=set)
     baseline: Baseline | None = None
+    labelled: bool = True
 
     @property
     def words(self) -> Words:
         """Whether accuracy is spoken of, or agreement with fp32."""
         base = [self.baseline.accuracy] if self.baseline else []
-        return words.of([*base, *(point.measurement.accuracy for point in self.points)])
+        known = [*base, *(point.measurement.accuracy for point in self.points)]
+        return words.of(known) if known or self.labelled else words.WORDS["fp32"]
 
     @property
     def last(self) -> Point | None:

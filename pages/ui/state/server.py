@@ -5,7 +5,8 @@ from pathlib import Path
 
 import streamlit as st
 
-from compression.errors import StoreUnavailable
+from compression import data
+from compression.errors import StoreUnavailable, UserError
 from compression.jobs import Baseline, Lab
 from compression.store import Run, Store
 from compression.store.files import read_file
@@ -30,6 +31,8 @@ def store() -> Store:
 def known(subject: Subject) -> Trail:
     """The points that a visit starts with: those that came with the app, and the newest that were measured here."""
     trail = Trail()
+    with suppress(UserError):  # whoever loads the images says what is wrong with them
+        trail.labelled = data.is_labelled(subject.dataset)
     if sweep := reference_sweep(subject):
         trail.baseline = Baseline(sweep.accuracy, sweep.size_bytes, sweep.macs, sweep.parameters)
         trail.know(Point(recipe, measured, True, source="reference") for recipe, measured in sweep.points)
