@@ -61,11 +61,14 @@ def mapped(data: Dataset, found: ClassMap) -> Dataset:
             f" {len(found.outputs):,} ({_some(found.outputs)}); say which is which in a CSV with lines of CLASS,OUTPUT."
         )
     output = torch.tensor([-1 if index is None else index for index in found.indices])
-    parts = {name: _relabelled(getattr(data, name), output) for name in ("train", "validation", "test")}
-    for name in ("train", "test"):
-        if not len(parts[name]):
-            raise InvalidData(f"No {name}ing image of {data.title} is of a class that the network knows.")
-    return replace(data, classes=found.outputs, outputs=True, notes=(*data.notes, *found.sentences), **parts)
+    train, validation, test = (_relabelled(split, output) for split in (data.train, data.validation, data.test))
+    for name, split in (("training", train), ("test", test)):
+        if not len(split):
+            raise InvalidData(f"No {name} image of {data.title} is of a class that the network knows.")
+    return replace(
+        data, classes=found.outputs, outputs=True, notes=(*data.notes, *found.sentences),
+        train=train, validation=validation, test=test,
+    )  # fmt: skip
 
 
 def _relabelled(split: Split, output: torch.Tensor) -> Split:

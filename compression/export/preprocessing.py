@@ -42,7 +42,7 @@ def with_preprocessing(content: bytes, preprocess: Preprocess, *, channels: int,
     behind = [onnx.NodeProto.FromString(node.SerializeToString()) for node in graph.node]
     del graph.node[:], graph.input[:]
     graph.node.extend([*nodes, *behind])
-    shape = ["n", preprocess.height, preprocess.width, channels]
+    shape: list[str | int | None] = ["n", preprocess.height, preprocess.width, channels]
     graph.input.append(helper.make_tensor_value_info(PIXELS, TensorProto.UINT8, shape))
     graph.initializer.extend(numpy_helper.from_array(values, name) for name, values in constants.items())
     about = {PREPROCESS: asdict(preprocess)} | ({CLASSES: list(classes)} if classes else {})

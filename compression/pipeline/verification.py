@@ -65,8 +65,8 @@ def with_preprocessing(content: bytes, data: Dataset, preprocess: Preprocess | N
     inside = preprocessing.with_preprocessing(content, preprocess, channels=channels, classes=data.classes)
     images = data.test.images[:PICTURES]
     expected = session(content).run(None, {INPUT: data.normalize(images).numpy()})[0]
-    pixels = images.flip(1) if preprocess.channels == "BGR" else images  # pictures come as RGB
-    pixels = np.ascontiguousarray(pixels.permute(0, 2, 3, 1).numpy())
+    ordered = images.flip(1) if preprocess.channels == "BGR" else images  # pictures come as RGB
+    pixels = np.ascontiguousarray(ordered.permute(0, 2, 3, 1).numpy())
     found = session(inside).run(None, {preprocessing.PIXELS: pixels})[0]
     other = int((classes(found) != classes(expected)).sum())
     if other:

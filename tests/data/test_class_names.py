@@ -30,16 +30,21 @@ def folder(digits: Dataset, *classes: str) -> Dataset:
     def first(split: Split) -> Split:
         return split.subset((split.labels < len(classes)).nonzero().flatten())
 
-    parts = {name: first(getattr(digits, name)) for name in ("train", "validation", "test")}
-    return replace(digits, name="folder:/photos", title="photos", classes=classes, **parts)
+    train, validation, test = map(first, (digits.train, digits.validation, digits.test))
+    return replace(
+        digits, name="folder:/photos", title="photos", classes=classes, train=train, validation=validation, test=test
+    )
 
 
 def unlabelled(data: Dataset) -> Dataset:
     def without(split: Split) -> Split:
         return replace(split, labels=torch.full_like(split.labels, -1))
 
-    parts = {name: without(getattr(data, name)) for name in ("train", "validation", "test")}
-    return replace(data, name="folder:/photos", title="photos", classes=("photos",), labelled=False, **parts)
+    train, validation, test = map(without, (data.train, data.validation, data.test))
+    return replace(
+        data, name="folder:/photos", title="photos", classes=("photos",), labelled=False,
+        train=train, validation=validation, test=test,
+    )  # fmt: skip
 
 
 # --- names ---

@@ -24,7 +24,7 @@ from compression.models import load as load_model
 from compression.pipeline import verification
 from compression.pipeline.compress import compress_prepared, prepare
 from compression.recipe import Recipe
-from compression.records.preprocess import Preprocess
+from compression.records.preprocess import Channels, Preprocess
 from compression.steps import Quantize
 
 W8A8 = Recipe(steps=(Quantize(),), quality="fast")
@@ -58,7 +58,7 @@ class Colours(nn.Module):
 
 
 @pytest.mark.parametrize("channels", ["RGB", "BGR"])
-def test_pixels_give_the_very_scores_of_normalised_images(channels: str) -> None:
+def test_pixels_give_the_very_scores_of_normalised_images(channels: Channels) -> None:
     data = colours()
     ready = prepare(Colours().eval(), data)
     plain = compress_prepared(ready, W8A8).onnx

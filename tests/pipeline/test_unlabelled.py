@@ -29,11 +29,13 @@ COARSE = Recipe(steps=(Quantize(weight_bits=2),), quality="fast")
 
 def unlabelled(data: Dataset, *sizes: int) -> Dataset:
     """Without labels, and with so many images for training, validation and testing."""
-    parts = {}
-    for name, size in zip(("train", "validation", "test"), sizes or (10_000,) * 3, strict=True):
-        images = getattr(data, name).images[:size]
-        parts[name] = Split(images, torch.full((len(images),), -1))
-    return replace(data, name="folder:/photos", title="photos", classes=("photos",), labelled=False, **parts)
+    splits = (data.train, data.validation, data.test)
+    seen = [split.images[:size] for split, size in zip(splits, sizes or (10_000,) * 3, strict=True)]
+    train, validation, test = (Split(images, torch.full((len(images),), -1)) for images in seen)
+    return replace(
+        data, name="folder:/photos", title="photos", classes=("photos",), labelled=False,
+        train=train, validation=validation, test=test,
+    )  # fmt: skip
 
 
 @pytest.fixture(scope="module")
