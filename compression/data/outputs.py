@@ -7,9 +7,9 @@ import torch
 
 from compression.data.class_names import ClassMap, kept, match, output_names
 from compression.data.dataset import Dataset, Split
+from compression.data.loading import FOLDER_PREFIX
 from compression.errors import InvalidData, shown
 
-FOLDER_PREFIX = "folder:"
 ENOUGH = 0.9
 """Share of equally many classes that must be ImageNet's by name, before their order in the folder counts no more."""
 

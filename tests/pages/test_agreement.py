@@ -3,14 +3,20 @@
 import re
 from dataclasses import fields, replace
 from datetime import datetime
+from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
+from streamlit.testing.v1 import AppTest
 
 from compression.analysis.comparison import compare
 from compression.data import load
 from compression.jobs import Baseline
+from compression.recipe import Recipe
 from compression.records.measurement import Accuracy, Interval, Predictions, wilson
+from compression.steps import Quantize
+from pages.ui import state
 from pages.ui.charts import budget_handles, layer_figures, scatter_figure, tables
 from pages.ui.charts.scatter_data import chart
 from pages.ui.compare import two_runs
@@ -23,6 +29,7 @@ from pages.ui.model.words import WORDS
 from pages.ui.ship import report, report_html
 from tests.pages.points import measurement
 from tests.pages.points import point as labelled_point
+from tests.pages.running_app import opened, stored
 
 FORBIDDEN = re.compile(r"accura|\bright(ly)?\b|\bwrong\b|correct|mistake", re.IGNORECASE)
 
@@ -126,3 +133,49 @@ def test_two_runs_side_by_side() -> None:
     for figure in (two_runs.by_class(found), two_runs.confusion(found), two_runs.reliability(found)):
         refuse(re.sub(r'"side":"right"', "", figure.to_json()))
     refuse(layer_figures.COLUMNS["Worst drop"])
+
+
+# --- pages on a folder of pictures without labels ---
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Forty pictures of digits side by side, without a class."""
+    place = tmp_path_factory.mktemp("photos")
+    for i, image in enumerate(load("digits").test.images[:40]):
+        Image.fromarray(image[0].numpy()).save(place / f"{i}.png")
+    return place
+
+
+def shown(page: AppTest) -> list[str]:
+    """Every text that a page shows outside the sidebar and its figures, and the words on these."""
+    texts = [
+        each.value for kind in ("markdown", "caption", "info", "warning", "subheader") for each in page.main.get(kind)
+    ]
+    texts += [f"{each.label} {each.value} {each.delta} {each.help}" for each in page.main.get("metric")]
+    for kind in ("selectbox", "toggle", "number_input", "segmented_control", "button"):
+        texts += [f"{each.label} {getattr(each, 'options', '')} {each.help}" for each in page.main.get(kind)]
+    return texts + [str(list(table.value.columns)) for table in page.main.get("dataframe")]
+
+
+def test_explore_compare_and_report_on_pictures_without_labels(folder: Path) -> None:
+    link = {"model": "lenet300", "weights": "digits", "dataset": f"folder:{folder}", "steps": "quantize"}
+    page = opened(link | {"quality": "fast", "quantize.weight_bits": "2"})
+    assert not page.error
+    assert page.metric[0].label == "Agreement" and page.metric[0].value.split("%")[0] not in ("", "–")
+    refuse(*shown(page))
+    assert any("20 test images, agreement of 100% only says that it is above 84%" in c.value for c in page.caption)
+    for name in ("Points", "Layers", "Learning", "Recipe", "Files"):
+        page.segmented_control(key="panel").set_value(name).run()
+        assert not page.exception and not page.error
+        refuse(*shown(page))
+    told = opened(link | {"quality": "fast", "quantize.weight_bits": "2"}, page="ship/report")
+    refuse(*shown(told))
+    run = stored("lenet300", Recipe(steps=(Quantize(weight_bits=2),), quality="fast"))
+    base = state.store().baseline(run.subject)
+    assert run.accuracy.reference == "fp32" and base is not None
+    compare_page = opened({"a": base.id, "b": run.id}, page="lab/compare")
+    for section in ("Measures", "Classes", "Images that flipped", "Confidence"):
+        compare_page.segmented_control(key="compare.section").set_value(section).run()
+        assert not compare_page.exception and not compare_page.error
+        refuse(*shown(compare_page))
