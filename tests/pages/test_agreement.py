@@ -4,6 +4,7 @@ import re
 from dataclasses import fields, replace
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -149,13 +150,12 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def shown(page: AppTest) -> list[str]:
     """Every text that a page shows outside the sidebar and its figures, and the words on these."""
-    texts = [
-        each.value for kind in ("markdown", "caption", "info", "warning", "subheader") for each in page.main.get(kind)
-    ]
-    texts += [f"{each.label} {each.value} {each.delta} {each.help}" for each in page.main.get("metric")]
+    main: Any = page.main
+    texts = [each.value for kind in ("markdown", "caption", "info", "warning", "subheader") for each in main.get(kind)]
+    texts += [f"{each.label} {each.value} {each.delta} {each.help}" for each in main.get("metric")]
     for kind in ("selectbox", "toggle", "number_input", "segmented_control", "button"):
-        texts += [f"{each.label} {getattr(each, 'options', '')} {each.help}" for each in page.main.get(kind)]
-    return texts + [str(list(table.value.columns)) for table in page.main.get("dataframe")]
+        texts += [f"{each.label} {getattr(each, 'options', '')} {each.help}" for each in main.get(kind)]
+    return texts + [str(list(table.value.columns)) for table in main.get("dataframe")]
 
 
 def test_explore_compare_and_report_on_pictures_without_labels(folder: Path) -> None:
