@@ -7,7 +7,7 @@ shufflenet_v2_x1_0 squeezenet1_0 squeezenet1_1 swin_t swin_v2_t vgg11 vgg11_bn v
 densenet161
 mnasnet0_5 mnasnet1_3 efficientnet_b1 efficientnet_b3 regnet_x_3_2gf regnet_y_1_6gf resnet34 shufflenet_v2_x0_5
 shufflenet_v2_x2_0 vgg16_bn convnext_small swin_s
-""".split()
+"""
 """The 28 designs that torchvision has, and 12 sizes of theirs whose stems, strides or widths differ."""
 
 TIMM = """
@@ -29,7 +29,7 @@ swiftformer_xs swin_s3_tiny_224 swinv2_cr_tiny_224 tf_efficientnet_lite0 tf_effi
 tf_mobilenetv3_small_minimal_100 tiny_vit_5m_224 tinynet_e tnt_s_patch16_224 tresnet_m twins_pcpvt_small twins_svt_small
 visformer_tiny vit_relpos_small_patch16_224 vit_small_patch16_rope_224 vit_tiny_patch16_224 vit_tiny_r_s16_p8_224
 vitamin_small_224 volo_d1_224 xception41 xcit_nano_12_p16_224
-""".split()
+"""
 """One size of each design."""
 
-NAMES = (*(f"torchvision:{name}" for name in TORCHVISION), *(f"timm:{name}" for name in TIMM))
+NAMES = (*(f"torchvision:{name}" for name in TORCHVISION.split()), *(f"timm:{name}" for name in TIMM.split()))

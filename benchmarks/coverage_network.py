@@ -57,7 +57,7 @@ def main(name: str, way: str, stages: str) -> None:
             about |= work() or {}
         except UserError as refusal:
             about |= {"ok": False, "reason": str(refusal)}
-        except Exception as error:  # noqa: BLE001 - the benchmark counts them
+        except Exception as error:
             about |= {"ok": False, "reason": f"{type(error).__name__}: {str(error)[:300]}", "traceback": True}
             traceback.print_exc()
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
@@ -155,7 +155,7 @@ def through_onnx(model: nn.Module, shape: tuple[int, int, int], exporter: str) -
         path = Path(folder) / "network.onnx"
         try:
             write_onnx(model, shape, exporter, path)
-        except Exception as error:  # noqa: BLE001 - not ours: the exporter refuses the network
+        except Exception as error:
             raise UserError(f"PyTorch's exporter refuses the network: {first_line(error)}") from None
         return read_onnx(path)[0]
 
@@ -184,7 +184,7 @@ def fidelity(model: nn.Module, prepared: Prepared, onnx: bytes | None = None) ->
     with torch.no_grad():
         expected = model(batch).double().numpy()
     runner = prepared.baseline_session if onnx is None else session(onnx)
-    found = np.concatenate([part for part in _answers(runner, batch.numpy())]).astype(np.float64)
+    found = np.concatenate(list(_answers(runner, batch.numpy()))).astype(np.float64)
     error = np.square(found - expected).sum()
     signal = np.square(expected - expected.mean(axis=1, keepdims=True)).sum()
     spread = float(expected.std(axis=0).mean() / max(expected.std(), 1e-30))

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from compression.data import load as load_dataset
-    from compression.models import load as load_model
+    from compression.models import load_model
     from compression.pipeline.compress import compress
     from compression.pipeline.measuring import measure_file
     from compression.recipe import Recipe
@@ -29,7 +29,7 @@ _HOMES = {
     "Recipe": ("compression.recipe", "Recipe"),
     "compress": ("compression.pipeline.compress", "compress"),
     "load_dataset": ("compression.data", "load"),
-    "load_model": ("compression.models", "load"),
+    "load_model": ("compression.models", "load_model"),
     "measure_file": ("compression.pipeline.measuring", "measure_file"),
 }
 

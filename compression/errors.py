@@ -10,6 +10,7 @@ CompressionError
     ├── InvalidModel     a model or weights that do not fit
     ├── InvalidData      images or labels that do not fit
     ├── DataUnavailable  a dataset that could not be reached
+    ├── WeightsUnavailable  a network's weights that could not be reached
     ├── InvalidFile      a file that is not what it should be
     ├── StoreUnavailable a database that cannot be opened, read or written
     └── Unsupported      well-formed, but outside what the engine can do
@@ -107,6 +108,10 @@ class InvalidData(UserError):
 
 class DataUnavailable(UserError):
     """A dataset that none of its sources could give."""
+
+
+class WeightsUnavailable(UserError):
+    """Weights that the place where they lie could not give."""
 
 
 class InvalidFile(UserError):

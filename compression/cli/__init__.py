@@ -29,14 +29,17 @@ from compression.cli.inputs import (
     check_dataset,
     check_model,
     corrected,
-    is_exported,
+    is_own,
     load_data,
-    load_model,
+    load_images,
+    load_inputs,
     pause_for_others,
     read_recipe,
 )
 from compression.errors import InvalidSetting
 from compression.host.machine_lock import work_turn
+from compression.models import OWN
+from compression.models.sources import parse
 from compression.recipe import Recipe
 from compression.recipe.machine_defaults import default_of
 from compression.recipe.presets import PRESETS
@@ -47,7 +50,8 @@ if TYPE_CHECKING:
     from compression.records.measurement import Measurement
 
 app = group(help="Compress image classifiers and measure the file that comes out.")
-app.add_typer(zoo.zoo_app, name="zoo")
+app.add_typer(zoo.zoo_app, name="models")
+app.add_typer(zoo.zoo_app, name="zoo", hidden=True)
 app.add_typer(zoo.data_app, name="data")
 app.add_typer(store.runs_app, name="runs")
 app.add_typer(store.jobs_app, name="jobs")
@@ -84,9 +88,17 @@ ThreadsOption = Annotated[int, typer.Option(min=1, max=256, help="Threads of the
 
 @app.command(epilog=settings_help())
 def compress(
-    model: Annotated[str, typer.Option(help="A name from `zoo list`, or FILE.pt2 saved by torch.export.")],
+    model: Annotated[
+        str,
+        typer.Option(
+            metavar="SOURCE",
+            help="A name from `models list`, torchvision:NAME, timm:NAME, timm:hf_hub:OWNER/NAME, FILE.onnx, FILE.pt2.",
+        ),
+    ],
     dataset: DatasetOption,
-    weights: Annotated[Path | None, typer.Option(help="Own weights for a zoo model: FILE.safetensors.")] = None,
+    weights: Annotated[
+        Path | None, typer.Option(help="Own weights for a model by name: FILE.safetensors, .pth or .pt.")
+    ] = None,
     mean: MeanOption = None,
     std: StdOption = None,
     settings: Annotated[
@@ -113,13 +125,13 @@ def compress(
         raise InvalidSetting("--with-preprocessing goes with --out FILE.onnx, beside which the second file is written.")
     if out:
         check_writable(out, inputs=[file for file in (Path(model), weights, recipe) if file], ending=".onnx")
-    known = not (weights or mean or std or is_exported(model))
+    known = not (weights or mean or std) and parse(model).kind == "name"
     with working() as progress:
         from compression.jobs.messages import Request
         from compression.pipeline.compress import prepare
 
-        data = corrected(load_data(dataset, mean, std), class_map)
-        network = load_model(model, data, weights)
+        network, data = load_inputs(model, dataset, weights=weights, mean=mean, std=std, progress=progress)
+        data = corrected(data, class_map)
         with work_turn(quick=chosen.get("recover") is None):
             prepared = prepare(
                 network, data,
@@ -132,7 +144,7 @@ def compress(
             if out:
                 write_file(out, candidate.onnx)
             pixels = write_pixels(out, candidate, prepared) if out and with_preprocessing else None
-            request = Request(model, data.name, dataset, chosen.to_json(), threads)
+            request = Request(model, OWN if is_own(model) else data.name, dataset, chosen.to_json(), threads)
             run = store.store_result(request, prepared, candidate, measurement) if known else None
     context = {
         "model": model, "dataset": dataset, "data_source": data.source, "notes": list(prepared.data.notes),
@@ -156,6 +168,9 @@ def measure(
     baseline: Annotated[
         Path | None, typer.Option(help="FILE.onnx to compare with; else the file is its own baseline.")
     ] = None,
+    model: Annotated[
+        str | None, typer.Option(help="A network of your list that the file was made of: its images are made likewise.")
+    ] = None,
     mean: MeanOption = None,
     std: StdOption = None,
     threads: ThreadsOption = 1,
@@ -168,7 +183,7 @@ def measure(
     with working() as progress:
         from compression.pipeline import measuring
 
-        data = load_data(dataset, mean, std)
+        data = load_images(model, dataset, mean, std) if model else load_data(dataset, mean, std)
         progress("Measuring the file", 0.0)
         with work_turn(quick=True):
             measurement = measuring.measure_file(file, data, baseline=baseline, threads=threads, stop=pause_for_others)

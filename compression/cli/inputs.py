@@ -4,7 +4,7 @@ import dataclasses
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from compression.cli.console import read_bytes
+from compression.cli.console import Progress, read_bytes
 from compression.errors import InvalidFile, InvalidModel, InvalidRecipe, InvalidSetting, UnknownName, shown
 from compression.host.machine_lock import yield_turn
 from compression.recipe import Recipe
@@ -66,7 +66,41 @@ def load_data(dataset: str, mean: str | None = None, std: str | None = None) -> 
     """The dataset, with its normalisation replaced where `mean` or `std` ('0.49,0.48,0.45') are given."""
     from compression import data
 
-    return data.normalized(data.load(dataset), mean, std, titles=("--mean", "--std"))
+    return _normalized(data.load(dataset), mean, std)
+
+
+def load_inputs(
+    model: str, dataset: str, *, weights: Path | None = None, mean: str | None = None, std: str | None = None,
+    progress: Progress | None = None,
+) -> tuple["nn.Module", "Dataset"]:  # fmt: skip
+    """A network from any source (see `check_model`), and the dataset's images made as it takes them."""
+    from compression import models
+    from compression.models.images import images_for
+
+    check_model(model, weights)
+    if is_exported(model) or model in models.ARCHITECTURES:
+        data = load_data(dataset, mean, std)
+        return load_model(model, data, weights), data
+    if is_own(model):
+        network, known = models.network(model, models.OWN), models.card(model, models.OWN)
+        return network, _normalized(images_for(known, dataset), mean, std)
+    opened = models.open_source(model, weights=weights, progress=progress)
+    return opened.network, _normalized(images_for(opened, dataset), mean, std)
+
+
+def load_images(model: str, dataset: str, mean: str | None, std: str | None) -> "Dataset":
+    """The dataset's images made as the network takes them that is called `model` in the list."""
+    from compression import models
+    from compression.models.images import images_for
+
+    check_known("network of your own", model, [card.model for card in models.brought()])
+    return _normalized(images_for(models.card(model, models.OWN), dataset), mean, std)
+
+
+def _normalized(images: "Dataset", mean: str | None, std: str | None) -> "Dataset":
+    from compression import data
+
+    return data.normalized(images, mean, std, titles=("--mean", "--std"))
 
 
 def corrected(data: "Dataset", class_map: Path | None) -> "Dataset":
@@ -99,14 +133,29 @@ def load_model(model: str, data: "Dataset", weights: Path | None = None) -> "nn.
 def check_model(model: str, weights: Path | None) -> None:
     """Refuses what cannot be loaded, without loading torch."""
     from compression.models import ARCHITECTURES
+    from compression.models.foreign_files import format_of
+    from compression.models.sources import parse
 
-    if is_exported(model) and weights:
-        raise InvalidModel(f"--weights goes with a model of the zoo; {model!r} brings its own.")
-    if not is_exported(model):
-        check_known("model", model, [*ARCHITECTURES, "FILE.pt2"])
-    file = Path(model) if is_exported(model) else weights
-    if file and not file.is_file():
-        raise InvalidFile(f"There is no file {str(file)!r}.")
+    source = parse(model)
+    if source.kind == "name" and not is_own(model):
+        check_known("model", model, [*ARCHITECTURES, *_own(), "torchvision:NAME", "timm:NAME", "FILE.onnx", "FILE.pt2"])
+    if weights and (source.kind == "file" or is_own(model)):
+        raise InvalidModel(f"--weights goes with a model by name; {model!r} brings its own.")
+    if source.kind == "file":
+        format_of(source.path)
+    if weights and not weights.is_file():
+        raise InvalidFile(f"There is no file {str(weights)!r}.")
+
+
+def _own() -> list[str]:
+    from compression.models import brought
+
+    return [card.model for card in brought()]
+
+
+def is_own(model: str) -> bool:
+    """Whether a model is one of the user's list."""
+    return model in _own()
 
 
 def is_exported(model: str) -> bool:

@@ -9,11 +9,12 @@ import typer
 
 from compression.cli.console import JsonOption, Progress, Row, group, print_json, print_table, printable, working
 from compression.cli.inputs import check_dataset, check_known, load_data, pause_for_others
-from compression.errors import InvalidFile, InvalidSetting
+from compression.errors import InvalidFile, InvalidSetting, UnknownName
 from compression.host.machine_lock import work_turn
 
 if TYPE_CHECKING:
     from compression import training
+    from compression.models import Card
 
 zoo_app, data_app = group(help="Networks with trained weights."), group(help="Datasets.")
 
@@ -28,8 +29,9 @@ def zoo_list(as_json: JsonOption = False) -> None:
         return print_json([dataclasses.asdict(card) for card in known])
     rows: list[Row] = [("MODEL", "DATASET", "ACCURACY", "PARAMETERS", "NETWORK")]
     for card in known:
-        numbers = f"{card.test_accuracy:.2%}", f"{card.parameters:,}"
-        rows.append((card.model, card.dataset, *numbers, title(card.model)))
+        measured = "" if card.test_accuracy is None else f"{card.test_accuracy:.2%}"
+        about = card.origin or title(card.model)
+        rows.append((card.model, card.dataset, measured, f"{card.parameters:,}", about))
     stored = {card.model for card in known}
     rows += [(name, "(none yet)", "", "", a.title) for name, a in ARCHITECTURES.items() if name not in stored]
     print_table(rows)
@@ -37,7 +39,7 @@ def zoo_list(as_json: JsonOption = False) -> None:
 
 @zoo_app.command("train")
 def zoo_train(
-    model: Annotated[str, typer.Argument(metavar="MODEL", help="A name from `zoo list`.")],
+    model: Annotated[str, typer.Argument(metavar="MODEL", help="A name from `models list`.")],
     dataset: Annotated[str, typer.Argument(metavar="DATASET", help="A name from `data list`.")],
     epochs: Annotated[int | None, typer.Option(min=1, help="Instead of the recipe's number.")] = None,
     seed: Annotated[int, typer.Option(min=0, help="Decides first weights, order and augmentation.")] = 0,
@@ -76,33 +78,94 @@ def zoo_train(
         return print_json(dataclasses.asdict(card))
     print_table([
         ("model", model), ("dataset", card.source),
-        ("accuracy", f"{card.test_accuracy:.2%} of {card.test_images:,} test images"),
+        ("accuracy", f"{card.test_accuracy or 0:.2%} of {card.test_images:,} test images"),
         ("training", f"{card.epochs} epochs, seed {card.seed}, {card.training_seconds:.0f} s on {card.hardware}"),
     ])  # fmt: skip
 
 
 @zoo_app.command("add")
 def zoo_add(
-    file: Annotated[Path, typer.Argument(metavar="FILE.pt2", help="A network saved by torch.export.save.")],
     name: Annotated[str, typer.Argument(metavar="NAME", help="What it is called from now on, here and in the app.")],
-    dataset: Annotated[str, typer.Argument(metavar="DATASET", help="Images that it can read: a name, or folder:PATH.")],
+    source: Annotated[
+        str,
+        typer.Argument(
+            metavar="SOURCE",
+            help="torchvision:NAME, timm:NAME, timm:hf_hub:OWNER/NAME, FILE.onnx, or FILE.pt2 saved by torch.export.",
+        ),
+    ],
+    dataset: Annotated[
+        str | None, typer.Argument(metavar="[DATASET]", help="Images to measure a .pt2 file on: a name or folder:PATH.")
+    ] = None,
+    weights: Annotated[
+        Path | None, typer.Option(help="Own weights for a library's network: FILE.safetensors, .pth or .pt.")
+    ] = None,
     mean: Annotated[str | None, typer.Option(help="Normalization of its images, one number a channel.")] = None,
     std: Annotated[str | None, typer.Option(help="Normalization of its images, one number a channel.")] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Bring a network of your own, to compress it in the app too."""
-    check_dataset(dataset, folders=True)
+    """Take a network into the list, to compress it in the app too."""
+    if name.lower().endswith((".pt2", ".onnx")):  # in either order
+        name, source = source, name
+    if dataset:
+        check_dataset(dataset, folders=True)
+    elif mean or std:
+        raise InvalidSetting("--mean and --std are of the images of a DATASET, which is not given.")
+    if dataset and not source.lower().endswith(".pt2"):
+        raise InvalidSetting(f"{source} needs no images to be added: leave {dataset} out.")
     with working() as progress, work_turn():
         from compression import models
 
         progress("Looking at the network", 0.0)
-        card = models.bring(file, name, load_data(dataset, mean, std))
+        if dataset:
+            card = models.bring(Path(source), name, load_data(dataset, mean, std))
+        else:
+            card = models.add(name, source, weights=weights, progress=progress)
     if as_json:
         return print_json(dataclasses.asdict(card))
-    print_table([
-        ("model", card.model), ("parameters", f"{card.parameters:,}"),
-        ("accuracy", f"{card.test_accuracy:.2%} of {card.test_images:,} test images of {card.source}"),
-    ])  # fmt: skip
+    print_table(_card_rows(card))
+
+
+def _card_rows(card: "Card") -> list[Row]:
+    rows: list[Row] = [
+        ("model", card.model), ("source", card.origin), ("parameters", f"{card.parameters:,}"),
+        ("input", "×".join(map(str, card.input_shape))), ("classes", f"{card.classes:,}"),
+    ]  # fmt: skip
+    if made := card.preprocess:
+        resized = f"{made.resize} side to {made.resize_to}" if made.resize == "shorter" else made.resize
+        rows.append(("images", f"{resized}, {made.interpolation}, {made.channels}, mean {made.mean}, std {made.std}"))
+    rows += [("licence", card.licence)] if card.licence else []
+    rows += [("SHA-256", card.sha256), ("checked", card.checked)] if card.checked else []
+    if card.test_accuracy is not None:
+        told = f"{card.test_accuracy:.2%} of {card.test_images:,} test images of {card.source}"
+        rows.append(("accuracy", told))
+    return rows
+
+
+@zoo_app.command("search")
+def zoo_search(
+    text: Annotated[str, typer.Argument(metavar="TEXT", help="Words of its name: efficientnet lite.")],
+    limit: Annotated[int, typer.Option(min=1, help="Lines at most.")] = 50,
+    as_json: JsonOption = False,
+) -> None:
+    """Search the classifiers of torchvision and timm."""
+    with working() as progress:
+        progress("Looking into the libraries", 0.0)
+        from compression.models import libraries
+
+        found = libraries.search(text)
+    if as_json:
+        return print_json([dataclasses.asdict(each) | {"source": each.source} for each in found[:limit]])
+    if not found:
+        raise UnknownName("network of a library", text, libraries.nearest(text))
+    rows: list[Row] = [("SOURCE", "CLASSES", "INPUT", "PARAMETERS", "MACS", "ACCURACY", "LICENCE")]
+    for each in found[:limit]:
+        numbers = (f"{value:,}" if value else "" for value in (each.parameters, each.macs))
+        published = f"{each.accuracy:.1%}" if each.accuracy else ""
+        shape = "×".join(map(str, each.input_shape))
+        rows.append((each.source, f"{each.classes:,}", shape, *numbers, published, each.licence))
+    print_table(rows)
+    if len(found) > limit:
+        typer.echo(f"{len(found) - limit} more; --limit shows them.", err=True)
 
 
 @zoo_app.command("remove")

@@ -30,14 +30,17 @@ from compression.confined.child import PLACE
 from compression.confined.limits import OUT_OF_MEMORY, Limits
 from compression.errors import InvalidFile, UserError, one_line
 
-READERS = {"pt2": "compression.models.attempt", "onnx": "compression.measure.trial"}
+READERS = {
+    "pt2": "compression.models.attempt", "onnx": "compression.measure.trial",
+    "weights": "compression.models.weights_attempt",
+}  # fmt: skip
 """The module that reads each kind of file: `ready()` is called first, then under limits `read(path, **about)`.
 
 `read` returns None, or data that JSON can hold and bytes. These modules belong to layers above this package; only the
 new process imports them.
 """
 
-LIMITS = {"pt2": Limits(cpu_s=150, wall_s=300)}
+LIMITS = {"pt2": Limits(cpu_s=150, wall_s=300), "weights": Limits(cpu_s=60, wall_s=300, memory_bytes=6 << 30)}
 PARTING_S = 5.0
 """Seconds that a process may take to end after its answer."""
 

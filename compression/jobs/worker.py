@@ -270,7 +270,7 @@ def edition(request: Request) -> tuple[str, str]:
 
     card = models.card(request.model, request.weights)
     said = class_names.state(data.names_of(card.classes, card.class_names), request.dataset)
-    return card.sha256, f"{data.edition(request.dataset)}{said}"
+    return f"{card.sha256}{card.reading}", f"{data.edition(request.dataset)}{said}"
 
 
 def _weights(request: Request) -> str:
@@ -287,15 +287,13 @@ def prepared(request: Request, stop: Stop | None = None) -> "Prepared":
 
 
 def images(request: Request) -> "Dataset":
-    """The images, normalised as the network was trained, with as many channels, and with its outputs as classes."""
+    """The images, made as the network takes them, with its outputs as classes."""
     from compression import data, models
+    from compression.models.images import images_for
 
-    loaded = data.load(request.dataset)
     if request.weights == request.dataset:
-        return loaded
-    card = models.card(request.model, request.weights)
-    loaded = replace(loaded.with_channels(card.input_shape[0]), mean=card.mean, std=card.std, given=True)
-    return data.for_outputs(loaded, card.classes, card.class_names)
+        return data.load(request.dataset)
+    return images_for(models.card(request.model, request.weights), request.dataset)
 
 
 def without_predictions(measurement: Measurement) -> Measurement:

@@ -1,4 +1,4 @@
-"""Small classifiers by name: their architectures, their stored weights, and the cards that say what the weights are.
+"""Classifiers: small ones by name with stored weights, those of libraries and files, and the cards that describe them.
 
 Importing this package is cheap: torch is loaded when a model is built, not when names or cards are listed.
 """
@@ -10,18 +10,22 @@ from compression.models.catalog import ARCHITECTURES, OWN, Architecture, title
 from compression.models.model_cards import Card, brought, card, cards, dismiss, preprocess_of
 
 if TYPE_CHECKING:
+    from compression.models.additions import add, correct
     from compression.models.imported import bring
-    from compression.models.loading import build, load, network
+    from compression.models.loading import build, load, load_model, network
+    from compression.models.opening import open_source
     from compression.models.trainer import Distillation, train
     from compression.models.training_recipes import recipe
 
 __all__ = [
-    "ARCHITECTURES", "OWN", "Architecture", "Card", "Distillation", "bring", "brought", "build", "card", "cards",
-    "dismiss", "load", "network", "preprocess_of", "recipe", "title", "train",
+    "ARCHITECTURES", "OWN", "Architecture", "Card", "Distillation", "add", "bring", "brought", "build", "card", "cards",
+    "correct", "dismiss", "load", "load_model", "network", "open_source", "preprocess_of",
+    "recipe", "title", "train",
 ]  # fmt: skip
 
 _HOMES = {
-    "bring": "imported", "build": "loading", "load": "loading", "network": "loading", "recipe": "training_recipes",
+    "add": "additions", "bring": "imported", "build": "loading", "correct": "additions", "load_model": "loading",
+    "open_source": "opening", "load": "loading", "network": "loading", "recipe": "training_recipes",
     "train": "trainer", "Distillation": "trainer",
 }  # fmt: skip
 

@@ -13,8 +13,12 @@ def ready() -> None:
     trace(nn.Sequential(nn.Flatten(), nn.Linear(64, 2)), (1, 8, 8))
 
 
-def read(path: Path, *, input_shape: list[int]) -> None:
-    """Reads, traces and runs the network in a `.pt2` file. Grey images
+def read(path: Path, *, input_shape: list[int] | None) -> None:
+    """Reads, traces and runs the network in a `.pt2` file for images of `input_shape`, or of its own. Grey images
     fit networks for colours, and the other way round. Raises what `load_pt2` and `trace` raise."""
+    if input_shape is None:
+        network = load_pt2(path)
+        trace(network, network.program.shape)
+        return
     channels, height, width = input_shape
     trace_grey_or_colours(load_pt2(path), (channels, height, width))

@@ -9,10 +9,10 @@ import torch
 
 from compression import confined
 from compression.data import Dataset
-from compression.errors import InvalidSetting, shown
 from compression.host.atomic_files import atomic_write
-from compression.models.catalog import ARCHITECTURES, NAME, OWN
-from compression.models.model_cards import Card, user_weights, weights_path, write
+from compression.models.additions import check_name
+from compression.models.catalog import OWN
+from compression.models.model_cards import FORMATS, Card, user_weights, write
 from compression.network.pt2 import load_pt2
 from compression.network.tracing import fit_classes, traced
 from compression.training import accuracy
@@ -25,10 +25,7 @@ def bring(path: Path, name: str, data: Dataset) -> Card:
     `InvalidSetting` for a name that is taken or no name, `InvalidFile` for what is no network, `InvalidModel` for one
     that does not fit.
     """
-    if not NAME.fullmatch(name):
-        raise InvalidSetting(f"A network's name is up to 31 of a-z, 0-9 and _, a letter first, not {shown(name)}.")
-    if name in ARCHITECTURES:
-        raise InvalidSetting(f"There is a network {name!r} in the zoo already; choose another name.")
+    check_name(name)
     began = time.perf_counter()
     confined.attempt("pt2", path, input_shape=list(data.input_shape))
     graph, data = traced(load_pt2(path), data)
@@ -42,10 +39,13 @@ def bring(path: Path, name: str, data: Dataset) -> Card:
         parameters=sum(p.numel() for p in graph.parameters()), size_bytes=len(content),
         sha256=hashlib.sha256(content).hexdigest(), data_fingerprint=data.fingerprint,
         training_seconds=0.0, hardware=platform.machine(), versions={"torch": torch.__version__},
-        notes=f"Brought, not trained here; looked at in {time.perf_counter() - began:.1f} s.",
+        origin=path.name, notes=f"Brought, not trained here; looked at in {time.perf_counter() - began:.1f} s.",
     )  # fmt: skip
     place = user_weights() / f"{name}-{OWN}.json"
-    with atomic_write(weights_path(place)) as partial:
+    with atomic_write(place.with_suffix(".pt2")) as partial:
         partial.write_bytes(content)
     write(place, card)
+    for suffix in FORMATS:
+        if suffix != ".pt2":
+            place.with_suffix(suffix).unlink(missing_ok=True)
     return card

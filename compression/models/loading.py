@@ -14,6 +14,8 @@ from compression.errors import InvalidFile, InvalidModel, InvalidSetting, Unknow
 from compression.host.atomic_files import atomic_write
 from compression.models.catalog import ARCHITECTURES, OWN
 from compression.models.model_cards import WEIGHTS, Card, card, card_path, weights_path
+from compression.models.opening import open_source, rebuilt
+from compression.models.sources import parse
 from compression.network.pt2 import load_pt2
 
 __all__ = ["WEIGHTS", "build", "load", "network", "read_fitting", "read_weights", "write_weights"]
@@ -51,7 +53,31 @@ def network(name: str, weights: str) -> nn.Module:
         raise UnknownName("model", name, ARCHITECTURES)
     if not _is_described(weights_path(path), known):
         raise InvalidFile(f"The file of {name!r} is not the one that was brought; bring the network again.")
-    return load_pt2(weights_path(path))
+    kept = weights_path(path)
+    if kept.suffix == ".pt2":
+        return load_pt2(kept)
+    if kept.suffix == ".onnx":
+        from compression.network.onnx_reader import load_onnx
+
+        return load_onnx(kept)
+    return rebuilt(known.architecture, known.arguments, known.classes, kept)
+
+
+def load_model(source: str, dataset: str | None = None, *, weights: Path | None = None) -> nn.Module:
+    """The network of any source, in float32 and eval mode: one of the zoo with the weights stored for `dataset`, one of
+    the user's by its name, `torchvision:NAME`, `timm:NAME`, `timm:hf_hub:OWNER/REPOSITORY`, a path to an .onnx or .pt2
+    file. `weights` is a file of weights for a library's network.
+
+    Raises what `load` and `open_source` raise.
+    """
+    if dataset is not None:
+        return load(source, dataset)
+    known = parse(source)
+    if known.kind != "name":
+        return open_source(source, weights=weights).network
+    if source in ARCHITECTURES:
+        raise InvalidModel(f"{source!r} is a network of the zoo; say on which dataset it was trained.")
+    return network(source, OWN)
 
 
 def load(name: str, dataset_name: str) -> nn.Module:

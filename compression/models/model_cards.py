@@ -1,9 +1,10 @@
-"""Cards: what a file of weights is, how it was trained, and how good it was measured to be. JSON beside the weights."""
+"""Cards: what a network's file is, where it comes from, and how good it was measured to be. JSON beside the file."""
 
+import hashlib
 import json
 import logging
 import re
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -27,15 +28,20 @@ WEIGHTS = Path(__file__).parent / "weights"
 def preprocess_of(card: "Card") -> Preprocess:
     """How pictures become the network's inputs: as its card says, else scaled to the size of its images."""
     channels, height, width = card.input_shape
-    kept: Preprocess | None = getattr(card, "preprocess", None)
-    return kept or Preprocess(
+    return card.preprocess or Preprocess(
         height, width, resize="exact", channels="grey" if channels == 1 else "RGB", mean=card.mean, std=card.std
     )
 
 
 @dataclass(frozen=True)
 class Card:
-    """One trained model. Accuracies in [0, 1] are of the stored fp16 weights, read back and run in float32."""
+    """One trained model. Accuracies in [0, 1] are of the stored weights, read back and run in float32; None where they
+    were not measured.
+
+    Of networks that were added: `origin` as a user writes it, what its images are made by, the names of its classes (()
+    where unknown), its licence where the source tells one, and what was `checked`, in sentences. `architecture`
+    ("timm:resnet18") and `arguments` are what its library rebuilds it from.
+    """
 
     model: str
     dataset: str
@@ -47,9 +53,9 @@ class Card:
     recipe: dict[str, Any]  # the TrainingConfig's fields
     seed: int
     best_epoch: int  # counted from 0, chosen on validation
-    validation_accuracy: float
+    validation_accuracy: float | None
     validation_images: int
-    test_accuracy: float
+    test_accuracy: float | None
     test_images: int
     parameters: int
     size_bytes: int
@@ -59,7 +65,19 @@ class Card:
     hardware: str
     versions: dict[str, str]
     notes: str
+    preprocess: Preprocess | None = None
     class_names: tuple[str, ...] = ()
+    licence: str = ""
+    origin: str = ""
+    checked: str = ""
+    architecture: str = ""
+    arguments: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def reading(self) -> str:
+        """A hash of what a user may correct: how its images are made and what its classes are called; '' for none."""
+        told = (self.preprocess.hash if self.preprocess else "", *self.class_names)
+        return hashlib.sha256(repr(told).encode()).hexdigest()[:16] if any(told) else ""
 
     @property
     def epochs(self) -> int:
@@ -88,9 +106,16 @@ def card_path(model: str, dataset: str) -> Path | None:
     return next((path for path in paths if path.is_file() and weights_path(path).is_file()), None)
 
 
+FORMATS = (".pt2", ".onnx", ".safetensors")
+"""What networks that were brought are kept as: files of whole networks, or the weights of a library's network."""
+
+
 def weights_path(card_path: Path) -> Path:
-    """The file beside a card: the weights of a network of the zoo, or the whole of one that was brought."""
-    return card_path.with_suffix(".pt2" if card_path.stem.endswith(f"-{OWN}") else ".safetensors")
+    """The file beside a card: the weights of a network of the zoo, or what is kept of one that was brought."""
+    if not card_path.stem.endswith(f"-{OWN}"):
+        return card_path.with_suffix(".safetensors")
+    kept = [path for path in map(card_path.with_suffix, FORMATS) if path.is_file()]
+    return kept[0] if kept else card_path.with_suffix(FORMATS[0])
 
 
 def card(model: str, dataset: str) -> Card:
@@ -133,7 +158,8 @@ def dismiss(name: str) -> None:
         raise UnknownName("network of your own", name, known)
     place = user_weights() / f"{name}-{OWN}.json"
     place.unlink(missing_ok=True)
-    weights_path(place).unlink(missing_ok=True)
+    for suffix in FORMATS:
+        place.with_suffix(suffix).unlink(missing_ok=True)
 
 
 def unfinished(model: str, dataset: str, *, epochs: int | None, seed: int, folder: str = "") -> Path:
@@ -190,11 +216,20 @@ def _checks(card: Card) -> dict[str, bool]:
         "classes": 2 <= card.classes <= _MOST,
         "mean": len(card.mean) == channels,
         "std": len(card.std) == channels,
-        "validation_accuracy": 0 <= card.validation_accuracy <= 1,
-        "test_accuracy": 0 <= card.test_accuracy <= 1,
+        "validation_accuracy": card.validation_accuracy is None or 0 <= card.validation_accuracy <= 1,
+        "test_accuracy": card.test_accuracy is None or 0 <= card.test_accuracy <= 1,
+        "class_names": len(card.class_names) in (0, card.classes),
+        "preprocess": card.preprocess is None or _fits(card.preprocess, card),
         "test_images": card.test_images >= 0,
         "sha256": re.fullmatch("[0-9a-f]{64}", card.sha256) is not None,
     }
+
+
+def _fits(preprocess: Preprocess, card: Card) -> bool:
+    """Whether pictures made so have the card's shape, mean and deviation."""
+    channels = 1 if preprocess.channels == "grey" else 3
+    shape = channels, preprocess.height, preprocess.width
+    return (shape, preprocess.mean, preprocess.std) == (card.input_shape, card.mean, card.std)
 
 
 def _first(error: ValueError | InvalidSetting) -> str:

@@ -7,6 +7,7 @@ pure ones, and other spellings of common activations by one, and folds zero padd
 this - calibration, techniques, simulation, export - works on that one `torch.fx.GraphModule`.
 """
 
+from collections import Counter
 from itertools import count
 from typing import Any
 
@@ -21,7 +22,7 @@ from compression.network import agreement
 from compression.network.agreement import TRAINS
 from compression.network.decisions import every_class
 from compression.network.functionalization import functionalize_
-from compression.network.graph import arguments, layers, operator_name
+from compression.network.graph import LAYERS, arguments, layers, module_of, operator_name
 from compression.network.lifting import LIFT, attribute, place, stored
 from compression.network.recomposition import recompose_
 from compression.network.regions import inline_
@@ -92,6 +93,16 @@ def trace_grey_or_colours(
             return trace(model, (other, height, width)), other
         except InvalidModel:
             raise refusal from None
+
+
+def check_uses(graph: fx.GraphModule) -> None:
+    """Raises `Unsupported` for a layer that is used more than once: no moments and no fit hold for all its uses."""
+    uses = Counter(node.target for node in graph.graph.nodes if isinstance(module_of(graph, node), LAYERS))
+    for name, times in uses.items():
+        if times > 1:
+            raise Unsupported(
+                f"The network uses its layer {name!r} {times} times for an image; at most once is allowed."
+            )
 
 
 @torch.inference_mode()

@@ -2,7 +2,6 @@
 
 import copy
 import time
-from collections import Counter
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -14,14 +13,14 @@ from torch.export import ExportedProgram
 from compression.calibration import Calibration, calibrate
 from compression.calibration.batch_norm import settle_batch_norm_
 from compression.data import Dataset
-from compression.errors import Unsupported, UserError
+from compression.errors import UserError
 from compression.export import Exported, export
 from compression.host.onnx_runtime import session
 from compression.measure.accuracy import order, predict
 from compression.models.provenance import producer_id
-from compression.network.graph import LAYERS, macs, module_of
+from compression.network.graph import macs
 from compression.network.storage import settle_scales_
-from compression.network.tracing import fit_classes, traced
+from compression.network.tracing import check_uses, fit_classes, traced
 from compression.pipeline.candidate import Candidate, Learn, Prepared, Progress, Stop, _reporter
 from compression.pipeline.layer_reports import LayerReports, parameters, reached
 from compression.pipeline.verification import verify
@@ -56,7 +55,7 @@ def prepare(
     say("Tracing the network", 0.0)
     dense, data = traced(model, data)
     data = _with_notes(fit_classes(dense, data).with_validation(), calibration_images)
-    _check_uses(dense)
+    check_uses(dense)
     say("Looking at the calibration images", 0.2)
     calibration = calibrate(dense, data, images=calibration_images, seed=seed)
     recipe = Recipe(seed=seed, calibration_images=calibration_images)
@@ -212,12 +211,3 @@ def _candidate(
         recipe, sum(counted.values()), parameters(graph), seconds,
         LayerReports(graph, exported, counted, dense), images, reached(graph, recipe),
     )  # fmt: skip
-
-
-def _check_uses(dense: fx.GraphModule) -> None:
-    uses = Counter(node.target for node in dense.graph.nodes if isinstance(module_of(dense, node), LAYERS))
-    for name, times in uses.items():
-        if times > 1:
-            raise Unsupported(
-                f"The network uses its layer {name!r} {times} times for an image; at most once is allowed."
-            )

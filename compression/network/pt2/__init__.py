@@ -9,8 +9,6 @@ makes a module of it all, which is traced like any other; `rehearsal` runs it fi
 
 from pathlib import Path
 
-from torch import nn
-
 from compression.errors import InvalidFile
 from compression.network.pt2.archive import GRAPH, Archive
 from compression.network.pt2.fields import Malformed
@@ -22,7 +20,7 @@ from compression.network.pt2.tensors import Stored
 __all__ = ["load_pt2"]
 
 
-def load_pt2(path: str | Path) -> nn.Module:
+def load_pt2(path: str | Path) -> Network:
     """The network in a `.pt2` file, in float32, in eval mode; it takes any number of images.
 
     Raises `InvalidFile` for what torch.export.save has not written, and `InvalidModel` for a network that calls what is
@@ -38,4 +36,5 @@ def load_pt2(path: str | Path) -> nn.Module:
     except Malformed as error:
         raise InvalidFile(f"{str(path)!r} is not a network saved by torch.export.save: {error}.") from None
     rehearse(network)
-    return network.eval()
+    network.eval()
+    return network

@@ -106,7 +106,9 @@ def _tell(answer: Future[Any], visit: Visit) -> None:
 
 
 def _welcome(card: Card, visit: Visit) -> None:
-    share, name = f"{card.test_accuracy:.1%} of {card.test_images:,} images", wording.said(card.model)
-    st.success(f"{name} is in the list of networks: right on {share}.")
+    name = wording.said(card.model)
+    measured = card.test_accuracy is not None
+    right = f": right on {card.test_accuracy:.1%} of {card.test_images:,} images" if measured else ""
+    st.success(f"{name} is in the list of networks{right}.")
     link = link_of(Subject(card.model, models.OWN, shown("bring.images")), visit.recipe)
     st.page_link("pages/lab/explore.py", label=f"Make {name} smaller on Explore", query_params=link)

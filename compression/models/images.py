@@ -1,0 +1,27 @@
+"""A dataset as a network takes it: its pictures made by the network's preprocessing, normalised as it was trained."""
+
+from dataclasses import replace
+
+from compression import data
+from compression.data import Dataset
+from compression.models.model_cards import Card
+from compression.models.opening import Opened
+
+
+def images_for(network: Card | Opened, dataset: str) -> Dataset:
+    """The images of `dataset` for a network with a card, or one that was opened.
+
+    Raises what `data.load` raises, and `InvalidSetting` for another number of channels than the preprocessing makes.
+    """
+    made, shape = network.preprocess, network.input_shape
+    loaded = data.load(dataset, preprocess=made) if made else data.load(dataset)
+    if shape:
+        loaded = loaded.with_channels(shape[0])
+    mean, std = (made.mean, made.std) if made else _statistics(network, loaded)
+    loaded = replace(loaded, mean=mean, std=std, given=True)
+    return data.for_outputs(loaded, network.classes, network.class_names) if network.classes else loaded
+
+
+def _statistics(network: Card | Opened, loaded: Dataset) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Those on a card; of a file that tells none, the images' own."""
+    return (network.mean, network.std) if isinstance(network, Card) else (loaded.mean, loaded.std)
