@@ -93,8 +93,12 @@ def _own_weights(source: Source, weights: Path) -> Opened:
 
 
 def _from_hub(source: Source, weights: Path | None, progress: Progress | None, stop: Stop | None) -> Opened:
-    found = hub.read_repository(source.name, progress=progress, stop=stop)
-    file = weights or downloads.download(found.remote, progress=progress, stop=stop)
+    try:
+        found = hub.read_repository(source.name, progress=progress, stop=stop)
+        file = weights or downloads.download(found.remote, progress=progress, stop=stop)
+    except WeightsUnavailable as refusal:
+        kept = hub.remote(source.name, hub.CONFIGURATION).name.removesuffix(hub.CONFIGURATION)
+        raise WeightsUnavailable(_otherwise(str(source), [str(refusal)], f"{kept}*")) from None
     tensors, notes = read_tensors(file)
     architecture = f"timm:{found.architecture}"
     model = fitted(architecture, found.arguments, tensors, found.classes, file.name)
@@ -114,10 +118,14 @@ def _obtain(entry: Entry, progress: Progress | None, stop: Stop | None) -> Path:
             refusals.append(str(refusal))
     if not refusals:
         raise Unsupported(f"The weights of {entry.source} are in a format that timm alone converts; choose others.")
-    raise WeightsUnavailable(
-        f"The weights of {entry.source} are not here: {'; '.join(refusals)}. What works without: a file of them with "
-        f"--weights, or put into {downloads.folder()} as {entry.remotes[0].name}; an .onnx or .pt2 file; and the "
-        "networks of the zoo."
+    raise WeightsUnavailable(_otherwise(entry.source, refusals, entry.remotes[0].name))
+
+
+def _otherwise(source: str, refusals: list[str], file: str) -> str:
+    """Why weights are not here, and what works without their host."""
+    return (
+        f"The weights of {source} are not here: {'; '.join(refusals)}. What works without: a file of them with "
+        f"--weights, or put into {downloads.folder()} as {file}; an .onnx or .pt2 file; and the networks of the zoo."
     )
 
 
