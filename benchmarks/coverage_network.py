@@ -81,7 +81,7 @@ def main(name: str, way: str, stages: str) -> None:
 
     if stage("build", build) and stage("import", enter) and stages == "all":
         for title, settings in RECIPES.items():
-            stage(title, lambda settings=settings: recipe(settings))  # type: ignore[misc]
+            stage(title, lambda settings=settings: recipe(settings))
     answers.flush()
     os._exit(0)
 
@@ -138,7 +138,9 @@ def images(shape: tuple[int, int, int], classes: int) -> Dataset:
     parts = [Split(*part) for part in zip(pixels.split(sizes), labels.split(sizes), strict=True)]
     mean, std = (0.5,) * shape[0], (0.25,) * shape[0]
     names = tuple(map(str, range(classes)))
-    return Dataset("random", "Random images", names, shape, mean, std, "a generator", False, *parts)
+    return Dataset(
+        "random", "Random images", names, shape, mean, std, "a generator", False, parts[0], parts[1], parts[2]
+    )
 
 
 def answer(model: nn.Module, shape: tuple[int, int, int]) -> torch.Tensor:

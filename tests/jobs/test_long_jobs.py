@@ -106,6 +106,7 @@ def test_a_baseline_is_trained_measured_and_kept(lab: Lab) -> None:
     run = lab.store.run(news.run or "")
     assert (run.role, run.subject.weights_hash, run.job) == ("baseline", known.sha256, job.id)
     assert run.accuracy.n == 359
+    assert known.test_accuracy is not None
     assert abs(run.accuracy.value - known.test_accuracy) < 0.01
     assert lab.store.curve(run) == list(news.curve)
     assert until(lambda: not record(lab, job).open, 10)

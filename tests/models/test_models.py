@@ -121,7 +121,7 @@ def test_a_card_describes_its_file(name: str, dataset: str) -> None:
 @pytest.mark.parametrize(("name", "dataset"), [pair for pair in PAIRS if pair in FLOORS])
 def test_stored_weights_reach_their_floor(name: str, dataset: str) -> None:
     card = models.card(name, dataset)
-    assert card.test_images == 10_000
+    assert card.test_images == 10_000 and card.test_accuracy is not None
     assert card.test_accuracy >= FLOORS[name, dataset]
 
 
@@ -138,6 +138,7 @@ def test_a_cards_accuracy_can_be_measured_again(name: str, dataset: str) -> None
     card, model = models.card(name, dataset), models.load(name, dataset)
     assert data.fingerprint == card.data_fingerprint
     allowed = max(1, card.test_images // 1000)
+    assert card.test_accuracy is not None and card.validation_accuracy is not None
     assert abs(accuracy(model, data, data.test) - card.test_accuracy) * card.test_images <= allowed
     assert abs(accuracy(model, data, data.validation) - card.validation_accuracy) * card.validation_images <= allowed
 
@@ -195,6 +196,7 @@ def test_training_stores_weights_and_a_card_that_load_finds(tmp_path: Path, monk
     card = models.train("lenet300", "digits", epochs=3)
     assert models.cards() == [card] == [models.card("lenet300", "digits")]
     data = load("digits")
+    assert card.test_accuracy is not None
     assert accuracy(models.load("lenet300", "digits"), data, data.test) == card.test_accuracy > 0.7
     assert card.recipe == json.loads(json.dumps(dataclasses.asdict(models.recipe("lenet300", data, epochs=3))))
 

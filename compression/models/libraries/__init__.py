@@ -81,4 +81,6 @@ def preprocess_of(source: Source) -> Preprocess | None:
 
 def shape_of(preprocess: Preprocess | None) -> tuple[int, int, int] | None:
     """Channels, height and width of what is made by `preprocess`."""
-    return preprocess and (1 if preprocess.channels == "grey" else 3, preprocess.height, preprocess.width)
+    if preprocess is None:
+        return None
+    return 1 if preprocess.channels == "grey" else 3, preprocess.height, preprocess.width

@@ -72,9 +72,9 @@ def _remotes(known: PretrainedCfg) -> list[Remote]:
         url = hf_hub_url(repository, file, revision=revision or None)
         found.append(Remote(url, f"{repository.replace('/', '--')}--{file}"))
     if known.url and not known.custom_load:
-        name = known.url.rpartition("/")[2]
+        url, name = known.url if isinstance(known.url, tuple) else (known.url, known.url.rpartition("/")[2])
         digest = re.search(r"-([0-9a-f]{8,})\.\w+$", name)
-        found.append(Remote(known.url, name, digest[1] if digest else ""))
+        found.append(Remote(url, name, digest[1] if digest else ""))
     return found
 
 
