@@ -18,6 +18,7 @@ import time
 import traceback
 import warnings
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -81,7 +82,7 @@ def main(name: str, way: str, stages: str) -> None:
 
     if stage("build", build) and stage("import", enter) and stages == "all":
         for title, settings in RECIPES.items():
-            stage(title, lambda settings=settings: recipe(settings))
+            stage(title, partial(recipe, settings))
     answers.flush()
     os._exit(0)
 
@@ -171,7 +172,7 @@ def write_onnx(model: nn.Module, shape: tuple[int, int, int], exporter: str, pat
     else:
         axes = {"image": {0: "batch"}, "scores": {0: "batch"}}
         names = {"input_names": ["image"], "output_names": ["scores"]}
-        torch.onnx.export(model, (example,), str(path), dynamo=False, dynamic_axes=axes, **names)  # type: ignore[arg-type]
+        torch.onnx.export(model, (example,), str(path), dynamo=False, dynamic_axes=axes, **names)
 
 
 def first_line(error: Exception) -> str:

@@ -3,18 +3,23 @@
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import timm
 import torch
+from PIL import Image
 from safetensors.torch import save_file
 from torch import nn
 
 import compression
 from compression import models
 from compression.errors import InvalidFile, InvalidModel, InvalidSetting, Unsupported, UserError, WeightsUnavailable
+from compression.jobs import worker
+from compression.jobs.messages import Request
 from compression.models import downloads, hub, libraries
 from compression.models.libraries import Remote
 from compression.models.model_cards import FORMATS, user_weights
+from compression.recipe import Recipe
 from compression.records.preprocess import Preprocess
 
 NETWORK = "test_byobnet"
@@ -268,3 +273,31 @@ def test_a_hostile_repository_is_one_sentence(network: nn.Module, change: dict[s
         return
     with pytest.raises(kind):
         models.add("mine", "timm:hf_hub:owner/net")
+
+
+def test_an_added_network_is_prepared_on_pictures_of_any_size(network: nn.Module, tmp_path: Path) -> None:
+    """Made as its card says, with its outputs as classes; a corrected card is another subject."""
+    draw = np.random.default_rng(0)
+    for part, count in (("train", 5), ("test", 2)):
+        for name in "abcde":
+            (tmp_path / "photos" / part / name).mkdir(parents=True)
+            for index in range(count):
+                pixels = draw.integers(0, 256, (180 + 10 * index, 230 - 10 * index, 3), dtype=np.uint8)
+                Image.fromarray(pixels).save(tmp_path / "photos" / part / name / f"{index}.jpg")
+    save_file(tensors(network), tmp_path / "weights.safetensors")
+    card = models.add(
+        "mine", f"timm:{NETWORK}", weights=tmp_path / "weights.safetensors", classes=("e", "d", "c", "b", "a")
+    )
+    request = Request("mine", models.OWN, f"folder:{tmp_path / 'photos'}", Recipe(calibration_images=16).to_json())
+    data = worker.images(request)
+    assert data.input_shape == card.input_shape and (data.mean, data.std) == (card.mean, card.std)
+    assert data.classes == card.class_names
+    assert sorted(data.test.labels.tolist()) == sorted([0, 1, 2, 3, 4] * 2)
+    with Image.open(tmp_path / "photos" / "test" / "a" / "0.jpg") as picture:
+        resized = timm.data.create_transform(**timm.data.resolve_model_data_config(network))(picture)
+    first = data.normalize(data.test.images[data.test.labels == 4][:1])
+    torch.testing.assert_close(first[0], resized, atol=0.02, rtol=0)
+    before = worker.edition(request)
+    models.correct("mine", classes=tuple("abcde"))
+    assert worker.edition(request) != before
+    assert worker.prepared(request).data.classes == tuple("abcde")
