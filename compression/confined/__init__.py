@@ -33,6 +33,7 @@ from compression.errors import InvalidFile, UserError, one_line
 READERS = {
     "pt2": "compression.models.attempt", "onnx": "compression.measure.trial",
     "weights": "compression.models.weights_attempt",
+    "onnx_network": "compression.network.onnx_reader.attempt",
 }  # fmt: skip
 """The module that reads each kind of file: `ready()` is called first, then under limits `read(path, **about)`.
 
@@ -40,7 +41,10 @@ READERS = {
 new process imports them.
 """
 
-LIMITS = {"pt2": Limits(cpu_s=150, wall_s=300), "weights": Limits(cpu_s=60, wall_s=300, memory_bytes=6 << 30)}
+LIMITS = {
+    "pt2": Limits(cpu_s=150, wall_s=300), "weights": Limits(cpu_s=60, wall_s=300, memory_bytes=6 << 30),
+    "onnx_network": Limits(cpu_s=300, wall_s=600, memory_bytes=8 << 30),
+}  # fmt: skip
 PARTING_S = 5.0
 """Seconds that a process may take to end after its answer."""
 

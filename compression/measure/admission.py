@@ -15,8 +15,8 @@ from compression.confined import Ending
 from compression.confined.limits import OUT_OF_MEMORY, Limits
 from compression.data import Dataset, for_outputs
 from compression.errors import InvalidFile
+from compression.host.onnx_assembly import MAX_BYTES
 from compression.measure.accuracy import BATCH, WORKERS
-from compression.measure.assembly import MAX_BYTES
 from compression.measure.intake import check_scores
 from compression.measure.trial import COPIES
 
@@ -38,7 +38,7 @@ RUNNING = 4 << 30
 
 @dataclass(frozen=True)
 class Admitted:
-    """An ONNX file that may be loaded. `content` needs no other file; size and hash are those of `assembly.Assembled`.
+    """An ONNX file that may be loaded. `content` needs no other file; size and hash are `Assembled`'s.
 
     `batch` images at once, at most, keep its run within `RUNNING`; it takes images of so many `channels`, and answers
     with so many `classes`.

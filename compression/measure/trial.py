@@ -11,8 +11,8 @@ from typing import Any
 
 from compression.confined.limits import data_bytes, limit_data
 from compression.errors import InvalidFile
+from compression.host.onnx_assembly import MAX_BYTES, assemble, checked
 from compression.host.onnx_runtime import session
-from compression.measure.assembly import MAX_BYTES, assemble, checked
 from compression.measure.growth import resident
 from compression.measure.intake import answered, intake, of_channels
 
@@ -34,7 +34,7 @@ def read(path: Path, *, shape: list[int], folder: str | None, memory_bytes: int)
 
     It may take `memory_bytes`, and `COPIES` times its own bytes. Returns size, hash, the bytes by which the process
     grew in the run, the channels that the file takes and its number of classes, and, where it has weights in other
-    files of `folder`, the file in one piece. Raises `InvalidFile` as `assembly`, `onnx_runtime` and `intake` do, and
+    files of `folder`, the file in one piece. Raises `InvalidFile` as `assemble`, `onnx_runtime` and `intake` do, and
     for a lack of memory.
     """
     begun = data_bytes()

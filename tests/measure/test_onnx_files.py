@@ -15,9 +15,9 @@ from compression import confined
 from compression.confined import Ending
 from compression.data import load
 from compression.errors import InvalidFile
+from compression.host.onnx_assembly import MAX_BYTES, assemble, checked
 from compression.measure import admission
 from compression.measure.admission import admit
-from compression.measure.assembly import MAX_BYTES, assemble, checked
 from compression.pipeline.measuring import measure_file
 
 WEIGHTS = np.random.default_rng(0).normal(size=(64, 10)).astype(np.float32)

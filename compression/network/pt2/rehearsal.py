@@ -46,9 +46,9 @@ def rehearse(network: Network) -> None:
     shape = network.program.shape
     try:
         with torch.no_grad():
-            with _quiet(), FakeTensorMode(allow_non_fake_inputs=True, shape_env=ShapeEnv()):
+            with quiet(), FakeTensorMode(allow_non_fake_inputs=True, shape_env=ShapeEnv()):
                 saved = _follow_batch(network)
-                with _Sizes():
+                with Bounded():
                     network(torch.zeros(IMAGES, *shape))
             images = torch.randn(IMAGES, *shape, generator=torch.Generator().manual_seed(0))
             together = tree_leaves(network(images))
@@ -73,7 +73,7 @@ def _follow_batch(network: Network) -> Program:
     calls = [Call(size, (Value(program.images, is_tensor=True), 0), {}, counted.place)]
     step(calls[0], twice)
     for call in program.calls:
-        with _Sizes() if program.batch <= MOST_CHECKED else nullcontext():
+        with Bounded() if program.batch <= MOST_CHECKED else nullcontext():
             step(call, once)
         axis = _growing_axis(call, once, twice, program.batch)
         if axis is not None:
@@ -109,11 +109,11 @@ def _growing_axis(call: Call, once: dict[int, Any], twice: dict[int, Any], batch
     if len(grown) != 1 or before[grown[0]] * 2 != after[grown[0]]:
         return None
     moved = grown[0] + len(to) - len(before)  # an expansion adds axes in front
-    axis = moved if call.operator.name == EXPAND else _kept_axis(before, grown[0], to, batch)
+    axis = moved if call.operator.name == EXPAND else kept_axis(before, grown[0], to, batch)
     return axis if axis is not None and isinstance(lengths[axis], int) and lengths[axis] > 0 else None
 
 
-def _kept_axis(before: tuple[int, ...], grown: int, to: tuple[int, ...], batch: int) -> int | None:
+def kept_axis(before: tuple[int, ...], grown: int, to: tuple[int, ...], batch: int) -> int | None:
     """In a reshape from `before` the axis of `to` that grows where `grown` does; None where there is none.
 
     A reshape keeps the order of elements, so the number of images stays at its place: as a length of its own where
@@ -160,7 +160,7 @@ def _agree(answer: torch.Tensor, expected: torch.Tensor) -> bool:
     )
 
 
-class _Sizes(TorchDispatchMode):
+class Bounded(TorchDispatchMode):
     """Raises `InvalidModel` where an operator, or one that it is made of, makes a value of more than `MOST_BYTES`."""
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -173,7 +173,7 @@ class _Sizes(TorchDispatchMode):
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """PyTorch logs a traceback before it raises; the sentence says it already."""
     logger = logging.getLogger("torch._subclasses.fake_tensor")
     level = logger.level
