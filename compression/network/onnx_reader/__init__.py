@@ -13,6 +13,7 @@ A stranger's file is read first in a confined process: `attempt_onnx(path)`.
 from dataclasses import dataclass
 from pathlib import Path
 
+import onnx
 import torch
 from torch import nn
 
@@ -63,10 +64,11 @@ def read_onnx(path: str | Path) -> tuple[nn.Module, OnnxFacts]:
 
 def read_content(content: bytes, folder: Path | None) -> tuple[nn.Module, OnnxFacts]:
     """`read_onnx` of the bytes of a file, with weights that lie in other files of `folder`; None is no folder."""
-    network, shape = _read(assemble(content, checked(content), folder).content)
-    with torch.no_grad():
-        classes = network(torch.zeros(2, *shape)).shape[1]
-    return network, OnnxFacts(shape, classes, tuple(network.program.notes))
+    model = checked(content)
+    whole = assemble(content, model, folder).content
+    network, shape = _built(model if whole is content else checked(whole))
+    classes = rehearse(network, shape)
+    return network.eval(), OnnxFacts(shape, classes, tuple(network.program.notes))
 
 
 def attempt_onnx(path: str | Path) -> None:
@@ -108,9 +110,8 @@ def _bytes(path: Path) -> bytes:
         raise InvalidFile(f"{str(path)!r} cannot be read: {getattr(error, 'strerror', error)}.") from None
 
 
-def _read(content: bytes) -> tuple[Network, tuple[int, int, int]]:
-    """The network in the bytes of an ONNX file, and the shape of its images."""
-    model = checked(content)
+def _built(model: onnx.ModelProto) -> tuple[Network, tuple[int, int, int]]:
+    """The network in an ONNX file, and the shape of its images."""
     constants = folded(model)
     program = read_program(inlined(model), constants)
     quantized = as_floats_(program)
@@ -124,5 +125,4 @@ def _read(content: bytes) -> tuple[Network, tuple[int, int, int]]:
     rewrite_(program)
     network = Network(program)
     network.ending, network.channels_last, network.quantized = ending, channels_last, quantized
-    rehearse(network, shape)
-    return network.eval(), shape
+    return network, shape

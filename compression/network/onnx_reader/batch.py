@@ -22,8 +22,10 @@ FOLLOW = "FollowBatch"
 """Our own operator: lengths [k], images -> lengths with the number of images, times `factor`, at `axis`."""
 
 
-def rehearse(network: Network, shape: tuple[int, int, int]) -> None:
+def rehearse(network: Network, shape: tuple[int, int, int]) -> int:
     """Settles branches, frees the batch, and runs the network on images of `shape` (C, H, W).
+
+    Returns the number of classes.
 
     Raises `InvalidModel` where it does not run, needs too much memory, or gives no scores [n, classes].
     """
@@ -31,8 +33,10 @@ def rehearse(network: Network, shape: tuple[int, int, int]) -> None:
     batch = program.sizes[0] or 1
     with torch.no_grad():
         with quiet(), FakeTensorMode(allow_non_fake_inputs=True, shape_env=ShapeEnv()):
-            _follow(network, batch, shape)
-            _run(network, torch.zeros(2, *shape), bounded=True)
+            if program.sizes[0] or any(node.op == "If" for node in program.nodes):
+                _follow(network, batch, shape)
+            else:
+                _run(network, torch.zeros(2, *shape), bounded=True)
         images = torch.randn(3, *shape, generator=torch.Generator().manual_seed(0))
         answer = _run(network, images)
     if answer.dim() != 2 or len(answer) != 3 or not answer.is_floating_point():
@@ -40,6 +44,7 @@ def rehearse(network: Network, shape: tuple[int, int, int]) -> None:
             f"The network must answer 3 images with scores [3, classes], not with {list(answer.shape)} of"
             f" {str(answer.dtype).removeprefix('torch.')}."
         )
+    return answer.shape[1]
 
 
 def _run(network: Network, images: torch.Tensor, *, bounded: bool = False) -> torch.Tensor:
@@ -98,8 +103,8 @@ def _freed(network: Network, node: Node, once: dict[str, Any], twice: dict[str, 
     lengths = program.constants.get(node.input(at), twice.get(node.input(at)))
     if not is_host(lengths) or lengths.ndim != 1:
         return ()
-    same = program.constants.get(node.input(at), once.get(node.input(at)))
-    if list(same) != list(lengths):
+    before = program.constants.get(node.input(at), once.get(node.input(at)))
+    if not is_host(before) or list(before) != list(lengths):
         return ()  # they follow it already
     axis = _axis(node, once, twice, [int(n) for n in lengths], batch)
     if axis is None or lengths[axis] <= 0:

@@ -42,7 +42,7 @@ def compared(session: ort.InferenceSession, network: Network, images: torch.Tens
             f"The network as read answers with {list(ours.shape)} scores, the file with {list(theirs.shape)}."
         )
     a, b = theirs.astype(np.float64), ours.astype(np.float64)
-    error = float(np.linalg.norm(a - b) / max(np.linalg.norm(a), 1e-30))
+    error = float(np.linalg.norm(a - b)) / max(float(np.linalg.norm(a)), 1e-30)
     return Check(error, float((a.argmax(1) == b.argmax(1)).mean()), len(images))
 
 

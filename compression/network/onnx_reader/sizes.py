@@ -8,7 +8,7 @@ numbers, truth values or a few floats, up to `MOST` numbers; what is larger is c
 import math
 import operator
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, TypeGuard
 
 import numpy as np
 import torch
@@ -45,7 +45,7 @@ def settled(array: Any) -> np.ndarray:
     return array.astype(np.float32) if kinds and kinds <= {int, float, np.float32, np.float64} else array
 
 
-def is_host(value: Any) -> bool:
+def is_host(value: Any) -> TypeGuard[np.ndarray]:
     """Whether a value is computed beside the network's tensors."""
     return isinstance(value, np.ndarray)
 
@@ -271,6 +271,15 @@ def _summed(node: Node, value: np.ndarray, axis: np.ndarray) -> np.ndarray:
     return np.cumsum(value, int(axis.reshape(-1)[0])).astype(value.dtype)
 
 
+ARITHMETIC: dict[str, Callable[..., Any]] = {
+    "Add": operator.add, "Sub": operator.sub, "Mul": operator.mul, "Div": _quotient, "Min": _least, "Max": _most,
+    "Equal": operator.eq, "Less": operator.lt, "LessOrEqual": operator.le, "Greater": operator.gt,
+    "GreaterOrEqual": operator.ge, "Neg": operator.neg, "Abs": abs, "Floor": math.floor, "Ceil": math.ceil,
+    "And": lambda a, b: bool(a) and bool(b), "Or": lambda a, b: bool(a) or bool(b), "Not": operator.not_,
+    "Mod": operator.mod, "Sqrt": lambda a: a**0.5, "Where": lambda c, a, b: a if c else b,
+    "Round": round, "Sign": lambda a: (a > 0) - (a < 0),
+}  # fmt: skip
+
 HOST: dict[str, Callable[..., Any]] = {
     "Identity": lambda node, value: value, "Cast": _cast, "Gather": _gather, "Slice": _slice, "Concat": _concat,
     "Squeeze": _squeeze, "Unsqueeze": _unsqueeze, "Reshape": _reshape, "Range": _range, "ConstantOfShape": _filled,
@@ -280,14 +289,7 @@ HOST: dict[str, Callable[..., Any]] = {
     "ReduceProd": _reduced(operator.mul, 1), "ReduceSum": _reduced(operator.add, 0),
     "ReduceMin": _reduced(_least, None),
     "ReduceMax": _reduced(_most, None),
-    **{name: _elementwise(call) for name, call in {
-        "Add": operator.add, "Sub": operator.sub, "Mul": operator.mul, "Div": _quotient, "Min": _least, "Max": _most,
-        "Equal": operator.eq, "Less": operator.lt, "LessOrEqual": operator.le, "Greater": operator.gt,
-        "GreaterOrEqual": operator.ge, "Neg": operator.neg, "Abs": abs, "Floor": math.floor, "Ceil": math.ceil,
-        "And": lambda a, b: bool(a) and bool(b), "Or": lambda a, b: bool(a) or bool(b), "Not": operator.not_,
-        "Mod": operator.mod, "Sqrt": lambda a: a**0.5, "Where": lambda c, a, b: a if c else b,
-        "Round": round, "Sign": lambda a: (a > 0) - (a < 0),
-    }.items()},
+    **{name: _elementwise(call) for name, call in ARITHMETIC.items()},
 }  # fmt: skip
 """Operators on host values: `(node, *values)`; `Large` is raised where torch must compute one."""
 

@@ -139,6 +139,16 @@ def _same(node: Node, x: Any, *_: Any) -> Any:
     return x
 
 
+UNARY: dict[str, Call] = {
+    "Relu": F.relu, "Sigmoid": torch.sigmoid, "Tanh": torch.tanh, "HardSwish": F.hardswish, "Mish": F.mish,
+    "Softplus": F.softplus, "Softsign": F.softsign, "Erf": torch.erf, "Exp": torch.exp, "Log": torch.log,
+    "Sqrt": torch.sqrt, "Reciprocal": torch.reciprocal, "Neg": torch.neg, "Abs": torch.abs, "Floor": torch.floor,
+    "Ceil": torch.ceil, "Round": torch.round, "Sign": torch.sign, "Sin": torch.sin, "Cos": torch.cos,
+    "Tan": torch.tan, "Asin": torch.asin, "Acos": torch.acos, "Atan": torch.atan, "Sinh": torch.sinh,
+    "Cosh": torch.cosh, "Asinh": torch.asinh, "Acosh": torch.acosh, "Atanh": torch.atanh, "Not": torch.logical_not,
+    "IsNaN": torch.isnan, "IsInf": torch.isinf,
+}  # fmt: skip
+
 POINTWISE: dict[str, Call] = {
     "Identity": _same, "Dropout": _same, "Cast": _cast,
     "CastLike": lambda node, x, like: tensor(x).to(tensor(like).dtype),
@@ -152,15 +162,7 @@ POINTWISE: dict[str, Call] = {
     if node.get("bias", 0.0) == node.get("lambd", 0.5) else torch.where(x.abs() > node.get("lambd", 0.5), x - x.sign()
                                                                        * node.get("bias", 0.0), torch.zeros_like(x)),
     "Max": _several(_larger), "Min": _several(_smaller), "Sum": _several(lambda a, b: a + b),
-    **{name: _unary(call) for name, call in {
-        "Relu": F.relu, "Sigmoid": torch.sigmoid, "Tanh": torch.tanh, "HardSwish": F.hardswish, "Mish": F.mish,
-        "Softplus": F.softplus, "Softsign": F.softsign, "Erf": torch.erf, "Exp": torch.exp, "Log": torch.log,
-        "Sqrt": torch.sqrt, "Reciprocal": torch.reciprocal, "Neg": torch.neg, "Abs": torch.abs, "Floor": torch.floor,
-        "Ceil": torch.ceil, "Round": torch.round, "Sign": torch.sign, "Sin": torch.sin, "Cos": torch.cos,
-        "Tan": torch.tan, "Asin": torch.asin, "Acos": torch.acos, "Atan": torch.atan, "Sinh": torch.sinh,
-        "Cosh": torch.cosh, "Asinh": torch.asinh, "Acosh": torch.acosh, "Atanh": torch.atanh, "Not": torch.logical_not,
-        "IsNaN": torch.isnan, "IsInf": torch.isinf,
-    }.items()},
+    **{name: _unary(call) for name, call in UNARY.items()},
     **{name: _binary(call) for name, call in {
         "Add": lambda a, b: a + b, "Sub": lambda a, b: a - b, "Mul": lambda a, b: a * b, "Div": _quotient,
         "Pow": _power, "Equal": lambda a, b: a == b, "Less": lambda a, b: a < b, "LessOrEqual": lambda a, b: a <= b,
