@@ -28,7 +28,9 @@ from compression.recipe import Recipe
 from compression.records.analysis import LEVELS, LayerSensitivity, SensitivityPoint
 from compression.steps import Step, step
 
-IMAGES = 2000
+IMAGES, MOST_MEBIBYTES = 2000, 256
+"""Images that a curve is measured on, and what they may take as floats: of 224×224 pixels, some 400."""
+
 Stop = Callable[[], bool]
 
 
@@ -37,6 +39,7 @@ class Sweep:
 
     def __init__(self, prepared: Prepared, *, images: int = IMAGES):
         self.prepared = prepared
+        images = prepared.data.at_once(images, mebibytes=MOST_MEBIBYTES)
         validation = prepared.choosing.validation
         drawn = torch.randperm(len(validation), generator=torch.Generator().manual_seed(0))[:images]
         self.split = validation.subset(drawn)

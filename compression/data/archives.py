@@ -24,10 +24,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
+from compression.data.cache_limit import KEEP_FREE
 from compression.data.decoding import MAX_FILE_BYTES
 from compression.data.folder import is_picture, named
 from compression.data.label_files import ENDINGS
-from compression.data.pixel_files import KEEP_FREE
 from compression.errors import Cancelled, InvalidFile, shown
 from compression.host.folders import user_folder
 

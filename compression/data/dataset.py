@@ -113,6 +113,11 @@ class Dataset:
         shift = torch.tensor(mean or self.mean, dtype=torch.float32, device=images.device).view(shape) * scale
         return images.to(torch.float32).mul_(scale / 255).sub_(shift)
 
+    def at_once(self, most: int, mebibytes: int = 64) -> int:
+        """How many images a pass normalises together: `most`, or as many as take so much memory as floats."""
+        floats = 4 * self.input_shape[0] * self.input_shape[1] * self.input_shape[2]
+        return min(most, max((mebibytes << 20) // floats, 1))
+
     def calibration(self, n: int = 1024, seed: int = 0) -> torch.Tensor:
         """`n` images (fewer if there are fewer) as uint8 [n, C, H, W], drawn without labels from `train`."""
         generator = torch.Generator().manual_seed(seed)

@@ -5,7 +5,7 @@ import os
 from dataclasses import replace
 from pathlib import Path
 
-from compression.data import cache, folder, layouts, pixel_files, preparing, sources
+from compression.data import cache, folder, layouts, photo_sets, pixel_files, preparing, sources
 from compression.data.cache import Decoded
 from compression.data.catalog import DATASETS
 from compression.data.dataset import Dataset, Split, split_off, validation_size
@@ -39,6 +39,8 @@ def load(
         return _load_folder(name, preprocess, sample_test, seed, size, say, halt)
     if name not in DATASETS:
         raise UnknownName("dataset", name, [*DATASETS, "folder:PATH"])
+    if name in photo_sets.NAMES:
+        return _load_photos(name, preprocess, sample_test, seed, say, halt)
     spec = DATASETS[name]
     decoded = _obtain(name)
     data = _dataset(decoded, name=name, title=spec.title, mean=spec.mean, std=spec.std, mirror=spec.mirror)
@@ -97,7 +99,7 @@ def _load_folder(
     listing = layouts.list_folder(path)
     splits, state = layouts.in_splits(listing, sample_test, seed), layouts.fingerprint(listing)
     asked = preprocess.pixels_hash if preprocess else f"{size[0]}x{size[1]}" if size else "plain"
-    drawn = f"-{sample_test}-{seed}" if sample_test else ""
+    drawn = f"-{sample_test}-{seed}" if sample_test is not None else ""
     key = f"folder-{hashlib.sha256(os.fsencode(path)).hexdigest()[:16]}-{asked}{drawn}"
     found = pixel_files.read(key, state)
     if found is None:
@@ -109,6 +111,27 @@ def _load_folder(
             where=path, skipped=listing.skipped, progress=progress, stop=stop,
         )  # fmt: skip
     data = _of_file(found, name, folder.named(path.name), labelled=listing.labelled)
+    return _normalized(data, preprocess) if preprocess else data
+
+
+def _load_photos(
+    name: str, preprocess: Preprocess | None, sample_test: int | None, seed: int, progress: Progress, stop: Stop
+) -> Dataset:
+    """One of torchvision's datasets of files; without a record, in the size of its row in the catalog."""
+    spec = DATASETS[name]
+    progress(f"Looking for {spec.title}", 0.0)
+    listing, source = photo_sets.obtain(name)
+    asked = preprocess or photo_sets.usual(name)
+    state, drawn = layouts.fingerprint(listing), f"-{sample_test}-{seed}" if sample_test is not None else ""
+    found = pixel_files.read(key := f"{name}-{asked.pixels_hash}{drawn}", state)
+    if found is None:
+        pictures = preparing.pictures_of(layouts.in_splits(listing, sample_test, seed))
+        plan = preparing.plan_of(asked)
+        about = plan.written(state, listing.classes, source)
+        found = preparing.make(
+            key, about, pictures, len(pictures), plan, where=listing.folder, progress=progress, stop=stop
+        )
+    data = replace(_of_file(found, name, spec.title, labelled=True), mirror=spec.mirror, mean=spec.mean, std=spec.std)
     return _normalized(data, preprocess) if preprocess else data
 
 

@@ -20,21 +20,17 @@ import numpy as np
 import torch
 from pydantic import TypeAdapter, ValidationError
 
+from compression.data.cache_limit import ENDING, KEEP_FREE, clean, folder, limit
 from compression.data.dataset import Split, of_histogram
 from compression.errors import InvalidData
 from compression.host.atomic_files import atomic_write
-from compression.host.folders import user_folder
 
 log = logging.getLogger(__name__)
 
 MAGIC = b"CLPIX\0\0\1"  # the last byte counts up when the meaning of a file changes
 SPLITS = ("train", "validation", "test")
-ENDING = ".pixels"
 MOST_SKIPPED = 10_000
 """Of pictures that are left out, so many are named; the rest is counted."""
-
-KEEP_FREE = 1 << 30
-"""Bytes that a disk keeps free."""
 
 
 @dataclass(frozen=True)
@@ -67,11 +63,6 @@ class PixelFile:
     train: Split
     validation: Split
     test: Split
-
-
-def folder() -> Path:
-    """Where decoded pictures are kept."""
-    return user_folder() / "datasets" / "cache"
 
 
 def path_of(key: str) -> Path:
@@ -150,6 +141,7 @@ def write(key: str, about: Written, images: Iterable[tuple[int, int, np.ndarray 
         _require_space(path.parent, expected * int(np.prod(about.shape)))
         with atomic_write(path) as partial, partial.open("wb") as file:
             _fill(file, about, images)
+        clean(limit(), keep=path)
     except OSError as error:
         raise InvalidData(f"The decoded pictures cannot be kept in {path.parent}: {error.strerror}.") from None
 

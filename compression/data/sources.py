@@ -84,14 +84,15 @@ def _from_torchvision(name: str) -> Decoded:
     except RuntimeError:  # torchvision's answer to "not there, or damaged"
         pass
     try:
-        with tempfile.TemporaryDirectory(prefix="compression-download-") as folder, _timeout(DOWNLOAD_TIMEOUT_S):
+        with tempfile.TemporaryDirectory(prefix="compression-download-") as folder, timeout(DOWNLOAD_TIMEOUT_S):
             source = f"{DATASETS[name].title}, downloaded by torchvision."
             return _read_torchvision(name, Path(folder), download=True, source=source)
     except (OSError, RuntimeError) as error:  # no network, a server's refusal, or a file that fails its checksum
-        raise DataUnavailable(_unreachable(name, kept)) from error
+        raise DataUnavailable(unreachable(name, kept)) from error
 
 
-def _unreachable(name: str, kept: Path) -> str:
+def unreachable(name: str, kept: Path) -> str:
+    """The sentence for a dataset that no source gave."""
     title, places = DATASETS[name].title, f"no copy of it lies in {kept}"
     if name == "fashion-mnist":
         places += f" or {SYSTEM_FASHION_MNIST} (Debian and Ubuntu: apt install dataset-fashion-mnist)"
@@ -101,6 +102,8 @@ def _unreachable(name: str, kept: Path) -> str:
 def _read_torchvision(name: str, root: Path, *, download: bool, source: str) -> Decoded:
     from torchvision import datasets
 
+    if name in ("svhn", "stl10"):
+        return _read_by_split(name, root, download=download, source=source)
     kind = {
         "fashion-mnist": datasets.FashionMNIST, "mnist": datasets.MNIST,
         "cifar10": datasets.CIFAR10, "cifar100": datasets.CIFAR100,
@@ -111,13 +114,25 @@ def _read_torchvision(name: str, root: Path, *, download: bool, source: str) -> 
     return Decoded(pixels[0], labels[0], pixels[1], labels[1], classes=tuple(parts[0].classes), source=source)
 
 
+def _read_by_split(name: str, root: Path, *, download: bool, source: str) -> Decoded:
+    """Those that torchvision has as arrays [n, 3, H, W] by the name of the part."""
+    from torchvision import datasets
+
+    kind = {"svhn": datasets.SVHN, "stl10": datasets.STL10}[name]
+    parts = [kind(str(root), split=split, download=download) for split in ("train", "test")]
+    pixels = [torch.from_numpy(np.ascontiguousarray(part.data)) for part in parts]
+    labels = [torch.as_tensor(np.asarray(part.labels), dtype=torch.int64) for part in parts]
+    classes = tuple(getattr(parts[0], "classes", map(str, range(DATASETS[name].classes))))
+    return Decoded(pixels[0], labels[0], pixels[1], labels[1], classes=classes, source=source)
+
+
 def _channels_first(images: torch.Tensor) -> torch.Tensor:
     """uint8 [n, H, W] or [n, H, W, 3] → [n, C, H, W]."""
     return images.unsqueeze(1) if images.ndim == 3 else images.permute(0, 3, 1, 2).contiguous()
 
 
 @contextmanager
-def _timeout(seconds: float) -> Iterator[None]:
+def timeout(seconds: float) -> Iterator[None]:
     """Connections opened inside give up after `seconds` without an answer; torchvision itself would wait for ever."""
     before = socket.getdefaulttimeout()
     socket.setdefaulttimeout(seconds)

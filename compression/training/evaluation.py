@@ -10,7 +10,7 @@ from compression.data.dataset import Dataset, Split
 from compression.errors import Cancelled
 from compression.network.decisions import classes
 
-EVALUATION_BATCH = 500  # images
+EVALUATION_BATCH = 500  # images, fewer of large ones
 
 
 def accuracy(
@@ -25,12 +25,12 @@ def accuracy(
 
     An image whose scores name no class (`decisions.classes`) is classified wrongly.
     """
-    correct = 0
+    correct, batch = 0, data.at_once(EVALUATION_BATCH)
     with torch.inference_mode():
-        for start in range(0, len(split), EVALUATION_BATCH):
+        for start in range(0, len(split), batch):
             if stop and stop():
                 raise Cancelled("Training was stopped while it was evaluated.")
-            images, labels = split.images[start:][:EVALUATION_BATCH], split.labels[start:][:EVALUATION_BATCH]
+            images, labels = split.images[start:][:batch], split.labels[start:][:batch]
             inputs = data.normalize(images.to(device)).contiguous(memory_format=torch.channels_last)
             correct += int((classes(scores(model(inputs))).cpu() == labels).sum())
     return correct / len(split)

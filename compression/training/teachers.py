@@ -137,7 +137,7 @@ def unlabelled(data: Dataset, teacher: nn.Module) -> Dataset:
     Raises `InvalidModel` where the teacher has no answer for an image.
     """
     with torch.inference_mode():
-        parts = data.validation.images.split(500)
+        parts = data.validation.images.split(data.at_once(500))
         scores = torch.cat([teacher(data.normalize(part)) for part in parts])
     answered = every_class(scores, "The teacher")
     train = Split(data.train.images, torch.zeros(len(data.train.images), dtype=torch.int64))
