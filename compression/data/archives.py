@@ -228,7 +228,7 @@ class _Job:
     def _untar(self, stream: "_Forward", place: Path) -> None:
         with tarfile.TarFile(fileobj=stream, mode="r", errorlevel=2) as archive:  # type: ignore[arg-type]
             while (entry := archive.next()) is not None:
-                archive.members.clear()  # else each entry stays in memory
+                archive.members.clear()  # type: ignore[attr-defined]  # else each entry stays in memory
                 if entry.type not in (tarfile.REGTYPE, tarfile.AREGTYPE, tarfile.DIRTYPE) or entry.issparse():
                     raise self.refuse(f"its entry {shown(entry.name)} is a link, a device or a file with holes")
                 target = self._place_of(entry.name, place, is_folder=entry.isdir())

@@ -7,7 +7,7 @@ stands under its name only when it is complete.
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -85,8 +85,8 @@ def _listing(name: str, root: Path, *, download: bool) -> Listing:
     return Listing(root / FOLDERS[name], tuple(classes), found)
 
 
-Pairs = Sequence[tuple[Any, int]]
-Read = tuple[Sequence[str], dict[str, Pairs]]
+Read = tuple[Sequence[str], Mapping[str, Sequence[tuple[Any, Any]]]]
+"""Class names, and (path, label) of each part's pictures."""
 
 
 def _eurosat(root: str, download: bool) -> Read:

@@ -48,8 +48,8 @@ def count(model: nn.Module) -> int:
 
 
 @pytest.mark.parametrize("name", models.ARCHITECTURES)
-def test_every_network_fits_every_dataset(name: str) -> None:
-    for spec in DATASETS.values():
+def test_every_network_fits_every_datasets_images(name: str) -> None:
+    for spec in {spec.input_shape: spec for spec in DATASETS.values()}.values():
         model = models.build(name, input_shape=spec.input_shape, classes=spec.classes)
         assert not model.training
         with torch.inference_mode():
