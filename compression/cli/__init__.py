@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from compression.cli import machine, store, zoo
+from compression.cli import machine, pictures, store, zoo
 from compression.cli.console import (
     JsonOption,
     Progress,
@@ -52,7 +52,7 @@ if TYPE_CHECKING:
 app = group(help="Compress image classifiers and measure the file that comes out.")
 app.add_typer(zoo.zoo_app, name="models")
 app.add_typer(zoo.zoo_app, name="zoo", hidden=True)
-app.add_typer(zoo.data_app, name="data")
+app.add_typer(pictures.data_app, name="data")
 app.add_typer(store.runs_app, name="runs")
 app.add_typer(store.jobs_app, name="jobs")
 app.command()(machine.machine)
@@ -76,9 +76,7 @@ def _fields_help(prefix: str, settings: type[Settings]) -> list[str]:
     return lines
 
 
-DatasetOption = Annotated[
-    str, typer.Option("--dataset", help="A name from `data list`, or folder:PATH with train/ and test/.")
-]
+DatasetOption = Annotated[str, typer.Option("--dataset", help="A name from `data list`, or folder:PATH with pictures.")]
 MeanOption = Annotated[
     str | None, typer.Option(help="Per channel, comma-separated, of pixels in [0, 1]; instead of the dataset's own.")
 ]

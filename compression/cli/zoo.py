@@ -189,7 +189,7 @@ def data_list(as_json: JsonOption = False) -> None:
     rows: list[Row] = [("DATASET", "TITLE", "CLASSES", "IMAGES")]
     for spec in DATASETS.values():
         rows.append((spec.name, spec.title, str(spec.classes), "×".join(map(str, spec.input_shape))))
-    print_table([*rows, ("folder:PATH", "your own, with train/CLASS/IMAGE and test/CLASS/IMAGE")])
+    print_table([*rows, ("folder:PATH", "your own: a folder a class, train and test, a table of labels, or none")])
 
 
 @data_app.command("fetch")

@@ -23,6 +23,18 @@ if TYPE_CHECKING:
         Training,
         Work,
     )
+    from compression.jobs.pictures import (
+        Extracted,
+        FolderFacts,
+        PictureUsage,
+        clear_pictures,
+        example_pictures,
+        folder_facts,
+        keep_uploaded,
+        limit_pictures,
+        picture_usage,
+        unpack_pictures,
+    )
     from compression.jobs.questions import (
         class_map_of,
         compare_deployment,
@@ -46,12 +58,13 @@ if TYPE_CHECKING:
     from compression.jobs.worker import import_network
 
 __all__ = [
-    "Baseline", "Finished", "Job", "Lab", "News", "Outcome", "Refusal", "Request", "SmallNetwork", "Sweeping",
-    "Training", "Work", "can_finish", "class_map_of", "compare_deployment", "compare_predictions", "correct_classes",
-    "end_orphans", "explain_latency",
-    "feature_maps", "from_plain", "import_network", "known_sensitivities", "layer_view", "memory_growth",
-    "network_structure", "reachable_amounts", "small_network_of", "smallest_recipe", "softmax", "teacher_scores",
-    "trained_networks", "write_format", "write_with_preprocessing",
+    "Baseline", "Extracted", "Finished", "FolderFacts", "Job", "Lab", "News", "Outcome", "PictureUsage", "Refusal",
+    "Request", "SmallNetwork", "Sweeping", "Training", "Work", "can_finish", "class_map_of", "clear_pictures",
+    "compare_deployment", "compare_predictions", "correct_classes", "end_orphans", "example_pictures",
+    "explain_latency", "feature_maps", "folder_facts", "from_plain", "import_network", "keep_uploaded",
+    "known_sensitivities", "layer_view", "limit_pictures", "memory_growth", "network_structure", "picture_usage",
+    "reachable_amounts", "small_network_of", "smallest_recipe", "softmax", "teacher_scores", "trained_networks",
+    "unpack_pictures", "write_format", "write_with_preprocessing",
 ]  # fmt: skip
 
 _MODULES = {
@@ -59,6 +72,10 @@ _MODULES = {
     "lab": ("Lab",),
     "long_jobs": ("can_finish",),
     "messages": ("Baseline", "Finished", "Outcome", "Refusal", "Request", "Sweeping", "Training", "Work"),
+    "pictures": (
+        "Extracted", "FolderFacts", "PictureUsage", "clear_pictures", "example_pictures", "folder_facts",
+        "keep_uploaded", "limit_pictures", "picture_usage", "unpack_pictures",
+    ),
     "questions": (
         "class_map_of", "compare_deployment", "compare_predictions", "correct_classes", "explain_latency",
         "feature_maps", "known_sensitivities",

@@ -14,7 +14,7 @@ def images_for(network: Card | Opened, dataset: str) -> Dataset:
     Raises what `data.load` raises, and `InvalidSetting` for another number of channels than the preprocessing makes.
     """
     made, shape = network.preprocess, network.input_shape
-    loaded = data.load(dataset, preprocess=made) if made else data.load(dataset)
+    loaded = data.load(dataset, made, size=shape[1:] if shape else None)
     if shape:
         loaded = loaded.with_channels(shape[0])
     mean, std = (made.mean, made.std) if made else _statistics(network, loaded)

@@ -1,10 +1,12 @@
 """The command line: what goes to stdout, what to stderr, which exit code, and that a recipe makes the same file."""
 
 import hashlib
+import io
 import json
 import shutil
 import subprocess
 import sys
+import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -428,6 +430,27 @@ class TestLists:
         names = [spec["name"] for spec in call("data", "list", "--json").json]
         assert names[:2] == ["fashion-mnist", "digits"]
         assert "folder:PATH" in call("data", "list").out
+
+    def test_pictures_in_an_archive(self, tmp_path: Path) -> None:
+        with zipfile.ZipFile(tmp_path / "photos.zip", "w") as archive:
+            for i in range(6):
+                kept = io.BytesIO()
+                Image.new("RGB", (20 + i, 30), (40 * i, 0, 0)).save(kept, "PNG")
+                archive.writestr(f"photos/{'ab'[i % 2]}/{i}.png", kept.getvalue())
+        found = call("data", "add", tmp_path / "photos.zip", "--json").json
+        assert found["pictures"] == 6 and found["dataset"].startswith("folder:")
+        shown = call("data", "show", found["dataset"], "--json").json
+        assert (shown["classes"], shown["test"], shown["left_out"]) == (["a", "b"], 4, [])
+        (tmp_path / "bad.zip").write_bytes(b"x")
+        assert "damaged or no .zip" in call("data", "add", tmp_path / "bad.zip").sentence
+
+    def test_data_cache(self) -> None:
+        before = call("data", "cache", "--json").json
+        assert before["limit_bytes"] == 32 << 30
+        assert call("data", "cache", "--limit", "2.5", "--json").json["limit_bytes"] == int(2.5 * 2**30)
+        assert "0 GiB; 1 to 1,048,576 are allowed" in call("data", "cache", "--limit", "0").sentence
+        cleared = call("data", "cache", "--clear", "--limit", "32", "--json").json
+        assert (cleared["files"], cleared["removed_bytes"]) == (0, before["size_bytes"])
 
     def test_data_fetch(self) -> None:
         found = call("data", "fetch", "digits", "--json").json

@@ -1,0 +1,73 @@
+"""The part of the command line about pictures of one's own: folders, archives, and what decoded pictures take."""
+
+import dataclasses
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from compression.cli.console import JsonOption, Row, print_json, print_table, working
+from compression.cli.inputs import check_dataset
+from compression.cli.zoo import data_app
+
+
+@data_app.command("show")
+def data_show(
+    name: Annotated[str, typer.Argument(metavar="folder:PATH", help="A folder of pictures.")],
+    as_json: JsonOption = False,
+) -> None:
+    """Say how a folder's pictures are understood, before any is decoded."""
+    check_dataset(name, folders=True)
+    from compression.data import layouts
+    from compression.data.loading import path_of
+
+    listing = layouts.list_folder(path_of(name))
+    counts = {part: len(found) for part, found in layouts.in_splits(listing).items()}
+    if as_json:
+        return print_json({"dataset": name, "classes": listing.classes, **counts, "left_out": listing.skipped})
+    rows: list[Row] = [
+        ("pictures", ", ".join(f"{n:,} {part}" for part, n in counts.items())),
+        ("classes", f"{len(listing.classes):,}: {', '.join(listing.classes[:5])}…" if listing.classes else "no labels"),
+    ]
+    rows += [("left out", sentence) for sentence in listing.skipped[:20]]
+    print_table(rows)
+
+
+@data_app.command("add")
+def data_add(
+    archive: Annotated[Path, typer.Argument(metavar="FILE", help="A .zip, .tar or .tar.gz of pictures.")],
+    as_json: JsonOption = False,
+) -> None:
+    """Unpack an archive of pictures into your folder, and print the name of the dataset that it is now."""
+    with working() as progress:
+        from compression.data.archives import extract
+
+        found = extract(archive, progress=progress)
+    if as_json:
+        return print_json({"dataset": found.dataset, "pictures": found.pictures, "ignored": found.ignored})
+    print_table(
+        [("dataset", found.dataset), ("pictures", f"{found.pictures:,}"), ("no pictures", f"{found.ignored:,}")]
+    )
+
+
+@data_app.command("cache")
+def data_cache(
+    limit: Annotated[float | None, typer.Option(help="GiB that decoded pictures may take from now on.")] = None,
+    clear: Annotated[bool, typer.Option("--clear", help="Remove them; they are decoded anew when asked for.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Show what decoded pictures take on the disk; limit or remove them."""
+    from compression.data import cache_limit
+
+    if limit is not None:
+        cache_limit.set_limit(int(min(max(limit, -1), 1e9) * 2**30))
+    removed = cache_limit.clean() if clear else 0
+    now = cache_limit.usage()
+    if as_json:
+        return print_json(dataclasses.asdict(now) | {"removed_bytes": removed, "folder": str(cache_limit.folder())})
+    rows: list[Row] = [
+        ("decoded pictures", f"{now.size_bytes / 2**30:.2f} GiB in {now.files} files"),
+        ("limit", f"{now.limit_bytes / 2**30:g} GiB"),
+        ("folder", str(cache_limit.folder())),
+    ]
+    print_table([*rows, ("removed", f"{removed / 2**30:.2f} GiB")] if clear else rows)
