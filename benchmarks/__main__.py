@@ -172,6 +172,21 @@ def jobs(model: ModelOption = "lenet5", dataset: DatasetOption = "digits", out: 
 
 
 @app.command()
+def memory(
+    images: Annotated[
+        int, typer.Option(min=100, max=1_000_000, help="Photos, whose pixels are kept on disk.")
+    ] = 50_000,
+    side: Annotated[int, typer.Option(min=32, max=512, help="Pixels a side, once decoded.")] = 224,
+) -> None:
+    """Memory of decoding and of passing over more photos than fit into it; on a busy machine too."""
+    from benchmarks import memory as measurements
+
+    with working() as progress:
+        said = measurements.run(images, side, progress)
+    typer.echo(said)
+
+
+@app.command()
 def fingerprints(
     path: Annotated[Path, typer.Argument(help="JSON file: written if it is not there, else compared with.")],
     dataset: Annotated[str, typer.Option(help="A name from `python -m compression data list`.")] = "digits",
