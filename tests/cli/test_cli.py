@@ -442,7 +442,7 @@ class TestLists:
         shown = call("data", "show", found["dataset"], "--json").json
         assert (shown["classes"], shown["test"], shown["left_out"]) == (["a", "b"], 4, [])
         (tmp_path / "bad.zip").write_bytes(b"x")
-        assert "damaged or no .zip" in call("data", "add", tmp_path / "bad.zip").sentence
+        assert "damaged or no .zip" in last_line(call("data", "add", tmp_path / "bad.zip"))
 
     def test_data_cache(self) -> None:
         before = call("data", "cache", "--json").json
