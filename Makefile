@@ -24,7 +24,7 @@ run: setup
 	$(BIN)/streamlit run app.py $(ARGS)
 
 test: setup $(VENV)/.installed-dev $(VENV)/.installed-browser
-	$(BIN)/python -m pytest -n 2 --dist loadgroup $(ARGS)
+	env -u PYTHONDONTWRITEBYTECODE $(BIN)/python -m pytest -n 2 --dist loadgroup --no-loadscope-reorder $(ARGS)
 
 check: $(VENV)/.installed-dev
 	$(BIN)/ruff check .

@@ -24,17 +24,25 @@ from compression.host import channel_multiple
 from tests import tenth
 from tests.tenth import pytest_addoption  # noqa: F401  an option of every run
 
+TOGETHER = ("browser", "pages")
+"""Folders whose tests share one app, or one engine."""
+LONGEST_FIRST = (*TOGETHER, "jobs", "cli", "models")
+"""Folders that begin first where tests run side by side: of what is left then, nothing takes long, so all end at once."""
+
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Where tests run side by side, those of a file stay together, and all that open the one app in the browser.
+    """Where tests run side by side, those of a file stay together, and all that share the one app or engine.
 
     Slow tests, of which only some run, are spread one by one.
     """
     tenth.pytest_collection_modifyitems(config, items)
     for item in items:
-        together = "browser" if "browser" in item.path.parts else item.path.name
+        together = next((name for name in TOGETHER if name == item.path.parent.name), item.path.name)
         if config.getoption("tenth") is None or together == "browser":
             item.add_marker(pytest.mark.xdist_group(together))
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        ranks = {name: rank for rank, name in enumerate(LONGEST_FIRST)}
+        items.sort(key=lambda item: ranks.get(item.path.parent.name, len(ranks)))
 
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")

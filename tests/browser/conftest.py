@@ -16,7 +16,7 @@ from playwright.sync_api import Browser, ConsoleMessage, Page, expect, sync_play
 
 from compression.jobs.cluster import ROOT
 
-PATIENCE_S = 90
+PATIENCE_S = 180  # a cold engine on a busy machine
 
 
 @pytest.fixture(scope="package")
@@ -82,7 +82,8 @@ def console() -> list[str]:
 def page(browser: Browser, console: list[str]) -> Iterator[Page]:
     """A fresh tab; errors that are left on its console fail the test."""
     expect.set_options(timeout=PATIENCE_S * 1000)
-    context = browser.new_context(viewport={"width": 1280, "height": 900}, accept_downloads=True)
+    size = {"width": 1280, "height": 900}
+    context = browser.new_context(viewport=size, accept_downloads=True, reduced_motion="reduce")
     context.set_default_timeout(PATIENCE_S * 1000)
     tab = context.new_page()
     tab.on("console", lambda message: console.append(message.text) if _is_ours(message) else None)

@@ -27,7 +27,7 @@ RECIPE = Recipe(steps=(Quantize(weight_bits=4),), quality="fast")
 def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A network for Digits as PyTorch saves it."""
     path = tmp_path_factory.mktemp("brought") / "mine.pt2"
-    model, images = visitors.learned(visitors.Residual), torch.zeros(2, 1, 8, 8)
+    model, images = visitors.learned(visitors.Residual, steps=50), torch.zeros(2, 1, 8, 8)
     torch.export.save(torch.export.export(model, (images,), dynamic_shapes=({0: torch.export.Dim("n")},)), path)
     return path
 
@@ -35,8 +35,7 @@ def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def form(server: str, page: Page) -> Iterator[Page]:
     """The form, with the name 'visitor' in it and for Digits; what it brings is gone afterwards."""
-    page.goto(link(server, "explore"))
-    page.get_by_role("link", name="Bring your own network").click()
+    page.goto(link(server, "bring"))
     expect(page.get_by_role("combobox", name="Images")).to_have_value("Digits")
     page.get_by_label("Name", exact=True).fill("visitor")
     page.get_by_label("Name", exact=True).press("Tab")

@@ -45,8 +45,8 @@ def figures(page: Page) -> list[str]:
     return page.get_by_test_id("stMetricValue").all_inner_texts()
 
 
-def test_the_bare_address_shows_charts_with_content(server: str, page: Page) -> None:
-    page.goto(link(server))
+def test_the_bare_address_shows_charts_with_content_and_a_recipe_to_copy(server: str, page: Page) -> None:
+    page.goto(f"{link(server)}&panel=recipe")
     measured(page)
     assert "/explore?" in page.url
     charts = page.locator(".js-plotly-plot")
@@ -55,16 +55,20 @@ def test_the_bare_address_shows_charts_with_content(server: str, page: Page) -> 
         expect(charts.first.locator(".legend")).to_contain_text(name)
     assert all(re.search(r"\d", value) for value in figures(page))
     expect(page.get_by_test_id("stSkeleton")).to_have_count(0)
+    expect(page.get_by_test_id("stCode").first).to_contain_text("sparsity: 0.5")
+    expect(page.get_by_test_id("stCode").last).to_contain_text("--set prune.sparsity=0.5")
 
 
 def test_the_points_are_there_before_the_charts_library_is(server: str, page: Page) -> None:
     held: list[Route] = []
-    page.route("**/plotly-*.js", lambda route: held.append(route))
-    page.goto(server)
+    page.route("**/plotly.min.js*", lambda route: held.append(route))
+    with page.expect_request("**/plotly.min.js*"):
+        page.goto(link(server))
     sketches = page.locator(".plot-sketch")
     expect(sketches.first.locator("circle").nth(3)).to_be_visible()
     expect(sketches.first).to_contain_text("File size")
     expect(page.get_by_text("Loading the chart").first).to_be_hidden()
+    assert held
     for route in held:
         route.continue_()
     expect(page.locator(".js-plotly-plot .point").first).to_be_visible()
@@ -220,13 +224,6 @@ def test_the_file_can_be_downloaded(server: str, page: Page) -> None:
     download = started.value
     assert download.suggested_filename == f"lenet300-digits-{recipe.hash[:8]}.onnx"
     onnx.checker.check_model(onnx.load(download.path()))
-
-
-def test_the_recipe_can_be_copied(server: str, page: Page) -> None:
-    page.goto(f"{link(server)}&panel=recipe")
-    measured(page)
-    expect(page.get_by_test_id("stCode").first).to_contain_text("sparsity: 0.5")
-    expect(page.get_by_test_id("stCode").last).to_contain_text("--set prune.sparsity=0.5")
 
 
 def test_a_click_selects_a_point_and_zoom_survives_a_new_one(server: str, page: Page) -> None:

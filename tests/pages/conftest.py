@@ -7,7 +7,7 @@ import pytest
 from pages.ui import state
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """The workers' locks are not those of others on this machine, for whom a training would wait."""
     with pytest.MonkeyPatch.context() as patch:

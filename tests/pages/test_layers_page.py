@@ -8,6 +8,7 @@ from streamlit.testing.v1 import AppTest
 from compression.records.analysis import LEVELS, Histogram, LayerSensitivity, LayerView, SensitivityPoint, Structure
 from compression.records.measurement import LayerReport
 from pages.ui.charts import layer_figures
+from pages.ui.model import subject
 from tests.pages.running_app import opened
 
 
@@ -74,7 +75,8 @@ def page() -> AppTest:
     return opened(link, page="lab/layers")
 
 
-def test_a_link_that_cannot_be_opened_says_so():
+def test_a_link_that_cannot_be_opened_says_so(monkeypatch):
+    monkeypatch.setattr(subject, "FAVOURITES", [("lenet300", "digits")])
     assert "This link cannot be opened" in opened({"model": "nonsense"}, page="lab/layers").warning[0].value
 
 
