@@ -14,11 +14,14 @@ if "PYTEST_XDIST_WORKER" in os.environ:  # one of several test processes: a core
 import before_compression  # noqa: F401
 
 from collections.abc import Iterator
+from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 import onnxruntime as ort
 import pytest
 
+from compression import confined
 from compression.data import user_folder
 from compression.host import channel_multiple
 from tests import tenth
@@ -27,7 +30,7 @@ from tests.tenth import pytest_addoption  # noqa: F401  an option of every run
 TOGETHER = ("browser", "pages")
 """Folders whose tests share one app, or one engine."""
 LONGEST_FIRST = (*TOGETHER, "jobs", "cli", "models")
-"""Folders that begin first where tests run side by side: of what is left then, nothing takes long, so all end at once."""
+"""Folders that begin first where tests run side by side: what is left then takes little, and so all end at once."""
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -60,6 +63,19 @@ def own_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         patch.setenv("COMPRESSION_IDLE", "0")  # nothing is measured that a test has not asked for
         channel_multiple.save(channel_multiple.Rounding(8, "Multiples of 8, as the tests say.", ort.__version__))
         yield folder
+
+
+@pytest.fixture
+def read_here(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Networks of `.pt2` files are read in this process only, which starts none that has to import PyTorch first.
+
+    That is for tests of what comes after: what the other process answers, and how it ends, has tests of its own.
+    """
+
+    def attempt(kind: str, path: Path, **about: Any) -> None:
+        import_module(confined.READERS[kind]).read(path, **about)
+
+    monkeypatch.setattr(confined, "attempt", attempt)
 
 
 @pytest.fixture(scope="session")

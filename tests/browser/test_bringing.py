@@ -45,7 +45,7 @@ def form(server: str, page: Page) -> Iterator[Page]:
 
 
 @pytest.fixture
-def brought(file: Path, own_home: Path) -> Iterator[Subject]:
+def brought(file: Path, own_home: Path, read_here: None) -> Iterator[Subject]:
     """The network, in the list already."""
     models.bring(file, "visitor", load("digits"))
     yield Subject("visitor", models.OWN, "digits")

@@ -221,16 +221,19 @@ class TestOwnModels:
         assert "7" in sentence
         assert "10" in sentence
 
+    @pytest.mark.usefixtures("read_here")
     def test_a_program_for_other_classes(self, tmp_path: Path) -> None:
         program = save_program(tmp_path / "tiny.pt2", channels=1, classes=7)
         sentence = last_line(call("compress", "--model", program, "--dataset", "digits"))
         assert "7" in sentence
         assert "10" in sentence
 
+    @pytest.mark.usefixtures("read_here")
     def test_a_program_for_other_images(self, tmp_path: Path) -> None:
         program = save_program(tmp_path / "tiny.pt2", channels=2, classes=10)
         assert "1×8×8" in last_line(call("compress", "--model", program, "--dataset", "digits"))
 
+    @pytest.mark.usefixtures("read_here")
     def test_a_network_for_colours_on_grey_images(self, folder: Path, tmp_path: Path) -> None:
         grey = tmp_path / "grey"
         shutil.copytree(folder, grey)

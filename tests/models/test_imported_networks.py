@@ -48,6 +48,7 @@ def test_a_brought_network_stands_in_the_list_with_what_was_measured(file: Path)
     assert len(models.brought()) == 1
 
 
+@pytest.mark.usefixtures("read_here")
 def test_a_network_for_colours_is_brought_on_grey_images(tmp_path: Path) -> None:
     colours = torch.nn.Sequential(torch.nn.Conv2d(3, 8, 3), torch.nn.Flatten(), torch.nn.Linear(288, 10)).eval()
     torch.export.save(torch.export.export(colours, (torch.zeros(1, 3, 8, 8),)), tmp_path / "colours.pt2")
@@ -62,6 +63,7 @@ def test_a_network_for_colours_is_brought_on_grey_images(tmp_path: Path) -> None
     assert right.mean() == pytest.approx(card.test_accuracy)
 
 
+@pytest.mark.usefixtures("read_here")
 def test_a_damaged_card_costs_the_list_nothing_else(file: Path) -> None:
     card = models.bring(file, "mine", load("digits"))
     for name, content in {"a": b"{", "b": b"\xff", "c": b"[]", "d": b"[" * 100_000}.items():
@@ -73,6 +75,7 @@ def test_a_damaged_card_costs_the_list_nothing_else(file: Path) -> None:
     models.dismiss("mine")
 
 
+@pytest.mark.usefixtures("read_here")
 def test_a_brought_network_is_removed_and_the_zoo_stays(file: Path) -> None:
     models.bring(file, "mine", load("digits"))
     others = [card for card in models.cards() if card.model != "mine"]
@@ -86,6 +89,7 @@ def test_a_brought_network_is_removed_and_the_zoo_stays(file: Path) -> None:
         models.card("mine", models.OWN)
 
 
+@pytest.mark.usefixtures("read_here")
 @pytest.mark.parametrize("found", ["card", "weights_path"])
 def test_a_network_that_is_removed_while_it_is_looked_up_is_unknown(
     file: Path, monkeypatch: pytest.MonkeyPatch, found: str
@@ -104,6 +108,7 @@ def test_a_network_that_is_removed_while_it_is_looked_up_is_unknown(
         models.network("mine", models.OWN)
 
 
+@pytest.mark.usefixtures("read_here")
 def test_what_is_brought_anew_is_another_subject(file: Path, tmp_path: Path) -> None:
     digits = load("digits")
     models.bring(file, "mine", digits)
@@ -143,6 +148,7 @@ def test_what_does_not_fit_is_refused_and_leaves_nothing(file: Path, tmp_path: P
     assert not user_weights().exists()
 
 
+@pytest.mark.usefixtures("read_here")
 def test_its_images_are_normalized_as_it_was_trained(file: Path) -> None:
     card = import_network(file.read_bytes(), "mine", "digits", " 0.5", "0.25")
     assert not isinstance(card, Refusal)
@@ -169,6 +175,7 @@ def test_a_name_is_no_way_out_of_the_folder(file: Path, tmp_path: Path, monkeypa
     assert sorted(tmp_path.iterdir()) == before
 
 
+@pytest.mark.usefixtures("read_here")
 def test_its_weights_load_by_the_lines_beside_them(file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     digits = load("digits")
     models.bring(file, "mine", digits)
