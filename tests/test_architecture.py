@@ -1,6 +1,8 @@
 """What ARCHITECTURE.md promises about the sources, read from the sources."""
 
 import ast
+import subprocess
+import sys
 from collections.abc import Iterator
 from functools import cache
 from graphlib import TopologicalSorter
@@ -188,3 +190,13 @@ def test_the_public_list() -> None:
     assert all(callable(getattr(compression, name)) for name in compression.__all__)
     with pytest.raises(AttributeError, match="no attribute 'nonsense'"):
         compression.nonsense  # noqa: B018
+
+
+def test_the_engine_starts_without_what_only_some_need() -> None:
+    """These take longer to import than all else together; so does everything that imports the engine, if it does."""
+    costly = {"timm", "torchvision", "torch._dynamo", "sympy", "transformers"}
+    program = f"import sys, before_compression, compression.pipeline.compress; print({costly} & set(sys.modules))"
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, timeout=120, check=True
+    )
+    assert done.stdout.strip() == "set()"

@@ -9,19 +9,37 @@ that reach a cut are never removed.
 import copy
 import itertools
 import math
+import sys
 import warnings
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
 import torch
-import torch_pruning
 from torch import fx, nn
-from torch_pruning.ops import OPTYPE
 
 from compression.network.graph import arguments, module_of, operator_name, shapes
 from compression.network.zero_padding import is_spatial
+
+
+@contextmanager
+def _absent(package: str) -> Iterator[None]:
+    """Has the import of `package` fail meanwhile, unless it was imported before."""
+    known = package in sys.modules
+    if not known:
+        sys.modules[package] = None  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        if not known:
+            del sys.modules[package]
+
+
+with _absent("timm"):  # Torch-Pruning imports it, which takes seconds, to count operations; here none are counted
+    import torch_pruning
+    from torch_pruning.ops import OPTYPE
 
 ELEMENTWISE = {
     "relu", "sigmoid", "tanh", "hardswish", "hardsigmoid", "hardtanh", "leaky_relu", "silu", "gelu", "elu", "selu",
