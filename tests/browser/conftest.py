@@ -82,8 +82,9 @@ def console() -> list[str]:
 def page(browser: Browser, console: list[str]) -> Iterator[Page]:
     """A fresh tab; errors that are left on its console fail the test."""
     expect.set_options(timeout=PATIENCE_S * 1000)
-    size = {"width": 1280, "height": 900}
-    context = browser.new_context(viewport=size, accept_downloads=True, reduced_motion="reduce")
+    context = browser.new_context(
+        viewport={"width": 1280, "height": 900}, accept_downloads=True, reduced_motion="reduce"
+    )
     context.set_default_timeout(PATIENCE_S * 1000)
     tab = context.new_page()
     tab.on("console", lambda message: console.append(message.text) if _is_ours(message) else None)

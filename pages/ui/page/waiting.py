@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from concurrent.futures import Future
+from functools import partial
 from typing import Any
 
 import streamlit as st
@@ -9,22 +10,35 @@ import streamlit as st
 from compression.errors import UserError, WorkerLost
 from compression.jobs import News
 from pages.ui.model import wording
+from pages.ui.page.guard import repeated
 from pages.ui.state import came
 
 PATIENCE_S = 60
+EVERY_S = 1.0
 
 
 def awaited(answer: "Future[Any]", doing: str) -> Any:
-    """What was asked for, or None and a line that says why it is not there."""
+    """What was asked for, or None and a line that says why it is not there.
+
+    Where it takes long, the rest of the page is drawn without it, and the whole page again when it is there.
+    """
     with st.spinner(f"{doing} …"):
-        if not came(answer, PATIENCE_S):
-            st.caption("The worker is busy with something else; look again in a moment.")
-            return None
-        try:
-            return answer.result()
-        except (UserError, WorkerLost) as error:
-            st.error(wording.said(str(error)))
+        there = came(answer, PATIENCE_S)
+    if not there:
+        st.caption("The worker is busy with something else; this comes when that is done.")
+        repeated(partial(_drawn_again, answer), EVERY_S)
+        return None
+    try:
+        return answer.result()
+    except (UserError, WorkerLost) as error:
+        st.error(wording.said(str(error)))
     return None
+
+
+def _drawn_again(answer: "Future[Any]") -> None:
+    """Begins the page afresh when the answer is there."""
+    if answer.done():
+        st.rerun()
 
 
 def tell(news: News, again: Callable[[], None]) -> None:

@@ -1,0 +1,37 @@
+"""What a page does while the worker is busy with something else."""
+
+from concurrent.futures import Future
+
+import pytest
+from streamlit.testing.v1 import AppTest
+
+from pages.ui.page import waiting
+
+
+def script() -> None:
+    import streamlit as st
+
+    from pages.ui.page import waiting
+
+    st.markdown(waiting.awaited(st.session_state["answer"], "Asking") or "The rest of the page")
+
+
+def test_a_page_that_waited_too_long_draws_itself_anew_when_the_answer_is_there(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It said so once and stayed as it was: whoever opened Layers while another network was prepared saw no layer."""
+    looks = []
+    monkeypatch.setattr(waiting, "PATIENCE_S", 0)
+    monkeypatch.setattr(waiting, "repeated", lambda draw, seconds: (looks.append(seconds), draw()))
+    answer: Future[str] = Future()
+    page = AppTest.from_function(script)
+    page.session_state["answer"] = answer
+    page.run()
+    assert [each.value for each in page.markdown] == ["The rest of the page"]
+    assert "busy with something else" in page.caption[0].value
+    assert looks == [waiting.EVERY_S]
+    monkeypatch.setattr(waiting, "repeated", lambda draw, seconds: (answer.set_result("The answer"), draw()))
+    page.run()
+    assert not page.exception
+    assert [each.value for each in page.markdown] == ["The answer"]
+    assert not page.caption
