@@ -102,8 +102,16 @@ def built(name: str) -> tuple[nn.Module, tuple[int, int, int]]:
 
         model = timm.create_model(called, pretrained=False)
         shape = timm.data.resolve_model_data_config(model)["input_size"]
+    draw_zeros_(model)
     measure_batch_norms_(model, shape)
     return model.eval(), shape
+
+
+def draw_zeros_(model: nn.Module) -> None:
+    """Random weights for layers that begin with zeros, with which all images have the same answer."""
+    for layer in model.modules():
+        if isinstance(layer, nn.Linear | nn.Conv2d) and not layer.weight.any():
+            nn.init.trunc_normal_(layer.weight, std=0.02)
 
 
 def measure_batch_norms_(model: nn.Module, shape: tuple[int, int, int]) -> None:

@@ -239,6 +239,7 @@ TRANSLATIONS: dict[str, Translation] = POINTWISE | MOVES | WINDOWS | RESIZES | {
     "max": _extreme("Max"), "min": _extreme("Min"), "argmax": _place("ArgMax"), "argmin": _place("ArgMin"),
     "var": _variance, "std": _variance, "linalg_vector_norm": _vector_norm, "group_norm": _group_norm,
     "instance_norm": _instance_norm, "conv1d": _convolution("Conv"), "conv2d": _convolution("Conv"),
+    "conv3d": _convolution("Conv"),
     "conv_transpose2d": _convolution("ConvTranspose"), "einsum": _einsum, "addmm": _product, "baddbmm": _product,
     "scaled_dot_product_attention": _attention,
 }  # fmt: skip

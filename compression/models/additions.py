@@ -16,7 +16,7 @@ from compression.models.downloads import Progress, Stop, digest_of
 from compression.models.libraries import shape_of
 from compression.models.model_cards import FORMATS, Card, user_weights, write
 from compression.models.opening import Opened, open_source
-from compression.network.tracing import check_uses, trace
+from compression.network.tracing import trace
 from compression.records.preprocess import Preprocess
 
 MOST_NAMES = 2_000
@@ -54,7 +54,6 @@ def add(
         raise InvalidModel(f"{source} takes images of any size; say which by a preprocessing.")
     say("Making one graph of it, and comparing their answers", 0.6)
     graph = trace(opened.network, shape)
-    check_uses(graph)
     count = _classes(graph, shape)
     names = _class_names(classes, opened, count)
     say("Keeping it", 0.9)

@@ -7,7 +7,6 @@ pure ones, and other spellings of common activations by one, and folds zero padd
 this - calibration, techniques, simulation, export - works on that one `torch.fx.GraphModule`.
 """
 
-from collections import Counter
 from itertools import count
 from typing import Any
 
@@ -22,7 +21,7 @@ from compression.network import agreement
 from compression.network.agreement import TRAINS
 from compression.network.decisions import every_class
 from compression.network.functionalization import functionalize_
-from compression.network.graph import LAYERS, arguments, layers, module_of, operator_name
+from compression.network.graph import arguments, layers, operator_name
 from compression.network.lifting import LIFT, attribute, place, stored
 from compression.network.recomposition import recompose_
 from compression.network.regions import inline_
@@ -95,16 +94,6 @@ def trace_grey_or_colours(
             raise refusal from None
 
 
-def check_uses(graph: fx.GraphModule) -> None:
-    """Raises `Unsupported` for a layer that is used more than once: no moments and no fit hold for all its uses."""
-    uses = Counter(node.target for node in graph.graph.nodes if isinstance(module_of(graph, node), LAYERS))
-    for name, times in uses.items():
-        if times > 1:
-            raise Unsupported(
-                f"The network uses its layer {name!r} {times} times for an image; at most once is allowed."
-            )
-
-
 @torch.inference_mode()
 def fit_classes(graph: fx.GraphModule, data: Dataset) -> Dataset:
     """`data` with the graph's outputs as its classes, see `data.for_outputs`.
@@ -134,10 +123,23 @@ def _export(model: nn.Module, input_shape: tuple[int, int, int]) -> ExportedProg
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         shape = "×".join(map(str, input_shape))
         raise InvalidModel(f"The network cannot be traced for batches of {shape} images: {reason}.") from error
+    stored = _made_of_stored(program)
     for part in agreement.graphs_of(program.graph_module):
         for node in part.graph.nodes:
-            _check_evaluates(node)
+            if node not in stored:
+                _check_evaluates(node)
     return program
+
+
+def _made_of_stored(program: ExportedProgram) -> set[fx.Node]:
+    """What a program computes without looking at the images, as scaled and standardized weights."""
+    images, found = program.graph_signature.user_inputs, set[fx.Node]()
+    for node in program.graph.nodes:
+        kept = node.op == "placeholder" and node.name not in images
+        made = node.op == "call_function" and node.all_input_nodes and found.issuperset(node.all_input_nodes)
+        if kept or made:
+            found.add(node)
+    return found
 
 
 def _lift(program: ExportedProgram, input_shape: tuple[int, int, int]) -> fx.GraphModule:
@@ -221,15 +223,13 @@ def _copied(graph: fx.Graph, node: fx.Node, env: dict[fx.Node, fx.Node]) -> fx.N
 
 
 def _path_of(path: str, node: fx.Node, calls: dict[str, str]) -> str:
-    """The path of the layer that `node` calls: `path` for the first set of tensors and settings, others beside it.
+    """The path of the layer that `node` calls: `path` for the first call, others beside it.
 
-    A batch norm that is called again is another one: what it reads there may change by something else. calls: what is
-    called at each path so far.
+    A layer that is called again is another one with the same values: what either reads differs, so moments and weights
+    that fit the one do not fit the other. calls: which node is called at each path so far.
     """
-    reads = fx.map_arg((node.args[1:], node.kwargs), lambda n: str(n.target))
-    call = node.name if operator_name(node) == "batch_norm" else str((node.target, reads))
     places = (path if i == 1 else f"{path}_{i}" for i in count(1))
-    return next(place for place in places if calls.setdefault(place, call) == call)
+    return next(place for place in places if calls.setdefault(place, node.name) == node.name)
 
 
 def _return_one_value_(output: fx.Node) -> None:

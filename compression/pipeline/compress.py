@@ -20,7 +20,7 @@ from compression.measure.accuracy import order, predict
 from compression.models.provenance import producer_id
 from compression.network.graph import macs
 from compression.network.storage import settle_scales_
-from compression.network.tracing import check_uses, fit_classes, traced
+from compression.network.tracing import fit_classes, traced
 from compression.pipeline.candidate import Candidate, Learn, Prepared, Progress, Stop, _reporter
 from compression.pipeline.layer_reports import LayerReports, parameters, reached
 from compression.pipeline.verification import verify
@@ -47,15 +47,13 @@ def prepare(
     """Traces `model`, calibrates it on training images, and writes and measures its fp32 file.
 
     The images get as many channels as the network takes: what is found lies in `Prepared.data`. Raises `InvalidModel`
-    where the network does not fit the images or the classes, and `Unsupported` where it uses a layer more than once:
-    there are no moments and no fit yet that hold for all its uses. Either where network, graph and file do not answer
-    the same about real images.
+    where the network does not fit the images or the classes, and that or `Unsupported` where network, graph and file do
+    not answer the same about real images.
     """
     say = _reporter(progress, stop)
     say("Tracing the network", 0.0)
     dense, data = traced(model, data)
     data = _with_notes(fit_classes(dense, data).with_validation(), calibration_images)
-    check_uses(dense)
     say("Looking at the calibration images", 0.2)
     calibration = calibrate(dense, data, images=calibration_images, seed=seed)
     recipe = Recipe(seed=seed, calibration_images=calibration_images)

@@ -45,6 +45,14 @@ class Standardized(nn.Module):
         return F.conv2d(x, w / (w.std((1, 2, 3), keepdim=True) + 1e-5), padding=1)
 
 
+class StandardizedByNorm(Standardized):
+    """The same as timm writes it: by a batch norm over the weights, without running statistics."""
+
+    def forward(self, x):
+        w = F.batch_norm(self.weight.reshape(1, 8, -1), None, None, training=True, momentum=0.0)
+        return F.conv2d(x, w.reshape_as(self.weight), padding=1)
+
+
 class Stored(nn.Module):
     """What is done with maps and a tensor that the network keeps."""
 
@@ -160,6 +168,9 @@ LAYERS = {
     "weight norm": nn.utils.parametrizations.weight_norm(nn.Conv2d(8, 8, 3)),
     "transposed": nn.ConvTranspose2d(8, 4, 3, 2, 1, 1),
     "rows": nn.Sequential(nn.Flatten(2), nn.Conv1d(8, 4, 3, padding=1)),
+    "volumes": nn.Sequential(
+        nn.Unflatten(1, (1, 8)), nn.Conv3d(1, 2, (1, 3, 3), (1, 2, 2), (0, 1, 1)), nn.Flatten(1, 2)
+    ),
     "reflecting": nn.Conv2d(8, 8, 3, padding=1, padding_mode="reflect"),
     "same": nn.Conv2d(8, 8, (2, 4), padding="same"), "dilated same": nn.Conv2d(8, 8, 3, dilation=2, padding="same"),
     "pruned by torch": nn.utils.prune.random_unstructured(nn.Conv2d(8, 8, 3), "weight", 0.5),
@@ -226,7 +237,7 @@ def test_what_cannot_be_written_is_refused_with_a_sentence(tried, error, sentenc
     assert str(refused.value) == sentence
 
 
-@pytest.mark.parametrize("tried", [Standardized(), LAYERS["weight norm"]])
+@pytest.mark.parametrize("tried", [Standardized(), StandardizedByNorm(), LAYERS["weight norm"]])
 def test_computed_weights_are_those_of_a_layer(tried) -> None:
     model = Through(tried)
     model(torch.zeros(2, *SHAPE))

@@ -11,7 +11,7 @@ from torch import nn
 
 import compression
 from compression.data import load
-from compression.errors import Cancelled, InvalidModel, Unsupported
+from compression.errors import Cancelled, InvalidModel
 from compression.export import export
 from compression.host.onnx_runtime import session
 from compression.measure.outputs import IMAGES
@@ -112,9 +112,16 @@ def test_any_classifier_is_compressed_and_left_as_it_was():
     assert found.accuracy.baseline > 0.85 and found.accuracy.drop < 0.02
 
 
-def test_a_network_that_uses_a_layer_twice_is_refused():
-    with pytest.raises(Unsupported, match="its layer 'twice' 2 times"):
-        prepare(Again(), load("digits"), calibration_images=64)
+def test_a_layer_that_is_used_twice_is_two():
+    network, data = Again().eval(), load("digits")
+    ready = prepare(network, data, calibration_images=64)
+    assert {"twice", "twice_2"} <= set(layers(ready.dense))
+    images = data.normalize(data.test.images[:50])
+    torch.testing.assert_close(ready.dense(images), network(images))
+    made = compression.compress(network, W8A8, data, prepared=ready)
+    assert measure(made, ready).n_test == len(data.test)
+    found = session(made.onnx).run(None, {"image": images.numpy()})[0]
+    assert np.square(found - network(images).detach().numpy()).sum() < 0.01 * np.square(found).sum()
 
 
 def test_networks_that_do_not_fit_are_refused():
