@@ -187,6 +187,28 @@ def memory(
 
 
 @app.command()
+def coverage(
+    way: Annotated[list[str] | None, typer.Option(help="module, torchscript, dynamo; all by default.")] = None,
+    stages: Annotated[str, typer.Option(help="import: no further than the fp32 file; all.")] = "all",
+    only: Annotated[list[str] | None, typer.Option(help="Only this network; may be given several times.")] = None,
+    seconds: Annotated[int, typer.Option(min=10, help="At most, for one network and way.")] = 900,
+    table: Annotated[bool, typer.Option(help="Only write docs/COVERAGE.md of what was found so far.")] = False,
+) -> None:
+    """Which classifiers of torchvision and timm come in, and what can be done with them; goes on where it ended."""
+    from benchmarks import coverage as networks
+
+    lines = user_folder() / "benchmarks" / "coverage.jsonl"
+    if not table:
+        with working() as progress:
+            networks.run(
+                lines, progress, ways=way or networks.WAYS, stages=stages, only=only or (), seconds=seconds
+            )  # fmt: skip
+    target = networks.ROOT / "docs" / "COVERAGE.md"
+    target.write_text(networks.document(networks.read(lines)), encoding="utf-8")
+    typer.echo(f"Wrote {target}; each result is kept in {lines}.", err=True)
+
+
+@app.command()
 def fingerprints(
     path: Annotated[Path, typer.Argument(help="JSON file: written if it is not there, else compared with.")],
     dataset: Annotated[str, typer.Option(help="A name from `python -m compression data list`.")] = "digits",

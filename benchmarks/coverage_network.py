@@ -1,7 +1,8 @@
 """One network on its way through the engine, in a process of its own: `python -m benchmarks.coverage_network`.
 
 Arguments: NAME ("timm:resnet18") WAY (module, torchscript, dynamo) STAGES (import or all). Each stage is a line of JSON
-on stdout: what it is, whether it was done, the sentence of a refusal, seconds, peak memory of the process in MB.
+on stdout: what it is, whether it was done, the sentence of a refusal, seconds of the processor, peak memory of the
+process in MB.
 """
 
 import before_compression  # noqa: F401 - before everything else: see there
@@ -28,8 +29,9 @@ from torch import nn
 
 from compression.data.dataset import Dataset, Split
 from compression.errors import UserError
+from compression.export import export
 from compression.host.onnx_runtime import session
-from compression.pipeline.candidate import Prepared
+from compression.network.tracing import trace
 from compression.pipeline.compress import compress_prepared, prepare
 from compression.recipe import Recipe
 
@@ -53,7 +55,7 @@ def main(name: str, way: str, stages: str) -> None:
     kept: dict[str, Any] = {}
 
     def stage(title: str, work: Callable[[], dict[str, Any] | None]) -> bool:
-        began, about = time.perf_counter(), {"stage": title, "ok": True, "reason": ""}
+        began, about = time.process_time(), {"stage": title, "ok": True, "reason": ""}
         try:
             about |= work() or {}
         except UserError as refusal:
@@ -62,7 +64,7 @@ def main(name: str, way: str, stages: str) -> None:
             about |= {"ok": False, "reason": f"{type(error).__name__}: {str(error)[:300]}", "traceback": True}
             traceback.print_exc()
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
-        answers.write(json.dumps(about | {"seconds": round(time.perf_counter() - began, 1), "peak_mb": peak}) + "\n")
+        answers.write(json.dumps(about | {"seconds": round(time.process_time() - began, 1), "peak_mb": peak}) + "\n")
         return bool(about["ok"])
 
     def build() -> dict[str, Any]:
@@ -71,16 +73,22 @@ def main(name: str, way: str, stages: str) -> None:
 
     def enter() -> dict[str, Any]:
         kept["network"] = kept["model"] if way == "module" else through_onnx(kept["model"], kept["shape"], way)
+        file = export(trace(kept["network"], kept["shape"]), kept["shape"], packed=False).onnx
+        return fidelity(kept["model"], file, pictures(2, kept["shape"], seed=1))
+
+    def calibrate() -> dict[str, Any]:
         data = images(kept["shape"], answer(kept["model"], kept["shape"]).shape[1])
         kept["prepared"] = prepare(kept["network"], data, calibration_images=CALIBRATION)
-        return fidelity(kept["model"], kept["prepared"])
+        kept["images"] = data.normalize(data.test.images)
+        return fidelity(kept["model"], kept["prepared"].baseline.onnx, kept["images"])
 
     def recipe(settings: dict[str, Any]) -> dict[str, Any]:
-        made = compress_prepared(kept["prepared"], Recipe(quality="fast").with_settings(settings))
-        measured = fidelity(kept["model"], kept["prepared"], made.onnx)
+        chosen = Recipe(quality="fast", calibration_images=CALIBRATION).with_settings(settings)
+        made = compress_prepared(kept["prepared"], chosen)
+        measured = fidelity(kept["model"], made.onnx, kept["images"])
         return measured | {"macs_ratio": made.macs / kept["prepared"].baseline.macs, "bytes": len(made.onnx)}
 
-    if stage("build", build) and stage("import", enter) and stages == "all":
+    if stage("build", build) and stage("import", enter) and stages == "all" and stage("calibrate", calibrate):
         for title, settings in RECIPES.items():
             stage(title, partial(recipe, settings))
     answers.flush()
@@ -188,14 +196,11 @@ def first_line(error: Exception) -> str:
     return next(iter(str(error).strip().splitlines()), type(error).__name__)[:200]
 
 
-def fidelity(model: nn.Module, prepared: Prepared, onnx: bytes | None = None) -> dict[str, Any]:
-    """How near a file's scores of the test images are to the original network's: signal over error, in dB."""
-    data = prepared.data
-    batch = data.normalize(data.test.images)
+def fidelity(model: nn.Module, onnx: bytes, batch: torch.Tensor) -> dict[str, Any]:
+    """How near a file's scores are to the original network's: signal over error, in dB; how much images differ."""
     with torch.no_grad():
         expected = model(batch).double().numpy()
-    runner = prepared.baseline_session if onnx is None else session(onnx)
-    found = np.concatenate(list(_answers(runner, batch.numpy()))).astype(np.float64)
+    found = np.concatenate(list(_answers(session(onnx), batch.numpy()))).astype(np.float64)
     error = np.square(found - expected).sum()
     signal = np.square(expected - expected.mean(axis=1, keepdims=True)).sum()
     spread = float(expected.std(axis=0).mean() / max(expected.std(), 1e-30))
