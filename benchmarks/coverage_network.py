@@ -103,7 +103,7 @@ def built(name: str) -> tuple[nn.Module, tuple[int, int, int]]:
         from torchvision import models
 
         more = {"init_weights": False, "aux_logits": False} if called in ("googlenet", "inception_v3") else {}
-        side = models.get_model_weights(called).DEFAULT.transforms().crop_size[0]  # type: ignore[attr-defined]
+        side = models.get_model_weights(called).DEFAULT.transforms().crop_size[0]
         model, shape = models.get_model(called, weights=None, **more), (3, side, side)
     else:
         import timm
@@ -187,8 +187,10 @@ def write_onnx(model: nn.Module, shape: tuple[int, int, int], exporter: str, pat
         torch.onnx.export(model, (example,), str(path), dynamo=True, dynamic_shapes=({0: batch},))
     else:
         axes = {"image": {0: "batch"}, "scores": {0: "batch"}}
-        names = {"input_names": ["image"], "output_names": ["scores"]}
-        torch.onnx.export(model, (example,), str(path), dynamo=False, dynamic_axes=axes, **names)
+        torch.onnx.export(
+            model, (example,), str(path), dynamo=False, dynamic_axes=axes, input_names=["image"],
+            output_names=["scores"],
+        )  # fmt: skip
 
 
 def first_line(error: Exception) -> str:
