@@ -10,6 +10,7 @@ from torch import fx, nn
 
 from compression.errors import InvalidModel, InvalidSetting, shown
 from compression.host.atomic_files import atomic_write
+from compression.host.onnx_assembly import assemble, checked
 from compression.models import model_cards
 from compression.models.catalog import ARCHITECTURES, NAME, OWN
 from compression.models.downloads import Progress, Stop, digest_of
@@ -125,10 +126,16 @@ def _keep(opened: Opened, place: Path) -> Path:
     kept = place.with_suffix(suffix)
     with atomic_write(kept) as partial:
         if opened.file:
-            partial.write_bytes(opened.file.read_bytes())
+            partial.write_bytes(whole_file(opened.file))
         else:
             save_file(tensors_of(opened.network), partial)
     return kept
+
+
+def whole_file(path: Path) -> bytes:
+    """A network's file; of an ONNX file whose weights lie in others, one that holds them."""
+    content = path.read_bytes()
+    return assemble(content, checked(content), path.parent).content if path.suffix.lower() == ".onnx" else content
 
 
 def tensors_of(network: nn.Module) -> dict[str, torch.Tensor]:
@@ -141,7 +148,7 @@ def _card(
     made: Preprocess | None, kept: Path,
 ) -> Card:  # fmt: skip
     mean, std = (made.mean, made.std) if made else ((0.0,) * shape[0], (1.0,) * shape[0])
-    checked = (
+    said = (
         f"Traced for {_sides(shape)}; its graph answers as the original does on random images.", *opened.notes,
         "" if made else "Its preprocessing is not known: pixels from 0 to 1 are assumed.",
     )  # fmt: skip
@@ -151,6 +158,6 @@ def _card(
         test_images=0, parameters=sum(p.numel() for p in graph.parameters()), size_bytes=kept.stat().st_size,
         sha256=digest_of(kept), data_fingerprint="", training_seconds=0.0, hardware=platform.machine(),
         versions={"torch": torch.__version__}, notes="Added, not trained here.", preprocess=made, class_names=names,
-        licence=opened.licence, origin=str(opened.source), checked=" ".join(filter(None, checked)),
+        licence=opened.licence, origin=str(opened.source), checked=" ".join(filter(None, said)),
         architecture=opened.architecture, arguments=dict(opened.arguments),
     )  # fmt: skip

@@ -301,3 +301,16 @@ def test_an_added_network_is_prepared_on_pictures_of_any_size(network: nn.Module
     models.correct("mine", classes=tuple("abcde"))
     assert worker.edition(request) != before
     assert worker.prepared(request).data.classes == tuple("abcde")
+
+
+def test_an_onnx_file_is_added_with_what_was_checked(network: nn.Module, tmp_path: Path) -> None:
+    torch.onnx.export(
+        network, (IMAGES,), str(tmp_path / "network.onnx"), dynamo=True, external_data=True,
+        dynamic_shapes=({0: torch.export.Dim("n")},),
+    )  # fmt: skip
+    card = models.add("mine", str(tmp_path / "network.onnx"), classes=tuple("abcde"))
+    assert (card.input_shape, card.classes, card.class_names) == ((3, 160, 160), CLASSES, tuple("abcde"))
+    assert "100% of the classes are the same" in card.checked
+    for path in tmp_path.glob("network.onnx*"):
+        path.unlink()
+    torch.testing.assert_close(answers(models.network("mine", models.OWN)), answers(network), rtol=1e-3, atol=1e-4)
