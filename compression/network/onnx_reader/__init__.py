@@ -112,8 +112,8 @@ def _bytes(path: Path) -> bytes:
 
 def _built(model: onnx.ModelProto) -> tuple[Network, tuple[int, int, int]]:
     """The network in an ONNX file, and the shape of its images."""
-    constants = folded(model)
-    program = read_program(inlined(model), constants)
+    model = inlined(model)
+    program = read_program(model, folded(model))
     quantized = as_floats_(program)
     if quantized:
         program.notes.append("Quantized: read back as the float network it stands for.")

@@ -59,7 +59,7 @@ def _of_node(name: str, op: str) -> str:
     if len(parts) > 1 and re.fullmatch(rf"{re.escape(op)}(_\d+)?|MatMul|Gemm(_\d+)?", parts[-1]):
         parts.pop()
     kept: list[str] = []
-    for part, after in zip(parts, [*parts[1:], ""], strict=True):
+    for part, after in zip(parts, [*parts[1:], ""], strict=False):
         if not after.startswith(f"{part}."):
             kept.append(part)
     return ".".join(kept)

@@ -1,0 +1,172 @@
+"""What programs other than PyTorch's exporters write: channels last, endings, integers, old operators, ours."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from onnx import TensorProto, helper, numpy_helper
+from torch import nn
+
+from compression.data import load
+from compression.errors import InvalidModel, Unsupported
+from compression.network.graph import layers
+from compression.network.onnx_reader import check_onnx, read_onnx
+from compression.network.tracing import trace
+from compression.pipeline.compress import compress
+from compression.recipe import Recipe
+from compression.steps import Prune, Quantize
+from tests.network.test_onnx_reader import WAYS, made, written
+from tests.networks import tiny
+
+RANDOM = np.random.default_rng(0)
+
+
+def array(*shape: int) -> np.ndarray:
+    return RANDOM.standard_normal(shape).astype(np.float32)
+
+
+def saved(
+    path: Path, nodes: list[onnx.NodeProto], stored: dict[str, np.ndarray], shape: list[Any], *, opset: int = 17,
+    kind: int = TensorProto.FLOAT, domains: tuple[str, ...] = (),
+) -> Path:  # fmt: skip
+    """A file of `nodes` from the input 'x' to the output 'y'."""
+    image = helper.make_tensor_value_info("x", kind, shape)
+    scores = onnx.ValueInfoProto(name="y")
+    graph = helper.make_graph(nodes, "g", [image], [scores], [numpy_helper.from_array(v, k) for k, v in stored.items()])
+    imports = [helper.make_opsetid("", opset), *(helper.make_opsetid(name, 1) for name in domains)]
+    onnx.save(helper.make_model(graph, opset_imports=imports, ir_version=8), path)
+    return path
+
+
+def node(op: str, reads: str, gives: str, **attributes: Any) -> onnx.NodeProto:
+    return helper.make_node(op, [{"_": ""}.get(name, name) for name in reads.split()], gives.split(), **attributes)
+
+
+def alike(path: Path, shape: tuple[int, int, int], bound: float = 1e-5) -> nn.Module:
+    """What is read from `path`; it answers, traced too, as ONNX Runtime does."""
+    network, facts = read_onnx(path)
+    assert facts.input_shape == shape
+    images = torch.randn(4, *shape)
+    assert check_onnx(path, network, images).relative_error < bound
+    graph = trace(network, shape)
+    with torch.no_grad():
+        assert torch.allclose(graph(images), network(images), atol=1e-5, rtol=1e-4)
+    return graph
+
+
+def test_channels_last_are_turned_and_transposes_cancel(tmp_path: Path) -> None:
+    """As tf2onnx writes a network of Keras, with its preprocessing inside."""
+    nodes = [
+        node("Sub", "x mean", "a"), node("Transpose", "a", "b", perm=[0, 3, 1, 2]),
+        node("Conv", "b w c", "d", auto_pad="SAME_UPPER", strides=[2, 2]),
+        node("Transpose", "d", "e", perm=[0, 2, 3, 1]),
+        node("Relu", "e", "f"), node("ReduceMean", "f", "h", axes=[1, 2], keepdims=0),
+        node("MatMul", "h v", "i"), node("Add", "i t", "j"), node("Softmax", "j", "y"),
+    ]  # fmt: skip
+    stored = {"mean": array(3), "w": array(6, 3, 3, 3), "c": array(6), "v": array(6, 5), "t": array(5)}
+    path = saved(tmp_path / "net.onnx", nodes, stored, ["n", 12, 12, 3])
+    graph = alike(path, (3, 12, 12))
+    assert read_onnx(path)[1].notes == ("A softmax at the end was left out.", "Its input was NHWC.")
+    first, second = layers(graph).values()
+    assert isinstance(first, nn.Conv2d) and isinstance(second, nn.Linear)
+    assert "permute" not in str(graph.graph)
+
+
+@pytest.mark.parametrize("ending", ["Softmax", "LogSoftmax", "Sigmoid"])
+def test_an_ending_is_left_out_and_said(ending: str, tmp_path: Path) -> None:
+    nodes = [node("Flatten", "x", "a"), node("Gemm", "a w b", "c", transB=1), node(ending, "c", "y")]
+    path = saved(tmp_path / "net.onnx", nodes, {"w": array(4, 48), "b": array(4)}, [1, 3, 4, 4])
+    alike(path, (3, 4, 4))
+    name = {"LogSoftmax": "log-softmax"}.get(ending, ending.lower())
+    assert read_onnx(path)[1].notes == (f"A {name} at the end was left out.",)
+
+
+def test_operators_of_an_old_opset(tmp_path: Path) -> None:
+    """Settings that were attributes once: of Clip, Pad, Squeeze, Unsqueeze, Slice, Split, Dropout, Upsample, Reduce."""
+    nodes = [
+        node("Pad", "x", "a", pads=[0, 0, 1, 1, 0, 0, 2, 2]), node("Conv", "a w", "b"),
+        node("Clip", "b", "c", min=0.0, max=6.0),
+        node("Upsample", "c", "d", scales=[1.0, 1.0, 2.0, 2.0], mode="nearest"),
+        node("Split", "d", "e f", axis=1, split=[2, 4]), node("Slice", "f", "h", axes=[1], starts=[1], ends=[3]),
+        node("Concat", "e h", "i", axis=1), node("BatchNormalization", "i g s m v", "j"), node("Dropout", "j", "k"),
+        node("ReduceMean", "k", "l", axes=[2, 3], keepdims=1), node("Squeeze", "l", "o", axes=[2, 3]),
+        node("Unsqueeze", "o", "p", axes=[1]), node("Flatten", "p", "q"),
+        node("Gemm", "q z t", "y", alpha=2.0, beta=0.5),
+    ]  # fmt: skip
+    stored = {"w": array(6, 3, 3, 3), "g": array(4), "s": array(4), "m": array(4), "v": array(4) ** 2 + 1,
+              "z": array(4, 5), "t": array(5)}  # fmt: skip
+    graph = alike(saved(tmp_path / "net.onnx", nodes, stored, ["n", 3, 8, 8], opset=7), (3, 8, 8))
+    assert len(layers(graph)) == 2
+
+
+def test_a_size_computed_by_a_long_chain_follows_the_batch(tmp_path: Path) -> None:
+    nodes = [
+        node("Conv", "x w", "a"), node("Shape", "a", "s"), node("Gather", "s zero", "n", axis=0),
+        node("Unsqueeze", "n axes", "m"), node("Cast", "m", "o", to=7), node("Concat", "o minus", "p", axis=0),
+        node("Reshape", "a p", "b"), node("MatMul", "b v", "y"),
+    ]  # fmt: skip
+    stored = {"w": array(2, 3, 3, 3), "zero": np.array(0), "axes": np.array([0]), "minus": np.array([-1]),
+              "v": array(72, 5)}  # fmt: skip
+    alike(saved(tmp_path / "net.onnx", nodes, stored, ["n", 3, 8, 8]), (3, 8, 8))
+
+
+class Images:
+    """What onnxruntime's quantizer calibrates on."""
+
+    def __init__(self, shape: tuple[int, int, int], name: str):
+        self.left = [{name: torch.randn(1, *shape).numpy()} for _ in range(16)]
+
+    def get_next(self) -> Any:
+        return self.left.pop() if self.left else None
+
+
+@pytest.mark.parametrize("form", ["QDQ", "QOperator"])
+def test_a_quantized_file_is_read_as_the_floats_it_stands_for(form: str, tmp_path: Path) -> None:
+    """Activations that a range of 0 to something carries out are there again."""
+    from onnxruntime.quantization import QuantFormat, QuantType, quantize_static
+
+    network, shape = made("resnet")
+    plain = written(network, shape, WAYS[0], tmp_path / "plain.onnx")
+    path = tmp_path / "net.onnx"
+    quantize_static(
+        plain, path, Images(shape, "x"), quant_format=QuantFormat[form], per_channel=True,
+        activation_type=QuantType.QUInt8, weight_type=QuantType.QInt8,
+    )  # fmt: skip
+    found, facts = read_onnx(path)
+    assert facts.notes == ("Quantized: read back as the float network it stands for.",)
+    images = torch.randn(8, *shape)
+    with torch.no_grad():
+        assert (found(images) - network(images)).norm() < 0.05 * network(images).norm()
+    assert check_onnx(path, found, images).relative_error < 0.2
+    assert len(layers(trace(found, shape))) == len(layers(trace(network, shape)))
+
+
+def test_our_own_packed_files_are_read(tmp_path: Path) -> None:
+    """Their weights are decoded by functions that the file defines; half of each 8-bit pair falls away."""
+    digits = load("digits")
+    recipe = Recipe(steps=(Prune(sparsity=0.5), Quantize(weight_bits=4)))
+    path = tmp_path / "net.onnx"
+    path.write_bytes(compress(tiny(), recipe, digits).onnx)
+    alike(path, digits.input_shape, 0.2)
+
+
+def test_an_operator_that_is_not_known_is_named_with_a_way_round(tmp_path: Path) -> None:
+    nodes = [node("Flatten", "x", "a"), helper.make_node("Inverse", ["a"], ["y"], "turn", domain="com.microsoft")]
+    path = saved(tmp_path / "net.onnx", nodes, {}, [1, 3, 4, 4], domains=("com.microsoft",))
+    with pytest.raises(
+        Unsupported, match=r"operator Inverse of com.microsoft \(node 'turn'\) cannot be read; save the"
+    ):
+        read_onnx(path)
+
+
+def test_a_network_that_is_read_wrongly_is_refused(tmp_path: Path) -> None:
+    network, shape = made("tiny")
+    path = written(network, shape, WAYS[0], tmp_path / "net.onnx")
+    found, _ = read_onnx(path)
+    with torch.no_grad():
+        found.get_submodule("head").get_parameter("weight").mul_(-1)
+    with pytest.raises(InvalidModel, match=r"gives \d+\.\d% of 64 images another class"):
+        check_onnx(path, found, torch.randn(64, *shape))
