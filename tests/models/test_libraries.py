@@ -80,3 +80,13 @@ def test_class_names_are_those_of_the_weights() -> None:
     theirs = timm_models.class_names(libraries.entry(parse("timm:resnet18")))
     assert ours_first[:2] == ("tench", "goldfish") and len(ours_first) == len(theirs) == 1000
     assert theirs[0].startswith("tench")
+
+
+def test_names_of_efficientnet_pytorch_are_timms_in_the_same_order() -> None:
+    from compression.models.libraries import timm_models
+
+    places = timm_models.build("test_efficientnet", 7, {}).state_dict()
+    theirs = {"conv_stem.weight": "_conv_stem.weight", "classifier.weight": "_fc.weight"}
+    tensors = {theirs.get(name, f"_blocks.{number}"): tensor for number, (name, tensor) in enumerate(places.items())}
+    found = timm_models.converted("test_efficientnet", tensors, 1000, {})
+    assert list(found) == list(places) and all(found[name] is tensors_ for name, tensors_ in places.items())

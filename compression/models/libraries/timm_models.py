@@ -127,8 +127,12 @@ def converted(
 ) -> dict[str, torch.Tensor]:
     """The tensors as timm reads them into today's network: weights of older versions and of other programs.
 
-    As they are where timm cannot.
+    As they are where timm cannot. Those of the package efficientnet_pytorch, and of ports with its names, stand in the
+    order of timm's.
     """
+    if "_conv_stem.weight" in tensors and "_fc.weight" in tensors:
+        places = build(name, len(tensors["_fc.weight"]), arguments).state_dict()
+        return dict(zip(places, tensors.values(), strict=True)) if len(places) == len(tensors) else tensors
     source = {"state_dict": dict(tensors), "num_classes": classes, "label_offset": 0, "source": None}
     try:
         made = timm.create_model(
