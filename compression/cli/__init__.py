@@ -146,6 +146,7 @@ def compress(
             run = store.store_result(request, prepared, candidate, measurement) if known else None
     context = {
         "model": model, "dataset": dataset, "data_source": data.source, "notes": list(prepared.data.notes),
+        "skipped": list(prepared.data.skipped),
         "recipe": chosen.to_dict(), "run": run,
     }  # fmt: skip
     if as_json:
@@ -155,6 +156,8 @@ def compress(
     rows = [("model", model), ("dataset", data.title), *_recipe_rows(chosen), *measurement_rows(measurement)]
     rows += [("file", str(out))] if out else []
     rows += [("takes pixels", str(pixels))] if pixels else []
+    if skipped := prepared.data.skipped:
+        rows.append(("left out", f"{len(skipped):,} pictures that cannot be decoded, first {skipped[0]}"))
     rows += [("note", note) for note in prepared.data.notes]
     print_table([*rows, ("run", run)] if run else rows)
 

@@ -16,6 +16,7 @@ from torch._ops import OpOverload
 from torch.export import Dim, ExportedProgram
 
 from compression.data import Dataset, for_outputs
+from compression.data.loading import FOLDER_PREFIX
 from compression.errors import InvalidData, InvalidModel, Unsupported
 from compression.network import agreement
 from compression.network.agreement import TRAINS
@@ -107,8 +108,9 @@ def fit_classes(graph: fx.GraphModule, data: Dataset) -> Dataset:
         scores = graph(data.normalize(data.test.images[:8]))
     data = for_outputs(data, scores.shape[1])
     if scores.shape[1] != len(data.classes):
+        hint = "; say which is which in a CSV of CLASS,OUTPUT" if data.name.startswith(FOLDER_PREFIX) else ""
         raise InvalidModel(
-            f"The network answers with {scores.shape[1]} classes, but {data.title} has {len(data.classes)}."
+            f"The network answers with {scores.shape[1]} classes, but {data.title} has {len(data.classes)}{hint}."
         )
     every_class(scores, "The network")
     return data

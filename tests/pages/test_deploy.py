@@ -63,3 +63,15 @@ def test_the_page_shows_devices_downloads_and_reasons(page):
 def test_another_language_shows_other_lines(page):
     page.selectbox("deploy.language").set_value("C++").run()
     assert any("Ort::Session" in code.value and "1, 1, 8, 8" in code.value for code in page.code)
+
+
+def test_a_file_that_takes_pictures_is_offered_with_lines_that_open_one(page):
+    assert page.selectbox("deploy.language").options[0] == "Python, a photo"
+    page.selectbox("deploy.language").set_value("Python, a photo").run()
+    (lines,) = (code.value for code in page.code if "Image.open" in code.value)
+    assert ".pixels.onnx" in lines and "resize((8, 8), Image.Resampling.BILINEAR)" in lines
+    assert "print(classes[scores.argmax()])" in lines
+    (key,) = (b.key for b in page.button if str(b.key).startswith("files.pixels."))
+    page.button(key).click().run()
+    assert not page.error and not page.exception
+    assert [b for b in page.get("download_button") if ".pixels.onnx" in str(b.proto)]
