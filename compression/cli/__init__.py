@@ -28,7 +28,6 @@ from compression.cli.console import (
 from compression.cli.inputs import (
     check_dataset,
     check_model,
-    corrected,
     is_own,
     load_data,
     load_images,
@@ -128,8 +127,9 @@ def compress(
         from compression.jobs.messages import Request
         from compression.pipeline.compress import prepare
 
-        network, data = load_inputs(model, dataset, weights=weights, mean=mean, std=std, progress=progress)
-        data = corrected(data, class_map)
+        network, data = load_inputs(
+            model, dataset, weights=weights, mean=mean, std=std, class_map=class_map, progress=progress
+        )
         with work_turn(quick=chosen.get("recover") is None):
             prepared = prepare(
                 network, data,

@@ -1,11 +1,10 @@
 """What the command line is given: recipes, networks and images by name or as files, checked before torch is loaded."""
 
-import dataclasses
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from compression.cli.console import Progress, read_bytes
-from compression.errors import InvalidFile, InvalidModel, InvalidRecipe, InvalidSetting, UnknownName, shown
+from compression.errors import InvalidFile, InvalidModel, InvalidRecipe, InvalidSetting, UnknownName
 from compression.host.machine_lock import yield_turn
 from compression.recipe import Recipe
 from compression.recipe.presets import PRESETS
@@ -71,21 +70,27 @@ def load_data(dataset: str, mean: str | None = None, std: str | None = None) -> 
 
 def load_inputs(
     model: str, dataset: str, *, weights: Path | None = None, mean: str | None = None, std: str | None = None,
-    progress: Progress | None = None,
+    class_map: Path | None = None, progress: Progress | None = None,
 ) -> tuple["nn.Module", "Dataset"]:  # fmt: skip
-    """A network from any source (see `check_model`), and the dataset's images made as it takes them."""
+    """A network from any source (see `check_model`), and the dataset's images made as it takes them.
+
+    `class_map` is a CSV that says which class is which output; see `class_names.read_corrections`.
+    """
+    from compression import data as datasets
     from compression import models
+    from compression.data.class_names import read_corrections
     from compression.models.images import images_for
 
     check_model(model, weights)
+    said = read_corrections(class_map) if class_map else {}
     if is_exported(model) or model in models.ARCHITECTURES:
-        data = load_data(dataset, mean, std)
+        data = datasets.corrected(load_data(dataset, mean, std), said)
         return load_model(model, data, weights), data
     if is_own(model):
         network, known = models.network(model, models.OWN), models.card(model, models.OWN)
-        return network, _normalized(images_for(known, dataset), mean, std)
+        return network, _normalized(images_for(known, dataset, said), mean, std)
     opened = models.open_source(model, weights=weights, progress=progress)
-    return opened.network, _normalized(images_for(opened, dataset), mean, std)
+    return opened.network, _normalized(images_for(opened, dataset, said), mean, std)
 
 
 def load_images(model: str, dataset: str, mean: str | None, std: str | None) -> "Dataset":
@@ -101,18 +106,6 @@ def _normalized(images: "Dataset", mean: str | None, std: str | None) -> "Datase
     from compression import data
 
     return data.normalized(images, mean, std, titles=("--mean", "--std"))
-
-
-def corrected(data: "Dataset", class_map: Path | None) -> "Dataset":
-    """The images with what a CSV says of their classes. Raises `InvalidFile` for a class that they do not have."""
-    from compression.data.class_names import read_corrections
-
-    if class_map is None:
-        return data
-    found = read_corrections(class_map)
-    if unknown := [name for name in found if name not in data.classes]:
-        raise InvalidFile(f"{class_map.name} speaks of {shown(unknown[0])}, which is no class of {data.title}.")
-    return dataclasses.replace(data, corrections=tuple(found.items()))
 
 
 def load_model(model: str, data: "Dataset", weights: Path | None = None) -> "nn.Module":

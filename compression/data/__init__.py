@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from compression.data.dataset import Dataset, Split
     from compression.data.loading import edition, fetch, is_labelled, load
     from compression.data.normalization import normalized
-    from compression.data.outputs import class_map, for_outputs, names_of
+    from compression.data.outputs import class_map, corrected, for_outputs, names_of
 
 __all__ = [
     "DATASETS",
@@ -23,6 +23,7 @@ __all__ = [
     "DatasetSpec",
     "Split",
     "class_map",
+    "corrected",
     "edition",
     "fetch",
     "for_outputs",
@@ -38,6 +39,7 @@ _HOMES = {
     "Dataset": "dataset",
     "Split": "dataset",
     "class_map": "outputs",
+    "corrected": "outputs",
     "edition": "loading",
     "fetch": "loading",
     "for_outputs": "outputs",

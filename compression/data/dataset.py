@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from compression.errors import InvalidSetting
+from compression.records.preprocess import Preprocess
 
 LUMA = (19_595, 38_470, 7_471)
 """Weights of red, green and blue in a grey pixel, in 65,536ths, as in Pillow (ITU-R BT.601)."""
@@ -48,6 +49,7 @@ class Dataset:
     (`labelled`) every label is -1, and `classes` are what a network says that they can be. `skipped` names the pictures
     that could not be decoded, each with why. `outputs`: classes are a network's outputs, of which not all need occur.
     `notes` say what was left out. `corrections`: (class, output) as `class_names.match` takes them.
+    `preprocess` made the pixels, where it is known.
     """
 
     name: str
@@ -67,6 +69,7 @@ class Dataset:
     outputs: bool = False
     notes: tuple[str, ...] = ()
     corrections: tuple[tuple[str, str], ...] = ()
+    preprocess: Preprocess | None = None
 
     @property
     def truth(self) -> np.ndarray | None:

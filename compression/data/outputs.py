@@ -1,6 +1,6 @@
 """Images whose classes are a network's outputs: labels point at them, whatever the folder's own classes are."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import torch
@@ -26,6 +26,13 @@ def for_outputs(data: Dataset, count: int, names: Sequence[str] = ()) -> Dataset
         return replace(data, classes=names_of(count, names), outputs=True)
     found = class_map(data, count, names)
     return data if found is None else mapped(data, found)
+
+
+def corrected(data: Dataset, corrections: Mapping[str, str]) -> Dataset:
+    """`data` with what a user says of its classes. Raises `InvalidData` for a class that it does not have."""
+    if unknown := [name for name in corrections if name not in data.classes]:
+        raise InvalidData(f"The table of classes speaks of {shown(unknown[0])}, which is no class of {data.title}.")
+    return replace(data, corrections=(*data.corrections, *corrections.items())) if corrections else data
 
 
 def names_of(count: int, names: Sequence[str] = ()) -> tuple[str, ...]:

@@ -1,5 +1,6 @@
 """A dataset as a network takes it: its pictures made by the network's preprocessing, normalised as it was trained."""
 
+from collections.abc import Mapping
 from dataclasses import replace
 
 from compression import data
@@ -8,17 +9,18 @@ from compression.models.model_cards import Card
 from compression.models.opening import Opened
 
 
-def images_for(network: Card | Opened, dataset: str) -> Dataset:
+def images_for(network: Card | Opened, dataset: str, corrections: Mapping[str, str] | None = None) -> Dataset:
     """The images of `dataset` for a network with a card, or one that was opened.
 
-    Raises what `data.load` raises, and `InvalidSetting` for another number of channels than the preprocessing makes.
+    `corrections` say which class is which output, see `data.class_names.match`. Raises what `data.load` and
+    `data.for_outputs` raise, and `InvalidSetting` for another number of channels than the preprocessing makes.
     """
     made, shape = network.preprocess, network.input_shape
     loaded = data.load(dataset, made, size=shape[1:] if shape else None)
     if shape:
         loaded = loaded.with_channels(shape[0])
     mean, std = (made.mean, made.std) if made else _statistics(network, loaded)
-    loaded = replace(loaded, mean=mean, std=std, given=True)
+    loaded = data.corrected(replace(loaded, mean=mean, std=std, given=True, preprocess=made), corrections or {})
     return data.for_outputs(loaded, network.classes, network.class_names) if network.classes else loaded
 
 

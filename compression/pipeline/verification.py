@@ -54,12 +54,14 @@ def verify(
 def with_preprocessing(content: bytes, data: Dataset, preprocess: Preprocess | None = None) -> bytes:
     """The ONNX file with preprocessing inside, after it has named the same classes as `content` for test images.
 
-    The statistics are those that `data` is normalised with; without `preprocess` pictures are scaled to its images'
-    size. Raises `Unsupported` where one image gets another class.
+    The statistics are those that `data` is normalised with; where nothing says how its pictures were made, they are
+    scaled to its images' size. Raises `Unsupported` where one image gets another class.
     """
     channels, height, width = data.input_shape
-    how = preprocess or Preprocess(
-        height, width, "exact", channels="grey" if channels == 1 else "RGB", mean=data.mean, std=data.std
+    how = (
+        preprocess
+        or data.preprocess
+        or Preprocess(height, width, "exact", channels="grey" if channels == 1 else "RGB", mean=data.mean, std=data.std)
     )
     preprocess = replace(how, mean=data.mean, std=data.std, height=height, width=width)
     inside = preprocessing.with_preprocessing(content, preprocess, channels=channels, classes=data.classes)
