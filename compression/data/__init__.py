@@ -10,6 +10,7 @@ from compression.data.catalog import DATASETS, DatasetSpec
 from compression.host.folders import user_folder
 
 if TYPE_CHECKING:
+    from compression.data.archives import added_folders, title_of
     from compression.data.augmentation import Augmentation
     from compression.data.dataset import Dataset, Split
     from compression.data.loading import edition, fetch, is_labelled, load
@@ -22,6 +23,7 @@ __all__ = [
     "Dataset",
     "DatasetSpec",
     "Split",
+    "added_folders",
     "class_map",
     "corrected",
     "edition",
@@ -31,10 +33,13 @@ __all__ = [
     "load",
     "names_of",
     "normalized",
+    "title_of",
     "user_folder",
 ]  # fmt: skip
 
 _HOMES = {
+    "added_folders": "archives",
+    "title_of": "archives",
     "Augmentation": "augmentation",
     "Dataset": "dataset",
     "Split": "dataset",

@@ -36,6 +36,8 @@ MAX_BYTES = 200 << 30  # of an archive, and of what is in it
 MAX_RATIO = 100  # bytes unpacked for each byte of the archive; photos are compressed already
 FREE_BYTES = 256 << 20  # that may come out of a small archive, whatever the ratio
 MAX_NAME, MAX_DEPTH = 1_000, 32  # characters of a path and folders in it
+TITLE = ".title"  # hidden, so it is no picture and no table
+LONGEST_TITLE = 80
 _PIECE = 1 << 20  # bytes that are read at once
 _DIRECTORY_BYTES = 256 << 20  # of a zip archive's list of entries
 _STALE_S = 24 * 3600.0
@@ -68,6 +70,30 @@ class Extracted:
 def uploads() -> Path:
     """Where what is handed over lies."""
     return user_folder() / "datasets" / "uploads"
+
+
+def added_folders() -> dict[str, str]:
+    """What was handed over and lies there still: dataset's name → title, by title."""
+    try:
+        folders = [path for path in uploads().iterdir() if path.is_dir() and not path.name.startswith(".")]
+    except OSError:
+        return {}
+    titles = {f"folder:{path}": title_of(path) for path in folders}
+    return dict(sorted(titles.items(), key=lambda pair: pair[1].lower()))
+
+
+def title_of(folder: Path) -> str:
+    """What the user called the file that was unpacked into a folder here; another folder's own name."""
+    try:
+        text = (folder / TITLE).read_text("utf-8", "replace") if folder.parent == uploads() else ""
+    except OSError:
+        text = ""
+    return shown_name(text) or named(folder.name)
+
+
+def shown_name(text: str) -> str:
+    """A name in one line of printable characters."""
+    return "".join(letter for letter in text[:LONGEST_TITLE] if letter.isprintable()).strip()
 
 
 def extract(
@@ -112,7 +138,8 @@ def keep_pictures(pictures: Iterable[tuple[str, bytes]]) -> Extracted:
                 digest.update(hashlib.sha256(content).digest() + free.encode("utf-8", "surrogateescape"))
             if not names:
                 raise InvalidFile(f"None of {ignored:,} files is a picture of at most {MAX_FILE_BYTES >> 20} MiB.")
-            return Extracted(_moved(place, digest.hexdigest()[:16]), len(names), ignored)
+            title = next(iter(names)) if len(names) == 1 else f"{len(names):,} pictures"
+            return Extracted(_moved(place, digest.hexdigest()[:16], title), len(names), ignored)
     except OSError as error:
         raise InvalidFile(f"The pictures cannot be kept in {uploads()}: {error.strerror}.") from None
 
@@ -128,8 +155,9 @@ def _workplace() -> Iterator[Path]:
         shutil.rmtree(place, ignore_errors=True)
 
 
-def _moved(place: Path, name: str) -> Path:
-    """The folder under its own name; that which is there already holds the same."""
+def _moved(place: Path, name: str, title: str) -> Path:
+    """The folder under its own name, with its title; that which is there already holds the same."""
+    (place / TITLE).write_text(shown_name(title), "utf-8")
     final = uploads() / name
     if not final.is_dir():
         with suppress(FileExistsError):
@@ -193,7 +221,7 @@ class _Job:
                     raise self.refuse(f"it is damaged or no .zip, .tar or .tar.gz ({_short(error)})") from None
                 if not self._pictures:
                     raise self.refuse("it holds no pictures")
-                final = _moved(place, name)
+                final = _moved(place, name, Path(self.name).name.partition(".")[0])
         counted = sum(is_picture(f) for _, _, files in os.walk(final) for f in files)
         return Extracted(final, counted, self._ignored)
 

@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from compression.data import cache, folder, layouts, photo_sets, pixel_files, preparing, sources
+from compression.data.archives import title_of
 from compression.data.cache import Decoded
 from compression.data.catalog import DATASETS
 from compression.data.dataset import Dataset, Split, split_off, validation_size
@@ -110,7 +111,7 @@ def _load_folder(
             key, about, pictures, len(pictures), plan,
             where=path, skipped=listing.skipped, progress=progress, stop=stop,
         )  # fmt: skip
-    data = _of_file(found, name, folder.named(path.name), labelled=listing.labelled)
+    data = _of_file(found, name, title_of(path), labelled=listing.labelled)
     return _normalized(data, preprocess) if preprocess else data
 
 

@@ -10,6 +10,14 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from compression.jobs.additions import (
+        Inputs,
+        LibraryNetwork,
+        add_network,
+        choose_preprocessing,
+        inputs_of,
+        library_networks,
+    )
     from compression.jobs.job import Job, News
     from compression.jobs.lab import Lab
     from compression.jobs.long_jobs import can_finish
@@ -58,16 +66,20 @@ if TYPE_CHECKING:
     from compression.jobs.worker import import_network
 
 __all__ = [
-    "Baseline", "Extracted", "Finished", "FolderFacts", "Job", "Lab", "News", "Outcome", "PictureUsage", "Refusal",
-    "Request", "SmallNetwork", "Sweeping", "Training", "Work", "can_finish", "class_map_of", "clear_pictures",
-    "compare_deployment", "compare_predictions", "correct_classes", "end_orphans", "example_pictures",
-    "explain_latency", "feature_maps", "folder_facts", "from_plain", "import_network", "keep_uploaded",
-    "known_sensitivities", "layer_view", "limit_pictures", "memory_growth", "network_structure", "picture_usage",
-    "reachable_amounts", "small_network_of", "smallest_recipe", "softmax", "teacher_scores", "trained_networks",
-    "unpack_pictures", "write_format", "write_with_preprocessing",
+    "Baseline", "Extracted", "Finished", "FolderFacts", "Inputs", "Job", "Lab", "LibraryNetwork", "News", "Outcome",
+    "PictureUsage", "Refusal", "Request", "SmallNetwork", "Sweeping", "Training", "Work", "add_network", "can_finish",
+    "choose_preprocessing", "class_map_of", "clear_pictures", "compare_deployment", "compare_predictions",
+    "correct_classes", "end_orphans", "example_pictures", "explain_latency", "feature_maps", "folder_facts",
+    "from_plain", "import_network", "inputs_of", "keep_uploaded", "known_sensitivities", "layer_view",
+    "library_networks", "limit_pictures", "memory_growth", "network_structure", "picture_usage", "reachable_amounts",
+    "small_network_of", "smallest_recipe", "softmax", "teacher_scores", "trained_networks", "unpack_pictures",
+    "write_format", "write_with_preprocessing",
 ]  # fmt: skip
 
 _MODULES = {
+    "additions": (
+        "Inputs", "LibraryNetwork", "add_network", "choose_preprocessing", "inputs_of", "library_networks",
+    ),
     "job": ("Job", "News"),
     "lab": ("Lab",),
     "long_jobs": ("can_finish",),

@@ -3,6 +3,7 @@
 import platform
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors.torch import save_file
@@ -18,10 +19,16 @@ from compression.models.libraries import shape_of
 from compression.models.model_cards import FORMATS, Card, user_weights, write
 from compression.models.opening import Opened, open_source
 from compression.network.tracing import trace
-from compression.records.preprocess import Preprocess
+from compression.records.preprocess import MAX_SIDE, MIN_SIDE, Preprocess
 
 MOST_NAMES = 2_000
 """Classes whose names a card keeps; those of larger tables are the library's to tell."""
+
+PHOTOGRAPH = 64
+"""Pixels from which on images are taken for photographs."""
+
+CROP = 0.875
+"""Share of the shorter side that ImageNet's networks see: 224 of 256 pixels."""
 
 LONGEST_NAME = 80
 """Characters of a class's name on a card."""
@@ -34,6 +41,7 @@ def add(
     weights: Path | None = None,
     classes: tuple[str, ...] | None = None,
     preprocess: Preprocess | None = None,
+    origin: str = "",
     progress: Progress | None = None,
     stop: Stop | None = None,
 ) -> Card:
@@ -41,6 +49,7 @@ def add(
 
     Nothing is measured: no images are needed. `weights` is a file of weights for a library's network; `classes` are the
     names of its classes and `preprocess` what makes its images, where the source does not tell or tells wrongly.
+    `origin` is what its card calls the source, where that is another than `source`.
 
     Raises `InvalidSetting` for a name that is taken or no name, what `open_source` and `trace` raise, and
     `InvalidModel` where classes or preprocessing do not fit the network.
@@ -49,7 +58,8 @@ def add(
     say = progress or (lambda sentence, share: None)
     say("Reading the network", 0.0)
     opened = open_source(source, weights=weights, progress=_part(say, 0.0, 0.6), stop=stop)
-    made = preprocess or opened.preprocess
+    told = preprocess or opened.preprocess
+    made = told or assumed(opened.input_shape)
     shape = shape_of(made) or opened.input_shape
     if shape is None:
         raise InvalidModel(f"{source} takes images of any size; say which by a preprocessing.")
@@ -60,12 +70,32 @@ def add(
     say("Keeping it", 0.9)
     place = user_weights() / f"{name}-{OWN}.json"
     kept = _keep(opened, place)
-    card = _card(name, opened, graph, shape, count, names, made, kept)
+    card = _card(name, opened, graph, shape, count, names, made, kept, assumed=told is None, origin=origin)
     write(place, card)
     for suffix in FORMATS:
         if suffix != kept.suffix:
             place.with_suffix(suffix).unlink(missing_ok=True)
     return card
+
+
+def assumed(shape: tuple[int, int, int] | None) -> Preprocess | None:
+    """What most networks of such images are trained with, where a file does not tell: ImageNet's for photographs.
+
+    None for shapes that are no pictures'.
+    """
+    if shape is None or shape[0] not in (1, 3) or not all(MIN_SIDE <= side <= MAX_SIDE for side in shape[1:]):
+        return None
+    channels, height, width = shape
+    if channels == 3 and min(height, width) >= PHOTOGRAPH:
+        return Preprocess(height, width, resize_to=min(round(max(height, width) / CROP), MAX_SIDE))
+    plain: dict[str, Any] = {"mean": (0.0,) * channels, "std": (1.0,) * channels}
+    return Preprocess(height, width, "exact", channels="RGB" if channels == 3 else "grey", **plain)
+
+
+def _usual(made: Preprocess | None) -> str:
+    if made is None or made.resize == "exact":
+        return "pixels from 0 to 1 are"
+    return f"ImageNet's mean and deviation after a shorter side of {made.resize_to} pixels are"
 
 
 def check_name(name: str) -> None:
@@ -145,19 +175,20 @@ def tensors_of(network: nn.Module) -> dict[str, torch.Tensor]:
 
 def _card(
     name: str, opened: Opened, graph: fx.GraphModule, shape: tuple[int, int, int], count: int, names: tuple[str, ...],
-    made: Preprocess | None, kept: Path,
+    made: Preprocess | None, kept: Path, *, assumed: bool, origin: str,
 ) -> Card:  # fmt: skip
     mean, std = (made.mean, made.std) if made else ((0.0,) * shape[0], (1.0,) * shape[0])
     said = (
         f"Traced for {_sides(shape)}; its graph answers as the original does on random images.", *opened.notes,
-        "" if made else "Its preprocessing is not known: pixels from 0 to 1 are assumed.",
+        f"Its file does not tell its preprocessing: {_usual(made)} assumed." if assumed else "",
     )  # fmt: skip
     return Card(
-        model=name, dataset=OWN, source=str(opened.source), input_shape=shape, classes=count, mean=mean, std=std,
+        model=name, dataset=OWN, source=origin or str(opened.source), input_shape=shape, classes=count,
+        mean=mean, std=std,
         recipe={}, seed=0, best_epoch=0, validation_accuracy=None, validation_images=0, test_accuracy=None,
         test_images=0, parameters=sum(p.numel() for p in graph.parameters()), size_bytes=kept.stat().st_size,
         sha256=digest_of(kept), data_fingerprint="", training_seconds=0.0, hardware=platform.machine(),
         versions={"torch": torch.__version__}, notes="Added, not trained here.", preprocess=made, class_names=names,
-        licence=opened.licence, origin=str(opened.source), checked=" ".join(filter(None, said)),
+        licence=opened.licence, origin=origin or str(opened.source), checked=" ".join(filter(None, said)),
         architecture=opened.architecture, arguments=dict(opened.arguments),
     )  # fmt: skip

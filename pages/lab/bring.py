@@ -1,16 +1,18 @@
-"""Bring: a network of one's own, from its file into the list of networks."""
+"""Bring: networks and images of one's own, from their files into the lists of networks and images."""
 
 from functools import partial
 
 import streamlit as st
 
-from pages.ui.explore import import_network
+from pages.ui.bring import images_form, network_form
 from pages.ui.page.guard import repeated
-from pages.ui.state import elsewhere, opened
+from pages.ui.state import Visit, elsewhere, opened
+
+FORMS = {network_form.NETWORK: network_form.draw, network_form.IMAGES: images_form.draw}
 
 
 def page() -> None:
-    """The form, drawn as a part of the page.
+    """The forms, drawn as a part of the page.
 
     Streamlit 1.67 drops the server's answer to an uploader, and with it the file, where the page as a whole is drawn
     anew before that answer is sent; of a part that is drawn anew, it does not. Explore, which is drawn anew whenever
@@ -19,8 +21,15 @@ def page() -> None:
     visit = opened()
     elsewhere()
     st.space("small")
-    st.subheader("Bring your own network", anchor=False)
-    repeated(partial(import_network.draw, visit), None)
+    st.subheader("Bring your own network and images", anchor=False)
+    repeated(partial(form, visit), None)
+
+
+def form(visit: Visit) -> None:
+    """What is added, and its form."""
+    kind = st.segmented_control("What", FORMS, key=network_form.WHAT, default=network_form.NETWORK, required=True,
+                                label_visibility="collapsed")  # fmt: skip
+    FORMS[kind](visit)
 
 
 page()

@@ -4,6 +4,7 @@ import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
 from compression.errors import UserError
+from pages.ui.bring import network_form
 from pages.ui.explore import (
     chart_grid,
     figures_of_merit,
@@ -17,7 +18,7 @@ from pages.ui.explore import (
 from pages.ui.explore.figures_of_merit import Places
 from pages.ui.model import wording
 from pages.ui.model.subject import Pair
-from pages.ui.state import Visit, lab, opened, shown
+from pages.ui.state import Visit, lab, opened, put, shown
 
 
 def page() -> None:
@@ -42,6 +43,9 @@ def choose(visit: Visit) -> tuple[str, Pair | None]:
     """The controls; what they name cannot be measured where a sentence says why, or a network is not trained yet."""
     subject, lack = forms.subject()
     st.page_link("pages/lab/bring.py", label="Bring your own network", icon=":material/upload_file:")
+    if st.button("Bring your own images", icon=":material/add_photo_alternate:", type="tertiary"):
+        put(network_form.WHAT, network_form.IMAGES)
+        st.switch_page("pages/lab/bring.py")
     slots: dict[str, DeltaGenerator] = {}
     try:
         recipe = forms.recipe(visit.draw_seed, visit.stops.positions, slots, shown)

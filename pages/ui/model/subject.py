@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from compression import reference
-from compression.data import DATASETS
+from compression.data import DATASETS, title_of
 from compression.errors import UnknownName
 from compression.models import ARCHITECTURES, OWN, Card, card, cards, preprocess_of
 from compression.models import title as network_title
@@ -118,8 +118,8 @@ def trainable(dataset: str) -> list[Pair]:
 
 
 def dataset_title(dataset: str) -> str:
-    """'Fashion-MNIST'; a folder's own name for a folder."""
-    return DATASETS[dataset].title if dataset in DATASETS else Path(dataset.removeprefix(FOLDER)).name
+    """'Fashion-MNIST'; a folder's own name for a folder, or what was uploaded."""
+    return DATASETS[dataset].title if dataset in DATASETS else title_of(Path(dataset.removeprefix(FOLDER)))
 
 
 def _numbers(values: tuple[float, ...]) -> str:

@@ -89,6 +89,11 @@ def shown(key: str) -> Any:
     return st.session_state[key]
 
 
+def shown_or_none(key: str) -> Any:
+    """What a widget shows that may not be drawn; None then."""
+    return st.session_state.get(key)
+
+
 def went_through_history() -> bool:
     """Whether the Back or the Forward button brought the link."""
     context = get_script_run_ctx()

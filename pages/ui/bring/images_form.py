@@ -1,0 +1,224 @@
+"""Images of one's own: an archive, pictures or a folder; and how they reach a network."""
+
+from concurrent.futures import Future
+from typing import Any
+
+import streamlit as st
+
+from compression import jobs, models
+from compression.data import added_folders
+from compression.errors import UserError, WorkerLost
+from compression.jobs import Extracted, Inputs, Refusal
+from compression.models import Card
+from compression.recipe import Recipe
+from compression.records.preprocess import Preprocess
+from pages.ui.bring import network_form
+from pages.ui.model import wording
+from pages.ui.model.choice import Choice
+from pages.ui.model.links import link_of
+from pages.ui.model.subject import FOLDER, Subject
+from pages.ui.page.guard import heard
+from pages.ui.state import Visit, asked, came, forgotten, put, shown
+
+TYPES = [
+    ".zip",
+    ".tar",
+    ".tgz",
+    ".gz",
+    ".jpg",
+    ".jpeg",
+    ".png",
+    ".bmp",
+    ".webp",
+    ".tif",
+    ".tiff",
+    ".ppm",
+    ".pgm",
+    ".gif",
+]
+ABOUT = (
+    "An archive (.zip, .tar) or single pictures. Inside may be train/CLASS and test/CLASS, one folder a class, a "
+    "table of paths and labels (.csv, .tsv), or pictures without labels: files are then judged by agreement with fp32."
+)
+ARCHIVES = (".zip", ".tar", ".tgz", ".gz")
+PATH = "A folder on this computer"
+CLASS, OUTPUT = "Class of the images", "Output of the network"
+WAIT_S = 60.0
+
+
+def draw(visit: Visit) -> None:
+    """Where the images are, the network they are for, and how it sees them."""
+    dataset = _images()
+    networks = models.brought()
+    if not networks:
+        st.info("Add a network first, or try these images on Explore with a network of the app.")
+        if dataset:
+            _to_explore(visit, Subject(visit.subject.model, visit.subject.weights, dataset))
+        return
+    names = [card.model for card in networks]
+    card = next(c for c in networks if c.model == st.selectbox("Network", names, key="images.network"))
+    if dataset:
+        _look(visit, card, dataset)
+
+
+def _images() -> str:
+    """The name of the dataset that is chosen; '' while there is none."""
+    st.caption(ABOUT)
+    files = st.file_uploader("Archive or pictures", type=TYPES, accept_multiple_files=True, key="images.files")
+    offer = f"Add {len(files)} files" if len(files) > 1 else "Add these images"
+    if st.button(offer, key="images.add", type="primary", disabled=not files):
+        _add(files)
+    known = {**added_folders(), PATH: PATH}
+    chosen = st.selectbox("Images", known, key="images.dataset", format_func=lambda name: known.get(name, name))
+    if chosen != PATH:
+        return chosen
+    path = st.text_input("Folder", key="images.path", placeholder="/path/to/pictures").strip()
+    return f"{FOLDER}{path}" if path else ""
+
+
+def _add(files: list[Any]) -> None:
+    """Unpacks one archive, or keeps pictures, with a bar; a click meanwhile stops it and leaves nothing."""
+    bar = st.progress(0.0, "Reading")
+
+    def show(text: str, share: float) -> None:
+        bar.progress(share, text)
+
+    packed = [file for file in files if file.name.lower().endswith(ARCHIVES)]
+    found: Extracted | Refusal
+    if packed and len(files) > 1:
+        found = Refusal(f"{packed[0].name!r} is an archive: add it alone, or pictures without it.")
+    elif packed:
+        found = jobs.unpack_pictures(packed[0], packed[0].name, progress=show)
+    else:
+        found = jobs.keep_uploaded((file.name, file.getvalue()) for file in files)
+    bar.empty()
+    if isinstance(found, Refusal):
+        st.error(wording.said(found.sentence))
+        return
+    put("images.dataset", found.dataset)
+    besides = f" {found.ignored:,} other files are left out." if found.ignored else ""
+    st.success(f"{found.pictures:,} pictures are added.{besides}")
+
+
+def _answered(answer: Future[Any], doing: str) -> Any:
+    """What the worker says; None and a sentence where that is why not."""
+    with st.spinner(f"{doing} …"):
+        came(answer)
+    try:
+        found = answer.result()
+    except (UserError, WorkerLost) as error:
+        found = Refusal(str(error))
+    if isinstance(found, Refusal):
+        st.error(wording.said(found.sentence))
+        return None
+    return found
+
+
+def _look(visit: Visit, card: Card, dataset: str) -> None:
+    """What the network sees of the images."""
+    key = ("inputs", card.model, card.sha256, card.reading, dataset)
+    found = _answered(asked(key, jobs.inputs_of, card.model, models.OWN, dataset), "Looking at the images")
+    if not isinstance(found, Inputs):
+        forgotten(lambda asked_for: asked_for == key)
+        return
+    _to_explore(visit, Subject(card.model, models.OWN, dataset))
+    counts = ", ".join(f"{n:,} {part}" for part, n in found.images.items())
+    st.markdown(f"**Images** · {counts}{'' if found.labelled else ' · without labels'}")
+    for note in found.notes:
+        st.caption(wording.said(note))
+    if found.skipped:
+        with st.expander(f"{len(found.skipped):,} files are left out"):
+            st.dataframe([{"File": line} for line in found.skipped], hide_index=True)
+    st.image(list(found.pictures), caption=[name or " " for name in found.captions], width=150)
+    _preprocessing(card, found)
+    _classes(visit, card, dataset, found)
+    with st.expander("What is known of this network"):
+        network_form.facts(card)
+
+
+def _preprocessing(card: Card, found: Inputs) -> None:
+    """How pictures become inputs, and other ways that do better or worse on labelled training pictures."""
+    now = card.preprocess
+    if now is None:
+        return
+    st.markdown(f"**Preprocessing** · {wording.said(told(now))}")
+    if not found.ranked:
+        return
+    rows = [
+        {"Preprocessing": title, "Right": accuracy, "In use": "✓" if same(preprocess, now) else ""}
+        for title, preprocess, accuracy in found.ranked
+    ]
+    st.caption(f"Tried on {found.tried:,} training pictures:")
+    st.dataframe(rows, hide_index=True, column_config={"Right": st.column_config.NumberColumn(format="percent")})
+    titles = [title for title, preprocess, _ in found.ranked if not same(preprocess, now)]
+    st.selectbox("Another preprocessing", titles, index=None, key="images.preprocess", placeholder="As it is")
+    chosen = shown("images.preprocess")
+    preprocess = next((each for title, each, _ in found.ranked if title == chosen), None)
+    st.button("Use it", disabled=preprocess is None, on_click=_prefer, args=(card.model, preprocess))
+
+
+def told(preprocess: Preprocess) -> str:
+    """'shorter side to 256, centre 224×224, bilinear, RGB, mean …'."""
+    resized = {
+        "shorter": f"shorter side to {preprocess.resize_to or min(preprocess.height, preprocess.width)} pixels, centre",
+        "exact": "stretched to", "letterbox": "fitted into",
+    }[preprocess.resize]  # fmt: skip
+    mean, std = (", ".join(f"{value:.3g}" for value in values) for values in (preprocess.mean, preprocess.std))
+    sides = f"{preprocess.height}×{preprocess.width}"
+    return f"{resized} {sides}, {preprocess.interpolation}, {preprocess.channels}, mean {mean}, deviation {std}"
+
+
+def same(one: Preprocess, other: Preprocess) -> bool:
+    """Whether two records make the same inputs, to three digits of the numbers."""
+
+    def numbers(each: Preprocess) -> list[float]:
+        return [round(value, 3) for value in (*each.mean, *each.std)]
+
+    return one.pixels_hash == other.pixels_hash and numbers(one) == numbers(other)
+
+
+@heard
+def _prefer(model: str, preprocess: Preprocess) -> None:
+    _done(asked(("preprocess", model, preprocess), jobs.choose_preprocessing, model, preprocess))
+
+
+def _classes(visit: Visit, card: Card, dataset: str, found: Inputs) -> None:
+    """Which output of the network each class of the images is; the user corrects it."""
+    if found.classes is None:
+        return
+    outputs = found.classes.outputs
+    rows = [
+        {CLASS: each.name, OUTPUT: None if each.output is None else outputs[each.output], "Found by": each.how}
+        for each in found.classes.classes
+    ]
+    st.markdown(f"**Classes** · {len(rows) - len(found.classes.open):,} of {len(rows):,} are outputs of the network")
+    column = st.column_config.SelectboxColumn(options=sorted(set(outputs)))
+    edited = st.data_editor(
+        rows, hide_index=True, disabled=[CLASS, "Found by"], key=f"images.classes.{card.model}",
+        column_config={OUTPUT: column},
+    )  # fmt: skip
+    changed = {
+        row[CLASS]: row[OUTPUT] or "" for row, before in zip(edited, rows, strict=True) if row[OUTPUT] != before[OUTPUT]
+    }
+    st.button("Use these classes", disabled=not changed, on_click=_correct,
+              args=(Subject(card.model, models.OWN, dataset), changed))  # fmt: skip
+
+
+@heard
+def _correct(subject: Subject, corrections: dict[str, str]) -> None:
+    request = Choice(subject, Recipe()).request
+    _done(asked(("classes", subject, tuple(corrections.items())), jobs.correct_classes, request, corrections))
+
+
+def _done(answer: Future[Any]) -> None:
+    """Waits for what the worker writes, so that the page shows it. Raises what the worker does."""
+    found = answer.result(WAIT_S)
+    forgotten(lambda key: isinstance(key, tuple) and key[0] in ("inputs", "preprocess", "classes"))
+    if isinstance(found, Refusal):
+        st.toast(wording.said(found.sentence))
+
+
+def _to_explore(visit: Visit, subject: Subject) -> None:
+    link = link_of(subject, visit.recipe)
+    label = f"Make {wording.said(subject.model)} smaller with these images"
+    st.page_link("pages/lab/explore.py", label=label, icon=":material/arrow_forward:", query_params=link)

@@ -1,0 +1,232 @@
+"""A network of one's own: a file, or a name of a library's, that is taken into the list of networks."""
+
+import re
+from collections.abc import Hashable
+from concurrent.futures import Future
+from functools import partial
+from pathlib import PurePath
+from typing import Any
+
+import streamlit as st
+
+from compression import jobs, models
+from compression.data import DATASETS
+from compression.errors import UserError, WorkerLost
+from compression.jobs import LibraryNetwork, Refusal
+from compression.models import Card
+from pages.ui.model import wording
+from pages.ui.model.links import link_of
+from pages.ui.model.subject import Subject, dataset_title
+from pages.ui.page.guard import guarded
+from pages.ui.page.waiting import awaited
+from pages.ui.state import Visit, asked, begun, came, forgotten, put, shown, shown_or_none, taken
+
+WHAT, NETWORK, IMAGES = "bring.what", "A network", "Images"
+FILE, LIBRARY = "A file", "torchvision or timm"
+
+SAVING = {
+    "ONNX, from PyTorch": """torch.onnx.export(
+    model.eval(), (torch.zeros(2, {shape}),), "mine.onnx", dynamic_shapes=({{0: torch.export.Dim("n")}},))""",
+    "PyTorch program": """program = torch.export.export(
+    model.eval(), (torch.zeros(2, {shape}),), dynamic_shapes=({{0: torch.export.Dim("n")}},))
+torch.export.save(program, "mine.pt2")""",
+}
+
+ABOUT = (
+    "An ONNX file (.onnx), a PyTorch program (.pt2), or weights of a network of torchvision or timm (.safetensors, "
+    ".pth)."
+)
+EACH = "One number a channel, as 0.49,0.48,0.45. Empty: that of the images."
+WEIGHTS = (".safetensors", ".pth", ".pt", ".bin")
+OTHERS = (".h5", ".keras", ".tflite", ".pb")
+"""What is no network that can be read, and gets a sentence with the way to ONNX."""
+
+SAID = "bring.said"
+"""What the last click of a button here has to tell."""
+
+
+def draw(visit: Visit) -> None:
+    """The source, the network's name here, a button that takes it in, how that went, and what is in the list."""
+    source = st.segmented_control(
+        "Source", (FILE, LIBRARY), default=FILE, key="bring.source", label_visibility="collapsed", required=True
+    )
+    if source == LIBRARY:
+        _library()
+    else:
+        _file(visit)
+    st.text_input(
+        "Name", key="bring.name", placeholder=_suggested() or "mine", help="Of a-z, 0-9 and _, a letter first."
+    )
+    if source == FILE and _suffix() == ".pt2":
+        mean, std = st.columns(2)
+        mean.text_input("Mean of its images", key="bring.mean", help=EACH)
+        std.text_input("Standard deviation", key="bring.std", help=EACH)
+    wish = _wish()
+    st.button(_offer(), type="primary", disabled=wish is None, on_click=_take)
+    if wish and (answer := begun(wish)):
+        _tell(answer, visit)
+    if said := taken(SAID):
+        st.toast(said)
+    for network in models.brought():
+        st.button(f"Remove {network.model}", icon=":material/delete:", on_click=_dismiss, args=(network.model,))
+
+
+def _file(visit: Visit) -> None:
+    known = list(dict.fromkeys([*DATASETS, visit.subject.dataset]))
+    here = known.index(visit.subject.dataset)
+    images = st.selectbox("Images", known, here, format_func=dataset_title, key="bring.images")
+    st.caption(ABOUT)
+    with st.expander("How to save one"):
+        for title, lines in SAVING.items():
+            st.caption(title)
+            st.code(lines.format(shape=_shape(images)), language="python")
+    types = [".onnx", ".pt2", *WEIGHTS, *OTHERS]
+    st.file_uploader("File", type=types, key="bring.file")
+    if _suffix() in WEIGHTS:
+        _choose_network("Network that the weights belong to")
+
+
+def _library() -> None:
+    chosen = _choose_network("Network")
+    if chosen:
+        st.caption(wording.said(described(chosen)))
+
+
+def _choose_network(label: str) -> LibraryNetwork | None:
+    """The list of both libraries, in which the browser searches."""
+    found = awaited(asked("bring.libraries", jobs.library_networks), "Looking through torchvision and timm")
+    if not found:
+        return None
+    known = {each.source: each for each in found}
+    chosen = st.selectbox(label, known, index=None, key="bring.library", placeholder="Search, as in efficientnet lite0")
+    return known[chosen] if chosen else None
+
+
+def described(network: LibraryNetwork) -> str:
+    """'4.7 million parameters · 0.4 billion multiply-accumulates · 224×224 pixels · …'; what is unknown is left out."""
+    parts = [
+        f"{network.parameters / 1e6:.1f} million parameters" if network.parameters else "",
+        f"{network.macs / 1e9:.2f} billion multiply-accumulates" if network.macs else "",
+        f"{network.height}×{network.width} pixels",
+        f"{network.classes:,} classes",
+        f"{network.accuracy:.1%} on ImageNet as published" if network.accuracy else "",
+        f"licence {network.licence}" if network.licence else "licence not told",
+    ]
+    return " · ".join(filter(None, parts))
+
+
+def _shape(dataset: str) -> str:
+    """Channels, height and width of an image as they stand in Python; a folder's are known once it is read."""
+    return ", ".join(map(str, DATASETS[dataset].input_shape)) if dataset in DATASETS else "*shape"
+
+
+def _suffix() -> str:
+    """The kind of the file that is chosen; '' for none."""
+    file = shown_or_none("bring.file")
+    return PurePath(file.name).suffix.lower() if file else ""
+
+
+def _suggested() -> str:
+    """A name after the file's or the library's; '' where that makes none."""
+    if shown_or_none("bring.source") == LIBRARY:
+        text = (shown_or_none("bring.library") or "").partition(":")[2].partition(".")[0]
+    else:
+        file = shown_or_none("bring.file")
+        text = PurePath(file.name).stem if file else ""
+    return re.sub("^[^a-z]+", "", re.sub("[^a-z0-9]+", "_", text.lower())).strip("_")[:31]
+
+
+def _offer() -> str:
+    """The button says what it takes in: a file that is still on its way here is not yet offered."""
+    if shown("bring.source") == LIBRARY:
+        return f"Add {wording.plain(shown_or_none('bring.library') or 'to the list')}"
+    if not (file := shown_or_none("bring.file")):
+        return "Add to the list"
+    return f"Add {wording.plain(file.name)} to the list"
+
+
+def _wish() -> Hashable | None:
+    """What the form says now, if that is enough to begin."""
+    name, library, file = _name(), shown_or_none("bring.library"), shown_or_none("bring.file")
+    if not name:
+        return None
+    if shown("bring.source") == LIBRARY:
+        return ("bring", library, name) if library else None
+    if file is None or (_suffix() in WEIGHTS and not library):
+        return None
+    texts = (shown("bring.images"), shown("bring.mean"), shown("bring.std")) if _suffix() == ".pt2" else (library,)
+    return ("bring", file.file_id, name, *texts)
+
+
+def _name() -> str:
+    return shown("bring.name").strip() or _suggested()
+
+
+def _take() -> None:
+    """Reads the form anew: since it was drawn, something may have been put in."""
+    if (wish := _wish()) is None:
+        return
+    forgotten(lambda key: key == wish)
+    name, library, file = _name(), shown_or_none("bring.library"), shown_or_none("bring.file")
+    if shown("bring.source") == LIBRARY:
+        asked(wish, jobs.add_network, name, library)
+    elif _suffix() == ".pt2":
+        texts = shown("bring.images"), shown("bring.mean"), shown("bring.std")
+        asked(wish, jobs.import_network, file.getvalue(), name, *texts)
+    else:
+        source = library if _suffix() in WEIGHTS else ""
+        asked(wish, jobs.add_network, name, source, file.name, file.getvalue())
+
+
+def _dismiss(name: str) -> None:
+    """What there is to say waits for the form: Streamlit warns where a part's callback draws."""
+    guarded(_remove, partial(put, SAID))(name)
+
+
+def _remove(name: str) -> None:
+    models.dismiss(name)
+    forgotten(lambda key: isinstance(key, tuple) and key[0] in ("bring", "inputs"))
+    put(SAID, f"{wording.said(name)} is no longer in the list. Its runs stay on Compare.")
+
+
+def _tell(answer: Future[Any], visit: Visit) -> None:
+    """How it went, once that is known, and the way to the network."""
+    with st.spinner("Looking at the network …"):
+        came(answer)
+    try:
+        found = answer.result()
+    except (UserError, WorkerLost) as error:
+        found = Refusal(str(error))
+    if isinstance(found, Refusal):
+        st.error(wording.said(found.sentence))
+    else:
+        _welcome(found, visit)
+
+
+def _welcome(card: Card, visit: Visit) -> None:
+    name = wording.said(card.model)
+    measured = card.test_accuracy is not None
+    right = f": right on {card.test_accuracy:.1%} of {card.test_images:,} images" if measured else ""
+    st.success(f"{name} is in the list of networks{right}.")
+    facts(card)
+    if measured:
+        link = link_of(Subject(card.model, models.OWN, shown("bring.images")), visit.recipe)
+        st.page_link("pages/lab/explore.py", label=f"Make {name} smaller on Explore", query_params=link)
+    else:
+        st.button(f"Choose images for {name}", type="primary", on_click=_go_to_images, args=(card.model,))
+
+
+def _go_to_images(network: str) -> None:
+    put(WHAT, IMAGES)
+    put("images.network", network)
+
+
+def facts(card: Card) -> None:
+    """What is known of a network that was added, and what was checked."""
+    sides = "×".join(map(str, card.input_shape))
+    rows = {
+        "Source": card.origin or card.source, "Licence": card.licence or "not told",
+        "Input": f"{sides} (channels, height, width)", "Outputs": f"{card.classes:,} classes",
+        "Parameters": f"{card.parameters:,}", "SHA-256": card.sha256[:16], "Checked": card.checked,
+    }  # fmt: skip
+    st.dataframe([{"": name, "What is known": value} for name, value in rows.items() if value], hide_index=True)
