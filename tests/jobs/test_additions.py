@@ -42,7 +42,7 @@ pytestmark = pytest.mark.usefixtures("read_here")
 @pytest.fixture
 def network(tmp_path: Path) -> Iterator[Path]:
     path = tmp_path / "strongest.onnx"
-    with pytest.warns(DeprecationWarning):
+    with pytest.warns(DeprecationWarning, match="TorchScript-based ONNX export"):
         torch.onnx.export(Strongest().eval(), (torch.zeros(1, 3, 32, 32),), path, dynamo=False)
     yield path
     for card in models.brought():
