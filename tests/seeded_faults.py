@@ -48,7 +48,7 @@ FAULTS = (
     ),
     Fault(
         "The smallest file is chosen on test images", "compression/jobs",
-        "held_out = replace(prepared.data, test=prepared.data.validation)", "held_out = prepared.data",
+        "held_out = replace(prepared.data, test=prepared.choosing.validation)", "held_out = prepared.data",
         "tests/pages/test_explore.py -k no_say_in_the_choice",
     ),
     Fault(

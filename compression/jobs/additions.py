@@ -130,7 +130,7 @@ def _ranked(card: "Card", dataset: str) -> tuple[tuple[tuple[str, Preprocess, fl
     from compression import models
     from compression.data import class_names, names_of
     from compression.data.loading import FOLDER_PREFIX
-    from compression.data.preprocessing_candidates import Picture, rank_preprocessings, training_pictures
+    from compression.models.preprocessing_candidates import Picture, rank_preprocessings, training_pictures
 
     if not dataset.startswith(FOLDER_PREFIX):
         return (), 0

@@ -74,7 +74,7 @@ def example_pictures(dataset: str, preprocess: dict[str, Any], count: int = 4) -
     def task() -> list[Any]:
         from compression.data import layouts
         from compression.data.loading import path_of
-        from compression.data.preprocessing_candidates import examples
+        from compression.models.preprocessing_candidates import examples
         from compression.records.preprocess import Preprocess
 
         train = layouts.in_splits(layouts.list_folder(path_of(dataset)))["train"]

@@ -75,7 +75,7 @@ def test_an_onnx_file_and_photos_reach_a_chart(server: str, page: Page, network:
     expect(page.get_by_text("my_colours is in the list of networks")).to_be_visible()
     page.get_by_role("button", name="Choose images for my_colours").click()
     expect(page.get_by_role("combobox", name="Network")).to_have_value("my_colours")  # the other form is gone
-    page.locator("input[type=file]").set_input_files(photos)
+    page.get_by_role("region", name="Archive or pictures").locator("input").set_input_files(photos)
     page.get_by_role("button", name="Add these images").click()
     expect(page.get_by_text("61 pictures are added")).to_be_visible()
     expect(page.get_by_text("1 files are left out")).to_be_visible()

@@ -51,7 +51,7 @@ def test_every_download_of_deploy_runs_with_the_lines_beside_it(
     for suffix in (".onnx", ".qdq.onnx", ".ort", ".safetensors", ".json"):
         assert fetched(page, suffix, tmp_path).name == stem + suffix
     shown = page.get_by_test_id("stCode").first.inner_text()
-    assert f"{stem}.onnx" in shown
+    assert f'"{stem}.pixels.onnx"' in shown
 
     monkeypatch.chdir(tmp_path)
     digits = data.load("digits")

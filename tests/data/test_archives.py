@@ -68,7 +68,9 @@ def test_an_archive_is_a_dataset(tmp_path: Path, kind: str) -> None:
     archive = KINDS[kind](tmp_path / kind, more)
     found = extract(archive)
     assert (found.pictures, found.ignored) == (12, 3)
-    assert sorted(str(p.relative_to(found.folder)) for p in found.folder.rglob("*.*")) == [name for name, _ in PHOTOS]
+    assert sorted(str(p.relative_to(found.folder)) for p in found.folder.rglob("[!.]*.*")) == [
+        name for name, _ in PHOTOS
+    ]
     data = load(found.dataset, Preprocess(16, 16))
     assert data.classes == ("a", "b") and len(data.test) == 6
     again = extract(io.BytesIO(archive.read_bytes()), "renamed.zip")  # as a browser hands it over
@@ -220,7 +222,7 @@ def test_single_pictures_are_kept_in_a_folder(tmp_path: Path) -> None:
         ("C:\\x\\y.png", content(4)), ("notes.txt", b"x"), (".hidden.png", b"x"), ("\0.png", content(5)),
     ]  # fmt: skip
     found = keep_pictures(pictures)
-    names = sorted(path.name for path in found.folder.iterdir())
+    names = sorted(path.name for path in found.folder.glob("[!.]*"))
     assert names == ["IMG_1.png", "evil.png", "img_1-1.PNG", "y.png"] and (found.pictures, found.ignored) == (4, 3)
     assert keep_pictures(pictures).folder == found.folder and left(tmp_path) == [found.folder.name]
     assert len(load(found.dataset, Preprocess(16, 16)).test) == 2

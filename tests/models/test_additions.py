@@ -99,8 +99,9 @@ def test_a_file_takes_the_place_of_a_librarys_network(network: nn.Module, tmp_pa
     program = torch.export.export(network, (IMAGES,), dynamic_shapes=({0: torch.export.Dim("n")},))
     torch.export.save(program, tmp_path / "whole.pt2")
     card = models.add("mine", str(tmp_path / "whole.pt2"))
-    assert (card.input_shape, card.classes, card.preprocess) == ((3, 160, 160), CLASSES, None)
-    assert "not known" in card.checked
+    assert (card.input_shape, card.classes) == ((3, 160, 160), CLASSES)
+    assert card.preprocess == Preprocess(160, 160, resize_to=183) and "are assumed" in card.checked
+    assert "does not tell its preprocessing" in card.checked
     assert [path.suffix for path in user_weights().iterdir() if path.suffix in FORMATS] == [".pt2"]
     torch.testing.assert_close(answers(models.network("mine", models.OWN)), answers(network))
 

@@ -8,6 +8,7 @@ import torch
 
 from compression.errors import InvalidModel
 from compression.host.onnx_runtime import REFUSALS, reason
+from compression.network.decisions import classes
 from compression.network.onnx_reader.ends import ended
 from compression.network.onnx_reader.network import Network
 
@@ -43,7 +44,7 @@ def compared(session: ort.InferenceSession, network: Network, images: torch.Tens
         )
     a, b = theirs.astype(np.float64), ours.astype(np.float64)
     error = float(np.linalg.norm(a - b)) / max(float(np.linalg.norm(a)), 1e-30)
-    return Check(error, float((a.argmax(1) == b.argmax(1)).mean()), len(images))
+    return Check(error, float((classes(a) == classes(b)).mean()), len(images))
 
 
 def _answers(session: ort.InferenceSession, images: np.ndarray, network: Network) -> np.ndarray:

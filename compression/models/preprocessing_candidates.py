@@ -18,6 +18,7 @@ from compression.data.decoding import decode
 from compression.data.loading import FOLDER_PREFIX, path_of
 from compression.data.preparing import in_order
 from compression.errors import Cancelled, InvalidData
+from compression.network.decisions import classes
 from compression.records.preprocess import MAX_SIDE, Channels, Preprocess
 
 BATCH = 32
@@ -160,7 +161,7 @@ def _tried(
         _go_on(stop)
         scores.append(network((part.float() / 255 - mean) / std).float())
     found = torch.nan_to_num(torch.cat(scores), nan=-1e9, posinf=1e9, neginf=-1e9)
-    right = (found.argmax(1) == labels).float().mean().item()
+    right = (classes(found) == labels).float().mean().item()
     return Ranked(title, preprocess, right, F.cross_entropy(found, labels).item(), len(labels))
 
 

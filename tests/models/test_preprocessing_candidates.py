@@ -9,14 +9,14 @@ import torch
 from PIL import Image
 
 from compression.data import layouts
-from compression.data.preprocessing_candidates import (
+from compression.errors import Cancelled, InvalidData
+from compression.models.preprocessing_candidates import (
     Picture,
     candidates,
     examples,
     rank_preprocessings,
     training_pictures,
 )
-from compression.errors import Cancelled, InvalidData
 
 SIZE = (32, 32)
 
