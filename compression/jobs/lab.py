@@ -16,6 +16,7 @@ Nothing here waits for the cluster except `Job.wait`: a page can call everything
 import threading
 import time
 import uuid
+import warnings
 from collections.abc import Callable
 from concurrent.futures import CancelledError, ThreadPoolExecutor
 from concurrent.futures import Future as Answer
@@ -284,9 +285,11 @@ class Lab:
 
     def _submit_task(self, task: Callable[..., Any], *about: Any, kind: str = QUICK, **how: Any) -> Future:
         connection = self._connected()
-        return connection.client.submit(
-            worker.run_task, task, *about, workers=connection.workers(kind), pure=False, **how
-        )
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Sending large graph")  # a file that is uploaded is sent once
+            return connection.client.submit(
+                worker.run_task, task, *about, workers=connection.workers(kind), pure=False, **how
+            )
 
     def _current_connection(self) -> cluster.ClusterConnection:
         return self._cluster_executor.submit(self._connected).result()

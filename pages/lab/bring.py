@@ -6,7 +6,7 @@ import streamlit as st
 
 from pages.ui.bring import images_form, network_form
 from pages.ui.page.guard import repeated
-from pages.ui.state import Visit, elsewhere, opened
+from pages.ui.state import Visit, elsewhere, opened, put, shown_or_none
 
 FORMS = {network_form.NETWORK: network_form.draw, network_form.IMAGES: images_form.draw}
 
@@ -27,9 +27,10 @@ def page() -> None:
 
 def form(visit: Visit) -> None:
     """What is added, and its form."""
-    kind = st.segmented_control("What", FORMS, key=network_form.WHAT, default=network_form.NETWORK, required=True,
-                                label_visibility="collapsed")  # fmt: skip
-    FORMS[kind](visit)
+    if shown_or_none(network_form.WHAT) is None:
+        put(network_form.WHAT, network_form.NETWORK)
+    kind = st.segmented_control("What", FORMS, key=network_form.WHAT, required=True, label_visibility="collapsed")
+    FORMS[kind or network_form.NETWORK](visit)
 
 
 page()

@@ -43,6 +43,7 @@ ABOUT = (
 ARCHIVES = (".zip", ".tar", ".tgz", ".gz")
 PATH = "A folder on this computer"
 CLASS, OUTPUT = "Class of the images", "Output of the network"
+PARTS = {"train": "for calibration and training", "validation": "for choices", "test": "for testing"}
 WAIT_S = 60.0
 
 
@@ -122,7 +123,7 @@ def _look(visit: Visit, card: Card, dataset: str) -> None:
         forgotten(lambda asked_for: asked_for == key)
         return
     _to_explore(visit, Subject(card.model, models.OWN, dataset))
-    counts = ", ".join(f"{n:,} {part}" for part, n in found.images.items())
+    counts = ", ".join(f"{n:,} {PARTS[part]}" for part, n in found.images.items())
     st.markdown(f"**Images** · {counts}{'' if found.labelled else ' · without labels'}")
     for note in found.notes:
         st.caption(wording.said(note))
