@@ -147,6 +147,17 @@ def test_the_modules_of_the_state_import_each_other_in_no_circle() -> None:
     assert order.index("server") < order.index("neighbours") < order.index("visit")
 
 
+def test_pages_have_no_text_that_streamlit_would_show() -> None:
+    """Streamlit draws whatever stands alone in a line of a page's script, but for the first text of the file."""
+    scripts = [path for path in (*PAGES, ROOT / "app.py") if "ui" not in path.parts]
+    alone = [
+        f"{named(path)}:{node.lineno}"
+        for path in scripts for node in ast.parse(path.read_text()).body[1:]
+        if isinstance(node, ast.Expr) and not isinstance(node.value, ast.Call)
+    ]  # fmt: skip
+    assert len(scripts) > 10 and alone == []
+
+
 def test_no_technique_imports_another() -> None:
     folder = ROOT / "compression" / "techniques"
     techniques = {path.name for path in folder.iterdir() if path.is_dir() and path.name != "__pycache__"}

@@ -11,8 +11,7 @@ from pages.ui.model.points import Point
 from pages.ui.ship import device_rows
 from pages.ui.state import Visit, kept
 
-PHOTO = "Python, a photo"
-"""Lines that run the file with preprocessing inside."""
+PHOTO = "Python, a photo"  # lines that run the file with preprocessing inside
 
 
 def page() -> None:
