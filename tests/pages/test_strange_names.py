@@ -1,8 +1,11 @@
 """Names that a stranger chose, of layers, classes and networks, where a page writes them into another language."""
 
+import ast
+
 import pytest
 
 from compression.errors import LONGEST, InvalidFile, UnknownName, UserError, shown
+from compression.jobs.cluster import ROOT
 from compression.records.analysis import Structure
 from pages.ui.charts import layer_figures
 from pages.ui.charts.layer_figures import drawing
@@ -64,3 +67,17 @@ def test_what_is_shown_of_a_value_is_short_and_needs_no_time() -> None:
     assert len(shown(deep)) < 200
     assert shown(1 << 100_000) == "a number of 100,001 bits"
     assert (shown("a"), shown(3), shown([1, "b"]), shown(0.5)) == ("'a'", "3", "[1, 'b']", "0.5")
+
+
+def test_headings_and_captions_of_pictures_are_no_markdown_of_strangers() -> None:
+    """A folder's name is in a heading, a class's below a picture; lessons have texts of their own."""
+    paths = [path for path in (ROOT / "pages").rglob("*.py") if not {"learn", "lessons"} & set(path.parts)]
+    calls = [node for path in paths for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Call)]
+    headings = [call.args[0] for call in calls if ast.unparse(call.func).endswith(("st.subheader", "st.header"))]
+    below = [
+        keyword.value for call in calls if ast.unparse(call.func).endswith("st.image")
+        for keyword in call.keywords if keyword.arg == "caption"
+    ]  # fmt: skip
+    written = [ast.unparse(text) for text in (*headings, *below) if not isinstance(text, ast.Constant)]
+    assert len(written) >= 3
+    assert [text for text in written if "wording.said(" not in text and "wording.plain(" not in text] == []

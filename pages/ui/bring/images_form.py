@@ -130,7 +130,7 @@ def _look(visit: Visit, card: Card, dataset: str) -> None:
     if found.skipped:
         with st.expander(f"{len(found.skipped):,} files are left out"):
             st.dataframe([{"File": line} for line in found.skipped], hide_index=True)
-    st.image(list(found.pictures), caption=[name or " " for name in found.captions], width=150)
+    st.image(list(found.pictures), caption=[wording.plain(name) or " " for name in found.captions], width=150)
     _preprocessing(card, found)
     _classes(visit, card, dataset, found)
     with st.expander("What is known of this network"):

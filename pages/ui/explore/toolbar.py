@@ -47,7 +47,7 @@ def chosen(visit: Visit) -> None:
 def draw(visit: Visit) -> DeltaGenerator:
     """The title, and what acts on the whole recipe; returns where `share` goes, once the view is known."""
     with st.container(key="toolbar", horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
-        st.subheader(visit.subject.title, anchor=False, width="content")
+        st.subheader(wording.said(visit.subject.title), anchor=False, width="content")
         with st.container(horizontal=True, width="content", gap="small"):
             with st.popover("Presets"):
                 st.caption(FIXED)
