@@ -7,7 +7,6 @@ import streamlit as st
 
 from compression import jobs, models
 from compression.data import added_folders
-from compression.errors import UserError, WorkerLost
 from compression.jobs import Extracted, Inputs, Refusal
 from compression.models import Card
 from compression.recipe import Recipe
@@ -18,7 +17,8 @@ from pages.ui.model.choice import Choice
 from pages.ui.model.links import link_of
 from pages.ui.model.subject import FOLDER, Subject
 from pages.ui.page.guard import heard
-from pages.ui.state import Visit, asked, came, forgotten, put, shown
+from pages.ui.page.waiting import answered
+from pages.ui.state import Visit, asked, forgotten, put, shown
 
 TYPES = [
     ".zip",
@@ -101,24 +101,10 @@ def _add(files: list[Any]) -> None:
     st.success(f"{found.pictures:,} pictures are added.{besides}")
 
 
-def _answered(answer: Future[Any], doing: str) -> Any:
-    """What the worker says; None and a sentence where that is why not."""
-    with st.spinner(f"{doing} …"):
-        came(answer)
-    try:
-        found = answer.result()
-    except (UserError, WorkerLost) as error:
-        found = Refusal(str(error))
-    if isinstance(found, Refusal):
-        st.error(wording.said(found.sentence))
-        return None
-    return found
-
-
 def _look(visit: Visit, card: Card, dataset: str) -> None:
     """What the network sees of the images."""
     key = ("inputs", card.model, card.sha256, card.reading, dataset)
-    found = _answered(asked(key, jobs.inputs_of, card.model, models.OWN, dataset), "Looking at the images")
+    found = answered(asked(key, jobs.inputs_of, card.model, models.OWN, dataset), "Looking at the images")
     if not isinstance(found, Inputs):
         forgotten(lambda asked_for: asked_for == key)
         return

@@ -11,15 +11,14 @@ import streamlit as st
 
 from compression import jobs, models
 from compression.data import DATASETS
-from compression.errors import UserError, WorkerLost
-from compression.jobs import LibraryNetwork, Refusal
+from compression.jobs import LibraryNetwork
 from compression.models import Card
 from pages.ui.model import wording
 from pages.ui.model.links import link_of
 from pages.ui.model.subject import Subject, dataset_title
 from pages.ui.page.guard import guarded
-from pages.ui.page.waiting import awaited
-from pages.ui.state import Visit, asked, begun, came, forgotten, put, shown, shown_or_none, taken
+from pages.ui.page.waiting import answered, awaited
+from pages.ui.state import Visit, asked, begun, forgotten, put, shown, shown_or_none, taken
 
 WHAT, NETWORK, IMAGES = "bring.what", "A network", "Images"
 FILE, LIBRARY = "A file", "torchvision or timm"
@@ -191,15 +190,7 @@ def _remove(name: str) -> None:
 
 def _tell(answer: Future[Any], visit: Visit) -> None:
     """How it went, once that is known, and the way to the network."""
-    with st.spinner("Looking at the network …"):
-        came(answer)
-    try:
-        found = answer.result()
-    except (UserError, WorkerLost) as error:
-        found = Refusal(str(error))
-    if isinstance(found, Refusal):
-        st.error(wording.said(found.sentence))
-    else:
+    if found := answered(answer, "Looking at the network"):
         _welcome(found, visit)
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import streamlit as st
 
 from compression.errors import UserError, WorkerLost
-from compression.jobs import News
+from compression.jobs import News, Refusal
 from pages.ui.model import wording
 from pages.ui.page.guard import repeated
 from pages.ui.state import came
@@ -39,6 +39,20 @@ def _drawn_again(answer: "Future[Any]") -> None:
     """Begins the page afresh when the answer is there."""
     if answer.done():
         st.rerun()
+
+
+def answered(answer: "Future[Any]", doing: str) -> Any:
+    """What was asked for, however long it takes; None and a sentence where the worker refuses it."""
+    with st.spinner(f"{doing} …"):
+        came(answer)
+    try:
+        found = answer.result()
+    except (UserError, WorkerLost) as error:
+        found = Refusal(str(error))
+    if isinstance(found, Refusal):
+        st.error(wording.said(found.sentence))
+        return None
+    return found
 
 
 def tell(news: News, again: Callable[[], None]) -> None:
