@@ -188,10 +188,9 @@ def memory(
 
 @app.command()
 def coverage(
-    way: Annotated[list[str] | None, typer.Option(help="module, torchscript, dynamo; all by default.")] = None,
-    stages: Annotated[str, typer.Option(help="import: no further than the fp32 file; all.")] = "all",
+    stage: Annotated[list[str] | None, typer.Option(help="module, torchscript, 8-bit, …; all by default.")] = None,
     only: Annotated[list[str] | None, typer.Option(help="Only this network; may be given several times.")] = None,
-    seconds: Annotated[int, typer.Option(min=10, help="At most, for one network and way.")] = 900,
+    seconds: Annotated[int, typer.Option(min=10, help="At most, for one network.")] = 900,
     table: Annotated[bool, typer.Option(help="Only write docs/COVERAGE.md of what was found so far.")] = False,
 ) -> None:
     """Which classifiers of torchvision and timm come in, and what can be done with them; goes on where it ended."""
@@ -200,11 +199,10 @@ def coverage(
     lines = user_folder() / "benchmarks" / "coverage.jsonl"
     if not table:
         with working() as progress:
-            networks.run(
-                lines, progress, ways=way or networks.WAYS, stages=stages, only=only or (), seconds=seconds
-            )  # fmt: skip
+            networks.run(lines, progress, stages=stage or networks.STAGES, only=only or (), seconds=seconds)
     target = networks.ROOT / "docs" / "COVERAGE.md"
-    target.write_text(networks.document(networks.read(lines)), encoding="utf-8")
+    text = networks.document(networks.read(lines), target.read_text(encoding="utf-8"))
+    target.write_text(text, encoding="utf-8")
     typer.echo(f"Wrote {target}; each result is kept in {lines}.", err=True)
 
 

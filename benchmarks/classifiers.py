@@ -3,12 +3,9 @@
 TORCHVISION = """
 alexnet convnext_tiny densenet121 efficientnet_b0 efficientnet_v2_s googlenet inception_v3 maxvit_t mnasnet1_0
 mobilenet_v2 mobilenet_v3_large mobilenet_v3_small regnet_x_400mf regnet_y_400mf resnet18 resnet50 resnext50_32x4d
-shufflenet_v2_x1_0 squeezenet1_0 squeezenet1_1 swin_t swin_v2_t vgg11 vgg11_bn vit_b_16 vit_b_32 wide_resnet50_2
-densenet161
-mnasnet0_5 mnasnet1_3 efficientnet_b1 efficientnet_b3 regnet_x_3_2gf regnet_y_1_6gf resnet34 shufflenet_v2_x0_5
-shufflenet_v2_x2_0 vgg16_bn convnext_small swin_s
+shufflenet_v2_x1_0 squeezenet1_0 squeezenet1_1 swin_t swin_v2_t vgg11 vgg11_bn vit_b_16
 """
-"""The 28 designs that torchvision has, and 12 sizes of theirs whose stems, strides or widths differ."""
+"""All designs that torchvision has: what else it lists are other widths, depths and patches of these."""
 
 TIMM = """
 bat_resnext26ts beit_base_patch16_224 botnet26t_256 caformer_s18 cait_xxs24_224 coat_lite_tiny coat_tiny

