@@ -62,6 +62,7 @@ SOURCES: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
     "natural": lambda x: (9 * x.abs()).to(torch.int64) + 1,
     "rows": lambda x: x.flatten(2), "pixels": lambda x: x.flatten(2).transpose(1, 2), "flat": lambda x: x.flatten(1),
     "heads": lambda x: x.flatten(2).reshape(x.shape[0], 2, 4, 36).transpose(2, 3),
+    "patches": lambda x: torch.nn.functional.unfold(x, 3, padding=1),
     "volume": lambda x: x.unflatten(1, (2, 4)), "kept axes": lambda x: x.mean((2, 3), True),
 }  # fmt: skip
 """What can be read, made of maps [n, 8, 6, 6] of numbers around 0."""
@@ -241,6 +242,16 @@ MOVES: dict[str, list[Call]] = {
     "pixel_shuffle.default": [Call("x", upscale_factor=(2, 1)), Call("volume", upscale_factor=(No(2),))],
     "pixel_unshuffle.default": [Call("x", downscale_factor=(2, 3, 1)), Call("volume", downscale_factor=(No(2),))],
     "channel_shuffle.default": one("x", groups=(2, 4, 1)),
+    "repeat_interleave.self_int": [Call("x", repeats=(2, 3), dim=(1, 3, -1))],
+    "im2col.default": [Call("x", kernel_size=([3, 2], [1, 1]), dilation=([1, 1], [2, 1]), padding=([0, 0], [1, 2]),
+        stride=([1, 1], [2, 3]))],
+    "col2im.default": [
+        Call("patches", output_size=([6, 6],), kernel_size=([3, 3],), dilation=([1, 1],), padding=([1, 1],),
+             stride=([1, 1],)),
+        Call("rows", output_size=([3, 10],), kernel_size=([2, 4],), dilation=([1, 1],), padding=([1, 1],),
+             stride=([1, 1],)),
+        Call("rows", output_size=([13, 13],), kernel_size=([2, 4],), dilation=([2, 1],), padding=([0, 1],),
+             stride=([2, 2],))],
 }  # fmt: skip
 
 WINDOW: dict[str, Any] = {"stride": ([], 1, 3), "padding": (0, 1), "ceil_mode": KEEP, "every": True}

@@ -95,6 +95,46 @@ def _repeat(c: Context, node: fx.Node, a: dict[str, Any]) -> str:
     return _for_each_image(c, node, value) if counted else value
 
 
+def _repeat_interleave(c: Context, node: fx.Node, a: dict[str, Any]) -> str:
+    """Each entry along one axis several times in a row."""
+    if not isinstance(a["repeats"], int) or a["dim"] is None:
+        raise c.refusal(node, "with other repeats than a number along an axis")
+    axis = a["dim"] % len(c.shape(node))
+    apart = c.writer.node("Unsqueeze", [c.value(a["self"]), c.whole([axis + 1])])
+    times = [a["repeats"] if i == axis + 1 else 1 for i in range(len(c.shape(node)) + 1)]
+    return c.reshaped(c.writer.node("Tile", [apart, c.whole(times)]), node)
+
+
+def _im2col(c: Context, node: fx.Node, a: dict[str, Any]) -> str:
+    """Patches [n, C·kh·kw, places] of maps [n, C, H, W]: rows and columns of all patches are gathered."""
+    if len(c.shape(a["self"])) != 4:
+        raise c.refusal(node, "of values without a batch")
+    w, value, (down, across) = c.writer, c.value(a["self"]), a["padding"]
+    if down or across:
+        value = w.node("Pad", [value, c.whole([0, 0, down, across] * 2), c.value(0, c.dtype(node))])
+    windows = zip(c.shape(a["self"])[2:], a["kernel_size"], a["dilation"], a["padding"], a["stride"], strict=True)
+    rows, columns = (c.writer.constant(_windows(*window)) for window in windows)
+    patches = w.node("Gather", [w.node("Gather", [value, rows], axis=2), columns], axis=4)
+    moved = w.node("Transpose", [patches], perm=[0, 1, 2, 4, 3, 5])  # n, C, kh, kw, places down, places across
+    return w.node("Reshape", [moved, c.whole([0, *c.shape(node)[1:]])])
+
+
+def _windows(length: int, kernel: int, dilation: int, padding: int, stride: int) -> np.ndarray:
+    """Places along one padded axis, int64 [kernel, windows]."""
+    last = length + 2 * padding - dilation * (kernel - 1)
+    return dilation * np.arange(kernel)[:, None] + np.arange(0, last, stride)
+
+
+def _col2im(c: Context, node: fx.Node, a: dict[str, Any]) -> str:
+    """Maps of patches that overlap: their sum."""
+    if len(c.shape(a["self"])) != 3:
+        raise c.refusal(node, "of values without a batch")
+    (down, across), sizes = a["padding"], [c.whole(a["output_size"]), c.whole(a["kernel_size"])]
+    pads = [down, across, down, across]
+    settings = {"dilations": list(a["dilation"]), "pads": pads, "strides": list(a["stride"])}
+    return c.writer.node("Col2Im", [c.value(a["self"]), *sizes], **settings)
+
+
 def _index_select(c: Context, node: fx.Node, a: dict[str, Any]) -> str:
     c.axis(node, a["dim"])
     return c.writer.node("Gather", [c.value(a["self"]), c.value(a["index"])], axis=a["dim"])
@@ -263,6 +303,7 @@ MOVES: dict[str, Translation] = {
     "cat": _cat, "stack": _stack, "chunk": _chunk, "split": _split, "split_with_sizes": _split, "getitem": _getitem,
     "pad": _pad, "pixel_shuffle": _pixel_shuffle, "pixel_unshuffle": _pixel_unshuffle,
     "channel_shuffle": _channel_shuffle, "roll": _roll, "flip": _flip, "repeat": _repeat, "index_select": _index_select,
+    "repeat_interleave": _repeat_interleave, "im2col": _im2col, "col2im": _col2im,
     "flatten": _flatten, "reshape": _reshape, "view_as": _reshape, "reshape_as": _reshape, "unflatten": _reshape,
     "squeeze": _squeeze, "unsqueeze": _unsqueeze, "transpose": _transpose, "permute": _permute, "t": _reversed,
     "movedim": _movedim, "mT": _matrix_transpose, "numpy_T": _reversed, "swapaxes": _transpose,

@@ -123,6 +123,29 @@ class Images:
         return self.left.pop() if self.left else None
 
 
+def test_counts_that_come_of_one_hot_sizes_and_patches_that_are_added_up(tmp_path: Path) -> None:
+    network = Windows().eval()
+    graph = alike(written(network, (3, 8, 8), WAYS[0], tmp_path / "net.onnx"), (3, 8, 8))
+    images = torch.randn(3, 3, 8, 8)
+    with torch.no_grad():
+        assert torch.allclose(graph(images), network(images), atol=1e-5)
+
+
+class Windows(nn.Module):
+    """Each window has a token of its image's beside it; patches that overlap are added to maps."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.last = nn.Conv2d(3, 4, 1), nn.Linear(4, 5)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = self.first(x)
+        x = nn.functional.fold(nn.functional.unfold(x, 3, padding=1), (8, 8), 3, padding=1)
+        windows = x.reshape(-1, 4, 2, 4, 8).transpose(1, 2).reshape(-1, 4, 32)
+        token = x.amax((2, 3)).repeat_interleave(windows.shape[0] // x.shape[0], dim=0)
+        return self.last((windows * token[:, :, None]).mean(2).reshape(x.shape[0], -1, 4).amax(1))
+
+
 @pytest.mark.parametrize("form", ["QDQ", "QOperator"])
 def test_a_quantized_file_is_read_as_the_floats_it_stands_for(form: str, tmp_path: Path) -> None:
     """Activations that a range of 0 to something carries out are there again."""

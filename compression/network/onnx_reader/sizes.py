@@ -229,6 +229,17 @@ def _expand(node: Node, value: np.ndarray, lengths: np.ndarray) -> np.ndarray:
     return np.broadcast_to(value, wanted)
 
 
+def _hot(node: Node, places: np.ndarray, depth: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """`values[1]` at one place along a new axis, `values[0]` at the others; negative places count from the end."""
+    (length,), (off, on) = numbers(node, depth, "depth"), values.reshape(-1)
+    _bounded(node, places.size * length)
+    if places.dtype == object:
+        raise Large(node.said)
+    place, each = places[..., None], np.arange(length)
+    hot = (place == each) | (place == each - length)
+    return settled(np.moveaxis(np.where(hot, on, off), -1, node.get("axis", -1)))
+
+
 def _tile(node: Node, value: np.ndarray, times: np.ndarray) -> np.ndarray:
     counts = numbers(node, times, "count")
     if any(isinstance(each, torch.SymInt) for each in counts):
@@ -285,7 +296,7 @@ HOST: dict[str, Callable[..., Any]] = {
     "Squeeze": _squeeze, "Unsqueeze": _unsqueeze, "Reshape": _reshape, "Range": _range, "ConstantOfShape": _filled,
     "Expand": _expand, "Tile": _tile, "Split": _split, "ScatterND": _scattered, "ScatterElements": _scattered,
     "Transpose": _transpose, "NonZero": _nonzero, "CumSum": _summed,
-    "CastLike": _cast_like,
+    "CastLike": _cast_like, "OneHot": _hot,
     "ReduceProd": _reduced(operator.mul, 1), "ReduceSum": _reduced(operator.add, 0),
     "ReduceMin": _reduced(_least, None),
     "ReduceMax": _reduced(_most, None),

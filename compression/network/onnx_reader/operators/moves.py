@@ -237,6 +237,18 @@ def _space_to_depth(node: Node, x: torch.Tensor) -> torch.Tensor:
     return parts.reshape([n, c * size**2, h // size, w // size])
 
 
+def _col2im(node: Node, x: torch.Tensor, sizes: Any, kernel: Any) -> torch.Tensor:
+    """Maps that patches add up to."""
+    lengths, window = numbers(node, sizes, "size"), numbers(node, kernel, "kernel")
+    pads = list(node.get("pads") or [0] * 2 * len(window))
+    if len(window) != 2 or len(lengths) != 2 or pads[:2] != pads[2:]:
+        raise InvalidModel(
+            f"{node.said} has {len(window)} axes and pads {pads[:8]}; 2 and the same at both ends are possible."
+        )
+    dilation, stride = node.get("dilations") or [1, 1], node.get("strides") or [1, 1]
+    return F.fold(x, lengths, window, dilation, pads[:2], stride)
+
+
 def _filled(node: Node, lengths: Any) -> torch.Tensor:
     value = node.get("value")
     kind = tensor(value).dtype if value is not None else torch.float32
@@ -267,13 +279,13 @@ MOVES: dict[str, Call] = {
     "Scatter": _scatter_elements,
     "Expand": _expand, "Tile": _tile, "Pad": _pad, "Resize": _resize, "Upsample": _resize,
     "DepthToSpace": _depth_to_space, "SpaceToDepth": _space_to_depth, "ConstantOfShape": _filled, "Range": _range,
-    "Trilu": _triangle, "OneHot": _one_hot,
+    "Trilu": _triangle, "OneHot": _one_hot, "Col2Im": _col2im,
 }  # fmt: skip
 
 HOST_INPUTS = {
     "Reshape": {1}, "Squeeze": {1}, "Unsqueeze": {1}, "Split": {1}, "Slice": {1, 2, 3, 4}, "Expand": {1}, "Tile": {1},
     "Pad": {1, 2, 3}, "Resize": {1, 2, 3}, "Upsample": {1}, "ConstantOfShape": {0}, "Range": {0, 1, 2},
-    "Clip": {1, 2}, "TopK": {1}, "CumSum": {1}, "Trilu": {1}, "OneHot": {1, 2}, "Dropout": {1, 2},
+    "Clip": {1, 2}, "TopK": {1}, "CumSum": {1}, "Trilu": {1}, "OneHot": {1, 2}, "Col2Im": {1, 2}, "Dropout": {1, 2},
     **{name: {1} for name in PRODUCTS if name.startswith("Reduce")},
 }  # fmt: skip
 """Inputs that are sizes or settings: host values, whatever their type."""
