@@ -34,6 +34,7 @@ from compression.cli.inputs import (
     load_inputs,
     pause_for_others,
     read_recipe,
+    sampled,
 )
 from compression.errors import InvalidSetting
 from compression.host.machine_lock import work_turn
@@ -80,6 +81,9 @@ MeanOption = Annotated[
     str | None, typer.Option(help="Per channel, comma-separated, of pixels in [0, 1]; instead of the dataset's own.")
 ]
 StdOption = Annotated[str | None, typer.Option(help="Like --mean: the standard deviations.")]
+TestImagesOption = Annotated[
+    int | None, typer.Option(min=1, help="Test on so many images, drawn by the seed; else on all.")
+]
 ThreadsOption = Annotated[int, typer.Option(min=1, max=256, help="Threads of the latency measurement.")]
 
 
@@ -105,6 +109,7 @@ def compress(
     preset: Annotated[str | None, typer.Option(help=f"Start from one of {', '.join(PRESETS)}.")] = None,
     seed: Annotated[int | None, typer.Option(help="Short for --set seed=N.")] = None,
     threads: ThreadsOption = 1,
+    test_images: TestImagesOption = None,
     out: Annotated[Path | None, typer.Option(help="Where to write the compressed .onnx file.")] = None,
     with_preprocessing: Annotated[
         bool, typer.Option("--with-preprocessing", help="Beside --out, FILE.pixels.onnx that takes uint8 pictures.")
@@ -118,6 +123,7 @@ def compress(
     check_model(model, weights)
     check_dataset(dataset, folders=True)
     chosen = read_recipe(recipe, settings or [], seed, preset=preset)
+    dataset = sampled(dataset, test_images, chosen.seed)
     if with_preprocessing and not out:
         raise InvalidSetting("--with-preprocessing goes with --out FILE.onnx, beside which the second file is written.")
     if out:
@@ -175,10 +181,12 @@ def measure(
     mean: MeanOption = None,
     std: StdOption = None,
     threads: ThreadsOption = 1,
+    test_images: TestImagesOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Measure any ONNX classifier."""
     check_dataset(dataset, folders=True)
+    dataset = sampled(dataset, test_images, 0)
     for given in filter(None, (file, baseline)):
         check_readable(given)
     with working() as progress:
@@ -190,8 +198,10 @@ def measure(
             measurement = measuring.measure_file(file, data, baseline=baseline, threads=threads, stop=pause_for_others)
     if as_json:
         context = {"file": str(file), "baseline": str(baseline) if baseline else None, "dataset": dataset}
-        return print_json(measurement.summary() | context | {"data_source": data.source})
+        notes = {"data_source": data.source, "notes": list(data.notes)}
+        return print_json(measurement.summary() | context | notes)
     rows = [("file", str(file)), ("dataset", data.title), *measurement_rows(measurement)]
+    rows += [("note", note) for note in data.notes]
     print_table(rows if baseline else [row[:2] for row in rows])
 
 

@@ -21,10 +21,19 @@ def check_known(kind: str, name: str, known: Any) -> None:
         raise UnknownName(kind, name, known)
 
 
+def sampled(dataset: str, test_images: int | None, seed: int | None) -> str:
+    """The name of a dataset of which so many test images are drawn by a recipe's seed. Raises InvalidSetting."""
+    from compression.data.test_samples import TestSample, named
+
+    return dataset if test_images is None else named(dataset, TestSample(test_images, seed or 0))
+
+
 def check_dataset(name: str, *, folders: bool = False) -> None:
     """Raises UnknownName for a dataset without a name of ours; folder:PATH is one where there may be `folders`."""
     from compression.data import DATASETS
+    from compression.data.test_samples import parted
 
+    name = parted(name)[0]
     if not (folders and name.startswith("folder:")):
         check_known("dataset", name, [*DATASETS, "folder:PATH"] if folders else DATASETS)
 

@@ -118,10 +118,10 @@ def _flat(listing: Listing) -> Iterator[str]:
     return (path for part in listing.parts.values() for path in part.paths)
 
 
-def in_splits(listing: Listing, sample_test: int | None = None, seed: int = 0) -> dict[str, Part]:
+def in_splits(listing: Listing) -> dict[str, Part]:
     """The listing's pictures as "train", "validation" and "test": what is not given is drawn by `SPLIT_SEED`.
 
-    `sample_test` draws that many test pictures by `seed`. Raises InvalidData where one split stays empty.
+    Raises InvalidData where one split stays empty.
     """
     parts = dict(listing.parts)
     train = parts["train"]
@@ -129,7 +129,7 @@ def in_splits(listing: Listing, sample_test: int | None = None, seed: int = 0) -
         train, parts["test"] = _divided(train, min(len(train) // 2, MOST_TEST))
     if not parts.get("validation"):
         train, parts["validation"] = _validation_of(train)
-    splits = {"train": train, "validation": parts["validation"], "test": sampled(parts["test"], sample_test, seed)}
+    splits = {"train": train, "validation": parts["validation"], "test": parts["test"]}
     if short := [name for name, part in splits.items() if not part]:
         raise InvalidData(f"{named(listing.folder)} leaves no pictures for {short[0]}; at least 3 are needed in all.")
     return splits

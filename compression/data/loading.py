@@ -12,6 +12,7 @@ from compression.data.catalog import DATASETS
 from compression.data.dataset import Dataset, Split, split_off, validation_size
 from compression.data.pixel_files import PixelFile
 from compression.data.preparing import Progress, Stop
+from compression.data.test_samples import TestSample, base_of, parted
 from compression.errors import InvalidData, UnknownName, shown
 from compression.records.preprocess import Preprocess
 
@@ -22,8 +23,6 @@ def load(
     name: str,
     preprocess: Preprocess | None = None,
     *,
-    sample_test: int | None = None,
-    seed: int = 0,
     size: tuple[int, int] | None = None,
     progress: Progress | None = None,
     stop: Stop | None = None,
@@ -32,21 +31,22 @@ def load(
 
     `preprocess` says what becomes of pictures of any size, and how they are normalised. Without it a folder's pictures
     of one size are taken as they are; of several, the shorter side is scaled to that of `size`, (height, width).
-    `sample_test` draws that many test images by `seed`. Raises UnknownName, DataUnavailable where no source has it,
-    InvalidData for a folder that does not fit, InvalidSetting and Cancelled.
+    A sample of the test images may be written behind the name, see `test_samples`. Raises UnknownName, DataUnavailable
+    where no source has it, InvalidData for a folder that does not fit, InvalidSetting and Cancelled.
     """
     say, halt = progress or (lambda text, share: None), stop or (lambda: False)
+    name, sample = parted(whole := name)
     if name.startswith(FOLDER_PREFIX):
-        return _load_folder(name, preprocess, sample_test, seed, size, say, halt)
+        return _load_folder(whole, preprocess, sample, size, say, halt)
     if name not in DATASETS:
         raise UnknownName("dataset", name, [*DATASETS, "folder:PATH"])
     if name in photo_sets.NAMES:
-        return _load_photos(name, preprocess, sample_test, seed, say, halt)
+        return _load_photos(name, preprocess, sample, say, halt)
     spec = DATASETS[name]
     decoded = _obtain(name)
     data = _dataset(decoded, name=name, title=spec.title, mean=spec.mean, std=spec.std, mirror=spec.mirror)
-    drawn = layouts.sample(len(data.test), sample_test, seed)
-    data = data if drawn is None else replace(data, test=data.test.subset(drawn))
+    total, drawn = len(data.test), layouts.sample(len(data.test), sample.images, sample.seed)
+    data = data if drawn is None else replace(data, test=data.test.subset(drawn), notes=_said(sample, total))
     return _prepared(data, preprocess, say, halt) if preprocess else data
 
 
@@ -79,7 +79,7 @@ def _obtain(name: str) -> Decoded:
 
 def path_of(name: str) -> Path:
     """PATH of "folder:PATH". Raises InvalidData where that is no path."""
-    text = name.removeprefix(FOLDER_PREFIX)
+    text = base_of(name).removeprefix(FOLDER_PREFIX)
     if not text.strip():
         raise InvalidData(f"{shown(name)} names no folder; write folder:PATH.")
     try:
@@ -93,15 +93,15 @@ def path_of(name: str) -> Path:
 
 
 def _load_folder(
-    name: str, preprocess: Preprocess | None, sample_test: int | None, seed: int, size: tuple[int, int] | None,
+    name: str, preprocess: Preprocess | None, sample: TestSample, size: tuple[int, int] | None,
     progress: Progress, stop: Stop,
 ) -> Dataset:  # fmt: skip
     path = path_of(name)
     listing = layouts.list_folder(path)
-    splits, state = layouts.in_splits(listing, sample_test, seed), layouts.fingerprint(listing)
+    splits, notes = _drawn(listing, sample)
+    state = layouts.fingerprint(listing)
     asked = preprocess.pixels_hash if preprocess else f"{size[0]}x{size[1]}" if size else "plain"
-    drawn = f"-{sample_test}-{seed}" if sample_test is not None else ""
-    key = f"folder-{hashlib.sha256(os.fsencode(path)).hexdigest()[:16]}-{asked}{drawn}"
+    key = f"folder-{hashlib.sha256(os.fsencode(path)).hexdigest()[:16]}-{asked}{sample.state}"
     found = pixel_files.read(key, state)
     if found is None:
         plan = preparing.plan_of(preprocess) if preprocess else preparing.survey(splits.values(), size, progress, stop)
@@ -111,28 +111,40 @@ def _load_folder(
             key, about, pictures, len(pictures), plan,
             where=path, skipped=listing.skipped, progress=progress, stop=stop,
         )  # fmt: skip
-    data = _of_file(found, name, title_of(path), labelled=listing.labelled)
+    data = replace(_of_file(found, name, title_of(path), labelled=listing.labelled), notes=notes)
     return _normalized(data, preprocess) if preprocess else data
 
 
+def _drawn(listing: layouts.Listing, sample: TestSample) -> tuple[dict[str, layouts.Part], tuple[str, ...]]:
+    """The splits with as many test pictures as are asked for, and what there is to say of it."""
+    splits = layouts.in_splits(listing)
+    test = splits["test"]
+    return splits | {"test": layouts.sampled(test, sample.images, sample.seed)}, _said(sample, len(test))
+
+
+def _said(sample: TestSample, total: int) -> tuple[str, ...]:
+    return (note,) if (note := sample.note(total)) else ()
+
+
 def _load_photos(
-    name: str, preprocess: Preprocess | None, sample_test: int | None, seed: int, progress: Progress, stop: Stop
+    name: str, preprocess: Preprocess | None, sample: TestSample, progress: Progress, stop: Stop
 ) -> Dataset:
     """One of torchvision's datasets of files; without a record, in the size of its row in the catalog."""
     spec = DATASETS[name]
     progress(f"Looking for {spec.title}", 0.0)
     listing, source = photo_sets.obtain(name)
     asked = preprocess or photo_sets.usual(name)
-    state, drawn = layouts.fingerprint(listing), f"-{sample_test}-{seed}" if sample_test is not None else ""
-    found = pixel_files.read(key := f"{name}-{asked.pixels_hash}{drawn}", state)
+    state, (splits, notes) = layouts.fingerprint(listing), _drawn(listing, sample)
+    found = pixel_files.read(key := f"{name}-{asked.pixels_hash}{sample.state}", state)
     if found is None:
-        pictures = preparing.pictures_of(layouts.in_splits(listing, sample_test, seed))
+        pictures = preparing.pictures_of(splits)
         plan = preparing.plan_of(asked)
         about = plan.written(state, listing.classes, source)
         found = preparing.make(
             key, about, pictures, len(pictures), plan, where=listing.folder, progress=progress, stop=stop
         )
-    data = replace(_of_file(found, name, spec.title, labelled=True), mirror=spec.mirror, mean=spec.mean, std=spec.std)
+    data = _of_file(found, name, spec.title, labelled=True)
+    data = replace(data, mirror=spec.mirror, mean=spec.mean, std=spec.std, notes=notes)
     return _normalized(data, preprocess) if preprocess else data
 
 
@@ -148,7 +160,8 @@ def _prepared(data: Dataset, preprocess: Preprocess, progress: Progress, stop: S
         plan = preparing.plan_of(preprocess)
         about = plan.written(data.fingerprint, data.classes, data.source)
         found = preparing.make(key, about, pictures, sum(map(len, splits)), plan, progress=progress, stop=stop)
-    made = replace(_of_file(found, data.name, data.title, labelled=data.labelled), mirror=data.mirror)
+    made = _of_file(found, data.name, data.title, labelled=data.labelled)
+    made = replace(made, mirror=data.mirror, notes=data.notes)
     return _normalized(made, preprocess)
 
 

@@ -21,6 +21,7 @@ from compression.training import accuracy
 def bring(path: Path, name: str, data: Dataset) -> Card:
     """Imports the network in a `.pt2` file as `name`, in place of an earlier one of that name, and measures it.
 
+    Without labels it is run, and its card has no accuracy.
     It must take `data`'s images, in grey or in colours, normalised as `data` says, and answer with its classes. Raises
     `InvalidSetting` for a name that is taken or no name, `InvalidFile` for what is no network, `InvalidModel` for one
     that does not fit.
@@ -30,12 +31,12 @@ def bring(path: Path, name: str, data: Dataset) -> Card:
     confined.attempt("pt2", path, input_shape=list(data.input_shape))
     graph, data = traced(load_pt2(path), data)
     data = fit_classes(graph, data)
-    found = {split: accuracy(graph, data, getattr(data, split)) for split in ("validation", "test")}
+    found = {part: accuracy(graph, data, getattr(data, part)) for part in ("validation", "test") if data.labelled}
     content = path.read_bytes()
     card = Card(
         model=name, dataset=OWN, source=data.title, input_shape=data.input_shape, classes=len(data.classes),
-        mean=data.mean, std=data.std, recipe={}, seed=0, best_epoch=0, validation_accuracy=found["validation"],
-        validation_images=len(data.validation), test_accuracy=found["test"], test_images=len(data.test),
+        mean=data.mean, std=data.std, recipe={}, seed=0, best_epoch=0, validation_accuracy=found.get("validation"),
+        validation_images=len(data.validation), test_accuracy=found.get("test"), test_images=len(data.test),
         parameters=sum(p.numel() for p in graph.parameters()), size_bytes=len(content),
         sha256=hashlib.sha256(content).hexdigest(), data_fingerprint=data.fingerprint,
         training_seconds=0.0, hardware=platform.machine(), versions={"torch": torch.__version__},

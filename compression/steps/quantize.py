@@ -81,7 +81,10 @@ class Quantize(Step):
     ] = "minmax"
     exempt_ends: Annotated[
         bool,
-        Field(title="First and last layer in 8 bits", description="They are few weights and cost most accuracy."),
+        Field(
+            title="First and last layer in 8 bits",
+            description="They are few weights, and fewer bits cost most in them.",
+        ),
     ] = False
     allocation: Annotated[
         Literal["even", "mixed"],

@@ -28,7 +28,7 @@ class Recover(Step):
             title="Learn from",
             description="distill: the teacher's softened answers; fine-tune: the labels alone; hint, attention and "
             "relational: also its feature maps, where it looks, and how images lie to each other; decoupled: answers "
-            "about the right class and about the others apart.",
+            "about an image's own class and about the others apart.",
         ),
     ] = "distill"  # fmt: skip
     temperature: Annotated[

@@ -10,6 +10,7 @@ from PIL import Image
 
 from compression.data import Dataset, edition, folder, load
 from compression.data.layouts import Listing, list_folder
+from compression.data.test_samples import ALL, TestSample, named, parted
 from compression.errors import Cancelled, InvalidData, InvalidSetting
 from compression.records.preprocess import Preprocess
 from tests.data.test_decoding import picture
@@ -295,17 +296,27 @@ def test_large_photos_of_one_size_are_scaled(tmp_path: Path) -> None:
 
 def test_a_sample_of_the_test_images_is_drawn_by_seed(tmp_path: Path) -> None:
     root = photos(tmp_path / "p", *numbered("{}.png", 40))
-    whole, five = loaded(root), loaded(root, sample_test=5)
+    whole, five = loaded(root), load(f"folder:{root}::test=5", P)
     assert len(five.test) == 5 and torch.equal(five.train.images, whole.train.images)
     assert {i.numpy().tobytes() for i in five.test.images} < {i.numpy().tobytes() for i in whole.test.images}
-    assert torch.equal(loaded(root, sample_test=5).test.images, five.test.images)
-    assert not torch.equal(loaded(root, sample_test=5, seed=1).test.images, five.test.images)
+    assert torch.equal(load(f"folder:{root}::test=5", P).test.images, five.test.images)
+    assert not torch.equal(load(f"folder:{root}::test=5,seed=1", P).test.images, five.test.images)
     assert five.fingerprint != whole.fingerprint
-    assert len(loaded(root, sample_test=1000).test) == 20
-    with pytest.raises(InvalidSetting, match="sample of 0 test images"):
-        loaded(root, sample_test=0)
-    digits = load("digits", sample_test=100)
-    assert len(digits.test) == 100 and torch.equal(load("digits", sample_test=100).test.images, digits.test.images)
+    assert five.notes == ("Measured on 5 of the 20 test images, drawn by seed 0: the intervals are those of so many.",)
+    all_of_them = load(f"folder:{root}::test=1000", P)
+    assert len(all_of_them.test) == 20 and not all_of_them.notes
+    digits = load("digits::test=100")
+    assert len(digits.test) == 100 and torch.equal(load("digits::test=100").test.images, digits.test.images)
+    assert digits.name == "digits"
+
+
+def test_a_sample_in_a_name_is_read_strictly() -> None:
+    for sample in (ALL, TestSample(1000), TestSample(5, 7)):
+        assert parted(named("folder:/photos", sample)) == ("folder:/photos", sample)
+    assert named("folder:/a::test=5", TestSample(9)) == "folder:/a::test=9"
+    for written in ("0", "-5", "1e3", "9" * 11, "5,seed=", "5,seed=x", "5 ", "5,seed=2147483648", "", "５"):
+        with pytest.raises(InvalidSetting, match="sample"):
+            load(f"digits::test={written}")
 
 
 def test_decoding_tells_how_far_it_is_and_can_be_stopped(tmp_path: Path) -> None:

@@ -101,7 +101,7 @@ def test_pictures_and_labels_are_torchvisions(kept: Path, name: str) -> None:
     listing, _ = photo_sets.obtain(name)
     if "test" in listing.parts:
         assert np.array_equal(data.test.images[1].numpy(), decode(listing.parts["test"].paths[1], P))
-    plain = load(name, sample_test=2)
+    plain = load(f"{name}::test=2")
     assert plain.input_shape == DATASETS[name].input_shape and plain.mean == DATASETS[name].mean
     assert len(plain.test) == 2 and plain.mirror == DATASETS[name].mirror
 

@@ -1,6 +1,7 @@
 """Networks that somebody brings: kept, listed and compressed as those of the zoo are."""
 
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +45,10 @@ def test_a_brought_network_stands_in_the_list_with_what_was_measured(file: Path)
     prepared = compress.prepare(models.network("mine", models.OWN), digits)
     right = prepared.baseline_predictions.classes == digits.test.labels.numpy()[prepared.baseline_predictions.images]
     assert right.mean() == pytest.approx(card.test_accuracy)
-    assert models.bring(file, "mine", digits).sha256 == card.sha256  # again, in its place
+    unlabelled = models.bring(file, "mine", replace(digits, labelled=False))  # again, in its place
+    assert unlabelled.sha256 == card.sha256
+    assert (unlabelled.validation_accuracy, unlabelled.test_accuracy) == (None, None)
+    assert unlabelled.test_images == len(digits.test) and models.card("mine", models.OWN) == unlabelled
     assert len(models.brought()) == 1
 
 

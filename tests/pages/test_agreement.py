@@ -13,10 +13,11 @@ from streamlit.testing.v1 import AppTest
 
 from compression.analysis.comparison import compare
 from compression.data import load
+from compression.data.test_samples import TestSample
 from compression.jobs import Baseline
 from compression.recipe import Recipe
 from compression.records.measurement import Accuracy, Interval, Predictions, wilson
-from compression.steps import Quantize
+from compression.steps import STEPS, Quantize
 from pages.ui import state
 from pages.ui.charts import budget_handles, layer_figures, scatter_figure, tables
 from pages.ui.charts.scatter_data import chart
@@ -69,6 +70,11 @@ def test_words_for_images_without_labels(trail: Trail) -> None:
     refuse(*(getattr(trail.words, f.name) for f in fields(trail.words)), usual(trail.words))
     refuse(*(called(wish, trail.words) for wish in WISHES), *labels(trail.words).values())
     assert labels(WORDS["labels"])["drop"][0] == "Accuracy drop, points"
+
+
+def test_help_in_the_sidebar_is_for_images_of_both_kinds() -> None:
+    for settings in (*STEPS.values(), Recipe):
+        refuse(settings.__doc__, *(field.description for field in settings.model_fields.values()))
 
 
 def test_figures_of_merit_say_agreement_with_its_interval(trail: Trail) -> None:
@@ -159,12 +165,16 @@ def shown(page: AppTest) -> list[str]:
 
 
 def test_explore_compare_and_report_on_pictures_without_labels(folder: Path) -> None:
-    link = {"model": "lenet300", "weights": "digits", "dataset": f"folder:{folder}", "steps": "quantize"}
+    link = {"model": "lenet300", "weights": "digits", "dataset": f"folder:{folder}::test=15", "steps": "quantize"}
     page = opened(link | {"quality": "fast", "quantize.weight_bits": "2"})
     assert not page.error
     assert page.metric[0].label == "Agreement" and page.metric[0].value.split("%")[0] not in ("", "–")
     refuse(*shown(page))
-    assert any("20 test images, agreement of 100% only says that it is above 84%" in c.value for c in page.caption)
+    said = " ".join(c.value for c in page.caption)
+    assert "With 15 test images, agreement of 100% only says that it is above 80%" in said
+    assert "Measured on 15 of the 20 test images, drawn by seed 0" in said
+    assert page.selectbox(key="test_images").value == TestSample(15)
+    assert page.text_input(key="folder").value == str(folder)
     for name in ("Points", "Layers", "Learning", "Recipe", "Files"):
         page.segmented_control(key="panel").set_value(name).run()
         assert not page.exception and not page.error

@@ -4,7 +4,8 @@ from dataclasses import replace
 
 import pytest
 
-from compression.errors import UserError
+from compression.data.test_samples import TestSample
+from compression.errors import InvalidSetting, UserError
 from compression.recipe import Recipe
 from compression.recipe.presets import PRESETS
 from compression.records.measurement import (
@@ -13,7 +14,7 @@ from compression.records.measurement import (
 from compression.steps import Prune
 from pages.ui import state
 from pages.ui.explore import panels
-from pages.ui.model import links, subject, wording
+from pages.ui.model import links, subject, widget_values, wording
 from pages.ui.model.budget import Budget
 from pages.ui.model.view import View
 from tests.pages.points import DIGITS
@@ -67,6 +68,12 @@ def test_a_folder_takes_any_trained_network() -> None:
     assert found.to_query() == link
     assert found.title.endswith("on some images")
     assert "'folder:/some images'" in wording.command(found, Recipe())
+    fewer = subject.from_query(link | {"dataset": "folder:/some images::test=1000"})
+    assert fewer.title.endswith("on some images, 1,000 test images")
+    shown = widget_values.fill(fewer, Recipe())
+    assert (shown["folder"], shown["test_images"]) == ("/some images", TestSample(1000))
+    with pytest.raises(InvalidSetting, match="no sample of test images"):
+        subject.from_query(link | {"dataset": "folder:/some images::test=few"})
     assert dict(found.options())["--weights"].endswith("lenet300-digits.safetensors")
 
 

@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from compression.data.test_samples import base_of
 from compression.errors import InvalidFile, InvalidSetting, shown
 from compression.host.atomic_files import atomic_write
 from compression.host.folders import user_folder
@@ -72,7 +73,7 @@ def forget(outputs: Sequence[str], dataset: str) -> None:
 
 
 def _place(outputs: Sequence[str], dataset: str) -> Path:
-    about = hashlib.sha256(json.dumps([list(outputs), dataset]).encode()).hexdigest()[:16]
+    about = hashlib.sha256(json.dumps([list(outputs), base_of(dataset)]).encode()).hexdigest()[:16]
     return user_folder() / "class_maps" / f"{about}.json"
 
 

@@ -17,6 +17,7 @@ from pages.ui.model.choice import Choice
 from pages.ui.model.links import link_of
 from pages.ui.model.subject import FOLDER, Subject
 from pages.ui.page.guard import heard
+from pages.ui.page.test_images import sampled
 from pages.ui.page.waiting import answered
 from pages.ui.state import Visit, asked, forgotten, put, shown
 
@@ -71,10 +72,10 @@ def _images() -> str:
         _add(files)
     known = {**added_folders(), PATH: PATH}
     chosen = st.selectbox("Images", known, key="images.dataset", format_func=lambda name: known.get(name, name))
-    if chosen != PATH:
-        return chosen
-    path = st.text_input("Folder", key="images.path", placeholder="/path/to/pictures").strip()
-    return f"{FOLDER}{path}" if path else ""
+    if chosen == PATH:
+        path = st.text_input("Folder", key="images.path", placeholder="/path/to/pictures").strip()
+        chosen = f"{FOLDER}{path}" if path else ""
+    return sampled(chosen, "images.test") if chosen else ""
 
 
 def _add(files: list[Any]) -> None:

@@ -196,11 +196,10 @@ def _tell(answer: Future[Any], visit: Visit) -> None:
 
 def _welcome(card: Card, visit: Visit) -> None:
     name = wording.said(card.model)
-    measured = card.test_accuracy is not None
-    right = f": right on {card.test_accuracy:.1%} of {card.test_images:,} images" if measured else ""
+    right = "" if card.test_accuracy is None else f": right on {card.test_accuracy:.1%} of {card.test_images:,} images"
     st.success(f"{name} is in the list of networks{right}.")
     facts(card)
-    if measured:
+    if card.test_images:
         link = link_of(Subject(card.model, models.OWN, shown("bring.images")), visit.recipe)
         st.page_link("pages/lab/explore.py", label=f"Make {name} smaller on Explore", query_params=link)
     else:

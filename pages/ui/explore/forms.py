@@ -18,6 +18,7 @@ from compression.steps import STEPS, Settings, bounds_of, choices_of, step
 from pages.ui.model import wording
 from pages.ui.model.subject import FOLDER, Pair, Subject, fitting, trainable
 from pages.ui.model.widget_values import QUALITY, SEGMENTS, SHARED, Positions, Shown
+from pages.ui.page.test_images import sampled
 
 UNTRAINED = "The last in the list may have no weights for these images yet: choose one, and it can be trained here."
 
@@ -41,8 +42,9 @@ def subject() -> tuple[Subject | None, str]:
 
 def _folder(slot: Any) -> str:
     about = "With train/CLASS/IMAGE and test/CLASS/IMAGE inside."
-    path = slot.text_input("Folder", key="folder", placeholder="/path/to/images", help=about)
-    return f"{FOLDER}{path.strip()}"
+    with slot.container():
+        path = st.text_input("Folder", key="folder", placeholder="/path/to/images", help=about).strip()
+        return sampled(f"{FOLDER}{path}", "test_images") if path else FOLDER
 
 
 def _images(name: str) -> str:

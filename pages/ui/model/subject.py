@@ -5,6 +5,7 @@ from pathlib import Path
 
 from compression import reference
 from compression.data import DATASETS, title_of
+from compression.data.test_samples import ALL, OFFERED, TestSample, parted
 from compression.errors import UnknownName
 from compression.models import ARCHITECTURES, OWN, Card, card, cards, preprocess_of
 from compression.models import title as network_title
@@ -88,10 +89,11 @@ def default() -> Subject:
 
 
 def from_query(query: dict[str, str]) -> Subject:
-    """The inverse of `to_query`; raises `UnknownName` or `Unsupported` where there is no such pair."""
+    """The inverse of `to_query`; raises `UserError` where there is no such pair."""
     dataset = query["dataset"]
     if dataset not in DATASETS and not dataset.startswith(FOLDER):
         raise UnknownName("dataset", dataset, [*DATASETS, "folder:PATH"])
+    parted(dataset)  # raises InvalidSetting
     found = Subject(query["model"], query.get("weights", dataset), dataset)
     card(found.model, found.weights)
     return found
@@ -118,8 +120,23 @@ def trainable(dataset: str) -> list[Pair]:
 
 
 def dataset_title(dataset: str) -> str:
-    """'Fashion-MNIST'; a folder's own name for a folder, or what was uploaded."""
-    return DATASETS[dataset].title if dataset in DATASETS else title_of(Path(dataset.removeprefix(FOLDER)))
+    """'Fashion-MNIST'; a folder's own name, or what was uploaded, and how many of its images are tested."""
+    if dataset in DATASETS:
+        return DATASETS[dataset].title
+    base, sample = parted(dataset)
+    tested = f", {sample_title(sample)}" if sample.images else ""
+    return f"{title_of(Path(base.removeprefix(FOLDER)))}{tested}"
+
+
+def sample_title(sample: TestSample) -> str:
+    """'1,000 test images'."""
+    drawn = f", seed {sample.seed}" if sample.seed else ""
+    return f"{sample.images:,} test images{drawn}" if sample.images else "All test images"
+
+
+def samples(dataset: str) -> list[TestSample]:
+    """What can be chosen for a folder: all test images, some, or what its name says already."""
+    return list(dict.fromkeys([ALL, *map(TestSample, OFFERED), parted(dataset)[1]]))
 
 
 def _numbers(values: tuple[float, ...]) -> str:

@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from compression.data import DATASETS
+from compression.data.test_samples import ALL, parted
 from compression.recipe import Recipe
 from compression.recipe.machine_defaults import default_of
 from compression.steps import STEPS
@@ -23,7 +24,8 @@ def fill(subject: Subject, recipe: Recipe) -> dict[str, Any]:
     """What each widget shows for this choice; those of a technique that is switched off, their defaults."""
     named = subject.dataset in DATASETS
     shown: dict[str, Any] = {"images": subject.dataset if named else FOLDER}
-    shown["folder"] = "" if named else subject.dataset.removeprefix(FOLDER)
+    base, shown["test_images"] = (FOLDER, ALL) if named else parted(subject.dataset)
+    shown["folder"] = base.removeprefix(FOLDER)
     for name in (*DATASETS, FOLDER):
         shown[f"network.{name}"] = _preferred(subject, [*fitting(name), *trainable(name)])
     for kind, settings in STEPS.items():

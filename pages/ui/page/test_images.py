@@ -1,0 +1,17 @@
+"""How many of a folder's test images are measured on."""
+
+import streamlit as st
+
+from compression.data.test_samples import named, parted
+from pages.ui.model.subject import sample_title, samples
+from pages.ui.state import shown_or_none
+
+ABOUT = "Fewer are measured on sooner; the intervals of the charts are those of so many images."
+
+
+def sampled(dataset: str, key: str) -> str:
+    """The picker, whose state is called `key`, and the name of the dataset with what is chosen."""
+    base, now = parted(dataset)
+    offered = samples(named(base, shown_or_none(key) or now))
+    chosen = st.selectbox("Test images", offered, key=key, format_func=sample_title, help=ABOUT)
+    return named(base, chosen)
