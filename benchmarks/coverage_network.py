@@ -135,7 +135,7 @@ class Subject:
         if not any((self.folder / f"{way}.onnx").is_file() for way in ("torchscript", "dynamo")):
             write_onnx(self.model, self.shape, "torchscript", self.folder / "torchscript.onnx")
         files = {path.stem: path for path in self.folder.glob("*.onnx")}
-        runs = {name: partial(_answer, session(path.read_bytes()), self.probe[:1].numpy())
+        runs: dict[str, Callable[[], Any]] = {name: partial(_answer, session(path.read_bytes()), self.probe[:1].numpy())
                 for name, path in files.items()}  # fmt: skip
         times = np.array(list(_rounds(list(runs.values()))))
         base = list(files).index("fp32")
@@ -205,7 +205,7 @@ def _peak_mb() -> int:
     return next(int(line.split()[1]) // 1024 for line in status.splitlines() if line.startswith("VmHWM"))
 
 
-def _rounds(runs: list[Callable[[], None]]) -> Iterator[list[float]]:
+def _rounds(runs: list[Callable[[], Any]]) -> Iterator[list[float]]:
     """Seconds of each run, round after round."""
     for run in runs * 2:
         run()
@@ -217,7 +217,7 @@ def _rounds(runs: list[Callable[[], None]]) -> Iterator[list[float]]:
         yield [_timed(run) for run in runs]
 
 
-def _timed(run: Callable[[], None]) -> float:
+def _timed(run: Callable[[], Any]) -> float:
     began = time.perf_counter()
     run()
     return time.perf_counter() - began

@@ -1,7 +1,5 @@
 """Classifiers of torchvision and timm with random weights, and random images for them: no download is needed."""
 
-from functools import partial
-
 import torch
 from torch import nn
 
@@ -69,8 +67,9 @@ def images(shape: Shape, classes: int) -> Dataset:
     sizes = [CALIBRATION, VALIDATION, TEST]
     pixels = pictures(sum(sizes), shape, seed=1).mul(64).add(128).clamp(0, 255).round().to(torch.uint8)
     labels = torch.arange(len(pixels)) % classes
-    parts = map(Split, pixels.split(sizes), labels.split(sizes))
+    train, validation, test = map(Split, pixels.split(sizes), labels.split(sizes))
     mean, std = (0.5,) * shape[0], (0.25,) * shape[0]
     names = tuple(map(str, range(classes)))
-    dataset = partial(Dataset, "random", "Random images", names, shape, mean, std, "a generator", False)
-    return dataset(*parts)
+    return Dataset(
+        "random", "Random images", names, shape, mean, std, "a generator", False, train, validation, test
+    )  # fmt: skip

@@ -130,9 +130,10 @@ def _col2im(c: Context, node: fx.Node, a: dict[str, Any]) -> str:
     if len(c.shape(a["self"])) != 3:
         raise c.refusal(node, "of values without a batch")
     (down, across), sizes = a["padding"], [c.whole(a["output_size"]), c.whole(a["kernel_size"])]
-    pads = [down, across, down, across]
-    settings = {"dilations": list(a["dilation"]), "pads": pads, "strides": list(a["stride"])}
-    return c.writer.node("Col2Im", [c.value(a["self"]), *sizes], **settings)
+    return c.writer.node(
+        "Col2Im", [c.value(a["self"]), *sizes],
+        dilations=list(a["dilation"]), pads=[down, across, down, across], strides=list(a["stride"]),
+    )  # fmt: skip
 
 
 def _index_select(c: Context, node: fx.Node, a: dict[str, Any]) -> str:

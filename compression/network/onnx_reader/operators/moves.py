@@ -246,7 +246,7 @@ def _col2im(node: Node, x: torch.Tensor, sizes: Any, kernel: Any) -> torch.Tenso
             f"{node.said} has {len(window)} axes and pads {pads[:8]}; 2 and the same at both ends are possible."
         )
     dilation, stride = node.get("dilations") or [1, 1], node.get("strides") or [1, 1]
-    return F.fold(x, lengths, window, dilation, pads[:2], stride)
+    return F.fold(x, *(tuple(each) for each in (lengths, window, dilation, pads[:2], stride)))
 
 
 def _filled(node: Node, lengths: Any) -> torch.Tensor:
