@@ -8,6 +8,7 @@ import onnx
 import pytest
 import torch
 from onnx import TensorProto, helper, numpy_helper
+from timm.layers import Conv2dSame
 from torch import nn
 
 from compression.data import load
@@ -127,6 +128,14 @@ def test_counts_that_come_of_one_hot_sizes_and_patches_that_are_added_up(tmp_pat
     network = Windows().eval()
     graph = alike(written(network, (3, 8, 8), WAYS[0], tmp_path / "net.onnx"), (3, 8, 8))
     images = torch.randn(3, 3, 8, 8)
+    with torch.no_grad():
+        assert torch.allclose(graph(images), network(images), atol=1e-5)
+
+
+def test_padding_that_is_computed_of_clipped_sizes(tmp_path: Path) -> None:
+    network = nn.Sequential(Conv2dSame(3, 4, 3, stride=2), nn.Flatten(), nn.Linear(64, 5)).eval()
+    graph = alike(written(network, (3, 7, 8), WAYS[0], tmp_path / "net.onnx"), (3, 7, 8))
+    images = torch.randn(3, 3, 7, 8)
     with torch.no_grad():
         assert torch.allclose(graph(images), network(images), atol=1e-5)
 

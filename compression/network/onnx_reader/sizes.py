@@ -229,6 +229,15 @@ def _expand(node: Node, value: np.ndarray, lengths: np.ndarray) -> np.ndarray:
     return np.broadcast_to(value, wanted)
 
 
+def _clip(node: Node, value: np.ndarray, low: Any = None, high: Any = None) -> np.ndarray:
+    """No less than `low` and no more than `high`, where these are given."""
+    bounds = ((ARITHMETIC["Max"], node.get("min") if low is None else low),
+              (ARITHMETIC["Min"], node.get("max") if high is None else high))  # fmt: skip
+    for call, bound in bounds:
+        value = value if bound is None else _elementwise(call)(node, value, np.asarray(bound))
+    return value
+
+
 def _hot(node: Node, places: np.ndarray, depth: np.ndarray, values: np.ndarray) -> np.ndarray:
     """`values[1]` at one place along a new axis, `values[0]` at the others; negative places count from the end."""
     (length,), (off, on) = numbers(node, depth, "depth"), values.reshape(-1)
@@ -296,7 +305,7 @@ HOST: dict[str, Callable[..., Any]] = {
     "Squeeze": _squeeze, "Unsqueeze": _unsqueeze, "Reshape": _reshape, "Range": _range, "ConstantOfShape": _filled,
     "Expand": _expand, "Tile": _tile, "Split": _split, "ScatterND": _scattered, "ScatterElements": _scattered,
     "Transpose": _transpose, "NonZero": _nonzero, "CumSum": _summed,
-    "CastLike": _cast_like, "OneHot": _hot,
+    "CastLike": _cast_like, "OneHot": _hot, "Clip": _clip,
     "ReduceProd": _reduced(operator.mul, 1), "ReduceSum": _reduced(operator.add, 0),
     "ReduceMin": _reduced(_least, None),
     "ReduceMax": _reduced(_most, None),
