@@ -14,13 +14,14 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from compression.data import load as load_dataset
+    from compression.jobs.search import search
     from compression.models import load_model
     from compression.pipeline.compress import compress
     from compression.pipeline.measuring import measure_file
     from compression.recipe import Recipe
     from compression.records.measurement import Measurement
 
-__all__ = ["Measurement", "Recipe", "compress", "load_dataset", "load_model", "measure_file"]
+__all__ = ["Measurement", "Recipe", "compress", "load_dataset", "load_model", "measure_file", "search"]
 
 __path__ = extend_path(__path__, __name__)
 
@@ -31,6 +32,7 @@ _HOMES = {
     "load_dataset": ("compression.data", "load"),
     "load_model": ("compression.models", "load_model"),
     "measure_file": ("compression.pipeline.measuring", "measure_file"),
+    "search": ("compression.jobs.search", "search"),
 }
 
 

@@ -27,6 +27,7 @@ solvers training export reference
 calibration measure models
 techniques
 pipeline analysis
+searching
 jobs lessons
 cli zoo __main__
 """
@@ -132,7 +133,9 @@ def test_sql_stands_in_the_store_and_workers_do_not_write_to_it() -> None:
         for path in ENGINE if unit(path) != "store"
         for name in imports(path) if name.startswith("compression.store.") and ".records" not in name
     }  # fmt: skip
-    writers = {"jobs/job.py", "jobs/lab.py", "jobs/result_recorder.py", "cli/__init__.py", "cli/store.py"}
+    writers = {
+        "jobs/job.py", "jobs/lab.py", "jobs/result_recorder.py", "jobs/search.py", "cli/__init__.py", "cli/store.py"
+    }  # fmt: skip
     assert users - {f"compression/{name}" for name in writers} == set()
 
 
@@ -197,7 +200,15 @@ def test_names_and_places() -> None:
 
 
 def test_the_public_list() -> None:
-    assert compression.__all__ == ["Measurement", "Recipe", "compress", "load_dataset", "load_model", "measure_file"]
+    assert compression.__all__ == [
+        "Measurement",
+        "Recipe",
+        "compress",
+        "load_dataset",
+        "load_model",
+        "measure_file",
+        "search",
+    ]
     assert all(callable(getattr(compression, name)) for name in compression.__all__)
     with pytest.raises(AttributeError, match="no attribute 'nonsense'"):
         compression.nonsense  # noqa: B018

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from compression.cli import machine, pictures, store, zoo
+from compression.cli import machine, pictures, search, store, zoo
 from compression.cli.console import (
     JsonOption,
     Progress,
@@ -56,6 +56,7 @@ app.add_typer(pictures.data_app, name="data")
 app.add_typer(store.runs_app, name="runs")
 app.add_typer(store.jobs_app, name="jobs")
 app.command()(machine.machine)
+app.command()(search.search)
 
 
 def settings_help() -> str:

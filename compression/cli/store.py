@@ -128,6 +128,7 @@ def _row(run: "Run") -> Row:
     steps = ", ".join(step.kind for step in recipe.steps) or "none" if recipe else "of another version"
     size = f"{run.size_bytes / 1000:,.1f} KB"
     share = f"{run.accuracy.value:.2%}{' as fp32' if run.accuracy.reference == 'fp32' else ''}"
+    share += " on validation images" if run.accuracy.split == "validation" else ""
     measured = f"{run.measured.astimezone():%Y-%m-%d %H:%M}"
     return run.id, run.subject.model, run.subject.dataset, share, size, took, measured, steps
 

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
         Outcome,
         Refusal,
         Request,
+        Searching,
         Sweeping,
         Training,
         Work,
@@ -62,16 +63,19 @@ if TYPE_CHECKING:
     )
     from compression.jobs.recipe_search import smallest_recipe
     from compression.jobs.result_recorder import end_orphans, from_plain
+    from compression.jobs.search import SearchView, search_importances, search_of, search_view, searches
     from compression.jobs.small_networks import SmallNetwork, small_network_of, trained_networks
     from compression.jobs.worker import import_network
 
 __all__ = [
     "Baseline", "Extracted", "Finished", "FolderFacts", "Inputs", "Job", "Lab", "LibraryNetwork", "News", "Outcome",
-    "PictureUsage", "Refusal", "Request", "SmallNetwork", "Sweeping", "Training", "Work", "add_network", "can_finish",
-    "choose_preprocessing", "class_map_of", "clear_pictures", "compare_deployment", "compare_predictions",
+    "PictureUsage", "Refusal", "Request", "SearchView", "Searching", "SmallNetwork", "Sweeping", "Training",
+    "Work", "add_network", "can_finish", "choose_preprocessing", "class_map_of", "clear_pictures",
+    "compare_deployment", "compare_predictions",
     "correct_classes", "end_orphans", "example_pictures", "explain_latency", "feature_maps", "folder_facts",
     "from_plain", "import_network", "inputs_of", "keep_uploaded", "known_sensitivities", "layer_view",
     "library_networks", "limit_pictures", "memory_growth", "network_structure", "picture_usage", "reachable_amounts",
+    "search_importances", "search_of", "search_view", "searches",
     "small_network_of", "smallest_recipe", "softmax", "teacher_scores", "trained_networks", "unpack_pictures",
     "write_format", "write_with_preprocessing",
 ]  # fmt: skip
@@ -83,7 +87,7 @@ _MODULES = {
     "job": ("Job", "News"),
     "lab": ("Lab",),
     "long_jobs": ("can_finish",),
-    "messages": ("Baseline", "Finished", "Outcome", "Refusal", "Request", "Sweeping", "Training", "Work"),
+    "messages": ("Baseline", "Finished", "Outcome", "Refusal", "Request", "Searching", "Sweeping", "Training", "Work"),
     "pictures": (
         "Extracted", "FolderFacts", "PictureUsage", "clear_pictures", "example_pictures", "folder_facts",
         "keep_uploaded", "limit_pictures", "picture_usage", "unpack_pictures",
@@ -96,6 +100,7 @@ _MODULES = {
     ),
     "recipe_search": ("smallest_recipe",),
     "result_recorder": ("end_orphans", "from_plain"),
+    "search": ("SearchView", "search_importances", "search_of", "search_view", "searches"),
     "small_networks": ("SmallNetwork", "small_network_of", "trained_networks"),
     "worker": ("import_network",),
 }  # fmt: skip

@@ -66,25 +66,28 @@ class ClusterConnection:
             return False
         return self.own is None or all(process.returncode is None for process in _processes(self.own))
 
-    def workers(self, name: str) -> list[str] | None:
+    def workers(self, name: str, count: int = 1) -> list[str] | None:
         """Which workers carry out jobs of this kind, as `Client.submit` takes it: None is any worker.
 
-        The worker for trainings is started when it is asked for.
+        The worker for trainings, or `count` of them, are started when they are asked for.
         """
         if self.own is None:
             return None
-        if name == LONG:
-            with self._hiring:
+        if name != LONG:
+            return [name]
+        with self._hiring:
+            while len(self.own.workers) <= count:
                 self._start_long_worker()
-        return [name]
+        return [LONG, *(f"{LONG}-{number}" for number in range(1, count))]
 
     def _start_long_worker(self) -> None:
-        if len(self.own.workers) < 2:
-            self.own.new_spec = copy.deepcopy(self.own.new_spec)
-            self.own.new_spec["options"]["worker_kwargs"]["name"] = LONG
-            self.own.scale(2)
-            self.client.wait_for_workers(2, timeout=START_S)
-            _write_down(_alive(self.own))
+        """One more of our own: the first is called `long`, the others `long-1`, `long-2`, …"""
+        at = len(self.own.workers)
+        self.own.new_spec = copy.deepcopy(self.own.new_spec)
+        self.own.new_spec["options"]["worker_kwargs"]["name"] = LONG if at == 1 else f"{LONG}-{at - 1}"
+        self.own.scale(at + 1)
+        self.client.wait_for_workers(at + 1, timeout=START_S)
+        _write_down(_alive(self.own))
 
     def close(self) -> None:
         """Disconnects, and ends the cluster if it is ours."""

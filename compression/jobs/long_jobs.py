@@ -20,8 +20,9 @@ from compression.jobs import long_tasks
 from compression.jobs.cluster import LONG, ClusterConnection
 from compression.jobs.job import Job, failure_sentence, result
 from compression.jobs.long_tasks import PACE_EPOCHS
-from compression.jobs.messages import Outcome, Refusal, Request, Sweeping, Training, Work
+from compression.jobs.messages import Outcome, Refusal, Request, Searching, Sweeping, Training, Work
 from compression.jobs.result_recorder import KINDS, ResultRecorder, from_plain, this_program, title, to_plain
+from compression.jobs.search_runs import SearchRun
 from compression.jobs.worker import run_task
 from compression.recipe import Recipe
 from compression.records.measurement import LearningPoint
@@ -210,6 +211,8 @@ class LongJobs:
 
     def _outcome(self, entry: Entry) -> Any:
         """What a job comes to; an outcome is kept."""
+        if isinstance(entry.work, Searching):
+            return SearchRun(entry.job, entry.work, self._connection, self._recorder, self._topic).run()
         settled = self._settle(entry)
         found = self._run_until_ended(entry, _task(entry)) if isinstance(settled, Work) else settled
         return self._record_outcome(entry, found) if isinstance(found, Outcome) else found
@@ -347,7 +350,7 @@ def with_steps(work: Work, point: LearningPoint, minutes: float) -> Work:
     """The work with as many steps, or whole epochs, as fit into the minutes at the speed of `point`; at least one."""
     each = point.seconds_left / max(point.steps - point.step, 1)
     steps = steps_for(minutes, max(each, 1e-9))
-    if isinstance(work, Sweeping):
+    if isinstance(work, Sweeping | Searching):
         return work
     if isinstance(work, Training):
         return replace(work, epochs=min(max(1, steps * PACE_EPOCHS // point.steps), MAX_EPOCHS))
@@ -365,13 +368,13 @@ def _checkpoint(job: JobRecord) -> Path | None:
     """Where a job keeps what it has half learned; None where it keeps nothing, or another version wrote it down."""
     with suppress(TypeError, UserError):
         work, _ = from_plain(job.kind, job.request)
-        return None if isinstance(work, Sweeping) else long_tasks.checkpoint(work)
+        return None if isinstance(work, Sweeping | Searching) else long_tasks.checkpoint(work)
     return None
 
 
 def _clear(work: Work) -> None:
     """Removes what a training has half learned, once its result is kept; one that was ended early may still go on."""
-    if isinstance(work, Sweeping) or (isinstance(work, Request) and Recipe.from_json(work.recipe).until):
+    if isinstance(work, Sweeping | Searching) or (isinstance(work, Request) and Recipe.from_json(work.recipe).until):
         return
     with suppress(OSError):  # it takes room, no more
         long_tasks.checkpoint(work).unlink(missing_ok=True)

@@ -14,7 +14,7 @@ from compression.errors import Cancelled, InvalidSetting, Unsupported
 from compression.host.machine_lock import work_turn, yield_turn
 from compression.jobs import worker
 from compression.jobs.channel import Stop, TaskChannel
-from compression.jobs.messages import Finished, Outcome, Refusal, Request, Sweeping, Training, Work
+from compression.jobs.messages import Finished, Outcome, Refusal, Request, Searching, Sweeping, Training, Work
 from compression.models.model_cards import unfinished
 from compression.recipe import Recipe
 from compression.records.measurement import LearningPoint
@@ -50,7 +50,7 @@ ENOUGH_POINTS = 2
 
 def compress(request: Request, topic: str, job: str) -> Outcome | Refusal:
     """The task of a recipe that trains."""
-    return _run(topic, job, lambda channel: worker.work(request, channel, checkpoint(request)))
+    return patiently(topic, job, lambda channel: worker.work(request, channel, checkpoint(request)))
 
 
 def train(training: Training, topic: str, job: str) -> Outcome | Refusal:
@@ -72,7 +72,7 @@ def train(training: Training, topic: str, job: str) -> Outcome | Refusal:
         request = Request(training.model, training.dataset, training.dataset, Recipe().to_json())
         return worker.baseline_outcome(request, worker.prepared(request, channel.stop))
 
-    return _run(topic, job, task)
+    return patiently(topic, job, task)
 
 
 def sweep(sweeping: Sweeping, topic: str, job: str) -> Finished | Refusal:
@@ -89,7 +89,7 @@ def sweep(sweeping: Sweeping, topic: str, job: str) -> Finished | Refusal:
             found.layer(name, channel.stop)
         return Finished(f"All {total} layers")
 
-    return _run(topic, job, task)
+    return patiently(topic, job, task)
 
 
 def pace(work: Work, topic: str, job: str) -> LearningPoint | Refusal:
@@ -114,7 +114,7 @@ def pace(work: Work, topic: str, job: str) -> LearningPoint | Refusal:
             raise InvalidSetting("Minutes go with a recipe that trains; this one has no step 'recover'.")
         return points[-1]
 
-    return _run(topic, job, task)
+    return patiently(topic, job, task)
 
 
 def end(request: Request, topic: str, job: str) -> Request | Refusal:
@@ -129,7 +129,7 @@ def end(request: Request, topic: str, job: str) -> Request | Refusal:
             time.sleep(0.1)
         return so_far(request)
 
-    return _run(topic, job, task)
+    return patiently(topic, job, task)
 
 
 def finish(request: Request, topic: str, job: str) -> Outcome | Refusal:
@@ -145,7 +145,7 @@ def finish(request: Request, topic: str, job: str) -> Outcome | Refusal:
 
         return worker.work(request, channel._replace(tell=told), checkpoint(request))
 
-    return _run(topic, job, task)
+    return patiently(topic, job, task)
 
 
 def checkpoint(work: Request | Training) -> Path:
@@ -189,7 +189,7 @@ def _begin(work: Work, learn: Callable[[LearningPoint], None], stop: Stop) -> No
     from compression import data, models, training
     from compression.pipeline.compress import compress_prepared
 
-    if isinstance(work, Sweeping):
+    if isinstance(work, Sweeping | Searching):
         return
     if isinstance(work, Request):
         recipe = Recipe.from_json(work.recipe).whole.with_setting("quality", "fast")
@@ -206,7 +206,8 @@ def _begin(work: Work, learn: Callable[[LearningPoint], None], stop: Stop) -> No
     )  # fmt: skip
 
 
-def _run(topic: str, job: str, task: Callable[[TaskChannel], T]) -> T | Refusal:
+def patiently(topic: str, job: str, task: Callable[[TaskChannel], T]) -> T | Refusal:
+    """What the task returns, or why it returns nothing; it pauses while somebody waits for something else."""
     channel = worker.task_channel(topic, job)
 
     def stop() -> bool:

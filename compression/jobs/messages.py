@@ -90,4 +90,14 @@ class Sweeping:
     dataset: str
 
 
-Work = Request | Training | Sweeping
+@dataclass(frozen=True)
+class Searching:
+    """A search for the best recipes of a network; `settings` is `searching.settings.SearchSettings` as JSON."""
+
+    model: str
+    weights: str
+    dataset: str
+    settings: str
+
+
+Work = Request | Training | Sweeping | Searching

@@ -19,21 +19,21 @@ from compression.errors import StoreUnavailable, Unsupported, UserError, shown
 from compression.host.engine_version import engine_hash
 from compression.host.machine import this_machine
 from compression.jobs.job import News
-from compression.jobs.messages import Baseline, Outcome, Request, Sweeping, Training, Work
+from compression.jobs.messages import Baseline, Outcome, Request, Searching, Sweeping, Training, Work
 from compression.jobs.processes import Identity, identity, runs
 from compression.jobs.worker import edition
 from compression.models import card
 from compression.models import title as network_title
 from compression.models.provenance import producer_id
 from compression.recipe import Recipe
-from compression.records.measurement import Accuracy, Interval, LearningPoint, wilson
+from compression.records.measurement import Accuracy, Interval, LearningPoint, Measurement, wilson
 from compression.store import JobRecord, Run, Store, Subject, files
 from compression.store.records import OPEN
 
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
-KINDS: dict[type[Work], str] = {Request: "compress", Training: "train", Sweeping: "sweep"}
+KINDS: dict[type[Work], str] = {Request: "compress", Training: "train", Sweeping: "sweep", Searching: "search"}
 """The kind of each job in the store."""
 
 SILENCE = timedelta(minutes=2)
@@ -89,6 +89,19 @@ class ResultRecorder:
             outcome.subject, Recipe.from_json(outcome.recipe), outcome.measurement, engine=outcome.maker,
             layers=outcome.layers, ledger=outcome.ledger, role=outcome.role, job=job, revive=revive,
         )  # fmt: skip
+
+    def content(self, file_hash: str) -> bytes | None:
+        """The bytes of a file that is kept on this machine; None where it is not, or is damaged."""
+        return files.read_file(file_hash)
+
+    def keep_measurement(self, run: str, measurement: Measurement) -> bool:
+        """Keeps one measurement more of a run's file; says whether the store took it."""
+
+        def keep() -> None:
+            known = self.store.run(run)
+            self.store.add(known.subject, known.recipe, measurement, engine=known.engine, revive=False)
+
+        return self._done(keep)
 
     def lacks_baseline(self, subject: Subject) -> bool:
         """Whether the fp32 file of a network is not kept yet."""
@@ -210,6 +223,7 @@ def title(work: Work) -> str:
     """'ResNet-20 on Digits: prune, quantize, recover'."""
     images = DATASETS[work.dataset].title if work.dataset in DATASETS else work.dataset
     what = "sensitivity of every layer" if isinstance(work, Sweeping) else "training from scratch"
+    what = "search" if isinstance(work, Searching) else what
     if isinstance(work, Request):
         what = ", ".join(step.kind for step in Recipe.from_json(work.recipe).steps)
     return f"{network_title(work.model)} on {images}: {what}"

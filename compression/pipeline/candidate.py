@@ -64,7 +64,7 @@ class Candidate:
         return hashlib.sha256(self.onnx).hexdigest()
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Prepared:
     """What is found out once about a network and a dataset, and used by every recipe after."""
 

@@ -117,6 +117,11 @@ def compress_prepared(
     """`compress` for a network that is prepared already."""
     begin = time.perf_counter()
     graph = simulate(prepared, recipe, progress=progress, stop=stop, learn=learn, checkpoint=checkpoint)
+    return candidate_of(prepared, graph, recipe, begin)
+
+
+def candidate_of(prepared: Prepared, graph: fx.GraphModule, recipe: Recipe, begin: float) -> Candidate:
+    """The file of a simulated network; its seconds are those since `begin`, by `time.perf_counter`."""
     exported = export(graph, prepared.data.input_shape)
     seconds = time.perf_counter() - begin
     return _candidate(graph, exported, recipe, prepared.calibration.images, seconds=seconds, dense=prepared.dense)

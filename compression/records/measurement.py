@@ -14,6 +14,9 @@ SIGNIFICANT = 0.05
 Reference = Literal["labels", "fp32"]
 """What answers are held against: the labels of the images or, where these have none, the fp32 file's answers."""
 
+Split = Literal["test", "validation"]
+"""Which images were answered: those that only report or, of a search's trials, those that it chooses by."""
+
 
 @dataclass(frozen=True)
 class Interval:
@@ -71,6 +74,7 @@ class Accuracy:
     drop: float
     p_value: float | None = None
     reference: Reference = "labels"
+    split: Split = "test"
 
     @property
     def significant(self) -> bool:

@@ -99,7 +99,7 @@ class Run:
     @property
     def full(self) -> bool:
         """Whether the accuracy is over the whole test split."""
-        return self.accuracy.n == self.n_test
+        return self.accuracy.split == "test" and self.accuracy.n == self.n_test
 
     @property
     def size_ratio(self) -> float:

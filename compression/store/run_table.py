@@ -72,7 +72,7 @@ def _row(run: Run, elsewhere: StoredLatency | None) -> dict[str, Any]:
         "runtime": run.accuracy_machine.runtime, "macs": run.macs, "parameters": run.parameters,
         "seconds": run.seconds, "engine": run.engine, "recipe_hash": run.recipe_hash, "file_hash": run.file_hash,
         "favourite": run.favourite, "note": run.note, "recipe": run.recipe_json,
-        **_answers(run.accuracy, "fp32", "agreement"),
+        **_answers(run.accuracy, "fp32", "agreement"), "split": run.accuracy.split,
     }  # fmt: skip
     assert tuple(values) == _COLUMNS
     return values
@@ -91,4 +91,5 @@ _COLUMNS = (
     "size_ratio", "latency_ms", "latency_p95_ms", "latency_ratio", "latency_ratio_low", "latency_ratio_high", "threads",
     "latency_machine", "latency_here", "runtime", "macs", "parameters", "seconds", "engine", "recipe_hash", "file_hash",
     "favourite", "note", "recipe", "agreement", "agreement_low", "agreement_high",
+    "split",
 )  # fmt: skip

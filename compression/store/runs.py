@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from sqlalchemy import Connection, Executable, Select, delete, insert, select, update
 from sqlalchemy.dialects import postgresql, sqlite
@@ -44,6 +44,12 @@ from compression.store.tables import (
     SubjectRow,
 )
 
+if TYPE_CHECKING:
+    from optuna.storages import BaseStorage
+
+VALIDATION = ", validation"
+"""Ends the runtime of an accuracy on validation images: such a one gives way to any on test images."""
+
 _opening = threading.Lock()
 _open: dict[str, "Store"] = {}
 """This program's stores by their address."""
@@ -60,6 +66,8 @@ class Store:
         self.machine = machine
         self.jobs = JobBook(database)
         self._database = database
+        self._studies: BaseStorage | None = None
+        self._opening_studies = threading.Lock()
 
     @classmethod
     def open(cls, url: str | None = None, *, machine: Machine | None = None) -> "Store":
@@ -79,6 +87,15 @@ class Store:
     def place(self) -> str:
         """Where it is, for people: a path, or an address without its password."""
         return self._database.place
+
+    def studies(self) -> "BaseStorage":
+        """Where Optuna keeps searches: tables of its own in the same database."""
+        from compression.store.studies import study_storage
+
+        with self._opening_studies:
+            if self._studies is None:
+                self._studies = study_storage(self._database)
+            return self._studies
 
     def close(self) -> None:
         """Closes the database."""
@@ -143,6 +160,7 @@ class Store:
         model: str | None = None,
         dataset: str | None = None,
         subject: Subject | None = None,
+        job: str | None = None,
         role: Role | None = "candidate",
         favourites: bool = False,
         deleted: bool = False,
@@ -152,7 +170,7 @@ class Store:
         chosen = select(FileRow.id).join(SubjectRow).outerjoin(NoteRow).order_by(FileRow.created.desc()).limit(limit)
         for column, value in (
             (SubjectRow.model, model), (SubjectRow.dataset, dataset), (SubjectRow.id, subject and subject.id),
-            (FileRow.role, role), (NoteRow.favourite, favourites or None),
+            (FileRow.job_id, job), (FileRow.role, role), (NoteRow.favourite, favourites or None),
         ):  # fmt: skip
             if value is not None:
                 chosen = chosen.where(column == value)
@@ -286,7 +304,9 @@ class Store:
         if threads is not None:
             times = times.where(LatencyRow.threads == threads)
         with self._database.read() as connection:
-            found = {row.file_id: row for row in _rows(connection, accuracies.order_by(AccuracyRow.n, here))}
+            chosen_by = AccuracyRow.runtime.endswith(VALIDATION, autoescape=True)
+            rows = _rows(connection, accuracies.order_by(chosen_by.desc(), AccuracyRow.n, here))
+            found = {row.file_id: row for row in rows}
             took = {row.file_id: row for row in _rows(connection, times.order_by(alone, LatencyRow.id))}
             machines = {row.id: load(Machine, row.record) for row in _rows(connection, select(MachineRow))}
             rows = _rows(connection, files)
@@ -336,7 +356,8 @@ def _machine(machine: Machine) -> dict[str, str]:
 
 
 def _key(run: str, measurement: Measurement) -> dict[str, Any]:
-    return {"file_id": run, "runtime": measurement.machine.runtime, "n": measurement.accuracy.n}
+    chosen_by = VALIDATION if measurement.accuracy.split == "validation" else ""
+    return {"file_id": run, "runtime": measurement.machine.runtime + chosen_by, "n": measurement.accuracy.n}
 
 
 def _accuracy(run: str, measurement: Measurement, now: datetime) -> dict[str, Any]:

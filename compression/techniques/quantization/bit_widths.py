@@ -9,6 +9,7 @@ from compression.calibration import Calibration, divergence
 from compression.errors import UnknownName
 from compression.network.graph import layers, parts_of
 from compression.network.parametrizations import original
+from compression.recipe.bit_allocation import cheapest
 from compression.solvers import moments as solve
 from compression.solvers.moments import Moments
 from compression.steps import Quantize
@@ -68,9 +69,25 @@ def _for_kernel(layer: nn.Module, settings: Quantize) -> Quantize:
 def mixed(graph: fx.GraphModule, settings: Quantize, calibration: Calibration, names: list[str]) -> dict[str, int]:
     """Bits of the layers `names`, on average per weight what `settings` ask for, with the least harm to the answers.
 
-    A layer's harm at `REFERENCE` bits is the divergence of the answers on held-out images when it alone is rounded so;
-    at other bits it is in proportion to the squared error of the layer's own answers (after Dong et al. 2019, HAWQ).
-    Then each bit goes where it helps most for its cost.
+    Each bit goes where it helps most for its cost.
+    """
+    sizes = layer_sizes(graph, names)
+    return cheapest(harms(graph, settings, calibration, names), sizes, settings.bits * sum(sizes.values()))
+
+
+def layer_sizes(graph: fx.GraphModule, names: list[str]) -> dict[str, int]:
+    """Weights of the layers `names`."""
+    return {name: original(layer).numel() for name, layer in layers(graph).items() if name in names}
+
+
+@torch.no_grad()
+def harms(
+    graph: fx.GraphModule, settings: Quantize, calibration: Calibration, names: list[str]
+) -> dict[str, dict[int, float]]:
+    """What each of the layers `names` does to the network's answers at each number of bits: divergence in nats.
+
+    At `REFERENCE` bits it is the divergence of the answers on held-out images when the layer alone is rounded so; at
+    other bits it is in proportion to the squared error of the layer's own answers (after Dong et al. 2019, HAWQ).
     """
     moments = calibration.moments(graph)
     plain = settings.model_copy(update={"rounding": "nearest", "scheme": "linear", "granularity": "channel"})
@@ -89,27 +106,7 @@ def mixed(graph: fx.GraphModule, settings: Quantize, calibration: Calibration, n
         unit = divergence(trial, calibration) / max(errors[REFERENCE], 1e-20)
         weight.copy_(kept)
         harm[name] = {bits: unit * error for bits, error in errors.items()}
-    sizes = {name: original(layer).numel() for name, layer in layers(graph).items() if name in names}
-    return cheapest(harm, sizes, settings.bits * sum(sizes.values()))
-
-
-def cheapest(harm: dict[str, dict[int, float]], sizes: dict[str, int], budget: int) -> dict[str, int]:
-    """Bits by layer that spend at most `budget` bits; each more goes where harm falls most per bit of the file.
-
-    harm[layer][bits] falls with the bits. Every layer has the fewest that there are, even where that is over budget.
-    """
-    bits = {name: min(found) for name, found in harm.items()}
-    left = budget - sum(bits[name] * sizes[name] for name in bits)
-    while True:
-        gains = {
-            name: (harm[name][b] - harm[name][b + 1]) / sizes[name]
-            for name, b in bits.items() if b + 1 in harm[name] and sizes[name] <= left
-        }  # fmt: skip
-        if not gains:
-            return bits
-        best = max(gains, key=lambda name: gains[name])
-        bits[best] += 1
-        left -= sizes[best]
+    return harm
 
 
 def _noise(error: torch.Tensor, m: Moments) -> float:

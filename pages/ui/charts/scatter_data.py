@@ -155,10 +155,18 @@ def text(point: Point) -> str:
     told += [_accuracy(accuracy), wording.size(measured.size_bytes)]
     if latency:
         told.append(f"{wording.milliseconds(latency.p50_ms)}, {latency.ratio:.2f} of fp32")
-    told.append(f"{measured.provenance}, {'all' if point.full else 'first'} {accuracy.n:,} test images")
+    told.append(f"{measured.provenance}, {_images(point)}")
     if point.source != "visit":
         told.append(where(point))
     return "<br>".join(told)
+
+
+def _images(point: Point) -> str:
+    """'all 10,000 test images', or which others."""
+    found = point.measurement.accuracy
+    if found.split == "validation":
+        return f"{found.n:,} validation images"
+    return f"{'all' if point.full else 'first'} {found.n:,} test images"
 
 
 def where(point: Point) -> str:

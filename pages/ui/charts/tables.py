@@ -18,7 +18,7 @@ MEASURED = {
     "Size": st.column_config.NumberColumn("Size, KB", format="%.1f"),
     "Latency": st.column_config.NumberColumn("Latency, fp32 = 1", format="%.2f"),
     "MACs": st.column_config.NumberColumn("MACs, million", format="%.2f"),
-    "Images": st.column_config.NumberColumn("Test images", format="localized"),
+    "Images": st.column_config.NumberColumn("Images", format="localized"),
 }
 """Columns of every table of measured files."""
 

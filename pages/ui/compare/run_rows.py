@@ -55,6 +55,7 @@ def labels(runs: Sequence[Run]) -> dict[str, str]:
 
 def _label(run: Run) -> str:
     alike = " like fp32" if run.accuracy.reference == "fp32" else ""
+    alike += " on validation images" if run.accuracy.split == "validation" else ""
     accuracy = f"{wording.percent(run.accuracy.value, run.accuracy.n)}{alike}"
     return f"{recipe_line(run)} – {accuracy}, {wording.size(run.size_bytes)} – {run.created.astimezone():%d %b %H:%M}"
 
@@ -73,6 +74,7 @@ def row(run: Run) -> dict[str, Any]:
         "Latency": latency and latency.ratio,
         "MACs": run.macs and run.macs / 1e6,
         "Images": run.accuracy.n,
+        "Split": run.accuracy.split,
         "Note": run.note,
         "Measured": run.measured,
         "Run": run.id,

@@ -65,6 +65,8 @@ def _accuracy(a: Run, b: Run, found: Comparison | None) -> Delta:
     if len(names) > 1:
         return Delta(" or ".join(names), *values, "", "not comparable: one of them has images without labels")
     (name,) = names
+    if a.accuracy.split != b.accuracy.split:
+        return Delta(name, *values, "", "not comparable: one of them is on the validation images of a search")
     if found is None:
         return Delta(name, *values, "", "the answers for each image were not kept")
     n = found.n

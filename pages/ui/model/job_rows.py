@@ -7,7 +7,7 @@ from typing import Literal
 
 from compression.data import DATASETS
 from compression.errors import UserError
-from compression.jobs import Sweeping, Training, can_finish, from_plain
+from compression.jobs import Searching, Sweeping, Training, can_finish, from_plain
 from compression.models import ARCHITECTURES
 from compression.recipe import Recipe
 from compression.records.measurement import LearningPoint
@@ -19,7 +19,8 @@ Colour = Literal["gray", "blue", "green", "orange", "red"]
 KEEP = "Keep it as it is"
 """What the button says that ends a stopped training where it is."""
 
-EXPLORE, LAYERS = "pages/lab/explore.py", "pages/lab/layers.py"
+EXPLORE, LAYERS, SEARCH = "pages/lab/explore.py", "pages/lab/layers.py", "pages/lab/search.py"
+PAGES = {"sweep": LAYERS, "search": SEARCH}
 
 STATES: dict[str, tuple[str, Colour]] = {
     "waiting": ("waiting", "gray"), "working": ("working", "blue"), "done": ("done", "green"),
@@ -62,8 +63,8 @@ def row(job: JobRecord, here: str) -> Row:
         can_cancel=job.open and job.wanted is None, can_resume=not job.open and job.state != "done",
         can_finish=can_finish(job, here),
         can_remove=not job.open,
-        page=LAYERS if job.kind == "sweep" else EXPLORE,
-        link=_link(job) if job.run or (job.kind == "sweep" and job.state == "done") else None,
+        page=PAGES.get(job.kind, EXPLORE),
+        link=_link(job) if job.run or (job.kind in PAGES and job.state == "done") else None,
     )  # fmt: skip
 
 
@@ -115,7 +116,7 @@ def _link(job: JobRecord) -> dict[str, str] | None:
         work, _ = from_plain(job.kind, job.request)
         if isinstance(work, Training):
             return link_of(Subject(work.model, work.dataset, work.dataset), Recipe())
-        recipe = START if isinstance(work, Sweeping) else Recipe.from_json(work.recipe)
+        recipe = START if isinstance(work, Sweeping | Searching) else Recipe.from_json(work.recipe)
         return link_of(Subject(work.model, work.weights, work.dataset), recipe)
     except (TypeError, UserError):  # written by another version
         return None

@@ -1,0 +1,134 @@
+"""A search from a program or the command line, and what is to be seen of one from any program that shares the store.
+
+found = search("resnet20", "fashion-mnist", drop=0.01, size_bytes=100_000, minutes=10)
+found.best.recipe, found.best.found.size_bytes
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from compression.errors import InvalidSetting, Unsupported, WorkerLost
+from compression.jobs.lab import Lab
+from compression.jobs.messages import Searching
+from compression.models import OWN, brought
+from compression.records.search import Trial
+from compression.searching import objectives
+from compression.searching.settings import SearchSettings
+from compression.searching.study import BASELINE, Study, is_there
+from compression.store import JobRecord, Store
+
+NOTHING_KEEPS = "No file keeps these limits"
+
+
+@dataclass(frozen=True)
+class SearchView:
+    """A search as it stands. `baseline` says of the fp32 file: size_bytes, accuracy on `images` validation images."""
+
+    job: str
+    settings: SearchSettings
+    trials: tuple[Trial, ...]
+    baseline: dict[str, Any]
+    seconds: float
+
+    @cached_property
+    def front(self) -> list[Trial]:
+        """What nothing beats on validation images, the smallest first."""
+        return objectives.best_front(self.trials, self.settings)
+
+    @cached_property
+    def best(self) -> Trial | None:
+        """The best that keeps every limit; None where none does, or nothing is known yet."""
+        return objectives.best(self.trials, self.settings)
+
+    @cached_property
+    def volumes(self) -> list[tuple[float, float]]:
+        """(seconds, share of the box that is dominated) as the search went on."""
+        return objectives.volumes(self.trials, self.baseline["size_bytes"]) if self.baseline else []
+
+    @property
+    def complete(self) -> int:
+        """How many trials were carried out to the end."""
+        return sum(trial.state == "complete" for trial in self.trials)
+
+    @property
+    def reason(self) -> str:
+        """Why there is no best, in a sentence; empty where there is one."""
+        if self.best is not None:
+            return ""
+        done = [t.found for t in self.trials if t.found and t.state == "complete"]
+        if not done:
+            return "No trial has come to its end."
+        near = min(done, key=lambda found: max(self.settings.violations(found).values(), default=0.0))
+        return (
+            f"{NOTHING_KEEPS}; the nearest has {near.size_bytes / 1000:,.1f} KB, loses {100 * near.drop:.2f} points "
+            f"and takes {near.latency_ratio:.2f} of fp32's time."
+        )
+
+
+def search_of(model: str, dataset: str, settings: SearchSettings) -> Searching:
+    """The search as a job. Raises `Unsupported` for a network that is not in the list."""
+    own = model in [card.model for card in brought()]
+    return Searching(model, OWN if own else dataset, dataset, settings.to_json())
+
+
+def search(
+    model: str,
+    dataset: str,
+    *,
+    progress: Callable[[str, float], None] | None = None,
+    lab: Lab | None = None,
+    **settings: Any,
+) -> SearchView:
+    """Searches for the best recipes of a network in the list of models; `settings` are those of `SearchSettings`.
+
+    Every trial is a run in the store. The same search goes on where it was stopped, in whatever program. All is chosen
+    on validation images; the test images are read for the final front. Raises `UserError` or `WorkerLost`.
+    """
+    wanted = SearchSettings(**settings)
+    ours = lab or Lab()
+    try:
+        job = ours.long.start(search_of(model, dataset, wanted))
+        news = job.news
+        while news.state == "working":
+            if progress:
+                progress(news.sentence, min(news.share, 1.0))
+            news = job.wait(after=news.number, timeout=1.0)
+        if news.state == "refused":
+            raise InvalidSetting(news.sentence)
+        if news.state == "lost":
+            raise WorkerLost(news.sentence)
+        found = search_view(ours.store, job.id)
+        if found is None:
+            raise Unsupported("The search was stopped before it began.")
+        return found
+    finally:
+        if lab is None:
+            ours.close()
+
+
+def search_view(store: Store, job: str) -> SearchView | None:
+    """A search as the database has it; None where it has none of that job, or cannot be read here."""
+    record = store.jobs.get(job)
+    if record.kind != "search" or not is_there(store.studies(), f"search {job}"):
+        return None
+    settings = SearchSettings.from_json(str(record.request.get("settings", "")))
+    study = Study(store.studies(), f"search {job}", settings)
+    return SearchView(job, settings, tuple(study.trials), study.kept(BASELINE) or {}, study.spent)
+
+
+def search_importances(store: Store, job: str) -> dict[str, dict[str, float]]:
+    """For each figure, how much of its variation each parameter explains; empty where there are too few trials."""
+    record = store.jobs.get(job)
+    if not is_there(store.studies(), f"search {job}"):
+        return {}
+    return Study(
+        store.studies(), f"search {job}", SearchSettings.from_json(str(record.request["settings"]))
+    ).importances()
+
+
+def searches(store: Store, model: str, dataset: str) -> list[JobRecord]:
+    """The searches of a network and images, those that are at work first, the newest of each first."""
+    found = [job for job in store.jobs.all() if job.kind == "search"]
+    return [job for job in found if (job.request.get("model"), job.request.get("dataset")) == (model, dataset)]

@@ -1,0 +1,324 @@
+"""A search at work: it proposes recipes, has workers try them, keeps what comes, and tests the final front.
+
+It runs in a thread of the program that started it; all that it knows lies in the database, so that after a crash, of a
+worker or of the program, it goes on where it was.
+"""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from random import Random
+from typing import Any
+
+from distributed import Future
+
+from compression.errors import UserError, WorkerLost
+from compression.jobs import search_tasks
+from compression.jobs.cluster import LONG, ClusterConnection
+from compression.jobs.job import Job, result, run_of
+from compression.jobs.messages import Finished, Refusal, Request, Searching
+from compression.jobs.result_recorder import ResultRecorder
+from compression.jobs.search_tasks import Begun, Tried
+from compression.jobs.worker import run_task
+from compression.recipe import Recipe
+from compression.records.measurement import Measurement
+from compression.records.search import Trial
+from compression.searching import proposals
+from compression.searching.allocation import Harms
+from compression.searching.objectives import best, best_front, most_drop
+from compression.searching.rounds import bar
+from compression.searching.settings import SearchSettings
+from compression.searching.space import params_of, recipe
+from compression.searching.study import BASELINE, HARMS, Study
+
+POLL_S = 0.02
+AHEAD = 1
+"""So many trials wait at the workers, so that none is idle while the next is thought of."""
+
+TRIES = 2
+"""So often a trial is sent whose worker dies."""
+
+FRUITLESS = 40
+"""After so many proposals in a row that were tried before, a search ends."""
+
+TESTED = 16
+"""So many points of the final front are tested at most."""
+
+RESERVED = 0.3
+"""At most this share of the time is kept for testing the final front."""
+
+LATENCY_S = 2.0
+"""What timing a file precisely takes, with what is around it, for the plan of the end."""
+
+KNOWN_RECIPES = 12
+"""So many of the newest recipes that the store has of the network are tried too."""
+
+TPE_SHARE = 1 / 3
+"""Of the proposals that are no seeds; the others are neighbours of the front."""
+
+GONE = (OSError, RuntimeError, TimeoutError)
+LOST_TWICE = "Its worker stopped twice, perhaps for lack of memory."
+
+
+@dataclass
+class Running:
+    """A trial under way: its number, what was asked, and the future of its task."""
+
+    number: int
+    params: dict[str, Any]
+    request: Request
+    future: Future
+    origin: str
+    begun: float
+    tries: int = 1
+
+
+class SearchRun:
+    """One search, from its begin or from where it was left to its end."""
+
+    def __init__(
+        self, job: Job, work: Searching, connection: Callable[[], ClusterConnection], recorder: ResultRecorder,
+        topic: str,
+    ):  # fmt: skip
+        self._job, self._work, self._topic = job, work, topic
+        self._connection, self._recorder = connection, recorder
+        self.settings = SearchSettings.from_json(work.settings)
+        self._plain = Recipe()
+        self._running: list[Running] = []
+        self._sentence = "Trying the first recipes"
+
+    def run(self) -> Finished | Refusal | None:
+        """What it came to; None where the job was stopped. Raises `UserError` and `WorkerLost`."""
+        self._study = Study(self._recorder.store.studies(), f"search {self._job.id}", self.settings)
+        self._began = time.monotonic() - self._study.spent
+        self._trials = self._study.trials
+        begun = self._begin()
+        if begun is not None:
+            return begun
+        try:
+            self._search()
+            self._test()
+        finally:
+            self._give_up()
+        return Finished(self._told()) if self._wanted else None
+
+    @property
+    def _wanted(self) -> bool:
+        return self._job.news.state == "working"
+
+    @property
+    def elapsed(self) -> float:
+        """Seconds that were worked on it, in all programs."""
+        return time.monotonic() - self._began
+
+    def _request(self, made: Recipe) -> Request:
+        return Request(self._work.model, self._work.weights, self._work.dataset, made.to_json())
+
+    def _begin(self) -> Refusal | None:
+        """Has the network prepared, unless the study knows what is needed of it; why not, where that fails."""
+        self._queue = [(params, "again") for params in self._study.left_open()]
+        if self._study.kept(HARMS) is None:
+            found = self._first()
+            if not isinstance(found, Begun):
+                return found if isinstance(found, Refusal) else Refusal(LOST_TWICE)
+            self._recorder.keep(found.baseline)
+            base = found.baseline.measurement
+            self._study.keep(BASELINE, {
+                "size_bytes": base.size_bytes, "accuracy": found.accuracy, "images": found.images,
+                "tests": found.tests, "test_accuracy": base.accuracy.value, "reference": base.accuracy.reference,
+            })  # fmt: skip
+            self._study.keep(HARMS, found.harms)
+        self._base = self._study.kept(BASELINE)
+        self._harms = Harms.from_plain(self._study.kept(HARMS))
+        random = Random(self.settings.seed + len(self._trials))
+        self._neighbours = proposals.Neighbours(
+            self._study.space, self.settings, self._plain, self._base["size_bytes"], random
+        )
+        self._random = random
+        if self.settings.sampler != "random":
+            self._queue += [(p, "seed") for p in proposals.seeds(self._study.space, self._known())]
+        return None
+
+    def _first(self) -> Any:
+        """What `search_tasks.begin` returns, however often its worker dies before."""
+        found = None
+        for _ in range(TRIES):
+            if found is None and self._wanted:
+                future = self._submit(search_tasks.begin, self._request(self._plain))
+                self._job.hold(future)
+                found = result(future)
+                self._job.let_go()
+        return found
+
+    def _known(self) -> list[dict[str, Any]]:
+        """The newest recipes that the store has of the network, whatever came of them: test results choose nothing."""
+        found = self._recorder.store.runs(model=self._work.model, dataset=self._work.dataset, limit=KNOWN_RECIPES)
+        return [params_of(run.readable) for run in found if run.readable and run.readable.steps]
+
+    def _search(self) -> None:
+        """Tries recipes until the time is over, less what the final tests will take."""
+        self._tried = {t.recipe for t in self._trials}
+        fruitless = 0
+        while self._wanted and fruitless < FRUITLESS:
+            over = self.elapsed > self._end or self._enough
+            while not over and len(self._running) < self.settings.workers + AHEAD and fruitless < FRUITLESS:
+                fruitless = 0 if self._start_trial() else fruitless + 1
+            if over and not self._running:
+                return
+            if self.elapsed > 60 * self.settings.minutes:  # what is under way would end too late
+                return
+            self._collect()
+
+    @property
+    def _enough(self) -> bool:
+        asked = self.settings.trials
+        return bool(asked) and len(self._trials) + len(self._running) >= asked
+
+    @property
+    def _end(self) -> float:
+        """Seconds after which no trial is begun: then the final front is tested."""
+        whole, trials = 60 * self.settings.minutes, self._trials
+        points = min(len(best_front(trials, self.settings)), TESTED)
+        images = self._base["tests"] / max(self._base["images"], 1)
+        answering = max((t.seconds for t in trials if t.state == "complete"), default=0.0) * 0.1 * images
+        return whole - min(points * (answering + LATENCY_S), RESERVED * whole)
+
+    def _start_trial(self) -> bool:
+        """Sends a trial that is new; False where what was proposed was tried before or cannot be."""
+        given, origin = self._proposal()
+        number, params = self._study.ask(given, origin)
+        try:
+            made = recipe(params, self._plain, self._harms)
+        except UserError as error:
+            self._study.tell(Trial(number, "failed", "simulated", "", params, why=str(error), origin=origin))
+            return False
+        text = made.to_json()
+        if text in self._tried:
+            self._study.drop(number)
+            return False
+        self._tried.add(text)
+        request = self._request(made)
+        self._running.append(Running(number, params, request, self._send(request), origin, time.monotonic()))
+        return True
+
+    def _proposal(self) -> tuple[dict[str, Any] | None, str]:
+        if self._queue:
+            return self._queue.pop(0)
+        if self.settings.sampler != "auto":
+            return None, self.settings.sampler
+        if self._random.random() >= TPE_SHARE and (near := self._neighbours.propose(self._trials, self._harms)):
+            return near, "neighbour"
+        return None, "tpe"
+
+    def _send(self, request: Request) -> Future:
+        passed = bar(self._trials, most_drop(self.settings), self.settings.limits)
+        return self._submit(search_tasks.carry_out, request, passed)
+
+    def _submit(self, task: Callable[..., Any], *about: Any) -> Future:
+        try:
+            connection = self._connection()
+            workers = connection.workers(LONG, self.settings.workers)
+            return connection.client.submit(
+                run_task, task, *about, self._topic, self._job.id, workers=workers, pure=False,
+                key=f"search-{self._job.id}-{time.monotonic_ns()}",
+            )  # fmt: skip
+        except GONE as error:
+            raise WorkerLost("The cluster is gone.") from error
+
+    def _collect(self) -> None:
+        """Takes what has come, and writes down how the search stands."""
+        time.sleep(POLL_S)
+        for each in [each for each in self._running if each.future.done()]:
+            found = result(each.future)
+            each.future.release()
+            if found is None and each.tries < TRIES and self._wanted:
+                each.future, each.tries = self._send(each.request), each.tries + 1
+                continue
+            self._running.remove(each)
+            if self._wanted:
+                self._tell(each, found)
+                self._study.spend(self.elapsed)
+                self._trials = self._study.trials
+                self._sentence = (
+                    f"{len(self._trials)} trials, {len(best_front(self._trials, self.settings))} on the front"
+                )
+        self._say(self._sentence)
+
+    def _tell(self, each: Running, found: Any) -> None:
+        trial = Trial(
+            each.number, "failed", "simulated", each.request.recipe, each.params, origin=each.origin,
+            ended=self.elapsed, seconds=time.monotonic() - each.begun,
+        )  # fmt: skip
+        if isinstance(found, Tried):
+            trial = replace(
+                trial, state="cut" if found.cut else "complete", stage=found.stage, found=found.found, why=found.cut,
+                seconds=found.seconds, machine=found.machine, size_bytes=found.size_bytes,
+                divergence=found.divergence,
+            )  # fmt: skip
+            if found.outcome is not None and self._recorder.keep(found.outcome, self._job.id):
+                trial = replace(trial, run=run_of(found.outcome))
+        else:
+            trial = replace(trial, why=found.sentence if isinstance(found, Refusal) else LOST_TWICE)
+        self._study.tell(trial)
+
+    def _say(self, sentence: str) -> None:
+        share = min(self.elapsed / (60 * self.settings.minutes), 1.0)
+        if self.settings.trials:
+            share = max(share, min(len(self._trials) / self.settings.trials, 1.0))
+        if (sentence, round(share, 2)) != (self._job.news.sentence, round(self._job.news.share, 2)):
+            self._job.put(sentence=sentence, share=share)
+
+    def _test(self) -> None:
+        """Reads the test split for the final front, once; the best first, then spread over the whole of it."""
+        trials = self._study.trials
+        chosen, first = best_front(trials, self.settings), best(trials, self.settings)
+        if len(chosen) > TESTED:
+            chosen = [chosen[round(i * (len(chosen) - 1) / (TESTED - 1))] for i in range(TESTED)]
+        chosen = [*([first] if first else []), *(t for t in chosen if first is None or t.number != first.number)]
+        waiting = [t for t in chosen if t.test_accuracy is None and t.run]
+        tested = 0
+        while self._wanted and (waiting or self._running):
+            while waiting and len(self._running) < self.settings.workers:
+                self._start_test(waiting.pop(0))
+            time.sleep(POLL_S)
+            for each in [each for each in self._running if each.future.done()]:
+                self._running.remove(each)
+                self._take_test(each, result(each.future))
+                tested += 1
+                self._say(f"Reading the test images for the front: {tested} of {tested + len(waiting)}")
+        self._study.spend(self.elapsed)
+
+    def _start_test(self, trial: Trial) -> None:
+        run = self._recorder.store.run(trial.run)
+        content = self._recorder.content(run.file_hash)
+        if content is None:
+            return
+        request = Request(self._work.model, self._work.weights, self._work.dataset, trial.recipe)
+        earlier = run.measurement
+        future = self._submit(search_tasks.read_test_split, request, content, earlier)
+        self._running.append(Running(trial.number, trial.params, request, future, run.id, time.monotonic()))
+
+    def _take_test(self, each: Running, found: Any) -> None:
+        each.future.release()
+        if not isinstance(found, Measurement) or not self._wanted:
+            return
+        if self._recorder.keep_measurement(each.origin, replace(found, provenance="measured")):
+            trial = next(t for t in self._study.trials if t.number == each.number)
+            self._study.amend(replace(trial, test_accuracy=found.accuracy.value, test_drop=found.accuracy.drop))
+
+    def _give_up(self) -> None:
+        """Cancels what is under way."""
+        for each in self._running:
+            try:
+                each.future.cancel()
+            except GONE:  # the program is ending
+                continue
+        self._running = []
+
+    def _told(self) -> str:
+        trials = self._study.trials
+        chosen, first = best_front(trials, self.settings), best(trials, self.settings)
+        told = f"{len(trials)} trials, {len(chosen)} on the front"
+        if first is None or first.found is None:
+            return f"{told}; none keeps the limits"
+        return f"{told}; the best has {first.found.size_bytes / 1000:,.1f} KB"

@@ -1,0 +1,68 @@
+"""What a search has found out: its trials, and the best of them. Everything here was seen on validation images."""
+
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+Stage = Literal["simulated", "some images", "all images"]
+"""How far a trial came: simulated on calibration images, its file on some validation images, on all of them."""
+
+TrialState = Literal["complete", "cut", "failed", "working"]
+
+
+@dataclass(frozen=True)
+class Found:
+    """A file's figures on `images` validation images. Shares in [0, 1]; None where not measured.
+
+    `drop` is the accuracy lost against the fp32 file, `agreement` the share of images with its class, `worst_class` the
+    recall of the class that is recognised least, `latency_ratio` the share of the fp32 file's time, `memory_bytes` the
+    most that is live between layers for one image, `divergence` that of the simulated answers in nats.
+    """
+
+    drop: float
+    agreement: float
+    worst_class: float
+    size_bytes: int
+    macs: int
+    divergence: float
+    images: int
+    latency_ratio: float | None = None
+    latency_ms: float | None = None
+    memory_bytes: int | None = None
+    accuracy: float | None = None
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One recipe (JSON) that was tried. `ended` is in seconds of the search; `run` is its id in the store.
+
+    `size_bytes` and `divergence` are known of a trial that was cut too. `origin` says who proposed it.
+    `why` says in a sentence why it was cut or failed; `test_accuracy` and `test_drop` are there for the final front.
+    """
+
+    number: int
+    state: TrialState
+    stage: Stage
+    recipe: str
+    params: dict[str, Any]
+    found: Found | None = None
+    ended: float = 0.0
+    seconds: float = 0.0
+    run: str = ""
+    why: str = ""
+    origin: str = ""
+    test_accuracy: float | None = None
+    test_drop: float | None = None
+    machine: str = ""
+    size_bytes: int | None = None
+    divergence: float | None = None
+
+    def to_plain(self) -> dict[str, Any]:
+        """As plain data."""
+        return asdict(self)
+
+    @classmethod
+    def from_plain(cls, values: dict[str, Any]) -> "Trial":
+        """The inverse; fields that this version does not know are left out."""
+        known = {name: value for name, value in values.items() if name in cls.__dataclass_fields__}
+        found = known.get("found")
+        return cls(**{**known, "found": Found(**found) if found else None})

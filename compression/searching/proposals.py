@@ -1,0 +1,140 @@
+"""Which recipe is tried next: seeds first, then neighbours of the front that are expected to push it outwards.
+
+A neighbour is a trial of the front, or a mixture of two, with one or two parameters moved. Of several such, the one is
+tried whose figures, interpolated between trials that are known, add most to the dominated volume (after Knowles 2006).
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from random import Random
+from typing import Any
+
+from compression.errors import UserError
+from compression.recipe import Recipe
+from compression.recipe.interpolation import Known, known, predict
+from compression.records.search import Trial
+from compression.searching.allocation import Harms
+from compression.searching.front import hypervolume
+from compression.searching.objectives import best_front, complete, scaled
+from compression.searching.settings import SearchSettings
+from compression.searching.space import Choice, Params, Space, Span, recipe
+
+CANDIDATES = 24
+"""Neighbours among which the most promising is chosen."""
+
+FIGURES = ("drop", "size", "latency")
+
+_BITS: tuple[Mapping[str, Any], ...] = tuple({"values": "bits", "bits": bits} for bits in (8.0, 5.0, 4.0, 3.0))
+SEEDS: tuple[Mapping[str, Any], ...] = (
+    *_BITS,
+    *({"zeros": "free", "prune.sparsity": s, "values": "bits", "bits": b}
+      for s, b in ((0.5, 4.0), (0.7, 4.0), (0.8, 4.0), (0.8, 3.0), (0.9, 4.0), (0.9, 3.0))),
+    *({"shape": "channels", "channels.amount": a, "values": "bits", "bits": b}
+      for a, b in ((0.2, 6.0), (0.35, 5.0), (0.5, 5.0))),
+    *({"shape": "channels", "channels.amount": a, "zeros": "free", "prune.sparsity": s, "values": "bits", "bits": b}
+      for a, s, b in ((0.2, 0.7, 4.0), (0.35, 0.6, 4.0))),
+    {"shape": "factorize", "factorize.amount": 0.3, "values": "bits", "bits": 5.0},
+    {"values": "share", "share.entries": 16},
+    {"zeros": "free", "prune.sparsity": 0.8, "values": "share", "share.entries": 12},
+)  # fmt: skip
+"""Where every search begins: what has paid for many networks, quick ones; the same for all, so no result chose them."""
+
+
+def seeds(space: Space, recipes: Iterable[Params] = ()) -> list[dict[str, Any]]:
+    """Parameters to begin with, each once: those of SEEDS, then others that are given."""
+    usual = {"quality": "fast", "shape": "none", "zeros": "none", "quantize.activation_bits": 8}
+    found: list[dict[str, Any]] = []
+    for given in (*({**usual, **seed} for seed in SEEDS), *recipes):
+        params = space.completed(given)
+        if params not in found:
+            found.append(params)
+    return found
+
+
+class Neighbours:
+    """Proposes neighbours of the front; `baseline_bytes` are those of the fp32 file."""
+
+    def __init__(self, space: Space, settings: SearchSettings, plain: Recipe, baseline_bytes: int, random: Random):
+        self._space, self._settings, self._plain = space, settings, plain
+        self._bytes, self._random = baseline_bytes, random
+
+    def propose(self, trials: Sequence[Trial], harms: Harms | None) -> dict[str, Any] | None:
+        """Parameters that were not tried yet; None where there is no front, or nothing new was found."""
+        parents = best_front(trials, self._settings)
+        if not parents:
+            return None
+        tried, new = {t.recipe for t in trials}, dict[str, dict[str, Any]]()
+        for _ in range(4 * CANDIDATES):
+            params = self._neighbour(parents)
+            try:
+                made = recipe(params, self._plain, harms).to_json()
+            except UserError:  # settings that do not go together
+                continue
+            if made not in tried:
+                new[made] = params
+            if len(new) == CANDIDATES:
+                break
+        return self._most_promising(new, trials) if new else None
+
+    def _neighbour(self, parents: Sequence[Trial]) -> dict[str, Any]:
+        """A parent with one or two parameters moved; every third has half of another parent."""
+        parent = self._random.choice(parents).params
+        params = dict(parent)
+        if len(parents) > 1 and self._random.random() < 1 / 3:
+            other = self._random.choice(parents).params
+            params |= {name: other[name] for name in other if self._random.random() < 0.5}
+        if params.get("quality") == "fast" and self._random.random() < 0.35:
+            return self._space.completed(params | {"quality": "best"})
+        params = self._space.completed(params)
+        for _ in range(self._random.choice((1, 1, 2))):
+            name = self._random.choice([n for n in params if n != "quality"])
+            params = self._space.completed(params | {name: self._moved(name, params[name])})
+        return params
+
+    def _moved(self, name: str, value: Any) -> Any:
+        """Another value: of numbers a near one, of choices any."""
+        domain = self._space.domain(name)
+        if isinstance(domain, Span):
+            steps = self._random.choice((-4, -2, -1, -1, 1, 1, 2, 4))
+            return domain.at(domain.position(value) + steps)
+        if domain.ordered:
+            at = domain.values.index(value) + self._random.choice((-2, -1, 1, 2))
+            return domain.values[min(max(at, 0), len(domain.values) - 1)]
+        return self._random.choice(domain.values)
+
+    def _most_promising(self, new: Mapping[str, dict[str, Any]], trials: Sequence[Trial]) -> dict[str, Any]:
+        """The one that is expected to add most; one of which nothing is known where none is."""
+        done = [t for t in complete(trials) if t.found]
+        points = [_clipped(scaled(t.found, self._bytes)) for t in done if t.found]
+        among = self._known(done)
+        now, gains = hypervolume(points, (1.0,) * 3), dict[str, float]()
+        for made in new:
+            expected = predict(Recipe.from_json(made), among)
+            if len(expected) == len(FIGURES):
+                point = _clipped(tuple(expected[name] for name in FIGURES))
+                gains[made] = hypervolume([*points, point], (1.0,) * 3) - now
+        strangers = [made for made in new if made not in gains]
+        if not gains or (strangers and self._random.random() < 0.15):
+            return new[self._random.choice(strangers or list(new))]
+        highest = max(gains.values())
+        return new[self._random.choice([made for made, gain in gains.items() if gain >= 0.999 * highest])]
+
+    def _known(self, done: Sequence[Trial]) -> Known:
+        rows = [
+            (Recipe.from_json(t.recipe), dict(zip(FIGURES, scaled(t.found, self._bytes), strict=True)))
+            for t in done if t.found
+        ]  # fmt: skip
+        return known(rows, FIGURES)
+
+
+def _clipped(point: Sequence[float]) -> tuple[float, ...]:
+    """Gained accuracy counts as none lost: on validation images it may be luck."""
+    return (max(point[0], 0.0), *point[1:])
+
+
+def random_params(space: Space, random: Random) -> dict[str, Any]:
+    """Any parameters, each drawn evenly."""
+
+    def choose(name: str, domain: Choice | Span) -> Any:
+        return random.choice(domain.values) if isinstance(domain, Choice) else domain.at(random.randrange(domain.stops))
+
+    return space.complete(choose)

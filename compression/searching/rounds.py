@@ -1,0 +1,93 @@
+"""When a trial goes no further: what a first look at it already says, held against what is known of others."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import inf, sqrt
+
+from compression.records.search import Found, Trial
+
+CLEARLY = 1.5
+"""A simulated divergence so many times another's is taken to be really worse."""
+
+BEYOND = 2.0
+"""So many times the largest divergence of files that were good enough, a file is not tried."""
+
+ENOUGH = 6
+"""From so many good files on it is known which divergence is too much."""
+
+Z = 2.0
+"""Standard errors within which a drop on some images may be noise."""
+
+
+@dataclass(frozen=True)
+class Sketch:
+    """What is known before a file is tried: divergence of simulated answers in nats, exact bytes and MACs."""
+
+    divergence: float
+    size_bytes: int
+    macs: int
+    activation_bits: int
+
+
+@dataclass(frozen=True)
+class Rival:
+    """A file that was tried on all validation images."""
+
+    sketch: Sketch
+    drop: float
+
+
+@dataclass(frozen=True)
+class Bar:
+    """What a trial has to pass: rivals, the drop (share) beyond which nothing is of use, and hard limits."""
+
+    rivals: tuple[Rival, ...] = ()
+    most_drop: float = 1.0
+    most_divergence: float = inf
+    most_size_bytes: float = inf
+    most_macs: float = inf
+
+    def cuts(self, sketch: Sketch) -> str:
+        """Why a simulated trial goes no further; empty where it may."""
+        if not sketch.divergence < self.most_divergence:
+            return "Its simulated answers differ further than those of any file that was good enough."
+        if sketch.size_bytes > self.most_size_bytes or sketch.macs > self.most_macs:
+            return "It is larger than what is affordable."
+        if any(_no_larger(r.sketch, sketch) and sketch.divergence > CLEARLY * r.sketch.divergence for r in self.rivals):
+            return "Another file is smaller and faster, and its answers differ less."
+        return ""
+
+    def cuts_file(self, sketch: Sketch, found: Found) -> str:
+        """Why a file goes no further after some images; empty where it may."""
+        least = found.drop - Z * sqrt(max(1 - found.agreement, 1e-4) / found.images)
+        if least > self.most_drop:
+            return "It loses too much accuracy on the first validation images."
+        if any(_no_larger(r.sketch, sketch) and max(r.drop, 0.0) < least for r in self.rivals):
+            return "Another file is smaller and faster, and loses less."
+        return ""
+
+
+def bar(trials: Sequence[Trial], most_drop: float, limits: dict[str, float]) -> Bar:
+    """The bar that the trials so far set. Nothing is cut for a limit that one step more might keep: half as much again
+    is let through, so that a search knows what a little more would buy."""
+    complete = [t for t in trials if t.state == "complete" and t.found]
+    rivals = tuple(Rival(_sketch(t), t.found.drop) for t in complete if t.found)
+    good = [r.sketch.divergence for r in rivals if r.drop <= most_drop]
+    return Bar(
+        rivals, most_drop, BEYOND * max(good) if len(good) >= ENOUGH else inf,
+        1.5 * limits.get("size_bytes", inf), 1.5 * limits.get("macs", inf),
+    )  # fmt: skip
+
+
+def _sketch(trial: Trial) -> Sketch:
+    assert trial.found
+    activations = int(trial.params.get("quantize.activation_bits", 32))
+    return Sketch(trial.found.divergence, trial.found.size_bytes, trial.found.macs, activations)
+
+
+def _no_larger(ours: Sketch, theirs: Sketch) -> bool:
+    """Whether a file needs no more of anything than another: bytes, MACs, bits of what is computed with."""
+    return (ours.size_bytes, ours.macs, ours.activation_bits) == (
+        min(ours.size_bytes, theirs.size_bytes), min(ours.macs, theirs.macs),
+        min(ours.activation_bits, theirs.activation_bits),
+    )  # fmt: skip
