@@ -16,6 +16,7 @@ streamlit_patches.hear_all()
 # visitor of a server, if led here by a page's address, is told that there is none; opened again, all is well.
 misled = bool(PagesManager.uses_pages_directory and st.context.url)
 
+search = st.Page("pages/lab/search.py", title="Search")
 compare = st.Page("pages/lab/compare.py", title="Compare")
 deploy = st.Page("pages/ship/deploy.py", title="Deploy")
 layers = st.Page("pages/lab/layers.py", title="Layers")
@@ -36,7 +37,12 @@ home = st.Page(start, title="Start", default=True, visibility="hidden", url_path
 learn = [st.Page(page_of(name), title=title) for name, title in LESSONS.items()]
 learn.append(st.Page("pages/learn/teacher.py", title="Teacher's sheets"))
 page = st.navigation(
-    {"": [home], "Lab": [explore, layers, compare, bring, jobs], "Ship": [deploy, report, demo], "Learn": learn},
+    {
+        "": [home],
+        "Lab": [explore, search, layers, compare, bring, jobs],
+        "Ship": [deploy, report, demo],
+        "Learn": learn,
+    },
     position="top",
 )
 title = f"{page.title} · Compression Lab"

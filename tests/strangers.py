@@ -530,7 +530,7 @@ class Requests:
         kind, values = about
         work, _ = from_plain(kind, values)
         told: list[object] = [said(lambda: title(work))]
-        if not isinstance(work, messages.Sweeping):
+        if not isinstance(work, messages.Sweeping | messages.Searching):
             told.append(said(lambda: long_tasks.checkpoint(work)))
         if isinstance(work, Request):
             told += [said(lambda: worker.edition(work)), said(lambda: worker.images(work))]

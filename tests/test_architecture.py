@@ -32,8 +32,8 @@ jobs lessons
 cli zoo __main__
 """
 HEIGHT = {name: height for height, name in enumerate(LAYERS.split())}
-PAGE_LAYERS = ("model", "state", "charts", "page", "bring", "explore", "compare", "ship", "lessons")
-"""The same for `pages/ui`; its last five import none of each other."""
+PAGE_LAYERS = ("model", "state", "charts", "page", "bring", "explore", "search", "compare", "ship", "lessons")
+"""The same for `pages/ui`; its last six import none of each other."""
 
 STANDARD_COMPRESSION = {"_common", "bz2", "gzip", "lzma", "zlib", "zstd"}
 PICKLERS = {"pickle", "_pickle", "cloudpickle", "dill", "joblib", "marshal", "shelve"}

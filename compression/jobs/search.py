@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from compression.errors import InvalidSetting, Unsupported, WorkerLost
+from compression.errors import InvalidSetting, Unsupported, UserError, WorkerLost
 from compression.jobs.lab import Lab
 from compression.jobs.messages import Searching
 from compression.models import OWN, brought
@@ -68,7 +68,7 @@ class SearchView:
 
 
 def search_of(model: str, dataset: str, settings: SearchSettings) -> Searching:
-    """The search as a job. Raises `Unsupported` for a network that is not in the list."""
+    """The search as a job, for a network of the zoo or of the user's list."""
     own = model in [card.model for card in brought()]
     return Searching(model, OWN if own else dataset, dataset, settings.to_json())
 
@@ -130,5 +130,14 @@ def search_importances(store: Store, job: str) -> dict[str, dict[str, float]]:
 
 def searches(store: Store, model: str, dataset: str) -> list[JobRecord]:
     """The searches of a network and images, those that are at work first, the newest of each first."""
-    found = [job for job in store.jobs.all() if job.kind == "search"]
+    found = [job for job in store.jobs.all() if job.kind == "search" and _is_readable(job)]
     return [job for job in found if (job.request.get("model"), job.request.get("dataset")) == (model, dataset)]
+
+
+def _is_readable(job: JobRecord) -> bool:
+    """Whether this version can read what the search was asked for."""
+    try:
+        SearchSettings.from_json(str(job.request.get("settings")))
+    except UserError:
+        return False
+    return True

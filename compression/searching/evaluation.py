@@ -107,10 +107,10 @@ def on_test_images(prepared: Prepared, onnx: bytes, earlier: Measurement, *, sto
     found = predict(session(onnx), prepared.data, prepared.baseline_predictions.images, stop=stop)
     image = prepared.data.normalize(prepared.data.test.images[:1]).numpy()
     threads = earlier.latency.threads if earlier.latency else 1
-    runners = [session(file, threads=threads) for file in (onnx, prepared.baseline.onnx)]
+    ours, theirs = (session(file, threads=threads) for file in (onnx, prepared.baseline.onnx))
     return replace(
         earlier, accuracy=accuracy(found, prepared.baseline_predictions, prepared.data.truth), n_test=len(found),
-        latency=latency(*runners, image), predictions=found, machine=this_machine(),
+        latency=latency(ours, theirs, image), predictions=found, machine=this_machine(),
     )  # fmt: skip
 
 

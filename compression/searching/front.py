@@ -13,10 +13,10 @@ def front(points: Sequence[Sequence[float]] | np.ndarray) -> list[int]:
     values = np.asarray(points, dtype=float)
     if not len(values):
         return []
-    no_worse = (values[None] <= values[:, None]).all(-1)  # [point, rival]
-    better = (values[None] < values[:, None]).any(-1)
-    dominated = (no_worse & better).any(1)
-    same = no_worse & ~better
+    no_worse = np.all(values[None] <= values[:, None], axis=-1)  # [point, rival]
+    better = np.any(values[None] < values[:, None], axis=-1)
+    dominated = np.any(no_worse & better, axis=1)
+    same = np.asarray(no_worse & ~better)
     first = np.array([not same[i, :i].any() for i in range(len(values))])
     return [int(i) for i in np.flatnonzero(~dominated & first)]
 

@@ -89,14 +89,18 @@ def _rank(trial: Trial, settings: SearchSettings) -> tuple[float, ...]:
     return values(found, settings.minimise)
 
 
-def balanced(chosen: Sequence[Trial]) -> Trial | None:
-    """The knee of bytes against accuracy; without one, the trial that loses least."""
+def corner(chosen: Sequence[Trial]) -> Trial | None:
+    """The knee of bytes against accuracy: beyond it, one costs much of the other. None where there is no such."""
     flat = [t for t in chosen if t.found]
-    if not flat:
-        return None
-    at = front([(t.found.size_bytes, t.found.drop) for t in flat if t.found])
-    corner = knee([(flat[i].found.size_bytes, flat[i].found.drop) for i in at])  # type: ignore[union-attr]
-    return flat[at[corner]] if corner is not None else min(flat, key=lambda t: t.found.drop if t.found else 1.0)
+    points = [(t.found.size_bytes, t.found.drop) for t in flat if t.found]
+    at = front(points)
+    found = knee([points[i] for i in at])
+    return None if found is None else flat[at[found]]
+
+
+def balanced(chosen: Sequence[Trial]) -> Trial | None:
+    """The knee or, without one, the trial that loses least."""
+    return corner(chosen) or min(chosen, key=lambda t: t.found.drop if t.found else 1.0, default=None)
 
 
 def volume(trials: Sequence[Trial], baseline_bytes: int) -> float:

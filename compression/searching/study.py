@@ -8,6 +8,7 @@ learn from it, and it is never on a front.
 import json
 import warnings
 from collections.abc import Mapping
+from functools import partial
 from math import isfinite
 from random import Random
 from typing import TYPE_CHECKING, Any
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from optuna import Study as OptunaStudy
     from optuna.samplers import BaseSampler
     from optuna.storages import BaseStorage
+    from optuna.trial import FrozenTrial
 
 RECORD, SPENT, HARMS, BASELINE = "compression:trial", "compression:seconds", "compression:harms", "compression:baseline"
 POPULATION = 24
@@ -127,7 +129,7 @@ class Study:
         """
         from optuna.importance import FanovaImportanceEvaluator, get_param_importances
 
-        if sum(t.state == "complete" for t in self.trials) < 2 * STARTUP:
+        if sum(t.state == "complete" for t in self.trials) < STARTUP:
             return {}
         found = {}
         for number, name in enumerate(OBJECTIVES[self.settings.minimise]):
@@ -135,7 +137,7 @@ class Study:
                 warnings.simplefilter("ignore")
                 found[name] = get_param_importances(
                     self._optuna, evaluator=FanovaImportanceEvaluator(seed=0, n_trees=32),
-                    target=lambda frozen, at=number: frozen.values[at],
+                    target=partial(_value, number),
                 )  # fmt: skip
         return found
 
@@ -157,6 +159,10 @@ class Study:
             return {"cut": 1.0}
         broken = {f"limit {name}": float(by) for name, by in self.settings.violations(trial.found).items()}
         return broken | {"cut": 0.0, "kept": 0.0 if keeps(self.settings, trial.found) else 1e-6}
+
+
+def _value(at: int, frozen: "FrozenTrial") -> float:
+    return float(frozen.values[at])
 
 
 def _suggested(asked: Any, name: str, domain: Domain) -> Any:

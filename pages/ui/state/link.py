@@ -66,4 +66,6 @@ def _with_run(opened: Opened, wanted: str) -> Opened:
     opened = replace(opened, choice=Choice(subject, recipe))
     if not is_of(run, subject):
         return replace(opened, remark=OUTDATED.format(run=wanted))
+    if run.accuracy.split == "validation":  # a trial of a search: nothing was measured on the test images yet
+        return opened
     return replace(opened, run=remembered(run), remark=links.told(run, store().latencies(run.id)))

@@ -1,0 +1,151 @@
+"""A search as pages show it: files as points of charts, rows of a table, and sentences. All on validation images."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from compression.host.machine import this_machine
+from compression.jobs import Baseline, SearchView
+from compression.recipe import Recipe
+from compression.records.measurement import Accuracy, Interval, Latency, Measurement, wilson
+from compression.records.search import Found, Trial
+from compression.searching import objectives
+from compression.searching.settings import SearchSettings
+from pages.ui.model import wording
+from pages.ui.model.budget import Budget
+from pages.ui.model.links import link_of
+from pages.ui.model.points import Point, Trail
+from pages.ui.model.subject import Subject
+
+FIGURES = {"drop": "accuracy", "size_bytes": "file size", "latency_ratio": "latency"}
+MARKS = {"best": "★ best", "knee": "knee"}
+
+
+def trail(view: SearchView) -> Trail:
+    """The files that were tried on all validation images, and the fp32 file on the same."""
+    found = Trail(labelled=view.baseline.get("reference") != "fp32")
+    if view.baseline:
+        n, value = int(view.baseline["images"]), float(view.baseline["accuracy"])
+        accuracy = Accuracy(value, wilson(round(value * n), n), n, value, 0.0, split="validation")
+        found.baseline = Baseline(accuracy, int(view.baseline["size_bytes"]))
+    for trial in objectives.complete(view.trials):
+        found.know([point(trial, view)])
+    return found
+
+
+def point(trial: Trial, view: SearchView) -> Point:
+    """One trial's file. Its own image counts as measured in full: it was tried on all that a search chooses by."""
+    found = trial.found
+    assert found is not None
+    return Point(
+        Recipe.from_json(trial.recipe), _measurement(trial, found, view), True, source="earlier", run=trial.run
+    )
+
+
+def _measurement(trial: Trial, found: Found, view: SearchView) -> Measurement:
+    value, n = float(found.accuracy or 0.0), found.images
+    ratio, ms = float(found.latency_ratio or 0.0), float(found.latency_ms or 0.0)
+    none: Any = ()
+    took = Latency(ms, ms, ms / max(ratio, 1e-9), ratio, Interval(ratio, ratio), 0, 0, 1, 1, 0.0, 0.0)
+    return Measurement(
+        recipe_hash="", file_hash="", size_bytes=found.size_bytes, macs=found.macs, parameters=None, n_test=n,
+        accuracy=Accuracy(value, wilson(round(value * n), n), n, value + found.drop, found.drop, split="validation"),
+        baseline_size_bytes=int(view.baseline["size_bytes"]), latency=took, seconds=trial.seconds,
+        machine=this_machine(), predictions=none,
+    )  # fmt: skip
+
+
+def budget(view: SearchView) -> Budget:
+    """The limits that the charts can draw."""
+    asked = view.settings
+    return Budget(
+        drop=None if asked.drop is None else 100 * asked.drop, latency=asked.latency,
+        size=None if asked.size_bytes is None else asked.size_bytes / 1000,
+    )  # fmt: skip
+
+
+def asked(view: SearchView | SearchSettings) -> str:
+    """'accuracy lost ≤ 1 point, file size ≤ 100 KB'; 'the whole front' without a limit."""
+    settings = view if isinstance(view, SearchSettings) else view.settings
+    told = [
+        f"accuracy lost ≤ {100 * settings.drop:g} points" if settings.drop is not None else "",
+        f"file size ≤ {wording.size(settings.size_bytes)}" if settings.size_bytes is not None else "",
+        f"latency ≤ {settings.latency:g} of fp32" if settings.latency is not None else "",
+    ]
+    others = len(settings.limits) - sum(map(bool, told))
+    told += [f"{wording.counted(others, 'other limit')}" if others else ""]
+    return ", ".join(filter(None, told)) or "the whole front"
+
+
+def rows(view: SearchView) -> list[dict[str, Any]]:
+    """A row for each file of the front, the smallest first."""
+    corner = objectives.corner(view.front)
+    return [_row(trial, view, corner) for trial in view.front]
+
+
+def _row(trial: Trial, view: SearchView, corner: Trial | None) -> dict[str, Any]:
+    found = trial.found
+    assert found is not None
+    marks = [name for name, other in (("best", view.best), ("knee", corner)) if other and other.number == trial.number]
+    return {
+        "": ", ".join(MARKS[mark] for mark in marks),
+        "Size": found.size_bytes / 1000, "Latency": found.latency_ratio,
+        "Lost": 100 * found.drop, "Lost on test": None if trial.test_drop is None else 100 * trial.test_drop,
+        "Worst class": 100 * found.worst_class, "Agreement": 100 * found.agreement,
+        "MACs": found.macs / 1e6, "Memory": found.memory_bytes and found.memory_bytes / 1000,
+        "Recipe": wording.recipe_line(Recipe.from_json(trial.recipe)),
+    }  # fmt: skip
+
+
+def offers(view: SearchView, most: int = 3) -> list[str]:
+    """'0.20 points more buy 31.0 KB (17.2 KB in place of 48.2 KB).' For what is chosen, the cheapest first."""
+    start = view.best or objectives.balanced(view.front)
+    if start is None or start.found is None:
+        return []
+    told = []
+    for trial, offer in objectives.offers(view.front, start)[:most]:
+        assert trial.found is not None
+        faster = f" and {100 * offer.latency_ratio:.0f}% of fp32's time" if offer.latency_ratio >= 0.01 else ""
+        told.append(
+            f"{100 * offer.drop:.2f} points more buy {wording.size(offer.size_bytes)}{faster}: "
+            f"{wording.size(trial.found.size_bytes)} in place of {wording.size(start.found.size_bytes)}."
+        )
+    return told
+
+
+def count(view: SearchView) -> str:
+    """'41 trials: 18 to the end, 22 cut early, 1 failed'."""
+    states = [trial.state for trial in view.trials]
+    parts = [f"{states.count('complete')} to the end", f"{states.count('cut')} cut early"]
+    parts += [f"{states.count('failed')} failed"] if "failed" in states else []
+    return f"{wording.counted(len(states), 'trial')}: {', '.join(parts)}"
+
+
+def rate(view: SearchView) -> float:
+    """Trials a minute."""
+    return 60 * len(view.trials) / max(view.seconds, 1.0)
+
+
+def link(trial: Trial, subject: Subject) -> dict[str, str]:
+    """Leads to the file: to what was measured of it where the test images were read, else it is measured there."""
+    run = trial.run if trial.test_accuracy is not None else ""
+    return link_of(subject, Recipe.from_json(trial.recipe), run=run)
+
+
+def find(view: SearchView, key: str) -> Trial | None:
+    """The trial whose recipe has this hash."""
+    done = objectives.complete(view.trials)
+    return next((trial for trial in done if Recipe.from_json(trial.recipe).hash == key), None)
+
+
+def described(trial: Trial) -> str:
+    """'Prune weights: sparsity 50% – 48.2 KB, × 0.49, 0.31 points lost'."""
+    found = trial.found
+    assert found is not None
+    lost = f"{100 * found.drop:.2f} points lost"
+    figures = f"{wording.size(found.size_bytes)}, × {found.latency_ratio:.2f}, {lost}"
+    return f"{wording.recipe_line(Recipe.from_json(trial.recipe))} – {figures}"
+
+
+def fronts(view: SearchView, found: dict[str, dict[str, float]]) -> list[tuple[str, Sequence[tuple[str, float]]]]:
+    """What each figure is called, and the parameters that matter for it, the most important first."""
+    return [(FIGURES[name], sorted(each.items(), key=lambda pair: -pair[1])) for name, each in found.items() if each]

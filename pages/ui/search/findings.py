@@ -1,0 +1,82 @@
+"""What a search has found: the front as a table, a point to take along, what a little more would buy, what matters."""
+
+import streamlit as st
+
+from compression.jobs import SearchView, search_importances
+from compression.records.search import Trial
+from pages.ui.charts import search_figures
+from pages.ui.charts.plot import plot
+from pages.ui.model import search_points, wording
+from pages.ui.model.subject import Subject
+from pages.ui.state import store
+
+COLUMNS = {
+    "Size": st.column_config.NumberColumn("Size, KB", format="%.1f"),
+    "Latency": st.column_config.NumberColumn("Latency, fp32 = 1", format="%.2f"),
+    "Lost": st.column_config.NumberColumn("Lost, points (validation)", format="%.2f"),
+    "Lost on test": st.column_config.NumberColumn("Lost, points (test)", format="%.2f"),
+    "Worst class": st.column_config.NumberColumn("Worst class, %", format="%.1f"),
+    "Agreement": st.column_config.NumberColumn("Agreement, %", format="%.1f"),
+    "MACs": st.column_config.NumberColumn("MACs, million", format="%.2f"),
+    "Memory": st.column_config.NumberColumn("Peak memory, KB", format="%.1f"),
+}
+PAGES = {
+    "Explore": "pages/lab/explore.py", "Deploy": "pages/ship/deploy.py", "Report": "pages/ship/report.py",
+}  # fmt: skip
+FEW = "Which setting matters is told from 20 trials on that came to their end or were cut."
+ALIKE = "Settings that only some recipes have are left out: what all of them have is compared (fANOVA)."
+
+
+def front(view: SearchView) -> str:
+    """The table of the front; the key of the row that is ticked, else ''."""
+    rows = search_points.rows(view)
+    if not rows:
+        return ""
+    st.markdown("#### The front")
+    told = st.dataframe(
+        rows, hide_index=True, column_config=COLUMNS, on_select="rerun", selection_mode="single-row",
+        key=f"search.front.{view.job}.{len(rows)}", height=min(420, 40 + 35 * len(rows)),
+    )  # fmt: skip
+    ticked = told["selection"]["rows"]
+    return search_points.point(view.front[ticked[0]], view).key if ticked and ticked[0] < len(rows) else ""
+
+
+def take_along(trial: Trial, subject: Subject) -> None:
+    """One file, and where it goes."""
+    with st.container(border=True, key="search-selection"):
+        st.markdown(f"**Selected** · {wording.said(search_points.described(trial))}")
+        with st.container(horizontal=True, gap="small"):
+            for label, page in PAGES.items():
+                st.page_link(page, label=label, query_params=search_points.link(trial, subject),
+                             icon=":material/arrow_forward:")  # fmt: skip
+        if trial.test_accuracy is None:
+            st.caption("Not on the front, or not tested yet: its test images are read when you open it.")
+
+
+def told(view: SearchView) -> None:
+    """Why nothing keeps the limits, and what a little more would buy."""
+    if view.reason and view.trials:
+        st.info(wording.said(view.reason))
+    for line in search_points.offers(view):
+        st.markdown(f"- {wording.said(line)}")
+
+
+def importances(view: SearchView) -> None:
+    """How much each setting decides of each figure."""
+    with st.expander("Which settings matter", on_change="rerun", key="search.importances") as folded:
+        if not folded.open:
+            return
+        found = search_points.fronts(view, _importances(view.job, len(view.trials)))
+        if not found:
+            st.caption(FEW)
+            return
+        for (title, pairs), place in zip(found, st.columns(len(found)), strict=True):
+            with place:
+                st.markdown(f"**{title.capitalize()}**")
+                plot(search_figures.importance(pairs), f"What decides on {title}.", key=f"search.importance.{title}")
+        st.caption(ALIKE)
+
+
+@st.cache_data(show_spinner="Comparing trials …", max_entries=20)
+def _importances(job: str, trials: int) -> dict[str, dict[str, float]]:
+    return search_importances(store(), job)

@@ -1,0 +1,69 @@
+"""What a search is asked for: limits, the wish, the budget, the techniques."""
+
+from typing import Any
+
+import streamlit as st
+
+from compression.searching.settings import TECHNIQUES, SearchSettings
+from compression.steps import STEPS
+
+ANY = "any"
+WISHES = {"front": "The whole front", "size": "Smallest", "latency": "Fastest", "drop": "Most accurate"}
+LIMITS: dict[str, tuple[str, float, float, float, float, str]] = {
+    "drop": ("Accuracy lost, points", 0.0, 100.0, 0.1, 0.01, "%.2f"),
+    "size_bytes": ("File size, KB", 0.1, 1e6, 10.0, 1000, "%.1f"),
+    "latency": ("Latency, fp32 = 1", 0.05, 10.0, 0.05, 1, "%.2f"),
+    "worst_class": ("Worst class, %", 0.0, 100.0, 1.0, 0.01, "%.1f"),
+    "agreement": ("Agreement with fp32, %", 0.0, 100.0, 0.5, 0.01, "%.1f"),
+    "macs": ("Multiply-accumulates, million", 0.001, 1e7, 1.0, 1e6, "%.2f"),
+    "memory_bytes": ("Peak memory, KB", 0.1, 1e7, 10.0, 1000, "%.1f"),
+}
+"""Each limit: its label, lowest and highest value, pace, what one of its unit is, and how it is written."""
+
+MAIN = ("drop", "size_bytes", "latency", "worst_class")
+
+
+def form() -> SearchSettings | None:
+    """The form; what was asked for when its button is pressed. Raises `InvalidSetting`."""
+    with st.form("search", border=False):
+        st.markdown("**What can you afford?**", help="A field left empty sets no limit.")
+        limits = _limits(MAIN, st.columns(len(MAIN)))
+        with st.expander("More limits"):
+            more = tuple(name for name in LIMITS if name not in MAIN)
+            limits |= _limits(more, st.columns(len(more)))
+        wish = st.segmented_control(
+            "Then look for", list(WISHES), default="front", format_func=WISHES.__getitem__, required=True,
+            key="search.wish",
+        )  # fmt: skip
+        places = st.columns(3)
+        minutes = places[0].number_input("Minutes", 0.1, 10_000.0, 10.0, 1.0, "%g", help=_about("minutes"))
+        trials = places[1].number_input("Trials", 0, 100_000, 0, help=_about("trials"))
+        workers = places[2].number_input("Workers", 1, 64, 1, help=_about("workers"))
+        chosen = st.pills(
+            "Techniques", TECHNIQUES[:-1], default=TECHNIQUES[:-1], selection_mode="multi", key="search.techniques",
+            format_func=lambda kind: STEPS[kind].title,
+        )  # fmt: skip
+        begun = st.form_submit_button("Search", type="primary")
+    if not begun:
+        return None
+    return SearchSettings(
+        **limits, minimise=wish or "front",  # type: ignore[arg-type]
+         minutes=float(minutes), trials=int(trials), workers=int(workers),
+        techniques=tuple(chosen),
+    )  # fmt: skip
+
+
+def _limits(names: tuple[str, ...], places: list[Any]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for name, place in zip(names, places, strict=True):
+        label, low, high, pace, unit, form = LIMITS[name]
+        value = place.number_input(
+            label, low, high, None, pace, form, placeholder=ANY, help=_about(name), key=f"search.{name}"
+        )
+        whole = SearchSettings.model_fields[name].annotation == int | None
+        found[name] = None if value is None else round(value * unit) if whole else round(value * unit, 9)
+    return found
+
+
+def _about(name: str) -> str | None:
+    return SearchSettings.model_fields[name].description

@@ -1,0 +1,82 @@
+"""How a search stands: its figures, its charts as they grow, and what can be done about it."""
+
+import streamlit as st
+
+from compression.jobs import SearchView
+from compression.store import JobRecord
+from pages.ui.charts import scatter_figure, search_figures
+from pages.ui.charts.plot import plot
+from pages.ui.charts.scatter_data import chart
+from pages.ui.model import search_points, wording
+from pages.ui.model.axes import Name
+from pages.ui.model.job_rows import STATES, duration
+from pages.ui.page.guard import heard
+from pages.ui.state import lab
+
+CHARTS: tuple[tuple[Name, Name], ...] = (("size", "accuracy"), ("latency", "accuracy"), ("size", "latency"))
+HONEST = (
+    "Everything here is chosen on {images:,} validation images. The test images are read once, at the end, for the "
+    "points of the front."
+)
+NONE_YET = "Nothing keeps the limits yet."
+VOLUME = (
+    "How much of what lies between fp32 and nothing is dominated by some file: accuracy lost (up to 10 points), bytes "
+    "and time, each as a share of fp32's. It can only grow."
+)
+
+
+def head(job: JobRecord, view: SearchView | None) -> None:
+    """The state, how far it is, and the buttons."""
+    state, colour = STATES[job.state]
+    left, buttons = st.columns([5, 2], vertical_alignment="center")
+    left.markdown(f"**Begun {job.created.astimezone():%d %b %H:%M}** :{colour}-badge[{state}]")
+    with buttons.container(horizontal=True, horizontal_alignment="right"):
+        if job.open and job.wanted is None:
+            st.button("Cancel", key=f"search.cancel.{job.id}", on_click=heard(lab().long.cancel), args=(job.id,))
+        elif not job.open and job.state != "done":
+            st.button("Resume", key=f"search.resume.{job.id}", on_click=heard(lab().long.resume), args=(job.id,))
+    if job.open:
+        st.progress(min(job.share, 1.0), f"{wording.said(job.sentence)} …" if job.sentence else None)
+    elif job.sentence:
+        st.caption(wording.said(job.sentence))
+    if view and view.baseline:
+        st.caption(HONEST.format(images=int(view.baseline["images"])))
+
+
+def figures(job: JobRecord, view: SearchView) -> None:
+    """The best so far, trials, pace, what is left."""
+    best, gone, whole = view.best.found if view.best else None, view.seconds, 60 * view.settings.minutes
+    lost = f"{100 * best.drop:+.2f} points lost, × {best.latency_ratio:.2f}" if best else NONE_YET
+    told = (
+        ("Best in limits", wording.size(best.size_bytes) if best else "–", lost),
+        ("On the front", str(len(view.front)), search_points.count(view)),
+        ("Trials a minute", f"{search_points.rate(view):.1f}", wording.counted(view.settings.workers, "worker")),
+        ("Left", duration(max(whole - gone, 0)) if job.open else "–", f"{duration(gone)} of {duration(whole)} worked"),
+    )
+    for place, (label, value, remark) in zip(st.columns(len(told)), told, strict=True):
+        with place.container(border=True, height="stretch", gap=None):
+            st.markdown(label)
+            st.markdown(f"### {value}")
+            st.caption(remark)
+
+
+def charts(view: SearchView, selected: str) -> str | None:
+    """Explore's charts of every file that was tried on all validation images, and how the front grew.
+
+    Returns the key of the point that was clicked.
+    """
+    trail, clicked = search_points.trail(view), None
+    grid = st.container(key="charts")
+    places = [place for _ in range(2) for place in grid.columns(2)]
+    for number, (x, y) in enumerate(CHARTS):
+        data = chart(trail, None, x, y, budget=search_points.budget(view), selected=selected)
+        with places[number]:
+            found, _ = plot(scatter_figure.figure(data), data.alt, key=f"search.plot.{number}")
+        clicked = found if found and found != selected else clicked
+    with places[3]:
+        st.markdown("**Dominated volume**", help=VOLUME)
+        grown = view.volumes
+        last = f"{100 * grown[-1][1]:.1f}% after {duration(grown[-1][0])}" if grown else "nothing yet"
+        plot(search_figures.growth(grown), f"How the front grew: {last}.", key="search.growth")
+        st.caption(last)
+    return clicked

@@ -1,0 +1,85 @@
+"""The page Search: a search is begun, watched and cancelled; its files are points, rows and sentences."""
+
+import time
+from typing import Any
+
+import pytest
+
+from compression.jobs import SearchView
+from compression.recipe import Recipe
+from compression.records.search import Found, Trial
+from compression.searching.settings import SearchSettings
+from pages.ui import state
+from pages.ui.model import links, search_points
+from pages.ui.model.points import Point
+from tests.pages.points import DIGITS
+from tests.pages.running_app import PATIENCE_S, opened
+
+
+def trial(number: int, size: int, drop: float, **more: object) -> Trial:
+    made = Recipe().with_setting("prune.sparsity", 0.5 + number / 100)
+    found = Found(
+        drop=drop, agreement=0.95, worst_class=0.8, size_bytes=size, macs=1_000_000, divergence=0.1, images=500,
+        latency_ratio=0.5, latency_ms=0.2, memory_bytes=2_000, accuracy=0.9 - drop,
+    )  # fmt: skip
+    state: dict = {"state": "complete", "stage": "all images", **more}
+    return Trial(number, recipe=made.to_json(), params={}, found=found, ended=10.0 * number, **state)
+
+
+def view(*trials: Trial, **settings: Any) -> SearchView:
+    baseline = {"size_bytes": 1_000_000, "accuracy": 0.9, "images": 500, "reference": "labels"}
+    return SearchView("j", SearchSettings(**settings), trials, baseline, 60.0)
+
+
+TRIALS = (
+    trial(1, 90_000, 0.0), trial(2, 60_000, 0.008, run="r", test_accuracy=0.91, test_drop=0.01), trial(3, 30_000, 0.01),
+    trial(4, 29_000, 0.5), trial(5, 10, 0.0, state="cut", stage="simulated"),
+)  # fmt: skip
+
+
+def test_a_search_in_words_and_points() -> None:
+    seen = view(*TRIALS, drop=0.008, minimise="size")
+    assert [row["Size"] for row in search_points.rows(seen)] == [30, 60, 90]
+    assert [row[""] for row in search_points.rows(seen)] == ["", "★ best", ""]
+    assert [row["Lost on test"] for row in search_points.rows(seen)] == [None, 1.0, None]
+    assert search_points.offers(seen) == ["0.20 points more buy 30.0 KB: 30.0 KB in place of 60.0 KB."]
+    assert search_points.count(seen) == "5 trials: 4 to the end, 1 cut early"
+    assert search_points.rate(seen) == 5.0
+    assert search_points.asked(seen) == "accuracy lost ≤ 0.8 points"
+    trail = search_points.trail(seen)
+    assert len(trail.points) == 4 and trail.baseline is not None
+    assert {point.measurement.accuracy.split for point in trail.points} == {"validation"}
+    first: Point = trail.points[0]
+    assert search_points.find(seen, first.key) == TRIALS[0]
+    assert links.RUN in search_points.link(TRIALS[1], DIGITS)
+    assert links.RUN not in search_points.link(TRIALS[0], DIGITS)  # measured when it is opened
+    assert view(*TRIALS, size_bytes=5).reason.startswith("No file keeps these limits; the nearest has")
+    assert view().reason == "No trial has come to its end."
+
+
+@pytest.mark.usefixtures("engine")
+def test_a_search_is_begun_watched_cancelled_and_resumed() -> None:
+    page = opened(links.link_of(DIGITS, links.START), "lab/search")
+    page.number_input(key="search.drop").set_value(50.0)
+    page.number_input(key="search.size_bytes").set_value(300.0)
+    next(each for each in page.number_input if each.label == "Trials").set_value(4)
+    page.button_group(key="search.techniques").set_value(["quantize"])
+    page.button[0].click().run()
+    assert not page.exception and not page.error
+    [job] = [job for job in state.lab().store.jobs.all() if job.kind == "search"]
+    settings = SearchSettings.from_json(job.request["settings"])
+    assert (settings.drop, settings.size_bytes, settings.trials) == (0.5, 300_000, 4)
+    assert settings.techniques == ("quantize",)
+    page.button(key=f"search.cancel.{job.id}").click().run()
+    assert state.lab().store.jobs.get(job.id).state == "cancelled"
+    page.run().button(key=f"search.resume.{job.id}").click().run()
+    end = time.monotonic() + PATIENCE_S
+    while state.lab().store.jobs.get(job.id).open and time.monotonic() < end:
+        time.sleep(0.1)
+    page.run()
+    assert not page.exception and not page.error
+    assert any("trials: " in each.value for each in page.caption)
+    assert {"Size", "Lost on test"} <= set(page.dataframe[0].value.columns)
+    assert any("Selected" in each.value for each in page.markdown)
+    linked = page.switch_page("pages/lab/jobs.py").run()
+    assert any("search" in each.value for each in linked.markdown)
