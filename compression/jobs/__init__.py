@@ -34,11 +34,8 @@ if TYPE_CHECKING:
     )
     from compression.jobs.pictures import (
         Extracted,
-        FolderFacts,
         PictureUsage,
         clear_pictures,
-        example_pictures,
-        folder_facts,
         keep_uploaded,
         limit_pictures,
         picture_usage,
@@ -65,14 +62,14 @@ if TYPE_CHECKING:
     from compression.jobs.result_recorder import end_orphans, from_plain
     from compression.jobs.search import SearchView, search_importances, search_of, search_view, searches
     from compression.jobs.small_networks import SmallNetwork, small_network_of, trained_networks
+    from compression.jobs.watched import Watched
     from compression.jobs.worker import import_network
 
 __all__ = [
-    "Baseline", "Extracted", "Finished", "FolderFacts", "Inputs", "Job", "Lab", "LibraryNetwork", "News", "Outcome",
+    "Baseline", "Extracted", "Finished", "Inputs", "Job", "Lab", "LibraryNetwork", "News", "Outcome",
     "PictureUsage", "Refusal", "Request", "SearchView", "Searching", "SmallNetwork", "Sweeping", "Training",
-    "Work", "add_network", "can_finish", "choose_preprocessing", "class_map_of", "clear_pictures",
-    "compare_deployment", "compare_predictions",
-    "correct_classes", "end_orphans", "example_pictures", "explain_latency", "feature_maps", "folder_facts",
+    "Watched", "Work", "add_network", "can_finish", "choose_preprocessing", "class_map_of", "clear_pictures",
+    "compare_deployment", "compare_predictions", "correct_classes", "end_orphans", "explain_latency", "feature_maps",
     "from_plain", "import_network", "inputs_of", "keep_uploaded", "known_sensitivities", "layer_view",
     "library_networks", "limit_pictures", "memory_growth", "network_structure", "picture_usage", "reachable_amounts",
     "search_importances", "search_of", "search_view", "searches",
@@ -89,8 +86,8 @@ _MODULES = {
     "long_jobs": ("can_finish",),
     "messages": ("Baseline", "Finished", "Outcome", "Refusal", "Request", "Searching", "Sweeping", "Training", "Work"),
     "pictures": (
-        "Extracted", "FolderFacts", "PictureUsage", "clear_pictures", "example_pictures", "folder_facts",
-        "keep_uploaded", "limit_pictures", "picture_usage", "unpack_pictures",
+        "Extracted", "PictureUsage", "clear_pictures", "keep_uploaded",
+        "limit_pictures", "picture_usage", "unpack_pictures",
     ),
     "questions": (
         "class_map_of", "compare_deployment", "compare_predictions", "correct_classes", "explain_latency",
@@ -102,6 +99,7 @@ _MODULES = {
     "result_recorder": ("end_orphans", "from_plain"),
     "search": ("SearchView", "search_importances", "search_of", "search_view", "searches"),
     "small_networks": ("SmallNetwork", "small_network_of", "trained_networks"),
+    "watched": ("Watched",),
     "worker": ("import_network",),
 }  # fmt: skip
 _HOMES = {name: module for module, names in _MODULES.items() for name in names}

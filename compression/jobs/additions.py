@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from compression.data.class_names import ClassMap
+    from compression.data.preparing import Progress, Stop
     from compression.models import Card
 
 EXAMPLES = 6
@@ -71,7 +72,10 @@ def library_networks() -> tuple[LibraryNetwork, ...]:
     )  # fmt: skip
 
 
-def add_network(name: str, source: str, file_name: str = "", content: bytes = b"") -> "Card | Refusal":
+def add_network(
+    name: str, source: str, file_name: str = "", content: bytes = b"", *, progress: "Progress | None" = None,
+    stop: "Stop | None" = None,
+) -> "Card | Refusal":  # fmt: skip
     """Takes a network into the list as `name`: that of `source`, with weights in a file where there is one.
 
     Without a source, `content` is a network's whole file, which the user calls `file_name`.
@@ -86,23 +90,27 @@ def add_network(name: str, source: str, file_name: str = "", content: bytes = b"
                 path.write_bytes(content)
             origin = " with ".join(filter(None, (source, file_name)))
             weights = path if source and content else None
-            return models.add(name, source or str(path), weights=weights, origin=origin)
+            return models.add(name, source or str(path), weights=weights, origin=origin, progress=progress, stop=stop)
 
         found = refusal_on_error(task)
     return Refusal(found.sentence.replace(str(path), file_name)) if isinstance(found, Refusal) else found
 
 
-def inputs_of(model: str, weights: str, dataset: str) -> Inputs | Refusal:
+def inputs_of(
+    model: str, weights: str, dataset: str, *, progress: "Progress | None" = None, stop: "Stop | None" = None
+) -> Inputs | Refusal:
     """How the images of `dataset` reach a network: what it sees, which class is which output, what fits best."""
-    return refusal_on_error(lambda: _inputs_of(model, weights, dataset))
+    return refusal_on_error(lambda: _inputs_of(model, weights, dataset, progress, stop))
 
 
-def _inputs_of(model: str, weights: str, dataset: str) -> Inputs:
+def _inputs_of(model: str, weights: str, dataset: str, progress: "Progress | None", stop: "Stop | None") -> Inputs:
     from compression import data, models
 
     card = models.card(model, weights)
     made = card.preprocess
-    loaded = data.load(dataset, preprocess=made) if made else data.load(dataset)
+    loaded = data.load(dataset, made, progress=progress, stop=stop)
+    if progress and made and loaded.labelled:
+        progress("Trying other ways to make the network's inputs of them", 0.9)
     images, labels = loaded.test.images[:EXAMPLES], loaded.test.labels[:EXAMPLES]
     ranked, tried = _ranked(card, dataset) if made and loaded.labelled else ((), 0)
     return Inputs(

@@ -1,5 +1,6 @@
 """How a task in a worker reports to the program that asked for it, and learns that it is no longer wanted."""
 
+import re
 import time
 from collections.abc import Callable
 from dataclasses import asdict
@@ -13,6 +14,11 @@ Tell = Callable[..., None]
 
 Stop = Callable[[], bool]
 """Whether the task is cancelled; may wait meanwhile, while a latency measurement needs the machine."""
+
+
+def without_numbers(sentence: str) -> str:
+    """What is the same in 'Decoding picture 7 of 40' and 'Decoding picture 8 of 40'."""
+    return re.sub(r"\d[\d,.]*", "", sentence)
 
 
 class TaskChannel(NamedTuple):
@@ -38,16 +44,17 @@ class TaskChannel(NamedTuple):
         self.tell("measured", full=full, measurement=measurement.to_plain())
 
     def throttled(self, pause: float = 0.05) -> "TaskChannel":
-        """The same, but with progress of one sentence at most once in `pause` seconds."""
+        """The same, but with progress of one sentence, whatever its numbers, at most once in `pause` seconds."""
         last: tuple[str, float] = ("", 0.0)
 
         def tell(kind: str, **news: object) -> None:
             nonlocal last
             now = time.monotonic()
             if kind == "progress":
-                if news["sentence"] == last[0] and now - last[1] < pause:
+                said = without_numbers(str(news["sentence"]))
+                if said == last[0] and now - last[1] < pause:
                     return
-                last = (str(news["sentence"]), now)
+                last = (said, now)
             self.tell(kind, **news)
 
         return self._replace(tell=tell)

@@ -35,6 +35,7 @@ from compression.jobs.job import LOST, Job, News, State, failure_sentence, resul
 from compression.jobs.long_jobs import LongJobs
 from compression.jobs.messages import Outcome, Refusal, Request, Sweeping, Training, Work
 from compression.jobs.result_recorder import ResultRecorder
+from compression.jobs.watched import Watched
 from compression.recipe import Recipe
 from compression.store import Store
 
@@ -66,6 +67,7 @@ class Lab:
         self._jobs: WeakValueDictionary[str, Job] = WeakValueDictionary()
         self._latest: WeakValueDictionary[str, Job] = WeakValueDictionary()
         self._idle_jobs: WeakSet[Job] = WeakSet()
+        self._watched: WeakValueDictionary[str, Watched] = WeakValueDictionary()
         self._last_request = 0.0  # by the monotonic clock, in seconds
         self._idle_lock = threading.Lock()  # guards the two above: tabs send requests in parallel
         self._recorder = ResultRecorder()
@@ -148,6 +150,27 @@ class Lab:
                 raise WorkerLost(LOST) from error
 
         return self._answers.submit(answer)
+
+    def watch(self, question: Callable[..., T | Refusal], *about: Any) -> Watched[T | Refusal]:
+        """As `ask`, for what takes long: `question` takes `progress` and `stop` too."""
+        watched: Watched[T | Refusal] = Watched()
+        self._watched[watched.id] = watched
+        self._stop_idle_jobs()
+        future = self._cluster_executor.submit(
+            self._submit_task, worker.run_watched, question, self._topic, watched.id, *about, priority=QUESTION
+        )
+
+        def answer() -> T | Refusal:
+            try:
+                watched.hold(sent := future.result(ANSWER_TIMEOUT_S))
+                return self._wait_for(sent)
+            except (CancelledError, KilledWorker, OSError, TimeoutError) as error:
+                if watched.stopped:
+                    return Refusal("")
+                raise WorkerLost(LOST) from error
+
+        watched.answer_by(self._answers.submit, answer)
+        return watched
 
     def _wait_for(self, sent: Future) -> Any:
         """The result of what was sent, however long the worker is busy with something else before."""
@@ -308,7 +331,7 @@ class Lab:
 
     def _hear(self, event: tuple[float, dict[str, Any]]) -> None:
         about = event[1]["job"]
-        job = self._jobs.get(about) or self.long.get(about)
+        job = self._jobs.get(about) or self._watched.get(about) or self.long.get(about)
         if job is not None:
             job.hear(event[1])
 

@@ -27,6 +27,7 @@ from compression.store.records import Subject
 
 if TYPE_CHECKING:
     from compression.data import Dataset
+    from compression.data.preparing import Progress
     from compression.models import Card
     from compression.pipeline.candidate import Candidate, Prepared
 
@@ -67,6 +68,21 @@ def run_question(question: Callable[..., V], *about: Any) -> V:
     """What Dask runs of a question that a user waits for: trainings and latency measurements pause meanwhile."""
     with work_turn(quick=True):
         return question(*about)
+
+
+def run_watched(question: Callable[..., V], topic: str, id: str, *about: Any) -> V:
+    """What Dask runs of a question that takes long: its progress goes to `topic`, and it is stopped when cancelled.
+
+    Trainings go on meanwhile: most of it is waiting for a download.
+    """
+    channel = task_channel(topic, id).throttled(0.2)
+
+    def stop() -> bool:
+        yield_turn(channel.stop)
+        return channel.stop()
+
+    with work_turn():
+        return question(*about, progress=channel.progress, stop=stop)
 
 
 def run(request: Request, topic: str, job: str) -> Outcome | Refusal:
@@ -146,7 +162,10 @@ def warm_caches(request: Request, setting: str) -> None:
         compress.warm_caches(prepared(request), setting, WARM_UP_SETTINGS[setting])
 
 
-def import_network(content: bytes, name: str, dataset: str, mean: str, std: str) -> "Card | Refusal":
+def import_network(
+    content: bytes, name: str, dataset: str, mean: str, std: str, *, progress: "Progress | None" = None,
+    stop: Stop | None = None,
+) -> "Card | Refusal":  # fmt: skip
     """Takes the network in a `.pt2` file's `content` into the list, by `name`; see `models.bring`.
 
     `mean` and `std` say how its images are normalised; an empty text is the dataset's own.
@@ -157,7 +176,9 @@ def import_network(content: bytes, name: str, dataset: str, mean: str, std: str)
         path = Path(folder) / "network.pt2"  # the name is not known to be one yet
 
         def task() -> "Card":
-            images = data.load(dataset)
+            images = data.load(dataset, progress=progress, stop=stop)
+            if progress:
+                progress("Reading the network, and trying it on the images", 0.8)
             texts = mean.strip() or None, std.strip() or None
             images = data.normalized(images, *texts, titles=("The mean", "The standard deviation"))
             path.write_bytes(content)
@@ -246,7 +267,7 @@ def _prepare(request: Request, recipe: Recipe, channel: TaskChannel) -> "Prepare
 
     def make() -> "Prepared":
         channel.progress("Loading images", 0.0)
-        data = images(request)
+        data = images(request, channel.progress, pause)
         model = models.network(request.model, request.weights)
         made = compress.prepare(
             model, data,
@@ -286,14 +307,15 @@ def prepared(request: Request, stop: Stop | None = None) -> "Prepared":
     return _prepare(request, Recipe.from_json(request.recipe), silent)
 
 
-def images(request: Request) -> "Dataset":
+def images(request: Request, progress: "Progress | None" = None, stop: Stop | None = None) -> "Dataset":
     """The images, made as the network takes them, with its outputs as classes."""
     from compression import data, models
     from compression.models.images import images_for
 
     if request.weights == request.dataset:
-        return data.load(request.dataset)
-    return images_for(models.card(request.model, request.weights), request.dataset)
+        return data.load(request.dataset, progress=progress, stop=stop)
+    card = models.card(request.model, request.weights)
+    return images_for(card, request.dataset, progress=progress, stop=stop)
 
 
 def without_predictions(measurement: Measurement) -> Measurement:

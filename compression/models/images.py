@@ -5,18 +5,22 @@ from dataclasses import replace
 
 from compression import data
 from compression.data import Dataset
+from compression.data.preparing import Progress, Stop
 from compression.models.model_cards import Card
 from compression.models.opening import Opened
 
 
-def images_for(network: Card | Opened, dataset: str, corrections: Mapping[str, str] | None = None) -> Dataset:
+def images_for(
+    network: Card | Opened, dataset: str, corrections: Mapping[str, str] | None = None, *,
+    progress: Progress | None = None, stop: Stop | None = None,
+) -> Dataset:  # fmt: skip
     """The images of `dataset` for a network with a card, or one that was opened.
 
     `corrections` say which class is which output, see `data.class_names.match`. Raises what `data.load` and
     `data.for_outputs` raise, and `InvalidSetting` for another number of channels than the preprocessing makes.
     """
     made, shape = network.preprocess, network.input_shape
-    loaded = data.load(dataset, made, size=shape[1:] if shape else None)
+    loaded = data.load(dataset, made, size=shape[1:] if shape else None, progress=progress, stop=stop)
     if shape:
         loaded = loaded.with_channels(shape[0])
     mean, std = (made.mean, made.std) if made else _statistics(network, loaded)

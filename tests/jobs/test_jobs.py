@@ -4,6 +4,7 @@ import copy
 import hashlib
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -26,11 +27,12 @@ from PIL import Image
 from compression.data import load
 from compression.errors import UnknownName
 from compression.host import machine_lock
-from compression.jobs import cluster, questions, worker
+from compression.jobs import additions, cluster, questions, worker
 from compression.jobs import lab as jobs
 from compression.jobs.cluster import COMM, LOCALHOST, ROOT
 from compression.jobs.lab import DELETED, LOST, Job, Lab, News, Request
 from compression.jobs.lru_cache import LruCache
+from compression.jobs.messages import Refusal
 from compression.jobs.processes import Identity, identity, runs
 from compression.jobs.result_recorder import ResultRecorder
 from compression.recipe import Recipe
@@ -219,6 +221,27 @@ def test_trainings_make_way_for_a_question(lab: Lab) -> None:
     assert (
         lab.ask(machine_lock.is_free, machine_lock.QUICK, machine_lock.fcntl.LOCK_EX).result(60) is False
     )  # as the question holds it itself
+
+
+def test_a_long_question_tells_how_far_it_is_line_by_line_and_is_stopped(lab: Lab) -> None:
+    def count(name: str, *, progress: Callable[[str, float], None], stop: Callable[[], bool]) -> None:
+        progress(f"Looking for {name}", 0.0)
+        for i in range(100_000):
+            progress(f"Counting {i:,} of 100,000 {name}", i / 100_000)
+            if stop():
+                return
+            time.sleep(0.01)
+
+    watched = lab.watch(count, "sheep")
+    assert until(lambda: watched.share > 0, 60)
+    assert watched.lines[0] == "Looking for sheep" and len(watched.lines) == 2
+    assert re.fullmatch(r"Counting [\d,]+ of 100,000 sheep", watched.lines[1]) and not watched.done()
+    watched.stop()
+    assert watched.result(PATIENCE_S) == Refusal("")
+    assert until(lambda: not any(lab._connection.client.processing().values()), 10)  # type: ignore[union-attr]
+    kept = lab.watch(additions.inputs_of, "no_network", "mine", "folder:/nowhere")
+    found = kept.result(PATIENCE_S)
+    assert isinstance(found, Refusal) and "no_network" in found.sentence
 
 
 def test_what_is_wanted_anew_is_measured_again(lab: Lab) -> None:

@@ -18,8 +18,8 @@ from pages.ui.model.links import link_of
 from pages.ui.model.subject import FOLDER, Subject
 from pages.ui.page.guard import heard
 from pages.ui.page.test_images import sampled
-from pages.ui.page.waiting import answered
-from pages.ui.state import Visit, asked, forgotten, put, shown
+from pages.ui.page.waiting import followed
+from pages.ui.state import Visit, asked, forgotten, put, shown, watched
 
 TYPES = [
     ".zip",
@@ -46,11 +46,13 @@ PATH = "A folder on this computer"
 CLASS, OUTPUT = "Class of the images", "Output of the network"
 PARTS = {"train": "for calibration and training", "validation": "for choices", "test": "for testing"}
 WAIT_S = 60.0
+GIB = 1 << 30
 
 
 def draw(visit: Visit) -> None:
     """Where the images are, the network they are for, and how it sees them."""
     dataset = _images()
+    _decoded()
     networks = models.brought()
     if not networks:
         st.info("Add a network first, or try these images on Explore with a network of the app.")
@@ -80,7 +82,8 @@ def _images() -> str:
 
 def _add(files: list[Any]) -> None:
     """Unpacks one archive, or keeps pictures, with a bar; a click meanwhile stops it and leaves nothing."""
-    bar = st.progress(0.0, "Reading")
+    bar, stop = st.progress(0.0, "Reading"), st.empty()
+    stop.button("Cancel", key="images.stop")
 
     def show(text: str, share: float) -> None:
         bar.progress(share, text)
@@ -94,6 +97,7 @@ def _add(files: list[Any]) -> None:
     else:
         found = jobs.keep_uploaded((file.name, file.getvalue()) for file in files)
     bar.empty()
+    stop.empty()
     if isinstance(found, Refusal):
         st.error(wording.said(found.sentence))
         return
@@ -102,10 +106,27 @@ def _add(files: list[Any]) -> None:
     st.success(f"{found.pictures:,} pictures are added.{besides}")
 
 
+def _decoded() -> None:
+    """What decoded pictures take on the disk; their limit, and a button that removes them."""
+    now = jobs.picture_usage()
+    taken = wording.size(now.size_bytes) if now.files else "nothing"
+    with st.expander(f"Decoded pictures take {taken} of at most {now.limit_bytes / GIB:g} GiB"):
+        st.caption("Pictures are decoded once for each size. What was not used for longest goes first.")
+        limit = st.number_input("Limit, GiB", 1.0, value=now.limit_bytes / GIB, step=1.0, key="images.limit")
+        st.button("Keep this limit", disabled=limit * GIB == now.limit_bytes, on_click=_limit, args=(limit,))
+        st.button("Remove decoded pictures", disabled=not now.files, on_click=jobs.clear_pictures)
+
+
+@heard
+def _limit(gibibytes: float) -> None:
+    if isinstance(found := jobs.limit_pictures(round(gibibytes * GIB)), Refusal):
+        st.toast(wording.said(found.sentence))
+
+
 def _look(visit: Visit, card: Card, dataset: str) -> None:
     """What the network sees of the images."""
     key = ("inputs", card.model, card.sha256, card.reading, dataset)
-    found = answered(asked(key, jobs.inputs_of, card.model, models.OWN, dataset), "Looking at the images")
+    found = followed(watched(key, jobs.inputs_of, card.model, models.OWN, dataset))
     if not isinstance(found, Inputs):
         forgotten(lambda asked_for: asked_for == key)
         return

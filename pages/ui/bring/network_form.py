@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Hashable
-from concurrent.futures import Future
 from functools import partial
 from pathlib import PurePath
 from typing import Any
@@ -17,8 +16,8 @@ from pages.ui.model import wording
 from pages.ui.model.links import link_of
 from pages.ui.model.subject import Subject, dataset_title
 from pages.ui.page.guard import guarded
-from pages.ui.page.waiting import answered, awaited
-from pages.ui.state import Visit, asked, begun, forgotten, put, shown, shown_or_none, taken
+from pages.ui.page.waiting import awaited, followed
+from pages.ui.state import Visit, asked, begun, forgotten, put, shown, shown_or_none, taken, watched
 
 WHAT, NETWORK, IMAGES = "bring.what", "A network", "Images"
 FILE, LIBRARY = "A file", "torchvision or timm"
@@ -168,13 +167,13 @@ def _take() -> None:
     forgotten(lambda key: key == wish)
     name, library, file = _name(), shown_or_none("bring.library"), shown_or_none("bring.file")
     if shown("bring.source") == LIBRARY:
-        asked(wish, jobs.add_network, name, library)
+        watched(wish, jobs.add_network, name, library)
     elif _suffix() == ".pt2":
         texts = shown("bring.images"), shown("bring.mean"), shown("bring.std")
-        asked(wish, jobs.import_network, file.getvalue(), name, *texts)
+        watched(wish, jobs.import_network, file.getvalue(), name, *texts)
     else:
         source = library if _suffix() in WEIGHTS else ""
-        asked(wish, jobs.add_network, name, source, file.name, file.getvalue())
+        watched(wish, jobs.add_network, name, source, file.name, file.getvalue())
 
 
 def _dismiss(name: str) -> None:
@@ -188,9 +187,9 @@ def _remove(name: str) -> None:
     put(SAID, f"{wording.said(name)} is no longer in the list. Its runs stay on Compare.")
 
 
-def _tell(answer: Future[Any], visit: Visit) -> None:
+def _tell(answer: Any, visit: Visit) -> None:
     """How it went, once that is known, and the way to the network."""
-    if found := answered(answer, "Looking at the network"):
+    if found := followed(answer):
         _welcome(found, visit)
 
 

@@ -6,15 +6,17 @@ from functools import partial
 from typing import Any
 
 import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
 
 from compression.errors import UserError, WorkerLost
-from compression.jobs import News, Refusal
+from compression.jobs import News, Refusal, Watched
 from pages.ui.model import wording
 from pages.ui.page.guard import repeated
 from pages.ui.state import came
 
 PATIENCE_S = 60
 EVERY_S = 1.0
+LOOK_S = 0.2
 
 
 def awaited(answer: "Future[Any]", doing: str) -> Any:
@@ -41,7 +43,7 @@ def _drawn_again(answer: "Future[Any]") -> None:
         st.rerun()
 
 
-def answered(answer: "Future[Any]", doing: str) -> Any:
+def answered(answer: "Future[Any] | Watched[Any]", doing: str) -> Any:
     """What was asked for, however long it takes; None and a sentence where the worker refuses it."""
     with st.spinner(f"{doing} …"):
         came(answer)
@@ -53,6 +55,31 @@ def answered(answer: "Future[Any]", doing: str) -> Any:
         st.error(wording.said(found.sentence))
         return None
     return found
+
+
+def followed(answer: "Watched[Any]") -> Any:
+    """As `answered`, with what is done line by line and a button that stops it."""
+    place = st.empty()
+    if not answer.done():
+        with place.container():
+            told, _ = st.empty(), st.button("Cancel", key=f"stop.{answer.id}", on_click=answer.stop)
+            drawn: tuple[Any, ...] = ()
+            while not came(answer, LOOK_S):
+                if drawn != (drawn := (answer.lines, answer.share)):
+                    _tell_lines(told, answer)
+    place.empty()
+    if answer.stopped:
+        st.info("Stopped. What was downloaded or decoded so far is used when you begin again.")
+        return None
+    return answered(answer, "Finishing")
+
+
+def _tell_lines(place: DeltaGenerator, answer: "Watched[Any]") -> None:
+    done, now = answer.lines[:-1], answer.lines[-1] if answer.lines else "Waiting for the worker"
+    with place.container():
+        for line in done:
+            st.markdown(f":material/check: {wording.said(line)}")
+        st.progress(answer.share, f"{wording.said(now)} …")
 
 
 def tell(news: News, again: Callable[[], None]) -> None:

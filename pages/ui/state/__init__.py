@@ -4,10 +4,23 @@ from pages.ui.state.comparison import Table, table
 from pages.ui.state.demo import tale
 from pages.ui.state.lessons import Learning, chosen_lesson, learning
 from pages.ui.state.server import kept, known, lab, store
-from pages.ui.state.tab import asked, awaited_once, begun, came, elsewhere, forgotten, put, shown, shown_or_none, taken
+from pages.ui.state.tab import (
+    asked,
+    awaited_once,
+    begun,
+    came,
+    elsewhere,
+    forgotten,
+    put,
+    shown,
+    shown_or_none,
+    taken,
+    watched,
+)
 from pages.ui.state.visit import Visit, opened
 
 __all__ = [
     "Learning", "Table", "Visit", "asked", "awaited_once", "begun", "came", "chosen_lesson", "elsewhere", "forgotten",
     "kept", "known", "lab", "learning", "opened", "put", "shown", "shown_or_none", "store", "table", "taken", "tale",
+    "watched",
 ]  # fmt: skip

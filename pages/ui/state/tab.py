@@ -26,7 +26,7 @@ def look() -> None:
     st.session_state.get("visit")
 
 
-def came(answer: Future[Any], timeout_s: float = float("inf")) -> bool:
+def came(answer: Any, timeout_s: float = float("inf")) -> bool:
     """Whether an answer, or an error in its place, came in time."""
     end = time.monotonic() + timeout_s
     while not answer.done() and time.monotonic() < end:
@@ -46,6 +46,11 @@ def asked(key: Hashable, question: Callable[..., Any], *about: Any) -> Future[An
     return awaited_once(key, lambda: lab().ask(question, *about))
 
 
+def watched(key: Hashable, question: Callable[..., Any], *about: Any) -> Any:
+    """The same for a question that takes long and tells how far it is; see `Lab.watch`."""
+    return awaited_once(key, lambda: lab().watch(question, *about))
+
+
 def asked_about(subject: Hashable, name: str, question: Callable[..., Any], *about: Any) -> Future[Any]:
     """The same for a question about a network and its images; files among what it is `about` are no part of the key."""
     return asked((name, subject, *(a for a in about if not isinstance(a, bytes))), question, *about)
@@ -63,9 +68,9 @@ def forgotten(which: Callable[[Hashable], bool]) -> None:
         del answers[key]
 
 
-def awaited_once(key: Hashable, ask: Callable[[], Future[Any]]) -> Future[Any]:
+def awaited_once(key: Hashable, ask: Callable[[], Any]) -> Any:
     """What `ask` returns; called once in a tab, again where its answer failed."""
-    answers: dict[Hashable, Future[Any]] = st.session_state.setdefault("answers", {})
+    answers: dict[Hashable, Any] = st.session_state.setdefault("answers", {})
     answer = answers.get(key)
     if answer is None or (answer.done() and answer.exception() is not None):
         answers[key] = ask()
