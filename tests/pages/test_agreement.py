@@ -17,7 +17,7 @@ from compression.data.test_samples import TestSample
 from compression.jobs import Baseline
 from compression.recipe import Recipe
 from compression.records.measurement import Accuracy, Interval, Predictions, wilson
-from compression.steps import STEPS, Quantize
+from compression.steps import STEPS, Quantize, Settings
 from pages.ui import state
 from pages.ui.charts import budget_handles, layer_figures, scatter_figure, tables
 from pages.ui.charts.scatter_data import chart
@@ -73,7 +73,8 @@ def test_words_for_images_without_labels(trail: Trail) -> None:
 
 
 def test_help_in_the_sidebar_is_for_images_of_both_kinds() -> None:
-    for settings in (*STEPS.values(), Recipe):
+    every: tuple[type[Settings], ...] = (*STEPS.values(), Recipe)
+    for settings in every:
         refuse(settings.__doc__, *(field.description for field in settings.model_fields.values()))
 
 

@@ -114,7 +114,12 @@ def _decoded() -> None:
         st.caption("Pictures are decoded once for each size. What was not used for longest goes first.")
         limit = st.number_input("Limit, GiB", 1.0, value=now.limit_bytes / GIB, step=1.0, key="images.limit")
         st.button("Keep this limit", disabled=limit * GIB == now.limit_bytes, on_click=_limit, args=(limit,))
-        st.button("Remove decoded pictures", disabled=not now.files, on_click=jobs.clear_pictures)
+        st.button("Remove decoded pictures", disabled=not now.files, on_click=_clear)
+
+
+@heard
+def _clear() -> None:
+    jobs.clear_pictures()
 
 
 @heard
