@@ -154,7 +154,7 @@ def compress(
     context = {
         "model": model, "dataset": dataset, "data_source": data.source, "notes": list(prepared.data.notes),
         "skipped": list(prepared.data.skipped),
-        "recipe": chosen.to_dict(), "run": run,
+        "recipe": chosen.to_dict(), "recipe_as_made": chosen.as_made(measurement.reached).to_dict(), "run": run,
     }  # fmt: skip
     if as_json:
         return print_json(measurement.summary() | context | {
@@ -271,7 +271,12 @@ def measurement_rows(measurement: "Measurement") -> list[Row]:
         ))  # fmt: skip
     if measurement.macs:
         rows.append(("cost", f"{measurement.macs:,} MACs, {measurement.parameters:,} parameters"))
+    from compression.records.measurement import OPERATORS
+
     for found in measurement.reached:
+        if found.measure == OPERATORS:
+            rows.append((found.step, f"{found.reached:.0%} of the {found.measure}", found.note))
+            continue
         asked = "" if found.requested is None else f", {found.requested:.1%} asked for"
         rows.append((found.step, f"{found.reached:.1%} of the {found.measure} removed{asked}", found.note))
     return rows

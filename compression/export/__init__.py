@@ -16,8 +16,8 @@ from compression.export.translate import even_groups, translate
 from compression.export.writer import INPUT, OUTPUT, Writer
 from compression.network import integer_grids
 from compression.network.graph import LAYERS, folded_norm, is_size, module_of, only_reader, padding_of, values
-from compression.network.parametrizations import ActivationQuantizer
-from compression.network.quantized_values import clip_of
+from compression.network.parametrizations import ActivationQuantizer, HardSigmoidQuantizer
+from compression.network.quantized_values import clip_of, runs_in_integers
 from compression.network.storage import stored
 from compression.network.stored_layer import StoredLayer
 
@@ -42,6 +42,31 @@ def export(graph: fx.GraphModule, input_shape: tuple[int, int, int], *, packed: 
     `Unsupported` for an operator without translation.
     """
     return _Exporter(graph, input_shape, packed).run()
+
+
+def with_node_names(graph: fx.GraphModule, input_shape: tuple[int, int, int]) -> bytes:
+    """The unpacked file whose nodes and values are named by the graph's nodes, 'conv1/0', 'conv1/1', …
+
+    What ONNX Runtime makes of several nodes keeps the name of the first or of the value that the last one gives.
+    """
+    exporter = _Exporter(graph, input_shape, packed=False)
+    model = onnx.load_model_from_string(exporter.run().onnx)
+    names = {exporter.file_names.get(name, name): node.name for node, name in exporter.names.items()
+             if isinstance(name, str)}  # fmt: skip
+    renamed: dict[str, str] = {}
+    waiting: list[onnx.NodeProto] = []
+    for written in model.graph.node:
+        waiting.append(written)
+        owner = next((names[name] for name in written.output if name in names), None)
+        if owner or written is model.graph.node[-1]:
+            for i, each in enumerate(waiting):
+                each.name = f"{owner}/{i}"
+                renamed |= {name: f"{each.name}{'.' * k}" for k, name in enumerate(each.output) if name != OUTPUT}
+            waiting = []
+    for written in model.graph.node:
+        written.input[:] = [renamed.get(name, name) for name in written.input]
+        written.output[:] = [renamed.get(name, name) for name in written.output]
+    return model.SerializeToString()
 
 
 def with_values(graph: fx.GraphModule, input_shape: tuple[int, int, int]) -> tuple[bytes, dict[str, str]]:
@@ -128,8 +153,19 @@ class _Exporter:
         scale = self._kept("", "scales", quantizer.scale.numpy())
         self.scales[node] = scale
         zero = self.writer.constant(np.array(quantizer.zero_point, np.uint8), shared=True)
-        codes = self.writer.node("QuantizeLinear", [value, scale, zero])
+        if isinstance(quantizer, HardSigmoidQuantizer):
+            codes = self._hard_sigmoid(value, quantizer)
+        else:
+            codes = self.writer.node("QuantizeLinear", [value, scale, zero])
         return self.writer.node("DequantizeLinear", [codes, scale, zero])
+
+    def _hard_sigmoid(self, value: str, quantizer: HardSigmoidQuantizer) -> str:
+        """Codes of a hard sigmoid: those of the value itself on another grid, by an integer product with 1."""
+        w = self.writer
+        one, whole = w.constant(np.array(1, np.uint8)), [w.constant(np.array(1, np.float32)), w.constant(np.array(0, np.uint8))]
+        same = w.node("Mul", [value, w.node("DequantizeLinear", [one, *whole])])
+        grid = [w.constant(np.array(quantizer.STEP, np.float32)), w.constant(np.array(quantizer.MIDDLE, np.uint8))]
+        return w.node("QuantizeLinear", [same, *grid])
 
     def _layer(self, node: fx.Node, layer: nn.Conv2d | nn.Linear) -> str:
         source = node.args[0]
@@ -152,7 +188,7 @@ class _Exporter:
         ends, moved = layer.limits, integer and layer.needs_zero_points
         if not self.packed:
             layer = layer.moved() if moved else layer.plain()
-        chosen = self.chosen[name] if self.packed or not moved else pack.options(layer.values, layer.bits)[0]
+        chosen = self.chosen[name] if self.packed or not moved else pack.plain(layer.values, layer.bits)
         encoding = pack.encode(layer.values, chosen)
         self.encodings[name] = encoding
         placed = zip(encoding.roles, encoding.tensors, strict=True)
@@ -237,8 +273,11 @@ class _Exporter:
     def _layer_runs_in_integers(self, node: fx.Node) -> bool:
         """False for a convolution whose result is not rounded at once: ONNX Runtime computes it in floats.
 
-        Its weights are then decoded to floats, because 8-bit ones would be turned into floats at every call.
+        Its weights are then decoded to floats, because 8-bit ones would be turned into floats at every call. So are
+        those of layers that are not placed in integers.
         """
+        if not runs_in_integers(self.graph, node):
+            return False
         if isinstance(module_of(self.graph, node), nn.Linear):
             return True
         reader = only_reader(node)
@@ -260,10 +299,11 @@ class _Exporter:
 
 def choose_encodings(layers: dict[str, StoredLayer], packed: bool) -> dict[str, pack.Option]:
     """The encoding of every layer: the smallest file's, or plain."""
-    kept = layers.values() if packed else [layer.plain() for layer in layers.values()]
-    found = [pack.options(layer.values, layer.bits, layer.grid, layer.books) for layer in kept]
-    chosen = pack.choose(found, decoders.cost, decoders.needed) if packed else [options[0] for options in found]
-    return dict(zip(layers, chosen, strict=True))
+    if not packed:
+        kept = {name: layer.plain() for name, layer in layers.items()}
+        return {name: pack.plain(layer.values, layer.bits, layer.grid) for name, layer in kept.items()}
+    found = [pack.options(layer.values, layer.bits, layer.grid, layer.books) for layer in layers.values()]
+    return dict(zip(layers, pack.choose(found, decoders.cost, decoders.needed), strict=True))
 
 
 def _conv_attributes(layer: nn.Conv2d) -> dict[str, Any]:

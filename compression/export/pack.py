@@ -99,6 +99,11 @@ def line(bits: int, grid: Kind) -> tuple[int, int] | None:
     return (factor, offset) if grid != "powers" else None
 
 
+def plain(values: np.ndarray, bits: int, grid: Kind = "zero") -> Option:
+    """The encoding that stores each of `values` by itself, in a byte or as a float."""
+    return Option("plain", bits, values.shape, (values.nbytes,), 0, grid)
+
+
 def options(values: np.ndarray, bits: int, grid: Kind = "zero", books: int = 0) -> list[Option]:
     """All encodings that can hold `values`: int8 codes of a `grid` with `bits`, or floats (bits = 16 or 32).
 
@@ -106,7 +111,7 @@ def options(values: np.ndarray, bits: int, grid: Kind = "zero", books: int = 0) 
     weights; then zeros cannot be stored densely. Where the others are all ±1, masks and distances need their sign only.
     `books` is the number of runs of output channels that had a codebook each.
     """
-    found = [Option("plain", bits, values.shape, (values.nbytes,), 0, grid)]
+    found = [plain(values, bits, grid)]
     if bits == 8 and grid == "shifted":
         return found
     placings = _placings(values.ravel())

@@ -287,6 +287,22 @@ class ActivationQuantizer(nn.Module):
         return _Rounded.apply(x, self.scale, self.zero_point)
 
 
+class HardSigmoidQuantizer(ActivationQuantizer):
+    """The hard sigmoid of a value, rounded to uint8 codes of 1/256: rounding the value to steps of 3/128 around code 128
+    gives them, as hardsigmoid(x) = clamp(x / 6 + 1/2, 0, 1) and codes end at 0 and 255.
+    """
+
+    STEP, MIDDLE, PART = 3 / 128, 128, 1 / 256
+
+    def __init__(self) -> None:
+        super().__init__(self.PART, 0)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Any shape to the same shape; the gradient passes straight through where the value was in range."""
+        step = torch.tensor(self.STEP, dtype=torch.float32)
+        return _Rounded.apply(x, step, self.MIDDLE) / 6 + 0.5
+
+
 class _OnGrid(torch.autograd.Function):
     """Rounding to a quantizer's grid as one node: in tensor operators it takes as long as a small layer's products."""
 

@@ -4,19 +4,10 @@ Calibration observes the values that this rule names, the torch simulation round
 QuantizeLinear/DequantizeLinear pair at each: the three cannot disagree.
 """
 
-import torch
 from torch import fx, nn
 
-from compression.network.graph import (
-    LAYERS,
-    arguments,
-    folded_norm,
-    is_size,
-    module_of,
-    only_reader,
-    operator_name,
-    pair,
-)
+from compression.network.graph import LAYERS, folded_norm, module_of, only_reader, operator_name
+from compression.network.placement import PLACEMENT, gives_floats_as_readily, has_integer_kernel, is_value
 
 PASS = {
     "max_pool2d", "flatten", "reshape", "transpose", "permute", "chunk", "split", "split_with_sizes", "getitem",
@@ -27,9 +18,6 @@ PASS = {
 LISTS = {"chunk", "split", "split_with_sizes"}
 """Operators that return several values; each is a 'getitem' of its own."""
 
-INTEGER = {"add", "cat", "mul", "avg_pool2d", "adaptive_avg_pool2d"}
-"""Operators besides the layers that ONNX Runtime computes on 8-bit inputs."""
-
 CLIPS = {"relu": (0.0, float("inf")), "hardtanh": (0.0, 6.0)}
 """Activations that a quantizer with zero-point 0 performs by itself."""
 
@@ -38,14 +26,15 @@ def quantized_values(graph: fx.GraphModule) -> dict[str, str]:
     """Node name → name of the value whose scale it carries (its own, or that of the value it was picked from).
 
     A value is quantized where an integer operator reads it, unless it lies inside a chain that runs as one kernel
-    (layer, batch norm, clip; add, clip) or is the network's answer.
+    (layer, batch norm, clip; add, clip) or is the network's answer. Where the graph has a placement, the operators that
+    it names are the integer ones, and what they give is quantized too.
     """
     found: dict[fx.Node, str] = {}
     for node in graph.graph.nodes:
-        if _passes(graph, node):
+        if passes(graph, node):
             if node.args[0] in found:
                 found[node] = found[node.args[0]]
-        elif _is_value(node) and not _inside_a_kernel(graph, node) and _read_as_integers(graph, node):
+        elif is_value(node) and not inside_a_kernel(graph, node) and _has_codes(graph, node):
             found[node] = node.name
     return {node.name: owner for node, owner in found.items() if operator_name(node) not in LISTS}
 
@@ -58,19 +47,29 @@ def clip_of(node: fx.Node) -> tuple[float, float] | None:
     return CLIPS.get(name)
 
 
-def _passes(graph: fx.GraphModule, node: fx.Node) -> bool:
+def runs_in_integers(graph: fx.GraphModule, node: fx.Node) -> bool:
+    """Whether a node reads codes: by the graph's placement, or where it has none, whenever it can."""
+    if PLACEMENT in graph.meta:
+        return node.name in graph.meta[PLACEMENT]
+    return isinstance(module_of(graph, node), LAYERS) or has_integer_kernel(node)
+
+
+def kernel_of(graph: fx.GraphModule, node: fx.Node) -> fx.Node:
+    """The first node of the chain that runs as one kernel and ends with `node`; mostly that is `node` itself."""
+    source = node.args[0] if node.args else None
+    while isinstance(source, fx.Node) and inside_a_kernel(graph, source):
+        node, source = source, source.args[0]
+    return node
+
+
+def passes(graph: fx.GraphModule, node: fx.Node) -> bool:
     """True where `node` only moves or picks values."""
     maker = node.args[0] if operator_name(node) == "getitem" else node
     return operator_name(maker) in PASS or isinstance(module_of(graph, node), nn.Dropout)  # type: ignore[arg-type]
 
 
-def _is_value(node: fx.Node) -> bool:
-    """True for images, feature maps and scores; false for stored tensors, sizes, whole numbers and truth values."""
-    whole = getattr(node.meta.get("val"), "dtype", torch.float32) != torch.float32
-    return node.op in ("placeholder", "call_module", "call_function") and not is_size(node) and not whole
-
-
-def _inside_a_kernel(graph: fx.GraphModule, node: fx.Node) -> bool:
+def inside_a_kernel(graph: fx.GraphModule, node: fx.Node) -> bool:
+    """Whether the one reader of a node's value belongs to the kernel that computes it: a batch norm, or a clip."""
     reader = only_reader(node)
     if reader is None:
         return False
@@ -78,19 +77,25 @@ def _inside_a_kernel(graph: fx.GraphModule, node: fx.Node) -> bool:
     return starts and (folded_norm(graph, node) is not None or clip_of(reader) is not None)
 
 
-def _has_integer_kernel(node: fx.Node) -> bool:
-    """Whether ONNX Runtime computes an operator on 8-bit inputs, and rightly: its integer average of windows that reach
-    beyond a padded edge is another than that of floats.
+def _has_codes(graph: fx.GraphModule, node: fx.Node) -> bool:
+    """Whether a value is kept in 8 bits: as an integer operator reads it or, where operators are placed, gives it.
+
+    The network's answers stay floats.
     """
-    name = operator_name(node)
-    beyond = name == "avg_pool2d" and arguments(node)["ceil_mode"] and any(pair(arguments(node)["padding"]))
-    return name in INTEGER and not is_size(node) and not beyond
+    if _read_as_integers(graph, node):
+        return True
+    maker = kernel_of(graph, node)
+    if PLACEMENT not in graph.meta or not runs_in_integers(graph, maker):
+        return False
+    return not gives_floats_as_readily(module_of(graph, maker)) and not _is_answer(graph, node)
+
+
+def _is_answer(graph: fx.GraphModule, node: fx.Node) -> bool:
+    return any(r.op == "output" or (passes(graph, r) and _is_answer(graph, r)) for r in node.users)
 
 
 def _read_as_integers(graph: fx.GraphModule, node: fx.Node) -> bool:
     return any(
-        isinstance(module_of(graph, reader), LAYERS)
-        or _has_integer_kernel(reader)
-        or (_passes(graph, reader) and _read_as_integers(graph, reader))
+        runs_in_integers(graph, reader) or (passes(graph, reader) and _read_as_integers(graph, reader))
         for reader in node.users
     )

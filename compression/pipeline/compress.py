@@ -23,10 +23,11 @@ from compression.network.storage import settle_scales_
 from compression.network.tracing import fit_classes, traced
 from compression.pipeline.candidate import Candidate, Learn, Prepared, Progress, Stop, _reporter
 from compression.pipeline.layer_reports import LayerReports, parameters, reached
+from compression.pipeline.placing import FOUND, placed
 from compression.pipeline.verification import verify
 from compression.recipe import Recipe
-from compression.records.measurement import LearningPoint, wilson
-from compression.steps import Step
+from compression.records.measurement import OPERATORS, LearningPoint, Reached, wilson
+from compression.steps import Quantize, Step
 from compression.techniques import Technique, techniques_of
 from compression.techniques.reconstruction import reconstruct_
 from compression.techniques.technique import TrainingContext
@@ -137,7 +138,9 @@ def simulate(
     checkpoint: Path | None = None,
 ) -> fx.GraphModule:
     """The compressed network in torch: parametrized weights, settled batch norm, quantized activations."""
-    say, techniques, best = _reporter(progress, stop), techniques_of(recipe), recipe.quality == "best"
+    say, best = _reporter(progress, stop), recipe.quality == "best"
+    recipe, placement = placed(prepared, recipe, say)
+    techniques = techniques_of(recipe)
     prepared = _with_dense(prepared, techniques, say)
     graph, reference, weights = copy.deepcopy(prepared.dense), prepared.dense, prepared.dense
     calibration = prepared.calibration if best else prepared.calibration.fast_variant
@@ -160,6 +163,7 @@ def simulate(
     settle_scales_(graph)
     say("Choosing ranges", 0.8)
     _finish_(graph, recipe, calibration)
+    graph.meta[FOUND] = placement
     return graph
 
 
@@ -205,6 +209,16 @@ def _training_context(
     )  # fmt: skip
 
 
+def _placement(graph: fx.GraphModule) -> tuple[Reached, ...]:
+    """Which operators compute in integers, where that was measured and there was a choice."""
+    found = graph.meta.get(FOUND)
+    if found is None or not found.ratios:
+        return ()
+    names = found.operators
+    share = 1.0 if names is None else len(names) / found.of
+    return (Reached(Quantize.kind, OPERATORS, None, share, found.told, names or ()),)
+
+
 def _candidate(
     graph: fx.GraphModule, exported: Exported, recipe: Recipe, images: torch.Tensor, *, seconds: float,
     dense: fx.GraphModule | None = None,
@@ -212,5 +226,5 @@ def _candidate(
     counted = macs(graph, tuple(images.shape[1:]))  # type: ignore[arg-type]
     return Candidate(
         recipe, sum(counted.values()), parameters(graph), seconds,
-        LayerReports(graph, exported, counted, dense), images, reached(graph, recipe),
+        LayerReports(graph, exported, counted, dense), images, (*reached(graph, recipe), *_placement(graph)),
     )  # fmt: skip

@@ -7,7 +7,7 @@ It round-trips through JSON, YAML and a URL's query, and has a content hash.
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Annotated, Any, ClassVar, Literal, Self
 from urllib.parse import parse_qsl, urlencode
 
@@ -19,6 +19,7 @@ from compression.recipe.link_defaults import DEFAULTS, NEWEST, left_out
 from compression.recipe.machine_defaults import completed
 from compression.recipe.rules import _in_order, _rank
 from compression.records.documents import read_json, read_yaml
+from compression.records.measurement import OPERATORS, Reached
 from compression.steps import STEPS, Settings, Step, parse, step
 
 SCHEMA = 1
@@ -110,6 +111,19 @@ class Recipe(Settings):
             target = present.setdefault(kind, {"step": kind}) if kind else values
             target[name] = parse(STEPS[kind] if kind else type(self), name, value) if isinstance(value, str) else value
         return type(self).from_dict({**values, "steps": sorted(present.values(), key=lambda s: _rank(s["step"]))})
+
+    def placing(self, operators: tuple[str, ...] | None) -> Self:
+        """The same recipe with the operators named that compute in integers; None: all that can."""
+        if operators is None:
+            return self.with_setting("quantize.placement", "everywhere")
+        return self.with_settings(
+            {"quantize.placement": "listed", "quantize.integer_operators": ",".join(operators)}
+        )
+
+    def as_made(self, reached: Iterable[Reached]) -> Self:
+        """The recipe that makes the same file on any machine: what this one left to be measured is spelled out."""
+        found = next((found for found in reached if found.measure == OPERATORS), None)
+        return self if found is None else self.placing(found.names or None if found.reached else ())
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data: {'schema': 1, 'steps': [{'step': 'prune', 'sparsity': 0.5}], 'seed': 0, …}."""

@@ -33,6 +33,7 @@ DEFAULTS: dict[int, dict[str, Values]] = {
             "weight_bits": 8, "activation_bits": 8, "scheme": "linear", "granularity": "channel", "group_size": 32,
             "scale": "mse", "rounding": "second-order", "activation_range": "minmax", "exempt_ends": False,
             "allocation": "even", "layer_bits": "", "equalize": False, "bias_correction": True, "reduce_range": "auto",
+            "placement": "measured", "integer_operators": "",
         },
         "recover": {
             "steps": 500, "method": "distill", "temperature": 4.0, "alpha": 0.9, "labels": True, "images": "training",

@@ -168,11 +168,15 @@ class LayerReport:
     output_error: float | None = None
 
 
+OPERATORS = "operators in integers"
+
+
 @dataclass(frozen=True)
 class Reached:
     """What a step was asked for and what it did: shares in [0, 1] of the network's macs, channels or weights removed.
 
-    `requested` is None where the settings do not name a share; `note` is a sentence on how, where there is one.
+    `requested` is None where the settings do not name a share; `note` is a sentence on how, where there is one. Of the
+    measure `OPERATORS`, `reached` is the share that computes in integers, and `names` lists them if they are not all.
     """
 
     step: str
@@ -180,6 +184,10 @@ class Reached:
     requested: float | None
     reached: float
     note: str = ""
+    names: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "names", tuple(self.names))  # a list where it was read from JSON
 
 
 @dataclass(frozen=True)

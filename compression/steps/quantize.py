@@ -79,6 +79,21 @@ class Quantize(Step):
             description="Which range the 8 bits between layers cover: everything seen, or without what is rare.",
         ),
     ] = "minmax"
+    placement: Annotated[
+        Literal["measured", "everywhere", "listed"],
+        Field(
+            title="Compute in integers",
+            description="Which operators compute on 8-bit activations. measured: those with which the file is fastest "
+            "on this machine; everywhere: all that can; listed: the integer operators below.",
+        ),
+    ] = "measured"  # fmt: skip
+    integer_operators: Annotated[
+        str,
+        Field(
+            title="Integer operators", max_length=50_000,
+            description="Only where placement is listed: names of operators, comma-separated, as a result names them.",
+        ),
+    ] = ""  # fmt: skip
     exempt_ends: Annotated[
         bool,
         Field(
@@ -149,6 +164,11 @@ class Quantize(Step):
     def bits(self) -> int:
         """Bits per weight of the layers that have no bits of their own."""
         return {"ternary": 2, "binary": 1}.get(self.scheme, self.weight_bits)
+
+    @property
+    def placed(self) -> frozenset[str]:
+        """`integer_operators` as a set."""
+        return frozenset(name.strip() for name in self.integer_operators.split(",") if name.strip())
 
     @property
     def overrides(self) -> dict[str, int]:

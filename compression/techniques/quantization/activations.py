@@ -8,16 +8,23 @@ import torch
 from torch import fx
 
 from compression.calibration import Calibration, Range, observe
-from compression.network.parametrizations import ActivationQuantizer
-from compression.network.quantized_values import quantized_values
+from compression.network.graph import operator_name
+from compression.network.parametrizations import ActivationQuantizer, HardSigmoidQuantizer
+from compression.network.placement import place_
+from compression.network.quantized_values import quantized_values, runs_in_integers
 from compression.steps import Quantize
 
 
 @torch.no_grad()
 def quantize_activations_(graph: fx.GraphModule, settings: Quantize, calibration: Calibration) -> None:
-    """Inserts an `ActivationQuantizer` after every value that the 8-bit rule names."""
+    """Inserts an `ActivationQuantizer` after every value that the 8-bit rule names.
+
+    A placement that is still to be measured is that of all operators: whoever can measure names the operators before.
+    """
     if settings.activation_bits == 32:
         return
+    if settings.placement == "listed":
+        place_(graph, settings.placed)
     carried = quantized_values(graph)
     images = calibration.images[: calibration.range_images]
     found = observe(graph, images, settings.activation_range)
@@ -28,13 +35,20 @@ def quantize_activations_(graph: fx.GraphModule, settings: Quantize, calibration
 def insert_quantizers_(
     graph: fx.GraphModule, carried: dict[str, str], quantizers: dict[str, ActivationQuantizer]
 ) -> None:
-    """After each node in `carried`, a call of the quantizer of the value whose scale it carries."""
+    """After each node in `carried`, a call of the quantizer of the value whose scale it carries.
+
+    A hard sigmoid in integers is nothing but a quantizer of its own.
+    """
     for name, quantizer in quantizers.items():
         graph.add_module(f"quantizer_{name}", quantizer)
     for node in [n for n in graph.graph.nodes if n.name in carried]:
         with graph.graph.inserting_after(node):
             rounded = graph.graph.call_module(f"quantizer_{carried[node.name]}", (node,))
         node.replace_all_uses_with(rounded, delete_user_cb=lambda user, r=rounded: user is not r)
+        if operator_name(node) == "hardsigmoid" and runs_in_integers(graph, node):
+            graph.add_module(str(rounded.target), HardSigmoidQuantizer())
+            rounded.args = (node.args[0],)
+            graph.graph.erase_node(node)
     graph.recompile()
 
 

@@ -9,7 +9,7 @@ from functools import lru_cache
 
 from compression.recipe import Recipe
 from compression.recipe.machine_defaults import default_of
-from compression.records.measurement import Reached
+from compression.records.measurement import OPERATORS, Reached
 from compression.steps import STEPS, Settings
 from pages.ui.model.subject import Subject
 
@@ -121,6 +121,8 @@ MEASURES = {"macs": "multiply-accumulates", "channels": "channels", "weights": "
 
 def reached(found: Reached) -> str:
     """'Removed 52.1% of the multiply-accumulates, asked for 50%.'; '' where a step did just what it was asked for."""
+    if found.measure == OPERATORS:
+        return found.note
     if found.requested is not None and abs(found.requested - found.reached) < SAME:
         return ""
     asked = "" if found.requested is None else f", asked for {100 * found.requested:.3g}%"
