@@ -162,7 +162,10 @@ class _Exporter:
     def _hard_sigmoid(self, value: str, quantizer: HardSigmoidQuantizer) -> str:
         """Codes of a hard sigmoid: those of the value itself on another grid, by an integer product with 1."""
         w = self.writer
-        one, whole = w.constant(np.array(1, np.uint8)), [w.constant(np.array(1, np.float32)), w.constant(np.array(0, np.uint8))]
+        one, whole = (
+            w.constant(np.array(1, np.uint8)),
+            [w.constant(np.array(1, np.float32)), w.constant(np.array(0, np.uint8))],
+        )
         same = w.node("Mul", [value, w.node("DequantizeLinear", [one, *whole])])
         grid = [w.constant(np.array(quantizer.STEP, np.float32)), w.constant(np.array(quantizer.MIDDLE, np.uint8))]
         return w.node("QuantizeLinear", [same, *grid])

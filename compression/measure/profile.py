@@ -79,7 +79,7 @@ def _events(model: bytes, image: np.ndarray, runs: int, threads: int, folder: st
     """The trace of ONNX Runtime's profiler over some runs."""
     runner = session(model, threads=threads, profile=str(Path(folder) / "profile"))
     _milliseconds(runner, {runner.get_inputs()[0].name: image}, runs)
-    return json.loads(Path(runner.end_profiling()).read_text(encoding="utf-8"))  # type: ignore[no-any-return]
+    return json.loads(Path(runner.end_profiling()).read_text(encoding="utf-8"))
 
 
 def _runs(events: list[dict[str, Any]], runs: int) -> list[dict[str, Any]]:

@@ -288,8 +288,9 @@ class ActivationQuantizer(nn.Module):
 
 
 class HardSigmoidQuantizer(ActivationQuantizer):
-    """The hard sigmoid of a value, rounded to uint8 codes of 1/256: rounding the value to steps of 3/128 around code 128
-    gives them, as hardsigmoid(x) = clamp(x / 6 + 1/2, 0, 1) and codes end at 0 and 255.
+    """The hard sigmoid of a value, rounded to uint8 codes of 1/256.
+
+    hardsigmoid(x) = clamp(x / 6 + 1/2, 0, 1): the value itself, in steps of 3/128 around code 128, has its codes.
     """
 
     STEP, MIDDLE, PART = 3 / 128, 128, 1 / 256

@@ -1,4 +1,4 @@
-"""Which operators of a graph compute on 8-bit codes where not all that can do: a placement is the set of their names."""
+"""Which operators of a graph compute on 8-bit codes, where not all that can do: a placement, the set of their names."""
 
 from collections.abc import Collection
 from typing import Any
@@ -25,7 +25,7 @@ GATE, PRODUCT = "_gate", "_product"
 
 
 def placeable(graph: fx.GraphModule) -> list[fx.Node]:
-    """The nodes that can compute on codes: layers, and operators with an integer kernel that read nothing but values."""
+    """The nodes that can compute on codes: layers, and operators with an integer kernel that read values alone."""
     return [node for node in graph.graph.nodes if isinstance(module_of(graph, node), LAYERS) or _has_kernel(node)]
 
 

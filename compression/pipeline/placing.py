@@ -1,4 +1,4 @@
-"""Where a network computes in integers on this machine: kernels are timed, the cheapest placement is tried beside others.
+"""Where a network computes in integers on this machine: kernels are timed, the cheapest placement tried beside others.
 
 Neighbouring operators that compute in different types need conversions between them. Where a network has operators
 without an integer kernel among the others, all these borders can cost more than integers save.
@@ -8,7 +8,7 @@ import copy
 import hashlib
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import replace
 from functools import cache
 from statistics import median
@@ -28,7 +28,6 @@ from compression.measure.profile import kernels
 from compression.network.graph import LAYERS, folded_norm, is_size, layers, module_of, operator_name, shapes
 from compression.network.parametrizations import ActivationQuantizer, WeightQuantizer, attach
 from compression.network.placement import (
-    GATE,
     gives_floats_as_readily,
     has_integer_kernel,
     is_value,
@@ -84,7 +83,7 @@ def placement_of(prepared: Prepared, say: Progress) -> Placement:
     graph, shape = prepared.dense, prepared.data.input_shape
     if FOUND not in graph.meta:
         graph.meta[FOUND] = _known_or_measured(graph, shape, prepared.baseline_session, say)
-    return graph.meta[FOUND]  # type: ignore[no-any-return]
+    return graph.meta[FOUND]
 
 
 def _known_or_measured(
@@ -115,7 +114,9 @@ def measured(graph: fx.GraphModule, shape: tuple[int, int, int], baseline: ort.I
     tried["all"] = frozenset(able)
     tried = {name: operators for i, (name, operators) in enumerate(tried.items())
              if operators is None or (operators and operators not in list(tried.values())[:i])}  # fmt: skip
-    files = {name: export(trial(graph, shape, operators), shape, packed=False).onnx for name, operators in tried.items()}
+    files = {
+        name: export(trial(graph, shape, operators), shape, packed=False).onnx for name, operators in tried.items()
+    }
     ratios = _ratios({name: session(file) for name, file in files.items()}, baseline, image) | {"none": 1.0}
     chosen = EVERYWHERE
     for name, ratio in ratios.items():
@@ -127,7 +128,7 @@ def measured(graph: fx.GraphModule, shape: tuple[int, int, int], baseline: ort.I
 
 
 @torch.no_grad()
-def trial(graph: fx.GraphModule, shape: tuple[int, int, int], operators: frozenset[str] | set[str] | None) -> fx.GraphModule:
+def trial(graph: fx.GraphModule, shape: tuple[int, int, int], operators: Collection[str] | None) -> fx.GraphModule:
     """A copy of the network in 8 bits, with the placement; its numbers are of no use, but take as long as real ones."""
     copied = copy.deepcopy(graph)
     for layer in layers(copied).values():
@@ -230,7 +231,7 @@ CONVERSIONS = {"QuantizeLinear", "DequantizeLinear", "Transpose", "ReorderInput"
 def _conversion_ms() -> tuple[float, float]:
     """Milliseconds for each number that goes into codes, and out of them, on this machine; layouts change too."""
     shape = (1, 32, 56, 56)
-    stored = {"s": np.array(0.1, np.float32), "z": np.array(128, np.uint8)}
+    stored: dict[str, np.ndarray] = {"s": np.array(0.1, np.float32), "z": np.array(128, np.uint8)}
     nodes = [
         helper.make_node("QuantizeLinear", ["x", "s", "z"], ["codes"]),
         helper.make_node("Transpose", ["codes"], ["moved"], perm=[0, 2, 3, 1]),

@@ -116,9 +116,7 @@ class Recipe(Settings):
         """The same recipe with the operators named that compute in integers; None: all that can."""
         if operators is None:
             return self.with_setting("quantize.placement", "everywhere")
-        return self.with_settings(
-            {"quantize.placement": "listed", "quantize.integer_operators": ",".join(operators)}
-        )
+        return self.with_settings({"quantize.placement": "listed", "quantize.integer_operators": ",".join(operators)})
 
     def as_made(self, reached: Iterable[Reached]) -> Self:
         """The recipe that makes the same file on any machine: what this one left to be measured is spelled out."""

@@ -54,7 +54,16 @@ def prepared():
 def test_a_placement_names_the_operators_that_compute_on_codes():
     graph = trace(Gated().eval(), SHAPE)
     able = {node.name for node in placeable(graph)}
-    assert {"first", "silu", "hardswish", "hardsigmoid", "leaky_relu", "mul", "adaptive_avg_pool2d_default", "last"} <= able
+    assert {
+        "first",
+        "silu",
+        "hardswish",
+        "hardsigmoid",
+        "leaky_relu",
+        "mul",
+        "adaptive_avg_pool2d_default",
+        "last",
+    } <= able
     assert not any("gelu" in name for name in able)
     place_(graph, {"silu", "third", "no such operator"})
     assert {"silu_gate", "silu_product", "third"} <= graph.meta[PLACEMENT]
@@ -110,7 +119,10 @@ def test_a_hard_sigmoid_on_codes_is_one_to_half_a_code():
 
 def test_kernels_are_named_by_the_operators_of_the_graph():
     graph = trace(Gated().eval(), SHAPE)
-    found = {kernel.name.split("/")[0] for kernel in kernels(with_node_names(graph, SHAPE), np.zeros((1, *SHAPE), np.float32), runs=2)}
+    found = {
+        kernel.name.split("/")[0]
+        for kernel in kernels(with_node_names(graph, SHAPE), np.zeros((1, *SHAPE), np.float32), runs=2)
+    }
     names = {node.name for node in graph.graph.nodes}
     assert len(found & names) >= 8
 
@@ -145,7 +157,9 @@ def test_what_cannot_be_read_is_measured_again(prepared, monkeypatch):
 
 
 def test_networks_without_islands_are_not_measured():
-    plain = nn.Sequential(nn.Conv2d(1, 8, 3), nn.BatchNorm2d(8), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(72, 10))
+    plain = nn.Sequential(
+        nn.Conv2d(1, 8, 3), nn.BatchNorm2d(8), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(72, 10)
+    )
     graph = trace(plain.eval(), SHAPE)
     assert placing._islands(graph, SHAPE) == 0
     assert placing._islands(trace(Gated().eval(), SHAPE), SHAPE) > placing.FEW
