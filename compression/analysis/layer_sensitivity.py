@@ -20,8 +20,9 @@ from compression.data import user_folder
 from compression.errors import Cancelled, UnknownName
 from compression.host.atomic_files import atomic_write
 from compression.host.engine_version import engine_hash
+from compression.network.batches import parts
 from compression.network.decisions import classes
-from compression.network.graph import BATCH, LAYERS, folded_norm, layers, module_of
+from compression.network.graph import LAYERS, folded_norm, layers, module_of
 from compression.pipeline.candidate import Prepared
 from compression.pipeline.compress import simulate
 from compression.recipe import Recipe
@@ -155,9 +156,9 @@ def _until(graph: fx.GraphModule, node: fx.Node, images: torch.Tensor) -> list[d
     """What the rest of the graph reads when `node` is about to run, for each batch of images."""
     first = next(n for n in graph.graph.nodes if n.op == "placeholder")
     found = []
-    for part in images.to(memory_format=torch.channels_last).split(BATCH):
+    for part in parts(images):
         run = fx.Interpreter(graph)
-        run.env[first] = part
+        run.env[first] = part.to(memory_format=torch.channels_last)
         for each in graph.graph.nodes:
             if each is node:
                 break

@@ -8,14 +8,14 @@ from torch import fx, nn
 from torch.nn.utils import parametrize
 
 from compression.calibration import Calibration, answers, divergence
-from compression.network.graph import BATCH
+from compression.network.batches import batch_of
 from compression.recipe import Recipe
 
 
 @torch.no_grad()
 def reestimate_batch_norm_(graph: nn.Module, images: torch.Tensor) -> None:
     """Running statistics become the average of those of the batches of `images`; a single image has none."""
-    alone = len(images) % BATCH == 1
+    alone = len(images) % batch_of(images) == 1
     if len(images) > alone:
         with _collecting(graph), parametrize.cached():
             answers(graph, images[: len(images) - alone])

@@ -7,6 +7,7 @@ and its weights, the images themselves, the engine, and the number of threads. W
 import hashlib
 import logging
 import os
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
@@ -14,6 +15,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import fx
 
+from compression.calibration.targets import Targets
 from compression.host.atomic_files import atomic_write
 from compression.host.engine_version import engine_hash
 from compression.host.folders import user_folder
@@ -22,7 +24,7 @@ from compression.solvers.moments import Moments
 
 log = logging.getLogger(__name__)
 
-Found = tuple[dict[str, Moments], dict[str, torch.Tensor]]
+Found = tuple[dict[str, Moments], Mapping[str, torch.Tensor]]
 """Moments and targets of each layer, by name."""
 
 LARGEST, ALL = 200_000_000, 600_000_000
@@ -60,6 +62,8 @@ def read(key: str) -> Found | None:
 def save(key: str, found: Found) -> Found:
     """Keeps what was found, unless it is too large or the disk is full; returns it laid out as `read` would."""
     moments, targets = found
+    if isinstance(targets, Targets) and not targets.in_memory:
+        return found
     tensors = {f"{layer}/{TARGET}": target.contiguous() for layer, target in targets.items()}
     for layer, of in moments.items():
         values = {name: getattr(of, name) for name in FIELDS}

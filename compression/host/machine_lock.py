@@ -92,6 +92,19 @@ def yield_turn(stop: Callable[[], bool] | None = None, *, pausing: Callable[[], 
         share.enter()
 
 
+@contextmanager
+def aside() -> Iterator[None]:
+    """Inside, this thread does not count as one that computes: it only waits."""
+    share: _Share | None = getattr(_thread, "share", None)
+    if share:
+        share.leave()
+    try:
+        yield
+    finally:
+        if share:
+            share.enter()
+
+
 class _Share:
     """One thread's shared hold of the lock *work*. A `patient` one pauses for quick jobs."""
 

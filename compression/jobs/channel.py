@@ -31,6 +31,10 @@ class TaskChannel(NamedTuple):
         """What is being done; `share` in [0, 1] of the whole, None where that stays as it is."""
         self.tell("progress", sentence=sentence, share=share)
 
+    def measuring(self, sentence: str, share: float) -> None:
+        """What is being done once the file is there; `share` in [0, 1] of that."""
+        self.progress(sentence, 0.9 + 0.1 * share)
+
     def learned(self, point: LearningPoint) -> None:
         """A point of the learning curve."""
         self.tell("learned", point=asdict(point))

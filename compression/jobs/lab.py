@@ -77,7 +77,8 @@ class Lab:
         self._store_executor.submit(self._recorder.begin)
         self._answers = ThreadPoolExecutor(4, thread_name_prefix="answers")
         self._threads: set[threading.Thread] = set()
-        self._warming: dict[tuple[str, str, str], list[Answer[Future]]] = {}
+        self._warming: dict[tuple[str, str, str], threading.Event] = {}  # set once its caches are filled
+        self._closing = threading.Event()
         self.long = LongJobs(self._recorder, self._current_connection, self._topic, self._record_baseline)
 
     @property
@@ -194,6 +195,7 @@ class Lab:
 
     def close(self) -> None:
         """Writes down what is done, and ends the cluster if it is our own. Trainings can be resumed later."""
+        self._closing.set()
         self.long.close()
         self._store_executor.shutdown()
         for job in list(self._jobs.values()):
@@ -260,24 +262,29 @@ class Lab:
         """Has an idle worker fill its caches for a network, once. See `worker.WARM_UP_SETTINGS`."""
         subject = (request.model, request.weights, request.dataset)
         if subject not in self._warming:
-            self._warming[subject] = []
-            with suppress(RuntimeError, UserError, OSError):  # the program is ending, or the cluster has
-                for setting in worker.WARM_UP_SETTINGS:
-                    self._warming[subject].append(
-                        self._cluster_executor.submit(
-                            self._submit_task, worker.warm_caches, request, setting, priority=IDLE
-                        )
-                    )
+            self._warming[subject] = threading.Event()
+            about = request, self._warming[subject]
+            threading.Thread(target=self._warm_one_by_one, args=about, name="warming", daemon=True).start()
 
-    def cache_warming(self) -> list[Answer[Future]]:
-        """The tasks that fill caches, as they were sent."""
-        return [future for futures in self._warming.values() for future in futures]
+    def _warm_one_by_one(self, request: Request, done: threading.Event) -> None:
+        """One that made way for something else is sent again, and waits behind that."""
+        try:
+            for setting in worker.WARM_UP_SETTINGS:
+                while not self._closing.is_set():
+                    future = self._cluster_executor.submit(
+                        self._submit_task, worker.warm_caches, request, setting, priority=IDLE
+                    ).result()
+                    if result(future) is not False:
+                        break
+        except (RuntimeError, UserError, OSError):  # the program is ending, or the cluster has
+            pass
+        finally:
+            done.set()
 
     def wait_until_idle(self) -> None:
         """Waits until the caches are filled."""
-        for begun in self.cache_warming():
-            with suppress(CancelledError, KilledWorker, OSError, TimeoutError, UserError):
-                begun.result(ANSWER_TIMEOUT_S).result(ANSWER_TIMEOUT_S)
+        for done in list(self._warming.values()):
+            done.wait(ANSWER_TIMEOUT_S)
 
     def _record_baseline(self, outcome: Outcome) -> None:
         """Has the fp32 file that the outcome is compared with stored too, unless it is already."""
@@ -310,9 +317,8 @@ class Lab:
         connection = self._connected()
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "Sending large graph")  # a file that is uploaded is sent once
-            return connection.client.submit(
-                worker.run_task, task, *about, workers=connection.workers(kind), pure=False, **how
-            )
+            run = worker.run_patiently if kind == LONG or how["priority"] <= IDLE else worker.run_task
+            return connection.client.submit(run, task, *about, workers=connection.workers(kind), pure=False, **how)
 
     def _current_connection(self) -> cluster.ClusterConnection:
         return self._cluster_executor.submit(self._connected).result()

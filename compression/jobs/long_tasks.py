@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from compression.data import user_folder
 from compression.errors import Cancelled, InvalidSetting, Unsupported
+from compression.host.interruption import interruptible
 from compression.host.machine_lock import work_turn, yield_turn
 from compression.jobs import worker
 from compression.jobs.channel import Stop, TaskChannel
@@ -211,8 +212,9 @@ def patiently(topic: str, job: str, task: Callable[[TaskChannel], T]) -> T | Ref
     channel = worker.task_channel(topic, job)
 
     def stop() -> bool:
+        worker.turns.let_pass()
         yield_turn(channel.stop, pausing=lambda: channel.progress(PAUSED, None))
         return channel.stop()
 
-    with work_turn():
+    with work_turn(), interruptible(stop):
         return worker.refusal_on_error(lambda: task(channel._replace(stop=stop)))

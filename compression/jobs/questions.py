@@ -167,7 +167,11 @@ def _graph(request: Request) -> Any:
     from compression.pipeline import compress
 
     key = request, worker.edition(request)
-    return _graphs.get(key, lambda: compress.simulate(worker.prepared(request), Recipe.from_json(request.recipe)))
+    return _graphs.get(
+        key,
+        lambda: compress.simulate(worker.prepared(request), Recipe.from_json(request.recipe)),
+        wait=worker.wait,
+    )
 
 
 def compare_predictions(

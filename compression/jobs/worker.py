@@ -4,6 +4,7 @@ Importing this module is cheap, as the scheduler and the nanny do it too: torch 
 """
 
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import replace
@@ -12,13 +13,15 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
-from distributed import get_worker
+from distributed import get_worker, secede
 
 from compression.errors import Cancelled, UserError
+from compression.host.interruption import interruptible, look
 from compression.host.machine_lock import work_turn, yield_turn
 from compression.jobs.channel import Stop, TaskChannel
 from compression.jobs.lru_cache import LruCache
 from compression.jobs.messages import Baseline, Outcome, Refusal, Request
+from compression.jobs.turns import Turns
 from compression.models.provenance import producer_id
 from compression.recipe import Recipe
 from compression.records.measurement import Measurement, Predictions
@@ -49,6 +52,17 @@ UNTRAINED = "measured on a file before training"
 _prepared: LruCache["Prepared"] = LruCache(2)
 
 
+_said: dict[Any, tuple[str, float]] = {}
+"""What is being done for each network that is being prepared, for those who wait for it too."""
+
+
+ABANDONED_S = 1.0
+"""A preparation that is stopped goes on for so long: the next position of a slider mostly wants the same network."""
+
+
+turns = Turns()
+
+
 _loading = threading.Lock()
 
 
@@ -59,9 +73,17 @@ def load() -> None:
 
 
 def run_task(task: Callable[..., V], *about: Any) -> V:
-    """What Dask runs of all that is sent here: `task(*about)`, when the engine is there."""
+    """What Dask runs of all that is sent here: `task(*about)`, once the engine is there and no other task computes."""
     load()
-    return task(*about)
+    with turns.turn():
+        return task(*about)
+
+
+def run_patiently(task: Callable[..., V], *about: Any) -> V:
+    """The same for a training, or a task that no user waits for: those that one waits for go first."""
+    load()
+    with turns.turn(patient=True):
+        return task(*about)
 
 
 def run_question(question: Callable[..., V], *about: Any) -> V:
@@ -97,7 +119,7 @@ def run(request: Request, topic: str, job: str) -> Outcome | Refusal:
         known = edition(request)  # before: what is changed meanwhile is not what was measured
         return replace(work(request, channel._replace(stop=stop)), edition=known)
 
-    with work_turn(quick=True):
+    with work_turn(quick=True), interruptible(stop):
         return refusal_on_error(task)
 
 
@@ -140,7 +162,6 @@ def work(request: Request, channel: TaskChannel, checkpoint: Path | None = None)
         channel.measured(replace(first, provenance=provenance), full=False)
     for file, measurement in _measurements(task, recipe):
         channel.measured(measurement, full=measurement.accuracy.n == len(prepared.data.test))
-        channel.progress("Measuring on the rest of the test images", 0.95)
         made = file, measurement
     return outcome(request, prepared, *made)
 
@@ -151,15 +172,37 @@ def measure_baseline(request: Request) -> Outcome | Refusal:
         return refusal_on_error(lambda: baseline_outcome(request, prepared(request)))
 
 
-def warm_caches(request: Request, setting: str) -> None:
+def warm_caches(request: Request, setting: str) -> bool:
     """One of `WARM_UP_SETTINGS` on the request's network, so that no user waits for what is computed once.
 
-    Does nothing where that fails, for example as the network is gone: a job with this setting says so.
+    It ends at the next batch or layer once anybody wants something else: whether it came to its end. Does nothing where
+    that fails, for example as the network is gone: a job with this setting says so.
     """
     from compression.pipeline import compress
 
-    with work_turn(quick=True), suppress(UserError):
-        compress.warm_caches(prepared(request), setting, WARM_UP_SETTINGS[setting])
+    stop = _is_in_the_way()
+    with work_turn(quick=True), interruptible(stop):
+        try:
+            compress.warm_caches(prepared(request, stop), setting, WARM_UP_SETTINGS[setting])
+        except Cancelled:
+            return False
+        except UserError:
+            return True
+    return True
+
+
+def _is_in_the_way() -> Stop:
+    """Whether the task that asks is no longer wanted, or another one that is wanted more waits for it."""
+    worker = get_worker()
+    task = worker.state.tasks[worker.get_current_task()]
+
+    def stop() -> bool:
+        yield_turn()
+        if task.state == "cancelled" or turns.is_awaited():
+            return True
+        return any((other.priority or ()) < (task.priority or ()) for other in list(worker.state.ready))
+
+    return stop
 
 
 def import_network(
@@ -242,43 +285,118 @@ def _measurements(task: Task, recipe: Recipe) -> Iterator[tuple["Candidate", Mea
         progress=channel.progress, stop=channel.stop, learn=channel.learned, checkpoint=task.checkpoint,
     )  # fmt: skip
     channel.progress("Measuring the file", 0.9)
-    for measurement in measuring.stream(candidate, task.prepared, threads=task.request.threads, stop=channel.stop):
+
+    left, threads = False, task.request.threads
+
+    def stop() -> bool:
+        if left:
+            turns.let_pass()
+        return channel.stop()
+
+    def aside() -> None:
+        nonlocal left
+        left = _leave_the_line()
+
+    for measurement in measuring.stream(
+        candidate, task.prepared, threads=threads, progress=channel.measuring, stop=stop, aside=aside
+    ):
         yield candidate, measurement
 
 
 def _baseline(prepared: "Prepared") -> Baseline:
     from compression.measure.accuracy import accuracy
 
-    predictions, labels = prepared.baseline_predictions, prepared.data.truth
+    predictions, labels = prepared.answers.known, prepared.data.truth
     file = prepared.baseline
     found = accuracy(predictions, predictions, labels)
     return Baseline(found, len(file.onnx), file.macs, file.parameters, prepared.data.notes)
 
 
 def _prepare(request: Request, recipe: Recipe, channel: TaskChannel) -> "Prepared":
-    """What all recipes for one network and dataset share. It is not stopped half-way: the next request wants it too."""
+    """What all recipes for one network and dataset share.
+
+    Between two batches other tasks go first. It is stopped once nobody wants it any more, neither this task nor others
+    that wait for the same network.
+    """
     from compression import models
     from compression.measure.channel_multiple import rounding
     from compression.pipeline import compress
 
-    def pause() -> bool:
-        channel.stop()
-        return False
+    key = (
+        request.model, request.weights, request.dataset, edition(request), recipe.seed, recipe.calibration_images
+    )  # fmt: skip
+    is_abandoned = _abandoned(channel.stop, lambda: _prepared.is_awaited(key))
+
+    def stop() -> bool:
+        turns.let_pass()
+        return is_abandoned()
+
+    def say(sentence: str, share: float) -> None:
+        _said[key] = sentence, share
+        channel.progress(sentence, share)
 
     def make() -> "Prepared":
-        channel.progress("Loading images", 0.0)
-        data = images(request, channel.progress, pause)
-        model = models.network(request.model, request.weights)
-        made = compress.prepare(
-            model, data,
-            seed=recipe.seed, calibration_images=recipe.calibration_images, progress=channel.progress, stop=pause,
-        )  # fmt: skip
-        channel.progress("Timing small layers, once on this machine", 0.6)
-        rounding()
-        return made
+        _leave_the_line()
+        try:
+            say("Loading images", 0.0)
+            data = images(request, say, stop)
+            model = models.network(request.model, request.weights)
+            with interruptible(stop):
+                made = compress.prepare(
+                    model, data, seed=recipe.seed, calibration_images=recipe.calibration_images, progress=say, stop=stop
+                )
+            say("Timing small layers, once on this machine", 0.6)
+            rounding()
+            return made
+        finally:
+            _said.pop(key, None)
 
-    named = (request.model, request.weights, request.dataset)
-    return _prepared.get((*named, edition(request), recipe.seed, recipe.calibration_images), make)
+    def told() -> None:
+        channel.progress(*_said.get(key, ("Loading images", 0.0)))
+
+    return _prepared.get(key, make, wait=lambda is_made: wait(is_made, told))
+
+
+def wait(is_made: Callable[[], bool], told: Callable[[], None] = lambda: None) -> None:
+    """Waits for what another thread makes, which may compute meanwhile; see `lru_cache.Wait`."""
+    with turns.aside():
+        while not is_made():
+            look()
+            told()
+
+
+def _abandoned(stop: Stop, is_awaited: Callable[[], bool]) -> Stop:
+    """Whether `stop()` has been true for a while, and nobody waited meanwhile."""
+    since: float | None = None
+
+    def abandoned() -> bool:
+        nonlocal since
+        if not stop() or is_awaited():
+            since = None
+            return False
+        since = since or time.monotonic()
+        return time.monotonic() - since > ABANDONED_S
+
+    return abandoned
+
+
+def _leave_the_line() -> bool:
+    """Has Dask give the next task a thread of its own: this one takes long, and lets others pass between batches.
+
+    Whether it does; one that no user waits for stays where it is.
+    """
+    if turns.is_patient():
+        return False
+    with suppress(ValueError):  # not in a worker
+        get_worker()
+        if not getattr(_line, "left", False):
+            secede()
+            _line.left = True
+    return True
+
+
+_line = threading.local()
+"""`left`: whether the thread is no longer one of those that Dask gives tasks to; it ends with its task."""
 
 
 def edition(request: Request) -> tuple[str, str]:

@@ -11,13 +11,14 @@ from compression.host.machine_lock import machine_lock
 from compression.measure.intake import fed, fixed_batch
 from compression.records.measurement import Interval, Latency
 
-WARM_UP = 10
+WARM_UP, WARM_UP_S = 10, 0.2
+"""Pairs that are not counted: so many, or fewer where they take so many seconds; at least three."""
 SECONDS = 0.25
 PAIRS, LOOK_EVERY = (80, 400), 40
 """Fewest and most pairs, and after how many more the interval is checked."""
 
-BRIEF = 80
-"""Pairs of a brief run."""
+BRIEF, BRIEF_S, LEAST = 80, 0.8, 20
+"""Pairs of a brief run, or as many as take so many seconds; at least `LEAST`, whose interval is an honest one still."""
 
 PRECISE = 0.01
 """Half the width of the ratio's interval, relative to the ratio, at which a run ends early."""
@@ -39,7 +40,7 @@ def latency(
     with machine_lock():
         runs = []
         for _ in range(1 if brief else TRIES):
-            runs.append(_measure(candidate, baseline, image, BRIEF if brief else PAIRS[1]))
+            runs.append(_measure(candidate, baseline, image, brief=brief))
             if runs[-1].drift <= DRIFT:
                 break
     return min(runs, key=lambda run: run.drift)
@@ -62,11 +63,16 @@ def _narrow(interval: Interval) -> bool:
     return interval.high - interval.low < PRECISE * (interval.high + interval.low)
 
 
-def _measure(candidate: ort.InferenceSession, baseline: ort.InferenceSession, image: np.ndarray, most: int) -> Latency:
+def _measure(
+    candidate: ort.InferenceSession, baseline: ort.InferenceSession, image: np.ndarray, *, brief: bool
+) -> Latency:
     ours, theirs = _feeds(candidate, image), _feeds(baseline, image)
-    for _ in range(WARM_UP):
+    began, warm_up = time.perf_counter(), 0
+    while warm_up < WARM_UP and (warm_up < 3 or time.perf_counter() - began < WARM_UP_S):
         _time(candidate, ours), _time(baseline, theirs)
-    times = pairs_until_precise(lambda: (_time(candidate, ours), _time(baseline, theirs)), most)
+        warm_up += 1
+    pair = lambda: (_time(candidate, ours), _time(baseline, theirs))  # noqa: E731
+    times = _pairs_in_brief(pair) if brief else pairs_until_precise(pair)
     ratio, pairs = times[:, 0] / times[:, 1], len(times)
     halves = np.median(times[: pairs // 2, 1]), np.median(times[pairs // 2 :, 1])
     return Latency(
@@ -76,7 +82,7 @@ def _measure(candidate: ort.InferenceSession, baseline: ort.InferenceSession, im
         ratio=float(np.median(ratio)),
         ratio_interval=median_interval(ratio),
         pairs=pairs,
-        warm_up=WARM_UP,
+        warm_up=warm_up,
         batch=len(image),
         threads=candidate.get_session_options().intra_op_num_threads,
         drift=float(abs(halves[0] - halves[1]) / min(halves)),
@@ -98,6 +104,13 @@ def pairs_until_precise(take: Callable[[], tuple[float, float]], most: int = PAI
         pairs = np.array(times)
         if _narrow(median_interval(pairs[:, 0] / pairs[:, 1])) or pairs.sum() > SECONDS:
             break
+    return np.array(times)
+
+
+def _pairs_in_brief(take: Callable[[], tuple[float, float]]) -> np.ndarray:
+    times: list[tuple[float, float]] = []
+    while len(times) < BRIEF and (len(times) < LEAST or sum(map(sum, times)) < BRIEF_S):
+        times.append(take())
     return np.array(times)
 
 

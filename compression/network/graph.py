@@ -171,38 +171,6 @@ class Value:
     counted: frozenset[int]
 
 
-BATCH = 128
-"""Images at once: larger feature maps leave the memory that is kept for reuse, and cost four times as much."""
-
-
-class Batches:
-    """A graph run node by node, each node on all batches of some images [n, C, H, W]; what is read no more is freed."""
-
-    def __init__(self, graph: fx.GraphModule, images: torch.Tensor):
-        parts = images.to(memory_format=torch.channels_last).split(BATCH)
-        self._runs = [fx.Interpreter(graph) for _ in parts]
-        first = next(n for n in graph.graph.nodes if n.op == "placeholder")
-        for run, part in zip(self._runs, parts, strict=True):
-            run.env[first] = part
-        self.nodes = [n for n in graph.graph.nodes if n.op not in ("placeholder", "output")]
-
-    def read(self, node: fx.Node) -> list[torch.Tensor]:
-        """What `node` reads first, batch by batch; to be asked before it runs."""
-        source = node.args[0]
-        assert isinstance(source, fx.Node)
-        return [run.env[source] for run in self._runs]
-
-    def run(self, node: fx.Node) -> list[Any]:
-        """Runs `node`, which must be the next of `nodes`; its value, batch by batch."""
-        for run in self._runs:
-            run.env[node] = run.run_node(node)
-        values = [run.env[node] for run in self._runs]
-        for run in self._runs:
-            for done in run.user_to_last_uses.get(node, []):
-                del run.env[done]
-        return values
-
-
 @torch.inference_mode()
 def shapes(graph: fx.GraphModule, input_shape: tuple[int, int, int]) -> dict[str, tuple[int, ...]]:
     """Shape of every value by node name, for one image of (C, H, W)."""

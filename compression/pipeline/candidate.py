@@ -13,7 +13,7 @@ from torch import fx
 from compression.calibration import Calibration
 from compression.data import Dataset
 from compression.errors import Cancelled
-from compression.measure.accuracy import predict
+from compression.measure.accuracy import join, order, predict
 from compression.pipeline.layer_reports import LayerReports
 from compression.recipe import Recipe
 from compression.records.measurement import LayerReport, LearningPoint, Ledger, Predictions, Reached
@@ -64,16 +64,56 @@ class Candidate:
         return hashlib.sha256(self.onnx).hexdigest()
 
 
+class Answers:
+    """What a file answers to test images, in their fixed order, found out as far as somebody has asked."""
+
+    def __init__(self, runner: ort.InferenceSession, data: Dataset):
+        self._runner, self._data = runner, data
+        self.images = order(len(data.test))
+        self._known: Predictions | None = None
+
+    @property
+    def known(self) -> Predictions:
+        """Those that are there, at least those of one batch."""
+        return self._known or self.ask(0.0)
+
+    def ask(self, seconds: float, stop: Stop | None = None) -> Predictions:
+        """Asks for more of them for about so many seconds; all that are known then."""
+        before = self._known
+        left = self.images[len(before) :] if before else self.images
+        if len(left):
+            new = predict(self._runner, self._data, left, seconds=seconds, stop=stop)
+            self._known = join(before, new) if before else new
+        assert self._known is not None
+        return self._known
+
+    def first(self, n: int, stop: Stop | None = None) -> Predictions:
+        """Those to the first `n` images, and maybe more."""
+        known = self.known
+        if len(known) < n:
+            rest = predict(self._runner, self._data, self.images[len(known) : n], stop=stop)
+            known = self._known = join(known, rest)
+        return known
+
+
 @dataclass(frozen=True, eq=False)
 class Prepared:
-    """What is found out once about a network and a dataset, and used by every recipe after."""
+    """What is found out once about a network and a dataset, and used by every recipe after.
+
+    Large test images are answered by the fp32 file (`answers`) while files are compared with it.
+    """
 
     dense: fx.GraphModule
     data: Dataset
     calibration: Calibration
     baseline: Candidate
-    baseline_predictions: Predictions
+    answers: Answers
     baseline_session: ort.InferenceSession
+
+    @property
+    def baseline_predictions(self) -> Predictions:
+        """The fp32 file's answers to all test images."""
+        return self.answers.first(len(self.data.test))
 
     @cached_property
     def choosing(self) -> Dataset:

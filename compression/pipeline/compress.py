@@ -15,13 +15,13 @@ from compression.calibration.batch_norm import settle_batch_norm_
 from compression.data import Dataset
 from compression.errors import UserError
 from compression.export import Exported, export
+from compression.host.interruption import interruptible
 from compression.host.onnx_runtime import session
-from compression.measure.accuracy import order, predict
 from compression.models.provenance import producer_id
 from compression.network.graph import macs
 from compression.network.storage import settle_scales_
 from compression.network.tracing import fit_classes, traced
-from compression.pipeline.candidate import Candidate, Learn, Prepared, Progress, Stop, _reporter
+from compression.pipeline.candidate import Answers, Candidate, Learn, Prepared, Progress, Stop, _reporter
 from compression.pipeline.layer_reports import LayerReports, parameters, reached
 from compression.pipeline.placing import FOUND, placed
 from compression.pipeline.verification import verify
@@ -31,6 +31,9 @@ from compression.steps import Quantize, Step
 from compression.techniques import Technique, techniques_of
 from compression.techniques.reconstruction import reconstruct_
 from compression.techniques.technique import TrainingContext
+
+ANSWERS_S = 4.0
+"""Seconds in which the fp32 file answers test images before any other file does; the others follow beside those."""
 
 FEW = 100
 """Images: fewer, for calibration or for testing, are told."""
@@ -63,8 +66,9 @@ def prepare(
     say("Measuring the fp32 file", 0.4)
     runner = session(baseline.onnx)
     verify(model, dense, runner, calibration.images)
-    predictions = predict(runner, data, order(len(data.test)), stop=stop)
-    return Prepared(dense, data, calibration, baseline, predictions, runner)
+    answers = Answers(runner, data)
+    answers.ask(ANSWERS_S, stop)
+    return Prepared(dense, data, calibration, baseline, answers, runner)
 
 
 def _with_notes(data: Dataset, calibration_images: int) -> Dataset:
@@ -138,6 +142,18 @@ def simulate(
     checkpoint: Path | None = None,
 ) -> fx.GraphModule:
     """The compressed network in torch: parametrized weights, settled batch norm, quantized activations."""
+    with interruptible(stop):
+        return _simulated(prepared, recipe, progress, stop, learn, checkpoint)
+
+
+def _simulated(
+    prepared: Prepared,
+    recipe: Recipe,
+    progress: Progress | None,
+    stop: Stop | None,
+    learn: Learn | None,
+    checkpoint: Path | None,
+) -> fx.GraphModule:
     say, best = _reporter(progress, stop), recipe.quality == "best"
     recipe, placement = placed(prepared, recipe, say)
     techniques = techniques_of(recipe)

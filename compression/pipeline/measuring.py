@@ -1,7 +1,7 @@
 """From a file to its measurement: accuracy, bytes and latency in ONNX Runtime."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -15,9 +15,13 @@ from compression.measure.admission import admit
 from compression.measure.intake import fixed_batch
 from compression.measure.latency import latency, precise
 from compression.pipeline.candidate import Candidate, Prepared, Progress, Stop, _reporter
-from compression.records.measurement import Measurement
+from compression.records.measurement import Interval, Measurement
 
-FIRST = 2000
+FIRST, FIRST_S = 2000, 1.5
+"""Test images that a first point is measured on: so many, or those that are answered in so many seconds."""
+
+NARROW = 0.01
+"""Half the width of the accuracy's interval at which what is still to come is told to be in the background."""
 
 
 def stream(
@@ -28,28 +32,34 @@ def stream(
     threads: int = 1,
     progress: Progress | None = None,
     stop: Stop | None = None,
+    aside: Callable[[], None] = lambda: None,
 ) -> Iterator[Measurement]:
-    """Measures the file: once on the `first` test images with bytes and latency, then on the full test split."""
+    """Measures the file: on a first part of the test images with bytes and latency, on twice as long a part, …, on all.
+
+    The first part is `first` images, or those that are answered in `FIRST_S` seconds. `aside` is called once, after it:
+    nobody waits for the rest.
+    """
     say = _reporter(progress, stop)
     begin = time.perf_counter()
-    images = prepared.baseline_predictions.images
+    images = prepared.answers.images
     runner = session(candidate.onnx)
     say(f"Answering {min(first, len(images)):,} test images", 0.0)
-    found = predict(runner, prepared.data, images[:first], stop=stop)
+    found = predict(runner, prepared.data, images[:first], seconds=FIRST_S, stop=stop)
     say("Timing one image", 0.2)
     timed, base = runner, prepared.baseline_session
     if threads != 1:
         timed, base = session(candidate.onnx, threads=threads), session(prepared.baseline.onnx, threads=threads)
     image = prepared.data.normalize(prepared.data.test.images[:1]).numpy()
-    took = latency(timed, base, image, brief=len(images) > first)
+    took = latency(timed, base, image, brief=len(images) > len(found))
     labels = prepared.data.truth
 
     def measurement() -> Measurement:
+        reference = prepared.answers.first(len(found), stop)
         seconds = candidate.seconds + time.perf_counter() - begin
         return Measurement(
             recipe_hash=candidate.recipe.hash,
             file_hash=candidate.file_hash,
-            accuracy=accuracy(found, prepared.baseline_predictions, labels),
+            accuracy=accuracy(found, reference, labels),
             size_bytes=len(candidate.onnx),
             baseline_size_bytes=len(prepared.baseline.onnx),
             latency=took,
@@ -62,12 +72,28 @@ def stream(
             reached=candidate.reached,
         )
 
-    yield measurement()
-    if len(images) > first:
-        say(f"Answering all {len(images):,} test images", 0.4)
-        found = join(found, predict(runner, prepared.data, images[first:], stop=stop))
-        took = took if precise(took) else latency(timed, base, image)
-        yield measurement()
+    now = measurement()
+    yield now
+    if len(found) == len(images):
+        return
+    aside()
+    part, answering = 2 * FIRST_S, time.perf_counter()
+    asked = len(found)
+    while len(found) < len(images):
+        pace = (time.perf_counter() - answering) / (len(found) - asked) if len(found) > asked else 0.0
+        say(_left(len(images), pace * (len(images) - len(found)), now.accuracy.interval), 0.4)
+        found = join(found, predict(runner, prepared.data, images[len(found) :], seconds=part, stop=stop))
+        if len(found) == len(images):
+            took = took if precise(took) else latency(timed, base, image)
+        part, now = 2 * part, measurement()
+        yield now
+
+
+def _left(images: int, seconds: float, interval: Interval) -> str:
+    """What is still to be done, and for how long."""
+    background = ", in the background" if interval.high - interval.low <= 2 * NARROW else ""
+    time_left = f", about {seconds:.0f} s to go" if seconds >= 1 else ""
+    return f"Answering all {images:,} test images{background}{time_left}"
 
 
 def measure(

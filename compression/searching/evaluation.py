@@ -18,7 +18,7 @@ from compression.measure.accuracy import accuracy, order, predict
 from compression.measure.latency import latency
 from compression.measure.memory import activations
 from compression.network.graph import layers
-from compression.pipeline.candidate import Candidate, Prepared
+from compression.pipeline.candidate import Answers, Candidate, Prepared
 from compression.pipeline.compress import candidate_of, simulate
 from compression.recipe import Recipe
 from compression.records.measurement import Latency, Measurement, Predictions
@@ -63,8 +63,7 @@ def held_out(prepared: Prepared) -> HeldOut:
     """The validation images to choose by. Without labels the fp32 file's answers take their place."""
     if prepared not in _held_out:
         data = replace(prepared.data, test=prepared.choosing.validation)
-        answers = predict(prepared.baseline_session, data, order(len(data.test)))
-        theirs = replace(prepared, data=data, baseline_predictions=answers)
+        theirs = replace(prepared, data=data, answers=Answers(prepared.baseline_session, data))
         _held_out[prepared] = HeldOut(theirs, data.test.labels.numpy(), len(prepared.data.test))
     return _held_out[prepared]
 

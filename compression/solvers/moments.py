@@ -86,8 +86,11 @@ def moments(layer: nn.Conv2d | nn.Linear, x: list[torch.Tensor], y: list[torch.T
 
 def moments_of(layer: nn.Conv2d | nn.Linear, x: list[torch.Tensor], answers: torch.Tensor) -> Moments:
     """The same from `patches.answers_of` the dense network, which depend on nothing else and can be kept."""
-    limit = patches.wanted(layer) // len(x)
-    rows = torch.cat([patches.drawn(layer, part, limit) for part in x], 1)  # [g, m, d]
+    return moments_of_rows(layer, patches.rows_of(layer, x), answers)
+
+
+def moments_of_rows(layer: nn.Conv2d | nn.Linear, rows: torch.Tensor, answers: torch.Tensor) -> Moments:
+    """The same from `patches.rows_of` the inputs, [g, m, d], whose memory is used for something else then."""
     mean_x, mean_y = rows.mean(1), answers.mean(0)
     rows.sub_(mean_x[:, None])
     centred = answers - mean_y

@@ -1,7 +1,6 @@
 """Patches of a layer's input, which it multiplies its weights by, and its answers to them, at places drawn for good."""
 
 import torch
-import torch.nn.functional as F
 from torch import nn
 
 from compression.network.graph import channel_axis, padding_of
@@ -21,6 +20,12 @@ def answers_of(layer: nn.Conv2d | nn.Linear, y: list[torch.Tensor]) -> torch.Ten
     return torch.cat([rows[_places(len(rows), limit, layer)] for rows in (flat(layer, part) for part in y)])
 
 
+def rows_of(layer: nn.Conv2d | nn.Linear, x: list[torch.Tensor]) -> torch.Tensor:
+    """The patches of `layer`'s inputs x [n, …], in batches: [g, m, d], see `drawn`."""
+    limit = wanted(layer) // len(x)
+    return torch.cat([drawn(layer, part, limit) for part in x], 1)
+
+
 def flat(layer: nn.Module, values: torch.Tensor) -> torch.Tensor:
     """Values that `layer` reads or gives, a row of channels for each place."""
     return values.movedim(channel_axis(layer), -1).flatten(0, -2)
@@ -34,15 +39,20 @@ def drawn(layer: nn.Conv2d | nn.Linear, x: torch.Tensor, limit: int) -> torch.Te
     if isinstance(layer, nn.Linear):
         rows = flat(layer, x)
         return rows[_places(len(rows), limit, layer)][None]
-    padded = F.pad(x, padding_of(layer)).permute(0, 2, 3, 1)  # [n, rows, columns, c]
-    n, height, width, channels = padded.shape
+    left, right, above, below = padding_of(layer)
+    n, channels, height, width = x.shape
     (kh, kw), (dh, dw), (sh, sw) = layer.kernel_size, layer.dilation, layer.stride
-    down, across = (height - (kh - 1) * dh - 1) // sh + 1, (width - (kw - 1) * dw - 1) // sw + 1
+    down = (height + above + below - (kh - 1) * dh - 1) // sh + 1
+    across = (width + left + right - (kw - 1) * dw - 1) // sw + 1
     pick = _places(n * down * across, limit, layer)
     image, row, column = pick // (down * across), pick // across % down, pick % across
-    corners = (image * height + row * sh) * width + column * sw  # [m]
-    window = (torch.arange(kh) * dh * width)[:, None] + torch.arange(kw) * dw  # [kh, kw]
-    pixels = padded.reshape(-1, channels)[(corners[:, None] + window.flatten()).flatten()]  # [m·kh·kw, c]
+    rows = ((row * sh - above)[:, None] + torch.arange(kh) * dh)[:, :, None]  # [m, kh, 1]
+    columns = ((column * sw - left)[:, None] + torch.arange(kw) * dw)[:, None]  # [m, 1, kw]
+    outside = (rows < 0) | (rows >= height) | (columns < 0) | (columns >= width)  # [m, kh, kw]
+    lines = image[:, None, None] * height + rows.clamp(0, height - 1)
+    at = lines * width + columns.clamp(0, width - 1)
+    pixels = x.permute(0, 2, 3, 1).reshape(-1, channels)[at.flatten()]  # [m·kh·kw, c]
+    pixels[outside.flatten()] = 0
     chosen = pixels.view(len(pick), kh * kw, layer.groups, -1)  # [m, kh·kw, g, c/g]
     return chosen.permute(2, 0, 1, 3).flatten(2)
 

@@ -6,16 +6,19 @@ walks through both networks side by side and fits each layer on the compressed n
 network's answers; *fast* uses the dense network's moments, collected once.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import fx, nn
+from torch.nn.utils import parametrize
 
 from compression.calibration import Calibration
 from compression.calibration.batch_norm import _keep_the_better_, _statistics, reestimate_batch_norm_
-from compression.network.graph import LAYERS, Batches, folded_norm, layers, module_of
+from compression.host.interruption import look
+from compression.network.batches import Batches, plan
+from compression.network.graph import LAYERS, folded_norm, layers, module_of
 from compression.recipe import Recipe
 from compression.solvers import moments, patches
 from compression.solvers.moments import Moments
@@ -43,6 +46,7 @@ def reconstruct_(graph: fx.GraphModule, dense: fx.GraphModule, recipe: Recipe, c
     before, norms, settle = _statistics(graph), _norms(graph), recipe.batch_norm != "keep"
 
     def visit(layer: nn.Conv2d | nn.Linear, m: Moments) -> None:
+        look()
         fit = LayerFit(layer, m, norms.get(layer), recipe, fast=not best)
         for solve_layer_, settings in solvers:
             solve_layer_(fit, settings[layer])
@@ -68,25 +72,30 @@ def walk(
     visit: Visit,
     *,
     batch_norm: bool,
-    targets: dict[str, torch.Tensor] | None = None,
+    targets: Mapping[str, torch.Tensor] | None = None,
 ) -> None:
     """Runs `graph` node by node on `images` [n, C, H, W]; before a layer runs, `visit` may change it.
 
     `targets` are the dense network's answers (`Calibration.targets`); without them it runs beside. With batch_norm, the
     statistics of each batch norm of `graph` are settled on the way.
     """
-    ours, theirs = Batches(graph, images), Batches(dense, images)
+    by = plan(dense, images, graphs=1 if targets is not None else 2)  # that of the targets, where they are known
+    if targets is None:
+        by = by.beside(plan(graph, images, graphs=2))
+    ours, theirs = Batches(graph, images, by), Batches(dense, images, by)
     for node, their_node in zip(ours.nodes, theirs.nodes, strict=True):
         module, answers = module_of(graph, node), theirs.run(their_node) if targets is None else []
         if isinstance(module, LAYERS):
             wanted = patches.answers_of(module, answers) if targets is None else targets[str(node.target)]
-            m = moments.moments_of(module, ours.read(node), wanted)
+            with parametrize.cached():
+                m = moments.moments_of(module, ours.read(node), wanted)
             visit(module, m)
             if batch_norm:
                 _match_statistics_(folded_norm(graph, node), module, m)
         if batch_norm and isinstance(module, nn.BatchNorm2d) and not _is_folded(graph, node):
             _measure_statistics_(module, ours.read(node))
-        ours.run(node)
+        with parametrize.cached():
+            ours.run(node)
 
 
 def _visit_all_(

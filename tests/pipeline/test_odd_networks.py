@@ -14,6 +14,7 @@ from compression.data import Split, load
 from compression.errors import InvalidSetting, Unsupported
 from compression.export import export
 from compression.host.onnx_runtime import session
+from compression.network.batches import BATCH
 from compression.network.tracing import trace
 from compression.pipeline import compress, measuring
 from compression.pipeline.candidate import Prepared
@@ -197,8 +198,8 @@ def test_linear_layers_on_maps_do_the_work_that_is_counted() -> None:
 
 
 def test_a_single_image_left_over_has_no_statistics(rows: nn.Module) -> None:
-    known = prepared(rows, calibration.BATCH + 1)
-    one_left = recipe(calibration.BATCH + 1, prune__sparsity=0.5)
+    known = prepared(rows, BATCH + 1)
+    one_left = recipe(BATCH + 1, prune__sparsity=0.5)
     for chosen in (one_left, one_left.with_setting("quality", "fast")):
         assert measuring.measure(compress.compress_prepared(known, chosen), known).accuracy.drop < 0.05
     few = known.data.train

@@ -3,6 +3,7 @@
 import copy
 import hashlib
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -19,11 +20,13 @@ from compression.models import load as load_model
 from compression.network.graph import layers, macs
 from compression.network.parametrizations import Half, attach
 from compression.network.tracing import trace
+from compression.pipeline import measuring
+from compression.pipeline.candidate import Answers
 from compression.pipeline.compress import compress, compress_prepared, prepare, simulate
 from compression.pipeline.layer_reports import LayerReports
 from compression.pipeline.measuring import measure, stream
 from compression.recipe import Recipe
-from compression.records.measurement import Measurement
+from compression.records.measurement import Interval, Measurement
 from compression.steps import Channels, Factorize, Prune, Quantize
 from compression.techniques.lowrank import factorize
 from compression.techniques.pruning import joint_masks
@@ -89,6 +92,34 @@ def test_stream_gives_a_first_point_and_then_the_full_one(prepared):
         "baseline_size_bytes", "latency_ms", "latency_ratio", "latency_ratio_low", "latency_ratio_high", "threads",
         "macs", "n_test", "seconds",
     }  # fmt: skip
+
+
+def test_slow_files_are_measured_on_more_and_more_images(prepared, monkeypatch):
+    monkeypatch.setattr(measuring, "FIRST_S", 1e-9)  # one batch each time
+    slow = replace(prepared, answers=Answers(prepared.baseline_session, prepared.data))
+    candidate, said, waited = compress_prepared(prepared, W8A8), [], []
+    points = list(
+        stream(
+            candidate, slow, progress=lambda sentence, _: said.append(sentence), aside=lambda: waited.append(len(said))
+        )
+    )
+    seen = [point.accuracy.n for point in points]
+    assert seen[0] < 100
+    assert seen == sorted(set(seen))
+    assert seen[-1] == len(prepared.data.test)
+    widths = [point.accuracy.interval.high - point.accuracy.interval.low for point in points]
+    assert widths[-1] < widths[0]
+    assert waited == [2]  # once, when the first point was there
+    assert any("to go" in sentence or "Answering all" in sentence for sentence in said)
+    whole = measure(candidate, prepared)
+    assert np.array_equal(points[-1].predictions.classes, whole.predictions.classes)
+    assert points[-1].accuracy == whole.accuracy
+    assert np.array_equal(slow.baseline_predictions.classes, prepared.baseline_predictions.classes)
+
+
+def test_what_is_left_is_told_in_seconds_and_whether_anybody_needs_it():
+    assert measuring._left(50_000, 31.4, Interval(0.7, 0.8)) == "Answering all 50,000 test images, about 31 s to go"
+    assert measuring._left(900, 0.0, Interval(0.79, 0.8)) == "Answering all 900 test images, in the background"
 
 
 def test_requested_sparsity_and_bits_are_reached_and_reported(prepared):

@@ -15,7 +15,8 @@ from compression.errors import InvalidRecipe, Unsupported
 from compression.export import export
 from compression.host.onnx_runtime import session
 from compression.models import load as load_model
-from compression.network.graph import Batches, layers, macs, module_of, parts_of
+from compression.network.batches import Batches
+from compression.network.graph import layers, macs, module_of, parts_of
 from compression.pipeline.compress import compress_prepared, prepare, simulate
 from compression.recipe import Recipe
 from compression.solvers.moments import moments

@@ -14,9 +14,9 @@ from dataclasses import dataclass
 import torch
 from torch import fx, nn
 
+from compression.network.batches import Batches
 from compression.network.graph import (
     LAYERS,
-    Batches,
     arguments,
     channel_axis,
     folded_norm,
