@@ -105,6 +105,10 @@ def test_the_engine_knows_no_interface_and_pages_do_not_compute() -> None:
     assert [named(p) for p in PAGES if p.parent != state and "session_state" in p.read_text()] == []
 
 
+def test_fragments_draw_in_containers_of_their_own() -> None:
+    assert [named(path) for path in PAGES if "st.fragment" in called(path)] == ["pages/ui/page/fragment.py"]
+
+
 def test_pages_reach_workers_through_the_public_names_of_jobs() -> None:
     """No page imports a module of `compression.jobs`: only names that the package hands on, no modules."""
     allowed = {"compression.jobs", *(f"compression.jobs.{name}" for name in jobs.__all__)}

@@ -5,6 +5,7 @@ import streamlit as st
 from compression.lessons import architectures, measured
 from pages.ui.charts import lesson_figures
 from pages.ui.lessons import frame
+from pages.ui.page.fragment import fragment
 
 
 def page() -> None:
@@ -33,7 +34,7 @@ def page() -> None:
         frame.closing(lesson)
 
 
-@st.fragment
+@fragment
 def count() -> None:
     """Channels, window, side and groups, and the work of each kind."""
     left, right = st.columns(2)
@@ -49,7 +50,7 @@ def count() -> None:
     st.markdown(f"Depthwise, then 1×1: **{share:.1%}** of the standard work.")
 
 
-@st.fragment
+@fragment
 def reach() -> None:
     """Which inputs reach which outputs through two grouped layers."""
     left, right = st.columns(2)

@@ -7,6 +7,7 @@ from compression.lessons.distillation import ALPHAS, EPOCHS, TEMPERATURES, Cours
 from compression.lessons.images import CLASSES, fashion
 from pages.ui.charts import lesson_figures
 from pages.ui.lessons import frame
+from pages.ui.page.fragment import fragment
 
 
 def page() -> None:
@@ -37,7 +38,7 @@ def page() -> None:
         frame.closing(lesson)
 
 
-@st.fragment
+@fragment
 def look() -> None:
     """One image and the teacher's softened answer."""
     photo = fashion()
@@ -50,7 +51,7 @@ def look() -> None:
     frame.draw(answer, "The share of each class.", right)
 
 
-@st.fragment
+@fragment
 def neighbours() -> None:
     """Which classes the teacher thinks of, class by class."""
     temperature = st.select_slider("Temperature of the table", TEMPERATURES, 4.0, key="table-temperature")
@@ -58,7 +59,7 @@ def neighbours() -> None:
     frame.draw(table, "Mean softened answer by class.")
 
 
-@st.fragment
+@fragment
 def teach() -> None:
     """A course of the reader's choice, learned on the spot beside one with labels alone."""
     left, middle, right = st.columns(3)

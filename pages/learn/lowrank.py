@@ -5,6 +5,7 @@ import streamlit as st
 from compression.lessons import lowrank, measured
 from pages.ui.charts import lesson_figures
 from pages.ui.lessons import frame
+from pages.ui.page.fragment import fragment
 
 
 def page() -> None:
@@ -37,7 +38,7 @@ def page() -> None:
         frame.closing(lesson)
 
 
-@st.fragment
+@fragment
 def play() -> None:
     """Layer, form and rank."""
     left, right = st.columns(2)

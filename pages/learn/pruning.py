@@ -9,6 +9,7 @@ from pages.ui.charts import lesson_figures
 from pages.ui.lessons import frame
 from pages.ui.lessons.lesson import LessonText
 from pages.ui.model import wording
+from pages.ui.page.fragment import fragment
 
 
 def page() -> None:
@@ -43,7 +44,7 @@ def see(lesson: LessonText) -> None:
     frame.ask(lesson, "energy")
 
 
-@st.fragment
+@fragment
 def play(lesson: LessonText) -> None:
     """Pattern and share, and what they do to one layer and to one image."""
     name = st.selectbox("Layer", pruning.LAYERS, format_func=lambda name: pruning.layer(name).title, key="layer")
@@ -100,7 +101,7 @@ def compare(lesson: LessonText) -> None:
     frame.text(lesson, "criteria-why")
 
 
-@st.fragment
+@fragment
 def measures() -> None:
     """What each measure keeps at a share of the reader's choice."""
     share = st.slider("Removed by each measure", 0.1, 0.95, 0.8, 0.05, format="percent", key="criteria")

@@ -7,6 +7,7 @@ from compression.lessons.images import fashion
 from pages.ui.charts import lesson_figures
 from pages.ui.lessons import frame
 from pages.ui.lessons.lesson import LessonText
+from pages.ui.page.fragment import fragment
 
 
 def page() -> None:
@@ -33,7 +34,7 @@ def page() -> None:
         frame.closing(lesson)
 
 
-@st.fragment
+@fragment
 def play() -> None:
     """Layer, bits, scheme and the end of the grid; every weight's error, and the trade-off between the two kinds."""
     left, right = st.columns(2)
@@ -63,7 +64,7 @@ def ends(lesson: LessonText) -> None:
     frame.text(lesson, "channel")
 
 
-@st.fragment
+@fragment
 def curves() -> None:
     """The two errors by the end of the grid, and the ratio by how many scales there are."""
     bits = st.slider("Bits of the symmetric grid", 2, 8, 3, key="clip-bits")
@@ -84,7 +85,7 @@ def calibrate(lesson: LessonText) -> None:
         looked()
 
 
-@st.fragment
+@fragment
 def looked() -> None:
     """Ends of the range by images, for a percentile of the reader's choice."""
     percentile = st.select_slider("Percentile", (90.0, 99.0, 99.9, 99.99), 99.9, key="percentile")
@@ -99,7 +100,7 @@ def integer(lesson: LessonText) -> None:
     frame.ask(lesson, "accumulator")
 
 
-@st.fragment
+@fragment
 def step() -> None:
     """Image, channel and place, and the nine products."""
     photo = fashion()

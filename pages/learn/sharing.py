@@ -7,6 +7,7 @@ from pages.ui.charts import lesson_figures
 from pages.ui.lessons import frame
 from pages.ui.lessons.lesson import LessonText
 from pages.ui.model import wording
+from pages.ui.page.fragment import fragment
 
 
 def page() -> None:
@@ -33,7 +34,7 @@ def page() -> None:
         frame.closing(lesson)
 
 
-@st.fragment
+@fragment
 def play() -> None:
     """Layer, number of values and start of k-means."""
     name = st.selectbox("Layer", list(sharing.LAYERS), 1, format_func=sharing.title, key="layer")
@@ -62,7 +63,7 @@ def ledger(lesson: LessonText) -> None:
         frame.table(measured.rows("deep"), "Accuracy of pruned and shared files.")
 
 
-@st.fragment
+@fragment
 def stages() -> None:
     """Sparsity and bits, the stages' bytes and their accuracy."""
     left, right = st.columns(2)

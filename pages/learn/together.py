@@ -8,6 +8,7 @@ from pages.ui.charts import lesson_figures
 from pages.ui.lessons import frame
 from pages.ui.lessons.lesson import LessonText
 from pages.ui.model import wording
+from pages.ui.page.fragment import fragment
 
 
 def page() -> None:
@@ -31,7 +32,7 @@ def page() -> None:
         frame.closing(lesson)
 
 
-@st.fragment
+@fragment
 def order() -> None:
     """Sparsity and bits, and the error of both orders."""
     left, right = st.columns(2)
@@ -51,7 +52,7 @@ def hardware(lesson: LessonText) -> None:
         frame.text(lesson, "saturation")
 
 
-@st.fragment
+@fragment
 def choose() -> None:
     """A device's budget, the files within it, and the most accurate one."""
     left, middle, right = st.columns(3)

@@ -7,6 +7,7 @@ from pages.ui.charts import lesson_figures
 from pages.ui.lessons import frame
 from pages.ui.lessons.lesson import LessonText
 from pages.ui.model import wording
+from pages.ui.page.fragment import fragment
 
 
 def page() -> None:
@@ -43,7 +44,7 @@ def look(lesson: LessonText) -> None:
         frame.text(lesson, "places")
 
 
-@st.fragment
+@fragment
 def layers() -> None:
     """Shares of weights and work, layer by layer."""
     name = st.segmented_control("Network", list(why.NETWORKS), default="ResNet-20", required=True, key="network")
@@ -51,7 +52,7 @@ def layers() -> None:
     frame.draw(shares, "Each layer's share of the weights and of the work.")
 
 
-@st.fragment
+@fragment
 def pay() -> None:
     """Network, bits and link, and what they cost."""
     left, middle, right = st.columns(3)
@@ -68,7 +69,7 @@ def pay() -> None:
     memory.metric("Fetching, estimated", f"{found.memory_uj:.3g} µJ")
 
 
-@st.fragment
+@fragment
 def remove() -> None:
     """Smallest weights against random ones, by a seed of the reader's choice."""
     seed = st.number_input("Seed of the random choice", 0, 99, 0, key="seed")

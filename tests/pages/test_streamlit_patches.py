@@ -96,3 +96,41 @@ def test_imports_are_passed_over_once_a_page_has_run() -> None:
     streamlit_patches.spare_imports.cache_clear()
     opened(page="learn/teacher")
     assert gc.get_freeze_count() > 10_000
+
+
+def sent_places(messages: list[ForwardMsg]) -> list[str]:
+    """What a browser objects to that gets these messages: elements whose place does not exist."""
+    children: dict[tuple[int, ...], int] = {(root,): 0 for root in range(4)}
+    wrong = []
+    for message in messages:
+        path = tuple(message.metadata.delta_path)
+        if not message.HasField("delta") and not message.HasField("ref_hash"):
+            continue
+        if path[:-1] not in children or path[-1] > children[path[:-1]]:
+            wrong.append(f"{path} among {children.get(path[:-1])}")
+            continue
+        children[path[:-1]] = max(children[path[:-1]], path[-1] + 1)
+        children.setdefault(path, 0)
+    return wrong
+
+
+@pytest.mark.parametrize("lesson", ["distillation", "pruning"])
+def test_a_fragment_that_runs_before_a_page_is_sent_leaves_its_neighbours_their_places(
+    lesson: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is drawn for it and not sent yet is dropped then, wherever the sending stands."""
+    drawn: list[ForwardMsg] = []
+    enqueue = ForwardMsgQueue.enqueue
+    monkeypatch.setattr(
+        ForwardMsgQueue, "enqueue", lambda self, message: (drawn.append(message), enqueue(self, message))
+    )
+    opened(page=f"learn/{lesson}")
+    deltas = [message for message in drawn if message.HasField("delta")]
+    fragments = {message.delta.fragment_id for message in deltas} - {""}
+    assert fragments and sent_places(deltas) == []
+    for identifier in fragments:
+        for sent in range(len(deltas)):
+            waiting = ForwardMsgQueue()
+            waiting._queue = deltas[sent:]
+            waiting.clear(retain_lifecycle_msgs=True, fragment_ids_this_run=[identifier])
+            assert sent_places([*deltas[:sent], *waiting._queue]) == [], (identifier, sent)

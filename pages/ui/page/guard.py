@@ -10,6 +10,7 @@ import streamlit as st
 
 from compression.errors import UserError
 from pages.ui.model import wording
+from pages.ui.page.fragment import fragment
 
 log = logging.getLogger(__name__)
 P = ParamSpec("P")
@@ -39,4 +40,4 @@ def heard(act: Callable[P, object]) -> Callable[P, None]:
 
 def repeated(draw: Callable[[], object], seconds: float | None) -> None:
     """Draws a part of a page, and again every so many seconds, alone."""
-    st.fragment(guarded(draw), run_every=seconds)()
+    fragment(guarded(draw), every=seconds)()
