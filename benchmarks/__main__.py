@@ -207,6 +207,32 @@ def coverage(
 
 
 @app.command()
+def search(
+    model: ModelOption = "resnet20",
+    dataset: DatasetOption = "fashion-mnist",
+    minutes: Annotated[float, typer.Option(min=0.1, help="Of each search but the random one.")] = 10.0,
+    random_minutes: Annotated[float, typer.Option(min=0.1, help="Of random search.")] = 60.0,
+    seeds: Annotated[int, typer.Option(min=1, help="How many.")] = 3,
+    only: Annotated[list[str] | None, typer.Option(help="auto, tpe, nsga2, random, fixed; several times.")] = None,
+    busy: Annotated[bool, typer.Option(help="Measure on a machine that is not quiet.")] = False,
+    out: OutOption = None,
+) -> None:
+    """The volume that a search's front dominates, beside random search and fixed lists; goes on where it ended."""
+    from benchmarks import search as measurements
+    from benchmarks.quiet import found
+
+    quiet = found() if busy else require_quiet()
+    lines = (out or user_folder() / "benchmarks") / f"search-{model}-{dataset}.jsonl"
+    typer.echo(f"Each result is kept in {lines}.", err=True)
+    with working() as progress:
+        report = measurements.run(
+            model, dataset, quiet, progress, minutes=minutes, random_minutes=random_minutes, seeds=range(seeds),
+            methods=tuple(only or ("auto", "random", "fixed")), lines=lines,
+        )  # fmt: skip
+    publish(report, out)
+
+
+@app.command()
 def fingerprints(
     path: Annotated[Path, typer.Argument(help="JSON file: written if it is not there, else compared with.")],
     dataset: Annotated[str, typer.Option(help="A name from `python -m compression data list`.")] = "digits",
