@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from compression.cli import machine, pictures, search, store, zoo
+from compression.cli import cluster, machine, pictures, search, store, zoo
 from compression.cli.console import (
     JsonOption,
     Progress,
@@ -57,6 +57,9 @@ app.add_typer(store.runs_app, name="runs")
 app.add_typer(store.jobs_app, name="jobs")
 app.command()(machine.machine)
 app.command()(search.search)
+app.command()(cluster.scheduler)
+app.command()(cluster.worker)
+app.command()(cluster.certificates)
 
 
 def settings_help() -> str:

@@ -27,8 +27,8 @@ from distributed.deploy.subprocess import SubprocessCluster
 from distributed.security import Security
 
 from compression.data import user_folder
-from compression.errors import Unsupported
 from compression.host.atomic_files import atomic_write
+from compression.jobs.joined import ADDRESS, JoinedWorkers, join
 from compression.jobs.processes import Identity, identity, runs
 
 log = logging.getLogger(__name__)
@@ -47,17 +47,18 @@ PRELOAD = """
 import sys; sys.path.insert(0, {root!r})
 import before_compression
 from compression.jobs import processes, worker
-processes.end_with({app!r})
+{watch}
 dask_setup = {setup}
 """
 
 
 @dataclass
 class ClusterConnection:
-    """A connected client; `own` is the cluster that we started, None where it was there already."""
+    """A connected client; `own` is the cluster that we started; of one that was there already, `joined` its workers."""
 
     client: Client
     own: Any = None
+    joined: JoinedWorkers | None = None
     _hiring: threading.Lock = field(default_factory=threading.Lock, repr=False)
 
     def is_connected(self) -> bool:
@@ -72,7 +73,7 @@ class ClusterConnection:
         The worker for trainings, or `count` of them, are started when they are asked for.
         """
         if self.own is None:
-            return None
+            return self.joined.of(name) if self.joined else None
         if name != LONG:
             return [name]
         with self._hiring:
@@ -104,27 +105,14 @@ class ClusterConnection:
 
 
 def connect() -> ClusterConnection:
-    """The cluster named by COMPRESSION_SCHEDULER, else one of our own.
-
-    Raises `Unsupported` for an address that is not encrypted, unless COMPRESSION_TRUSTED_NETWORK=1 says that nobody
-    else can reach it: whoever can connect to a Dask scheduler can run code there.
-    """
-    address = os.environ.get("COMPRESSION_SCHEDULER")
-    connection = _join(address) if address else _start()
+    """The cluster named by COMPRESSION_SCHEDULER, else one of our own. Raises `Unsupported`; see `joined.join`."""
+    if os.environ.get(ADDRESS):
+        client, workers = join()
+        connection = ClusterConnection(client, joined=workers)
+    else:
+        connection = _start()
     atexit.register(connection.close)
     return connection
-
-
-def _join(address: str) -> ClusterConnection:
-    if not address.startswith("tls://") and os.environ.get("COMPRESSION_TRUSTED_NETWORK") != "1":
-        raise Unsupported(
-            f"COMPRESSION_SCHEDULER is {address!r}, which is not encrypted; use a tls:// address, "
-            "or set COMPRESSION_TRUSTED_NETWORK=1 if nobody else can reach it."
-        )
-    try:
-        return ClusterConnection(Client(address, timeout=10, set_as_default=False))
-    except (OSError, TimeoutError, ValueError) as error:
-        raise Unsupported(f"The scheduler at COMPRESSION_SCHEDULER={address!r} does not answer: {error}.") from error
 
 
 def _start() -> ClusterConnection:
@@ -175,8 +163,14 @@ def _secured() -> Security:
     return security
 
 
+def preload(setup: str, watch: str = "") -> str:
+    """What a process of Dask's runs first: our package comes from here, and `setup` is called when it is up."""
+    return PRELOAD.format(root=str(ROOT), watch=watch, setup=setup)
+
+
 def _preload(setup: str) -> str:
-    return PRELOAD.format(root=str(ROOT), app=tuple(identity(os.getpid())), setup=setup)
+    """The same for a process that ends with this one."""
+    return preload(setup, f"processes.end_with({tuple(identity(os.getpid()))!r})")
 
 
 def _processes(cluster: Any) -> list[Any]:

@@ -16,7 +16,6 @@ Nothing here waits for the cluster except `Job.wait`: a page can call everything
 import threading
 import time
 import uuid
-import warnings
 from collections.abc import Callable
 from concurrent.futures import CancelledError, ThreadPoolExecutor
 from concurrent.futures import Future as Answer
@@ -35,6 +34,7 @@ from compression.jobs.job import LOST, Job, News, State, failure_sentence, resul
 from compression.jobs.long_jobs import LongJobs
 from compression.jobs.messages import Outcome, Refusal, Request, Sweeping, Training, Work
 from compression.jobs.result_recorder import ResultRecorder
+from compression.jobs.sending import send
 from compression.jobs.watched import Watched
 from compression.recipe import Recipe
 from compression.store import Store
@@ -315,10 +315,8 @@ class Lab:
 
     def _submit_task(self, task: Callable[..., Any], *about: Any, kind: str = QUICK, **how: Any) -> Future:
         connection = self._connected()
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", "Sending large graph")  # a file that is uploaded is sent once
-            run = worker.run_patiently if kind == LONG or how["priority"] <= IDLE else worker.run_task
-            return connection.client.submit(run, task, *about, workers=connection.workers(kind), pure=False, **how)
+        run = worker.run_patiently if kind == LONG or how["priority"] <= IDLE else worker.run_task
+        return send(connection.client, run, task, *about, workers=connection.workers(kind), **how)
 
     def _current_connection(self) -> cluster.ClusterConnection:
         return self._cluster_executor.submit(self._connected).result()

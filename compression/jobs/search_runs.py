@@ -19,6 +19,7 @@ from compression.jobs.job import Job, result, run_of
 from compression.jobs.messages import Finished, Refusal, Request, Searching
 from compression.jobs.result_recorder import ResultRecorder
 from compression.jobs.search_tasks import Begun, Tried
+from compression.jobs.sending import send
 from compression.jobs.worker import run_patiently
 from compression.recipe import Recipe
 from compression.records.measurement import Measurement
@@ -218,8 +219,8 @@ class SearchRun:
         try:
             connection = self._connection()
             workers = connection.workers(LONG, self.settings.workers)
-            return connection.client.submit(
-                run_patiently, task, *about, self._topic, self._job.id, workers=workers, pure=False,
+            return send(
+                connection.client, run_patiently, task, *about, self._topic, self._job.id, workers=workers,
                 key=f"search-{self._job.id}-{time.monotonic_ns()}",
             )  # fmt: skip
         except GONE as error:

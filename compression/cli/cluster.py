@@ -1,0 +1,143 @@
+"""Commands that start the parts of a cluster: a scheduler, workers anywhere, and the certificates that they share."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from compression.cli.console import print_table
+from compression.errors import InvalidSetting
+
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
+CertificatesOption = Annotated[
+    Path | None,
+    typer.Option(file_okay=False, help="Folder that `certificates` made; the same on every machine. Usually your own."),
+]
+
+
+def scheduler(
+    host: Annotated[str, typer.Option(help="The address to listen at; 0.0.0.0 is all that this machine has.")] = (
+        "127.0.0.1"
+    ),
+    port: Annotated[int, typer.Option(min=1, max=65535, help="The port.")] = 8786,
+    certificates: CertificatesOption = None,
+    plain: Annotated[
+        bool, typer.Option("--plain", help="tcp:// without encryption; needs COMPRESSION_TRUSTED_NETWORK=1.")
+    ] = False,
+) -> None:
+    """Start a scheduler, encrypted by a folder of certificates. The app uses it by COMPRESSION_SCHEDULER."""
+    from compression.jobs.joined import check_trusted
+
+    address = f"{'tcp' if plain else 'tls'}://{host}:{port}"
+    check_trusted(address, "The scheduler's address")
+    typer.echo(f"The app and its workers find it at {address}; end it with Ctrl+C.", err=True)
+    arguments = ["--host", f"{'tcp' if plain else 'tls'}://{host}", "--port", str(port), "--no-dashboard", "--no-show"]
+    _become("distributed.cli.dask_scheduler", [*arguments, *_tls(address, certificates)])
+
+
+def worker(
+    address: Annotated[str, typer.Argument(metavar="ADDRESS", help="Of the scheduler: tls://host:8786.")],
+    long: Annotated[int, typer.Option(min=0, max=256, help="Processes for searches and trainings.")] = 1,
+    quick: Annotated[int, typer.Option(min=0, max=256, help="Processes for what users wait for.")] = 1,
+    resource: Annotated[
+        list[str] | None, typer.Option(metavar="NAME=NUMBER", help="What this machine has more: gpu=1; repeatable.")
+    ] = None,
+    name: Annotated[str | None, typer.Option(help="What the machine is called; its host name otherwise.")] = None,
+    certificates: CertificatesOption = None,
+) -> None:
+    """Start workers for a scheduler on this machine. They need no folder in common with the app."""
+    from compression.jobs.joined import check_trusted
+
+    check_trusted(address, "The scheduler's address")
+    if not long and not quick:
+        raise InvalidSetting("At least one process must be started: --long or --quick must be above 0.")
+    more, called = _resources(resource or []), name or socket.gethostname()
+    common = [address, "--nthreads", "1", "--no-dashboard", *_tls(address, certificates), *_preloads()]
+    counts = {"quick": quick, "long": long}
+    started = [
+        subprocess.Popen(_command("distributed.cli.dask_worker", [*common, *_kind(kind, count, called, more)]))
+        for kind, count in counts.items()
+        if count
+    ]
+    typer.echo(f"{long + quick} processes of {called} work for {address}; end them with Ctrl+C.", err=True)
+    _wait(started)
+
+
+def certificates(
+    folder: Annotated[Path | None, typer.Argument(file_okay=False, help="Usually one in your own folder.")] = None,
+) -> None:
+    """Make the certificate and key of a cluster. Copy the folder to every machine of it, and to nobody else."""
+    from compression.jobs import joined
+
+    place = folder or joined.certificates()
+    files = joined.make_certificates(place)
+    print_table([("certificate", str(files[0])), ("key, to be kept secret", str(files[1]))])
+
+
+def _tls(address: str, folder: Path | None) -> list[str]:
+    """The options of Dask's commands for a tls:// address. Raises `InvalidFile` where there are no certificates."""
+    from compression.jobs import joined
+
+    if not address.startswith("tls://"):
+        return []
+    certificate, key = map(str, joined.check_certificates(folder or joined.certificates()))
+    return ["--tls-ca-file", certificate, "--tls-cert", certificate, "--tls-key", key]
+
+
+def _kind(kind: str, count: int, called: str, more: str) -> list[str]:
+    """The options for so many processes that do one kind of job."""
+    named = ["--name", f"{called}-{kind}", "--resources", f"{kind}=1 {more}".strip()]
+    return [*named, "--nworkers", str(count), "--local-directory", str(_folder())]
+
+
+def _resources(given: list[str]) -> str:
+    """'gpu=1 device=2' out of NAME=NUMBER. Raises `InvalidSetting`."""
+    for each in given:
+        name, equals, number = each.partition("=")
+        if not equals or not name.replace("-", "").replace("_", "").isalnum() or not number.isdigit():
+            raise InvalidSetting(f"--resource takes NAME=NUMBER, for example gpu=1, not {each!r}.")
+    return " ".join(given)
+
+
+def _preloads() -> list[str]:
+    from compression.jobs.cluster import preload
+
+    return ["--preload", preload("worker.warm_up"), "--preload-nanny", preload("processes.at_ease")]
+
+
+def _folder() -> Path:
+    from compression.data import user_folder
+
+    folder = user_folder() / "workers"
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def _command(module: str, arguments: list[str]) -> list[str]:
+    return [sys.executable, "-m", module, *arguments]
+
+
+def _become(module: str, arguments: list[str]) -> None:
+    """This process goes on as Dask's command."""
+    command = _command(module, arguments)
+    os.execv(command[0], command)
+
+
+def _wait(started: list[subprocess.Popen[bytes]]) -> None:
+    """Until one of them ends, or the user says so; then all end."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    try:
+        for process in started:
+            process.wait()
+    except KeyboardInterrupt:
+        typer.echo("Ending the workers.", err=True)
+    finally:
+        for process in started:
+            process.terminate()
+        for process in started:
+            process.wait()

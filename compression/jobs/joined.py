@@ -1,0 +1,165 @@
+"""A cluster that was there already: which of its workers can do our work, and why others cannot."""
+
+import os
+import warnings
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from distributed import Client
+from distributed.protocol.pickle import dumps, loads
+from distributed.security import Security
+
+from compression.errors import InvalidFile, Unsupported
+from compression.host.engine_version import engine_hash
+from compression.host.folders import user_folder
+
+ADDRESS, TRUSTED, CERTIFICATES = "COMPRESSION_SCHEDULER", "COMPRESSION_TRUSTED_NETWORK", "COMPRESSION_CERTIFICATES"
+CERTIFICATE, KEY = "certificate.pem", "key.pem"
+"""The two files in a folder of certificates: every part of a cluster has the same, and trusts only it."""
+
+PATIENCE_S = 10
+"""So long a cluster without workers is waited for: they may be starting."""
+
+FAILURES = (OSError, RuntimeError, TimeoutError, ValueError)
+
+
+class _Engine:
+    """What becomes the engine's hash where it is read."""
+
+    def __reduce__(self) -> Any:
+        return engine_hash, ()
+
+
+@dataclass
+class JoinedWorkers:
+    """The workers of somebody's cluster. `engines` has by address what each said of its engine."""
+
+    client: Client
+    address: str
+    engines: dict[str, str] = field(default_factory=dict)
+
+    def of(self, kind: str) -> list[str]:
+        """Addresses of the workers for a kind of job that have this very engine.
+
+        A worker that names no kinds does all of them. Raises `Unsupported` where there is none, and says why.
+        """
+        about = self._about() or self._awaited()
+        if not about:
+            raise Unsupported(
+                f"No worker is connected to the scheduler at {self.address}; start one anywhere this project is "
+                f"installed: python -m compression worker {self.address}"
+            )
+        self._learn(list(about))
+        same = [address for address in about if self.engines.get(address) == engine_hash()]
+        fit = [address for address in same if _does(kind, about[address].get("resources") or {})]
+        if not same:
+            raise Unsupported(f"No worker at {self.address} can be used: {self._refused(about)}.")
+        return fit or same
+
+    def _about(self) -> dict[str, dict[str, Any]]:
+        try:
+            return dict(self.client.scheduler_info(n_workers=-1)["workers"])
+        except FAILURES as error:
+            raise Unsupported(f"The scheduler at {self.address} does not answer: {error}.") from error
+
+    def _awaited(self) -> dict[str, dict[str, Any]]:
+        """The workers, when the first is there; none after `PATIENCE_S` seconds."""
+        try:
+            self.client.wait_for_workers(1, timeout=PATIENCE_S)
+        except TimeoutError:
+            return {}
+        return self._about()
+
+    def _learn(self, addresses: list[str]) -> None:
+        """Asks those that were not asked yet for their engine."""
+        if new := [address for address in addresses if address not in self.engines]:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                told = self.client.run(loads, dumps(_Engine()), workers=new, on_error="return")
+            self.engines |= {address: found for address, found in told.items() if isinstance(found, str)}
+
+    def _refused(self, about: dict[str, dict[str, Any]]) -> str:
+        """'box1 has the engine 12ab…, not 34cd…; box2 does not have this project'."""
+        told = []
+        for address, each in about.items():
+            engine, name = self.engines.get(address, ""), each.get("name") or address
+            told.append(
+                f"{name} has the engine {engine}, not {engine_hash()}" if engine else f"{name} lacks this project"
+            )
+        return "; ".join(told[:5]) + (f"; and {len(told) - 5} others" if len(told) > 5 else "")
+
+
+def _does(kind: str, resources: dict[str, float]) -> bool:
+    kinds = {"quick", "long"} & set(resources)
+    return not kinds or kind in kinds
+
+
+def join() -> tuple[Client, JoinedWorkers]:
+    """A client of the cluster named by COMPRESSION_SCHEDULER, and its workers.
+
+    Raises `Unsupported` for an address that is not encrypted, unless COMPRESSION_TRUSTED_NETWORK=1 says that nobody
+    else can reach it: whoever can connect to a Dask scheduler can run code there.
+    """
+    address = os.environ[ADDRESS]
+    check_trusted(address, ADDRESS)
+    try:
+        client = Client(address, timeout=10, set_as_default=False, security=security(address))
+    except FAILURES as error:
+        raise Unsupported(f"The scheduler at {ADDRESS}={address!r} does not answer: {error}.") from error
+    return client, JoinedWorkers(client, address)
+
+
+def check_trusted(address: str, named: str) -> None:
+    """Raises `Unsupported` for an address that is not encrypted, unless the network is said to be trusted."""
+    if not address.startswith("tls://") and os.environ.get(TRUSTED) != "1":
+        raise Unsupported(
+            f"{named} is {address!r}, which is not encrypted; use a tls:// address with the folder that `python -m "
+            f"compression certificates` makes, or set {TRUSTED}=1 if nobody else can reach it."
+        )
+
+
+def security(address: str, folder: Path | None = None) -> Security | None:
+    """The keys for a tls:// address, from a folder of certificates where there is one; else as Dask's settings say."""
+    if not address.startswith("tls://"):
+        return None
+    place = folder or certificates()
+    if folder is None and not (place / KEY).is_file():
+        return None
+    files = check_certificates(place)
+    told = {f"tls_{role}_{name}": str(path) for role in ("client", "worker", "scheduler")
+            for name, path in zip(("cert", "key"), files, strict=True)}  # fmt: skip
+    return Security(tls_ca_file=str(files[0]), require_encryption=True, **told)
+
+
+def certificates() -> Path:
+    """The folder of certificates: COMPRESSION_CERTIFICATES, else one in the user's folder."""
+    return Path(os.environ.get(CERTIFICATES) or user_folder() / "certificates")
+
+
+def check_certificates(folder: Path) -> tuple[Path, Path]:
+    """Certificate and key in a folder. Raises `InvalidFile` where they are not there."""
+    files = folder / CERTIFICATE, folder / KEY
+    for path in files:
+        if not path.is_file():
+            raise InvalidFile(
+                f"There is no {path.name} in {str(folder)!r}; `python -m compression certificates` makes a folder of "
+                "them, of which every machine of the cluster needs the same copy."
+            )
+    return files
+
+
+def make_certificates(folder: Path) -> tuple[Path, Path]:
+    """Writes a new certificate and a key that only this user can read. Raises `InvalidFile` where there are some."""
+    made = Security.temporary()
+    contents = {CERTIFICATE: made.tls_client_cert, KEY: made.tls_client_key}
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        for name, content in contents.items():
+            with open(os.open(folder / name, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+                file.write(str(content))
+    except FileExistsError:
+        raise InvalidFile(f"There are certificates in {str(folder)!r} already; name another folder.") from None
+    except OSError as error:
+        raise InvalidFile(f"Certificates cannot be written to {str(folder)!r}: {error.strerror}.") from None
+    return check_certificates(folder)
