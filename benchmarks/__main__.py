@@ -212,6 +212,7 @@ def search(
     dataset: DatasetOption = "fashion-mnist",
     minutes: Annotated[float, typer.Option(min=0.1, help="Of each search but the random one.")] = 10.0,
     random_minutes: Annotated[float, typer.Option(min=0.1, help="Of random search.")] = 60.0,
+    trials: Annotated[int, typer.Option(min=0, help="At most so many in each search; 0: what the minutes hold.")] = 0,
     seeds: Annotated[int, typer.Option(min=1, help="How many.")] = 3,
     only: Annotated[list[str] | None, typer.Option(help="auto, tpe, nsga2, random, fixed; several times.")] = None,
     busy: Annotated[bool, typer.Option(help="Measure on a machine that is not quiet.")] = False,
@@ -227,7 +228,7 @@ def search(
     with working() as progress:
         report = measurements.run(
             model, dataset, quiet, progress, minutes=minutes, random_minutes=random_minutes, seeds=range(seeds),
-            methods=tuple(only or ("auto", "random", "fixed")), lines=lines,
+            methods=tuple(only or ("auto", "random", "fixed")), lines=lines, trials=trials,
         )  # fmt: skip
     publish(report, out)
 

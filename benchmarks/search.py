@@ -53,7 +53,7 @@ class Result:
 
 def run(
     model: str, dataset: str, quiet: Quiet, progress: Progress, *, minutes: float, random_minutes: float, seeds: range,
-    methods: tuple[str, ...], lines: Path,
+    methods: tuple[str, ...], lines: Path, trials: int = 0,
 ) -> Report:  # fmt: skip
     """Carries out what is not in `lines` yet, and reports all that is there of this network."""
     lines.parent.mkdir(parents=True, exist_ok=True)
@@ -63,7 +63,7 @@ def run(
             if not any(_is(known, method, seed, given) for known in _read(lines)):
                 progress(f"{method}, seed {seed}, {given:g} minutes", 0.0)
                 found = _fixed(model, dataset, progress) if method == "fixed" else _searched(
-                    model, dataset, method, seed, given, progress
+                    model, dataset, method, seed, given, trials, progress
                 )  # fmt: skip
                 with lines.open("a", encoding="utf-8") as file:
                     file.write(json.dumps(asdict(found)) + "\n")
@@ -83,9 +83,11 @@ def _read(lines: Path) -> list[Result]:
     return [Result(**json.loads(line)) for line in lines.read_text(encoding="utf-8").splitlines()]
 
 
-def _searched(model: str, dataset: str, method: str, seed: int, minutes: float, progress: Progress) -> Result:
+def _searched(
+    model: str, dataset: str, method: str, seed: int, minutes: float, trials: int, progress: Progress
+) -> Result:
     with _new_home():
-        found = search(model, dataset, progress=progress, minutes=minutes, seed=seed, sampler=method)
+        found = search(model, dataset, progress=progress, minutes=minutes, trials=trials, seed=seed, sampler=method)
     return _result(method, seed, minutes, found.trials, int(found.baseline["size_bytes"]))
 
 

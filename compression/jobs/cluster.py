@@ -67,13 +67,18 @@ class ClusterConnection:
             return False
         return self.own is None or all(process.returncode is None for process in _processes(self.own))
 
-    def workers(self, name: str, count: int = 1) -> list[str] | None:
+    def workers(self, name: str, count: int = 1, about: Iterable[Any] = ()) -> list[str] | None:
         """Which workers carry out jobs of this kind, as `Client.submit` takes it: None is any worker.
 
-        The worker for trainings, or `count` of them, are started when they are asked for.
+        The worker for trainings, or `count` of them, are started when they are asked for. Workers elsewhere get the
+        networks that the job is `about`. Raises `Unsupported` where nobody can do it.
         """
+        if self.own is None and self.joined:
+            found = self.joined.of(name)
+            self.joined.provide(found, about)
+            return found
         if self.own is None:
-            return self.joined.of(name) if self.joined else None
+            return None
         if name != LONG:
             return [name]
         with self._hiring:

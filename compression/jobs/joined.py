@@ -2,6 +2,7 @@
 
 import os
 import warnings
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -10,9 +11,10 @@ from distributed import Client
 from distributed.protocol.pickle import dumps, loads
 from distributed.security import Security
 
-from compression.errors import InvalidFile, Unsupported
+from compression.errors import InvalidFile, Unsupported, UserError
 from compression.host.engine_version import engine_hash
 from compression.host.folders import user_folder
+from compression.jobs import parcels
 
 ADDRESS, TRUSTED, CERTIFICATES = "COMPRESSION_SCHEDULER", "COMPRESSION_TRUSTED_NETWORK", "COMPRESSION_CERTIFICATES"
 CERTIFICATE, KEY = "certificate.pem", "key.pem"
@@ -24,11 +26,14 @@ PATIENCE_S = 10
 FAILURES = (OSError, RuntimeError, TimeoutError, ValueError)
 
 
-class _Engine:
-    """What becomes the engine's hash where it is read."""
+class _There:
+    """What becomes the answer of a function where it is read."""
+
+    def __init__(self, ask: Callable[..., Any], *about: Any):
+        self._ask, self._about = ask, about
 
     def __reduce__(self) -> Any:
-        return engine_hash, ()
+        return self._ask, self._about
 
 
 @dataclass
@@ -38,6 +43,7 @@ class JoinedWorkers:
     client: Client
     address: str
     engines: dict[str, str] = field(default_factory=dict)
+    _provided: set[tuple[str, ...]] = field(default_factory=set, repr=False)
 
     def of(self, kind: str) -> list[str]:
         """Addresses of the workers for a kind of job that have this very engine.
@@ -74,10 +80,28 @@ class JoinedWorkers:
     def _learn(self, addresses: list[str]) -> None:
         """Asks those that were not asked yet for their engine."""
         if new := [address for address in addresses if address not in self.engines]:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")
-                told = self.client.run(loads, dumps(_Engine()), workers=new, on_error="return")
+            told = self._asked(new, engine_hash)
             self.engines |= {address: found for address, found in told.items() if isinstance(found, str)}
+
+    def provide(self, workers: list[str], about: Iterable[Any]) -> None:
+        """Sends the networks that a task is about to the workers that lack them. Raises `Unsupported`."""
+        files = parcels.contents_of(about)
+        hashes = {name: parcels.hash_of(path) for name, path in files.items()}
+        new = [address for address in workers if (address, *sorted(hashes.values())) not in self._provided]
+        if not files or not new:
+            return
+        for address, found in self._asked(new, parcels.lacking, hashes).items():
+            if isinstance(found, UserError):
+                raise Unsupported(f"{address}: {found}")
+            if isinstance(found, list) and found:
+                self._asked([address], parcels.take, {name: files[name].read_bytes() for name in found})
+            self._provided.add((address, *sorted(hashes.values())))
+
+    def _asked(self, workers: list[str], ask: Callable[..., Any], *about: Any) -> dict[str, Any]:
+        """What each worker answers, beside what it is doing; an error in place of an answer."""
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return self.client.run(loads, dumps(_There(ask, *about)), workers=workers, on_error="return")
 
     def _refused(self, about: dict[str, dict[str, Any]]) -> str:
         """'box1 has the engine 12ab…, not 34cd…; box2 does not have this project'."""

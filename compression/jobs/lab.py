@@ -316,7 +316,7 @@ class Lab:
     def _submit_task(self, task: Callable[..., Any], *about: Any, kind: str = QUICK, **how: Any) -> Future:
         connection = self._connected()
         run = worker.run_patiently if kind == LONG or how["priority"] <= IDLE else worker.run_task
-        return send(connection.client, run, task, *about, workers=connection.workers(kind), **how)
+        return send(connection.client, run, task, *about, workers=connection.workers(kind, about=about), **how)
 
     def _current_connection(self) -> cluster.ClusterConnection:
         return self._cluster_executor.submit(self._connected).result()

@@ -288,7 +288,7 @@ class LongJobs:
     def _submitted(self, entry: Entry, task: Callable[..., Any]) -> Future | None:
         """The task on its way to a worker for long jobs, once there is one; None where the job has ended meanwhile."""
         connection = self._connection()
-        workers, job = connection.workers(LONG), entry.job
+        workers, job = connection.workers(LONG, about=(entry.work,)), entry.job
         if job.news.state != "working":
             return None
         return send(

@@ -218,7 +218,7 @@ class SearchRun:
     def _submit(self, task: Callable[..., Any], *about: Any) -> Future:
         try:
             connection = self._connection()
-            workers = connection.workers(LONG, self.settings.workers)
+            workers = connection.workers(LONG, self.settings.workers, about)
             return send(
                 connection.client, run_patiently, task, *about, self._topic, self._job.id, workers=workers,
                 key=f"search-{self._job.id}-{time.monotonic_ns()}",

@@ -13,7 +13,6 @@ from distributed import Client, Future
 from distributed.protocol.pickle import dumps, loads
 
 
-
 class _Call:
     """What becomes the result of `run(*about)` where it is read."""
 

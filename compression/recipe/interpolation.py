@@ -43,13 +43,18 @@ def known(measured: Sequence[tuple[Recipe, Mapping[str, float | None]]], names: 
 
 def predict(recipe: Recipe, among: Known) -> dict[str, float]:
     """Interpolated values by name; without those that no neighbour within reach has."""
+    return predict_at(np.array(place(recipe)), among)
+
+
+def predict_at(here: np.ndarray, among: Known, reach: float = REACH) -> dict[str, float]:
+    """The same at coordinates [d], which may be others than those of `place`, with their own reach."""
     if not len(among.places):
         return {}
-    distances = np.sqrt(((among.places - np.array(place(recipe))) ** 2).sum(1))
+    distances = np.sqrt(((among.places - here) ** 2).sum(1))
     nearest = np.argsort(distances, kind="stable")[:NEIGHBOURS]
-    if distances[nearest[0]] > REACH:
+    if distances[nearest[0]] > reach:
         return {}
-    weights, offsets = 1 / np.maximum(distances[nearest], 1e-3) ** 3, among.places[nearest] - np.array(place(recipe))
+    weights, offsets = 1 / np.maximum(distances[nearest], 1e-3) ** 3, among.places[nearest] - here
     found = {}
     for name, values in among.values.items():
         there = ~np.isnan(values[nearest])

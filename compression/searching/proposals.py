@@ -10,9 +10,9 @@ from typing import Any
 
 from compression.errors import UserError
 from compression.recipe import Recipe
-from compression.recipe.interpolation import Known, known, predict
 from compression.records.search import Trial
 from compression.searching.allocation import Harms
+from compression.searching.expectation import Expectation
 from compression.searching.front import hypervolume
 from compression.searching.objectives import best_front, complete, scaled
 from compression.searching.settings import SearchSettings
@@ -103,27 +103,18 @@ class Neighbours:
 
     def _most_promising(self, new: Mapping[str, dict[str, Any]], trials: Sequence[Trial]) -> dict[str, Any]:
         """The one that is expected to add most; one of which nothing is known where none is."""
-        done = [t for t in complete(trials) if t.found]
-        points = [_clipped(scaled(t.found, self._bytes)) for t in done if t.found]
-        among = self._known(done)
-        now, gains = hypervolume(points, (1.0,) * 3), dict[str, float]()
-        for made in new:
-            expected = predict(Recipe.from_json(made), among)
-            if len(expected) == len(FIGURES):
-                point = _clipped(tuple(expected[name] for name in FIGURES))
-                gains[made] = hypervolume([*points, point], (1.0,) * 3) - now
+        points = [_clipped(scaled(t.found, self._bytes)) for t in complete(trials) if t.found]
+        expectation, corner = Expectation.of(trials, self._bytes), (1.0,) * len(FIGURES)
+        now, gains = hypervolume(points, corner), dict[str, float]()
+        for made, params in new.items():
+            expected = expectation.figures(params)
+            if expected is not None:
+                gains[made] = hypervolume([*points, _clipped(expected)], corner) - now
         strangers = [made for made in new if made not in gains]
         if not gains or (strangers and self._random.random() < 0.15):
             return new[self._random.choice(strangers or list(new))]
         highest = max(gains.values())
         return new[self._random.choice([made for made, gain in gains.items() if gain >= 0.999 * highest])]
-
-    def _known(self, done: Sequence[Trial]) -> Known:
-        rows = [
-            (Recipe.from_json(t.recipe), dict(zip(FIGURES, scaled(t.found, self._bytes), strict=True)))
-            for t in done if t.found
-        ]  # fmt: skip
-        return known(rows, FIGURES)
 
 
 def _clipped(point: Sequence[float]) -> tuple[float, ...]:

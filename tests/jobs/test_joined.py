@@ -17,7 +17,7 @@ from distributed import Client
 
 from compression.errors import InvalidFile, Unsupported
 from compression.host.engine_version import engine_hash
-from compression.jobs import joined
+from compression.jobs import joined, parcels
 from compression.jobs.cluster import COMM, ROOT
 from compression.jobs.joined import JoinedWorkers
 from compression.jobs.lab import Lab
@@ -125,6 +125,45 @@ def test_workers_of_another_engine_are_refused_by_name() -> None:
     mixed = cluster_of(dict.fromkeys("abc", ours), kinds)
     assert (mixed.of("quick"), mixed.of("long")) == (["a", "c"], ["b", "c"])
     assert cluster_of({"a": ours}, kinds).of("long") == ["a"]  # better late than never
+
+
+def test_a_network_travels_once_by_its_content_and_replaces_nothing_of_the_workers_own(
+    unset: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    ours, theirs = tmp_path / "ours", tmp_path / "theirs"
+    (ours / "zoo").mkdir(parents=True)
+    contents = {"mine-own.onnx": b"weights", "mine-own.json": b"{}"}
+    for name, content in contents.items():
+        (ours / "zoo" / name).write_bytes(content)
+    work = SimpleNamespace(model="mine", weights="own")
+    unset.setenv("COMPRESSION_HOME", str(ours))
+    files = parcels.contents_of([work, SimpleNamespace(model="lenet5", weights="digits"), "nonsense"])
+    assert list(files) == list(contents)
+    calls: list[str] = []
+
+    def run(read: Callable[..., Any], there: bytes, workers: list[str], on_error: str) -> dict[str, Any]:
+        unset.setenv("COMPRESSION_HOME", str(theirs))
+        try:
+            answer: Any = read(there)
+        except Unsupported as error:
+            answer = error
+        unset.setenv("COMPRESSION_HOME", str(ours))
+        calls.append("asked" if isinstance(answer, list) else "sent")
+        return dict.fromkeys(workers, answer)
+
+    client: Any = SimpleNamespace(run=run)
+    for times in (1, 2):
+        JoinedWorkers(client, "tls://box").provide(["a"], [work])
+        assert {path.name for path in (theirs / "zoo").iterdir()} >= set(contents)
+        assert calls == ["asked", "sent", "asked"][: times + 1]
+    (theirs / "zoo" / f"mine-own.onnx{parcels.MARK}").unlink()
+    (theirs / "zoo" / "mine-own.onnx").write_bytes(b"another")
+    with pytest.raises(Unsupported, match="another network of its own by the name 'mine-own'"):
+        JoinedWorkers(client, "tls://box").provide(["a"], [work])
+    assert (theirs / "zoo" / "mine-own.onnx").read_bytes() == b"another"
+    for name in ("../x.json", "a/b.onnx", "x.py", "", "x" * 300 + ".json"):
+        with pytest.raises(Unsupported, match="No network is kept"):
+            parcels.take({name: b""})
 
 
 @pytest.mark.parametrize("address", ["tcp://box:8786", "box:8786", "", "ucx://box"])
