@@ -117,7 +117,7 @@ def _result(method: str, seed: int, minutes: float, trials: tuple[Trial, ...], b
     smallest = min(within, key=lambda found: found.size_bytes, default=None)
     return Result(
         method, seed, minutes, len(trials), len(done), objectives.volume(trials, baseline_bytes),
-        smallest and smallest.size_bytes, smallest and smallest.drop,
+        smallest.size_bytes if smallest else None, smallest.drop if smallest else None,
         tuple(objectives.volumes(trials, baseline_bytes)),
     )  # fmt: skip
 
