@@ -205,14 +205,14 @@ def _silu(c: Context, node: fx.Node, a: dict[str, Any]) -> str:
 
 
 def _gelu(c: Context, node: fx.Node, a: dict[str, Any]) -> str:
-    """Hendrycks & Gimpel 2016, exact or by tanh."""
+    """Hendrycks & Gimpel 2016, exact or by tanh; in the order of operators that ONNX Runtime fuses to one kernel."""
     w, x = c.writer, c.value(a["self"])
     if a["approximate"] == "none":
-        inner = w.node("Erf", [w.node("Mul", [x, c.value(0.5**0.5)])])
-    else:
-        cube = w.node("Mul", [w.node("Mul", [w.node("Mul", [x, x]), x]), c.value(0.044715)])
-        inner = w.node("Tanh", [w.node("Mul", [w.node("Add", [x, cube]), c.value(sqrt(2 / pi))])])
-    return w.node("Mul", [w.node("Mul", [x, c.value(0.5)]), w.node("Add", [inner, c.value(1.0)])])
+        inner = w.node("Erf", [w.node("Div", [x, c.value(sqrt(2))])])
+        return w.node("Mul", [w.node("Mul", [x, w.node("Add", [inner, c.value(1.0)])]), c.value(0.5)])
+    cube = w.node("Mul", [w.node("Pow", [x, c.value(3.0)]), c.value(0.044715)])
+    tanh = w.node("Tanh", [w.node("Mul", [w.node("Add", [x, cube]), c.value(sqrt(2 / pi))])])
+    return w.node("Mul", [w.node("Mul", [x, c.value(0.5)]), w.node("Add", [tanh, c.value(1.0)])])
 
 
 def _elu(c: Context, node: fx.Node, a: dict[str, Any]) -> str:

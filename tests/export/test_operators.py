@@ -1,6 +1,7 @@
 """Networks that people bring: one by one the operators they are made of, and a few small ones under every technique."""
 
 import numpy as np
+import onnx
 import pytest
 import torch
 import torch.nn.utils.prune
@@ -10,7 +11,7 @@ from torch.nn import functional as F
 from compression.data import load
 from compression.errors import InvalidModel, Unsupported
 from compression.export import export
-from compression.host.onnx_runtime import session
+from compression.host.onnx_runtime import optimized, session
 from compression.network.graph import layers
 from compression.network.tracing import trace
 from compression.pipeline import candidate, compress, measuring
@@ -288,3 +289,15 @@ def test_every_technique_keeps_a_network_of_somebody_elses(visitor: candidate.Pr
     simulated = compress.simulate(visitor, recipe)(visitor.data.normalize(visitor.data.test.images)).argmax(1).numpy()
     assert found.predictions is not None
     assert np.mean(simulated[found.predictions.images] == found.predictions.classes) > 0.99
+
+
+@pytest.mark.parametrize(
+    ("operator", "kernel"),
+    [(nn.GELU(), "Gelu"), (nn.GELU(approximate="tanh"), "FastGelu"), (nn.SiLU(), "QuickGelu")],
+)
+def test_what_one_kernel_computes_is_written_so_that_it_does(operator, kernel, tmp_path):
+    network = nn.Sequential(nn.Conv2d(1, 8, 3), operator, nn.Flatten(), nn.Linear(288, 10)).eval()
+    shape = (1, 8, 8)
+    optimized(export(trace(network, shape), shape).onnx, str(tmp_path / "run.onnx"))
+    found = {node.op_type for node in onnx.load(tmp_path / "run.onnx").graph.node}
+    assert kernel in found and not {"Erf", "Tanh", "Sigmoid", "Mul"} & found
