@@ -7,9 +7,11 @@ network. What was found is kept line by line: a run that is broken off goes on; 
 import json
 import os
 import resource
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +22,11 @@ RECIPES = ("8-bit", "zeros", "channels", "low rank", "codebooks")
 STAGES = (*WAYS, "calibrate", *RECIPES, "quantize_static", "latency")
 MEMORY_BYTES = 6 << 30
 SECONDS = 900
+"""Of the processor, for one network."""
+
+SHARE = 1 / 30
+"""Of a processor, at least, that a network's process gets on a busy machine: else it hangs."""
+
 NEAR_DB = 60.0
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -54,17 +61,25 @@ def one(name: str, stages: Iterable[str], seconds: int = SECONDS) -> Line:
     try:
         ended = subprocess.run(
             command, cwd=ROOT, env=os.environ | {"OMP_NUM_THREADS": "1"}, capture_output=True, text=True,
-            timeout=seconds, check=False, preexec_fn=_limit,
+            timeout=seconds / SHARE, check=False, preexec_fn=partial(_limit, seconds),
         )  # fmt: skip
-        output, died = ended.stdout, "" if ended.returncode == 0 else f"its process ended with {ended.returncode}"
+        output, died = ended.stdout, _ending(ended.returncode, seconds)
     except subprocess.TimeoutExpired as late:
-        output, died = (late.stdout or b"").decode(), f"it took more than {seconds} seconds"
+        output, died = (late.stdout or b"").decode(), "it hung"
     found = [json.loads(line) for line in output.splitlines() if line.startswith("{")]
     return {"name": name, "asked": wanted, "stages": found, "died": died}
 
 
-def _limit() -> None:
+def _limit(seconds: int) -> None:
     resource.setrlimit(resource.RLIMIT_DATA, (MEMORY_BYTES, MEMORY_BYTES))
+    resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds))
+
+
+def _ending(code: int, seconds: int) -> str:
+    """Why a process ended that did not end by itself; '' for one that did."""
+    if -code in (signal.SIGXCPU, signal.SIGKILL):
+        return f"it took more than {seconds} seconds, or was killed"
+    return f"its process ended with {code}" if code else ""
 
 
 def read(lines: Path) -> dict[str, Line]:

@@ -109,10 +109,8 @@ def _inputs_of(model: str, weights: str, dataset: str, progress: "Progress | Non
     card = models.card(model, weights)
     made = card.preprocess
     loaded = data.load(dataset, made, progress=progress, stop=stop)
-    if progress and made and loaded.labelled:
-        progress("Trying other ways to make the network's inputs of them", 0.9)
     images, labels = loaded.test.images[:EXAMPLES], loaded.test.labels[:EXAMPLES]
-    ranked, tried = _ranked(card, dataset) if made and loaded.labelled else ((), 0)
+    ranked, tried = _ranked(card, dataset, progress, stop) if made and loaded.labelled else ((), 0)
     return Inputs(
         images={part: len(getattr(loaded, part)) for part in ("train", "validation", "test")},
         labelled=loaded.labelled,
@@ -133,7 +131,9 @@ def _shown(pixels: "np.ndarray", made: Preprocess | None) -> "np.ndarray":
     return pixels[:: -1 if made and made.channels == "BGR" else 1].transpose(1, 2, 0)
 
 
-def _ranked(card: "Card", dataset: str) -> tuple[tuple[tuple[str, Preprocess, float], ...], int]:
+def _ranked(
+    card: "Card", dataset: str, progress: "Progress | None", stop: "Stop | None"
+) -> tuple[tuple[tuple[str, Preprocess, float], ...], int]:
     """Candidates by accuracy on training pictures, and on how many; nothing for images of one size and kind."""
     from compression import models
     from compression.data import class_names, names_of
@@ -151,7 +151,7 @@ def _ranked(card: "Card", dataset: str) -> tuple[tuple[tuple[str, Preprocess, fl
         return (), 0
     channels, height, width = card.input_shape
     network = models.network(card.model, card.dataset)
-    found = rank_preprocessings(network, known, (height, width), channels=channels)
+    found = rank_preprocessings(network, known, (height, width), channels=channels, progress=progress, stop=stop)
     return tuple((each.title, each.preprocess, each.accuracy) for each in found), found[0].n
 
 

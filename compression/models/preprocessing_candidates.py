@@ -3,7 +3,7 @@
     pictures = training_pictures("folder:PATH", count=256)
     ranked = rank_preprocessings(network, pictures, (224, 224))
 
-The test split is never seen. The user chooses; `examples` are pictures of what the network gets.
+The test split is never seen. The user chooses.
 """
 
 from collections.abc import Callable, Sequence
@@ -114,19 +114,6 @@ def rank_preprocessings(
             kinds[key] = _decoded(pictures, preprocess, stop)
         known.append(_tried(network, title, preprocess, *kinds[key], stop))
     return tuple(sorted(known, key=lambda each: (-each.accuracy, each.loss)))
-
-
-def examples(paths: Sequence[str], preprocess: Preprocess) -> list[np.ndarray]:
-    """What is left of the pictures: uint8 [H, W, 3] in red, green, blue, or [H, W]; those that can be decoded."""
-    found = []
-    for path in paths:
-        try:
-            pixels = decode(path, preprocess)
-        except InvalidData:
-            continue
-        pixels = pixels[::-1] if preprocess.channels == "BGR" else pixels
-        found.append(np.ascontiguousarray(pixels[0] if len(pixels) == 1 else pixels.transpose(1, 2, 0)))
-    return found
 
 
 def _decoded(

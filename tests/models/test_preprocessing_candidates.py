@@ -13,7 +13,6 @@ from compression.errors import Cancelled, InvalidData
 from compression.models.preprocessing_candidates import (
     Picture,
     candidates,
-    examples,
     rank_preprocessings,
     training_pictures,
 )
@@ -76,15 +75,6 @@ def test_candidates_are_what_they_say() -> None:
     white = [round(pixel[title], 3) for title in pixel]
     assert white == [2.249, 1.0, 1.0, 255.0, 151.061]
     assert len(candidates((28, 28), channels=1)) == 6
-
-
-def test_examples_are_shown_in_red_green_blue(root: Path) -> None:
-    (root / "damaged.png").write_bytes(b"x")
-    caffe = next(p for name, p in candidates(SIZE) if name.startswith("Caffe"))
-    (shown,) = examples([str(root / "red/0.png"), str(root / "damaged.png")], caffe)
-    assert shown.shape == (32, 32, 3) and shown.dtype == np.uint8 and shown[..., 0].mean() > 10 * shown[..., 2].mean()
-    (grey,) = examples([str(root / "red/0.png")], candidates(SIZE, channels=1)[0][1])
-    assert grey.shape == SIZE
 
 
 def test_what_cannot_be_ranked_is_one_sentence(root: Path, tmp_path: Path) -> None:
