@@ -6,8 +6,8 @@
 The test split is never seen. The user chooses.
 """
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -101,19 +101,27 @@ def rank_preprocessings(
     progress: Callable[[str, float], None] | None = None,
     stop: Callable[[], bool] | None = None,
 ) -> tuple[Ranked, ...]:
-    """The candidates by accuracy on the pictures, then by loss, best first.
+    """The candidates by accuracy on the pictures, then by loss, best first; the first of them in both interpolations.
 
     A picture that cannot be decoded does not count. Raises InvalidData where none can, and Cancelled.
     """
-    tried, kinds, known = candidates(size, channels), dict[str, tuple[torch.Tensor, torch.Tensor]](), []
-    for i, (title, preprocess) in enumerate(tried):
+    tried, kinds = candidates(size, channels), dict[str, tuple[torch.Tensor, torch.Tensor]]()
+
+    def one(i: int, title: str, preprocess: Preprocess) -> Ranked:
         if progress:
-            progress(f"Trying {title}", i / len(tried))
+            progress(f"Trying {title}", i / (len(tried) + 1))
         key = preprocess.pixels_hash
         if key not in kinds:
             kinds[key] = _decoded(pictures, preprocess, stop)
-        known.append(_tried(network, title, preprocess, *kinds[key], stop))
-    return tuple(sorted(known, key=lambda each: (-each.accuracy, each.loss)))
+        return _tried(network, title, preprocess, *kinds[key], stop)
+
+    known = _sorted(one(i, *each) for i, each in enumerate(tried))
+    smooth = replace(known[0].preprocess, interpolation="bicubic")
+    return tuple(_sorted([*known, one(len(tried), f"{known[0].title}; bicubic", smooth)]))
+
+
+def _sorted(known: Iterable[Ranked]) -> list[Ranked]:
+    return sorted(known, key=lambda each: (-each.accuracy, each.loss))
 
 
 def _decoded(

@@ -54,7 +54,8 @@ def test_the_right_one_is_first(root: Path, title: str) -> None:
     pictures, classes = training_pictures(f"folder:{root}", 24)
     assert classes == ("blue", "grey", "red") and len(pictures) == 24
     ranked = rank_preprocessings(network_for(title), pictures, SIZE)
-    assert len(ranked) == 10 and ranked[0].n == 24
+    assert len(ranked) == 11 and ranked[0].n == 24
+    assert [each.preprocess.interpolation for each in ranked].count("bicubic") == 1
     best = max(each.accuracy for each in ranked)
     assert ranked[0].accuracy == best == 1.0
     assert any(each.title.startswith(title) and each.accuracy == best for each in ranked[:4])
