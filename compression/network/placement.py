@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import fx, nn
 
-from compression.network.graph import LAYERS, arguments, is_size, module_of, operator_name, pair
+from compression.network.graph import LAYERS, arguments, is_size, module_of, operator_name, pair, part_paths
 
 PLACEMENT = "placement"
 """Key of `graph.meta`: the names of the nodes that compute on codes (frozenset). Without it, all do that can."""
@@ -47,9 +47,9 @@ def has_integer_kernel(node: fx.Node) -> bool:
 def place_(graph: fx.GraphModule, names: Collection[str]) -> None:
     """Has the nodes `names` of `graph` compute on codes and no others; gates among them become two operators each.
 
-    Names that the graph lacks are passed over: it may have lost them to another technique.
+    Where a layer has become a product of several, all of them do what it did. Names that the graph lacks are passed over.
     """
-    placed = set(names)
+    placed = set(names) | {part for name in names for part in part_paths(name)}
     for node in list(graph.graph.nodes):
         if node.name in placed and operator_name(node) in GATES:
             placed |= {part.name for part in _taken_apart(graph, node)}

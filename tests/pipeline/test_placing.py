@@ -24,7 +24,7 @@ from compression.pipeline import placing
 from compression.pipeline.compress import compress_prepared, prepare, simulate
 from compression.recipe import Recipe
 from compression.solvers.placing import OUTSIDE, Flow, cheapest
-from compression.steps import Quantize
+from compression.steps import Factorize, Quantize
 
 SHAPE = (1, 8, 8)
 
@@ -85,6 +85,15 @@ def test_all_operators_placed_in_integers_run_as_integer_kernels(prepared, tmp_p
     assert found["QLinearMul"] == 5  # two gates' products, two hard sigmoids, squeeze-and-excite
     assert found["QLinearGlobalAveragePool"] == 2
     assert not {"Conv", "FusedConv", "Sigmoid", "HardSigmoid", "HardSwish", "LeakyRelu", "ReduceMean"} & set(found)
+
+
+def test_layers_of_a_product_are_placed_as_the_layer_was(prepared, tmp_path):
+    able = tuple(node.name for node in placeable(prepared.dense))
+    steps = (Factorize(amount=0.5, round_to=1), Quantize())
+    made = compress_prepared(prepared, Recipe(steps=steps, quality="fast").placing(able))
+    assert any(layer.name.endswith("_first") for layer in made.layers)
+    found = operators(made.onnx, tmp_path)
+    assert found["QLinearConv"] > 5 and not {"Conv", "FusedConv"} & set(found)
 
 
 def test_no_operator_placed_in_integers_leaves_a_network_of_floats(prepared, tmp_path):
