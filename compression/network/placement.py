@@ -47,7 +47,7 @@ def has_integer_kernel(node: fx.Node) -> bool:
 def place_(graph: fx.GraphModule, names: Collection[str]) -> None:
     """Has the nodes `names` of `graph` compute on codes and no others; gates among them become two operators each.
 
-    Where a layer has become a product of several, all of them do what it did. Names that the graph lacks are passed over.
+    Where a layer has become a product of several, all of them do what it did. Names that the graph lacks are left out.
     """
     placed = set(names) | {part for name in names for part in part_paths(name)}
     for node in list(graph.graph.nodes):
