@@ -44,15 +44,8 @@ def machine_lock() -> Iterator[None]:
 
     Raises `InvalidFile` where a lock file is no plain file or cannot be opened.
     """
-    share: _Share | None = getattr(_thread, "share", None)
-    if share:
-        share.leave()
-    try:
-        with _locked(STOPWATCH, fcntl.LOCK_EX), _locked(WORK, fcntl.LOCK_EX):
-            yield
-    finally:
-        if share:
-            share.enter()
+    with aside(), _locked(STOPWATCH, fcntl.LOCK_EX), _locked(WORK, fcntl.LOCK_EX):
+        yield
 
 
 @contextmanager
@@ -77,32 +70,31 @@ def work_turn(*, quick: bool = False) -> Iterator[None]:
 def yield_turn(stop: Callable[[], bool] | None = None, *, pausing: Callable[[], None] | None = None) -> None:
     """Pauses during a latency measurement and, in a job that is not quick, while a quick one runs.
 
-    `stop()` true ends the pause; `pausing` is called once when there is one. Does nothing outside `work_turn`.
+    `stop()` true ends the pause; `pausing` is called once when there is one. Does nothing outside `work_turn`, nor
+    `aside`, where the thread holds nobody up.
     """
     share: _Share | None = getattr(_thread, "share", None)
-    if share is None or not share.must_pause():
+    if share is None or not share.held or not share.must_pause():
         return
-    share.leave()
-    if pausing:
-        pausing()
-    try:
+    with aside():
+        if pausing:
+            pausing()
         while share.must_pause() and not (stop and stop()):
             time.sleep(LOOK_S)
-    finally:
-        share.enter()
 
 
 @contextmanager
 def aside() -> Iterator[None]:
-    """Inside, this thread does not count as one that computes: it only waits."""
+    """Inside, this thread only waits and does not count as one that computes; it may not have counted before either."""
     share: _Share | None = getattr(_thread, "share", None)
-    if share:
-        share.leave()
+    if share is None or not share.held:
+        yield
+        return
+    share.leave()
     try:
         yield
     finally:
-        if share:
-            share.enter()
+        share.enter()
 
 
 class _Share:
@@ -112,8 +104,14 @@ class _Share:
         self._patient = patient
         self._work: int | None = None
 
+    @property
+    def held(self) -> bool:
+        """Whether the thread counts as one that computes."""
+        return self._work is not None
+
     def enter(self) -> None:
         """Acquires the lock, after *stopwatch*: so that no thread overtakes a latency measurement that waits."""
+        assert not self.held
         with _locked(STOPWATCH, fcntl.LOCK_SH):
             self._work = _lock(WORK, fcntl.LOCK_SH)
 

@@ -21,6 +21,7 @@ from torch import fx, nn
 
 from compression.export import export, with_node_names
 from compression.host import placements
+from compression.host.interruption import look
 from compression.host.machine_lock import machine_lock
 from compression.host.onnx_runtime import session
 from compression.host.placements import EVERYWHERE, Placement
@@ -53,8 +54,8 @@ BORDERS = {"few borders": 4.0, "more borders": 2.0}
 are cold, and kernels of floats have layouts of their own: on networks tried, four times was right more often than not.
 """
 
-ROUNDS, WARM_UP = 25, 3
-"""Runs of each file that is tried, in turns."""
+ROUNDS, SECONDS, WARM_UP = (9, 25), 5.0, 2
+"""Fewest and most runs of each file that is tried, in turns; no more than the fewest after so many seconds."""
 
 SLOWER = 0.98
 """A placement is taken instead of one before it in the list if it takes at most this share of its time."""
@@ -108,22 +109,23 @@ def measured(graph: fx.GraphModule, shape: tuple[int, int, int], baseline: ort.I
     able = {node.name for node in placeable(graph)}
     image = np.random.default_rng(0).standard_normal((1, *shape)).astype(np.float32)
     costs, flows = _costs(graph, shape, image, able)
-    tried: dict[str, frozenset[str] | None] = {EVERYWHERE: None}
+    tried: dict[str, frozenset[str] | None] = {EVERYWHERE: None, "none": frozenset()}
     for name, dearness in BORDERS.items():
         tried[name] = frozenset(cheapest(costs, _dearer(flows, dearness)))
     tried["all"] = frozenset(able)
     tried = {name: operators for i, (name, operators) in enumerate(tried.items())
-             if operators is None or (operators and operators not in list(tried.values())[:i])}  # fmt: skip
-    files = {
-        name: export(trial(graph, shape, operators), shape, packed=False).onnx for name, operators in tried.items()
-    }
-    ratios = _ratios({name: session(file) for name, file in files.items()}, baseline, image) | {"none": 1.0}
+             if operators not in list(tried.values())[:i]}  # fmt: skip
+    runners = {}
+    for name, operators in tried.items():
+        look()
+        runners[name] = session(export(trial(graph, shape, operators), shape, packed=False).onnx)
+    ratios = _ratios(runners, baseline, image)
     chosen = EVERYWHERE
     for name, ratio in ratios.items():
         if ratio < SLOWER * ratios[chosen]:
             chosen = name
-    operators = {**tried, "none": frozenset[str]()}[chosen]
-    listed = None if operators is None else tuple(sorted(operators))
+    found = tried[chosen]
+    listed = None if found is None else tuple(sorted(found))
     return Placement(listed, len(able), chosen, ratios, ort.__version__)
 
 
@@ -151,15 +153,19 @@ def _usual(node: fx.Node) -> ActivationQuantizer:
 def _ratios(
     runners: dict[str, ort.InferenceSession], baseline: ort.InferenceSession, image: np.ndarray
 ) -> dict[str, float]:
-    """Medians of each file's time over the baseline's, in turns, under the machine's lock."""
+    """Medians of each file's time over the baseline's, in turns under the machine's lock, free between the turns."""
     times: dict[str, list[float]] = {name: [] for name in runners}
-    with machine_lock():
-        for i in range(WARM_UP + ROUNDS):
+    begin = time.perf_counter()
+    for i in range(WARM_UP + ROUNDS[1]):
+        if i >= WARM_UP + ROUNDS[0] and time.perf_counter() - begin > SECONDS:
+            break
+        look()
+        with machine_lock():
             base = _time(baseline, image)
-            for name, runner in runners.items():
-                taken = _time(runner, image)
-                if i >= WARM_UP:
-                    times[name].append(taken / base)
+            taken = {name: _time(runner, image) / base for name, runner in runners.items()}
+        if i >= WARM_UP:
+            for name, ratio in taken.items():
+                times[name].append(ratio)
     return {name: median(found) for name, found in times.items()}
 
 

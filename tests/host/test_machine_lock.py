@@ -1,5 +1,6 @@
 """Turns on the machine: who times runs alone, and who trains lets the others pass. Real processes, real locks."""
 
+import fcntl
 import os
 import subprocess
 import sys
@@ -73,6 +74,30 @@ def slider(own_files: list[str]) -> Iterator[Other]:
 
 def held(kind: int, path: Path) -> bool:
     return not lock.is_free(path, kind)
+
+
+def test_who_steps_aside_twice_holds_nothing_afterwards() -> None:
+    """A job that waits for another's result is asked for its turn too, while a measurement runs."""
+    timing, go_on = threading.Event(), threading.Event()
+
+    def measure() -> None:
+        with machine_lock():
+            timing.set()
+            assert go_on.wait(30)
+
+    measuring = threading.Thread(target=measure)
+    with work_turn():
+        with lock.aside():
+            measuring.start()
+            assert timing.wait(30)
+            yield_turn(lambda: True)
+            with lock.aside():
+                yield_turn(lambda: True)
+            go_on.set()
+            measuring.join()
+            assert lock.is_free(lock.WORK, fcntl.LOCK_EX)
+        assert held(fcntl.LOCK_EX, lock.WORK)
+    assert lock.is_free(lock.WORK, fcntl.LOCK_EX)
 
 
 def test_who_times_waits_for_all_who_compute_to_pause(training: Other, slider: Other) -> None:
