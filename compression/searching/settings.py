@@ -12,7 +12,7 @@ from compression.records.documents import read_json
 from compression.records.search import Found
 from compression.steps.settings import Settings
 
-TECHNIQUES = ("channels", "factorize", "prune", "share", "quantize", "recover")
+TECHNIQUES = ("channels", "factorize", "prune", "share", "quantize")
 """Steps that a search may use."""
 
 UNITS = {"": 1, "B": 1, "KB": 1_000, "MB": 1_000_000, "K": 1_000, "M": 1_000_000, "G": 1_000_000_000}
@@ -64,7 +64,7 @@ class SearchSettings(Settings):
     ] = 0
     techniques: Annotated[
         tuple[str, ...], Field(title="Techniques", description="Which the search may use."),
-    ] = TECHNIQUES[:-1]  # fmt: skip
+    ] = TECHNIQUES  # fmt: skip
     workers: Annotated[
         int, Field(ge=1, le=1000, title="Workers", description="Processes that carry out trials side by side.")
     ] = 1

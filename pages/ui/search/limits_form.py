@@ -40,7 +40,7 @@ def form() -> SearchSettings | None:
         trials = places[1].number_input("Trials", 0, 100_000, 0, help=_about("trials"))
         workers = places[2].number_input("Workers", 1, 64, 1, help=_about("workers"))
         chosen = st.pills(
-            "Techniques", TECHNIQUES[:-1], default=TECHNIQUES[:-1], selection_mode="multi", key="search.techniques",
+            "Techniques", TECHNIQUES, default=TECHNIQUES, selection_mode="multi", key="search.techniques",
             format_func=lambda kind: STEPS[kind].title,
         )  # fmt: skip
         begun = st.form_submit_button("Search", type="primary")
