@@ -36,7 +36,7 @@ def scheduler(
     address = f"{'tcp' if plain else 'tls'}://{host}:{port}"
     check_trusted(address, "The scheduler's address")
     typer.echo(f"The app and its workers find it at {address}; end it with Ctrl+C.", err=True)
-    arguments = ["--host", f"{'tcp' if plain else 'tls'}://{host}", "--port", str(port), "--no-dashboard", "--no-show"]
+    arguments = ["--host", f"{'tcp' if plain else 'tls'}://{host}", "--port", str(port), "--no-dashboard"]
     _become("distributed.cli.dask_scheduler", [*arguments, *_tls(address, certificates)])
 
 

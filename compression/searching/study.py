@@ -129,16 +129,17 @@ class Study:
         """
         from optuna.importance import FanovaImportanceEvaluator, get_param_importances
 
-        if sum(t.state == "complete" for t in self.trials) < STARTUP:
+        if sum(t.state in ("complete", "cut") for t in self.trials) < STARTUP:
             return {}
         found = {}
         for number, name in enumerate(OBJECTIVES[self.settings.minimise]):
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
-                found[name] = get_param_importances(
+                shares = get_param_importances(
                     self._optuna, evaluator=FanovaImportanceEvaluator(seed=0, n_trees=32),
                     target=partial(_value, number),
                 )  # fmt: skip
+            found[name] = {parameter: float(share) for parameter, share in shares.items()}
         return found
 
     def _values(self, trial: Trial) -> tuple[float, ...] | None:

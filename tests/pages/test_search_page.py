@@ -1,6 +1,7 @@
 """The page Search: a search is begun, watched and cancelled; its files are points, rows and sentences."""
 
 import time
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -53,6 +54,10 @@ def test_a_search_in_words_and_points() -> None:
     assert search_points.find(seen, first.key) == TRIALS[0]
     assert links.RUN in search_points.link(TRIALS[1], DIGITS)
     assert links.RUN not in search_points.link(TRIALS[0], DIGITS)  # measured when it is opened
+    swept = view(*(replace(t, params={"bits": 2.0 + t.number, "zeros": "free"}) for t in TRIALS))
+    assert search_points.settings_of(swept) == ["bits"]
+    assert search_points.along(swept, "bits", "size_bytes") == [(3.0, 90.0), (4.0, 60.0), (5.0, 30.0), (6.0, 29.0)]
+    assert search_points.along(swept, "zeros", "drop")[0] == ("free", 0.0)
     assert view(*TRIALS, size_bytes=5).reason.startswith("No file keeps these limits; the nearest has")
     assert view().reason == "No trial has come to its end."
 

@@ -146,6 +146,25 @@ def described(trial: Trial) -> str:
     return f"{wording.recipe_line(Recipe.from_json(trial.recipe))} – {figures}"
 
 
+def settings_of(view: SearchView) -> list[str]:
+    """The parameters of which trials to the end have more than one value."""
+    done = objectives.complete(view.trials)
+    names = dict.fromkeys(name for trial in done for name in trial.params)
+    return [name for name in names if len({t.params[name] for t in done if name in t.params}) > 1]
+
+
+def along(view: SearchView, name: str, figure: str) -> list[tuple[str | float, float]]:
+    """(value of a parameter, points lost or KB) of every trial to the end that has it."""
+    scale = {"drop": 100.0, "size_bytes": 1 / 1000}[figure]
+    found = [
+        (value, scale * getattr(trial.found, figure))
+        for trial in objectives.complete(view.trials)
+        if (value := trial.params.get(name)) is not None
+    ]
+    words = any(isinstance(value, str | bool) for value, _ in found)
+    return sorted((str(value) if words else float(value), y) for value, y in found)
+
+
 def fronts(view: SearchView, found: dict[str, dict[str, float]]) -> list[tuple[str, Sequence[tuple[str, float]]]]:
     """What each figure is called, and the parameters that matter for it, the most important first."""
     return [(FIGURES[name], sorted(each.items(), key=lambda pair: -pair[1])) for name, each in found.items() if each]

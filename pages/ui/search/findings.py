@@ -23,6 +23,7 @@ COLUMNS = {
 PAGES = {
     "Explore": "pages/lab/explore.py", "Deploy": "pages/ship/deploy.py", "Report": "pages/ship/report.py",
 }  # fmt: skip
+SLICES = {"drop": ("Points lost", False), "size_bytes": ("File size, KB", True)}
 FEW = "Which setting matters is told from 20 trials on that came to their end or were cut."
 ALIKE = "Settings that only some recipes have are left out: what all of them have is compared (fANOVA)."
 
@@ -75,6 +76,14 @@ def importances(view: SearchView) -> None:
                 st.markdown(f"**{title.capitalize()}**")
                 plot(search_figures.importance(pairs), f"What decides on {title}.", key=f"search.importance.{title}")
         st.caption(ALIKE)
+        name = st.selectbox("Along one setting", search_points.settings_of(view), key="search.slice")
+        if name is None:
+            return
+        for (figure, (title, log)), place in zip(SLICES.items(), st.columns(len(SLICES)), strict=True):
+            points = search_points.along(view, name, figure)
+            with place:
+                drawn = search_figures.slices(points, name, title, log=log)
+                plot(drawn, f"{title} of {len(points)} trials along {name}.", key=f"search.slice.{figure}")
 
 
 @st.cache_data(show_spinner="Comparing trials …", max_entries=20)
