@@ -8,6 +8,7 @@ import sqlite3
 import subprocess
 import sys
 import tempfile
+import threading
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -15,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import optuna
 import pandas as pd
 import pytest
 from alembic.autogenerate import compare_metadata
@@ -557,6 +559,52 @@ def test_the_engine_has_a_version() -> None:
     int(engine_hash(), 16)
 
 
+def study_beside(store: Store) -> None:
+    """A search's study is written while other threads write our tables: neither is refused, and neither loses."""
+    study = optuna.create_study(storage=store.studies(), study_name="search", directions=["minimize", "minimize"])
+    trouble: list[BaseException] = []
+
+    def note() -> None:
+        try:
+            for number in range(20):
+                store.jobs.put("j0", share=number / 20)
+        except StoreUnavailable as error:
+            trouble.append(error)
+
+    store.jobs.add("j0", kind="search", title="t", request={}, app={})
+    writers = [threading.Thread(target=note) for _ in range(2)]
+    for writer in writers:
+        writer.start()
+    for number in range(10):
+        trial = study.ask()
+        trial.set_user_attr("x", trial.suggest_float("x", 0, 1))
+        study.tell(trial, [number, -number])
+    for writer in writers:
+        writer.join()
+    assert trouble == []
+    assert len(optuna.load_study(study_name="search", storage=store.studies()).trials) == 10
+
+
+def test_a_study_lies_in_the_same_database(store: Store) -> None:
+    study_beside(store)
+    add(store)
+    assert len(store.runs()) == 1
+
+
+def test_an_accuracy_on_validation_images_gives_way_to_any_on_test_images(store: Store) -> None:
+    tested = measured()
+    chosen = replace(tested, accuracy=replace(tested.accuracy, value=0.99, n=5 * N, split="validation"))
+    run = store.run(add(store, chosen, job="j"))
+    assert (run.accuracy.split, run.full, run.job, run.accuracy.n) == ("validation", False, "j", 5 * N)
+    assert store.answer(SUBJECT, RECIPE, engine="e1", threads=1) is None
+    assert [each.id for each in store.runs(job="j")] == [run.id]
+    assert store.runs(job="other") == []
+    for measurement in (tested, chosen):
+        run = store.run(add(store, measurement))
+        assert (run.accuracy.split, run.full, run.accuracy.value) == ("test", True, 0.94)
+    assert store.answer(SUBJECT, RECIPE, engine="e1", threads=1) is not None
+
+
 @pytest.fixture
 def postgres() -> Iterator[str]:
     """A server of the test's own, that listens on a socket in its folder only."""
@@ -608,10 +656,13 @@ def test_the_same_on_postgresql(postgres: str) -> None:
     store.jobs.learn("j1", [learned(1, 2.0), learned(2, 1.0)])
     store.jobs.learn("j1", [learned(2, 1.5)])
     assert store.jobs.curve("j1") == [learned(1, 2.0), learned(2, 1.5)]
+    study_beside(store)
     store.close()
     engine = create_engine(postgres.replace("postgresql:", "postgresql+psycopg:"))
     with engine.begin() as connection:
-        context = MigrationContext.configure(connection, opts={"version_table": VERSION_TABLE, "compare_type": True})
+        ours = {"include_name": lambda name, kind, about: kind != "table" or name.startswith("compression_")}
+        opts = {"version_table": VERSION_TABLE, "compare_type": True, **ours}
+        context = MigrationContext.configure(connection, opts=opts)
         assert compare_metadata(context, Base.metadata) == []
         connection.execute(text(f"UPDATE {VERSION_TABLE} SET version_num = '9999'"))
     with pytest.raises(StoreUnavailable, match="newer version"):
