@@ -11,6 +11,7 @@ from random import Random
 from typing import Any
 
 from distributed import Future
+from distributed.client import ClosedClientError
 
 from compression.errors import UserError, WorkerLost
 from compression.jobs import search_tasks
@@ -54,10 +55,10 @@ LATENCY_S = 2.0
 KNOWN_RECIPES = 12
 """So many of the newest recipes that the store has of the network are tried too."""
 
-TPE_SHARE = 1 / 3
-"""Of the proposals that are no seeds; the others are neighbours of the front."""
+TPE_SHARE = 0.1
+"""Of the proposals that are no seeds; the others are neighbours of the front, which found more (docs/BENCHMARKS.md)."""
 
-GONE = (OSError, RuntimeError, TimeoutError)
+GONE = (ClosedClientError, OSError, RuntimeError, TimeoutError)
 LOST_TWICE = "Its worker stopped twice, perhaps for lack of memory."
 
 
@@ -91,6 +92,7 @@ class SearchRun:
     def run(self) -> Finished | Refusal | None:
         """What it came to; None where the job was stopped. Raises `UserError` and `WorkerLost`."""
         self._study = Study(self._recorder.store.studies(), f"search {self._job.id}", self.settings)
+        self._study.check()
         self._began = time.monotonic() - self._study.spent
         self._trials = self._study.trials
         begun = self._begin()

@@ -33,6 +33,8 @@ SEEDS: tuple[Mapping[str, Any], ...] = (
     *({"shape": "channels", "channels.amount": a, "zeros": "free", "prune.sparsity": s, "values": "bits", "bits": b}
       for a, s, b in ((0.2, 0.7, 4.0), (0.35, 0.6, 4.0))),
     {"shape": "factorize", "factorize.amount": 0.3, "values": "bits", "bits": 5.0},
+    {"values": "bits", "quantize.scheme": "ternary"},
+    {"shape": "channels", "channels.amount": 0.2, "values": "bits", "quantize.scheme": "ternary"},
     {"values": "share", "share.entries": 16},
     {"zeros": "free", "prune.sparsity": 0.8, "values": "share", "share.entries": 12},
 )  # fmt: skip

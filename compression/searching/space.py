@@ -11,6 +11,7 @@ from typing import Any
 
 from compression.recipe import Recipe
 from compression.searching.allocation import Harms, layer_bits
+from compression.store.records import digest
 
 Params = Mapping[str, Any]
 
@@ -56,8 +57,8 @@ DOMAINS: dict[str, Domain] = {
     "prune.sparsity": Span(0.2, 0.96, 0.02),
     "prune.criterion": Choice(("error", "second-order", "magnitude")),
     "values": Choice(("bits", "share", "float")),
+    "quantize.scheme": Choice(("linear", "asymmetric", "logarithmic", "ternary", "binary")),
     "bits": Span(2.0, 8.0, 0.25),
-    "quantize.scheme": Choice(("linear", "asymmetric", "logarithmic")),
     "quantize.granularity": Choice(("channel", "group", "tensor")),
     "quantize.equalize": Choice((False, True)),
     "share.entries": Choice((3, 4, 5, 6, 8, 10, 12, 16, 20, 24, 32, 48, 64), ordered=True),
@@ -68,14 +69,17 @@ DOMAINS: dict[str, Domain] = {
 }  # fmt: skip
 """Every parameter by name, in the order in which they are chosen."""
 
+FIXED_BITS = {"ternary": 2, "binary": 1}
+"""Schemes that set the bits by themselves."""
+
 NEEDS: dict[str, Callable[[Params], bool]] = {
     "channels.amount": lambda p: p["shape"] == "channels",
     "channels.part": lambda p: p["shape"] == "channels",
     "factorize.amount": lambda p: p["shape"] == "factorize",
     "prune.sparsity": lambda p: p["zeros"] not in ("none", "2:4"),
     "prune.criterion": lambda p: p["zeros"] != "none",
-    "bits": lambda p: p["values"] == "bits",
     "quantize.scheme": lambda p: p["values"] == "bits",
+    "bits": lambda p: p["values"] == "bits" and p["quantize.scheme"] not in FIXED_BITS,
     "quantize.granularity": lambda p: p["values"] == "bits" and p["quantize.scheme"] != "asymmetric",
     "quantize.equalize": lambda p: p["values"] == "bits",
     "share.entries": lambda p: p["values"] == "share",
@@ -129,6 +133,11 @@ class Space:
         return self.complete(choose)
 
 
+def version() -> str:
+    """16 hex digits over all parameters: a study that was begun with others cannot be gone on with."""
+    return digest(repr(DOMAINS))
+
+
 def recipe(params: Params, plain: Recipe, harms: Harms | None = None) -> Recipe:
     """The recipe of some parameters, with the seed and calibration of `plain`.
 
@@ -153,9 +162,10 @@ def recipe(params: Params, plain: Recipe, harms: Harms | None = None) -> Recipe:
 
 def _bits(params: Params, harms: Harms | None) -> dict[str, Any]:
     """The settings of weights with so many bits on average."""
-    scheme, bits = params["quantize.scheme"], float(params["bits"])
+    scheme = params["quantize.scheme"]
+    bits = float(params.get("bits", FIXED_BITS.get(scheme, 8)))
     most = 4 if scheme == "logarithmic" else 8
-    whole = min(max(round(bits), 2), most)
+    whole = FIXED_BITS.get(scheme, min(max(round(bits), 2), most))
     granularity = params.get("quantize.granularity", "channel")
     if granularity == "group" and (whole == 8 or (scheme == "logarithmic" and whole == 4)):
         granularity = "channel"
@@ -163,7 +173,7 @@ def _bits(params: Params, harms: Harms | None) -> dict[str, Any]:
         "quantize.weight_bits": whole, "quantize.scheme": scheme, "quantize.granularity": granularity,
         "quantize.equalize": params["quantize.equalize"],
     }  # fmt: skip
-    if scheme != "logarithmic" and harms and bits < 8:
+    if scheme in ("linear", "asymmetric") and harms and bits < 8:
         found["quantize.layer_bits"] = layer_bits(harms, bits, whole)
     return found
 

@@ -13,11 +13,12 @@ from math import isfinite
 from random import Random
 from typing import TYPE_CHECKING, Any
 
+from compression.errors import Unsupported
 from compression.records.search import Trial
 from compression.searching.objectives import OBJECTIVES, WORST_DROP, keeps, values
 from compression.searching.proposals import random_params
 from compression.searching.settings import SearchSettings
-from compression.searching.space import Domain, Space, Span
+from compression.searching.space import Domain, Space, Span, version
 
 if TYPE_CHECKING:
     from optuna import Study as OptunaStudy
@@ -25,7 +26,8 @@ if TYPE_CHECKING:
     from optuna.storages import BaseStorage
     from optuna.trial import FrozenTrial
 
-RECORD, SPENT, HARMS, BASELINE = "compression:trial", "compression:seconds", "compression:harms", "compression:baseline"
+RECORD, SPENT, SPACE = "compression:trial", "compression:seconds", "compression:space"
+HARMS, BASELINE = "compression:harms", "compression:baseline"
 POPULATION = 24
 STARTUP = 20
 LIKELY_RATIO = {8: 0.6, 32: 1.0}
@@ -44,6 +46,13 @@ class Study:
             storage=storage, study_name=name, load_if_exists=True, sampler=_sampler(settings),
             directions=["minimize"] * len(OBJECTIVES[settings.minimise]),
         )  # fmt: skip
+        if self.kept(SPACE) is None and not self._optuna.get_trials(deepcopy=False):
+            self.keep(SPACE, version())
+
+    def check(self) -> None:
+        """Raises `Unsupported` where the study was begun with other parameters than this version has."""
+        if self.kept(SPACE) != version():
+            raise Unsupported("This search was begun by another version of the program; begin a new one.")
 
     @property
     def trials(self) -> list[Trial]:
