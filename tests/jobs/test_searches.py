@@ -27,7 +27,7 @@ from compression.jobs.lab import Lab
 from compression.jobs.search import search_of
 from compression.searching.settings import SearchSettings
 lab = Lab()
-settings = SearchSettings(minutes=100, trials=16, techniques=["quantize", "share"])
+settings = SearchSettings(minutes=100, trials=10, techniques=["quantize", "share"])
 job = lab.long.start(search_of("lenet300", "digits", settings))
 print(job.id, flush=True)
 news = job.news
@@ -121,7 +121,7 @@ def test_a_search_goes_on_after_its_program_and_its_worker_were_killed(lab: Lab)
     assert until(lambda: job.news.state != "working")
     assert job.news.state == "done", job.news.sentence
     found = seen(lab, name)
-    assert len(found.trials) == 16
+    assert len(found.trials) == 10
     assert [t.number for t in found.trials[: len(before.trials)]] == [t.number for t in before.trials]
     recipes = [t.recipe for t in found.trials]
     assert len(set(recipes)) == len(recipes)
