@@ -187,6 +187,21 @@ def memory(
 
 
 @app.command()
+def live(
+    model: Annotated[str, typer.Option(help="A network of the list, torchvision:NAME or timm:NAME.")],
+    dataset: Annotated[str, typer.Option(help="folder:PATH; random images for torchvision: and timm:.")] = "",
+    calibration: Annotated[int, typer.Option(min=16, max=1024, help="Images to calibrate on.")] = 512,
+    tests: Annotated[int, typer.Option(min=16, help="Random images to test on.")] = 256,
+) -> None:
+    """Seconds and memory from a network at its own size to points on a chart; on a busy machine too."""
+    from benchmarks import live as measurements
+
+    with working() as progress:
+        said = measurements.run(model, dataset, calibration, tests, progress)
+    typer.echo(said)
+
+
+@app.command()
 def coverage(
     stage: Annotated[list[str] | None, typer.Option(help="module, torchscript, 8-bit, …; all by default.")] = None,
     only: Annotated[list[str] | None, typer.Option(help="Only this network; may be given several times.")] = None,

@@ -62,12 +62,11 @@ def pictures(count: int, shape: Shape, seed: int = 0) -> torch.Tensor:
     return smooth + 0.2 * torch.randn(count, *shape, generator=draw)
 
 
-def images(shape: Shape, classes: int) -> Dataset:
-    """Random images as a dataset of `classes` classes, of mean 0.5 and deviation 0.25."""
-    sizes = [CALIBRATION, VALIDATION, TEST]
+def images(shape: Shape, classes: int, sizes: tuple[int, int, int] = (CALIBRATION, VALIDATION, TEST)) -> Dataset:
+    """Random images as a dataset of `classes` classes, of mean 0.5 and deviation 0.25; sizes of its three splits."""
     pixels = pictures(sum(sizes), shape, seed=1).mul(64).add(128).clamp(0, 255).round().to(torch.uint8)
     labels = torch.arange(len(pixels)) % classes
-    train, validation, test = map(Split, pixels.split(sizes), labels.split(sizes))
+    train, validation, test = map(Split, pixels.split(list(sizes)), labels.split(list(sizes)))
     mean, std = (0.5,) * shape[0], (0.25,) * shape[0]
     names = tuple(map(str, range(classes)))
     return Dataset(

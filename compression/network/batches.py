@@ -24,7 +24,7 @@ BATCH = 128
 BATCH_VALUES = 1 << 20
 """Pixel values at once: of large images there are fewer in a batch, 4 of 224×224, which takes 0.8 of 16's time."""
 
-BUDGET = 1 << 30
+BUDGET = 640 << 20
 """Bytes that the values of one graph may take, for all of its batches together."""
 
 SMALL = 16 << 20
