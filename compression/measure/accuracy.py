@@ -12,6 +12,7 @@ import torch
 
 from compression.data import Dataset
 from compression.errors import Cancelled, InvalidFile
+from compression.host.interruption import look
 from compression.measure.intake import answered, intake
 from compression.network.decisions import NONE, classes
 from compression.records.measurement import Accuracy, Interval, Predictions, order, wilson
@@ -45,7 +46,8 @@ def predict(
     does not take the images, or where its scores of an image name no class (`decisions.classes`).
     """
     takes, pixels, table = intake(session, data.input_shape), data.test.images.numpy(), _normalized(data)
-    batch, late = takes.batch or data.at_once(batch, MEBIBYTES), time.perf_counter() + (seconds or math.inf)
+    batch = takes.batch or data.at_once(batch, MEBIBYTES)
+    late = time.perf_counter() + (math.inf if seconds is None else seconds)
 
     def answer(part: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         scores = answered(session, takes, _batch(pixels[part], table), len(data.classes))
@@ -59,6 +61,7 @@ def predict(
         for start in range(0, len(images), batch):
             while len(open_) > WORKERS:
                 open_ = wait(open_, return_when=FIRST_COMPLETED).not_done
+            look()
             if stop and stop():
                 raise Cancelled("The measurement was stopped.")
             if asked and time.perf_counter() > late:

@@ -16,6 +16,7 @@ from scipy.stats import binomtest
 from compression.data import load
 from compression.errors import Cancelled, InvalidFile
 from compression.host.machine import this_machine
+from compression.host.interruption import interruptible
 from compression.host.machine_lock import machine_lock
 from compression.host.onnx_runtime import session
 from compression.measure.accuracy import accuracy, join, mcnemar, order, predict, wilson
@@ -92,6 +93,19 @@ def test_predictions_are_those_of_the_scores_and_confidences_of_softmax():
     np.testing.assert_allclose(found.confidences, scores.softmax(1).amax(1).numpy(), atol=1e-3)
     halves = join(predict(session(model), data, images[:100]), predict(session(model), data, images[100:]))
     assert np.array_equal(halves.classes, found.classes) and sorted(halves.images) == list(range(len(data.test)))
+
+
+def test_no_seconds_are_enough_for_one_batch():
+    data = load("digits")
+    runner = session(classifier())
+    assert len(predict(runner, data, order(len(data.test)), batch=50, seconds=0.0)) == 50
+    assert len(predict(runner, data, order(len(data.test)), batch=50)) == len(data.test)
+
+
+def test_prediction_stops_where_nobody_wants_it_any_more():
+    data = load("digits")
+    with interruptible(lambda: True), pytest.raises(Cancelled):
+        predict(session(classifier()), data, order(len(data.test)))
 
 
 def test_prediction_stops_when_asked():
