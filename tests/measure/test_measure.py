@@ -15,8 +15,8 @@ from scipy.stats import binomtest
 
 from compression.data import load
 from compression.errors import Cancelled, InvalidFile
-from compression.host.machine import this_machine
 from compression.host.interruption import interruptible
+from compression.host.machine import this_machine
 from compression.host.machine_lock import machine_lock
 from compression.host.onnx_runtime import session
 from compression.measure.accuracy import accuracy, join, mcnemar, order, predict, wilson
