@@ -136,7 +136,7 @@ def _refusals(found: dict[str, Line]) -> str:
 
 
 def _table(found: dict[str, Line]) -> str:
-    titles = [*WAYS.values(), *RECIPES, "ms, W8A8", "ms, `quantize_static`", "ms, original"]
+    titles = [*WAYS.values(), *RECIPES, "time, W8A8", "time, `quantize_static`", "time, original"]
     rows = [
         "## Networks",
         "",
