@@ -19,6 +19,8 @@ from torch.utils.weak import WeakIdKeyDictionary
 
 from compression.calibration import Calibration
 from compression.errors import Unsupported, at_most
+from compression.host.interruption import look
+from compression.network.batches import are_large
 from compression.network.graph import (
     LAYERS,
     digest,
@@ -46,7 +48,7 @@ BINS = 4000
 """Steps in which a budget is spent."""
 
 
-JUDGES = 64
+JUDGES, LARGE_JUDGES = 64, 8
 """Calibration images on which the effect of a loss is measured."""
 
 
@@ -163,9 +165,10 @@ def _options(graph: fx.GraphModule, settings: Factorize, calibration: Calibratio
 
 def _measured(graph: fx.GraphModule, settings: Factorize, calibration: Calibration) -> dict[str, _Option]:
     problem_of, found = _problems(graph, settings, calibration), {}
-    judges = calibration.images[:JUDGES]
+    judges = calibration.images[: LARGE_JUDGES if are_large(calibration.images) else JUDGES]
     answers = graph(judges).log_softmax(1)
     for name in _usable(graph):
+        look()
         problem = problem_of(name)
         splits = problem.splits(settings.round_to, FORMS[settings.form])
         if splits:

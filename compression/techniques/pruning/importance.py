@@ -12,6 +12,8 @@ import torch
 from torch import fx, nn
 
 from compression.calibration import Calibration
+from compression.host.interruption import look
+from compression.network.batches import batch_of
 from compression.network.capture import captured, output
 from compression.network.graph import channel_axis, layers
 from compression.network.parametrizations import original
@@ -101,7 +103,8 @@ def _gradients(graph: fx.GraphModule, images: torch.Tensor, batch: int) -> Itera
     """
     generator = torch.Generator().manual_seed(0)
     weights = [original(layer) for layer in layers(graph).values()]
-    for part in images.split(batch):
+    for part in images.split(min(batch, batch_of(images))):
+        look()
         with torch.enable_grad():
             log_p = graph(part).log_softmax(1)
             signs = torch.randint(0, 2, log_p.shape, generator=generator).mul_(2).sub_(1)

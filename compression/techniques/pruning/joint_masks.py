@@ -22,6 +22,7 @@ from torch import fx
 from torch.utils.weak import WeakIdKeyDictionary
 
 from compression.calibration import Calibration
+from compression.host.interruption import look
 from compression.network.graph import digest, layers
 from compression.network.parametrizations import original
 from compression.solvers.moments import Moments, grouped
@@ -43,6 +44,7 @@ def joint_masks(graph: fx.GraphModule, settings: Prune, calibration: Calibration
     masks: dict[str, torch.Tensor] = {}
     rounds, hardest = (QUICK_ROUNDS, QUICK_HARDEST) if calibration.fast else (ROUNDS, HARDEST)
     for i in range(rounds):
+        look()
         penalty = SOFTEST * (hardest / SOFTEST) ** (i / (rounds - 1))
         wished = {name: state.fit(problems[name], penalty) for name, state in states.items()}
         masks = kept({name: problems[name].losses(w) for name, w in wished.items()}, settings)
