@@ -42,12 +42,14 @@ class Study:
 
         self.settings, self.space = settings, Space(settings.techniques)
         self.random = Random(settings.seed)
-        self._optuna: OptunaStudy = optuna.create_study(
-            storage=storage, study_name=name, load_if_exists=True, sampler=_sampler(settings),
+        if is_there(storage, name):  # to create one that is there would write, and fail
+            self._optuna: OptunaStudy = optuna.load_study(study_name=name, storage=storage, sampler=_sampler(settings))
+            return
+        self._optuna = optuna.create_study(
+            storage=storage, study_name=name, sampler=_sampler(settings),
             directions=["minimize"] * len(OBJECTIVES[settings.minimise]),
         )  # fmt: skip
-        if self.kept(SPACE) is None and not self._optuna.get_trials(deepcopy=False):
-            self.keep(SPACE, version())
+        self.keep(SPACE, version())
 
     def check(self) -> None:
         """Raises `Unsupported` where the study was begun with other parameters than this version has."""
@@ -67,10 +69,12 @@ class Study:
         from optuna.trial import TrialState
 
         found = []
-        for frozen in self._optuna.get_trials(deepcopy=False, states=(TrialState.RUNNING, TrialState.WAITING)):
-            if frozen.state == TrialState.RUNNING and frozen.params:
+        for frozen in self._optuna.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
+            if frozen.params:
                 found.append(self.space.completed(frozen.params))
-            self._optuna.tell(frozen.number, state=TrialState.FAIL)
+            self.drop(frozen.number)
+        for _ in self._optuna.get_trials(deepcopy=False, states=(TrialState.WAITING,)):
+            self.drop(self._optuna.ask().number)  # proposed and not yet taken up: only what is asked for can be closed
         return found
 
     @property

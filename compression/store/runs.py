@@ -4,6 +4,7 @@ import json
 import os
 import threading
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -96,6 +97,12 @@ class Store:
             if self._studies is None:
                 self._studies = study_storage(self._database)
             return self._studies
+
+    def study_failures(self) -> AbstractContextManager[None]:
+        """Inside, what Optuna's storage fails with becomes `StoreUnavailable`."""
+        from compression.store.studies import failures
+
+        return failures(self.place)
 
     def close(self) -> None:
         """Closes the database."""
