@@ -5,14 +5,17 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Annotated
+from urllib.parse import urlsplit
 
 import typer
 
 from compression.cli.console import print_table
-from compression.errors import InvalidSetting
+from compression.errors import InvalidSetting, Unsupported, shown
 
+POLL_S = 0.5
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 CertificatesOption = Annotated[
     Path | None,
@@ -36,7 +39,7 @@ def scheduler(
     address = f"{'tcp' if plain else 'tls'}://{host}:{port}"
     check_trusted(address, "The scheduler's address")
     typer.echo(f"The app and its workers find it at {address}; end it with Ctrl+C.", err=True)
-    arguments = ["--host", f"{'tcp' if plain else 'tls'}://{host}", "--port", str(port), "--no-dashboard"]
+    arguments = ["--host", f"{'tcp' if plain else 'tls'}://{host}", "--port", str(port), *_served(host)]
     _become("distributed.cli.dask_scheduler", [*arguments, *_tls(address, certificates)])
 
 
@@ -44,9 +47,6 @@ def worker(
     address: Annotated[str, typer.Argument(metavar="ADDRESS", help="Of the scheduler: tls://host:8786.")],
     long: Annotated[int, typer.Option(min=0, max=256, help="Processes for searches and trainings.")] = 1,
     quick: Annotated[int, typer.Option(min=0, max=256, help="Processes for what users wait for.")] = 1,
-    resource: Annotated[
-        list[str] | None, typer.Option(metavar="NAME=NUMBER", help="What this machine has more: gpu=1; repeatable.")
-    ] = None,
     name: Annotated[str | None, typer.Option(help="What the machine is called; its host name otherwise.")] = None,
     certificates: CertificatesOption = None,
 ) -> None:
@@ -56,11 +56,12 @@ def worker(
     check_trusted(address, "The scheduler's address")
     if not long and not quick:
         raise InvalidSetting("At least one process must be started: --long or --quick must be above 0.")
-    more, called = _resources(resource or []), name or socket.gethostname()
-    common = [address, "--nthreads", "1", "--no-dashboard", *_tls(address, certificates), *_preloads()]
+    called, host = name or socket.gethostname(), _own_address(address)
+    listening = ["--host", host, *_served(host)]
+    common = [address, "--nthreads", "1", *listening, *_tls(address, certificates), *_preloads()]
     counts = {"quick": quick, "long": long}
     started = [
-        subprocess.Popen(_command("distributed.cli.dask_worker", [*common, *_kind(kind, count, called, more)]))
+        subprocess.Popen(_command("distributed.cli.dask_worker", [*common, *_kind(kind, count, called)]))
         for kind, count in counts.items()
         if count
     ]
@@ -89,19 +90,38 @@ def _tls(address: str, folder: Path | None) -> list[str]:
     return ["--tls-ca-file", certificate, "--tls-cert", certificate, "--tls-key", key]
 
 
-def _kind(kind: str, count: int, called: str, more: str) -> list[str]:
+def _kind(kind: str, count: int, called: str) -> list[str]:
     """The options for so many processes that do one kind of job."""
-    named = ["--name", f"{called}-{kind}", "--resources", f"{kind}=1 {more}".strip()]
+    named = ["--name", f"{called}-{kind}", "--resources", f"{kind}=1"]
     return [*named, "--nworkers", str(count), "--local-directory", str(_folder())]
 
 
-def _resources(given: list[str]) -> str:
-    """'gpu=1 device=2' out of NAME=NUMBER. Raises `InvalidSetting`."""
-    for each in given:
-        name, equals, number = each.partition("=")
-        if not equals or not name.replace("-", "").replace("_", "").isalnum() or not number.isdigit():
-            raise InvalidSetting(f"--resource takes NAME=NUMBER, for example gpu=1, not {each!r}.")
-    return " ".join(given)
+def _served(host: str) -> list[str]:
+    """No dashboard; what Dask serves by HTTP all the same (how busy it is) is to be had where the rest is."""
+    return ["--no-dashboard", "--dashboard-address", f"[{host}]:0" if ":" in host else f"{host}:0"]
+
+
+def _own_address(address: str) -> str:
+    """This machine's address by which a scheduler reaches it: workers listen there alone.
+
+    Raises `InvalidSetting` for what is no address, and `Unsupported` where it cannot be reached.
+    """
+    try:
+        parts = urlsplit(address)
+        host, port = parts.hostname, parts.port or 8786
+    except ValueError:
+        host = None
+    if not host:
+        raise InvalidSetting(f"The scheduler's address is one like tls://host:8786, not {shown(address)}.")
+    if host in LOOPBACK:
+        return "::1" if host == "::1" else "127.0.0.1"
+    try:
+        family, kind, protocol, _, there = socket.getaddrinfo(host, port, type=socket.SOCK_DGRAM)[0]
+        with socket.socket(family, kind, protocol) as place:
+            place.connect(there)  # sends nothing: it only chooses the interface
+            return str(place.getsockname()[0])
+    except (OSError, UnicodeError) as error:
+        raise Unsupported(f"No way leads from this machine to the scheduler's host {shown(host)}: {error}.") from None
 
 
 def _preloads() -> list[str]:
@@ -129,11 +149,14 @@ def _become(module: str, arguments: list[str]) -> None:
 
 
 def _wait(started: list[subprocess.Popen[bytes]]) -> None:
-    """Until one of them ends, or the user says so; then all end."""
+    """Until one of them ends, or the user says so; then all end. One that failed ends this command with its code."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     try:
-        for process in started:
-            process.wait()
+        while not (ended := [code for process in started if (code := process.poll()) is not None]):
+            time.sleep(POLL_S)
+        if failed := [code for code in ended if code]:
+            typer.echo("A process of the workers failed; ending the others.", err=True)
+            raise typer.Exit(failed[0] if failed[0] > 0 else 128 - failed[0])
     except KeyboardInterrupt:
         typer.echo("Ending the workers.", err=True)
     finally:

@@ -13,8 +13,8 @@ import logging
 import os
 import shutil
 import threading
-from collections.abc import Iterable, Iterator
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import product
@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import psutil
-from distributed import Client
+from distributed import Client, Future
 from distributed.deploy.subprocess import SubprocessCluster
 from distributed.security import Security
 
@@ -30,6 +30,7 @@ from compression.data import user_folder
 from compression.host.atomic_files import atomic_write
 from compression.jobs.joined import ADDRESS, JoinedWorkers, join
 from compression.jobs.processes import Identity, identity, runs
+from compression.jobs.sending import send
 
 log = logging.getLogger(__name__)
 
@@ -42,6 +43,9 @@ COMM = "DASK_DISTRIBUTED__COMM__"
 """How Dask's processes are told, by their environment, how they talk to each other."""
 
 START_S = 60
+
+WORKER_BYTES = 2 * 2**30
+"""Of the machine's memory, for each worker for long jobs: PyTorch, a network and its images."""
 
 PRELOAD = """
 import sys; sys.path.insert(0, {root!r})
@@ -60,6 +64,7 @@ class ClusterConnection:
     own: Any = None
     joined: JoinedWorkers | None = None
     _hiring: threading.Lock = field(default_factory=threading.Lock, repr=False)
+    _searches: int = 0
 
     def is_connected(self) -> bool:
         """Whether work can be sent. A worker that died is not counted against it: its nanny brings up another."""
@@ -74,17 +79,36 @@ class ClusterConnection:
         networks that the job is `about`. Raises `Unsupported` where nobody can do it.
         """
         if self.own is None and self.joined:
-            found = self.joined.of(name)
-            self.joined.provide(found, about)
-            return found
+            return self.joined.provide(self.joined.of(name), about)
         if self.own is None:
             return None
         if name != LONG:
             return [name]
+        count = min(count, most_workers())
         with self._hiring:
             while len(self.own.workers) <= count:
                 self._start_long_worker()
         return [LONG, *(f"{LONG}-{number}" for number in range(1, count))]
+
+    def send(self, run: Callable[..., Any], *about: Any, workers: list[str] | None = None, **how: Any) -> Future:
+        """`run(*about)` on its way to one of the workers; `how` is what `Client.submit` takes."""
+        if self.joined is None:
+            return send(self.client, run, *about, workers=workers, **how)
+        return self.joined.send(run, *about, workers=workers, **how)
+
+    @contextmanager
+    def searching(self, count: int) -> Iterator[int]:
+        """How many workers a search has of those it asks for; those of our own that only searches need end with it."""
+        with self._hiring:
+            self._searches += 1
+        try:
+            yield count if self.own is None else min(count, most_workers())
+        finally:
+            with self._hiring:
+                self._searches -= 1
+                if self.own is not None and not self._searches and len(self.own.workers) > 2:
+                    with suppress(OSError, RuntimeError, TimeoutError):  # the program is ending
+                        self.own.sync(self.own.scale_down, list(self.own.worker_spec)[2:])
 
     def _start_long_worker(self) -> None:
         """One more of our own: the first is called `long`, the others `long-1`, `long-2`, …"""
@@ -107,6 +131,11 @@ class ClusterConnection:
             _end(identities)
             _record().unlink(missing_ok=True)
             shutil.rmtree(_keys(), ignore_errors=True)
+
+
+def most_workers() -> int:
+    """How many workers for long jobs this machine has cores and memory for."""
+    return max(1, min(os.cpu_count() or 1, psutil.virtual_memory().total // WORKER_BYTES))
 
 
 def connect() -> ClusterConnection:
@@ -179,8 +208,8 @@ def _preload(setup: str) -> str:
 
 
 def _processes(cluster: Any) -> list[Any]:
-    """The scheduler's and the nanny's processes."""
-    members = (cluster.scheduler, *cluster.workers.values())
+    """The scheduler's and the nannies' processes, but for those that are being ended."""
+    members = (cluster.scheduler, *(each for name, each in cluster.workers.items() if name in cluster.worker_spec))
     return [member.process for member in members if member.process is not None]
 
 

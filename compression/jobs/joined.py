@@ -1,20 +1,22 @@
 """A cluster that was there already: which of its workers can do our work, and why others cannot."""
 
 import os
+import threading
+import time
 import warnings
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from distributed import Client
-from distributed.protocol.pickle import dumps, loads
+from distributed import Client, Future
 from distributed.security import Security
 
-from compression.errors import InvalidFile, Unsupported, UserError
+from compression.errors import InvalidFile, Unsupported
 from compression.host.engine_version import engine_hash
 from compression.host.folders import user_folder
 from compression.jobs import parcels
+from compression.jobs.sending import packed, send, unpacked
 
 ADDRESS, TRUSTED, CERTIFICATES = "COMPRESSION_SCHEDULER", "COMPRESSION_TRUSTED_NETWORK", "COMPRESSION_CERTIFICATES"
 CERTIFICATE, KEY = "certificate.pem", "key.pem"
@@ -23,17 +25,13 @@ CERTIFICATE, KEY = "certificate.pem", "key.pem"
 PATIENCE_S = 10
 """So long a cluster without workers is waited for: they may be starting."""
 
+WATCH_S = 2.0
+"""How often it is looked whether the workers of what is under way are there."""
+
+RESTART_S = 60.0
+"""So long the last worker's nanny has for starting another."""
+
 FAILURES = (OSError, RuntimeError, TimeoutError, ValueError)
-
-
-class _There:
-    """What becomes the answer of a function where it is read."""
-
-    def __init__(self, ask: Callable[..., Any], *about: Any):
-        self._ask, self._about = ask, about
-
-    def __reduce__(self) -> Any:
-        return self._ask, self._about
 
 
 @dataclass
@@ -43,7 +41,10 @@ class JoinedWorkers:
     client: Client
     address: str
     engines: dict[str, str] = field(default_factory=dict)
-    _provided: set[tuple[str, ...]] = field(default_factory=set, repr=False)
+    _pending: list[tuple[Future, set[str]]] = field(default_factory=list, repr=False)
+    _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
+    _watching: bool = False
+    _empty_since: float | None = None
 
     def of(self, kind: str) -> list[str]:
         """Addresses of the workers for a kind of job that have this very engine.
@@ -83,25 +84,74 @@ class JoinedWorkers:
             told = self._asked(new, engine_hash)
             self.engines |= {address: found for address, found in told.items() if isinstance(found, str)}
 
-    def provide(self, workers: list[str], about: Iterable[Any]) -> None:
-        """Sends the networks that a task is about to the workers that lack them. Raises `Unsupported`."""
-        files = parcels.contents_of(about)
-        hashes = {name: parcels.hash_of(path) for name, path in files.items()}
-        new = [address for address in workers if (address, *sorted(hashes.values())) not in self._provided]
-        if not files or not new:
-            return
-        for address, found in self._asked(new, parcels.lacking, hashes).items():
-            if isinstance(found, UserError):
-                raise Unsupported(f"{address}: {found}")
+    def provide(self, workers: list[str], about: Iterable[Any]) -> list[str]:
+        """Sends the networks that a task is about to the workers that lack them; the workers that have them then.
+
+        Raises `Unsupported` where none has: each may have another network of its own by the same name.
+        """
+        if not (files := parcels.contents_of(about)):
+            return workers
+        ready, refused = [], ""
+        for address, found in self._asked(workers, parcels.lacking, parcels.hashes_of(files)).items():
             if isinstance(found, list) and found:
-                self._asked([address], parcels.take, {name: files[name].read_bytes() for name in found})
-            self._provided.add((address, *sorted(hashes.values())))
+                contents = {name: path.read_bytes() for name, path in files.items() if name in found}
+                found = self._asked([address], parcels.take, contents).get(address)
+            if isinstance(found, BaseException):
+                refused = f"{address}: {found}"
+            else:
+                ready.append(address)
+        if not ready:
+            raise Unsupported(refused or f"No worker at {self.address} took the network.")
+        return ready
+
+    def send(self, run: Callable[..., Any], *about: Any, workers: list[str] | None, **how: Any) -> Future:
+        """`run(*about)` on its way to one of the workers, for these very networks; see `sending.send`.
+
+        It is cancelled where all of them are gone: a worker that is started anew has another address.
+        """
+        if hashes := parcels.hashes_of(parcels.contents_of(about)):
+            future = send(self.client, parcels.with_networks, hashes, run, *about, workers=workers, **how)
+        else:
+            future = send(self.client, run, *about, workers=workers, **how)
+        with self._lock:
+            self._pending.append((future, set(workers or ())))
+            if not self._watching:
+                self._watching = True
+                threading.Thread(target=self._watch, name="watch-workers", daemon=True).start()
+        return future
+
+    def _watch(self) -> None:
+        while self.cancel_forsaken():
+            time.sleep(WATCH_S)
+
+    def cancel_forsaken(self) -> bool:
+        """Cancels what can be carried out nowhere any more; whether anything is under way."""
+        with self._lock:
+            known = self.client.futures
+            self._pending = [each for each in self._pending if each[0].key in known and not each[0].done()]
+            self._watching = bool(self._pending)
+            pending = list(self._pending)
+        if pending and self.client.status == "running":
+            try:
+                there = set(self._about())
+            except Unsupported:  # the connection is lost, maybe for a moment
+                return True
+            for future, workers in pending if self._is_settled(there) else ():
+                if workers and not workers & there:
+                    future.cancel()
+        return bool(pending) and self.client.status != "closed"
+
+    def _is_settled(self, there: set[str]) -> bool:
+        """Whether what is sent again would find workers, or none is waited for any longer."""
+        now = time.monotonic()
+        self._empty_since = None if there else self._empty_since or now
+        return self._empty_since is None or now - self._empty_since > RESTART_S
 
     def _asked(self, workers: list[str], ask: Callable[..., Any], *about: Any) -> dict[str, Any]:
         """What each worker answers, beside what it is doing; an error in place of an answer."""
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            return self.client.run(loads, dumps(_There(ask, *about)), workers=workers, on_error="return")
+            return self.client.run(unpacked, packed(ask, *about), workers=workers, on_error="return")
 
     def _refused(self, about: dict[str, dict[str, Any]]) -> str:
         """'box1 has the engine 12ab…, not 34cd…; box2 does not have this project'."""

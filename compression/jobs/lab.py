@@ -34,7 +34,6 @@ from compression.jobs.job import LOST, Job, News, State, failure_sentence, resul
 from compression.jobs.long_jobs import LongJobs
 from compression.jobs.messages import Outcome, Refusal, Request, Sweeping, Training, Work
 from compression.jobs.result_recorder import ResultRecorder
-from compression.jobs.sending import send
 from compression.jobs.watched import Watched
 from compression.recipe import Recipe
 from compression.store import Store
@@ -316,7 +315,7 @@ class Lab:
     def _submit_task(self, task: Callable[..., Any], *about: Any, kind: str = QUICK, **how: Any) -> Future:
         connection = self._connected()
         run = worker.run_patiently if kind == LONG or how["priority"] <= IDLE else worker.run_task
-        return send(connection.client, run, task, *about, workers=connection.workers(kind, about=about), **how)
+        return connection.send(run, task, *about, workers=connection.workers(kind, about=about), **how)
 
     def _current_connection(self) -> cluster.ClusterConnection:
         return self._cluster_executor.submit(self._connected).result()

@@ -23,7 +23,6 @@ from compression.jobs.long_tasks import PACE_EPOCHS
 from compression.jobs.messages import Outcome, Refusal, Request, Searching, Sweeping, Training, Work
 from compression.jobs.result_recorder import KINDS, ResultRecorder, from_plain, this_program, title, to_plain
 from compression.jobs.search_runs import SearchRun
-from compression.jobs.sending import send
 from compression.jobs.worker import run_patiently
 from compression.recipe import Recipe
 from compression.records.measurement import LearningPoint
@@ -291,8 +290,8 @@ class LongJobs:
         workers, job = connection.workers(LONG, about=(entry.work,)), entry.job
         if job.news.state != "working":
             return None
-        return send(
-            connection.client, run_patiently, task, entry.work, self._topic, job.id,
+        return connection.send(
+            run_patiently, task, entry.work, self._topic, job.id,
             key=f"{task.__name__}-{job.id}-{time.monotonic_ns()}", workers=workers, priority=entry.priority,
         )  # fmt: skip
 

@@ -5,8 +5,9 @@ worker or of the program, it goes on where it was.
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from random import Random
 from typing import Any
 
@@ -20,7 +21,6 @@ from compression.jobs.job import Job, result, run_of
 from compression.jobs.messages import Finished, Refusal, Request, Searching
 from compression.jobs.result_recorder import ResultRecorder
 from compression.jobs.search_tasks import Begun, Tried
-from compression.jobs.sending import send
 from compression.jobs.worker import run_patiently
 from compression.recipe import Recipe
 from compression.records.measurement import Measurement
@@ -64,11 +64,12 @@ LOST_TWICE = "Its worker stopped twice, perhaps for lack of memory."
 
 @dataclass
 class Running:
-    """A trial under way: its number, what was asked, and the future of its task."""
+    """A trial under way, or the test of one: its number, what was asked, what sends its task, and its future."""
 
     number: int
     params: dict[str, Any]
     request: Request
+    send: Callable[[], Future]
     future: Future
     origin: str
     begun: float
@@ -98,15 +99,16 @@ class SearchRun:
         self._study = Study(self._recorder.store.studies(), f"search {self._job.id}", self.settings)
         self._study.check()
         self._began = time.monotonic() - self._study.spent
-        self._trials = self._study.trials
+        self._take_stock()
         begun = self._begin()
         if begun is not None:
             return begun
-        try:
-            self._search()
-            self._test()
-        finally:
-            self._give_up()
+        with self._connection().searching(self.settings.workers) as self._workers:
+            try:
+                self._search()
+                self._test()
+            finally:
+                self._give_up()
         return Finished(self._told()) if self._wanted else None
 
     @property
@@ -163,18 +165,39 @@ class SearchRun:
         return [params_of(run.readable) for run in found if run.readable and run.readable.steps]
 
     def _search(self) -> None:
-        """Tries recipes until the time is over, less what the final tests will take."""
+        """Tries recipes until the time is over, less what the final tests will take.
+
+        What is still under way when the whole time is over is cancelled, and not a part of the study.
+        """
         self._tried = {t.recipe for t in self._trials}
         fruitless = 0
-        while self._wanted and fruitless < FRUITLESS:
-            over = self.elapsed > self._end or self._enough
-            while not over and len(self._running) < self.settings.workers + AHEAD and fruitless < FRUITLESS:
-                fruitless = 0 if self._start_trial() else fruitless + 1
+        while self._wanted and not self._late:
+            over = self.elapsed > self._end or self._enough or fruitless >= FRUITLESS
             if over and not self._running:
                 return
-            if self.elapsed > 60 * self.settings.minutes:  # what is under way would end too late
-                return
+            if not over and len(self._running) < self._workers + AHEAD:
+                fruitless = 0 if self._start_trial() else fruitless + 1
+                continue
             self._collect()
+        if self._wanted:
+            self._leave()
+
+    def _leave(self) -> None:
+        """Keeps what has come by now, and has the rest neither carried out nor tried again."""
+        self._collect()
+        for each in self._running:
+            self._study.drop(each.number)
+        self._give_up()
+
+    @property
+    def _late(self) -> bool:
+        """Whether the whole time is over."""
+        return self.elapsed > 60 * self.settings.minutes
+
+    def _take_stock(self) -> None:
+        """Reads the trials again; the front is found once for each state of them."""
+        self._trials = self._study.trials
+        self._front = best_front(self._trials, self.settings)
 
     @property
     def _enough(self) -> bool:
@@ -185,7 +208,7 @@ class SearchRun:
     def _end(self) -> float:
         """Seconds after which no trial is begun: then the final front is tested."""
         whole, trials = 60 * self.settings.minutes, self._trials
-        points = min(len(best_front(trials, self.settings)), TESTED)
+        points = min(len(self._front), TESTED)
         images = self._base["tests"] / max(self._base["images"], 1)
         answering = max((t.seconds for t in trials if t.state == "complete"), default=0.0) * 0.1 * images
         return whole - min(points * (answering + LATENCY_S), RESERVED * whole)
@@ -205,8 +228,13 @@ class SearchRun:
             return False
         self._tried.add(text)
         request = self._request(made)
-        self._running.append(Running(number, params, request, self._send(request), origin, time.monotonic()))
+        self._put_under_way(number, params, request, partial(self._send, request), origin)
         return True
+
+    def _put_under_way(
+        self, number: int, params: dict[str, Any], request: Request, send: Callable[[], Future], origin: str
+    ) -> None:
+        self._running.append(Running(number, params, request, send, send(), origin, time.monotonic()))
 
     def _proposal(self) -> tuple[dict[str, Any] | None, str]:
         if self._queue:
@@ -225,30 +253,33 @@ class SearchRun:
         try:
             connection = self._connection()
             workers = connection.workers(LONG, self.settings.workers, about)
-            return send(
-                connection.client, run_patiently, task, *about, self._topic, self._job.id, workers=workers,
+            return connection.send(
+                run_patiently, task, *about, self._topic, self._job.id, workers=workers,
                 key=f"search-{self._job.id}-{time.monotonic_ns()}",
             )  # fmt: skip
         except GONE as error:
             raise WorkerLost("The cluster is gone.") from error
 
-    def _collect(self) -> None:
-        """Takes what has come, and writes down how the search stands."""
+    def _ended(self) -> Iterator[tuple[Running, Any]]:
+        """What has come to an end, and what it came to; what lost its worker is sent once more."""
         time.sleep(POLL_S)
         for each in [each for each in self._running if each.future.done()]:
             found = result(each.future)
             each.future.release()
-            if found is None and each.tries < TRIES and self._wanted:
-                each.future, each.tries = self._send(each.request), each.tries + 1
+            if found is None and each.tries < TRIES and self._wanted and not self._late:
+                each.future, each.tries = each.send(), each.tries + 1
                 continue
             self._running.remove(each)
             if self._wanted:
-                self._tell(each, found)
-                self._study.spend(self.elapsed)
-                self._trials = self._study.trials
-                self._sentence = (
-                    f"{len(self._trials)} trials, {len(best_front(self._trials, self.settings))} on the front"
-                )
+                yield each, found
+
+    def _collect(self) -> None:
+        """Takes what has come, and writes down how the search stands."""
+        for each, found in self._ended():
+            self._tell(each, found)
+            self._study.spend(self.elapsed)
+            self._take_stock()
+            self._sentence = f"{len(self._trials)} trials, {len(self._front)} on the front"
         self._say(self._sentence)
 
     def _tell(self, each: Running, found: Any) -> None:
@@ -276,38 +307,40 @@ class SearchRun:
             self._job.put(sentence=sentence, share=share)
 
     def _test(self) -> None:
-        """Reads the test split for the final front, once; the best first, then spread over the whole of it."""
-        trials = self._study.trials
-        chosen, first = best_front(trials, self.settings), best(trials, self.settings)
+        """Reads the test split for the final front, once; the best first, then spread over the whole of it.
+
+        When the time is over only what is under way is waited for, and the best is tested all the same.
+        """
+        chosen, first = self._front, best(self._trials, self.settings)
         if len(chosen) > TESTED:
             chosen = [chosen[round(i * (len(chosen) - 1) / (TESTED - 1))] for i in range(TESTED)]
         chosen = [*([first] if first else []), *(t for t in chosen if first is None or t.number != first.number)]
         waiting = [t for t in chosen if t.test_accuracy is None and t.run]
-        tested = 0
+        begun = tested = 0
         while self._wanted and (waiting or self._running):
-            while waiting and len(self._running) < self.settings.workers:
-                self._start_test(waiting.pop(0))
-            time.sleep(POLL_S)
-            for each in [each for each in self._running if each.future.done()]:
-                self._running.remove(each)
-                self._take_test(each, result(each.future))
+            while waiting and len(self._running) < self._workers and not (self._late and begun):
+                begun += self._start_test(waiting.pop(0))
+            if self._late:
+                waiting = []
+            for each, found in self._ended():
+                self._take_test(each, found)
                 tested += 1
-                self._say(f"Reading the test images for the front: {tested} of {tested + len(waiting)}")
+                self._say(f"Reading the test images for the front: {tested} of {begun + len(waiting)}")
         self._study.spend(self.elapsed)
 
-    def _start_test(self, trial: Trial) -> None:
+    def _start_test(self, trial: Trial) -> bool:
+        """Sends the file of a trial to be tested; False where the store has it no more."""
         run = self._recorder.store.run(trial.run)
         content = self._recorder.content(run.file_hash)
         if content is None:
-            return
+            return False
         request = Request(self._work.model, self._work.weights, self._work.dataset, trial.recipe)
-        earlier = run.measurement
-        future = self._submit(search_tasks.read_test_split, request, content, earlier)
-        self._running.append(Running(trial.number, trial.params, request, future, run.id, time.monotonic()))
+        send = partial(self._submit, search_tasks.read_test_split, request, content, run.measurement)
+        self._put_under_way(trial.number, trial.params, request, send, run.id)
+        return True
 
     def _take_test(self, each: Running, found: Any) -> None:
-        each.future.release()
-        if not isinstance(found, Measurement) or not self._wanted:
+        if not isinstance(found, Measurement):
             return
         if self._recorder.keep_measurement(each.origin, replace(found, provenance="measured")):
             trial = next(t for t in self._study.trials if t.number == each.number)
@@ -323,9 +356,8 @@ class SearchRun:
         self._running = []
 
     def _told(self) -> str:
-        trials = self._study.trials
-        chosen, first = best_front(trials, self.settings), best(trials, self.settings)
-        told = f"{len(trials)} trials, {len(chosen)} on the front"
+        first = best(self._trials, self.settings)
+        told = f"{len(self._trials)} trials, {len(self._front)} on the front"
         if first is None or first.found is None:
             return f"{told}; none keeps the limits"
         return f"{told}; the best has {first.found.size_bytes / 1000:,.1f} KB"

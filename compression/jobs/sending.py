@@ -2,7 +2,8 @@
 
 A plain `dask scheduler` reads the functions and arguments that a client submits, and knows no `compression`. So what is
 submitted is Dask's reader, and the task as bytes that only a worker reads. Whoever can reach a scheduler can run code
-on its workers, with this as without it: that is why addresses must be encrypted, see `cluster.connect`.
+on its workers, with this as without it: that is why addresses must be encrypted, see `cluster.connect`. Nothing else in
+the project pickles.
 """
 
 import warnings
@@ -10,7 +11,10 @@ from collections.abc import Callable
 from typing import Any
 
 from distributed import Client, Future
-from distributed.protocol.pickle import dumps, loads
+from distributed.protocol.pickle import dumps
+from distributed.protocol.pickle import loads as unpacked
+
+__all__ = ["packed", "send", "unpacked"]
 
 
 class _Call:
@@ -23,8 +27,13 @@ class _Call:
         return self._run, self._about
 
 
+def packed(run: Callable[..., Any], *about: Any) -> bytes:
+    """What `unpacked` turns into the result of `run(*about)`."""
+    return dumps(_Call(run, about))
+
+
 def send(client: Client, run: Callable[..., Any], *about: Any, **how: Any) -> Future:
     """`run(*about)` on its way to a worker; `how` is what `Client.submit` takes."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Sending large graph")  # a file that is uploaded is sent once
-        return client.submit(loads, dumps(_Call(run, about)), pure=False, **how)
+        return client.submit(unpacked, packed(run, *about), pure=False, **how)

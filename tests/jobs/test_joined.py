@@ -12,10 +12,13 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import psutil
 import pytest
 from distributed import Client
+from typer import Exit
 
-from compression.errors import InvalidFile, Unsupported
+from compression.cli import cluster as command
+from compression.errors import InvalidFile, InvalidSetting, Unsupported
 from compression.host.engine_version import engine_hash
 from compression.jobs import joined, parcels
 from compression.jobs.cluster import COMM, ROOT
@@ -45,6 +48,13 @@ def running(*command: str, cwd: Path | str = ROOT) -> Iterator[subprocess.Popen[
         process.wait(STARTED_S)
 
 
+def listeners(program: subprocess.Popen[bytes]) -> set[str]:
+    """The addresses at which a program and its children listen."""
+    members = [psutil.Process(program.pid), *psutil.Process(program.pid).children(recursive=True)]
+    open_ = [each for member in members for each in member.net_connections()]
+    return {each.laddr.ip for each in open_ if each.status == psutil.CONN_LISTEN}
+
+
 def free_port() -> int:
     with socket.socket() as place:
         place.bind(("127.0.0.1", 0))
@@ -61,11 +71,12 @@ def test_a_plain_scheduler_from_elsewhere_and_workers_by_our_command_carry_out_o
     with running(*plain, cwd=tmp_path):  # where no `compression` can be imported
         unset.setenv("COMPRESSION_TRUSTED_NETWORK", "1")
         with Client(address, timeout=STARTED_S, set_as_default=False) as client, running(
-            "-m", "compression", "worker", address, "--long", "0", "--resource", "gpu=1", "--name", "box"
-        ):  # fmt: skip
+            "-m", "compression", "worker", address, "--long", "0", "--name", "box"
+        ) as workers:  # fmt: skip
             client.wait_for_workers(1, timeout=STARTED_S)
             [about] = client.scheduler_info(n_workers=-1)["workers"].values()
-            assert (about["name"], about["resources"]) == ("box-quick", {"quick": 1.0, "gpu": 1.0})
+            assert (about["name"], about["resources"]) == ("box-quick", {"quick": 1.0})
+            assert listeners(workers) == {"127.0.0.1"}
             lab = Lab()
             try:
                 assert lab.ask(os.getpid).result(STARTED_S) != os.getpid()
@@ -84,10 +95,11 @@ def test_certificates_are_made_once_and_only_those_who_have_them_reach_the_sched
     with pytest.raises(InvalidFile, match=r"no certificate\.pem"):
         joined.check_certificates(tmp_path)
     address = f"tls://127.0.0.1:{port}"
-    with running("-m", "compression", "scheduler", "--port", str(port), "--certificates", str(folder)):
+    with running("-m", "compression", "scheduler", "--port", str(port), "--certificates", str(folder)) as ours:
         unset.setenv("COMPRESSION_SCHEDULER", address)
         unset.setenv("COMPRESSION_CERTIFICATES", str(folder))
         client, workers = until_joined()
+        assert listeners(ours) == {"127.0.0.1"}
         with client, pytest.raises(Unsupported, match=f"No worker is connected .* compression worker {address}"):
             workers.of("quick")
         unset.setenv("COMPRESSION_CERTIFICATES", str(joined.make_certificates(tmp_path / "others")[0].parent))
@@ -156,11 +168,23 @@ def test_a_network_travels_once_by_its_content_and_replaces_nothing_of_the_worke
         JoinedWorkers(client, "tls://box").provide(["a"], [work])
         assert {path.name for path in (theirs / "zoo").iterdir()} >= set(contents)
         assert calls == ["asked", "sent", "asked"][: times + 1]
-    (theirs / "zoo" / f"mine-own.onnx{parcels.MARK}").unlink()
-    (theirs / "zoo" / "mine-own.onnx").write_bytes(b"another")
+    (ours / "zoo" / "mine-own.onnx").write_bytes(b"another way")  # replaced, and brought back as it was
+    JoinedWorkers(client, "tls://box").provide(["a"], [work])
+    assert (theirs / "zoo" / "mine-own.onnx").read_bytes() == b"another way"
+    (ours / "zoo" / "mine-own.onnx").rename(ours / "zoo" / "mine-own.pt2")
+    JoinedWorkers(client, "tls://box").provide(["a"], [work])
+    left = {path.name for path in (theirs / "zoo").iterdir() if path.suffix != ".lock"}
+    assert left == {f"mine-own.{kind}" for kind in ("json", "json.sent", "pt2", "pt2.sent")}
+    hashes = parcels.hashes_of({"mine-own.pt2": ours / "zoo" / "mine-own.pt2"})
+    unset.setenv("COMPRESSION_HOME", str(theirs))
+    assert parcels.with_networks(hashes, max, 3, 4) == 4
+    with pytest.raises(Unsupported, match="same name 'mine-own'"):
+        parcels.with_networks({"mine-own.pt2": "0" * 64}, max, 3, 4)
+    unset.setenv("COMPRESSION_HOME", str(ours))
+    (theirs / "zoo" / "mine-own.pt2").write_bytes(b"another")  # by its owner: the mark does not hold for it
     with pytest.raises(Unsupported, match="another network of its own by the name 'mine-own'"):
         JoinedWorkers(client, "tls://box").provide(["a"], [work])
-    assert (theirs / "zoo" / "mine-own.onnx").read_bytes() == b"another"
+    assert (theirs / "zoo" / "mine-own.pt2").read_bytes() == b"another"
     for name in ("../x.json", "a/b.onnx", "x.py", "", "x" * 300 + ".json"):
         with pytest.raises(Unsupported, match="No network is kept"):
             parcels.take({name: b""})
@@ -173,3 +197,71 @@ def test_an_address_that_is_not_encrypted_needs_a_word_of_trust(address: str, un
         joined.check_trusted(address, "The address")
     unset.setenv("COMPRESSION_TRUSTED_NETWORK", "1")
     joined.check_trusted(address, "The address")
+
+
+def test_workers_with_a_network_of_their_own_are_left_out_and_refuse_for_no_other(
+    unset: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "zoo").mkdir()
+    for suffix in ("onnx", "json"):
+        (tmp_path / "zoo" / f"mine-own.{suffix}").write_bytes(b"{}")
+    unset.setenv("COMPRESSION_HOME", str(tmp_path))
+    answers: dict[str, Any] = {"a": Unsupported("Its own."), "b": [], "c": OSError("dead")}
+    client: Any = SimpleNamespace(run=lambda read, there, workers, on_error: {at: answers[at] for at in workers})
+    workers, work = JoinedWorkers(client, "tls://box"), SimpleNamespace(model="mine", weights="own")
+    assert workers.provide(["a", "b", "c"], [work]) == ["b"]
+    with pytest.raises(Unsupported, match=r"a: Its own\."):
+        workers.provide(["a"], [work])
+
+
+def test_what_waits_for_a_worker_that_is_gone_is_cancelled_once_another_is_there() -> None:
+    futures = {name: Waiting(name) for name in ("at a", "at b", "at both", "done")}
+    futures["done"].over = True
+    cluster = cluster_of({})
+    cluster.client = client = SimpleNamespace(  # type: ignore[assignment]
+        futures=futures, status="running", scheduler_info=lambda n_workers: {"workers": dict.fromkeys(there)}
+    )
+    at = {"at a": {"a"}, "at b": {"b"}, "at both": {"a", "b"}, "done": {"a"}}
+    cluster._pending = [(future, at[name]) for name, future in futures.items()]  # type: ignore[misc]
+    there = ["a", "b"]
+    assert cluster.cancel_forsaken() and not any(each.cancelled for each in futures.values())
+    there.clear()  # the only nanny is starting another worker
+    assert cluster.cancel_forsaken() and not any(each.cancelled for each in futures.values())
+    there.append("b")
+    assert cluster.cancel_forsaken()
+    assert [name for name, each in futures.items() if each.cancelled] == ["at a"]
+    client.futures = {}
+    assert not cluster.cancel_forsaken()
+
+
+class Waiting:
+    def __init__(self, key: str):
+        self.key, self.over, self.cancelled = key, False, False
+
+    def done(self) -> bool:
+        return self.over or self.cancelled
+
+    def cancel(self) -> None:
+        self.cancelled = True
+
+
+@pytest.mark.parametrize(("address", "own"), [
+    ("tls://127.0.0.1:8786", "127.0.0.1"), ("tls://localhost", "127.0.0.1"), ("tcp://[::1]:1", "::1"),
+])  # fmt: skip
+def test_workers_listen_where_the_scheduler_reaches_them_alone(address: str, own: str) -> None:
+    assert command._own_address(address) == own
+    for wrong in ("", "box:8786", "tls://box:port", "tls://"):
+        with pytest.raises(InvalidSetting, match="is one like tls://host:8786"):
+            command._own_address(wrong)
+
+
+def test_a_worker_that_fails_ends_the_others_and_its_code_is_passed_on() -> None:
+    code = "import sys, time; sys.argv[1] == '3' and sys.exit(3); time.sleep(600)"
+    started = [subprocess.Popen([sys.executable, "-c", code, each]) for each in ("0", "3")]
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        with pytest.raises(Exit) as ended:
+            command._wait(started)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert ended.value.exit_code == 3 and all(each.poll() is not None for each in started)
