@@ -178,10 +178,13 @@ def test_no_technique_imports_another() -> None:
 
 
 def test_nothing_is_pickled_printed_or_swallowed() -> None:
-    """`torch.load` only with weights_only=True; of a pickling module nothing but its exceptions."""
+    """`torch.load` only with weights_only=True; of a pickling module nothing but its exceptions, but where tasks are
+    sent to workers.
+    """
     for path in ENGINE + PAGES:
-        used = {name for name in called(path) | set(imports(path)) if name.split(".")[0] in PICKLERS and "." in name}
-        assert {name for name in used if not name.endswith("Error")} == set(), named(path)
+        used = {name for name in called(path) | set(imports(path)) if set(name.split(".")[:-1]) & PICKLERS}
+        sends = named(path) == "compression/jobs/sending.py"
+        assert any(not name.endswith("Error") for name in used) == sends, named(path)
         assert "torch.save" not in called(path), named(path)
         loads = [n for n in nodes(path) if isinstance(n, ast.Call) and ast.unparse(n.func) == "torch.load"]
         assert all("weights_only=True" in ast.unparse(node) for node in loads), named(path)

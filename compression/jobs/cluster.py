@@ -13,6 +13,7 @@ import logging
 import os
 import shutil
 import threading
+import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -108,7 +109,7 @@ class ClusterConnection:
                 self._searches -= 1
                 if self.own is not None and not self._searches and len(self.own.workers) > 2:
                     with suppress(OSError, RuntimeError, TimeoutError):  # the program is ending
-                        self.own.sync(self.own.scale_down, list(self.own.worker_spec)[2:])
+                        self._end_others()
 
     def _start_long_worker(self) -> None:
         """One more of our own: the first is called `long`, the others `long-1`, `long-2`, …"""
@@ -117,6 +118,17 @@ class ClusterConnection:
         self.own.new_spec["options"]["worker_kwargs"]["name"] = LONG if at == 1 else f"{LONG}-{at - 1}"
         self.own.scale(at + 1)
         self.client.wait_for_workers(at + 1, timeout=START_S)
+        _write_down(_alive(self.own))
+
+    def _end_others(self) -> None:
+        """Ends all of our own but for the first two; returns when the scheduler knows of it: nothing is sent to them.
+
+        Dask's `scale` would end any of those that have names.
+        """
+        self.own.sync(self.own.scale_down, list(self.own.worker_spec)[2:])
+        end = time.monotonic() + START_S
+        while len(self.client.scheduler_info(n_workers=-1)["workers"]) > 2 and time.monotonic() < end:
+            time.sleep(0.1)
         _write_down(_alive(self.own))
 
     def close(self) -> None:

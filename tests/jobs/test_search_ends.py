@@ -9,13 +9,15 @@ from typing import Any
 import pytest
 from optuna.storages import InMemoryStorage
 
+from compression.cli import search as command
 from compression.jobs import search_runs, search_tasks
 from compression.jobs.job import Job
 from compression.jobs.messages import Finished, Outcome, Searching
+from compression.jobs.search import SearchView
 from compression.jobs.search_runs import SearchRun
 from compression.jobs.search_tasks import Begun, Tried
 from compression.records.measurement import Measurement
-from compression.records.search import Found
+from compression.records.search import Found, Trial
 from compression.searching.settings import SearchSettings
 from compression.searching.study import Study
 
@@ -188,3 +190,15 @@ def test_a_test_that_outlasts_the_time_is_the_last_and_one_whose_worker_died_is_
     again = searched(minutes=1, dying=1, trials=3)
     assert len(again.cluster.of(search_tasks.read_test_split)) == len(again.tested) + 1
     assert len(again.tested) > 0 and len(again.study.trials) == 3
+
+
+def test_where_nothing_keeps_the_limits_a_sentence_says_what_comes_nearest() -> None:
+    seen = Found(0.02, 0.99, 0.9, 50_000, 1, 0.0, 500, 0.5, 0.1, accuracy=0.9)
+    settings = SearchSettings(drop=0.0, size_bytes=1_000)
+    trials = (Trial(0, "cut", "simulated", "", {}), Trial(1, "complete", "all images", "{}", {}, seen))
+    for count, reason in (
+        (1, "No trial has come to its end."),
+        (2, "No file keeps these limits; the nearest has 50.0 KB"),
+    ):
+        printed = command.plain(SearchView("a", settings, trials[:count], {}, 1.0))
+        assert printed["best"] is None and printed["reason"].startswith(reason)
