@@ -216,14 +216,13 @@ def test_workers_with_a_network_of_their_own_are_left_out_and_refuse_for_no_othe
 
 def test_what_waits_for_a_worker_that_is_gone_is_cancelled_once_another_is_there() -> None:
     futures = {name: Waiting(name) for name in ("at a", "at b", "at both", "done")}
-    futures["done"].over = True
+    futures["done"].over, there = True, ["a", "b"]
     cluster = cluster_of({})
     cluster.client = client = SimpleNamespace(  # type: ignore[assignment]
         futures=futures, status="running", scheduler_info=lambda n_workers: {"workers": dict.fromkeys(there)}
     )
     at = {"at a": {"a"}, "at b": {"b"}, "at both": {"a", "b"}, "done": {"a"}}
     cluster._pending = [(future, at[name]) for name, future in futures.items()]  # type: ignore[misc]
-    there = ["a", "b"]
     assert cluster.cancel_forsaken() and not any(each.cancelled for each in futures.values())
     there.clear()  # the only nanny is starting another worker
     assert cluster.cancel_forsaken() and not any(each.cancelled for each in futures.values())

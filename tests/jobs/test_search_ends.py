@@ -94,12 +94,12 @@ class Cluster:
         return nullcontext(2)
 
     def send(self, run: Any, task: Any, *about: Any, workers: Any, key: str) -> Task:
-        found: Any = Begun(Outcome(*[TOLD] * 8), {"harm": {}, "sizes": {}}, 0.9, 500, 500)  # type: ignore[arg-type]
+        found: Any = Begun(Outcome(*[TOLD] * 8), {"harm": {}, "sizes": {}}, 0.9, 500, 500)
         seconds = 0.0
         if task is search_tasks.carry_out:
             bytes_ = 50_000 - len(self.sent)
             seen = Found((60_000 - bytes_) / 1e6, 0.99, 0.9, bytes_, 1, 0.0, 500, 0.5, 0.1, accuracy=0.9)
-            found, seconds = Tried("all images", "", seen, bytes_, 0.0, 7.0, "box", Outcome(*[TOLD] * 8)), self.trial_s  # type: ignore[arg-type]
+            found, seconds = Tried("all images", "", seen, bytes_, 0.0, 7.0, "box", Outcome(*[TOLD] * 8)), self.trial_s
         if task is search_tasks.read_test_split:
             found, seconds = Told(), self.test_s
             if self.dying:
@@ -139,7 +139,7 @@ def searched(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Searched]:
         store = SimpleNamespace(studies=lambda: storage, runs=lambda **about: [], run=lambda run: kept)
         recorder: Any = SimpleNamespace(
             store=store, keep=lambda outcome, job="": True, content=lambda key: b"file",
-            keep_measurement=lambda run, found: tested.append(run) or False,
+            keep_measurement=lambda run, found: bool(tested.append(run)),  # type: ignore[func-returns-value]
         )  # fmt: skip
         monkeypatch.setattr(search_runs, "time", clock)
         monkeypatch.setattr(search_runs, "run_of", lambda outcome: "run")
