@@ -16,7 +16,7 @@ from compression.errors import UnknownName
 from compression.export import export
 from compression.host.onnx_runtime import optimized
 from compression.network.graph import shapes
-from compression.network.parametrizations import ActivationQuantizer
+from compression.network.parametrizations import QUANTIZER, ActivationQuantizer
 from compression.recipe import Recipe
 
 
@@ -94,7 +94,7 @@ def _config(compressed: Compressed) -> dict[str, Any]:
     known = shapes(compressed.graph, compressed.input_shape)
     output = next(node for node in compressed.graph.graph.nodes if node.op == "output").args[0]
     quantizers = {
-        name.removeprefix("quantizer_"): {"scale": float(module.get_buffer("scale")), "zero_point": module.zero_point}
+        name.removeprefix(QUANTIZER): {"scale": float(module.get_buffer("scale")), "zero_point": module.zero_point}
         for name, module in compressed.graph.named_modules()
         if isinstance(module, ActivationQuantizer)
     }

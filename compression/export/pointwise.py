@@ -8,6 +8,7 @@ from torch import fx
 
 from compression.export.context import Context, Translation
 from compression.network.graph import operator_name
+from compression.network.parametrizations import QUANTIZER
 
 
 def _plain(operator: str) -> Translation:
@@ -199,14 +200,24 @@ def _leaky_relu(c: Context, node: fx.Node, a: dict[str, Any]) -> str:
     return c.writer.node("LeakyRelu", [c.value(a["self"])], alpha=float(a["negative_slope"]))
 
 
+def _read_once(c: Context, value: fx.Node) -> str:
+    """A value for operators that become one kernel.
+
+    ONNX Runtime converts codes to floats anew for each reader, and fuses no readers of different values: a sum of the
+    value alone stands between.
+    """
+    name = c.value(value)
+    return c.writer.node("Sum", [name]) if str(value.target).startswith(QUANTIZER) else name
+
+
 def _silu(c: Context, node: fx.Node, a: dict[str, Any]) -> str:
-    x = c.value(a["self"])
+    x = _read_once(c, a["self"])
     return c.writer.node("Mul", [x, c.writer.node("Sigmoid", [x])])
 
 
 def _gelu(c: Context, node: fx.Node, a: dict[str, Any]) -> str:
     """Hendrycks & Gimpel 2016, exact or by tanh; in the order of operators that ONNX Runtime fuses to one kernel."""
-    w, x = c.writer, c.value(a["self"])
+    w, x = c.writer, _read_once(c, a["self"])
     if a["approximate"] == "none":
         inner = w.node("Erf", [w.node("Div", [x, c.value(sqrt(2))])])
         return w.node("Mul", [w.node("Mul", [x, w.node("Add", [inner, c.value(1.0)])]), c.value(0.5)])

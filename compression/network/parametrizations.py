@@ -272,6 +272,10 @@ class Codebook(Values):
         return exact
 
 
+QUANTIZER = "quantizer_"
+"""What the names of `ActivationQuantizer`s in a graph begin with; the name of the value that they round follows."""
+
+
 class ActivationQuantizer(nn.Module):
     """Rounds a value to uint8: scale · (clamp(round(x / scale) + zero_point, 0, 255) - zero_point)."""
 

@@ -15,6 +15,7 @@ from compression.host.onnx_runtime import optimized, session
 from compression.network.graph import layers
 from compression.network.tracing import trace
 from compression.pipeline import candidate, compress, measuring
+from compression.pipeline.placing import trial
 from compression.recipe import Recipe
 from tests import visitors
 
@@ -298,6 +299,9 @@ def test_every_technique_keeps_a_network_of_somebody_elses(visitor: candidate.Pr
 def test_what_one_kernel_computes_is_written_so_that_it_does(operator, kernel, tmp_path):
     network = nn.Sequential(nn.Conv2d(1, 8, 3), operator, nn.Flatten(), nn.Linear(288, 10)).eval()
     shape = (1, 8, 8)
-    optimized(export(trace(network, shape), shape).onnx, str(tmp_path / "run.onnx"))
-    found = {node.op_type for node in onnx.load(tmp_path / "run.onnx").graph.node}
-    assert kernel in found and not {"Erf", "Tanh", "Sigmoid", "Mul"} & found
+    graph = trace(network, shape)
+    for written in (graph, trial(graph, shape, {"0", "_0", "3", "_3"})):
+        optimized(export(written, shape).onnx, str(tmp_path / "run.onnx"))
+        found = {node.op_type for node in onnx.load(tmp_path / "run.onnx").graph.node}
+        assert kernel in found and not {"Erf", "Tanh", "Sigmoid", "Mul"} & found
+    assert "QLinearConv" in found

@@ -9,7 +9,7 @@ from torch import fx
 
 from compression.calibration import Calibration, Range, observe
 from compression.network.graph import operator_name
-from compression.network.parametrizations import ActivationQuantizer, HardSigmoidQuantizer
+from compression.network.parametrizations import QUANTIZER, ActivationQuantizer, HardSigmoidQuantizer
 from compression.network.placement import place_
 from compression.network.quantized_values import quantized_values, runs_in_integers
 from compression.steps import Quantize
@@ -40,10 +40,10 @@ def insert_quantizers_(
     A hard sigmoid in integers is nothing but a quantizer of its own.
     """
     for name, quantizer in quantizers.items():
-        graph.add_module(f"quantizer_{name}", quantizer)
+        graph.add_module(f"{QUANTIZER}{name}", quantizer)
     for node in [n for n in graph.graph.nodes if n.name in carried]:
         with graph.graph.inserting_after(node):
-            rounded = graph.graph.call_module(f"quantizer_{carried[node.name]}", (node,))
+            rounded = graph.graph.call_module(f"{QUANTIZER}{carried[node.name]}", (node,))
         node.replace_all_uses_with(rounded, delete_user_cb=lambda user, r=rounded: user is not r)
         if operator_name(node) == "hardsigmoid" and runs_in_integers(graph, node):
             graph.add_module(str(rounded.target), HardSigmoidQuantizer())
