@@ -40,7 +40,7 @@ def search(
     trials: Annotated[int, typer.Option(help=_help("trials"))] = 0,
     technique: Annotated[
         list[str] | None,
-        typer.Option(help=f"One of {', '.join(TECHNIQUES)}; may be repeated.."),
+        typer.Option(help=f"One of {', '.join(TECHNIQUES)}; may be repeated."),
     ] = None,
     workers: Annotated[int, typer.Option(help=_help("workers"))] = 1,
     sampler: Annotated[str, typer.Option(help="auto, tpe, nsga2 or random.")] = "auto",
@@ -49,8 +49,8 @@ def search(
 ) -> None:
     """Search for the best files within limits: recipes are tried for some minutes, and the front is measured.
 
-    Everything is chosen on validation images; the test images are read for the final front alone. Every trial is a run
-    in the store. The same command goes on with a search that was stopped.
+    Everything is chosen on validation images; the test images are read for the final front alone. Every trial that
+    comes to its end is a run in the store. The same command goes on with a search that was stopped.
     """
     check_model(model, None)
     check_dataset(dataset, folders=True)

@@ -4,8 +4,9 @@ found = search("resnet20", "fashion-mnist", drop=0.01, size_bytes=100_000, minut
 found.best.recipe, found.best.found.size_bytes
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from copy import copy
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -13,24 +14,34 @@ from compression.errors import InvalidSetting, Unsupported, UserError, WorkerLos
 from compression.jobs.lab import Lab
 from compression.jobs.messages import Searching
 from compression.models import OWN, brought
+from compression.recipe import Recipe
 from compression.records.search import Trial
 from compression.searching import objectives
 from compression.searching.settings import SearchSettings
 from compression.searching.study import BASELINE, Study, is_there
 from compression.store import JobRecord, Store
+from compression.store.records import StoredLatency
+
+_views: dict[tuple[str, str], "SearchView"] = {}
+MOST_VIEWS = 8
+"""So many searches are kept with what was found out of their trials, for pages that look at them again and again."""
 
 NOTHING_KEEPS = "No file keeps these limits"
 
 
 @dataclass(frozen=True)
 class SearchView:
-    """A search as it stands. `baseline` says of the fp32 file: size_bytes, accuracy on `images` validation images."""
+    """A search as it stands. `baseline` says of the fp32 file: size_bytes, accuracy on `images` validation images.
+
+    `timings` has by run how long the file took, where its trial was carried out.
+    """
 
     job: str
     settings: SearchSettings
     trials: tuple[Trial, ...]
     baseline: dict[str, Any]
     seconds: float
+    timings: Mapping[str, StoredLatency] = field(default_factory=dict, repr=False)
 
     @cached_property
     def front(self) -> list[Trial]:
@@ -83,8 +94,9 @@ def search(
 ) -> SearchView:
     """Searches for the best recipes of a network in the list of models; `settings` are those of `SearchSettings`.
 
-    Every trial is a run in the store. The same search goes on where it was stopped, in whatever program. All is chosen
-    on validation images; the test images are read for the final front. Raises `UserError` or `WorkerLost`.
+    Every trial that was carried out to its end is a run in the store. The same search goes on where it was stopped, in
+    whatever program. All is chosen on validation images; the test images are read for the final front. Raises
+    `UserError` or `WorkerLost`.
     """
     wanted = SearchSettings(**settings)
     ours = lab or Lab()
@@ -115,7 +127,37 @@ def search_view(store: Store, job: str) -> SearchView | None:
         return None
     settings = SearchSettings.from_json(str(record.request.get("settings", "")))
     study = Study(store.studies(), f"search {job}", settings)
-    return SearchView(job, settings, tuple(study.trials), study.kept(BASELINE) or {}, study.spent)
+    trials, baseline = tuple(map(_readable, study.trials)), study.kept(BASELINE) or {}
+    known = _views.get((store.place, job))
+    if known is not None and (known.settings, known.trials, known.baseline) == (settings, trials, baseline):
+        view = copy(known)  # with what was found out of the same trials
+        object.__setattr__(view, "seconds", study.spent)
+    else:
+        timings = _timings(store, trials, known.timings if known else {})
+        view = SearchView(job, settings, trials, baseline, study.spent, timings)
+    _views[store.place, job] = view
+    for old in list(_views)[:-MOST_VIEWS]:
+        _views.pop(old, None)
+    return view
+
+
+def _readable(trial: Trial) -> Trial:
+    """The trial; one that failed where this version cannot read its recipe."""
+    try:
+        if trial.state == "complete":
+            Recipe.from_json(trial.recipe)
+        return trial
+    except UserError:
+        return replace(trial, state="failed", found=None, why="Its recipe was written by another version.")
+
+
+def _timings(store: Store, trials: Sequence[Trial], known: Mapping[str, StoredLatency]) -> Mapping[str, StoredLatency]:
+    """By run, its newest time on the machine of its trial; else on any."""
+    found = dict(known)
+    for trial in objectives.complete(trials):
+        if trial.run and trial.run not in found and (taken := store.latencies(trial.run)):
+            found[trial.run] = next((each for each in taken if each.machine.id == trial.machine), taken[0])
+    return found
 
 
 def search_importances(store: Store, job: str) -> dict[str, dict[str, float]]:

@@ -13,10 +13,10 @@ MOST_CHARACTERS = 200_000
 MOST_DEPTH = 20
 
 
-def read_json(text: str) -> Any:
-    """What a text in JSON says. Raises `ValueError` where it is none, or longer or deeper than is allowed."""
+def read_json(text: str, most: int = MOST_CHARACTERS) -> Any:
+    """What a text in JSON says. Raises `ValueError` where it is none, or has more characters or depth than allowed."""
     try:
-        return _shallow(json.loads(_short(text)))
+        return _shallow(json.loads(_short(text, most)))
     except (ValueError, RecursionError) as error:
         raise ValueError(_reason(error)) from None
 
@@ -45,9 +45,9 @@ class _Plain(yaml.SafeLoader):
         return super().compose_node(parent, index)
 
 
-def _short(text: str) -> str:
-    if len(text) > MOST_CHARACTERS:
-        raise ValueError(f"it has {len(text):,} characters, and at most {MOST_CHARACTERS:,} are allowed")
+def _short(text: str, most: int = MOST_CHARACTERS) -> str:
+    if len(text) > most:
+        raise ValueError(f"it has {len(text):,} characters, and at most {most:,} are allowed")
     return text
 
 

@@ -3,6 +3,8 @@
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
+from pydantic import TypeAdapter
+
 Stage = Literal["simulated", "some images", "all images"]
 """How far a trial came: simulated on calibration images, its file on some validation images, on all of them."""
 
@@ -62,7 +64,8 @@ class Trial:
 
     @classmethod
     def from_plain(cls, values: dict[str, Any]) -> "Trial":
-        """The inverse; fields that this version does not know are left out."""
-        known = {name: value for name, value in values.items() if name in cls.__dataclass_fields__}
-        found = known.get("found")
-        return cls(**{**known, "found": Found(**found) if found else None})
+        """The inverse, without fields that this version does not know. Raises `ValueError` for what is no trial."""
+        return _TRIAL.validate_python(values)
+
+
+_TRIAL = TypeAdapter(Trial)

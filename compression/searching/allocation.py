@@ -4,7 +4,6 @@ A problem of resource allocation with falling gains (Fox 1966; Shoham & Gersho 1
 known, bits are bought where harm falls most for what they cost. `harms` are found once for a network.
 """
 
-from collections import Counter
 from dataclasses import dataclass
 
 from compression.recipe.bit_allocation import cheapest
@@ -40,13 +39,3 @@ def layer_bits(harms: Harms, bits: float, usual: int) -> str:
     """What `quantize.layer_bits` says where the layers have `usual` bits but for those that it names."""
     found = allocated(harms, bits)
     return ",".join(f"{name}={b}" for name, b in found.items() if b != usual)
-
-
-def mean_bits(found: dict[str, int], sizes: dict[str, int]) -> float:
-    """Bits on average per weight."""
-    return sum(found[name] * sizes[name] for name in found) / max(sum(sizes.values()), 1)
-
-
-def usual_bits(found: dict[str, int]) -> int:
-    """The number that most layers have."""
-    return Counter(found.values()).most_common(1)[0][0]

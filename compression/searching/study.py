@@ -6,6 +6,7 @@ learn from it, and it is never on a front.
 """
 
 import json
+import logging
 import warnings
 from collections.abc import Mapping
 from functools import partial
@@ -14,6 +15,7 @@ from random import Random
 from typing import TYPE_CHECKING, Any
 
 from compression.errors import Unsupported
+from compression.records.documents import read_json
 from compression.records.search import Trial
 from compression.searching.objectives import OBJECTIVES, WORST_DROP, keeps, values
 from compression.searching.proposals import random_params
@@ -26,6 +28,11 @@ if TYPE_CHECKING:
     from optuna.storages import BaseStorage
     from optuna.trial import FrozenTrial
 
+log = logging.getLogger(__name__)
+
+MOST_CHARACTERS = 5_000_000
+"""Of one document: bits do something to each of some thousand layers."""
+
 RECORD, SPENT, SPACE = "compression:trial", "compression:seconds", "compression:space"
 HARMS, BASELINE = "compression:harms", "compression:baseline"
 POPULATION = 24
@@ -35,7 +42,7 @@ LIKELY_RATIO = {8: 0.6, 32: 1.0}
 
 
 class Study:
-    """One search's trials. Raises what Optuna's storage raises; see `store.studies.failures`."""
+    """One search's trials. Raises `StoreUnavailable`; see `store.studies`."""
 
     def __init__(self, storage: "BaseStorage", name: str, settings: SearchSettings):
         import optuna
@@ -62,7 +69,7 @@ class Study:
         attributes = self._optuna.user_attrs
         frozen = self._optuna.get_trials(deepcopy=False)
         texts = (attributes.get(f"{RECORD}:{each.number}") or each.user_attrs.get(RECORD) for each in frozen)
-        return [Trial.from_plain(json.loads(text)) for text in texts if text]
+        return [trial for text in texts if text and (trial := _read(text))]
 
     def left_open(self) -> list[dict[str, Any]]:
         """Parameters of the trials that a program was at when it died; they are closed, to be tried again."""
@@ -91,9 +98,12 @@ class Study:
         self._optuna.set_user_attr(name, json.dumps(value))
 
     def kept(self, name: str) -> Any:
-        """What was kept; None where nothing was."""
+        """What was kept; None where nothing was. Raises `Unsupported` where it cannot be read."""
         text = self._optuna.user_attrs.get(name)
-        return None if text is None else json.loads(text)
+        try:
+            return None if text is None else read_json(str(text), MOST_CHARACTERS)
+        except ValueError as error:
+            raise Unsupported(f"What is kept of this search cannot be read: {error}.") from None
 
     def ask(self, params: Mapping[str, Any] | None, origin: str) -> tuple[int, dict[str, Any]]:
         """A new trial's number and parameters: those given, or what the sampler says."""
@@ -173,6 +183,15 @@ class Study:
             return {"cut": 1.0}
         broken = {f"limit {name}": float(by) for name, by in self.settings.violations(trial.found).items()}
         return broken | {"cut": 0.0, "kept": 0.0 if keeps(self.settings, trial.found) else 1e-6}
+
+
+def _read(text: object) -> Trial | None:
+    """A trial; None where it cannot be read, which is logged."""
+    try:
+        return Trial.from_plain(read_json(str(text), MOST_CHARACTERS))
+    except ValueError as error:
+        log.warning("a trial of a search cannot be read: %s", str(error).splitlines()[0])
+        return None
 
 
 def _value(at: int, frozen: "FrozenTrial") -> float:

@@ -1,9 +1,11 @@
 """Optuna's tables, beside ours in the same database: ours all begin with `compression_`."""
 
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from functools import wraps
+from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import event
 from sqlalchemy.exc import SQLAlchemyError
@@ -13,6 +15,9 @@ from compression.store.database import BUSY_S, Database, _prepare_sqlite
 
 if TYPE_CHECKING:
     from optuna.storages import BaseStorage
+
+PAUSES_S = (0.1, 0.5, 2.0)
+"""After these what failed is tried again: another program may just have held the database."""
 
 _opening = threading.Lock()
 
@@ -30,11 +35,37 @@ def study_storage(database: Database) -> "BaseStorage":
     url = database.url.render_as_string(hide_password=False)
     with _opening, failures(database.place):
         if not database.is_file:
-            return get_storage(RDBStorage(url, engine_kwargs={"pool_pre_ping": True}))
+            return _sure(get_storage(RDBStorage(url, engine_kwargs={"pool_pre_ping": True})), database.place)
         storage = RDBStorage(url, engine_kwargs={"connect_args": {"timeout": BUSY_S, "isolation_level": "IMMEDIATE"}})
         event.listen(storage.engine, "connect", _settle_sqlite)
         storage.engine.dispose()  # connections that were opened before are not prepared
-        return get_storage(storage)
+        return _sure(get_storage(storage), database.place)
+
+
+def _sure(storage: "BaseStorage", place: str) -> "BaseStorage":
+    """The storage, each of whose methods tries a few times and then raises `StoreUnavailable`."""
+    from optuna.storages import BaseStorage
+
+    for name in BaseStorage.__abstractmethods__:
+        setattr(storage, name, patient(getattr(storage, name), place))
+    return storage
+
+
+def patient(act: Callable[..., Any], place: str) -> Callable[..., Any]:
+    """`act`, tried again after each pause; a transaction that failed has written nothing."""
+
+    @wraps(act)
+    def tried(*about: Any, **how: Any) -> Any:
+        for pause in PAUSES_S:
+            try:
+                with failures(place):
+                    return act(*about, **how)
+            except StoreUnavailable:
+                time.sleep(pause)
+        with failures(place):
+            return act(*about, **how)
+
+    return tried
 
 
 @contextmanager

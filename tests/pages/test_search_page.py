@@ -2,19 +2,27 @@
 
 import time
 from dataclasses import replace
+from datetime import UTC, datetime
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from compression.jobs import SearchView
+from compression.host.machine import this_machine
+from compression.jobs import SearchView, search_view
 from compression.recipe import Recipe
+from compression.records.measurement import Interval, Latency
 from compression.records.search import Found, Trial
+from compression.searching import objectives
 from compression.searching.settings import SearchSettings
+from compression.store.records import StoredLatency
 from pages.ui import state
-from pages.ui.model import links, search_points
+from pages.ui.model import links, search_points, subject
 from pages.ui.model.points import Point
 from tests.pages.points import DIGITS
 from tests.pages.running_app import PATIENCE_S, opened
+
+NOW = datetime.now(UTC)
 
 
 def trial(number: int, size: int, drop: float, **more: object) -> Trial:
@@ -88,3 +96,41 @@ def test_a_search_is_begun_watched_cancelled_and_resumed() -> None:
     assert any("Selected" in each.value for each in page.markdown)
     linked = page.switch_page("pages/lab/jobs.py").run()
     assert any("search" in each.value for each in linked.markdown)
+
+
+def test_times_are_those_of_the_machine_of_the_trial_and_are_found_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    here, box = this_machine(), replace(this_machine(), cpu="box", id="box")
+    took = [Latency(ms, ms, 2 * ms, 0.5, Interval(0.4, 0.6), 9, 1, 1, 1, 0.0, 0.0) for ms in (1.0, 7.0)]
+    stored = {"r": [StoredLatency(took[0], here, True, NOW), StoredLatency(took[1], box, False, NOW)]}
+    asked: list[str] = []
+    foreign = replace(TRIALS[0], recipe='{"steps": [{"kind": "magic"}]}', run="x")
+    trials = [foreign, replace(TRIALS[1], machine="box"), TRIALS[2]]
+    study: Any = SimpleNamespace(trials=trials, spent=1.0, kept=lambda name: view().baseline)
+    record: Any = SimpleNamespace(kind="search", request={"settings": SearchSettings().to_json()})
+    store: Any = SimpleNamespace(
+        place=object(), studies=lambda: None, jobs=SimpleNamespace(get=lambda job: record),
+        latencies=lambda run: stored[asked.append(run) or run],  # type: ignore[func-returns-value]
+    )  # fmt: skip
+    monkeypatch.setattr("compression.jobs.search.Study", lambda *about: study)
+    monkeypatch.setattr("compression.jobs.search.is_there", lambda *about: True)
+    first = search_view(store, "j")
+    assert first is not None
+    points = search_points.trail(first).points
+    assert [point.measurement.latency for point in points] == [took[1], None]
+    assert points[0].measurement.machine == box
+    assert [t.state for t in first.trials] == ["failed", "complete", "complete"]
+    assert search_points.rows(first) and search_points.find(first, "nonsense") is None
+    monkeypatch.setattr(objectives, "volumes", lambda *about: ["new"])
+    assert first.volumes == ["new"]
+    study.spent = 2.0
+    monkeypatch.setattr(objectives, "volumes", None)  # nothing is found out again
+    again = search_view(store, "j")
+    assert again is not None and (again.seconds, again.volumes, again.front) == (2.0, ["new"], first.front)
+    trials.append(trial(9, 20_000, 0.0, run="r"))
+    changed = search_view(store, "j")
+    assert changed is not None and len(changed.trials) == 4 and asked == ["r"]
+
+
+def test_a_run_whose_images_are_named_wrong_is_told_by_that_name() -> None:
+    assert subject.dataset_title("folder:/a/some images::test=y") == "folder:/a/some images::test=y"
+    assert subject.dataset_title("digits::test=100").endswith("100 test images")

@@ -1,5 +1,6 @@
 """Fronts, volumes, limits, allocation and the space of recipes, against brute force and properties."""
 
+import json
 from collections.abc import Iterator
 from dataclasses import replace
 from itertools import product
@@ -8,8 +9,9 @@ from random import Random
 
 import numpy as np
 import pytest
+from optuna.storages import InMemoryStorage
 
-from compression.errors import InvalidSetting, UnknownName, UserError
+from compression.errors import InvalidSetting, UnknownName, Unsupported, UserError
 from compression.recipe import Recipe
 from compression.records.search import Found, Trial
 from compression.searching import objectives, proposals
@@ -18,6 +20,7 @@ from compression.searching.front import front, hypervolume, knee
 from compression.searching.rounds import Bar, Rival, Sketch, bar
 from compression.searching.settings import LIMITS, TECHNIQUES, SearchSettings, amount
 from compression.searching.space import DOMAINS, Choice, Space, params_of, recipe
+from compression.searching.study import BASELINE, MOST_CHARACTERS, RECORD, Study
 
 FOUND = Found(
     drop=0.01, agreement=0.97, worst_class=0.8, size_bytes=50_000, macs=1_000, divergence=0.01, images=500,
@@ -208,3 +211,20 @@ def test_the_best_keeps_the_limits_and_a_front_what_a_little_more_buys() -> None
     grown = [volume for _, volume in objectives.volumes([replace(t, ended=float(t.number)) for t in trials], 100_000)]
     assert grown == sorted(grown)
     assert np.isclose(grown[-1], objectives.volume(trials, 100_000))
+
+
+def test_a_study_leaves_out_what_is_no_trial_and_fields_of_another_version() -> None:
+    study = Study(InMemoryStorage(), "search", SearchSettings())
+    kept = trial(0)
+    plain = kept.to_plain() | {"colour": "red"}
+    plain["found"] = plain["found"] | {"weight": 3}
+    assert Trial.from_plain(plain) == kept
+    vague = json.dumps(plain | {"found": {"drop": "much"}})
+    for number, text in enumerate(('{"number": 1', "[1]", '{"number": 1}', vague, "[" * 100_000, json.dumps(plain))):
+        study.ask({}, "test")
+        study._optuna.set_user_attr(f"{RECORD}:{number}", text)
+    assert study.trials == [kept]
+    for text in ("{", "[" * 100_000, '"' + "x" * MOST_CHARACTERS + '"'):
+        study._optuna.set_user_attr(BASELINE, text)
+        with pytest.raises(Unsupported, match="What is kept of this search cannot be read"):
+            study.kept(BASELINE)

@@ -22,7 +22,9 @@ import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
+from optuna.exceptions import StorageInternalError
 from sqlalchemy import Engine, create_engine, event, text
+from sqlalchemy.exc import OperationalError
 
 from compression.errors import StoreUnavailable, UnknownName
 from compression.host.engine_version import engine_hash
@@ -43,7 +45,7 @@ from compression.records.measurement import (
     order,
 )
 from compression.steps import Prune, Quantize
-from compression.store import Store, Subject, database, export, frame
+from compression.store import Store, Subject, database, export, frame, studies
 from compression.store.tables import VERSION_TABLE, Base
 
 HERE = Machine("A CPU", 2, True, "Linux x86_64", "3.11", "2.15", "1.32", id="here")
@@ -667,3 +669,28 @@ def test_the_same_on_postgresql(postgres: str) -> None:
         connection.execute(text(f"UPDATE {VERSION_TABLE} SET version_num = '9999'"))
     with pytest.raises(StoreUnavailable, match="newer version"):
         Store.open(postgres)
+
+
+def test_a_study_waits_for_a_database_that_is_held_and_says_so_where_it_stays_held(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slept: list[float] = []
+    monkeypatch.setattr(studies.time, "sleep", slept.append)
+    held: list[Exception] = [StorageInternalError("locked.\nmore")] * 2
+
+    def act(number: int) -> int:
+        if held:
+            raise held.pop()
+        return number
+
+    assert studies.patient(act, "here")(3) == 3
+    assert tuple(slept) == studies.PAUSES_S[:2]
+    held += [OperationalError("", {}, Exception("gone"))] * 9
+    with pytest.raises(StoreUnavailable, match="The studies in here cannot be used: "):
+        studies.patient(act, "here")(3)
+    study = optuna.create_study(storage=store.studies(), study_name="search", directions=["minimize"])
+    monkeypatch.setattr(studies, "PAUSES_S", ())
+    monkeypatch.setattr(store.studies()._backend.engine, "connect", lambda *about: act(1))  # type: ignore[attr-defined]
+    for ask in (study.ask, lambda: study.set_user_attr("a", 1)):
+        with pytest.raises(StoreUnavailable):
+            ask()

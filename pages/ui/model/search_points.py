@@ -6,7 +6,7 @@ from typing import Any
 from compression.host.machine import this_machine
 from compression.jobs import Baseline, SearchView
 from compression.recipe import Recipe
-from compression.records.measurement import Accuracy, Interval, Latency, Measurement, wilson
+from compression.records.measurement import Accuracy, Measurement, wilson
 from compression.records.search import Found, Trial
 from compression.searching import objectives
 from compression.searching.settings import SearchSettings
@@ -42,15 +42,15 @@ def point(trial: Trial, view: SearchView) -> Point:
 
 
 def _measurement(trial: Trial, found: Found, view: SearchView) -> Measurement:
+    """Times are those of the stored run, where they were taken; none where it was deleted."""
     value, n = float(found.accuracy or 0.0), found.images
-    ratio, ms = float(found.latency_ratio or 0.0), float(found.latency_ms or 0.0)
+    taken = view.timings.get(trial.run)
     none: Any = ()
-    took = Latency(ms, ms, ms / max(ratio, 1e-9), ratio, Interval(ratio, ratio), 0, 0, 1, 1, 0.0, 0.0)
     return Measurement(
         recipe_hash="", file_hash="", size_bytes=found.size_bytes, macs=found.macs, parameters=None, n_test=n,
         accuracy=Accuracy(value, wilson(round(value * n), n), n, value + found.drop, found.drop, split="validation"),
-        baseline_size_bytes=int(view.baseline["size_bytes"]), latency=took, seconds=trial.seconds,
-        machine=this_machine(), predictions=none,
+        baseline_size_bytes=int(view.baseline["size_bytes"]), latency=taken.latency if taken else None, seconds=trial.seconds,
+        machine=taken.machine if taken else this_machine(), predictions=none,
     )  # fmt: skip
 
 

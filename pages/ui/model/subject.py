@@ -6,7 +6,7 @@ from pathlib import Path
 from compression import reference
 from compression.data import DATASETS, title_of
 from compression.data.test_samples import ALL, OFFERED, TestSample, parted
-from compression.errors import UnknownName
+from compression.errors import InvalidSetting, UnknownName
 from compression.models import ARCHITECTURES, OWN, Card, card, cards, preprocess_of
 from compression.models import title as network_title
 from compression.models.model_cards import card_path, read, ships, weights_path
@@ -123,7 +123,10 @@ def dataset_title(dataset: str) -> str:
     """'Fashion-MNIST'; a folder's own name, or what was uploaded, and how many of its images are tested."""
     if dataset in DATASETS:
         return DATASETS[dataset].title
-    base, sample = parted(dataset)
+    try:
+        base, sample = parted(dataset)
+    except InvalidSetting:  # of a run that a file brought
+        return dataset
     tested = f", {sample_title(sample)}" if sample.images else ""
     return f"{title_of(Path(base.removeprefix(FOLDER)))}{tested}"
 
