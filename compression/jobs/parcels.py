@@ -6,14 +6,17 @@ was sent before, and is still as it was sent, is replaced.
 
 import hashlib
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, TypeVar
 
-from compression.errors import Unsupported
+from compression.errors import Unsupported, UserError
 from compression.host.atomic_files import atomic_write
+from compression.jobs.messages import Request
 from compression.models.model_cards import FORMATS, card_path, user_weights, weights_path
+from compression.recipe import Recipe
 
 T = TypeVar("T")
 
@@ -25,12 +28,22 @@ MARK = ".sent"
 def contents_of(about: Iterable[Any]) -> dict[str, Path]:
     """The files of the networks that a task is about, by name: those that do not come with the project."""
     found: dict[str, Path] = {}
-    for each in about:
-        model, weights = getattr(each, "model", None), getattr(each, "weights", None)
-        card = card_path(model, weights) if isinstance(model, str) and isinstance(weights, str) else None
+    for model, weights in (pair for each in about for pair in _networks(each)):
+        card = card_path(model, weights)
         if card is not None and card.parent == user_weights():
             found |= {path.name: path for path in (weights_path(card), card)}  # the card comes last: it names the rest
     return found
+
+
+def _networks(about: Any) -> Iterator[tuple[str, str]]:
+    """The networks that a part of a task names: what is compressed, and who teaches it."""
+    model, weights = getattr(about, "model", None), getattr(about, "weights", None)
+    if isinstance(model, str) and isinstance(weights, str):
+        yield model, weights
+    if isinstance(about, Request):
+        with suppress(UserError):  # the worker refuses a recipe that cannot be read
+            recover = Recipe.from_json(about.recipe).get("recover")
+            yield from ((name, about.dataset) for name in getattr(recover, "teachers", ()))
 
 
 def hashes_of(files: dict[str, Path]) -> dict[str, str]:

@@ -24,6 +24,8 @@ from compression.jobs import joined, parcels
 from compression.jobs.cluster import COMM, ROOT
 from compression.jobs.joined import JoinedWorkers
 from compression.jobs.lab import Lab
+from compression.jobs.messages import Request
+from compression.recipe import Recipe
 
 STARTED_S = 120
 
@@ -151,6 +153,11 @@ def test_a_network_travels_once_by_its_content_and_replaces_nothing_of_the_worke
     unset.setenv("COMPRESSION_HOME", str(ours))
     files = parcels.contents_of([work, SimpleNamespace(model="lenet5", weights="digits"), "nonsense"])
     assert list(files) == list(contents)
+    for name in ("resnet56-digits.safetensors", "resnet56-digits.json"):
+        (ours / "zoo" / name).write_bytes(b"{}")
+    taught = Recipe().with_setting("recover.teacher", "resnet56").to_json()
+    assert len(parcels.contents_of([Request("lenet5", "digits", "digits", taught)])) == 2
+    assert parcels.contents_of([Request("lenet5", "digits", "digits", "nonsense")]) == {}
     calls: list[str] = []
 
     def run(read: Callable[..., Any], there: bytes, workers: list[str], on_error: str) -> dict[str, Any]:

@@ -49,8 +49,8 @@ def _measurement(trial: Trial, found: Found, view: SearchView) -> Measurement:
     return Measurement(
         recipe_hash="", file_hash="", size_bytes=found.size_bytes, macs=found.macs, parameters=None, n_test=n,
         accuracy=Accuracy(value, wilson(round(value * n), n), n, value + found.drop, found.drop, split="validation"),
-        baseline_size_bytes=int(view.baseline["size_bytes"]), latency=taken.latency if taken else None, seconds=trial.seconds,
-        machine=taken.machine if taken else this_machine(), predictions=none,
+        baseline_size_bytes=int(view.baseline["size_bytes"]), latency=taken.latency if taken else None,
+        seconds=trial.seconds, machine=taken.machine if taken else this_machine(), predictions=none,
     )  # fmt: skip
 
 
