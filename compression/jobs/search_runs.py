@@ -92,10 +92,6 @@ class SearchRun:
 
     def run(self) -> Finished | Refusal | None:
         """What it came to; None where the job was stopped. Raises `UserError` and `WorkerLost`."""
-        with self._recorder.store.study_failures():
-            return self._run()
-
-    def _run(self) -> Finished | Refusal | None:
         self._study = Study(self._recorder.store.studies(), f"search {self._job.id}", self.settings)
         self._study.check()
         self._began = time.monotonic() - self._study.spent

@@ -4,7 +4,6 @@ import json
 import os
 import threading
 from collections.abc import Sequence
-from contextlib import AbstractContextManager
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -90,19 +89,16 @@ class Store:
         return self._database.place
 
     def studies(self) -> "BaseStorage":
-        """Where Optuna keeps searches: tables of its own in the same database."""
+        """Where Optuna keeps searches: tables of its own in the same database.
+
+        Its methods raise `StoreUnavailable`, as do these.
+        """
         from compression.store.studies import study_storage
 
         with self._opening_studies:
             if self._studies is None:
                 self._studies = study_storage(self._database)
             return self._studies
-
-    def study_failures(self) -> AbstractContextManager[None]:
-        """Inside, what Optuna's storage fails with becomes `StoreUnavailable`."""
-        from compression.store.studies import failures
-
-        return failures(self.place)
 
     def close(self) -> None:
         """Closes the database."""
