@@ -31,6 +31,7 @@ from compression.errors import UserError
 from compression.export import export
 from compression.host.onnx_runtime import session
 from compression.measure.latency import median_interval
+from compression.network.decisions import classes
 from compression.network.onnx_reader import read_onnx
 from compression.network.tracing import trace
 from compression.pipeline.compress import compress_prepared, prepare
@@ -256,7 +257,7 @@ def fidelity(model: nn.Module, onnx: bytes, batch: torch.Tensor) -> dict[str, An
     error = np.square(found - expected).sum()
     signal = np.square(expected - expected.mean(axis=1, keepdims=True)).sum()
     spread = float(expected.std(axis=0).mean() / max(expected.std(), 1e-30))
-    agree = float(np.mean(found.argmax(1) == expected.argmax(1)))
+    agree = float(np.mean(classes(found) == classes(expected)))
     decibels = float(10 * np.log10(max(signal, 1e-300) / max(error, 1e-300)))
     return {"db": round(decibels, 1), "spread": round(spread, 4), "agree": agree}
 

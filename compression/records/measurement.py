@@ -304,7 +304,7 @@ class Measurement:
             "threads": latency and latency.threads,
             "macs": self.macs,
             "parameters": self.parameters,
-            "reached": [asdict(found) for found in self.reached],
+            "reached": [{**asdict(found), "names": list(found.names)} for found in self.reached],
             "n_test": self.n_test,
             "seconds": self.seconds,
             "machine": asdict(self.machine),

@@ -66,5 +66,5 @@ def knee(points: Sequence[Sequence[float]] | np.ndarray) -> int | None:
         return None
     scaled = (values - values.min(0)) / span
     below = 1 - scaled.sum(1)  # the line between the ends is x + y = 1
-    best = int(np.argmax(below))
+    best = int(below.argmax())
     return best if below[best] > 1e-9 else None

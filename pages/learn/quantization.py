@@ -37,11 +37,10 @@ def page() -> None:
 @fragment
 def play() -> None:
     """Layer, bits, scheme and the end of the grid; every weight's error, and the trade-off between the two kinds."""
-    left, right = st.columns(2)
-    name = left.selectbox("Layer", quantization.LAYERS, format_func=quantization.title, key="layer")
+    (above, beside), (left, right) = st.columns(2), st.columns(2)
+    name = above.selectbox("Layer", quantization.LAYERS, format_func=quantization.title, key="layer")
     schemes = quantization.SCHEMES
-    scheme = right.selectbox("Levels", list(schemes), format_func=schemes.__getitem__, key="scheme")
-    left, right = st.columns(2)
+    scheme = beside.selectbox("Levels", list(schemes), format_func=schemes.__getitem__, key="scheme")
     fixed = scheme in ("ternary", "binary")
     bits = left.slider("Bits", 2, 8, 3, key="bits", disabled=fixed)
     clip = right.slider("End of the grid", 0.1, 1.0, 1.0, 0.02, format="percent", key="clip", disabled=fixed)

@@ -83,7 +83,7 @@ def test_conversions_around_an_activation_without_integer_kernel():
         nn.Linear(512, 10),
     )
     swish = prepare(network.eval(), load("digits"), calibration_images=64)
-    found = kinds(swish, Quantize())["conversions left in the graph"]
+    found = kinds(swish, Quantize(placement="everywhere"))["conversions left in the graph"]
     assert found.evidence["nodes"][-1] in ("QuantizeLinear after Conv", "QuantizeLinear after Mul")
     assert len(found.evidence["nodes"]) == 2, "the weights themselves are decoded when the file loads"
 

@@ -121,9 +121,12 @@ def test_a_fragment_that_runs_before_a_page_is_sent_leaves_its_neighbours_their_
     """What is drawn for it and not sent yet is dropped then, wherever the sending stands."""
     drawn: list[ForwardMsg] = []
     enqueue = ForwardMsgQueue.enqueue
-    monkeypatch.setattr(
-        ForwardMsgQueue, "enqueue", lambda self, message: (drawn.append(message), enqueue(self, message))
-    )
+
+    def noted(queue: ForwardMsgQueue, message: ForwardMsg) -> None:
+        drawn.append(message)
+        enqueue(queue, message)
+
+    monkeypatch.setattr(ForwardMsgQueue, "enqueue", noted)
     opened(page=f"learn/{lesson}")
     deltas = [message for message in drawn if message.HasField("delta")]
     fragments = {message.delta.fragment_id for message in deltas} - {""}

@@ -269,7 +269,7 @@ def test_what_eight_bits_cannot_hold_is_a_sentence() -> None:
     network = Made(lambda s, x: s.fc(s.d(F.max_pool2d(F.pad(s.c(x), (0, 1, 0, 1), value=-torch.inf), 2)).flatten(1)),
                    c=conv(1, 8), d=conv(8, 8), fc=nn.Linear(128, 10))  # fmt: skip
     with pytest.raises(Unsupported, match="infinite"):
-        compress.simulate(prepared(network), recipe(quantize__weight_bits=8))
+        compress.simulate(prepared(network), recipe(quantize__weight_bits=8, quantize__placement="everywhere"))
 
 
 def test_bits_of_a_layer_are_said_once() -> None:
