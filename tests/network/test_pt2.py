@@ -80,6 +80,7 @@ def test_what_is_repeated_and_reshaped_by_the_batch_takes_any(batch: int, tmp_pa
 @pytest.mark.parametrize("decomposed", [False, True])
 @pytest.mark.parametrize("batch", [1, 3])
 def test_attention_saved_for_a_fixed_batch_takes_any(batch: int, decomposed: bool, tmp_path: Path) -> None:
+    torch.manual_seed(0)  # large weights of either sign: where scores cancel out, rounding would show in a few draws
     network = models.VisionTransformer(16, 4, 2, 4, 64, 128, num_classes=10).eval()
     nn.init.normal_(network.heads[0].weight)
     images = torch.randn(5, 3, 16, 16)
