@@ -41,6 +41,7 @@ from compression.pipeline.candidate import Prepared, Progress
 from compression.recipe import Recipe
 from compression.solvers.placing import OUTSIDE, Flow, cheapest
 from compression.steps import Quantize
+from compression.steps.quantize import LIST_LENGTH
 from compression.techniques.quantization.activations import insert_quantizers_
 
 log = logging.getLogger(__name__)
@@ -108,13 +109,7 @@ def measured(graph: fx.GraphModule, shape: tuple[int, int, int], baseline: ort.I
     """Tries the placements that may be the fastest on real files of this network, and names the best."""
     able = {node.name for node in placeable(graph)}
     image = np.random.default_rng(0).standard_normal((1, *shape)).astype(np.float32)
-    costs, flows = _costs(graph, shape, image, able)
-    tried: dict[str, frozenset[str] | None] = {EVERYWHERE: None, "none": frozenset()}
-    for name, dearness in BORDERS.items():
-        tried[name] = frozenset(cheapest(costs, _dearer(flows, dearness)))
-    tried["all"] = frozenset(able)
-    tried = {name: operators for i, (name, operators) in enumerate(tried.items())
-             if operators not in list(tried.values())[:i]}  # fmt: skip
+    tried = _candidates(graph, shape, image, able)
     runners = {}
     for name, operators in tried.items():
         look()
@@ -129,6 +124,19 @@ def measured(graph: fx.GraphModule, shape: tuple[int, int, int], baseline: ort.I
     found = tried[chosen]
     listed = None if found is None else tuple(sorted(found))
     return Placement(listed, len(able), chosen, ratios, ort.__version__)
+
+
+def _candidates(
+    graph: fx.GraphModule, shape: tuple[int, int, int], image: np.ndarray, able: set[str]
+) -> dict[str, frozenset[str] | None]:
+    """Placements that differ, by name, the one to be preferred among equals first; those that a recipe can list."""
+    costs, flows = _costs(graph, shape, image, able)
+    cut = {name: frozenset(cheapest(costs, _dearer(flows, dearness))) for name, dearness in BORDERS.items()}
+    found: dict[str, frozenset[str] | None] = {EVERYWHERE: None, "none": frozenset()}
+    for name, operators in {**cut, "all": frozenset(able)}.items():
+        if operators not in found.values() and len(",".join(operators)) <= LIST_LENGTH:
+            found[name] = operators
+    return found
 
 
 @torch.no_grad()

@@ -8,6 +8,9 @@ from pydantic import Field, field_validator, model_validator
 from compression.errors import InvalidSetting
 from compression.steps.settings import Step, choices_of
 
+LIST_LENGTH = 150_000
+"""Characters that a list of operators may have: a recipe that is written down has at most 200,000 in all."""
+
 
 class Quantize(Step):
     """Store weights, and optionally compute, with few bits (Krishnamoorthi 2018; Nagel et al. 2021)."""
@@ -90,7 +93,7 @@ class Quantize(Step):
     integer_operators: Annotated[
         str,
         Field(
-            title="Integer operators", max_length=50_000,
+            title="Integer operators", max_length=LIST_LENGTH,
             description="Only where placement is listed: names of operators, comma-separated, as a result names them.",
         ),
     ] = ""  # fmt: skip

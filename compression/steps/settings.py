@@ -44,6 +44,9 @@ def allowed(field: FieldInfo) -> str:
         return f"one of {', '.join(map(str, choices))}"
     low, high = bounds_of(field)
     noun = {int: "a whole number", float: "a number", bool: "true or false"}.get(_plain(field.annotation), "text")
+    longest = next((m.max_length for m in field.metadata if hasattr(m, "max_length")), None)
+    if longest is not None:
+        return f"{noun} of at most {longest:,} characters"
     if low is None or high is None:
         return noun
     bounds = [str(b).removesuffix(".0") for b in (low, high)]

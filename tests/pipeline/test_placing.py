@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from compression.data import load
-from compression.errors import Cancelled
+from compression.errors import Cancelled, InvalidSetting
 from compression.export import export, with_node_names
 from compression.host import placements
 from compression.host.interruption import interruptible
@@ -171,6 +171,19 @@ def test_the_fastest_that_was_tried_is_taken(prepared, monkeypatch, ratios, chos
     found = placing.measured(prepared.dense, SHAPE, prepared.baseline_session)
     assert found.chosen == chosen and found.ratios["none"] == 1.0
     assert found.operators == {"everywhere": None, "few borders": ("mul", "second"), "none": ()}[chosen]
+
+
+def test_a_deep_network_with_long_names_can_be_spelled_out():
+    names = tuple(f"stages_{i}_blocks_token_mixer_reparametrized_convolution" for i in range(2_000))
+    recipe = Recipe(steps=(Quantize(),)).placing(names)
+    assert Recipe.from_yaml(recipe.to_yaml()).get("quantize").placed == set(names)
+
+
+def test_a_list_that_no_recipe_could_hold_is_not_tried(prepared, monkeypatch):
+    monkeypatch.setattr(placing, "LIST_LENGTH", 5)
+    assert set(placing.measured(prepared.dense, SHAPE, prepared.baseline_session).ratios) <= {"everywhere", "none"}
+    with pytest.raises(InvalidSetting, match="must be text of at most 150,000 characters"):
+        Quantize(placement="listed", integer_operators="x" * 150_001)
 
 
 def test_placing_ends_when_it_is_not_wanted_any_more(prepared):
