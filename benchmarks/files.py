@@ -81,7 +81,7 @@ def run(model: str, dataset: str, quiet: Quiet, progress: Progress) -> Report:
     """Writes and measures every row."""
     data = inputs.load_data(dataset)
     prepared = compress.prepare(inputs.load_model(model, data), data)
-    peer = _peer(prepared)
+    peer = quantized_static(prepared)
     rows = {"fp32": _row(prepared, prepared.baseline.onnx, None), PEER: _row(prepared, peer, None)}
     for position, (name, settings) in enumerate(ROWS.items()):
         progress(name, position / len(ROWS))
@@ -126,7 +126,7 @@ def _loaded(onnx: bytes) -> dict[str, float | None]:
     return json.loads(done.stdout)
 
 
-def _peer(prepared: candidate.Prepared) -> bytes:
+def quantized_static(prepared: candidate.Prepared) -> bytes:
     """ONNX Runtime's quantizer with uint8 activations and int8 weights per channel, min-max."""
     with tempfile.TemporaryDirectory() as folder:
         source, target = Path(folder) / "fp32.onnx", Path(folder) / "int8.onnx"

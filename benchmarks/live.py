@@ -10,14 +10,11 @@ processor: where others compute too, only the latter, and ratios, say anything. 
 import gc
 import time
 from collections.abc import Callable
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
-from onnxruntime.quantization import QuantFormat, QuantType, quantize_static
 
-from benchmarks.files import Images
+from benchmarks.files import quantized_static
 from benchmarks.memory import Watch
 from benchmarks.report import table
 from benchmarks.untrained import built, images
@@ -98,14 +95,7 @@ _files: dict[int, bytes] = {}
 
 
 def _quantized(prepared: Prepared) -> None:
-    with TemporaryDirectory() as folder:
-        source, target = Path(folder) / "fp32.onnx", Path(folder) / "int8.onnx"
-        source.write_bytes(prepared.baseline.onnx)
-        quantize_static(
-            source, target, Images(prepared.calibration.images.numpy()), quant_format=QuantFormat.QDQ, per_channel=True,
-            activation_type=QuantType.QUInt8, weight_type=QuantType.QInt8,
-        )  # fmt: skip
-        _files[id(prepared)] = target.read_bytes()
+    _files[id(prepared)] = quantized_static(prepared)
 
 
 def _answered(prepared: Prepared) -> tuple[None, str]:

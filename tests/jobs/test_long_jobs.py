@@ -26,6 +26,7 @@ from compression.recipe import Recipe
 from compression.records.analysis import LEVELS
 from compression.records.measurement import LearningPoint
 from compression.store import JobRecord, Store
+from tests.own_lab import own_lab
 
 PATIENCE_S = 180.0  # a cold engine on a busy machine
 ENDLESS = 5000  # epochs
@@ -46,15 +47,8 @@ while True:
 
 @pytest.fixture(scope="module")
 def lab(own_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
-    """A program with a home of its own, as its weights take the place of those that come with the program."""
-    home, temporary = tmp_path_factory.mktemp("long"), tmp_path_factory.mktemp("locks")
-    (home / "datasets").symlink_to(own_home / "datasets")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("COMPRESSION_HOME", str(home))
-        patch.setenv("TMPDIR", str(temporary))  # of the workers: their locks are not those of others on this machine
-        lab = Lab()
+    with own_lab("long", own_home, tmp_path_factory) as lab:
         yield lab
-        lab.close()
 
 
 @pytest.fixture(autouse=True)

@@ -17,6 +17,7 @@ from compression.jobs.result_recorder import end_orphans
 from compression.jobs.search import SearchView, search, search_of, search_view, searches
 from compression.recipe import Recipe
 from compression.searching.settings import SearchSettings
+from tests.own_lab import own_lab
 
 PATIENCE_S = 180.0
 QUICK = ("quantize", "share")
@@ -39,14 +40,8 @@ while news.state == "working":
 
 @pytest.fixture(scope="module")
 def lab(own_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
-    home, temporary = tmp_path_factory.mktemp("searches"), tmp_path_factory.mktemp("locks")
-    (home / "datasets").symlink_to(own_home / "datasets")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("COMPRESSION_HOME", str(home))
-        patch.setenv("TMPDIR", str(temporary))  # of the workers: their locks are not those of others on this machine
-        lab = Lab()
+    with own_lab("searches", own_home, tmp_path_factory) as lab:
         yield lab
-        lab.close()
 
 
 def until(condition: Callable[[], object]) -> bool:
