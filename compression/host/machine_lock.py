@@ -23,7 +23,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
 from pathlib import Path
 
 from compression.errors import InvalidFile
@@ -67,16 +67,22 @@ def work_turn(*, quick: bool = False) -> Iterator[None]:
         yield
 
 
-def yield_turn(stop: Callable[[], bool] | None = None, *, pausing: Callable[[], None] | None = None) -> None:
+def yield_turn(
+    stop: Callable[[], bool] | None = None,
+    *,
+    pausing: Callable[[], None] | None = None,
+    meanwhile: Callable[[], AbstractContextManager[None]] = nullcontext,
+) -> None:
     """Pauses during a latency measurement and, in a job that is not quick, while a quick one runs.
 
-    `stop()` true ends the pause; `pausing` is called once when there is one. Does nothing outside `work_turn`, nor
-    `aside`, where the thread holds nobody up.
+    `stop()` true ends the pause; `pausing` is called once when there is one. It lasts inside `meanwhile()`, where the
+    thread gives back what a quick job of its process may wait for. Does nothing outside `work_turn`, nor `aside`, where
+    the thread holds nobody up.
     """
     share: _Share | None = getattr(_thread, "share", None)
     if share is None or not share.held or not share.must_pause():
         return
-    with aside():
+    with aside(), meanwhile():
         if pausing:
             pausing()
         while share.must_pause() and not (stop and stop()):

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from compression.data import user_folder
 from compression.errors import Cancelled, InvalidSetting, Unsupported
 from compression.host.interruption import interruptible
-from compression.host.machine_lock import work_turn, yield_turn
+from compression.host.machine_lock import work_turn
 from compression.jobs import worker
 from compression.jobs.channel import Stop, TaskChannel
 from compression.jobs.messages import Finished, Outcome, Refusal, Request, Searching, Sweeping, Training, Work
@@ -213,7 +213,7 @@ def patiently(topic: str, job: str, task: Callable[[TaskChannel], T]) -> T | Ref
 
     def stop() -> bool:
         worker.turns.let_pass()
-        yield_turn(channel.stop, pausing=lambda: channel.progress(PAUSED, None))
+        worker.turns.pause(channel.stop, pausing=lambda: channel.progress(PAUSED, None))
         return channel.stop()
 
     with work_turn(), interruptible(stop):

@@ -1,15 +1,24 @@
 """One thread of a worker computes at a time, and one that prepares a network lets others pass between two batches.
 
-PyTorch keeps some of its state for the whole process (`parametrize.cached`), so tasks never compute side by side. A
+PyTorch keeps some of its state for the whole process (`parametrize.cached`), so tasks never compute side by side, and
+none lets another pass while it is kept: the other would be given weights that are no longer so. A
 worker has one thread for tasks; one whose task prepares a network leaves Dask's count (`distributed.secede`), and the
 next task gets a thread of its own. Those that no user waits for are *patient*: nobody lets them pass.
 """
 
+import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from compression.host.machine_lock import aside as machine_aside
+from compression.host.machine_lock import yield_turn
+
+
+def keeps_weights() -> bool:
+    """Whether PyTorch keeps parametrized weights that were computed, for all threads."""
+    parametrize = sys.modules.get("torch.nn.utils.parametrize")
+    return bool(parametrize and parametrize._cache_enabled)
 
 
 class Turns:
@@ -37,8 +46,8 @@ class Turns:
 
     @contextmanager
     def aside(self) -> Iterator[None]:
-        """Inside, others may compute: this thread only waits. Does nothing where it has no turn."""
-        if self._holder != threading.get_ident():
+        """Inside, others may compute: this thread only waits. Does nothing where it has no turn, or keeps weights."""
+        if self._holder != threading.get_ident() or keeps_weights():
             yield
             return
         with machine_aside():
@@ -53,6 +62,11 @@ class Turns:
         if self.is_awaited():
             with self.aside():
                 pass
+
+    def pause(self, stop: Callable[[], bool], *, pausing: Callable[[], None] | None = None) -> None:
+        """`yield_turn` for jobs that are not quick, which others need the turn of to get done meanwhile."""
+        if not keeps_weights():
+            yield_turn(stop, pausing=pausing, meanwhile=self.aside)
 
     def is_awaited(self) -> bool:
         """Whether somebody waits for a turn for whom a user waits."""

@@ -100,7 +100,7 @@ def run_watched(question: Callable[..., V], topic: str, id: str, *about: Any) ->
     channel = task_channel(topic, id).throttled(0.2)
 
     def stop() -> bool:
-        yield_turn(channel.stop)
+        turns.pause(channel.stop)
         return channel.stop()
 
     with work_turn():

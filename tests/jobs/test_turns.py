@@ -4,12 +4,15 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from torch.nn.utils import parametrize
 
 from compression.errors import Cancelled
+from compression.host import machine_lock
 from compression.host.interruption import interruptible, look
 from compression.jobs import worker
 from compression.jobs.channel import TaskChannel
@@ -182,3 +185,56 @@ def test_who_waits_for_a_preparation_can_leave(monkeypatch: pytest.MonkeyPatch, 
         second.result(PATIENCE_S)
     slow.goes_on = False
     assert first.result(PATIENCE_S) == "prepared"
+
+
+@pytest.fixture
+def own_locks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("STOPWATCH", "WORK", "QUICK"):
+        monkeypatch.setattr(machine_lock, name, tmp_path / name)
+
+
+def test_who_pauses_for_a_quick_job_gives_it_the_turn_that_it_waits_for(
+    pool: ThreadPoolExecutor, own_locks: None
+) -> None:
+    """A quick job that lets a download pass has the machine pause for itself meanwhile."""
+    turns, downloaded, wanted = Turns(), threading.Event(), threading.Event()
+
+    def download() -> None:
+        with turns.turn(), machine_lock.work_turn():
+            while not wanted.is_set():
+                turns.pause(lambda: False)
+                time.sleep(0.001)
+            downloaded.set()
+
+    def preparation() -> None:
+        with turns.turn(), machine_lock.work_turn(quick=True):
+            begun.append(pool.submit(download))
+            assert until(turns.is_awaited)
+            turns.let_pass()
+            turns.let_pass()
+        wanted.set()
+
+    begun = [pool.submit(preparation)]
+    begun[0].result(PATIENCE_S)
+    assert downloaded.wait(PATIENCE_S)
+    begun[1].result(PATIENCE_S)
+
+
+def test_nobody_passes_while_computed_weights_are_kept(pool: ThreadPoolExecutor, own_locks: None) -> None:
+    turns, order = Turns(), list[str]()
+
+    def question() -> None:
+        with turns.turn():
+            order.append("question")
+
+    with turns.turn():
+        asked = pool.submit(question)
+        assert until(turns.is_awaited)
+        with parametrize.cached():
+            turns.let_pass()
+            turns.pause(lambda: False)
+            order.append("kept")
+        turns.let_pass()
+        order.append("again")
+    asked.result(PATIENCE_S)
+    assert order == ["kept", "question", "again"]
