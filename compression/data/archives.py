@@ -21,6 +21,7 @@ import zlib
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 from typing import IO
 
@@ -73,13 +74,21 @@ def uploads() -> Path:
 
 
 def added_folders() -> dict[str, str]:
-    """What was handed over and lies there still: dataset's name → title, by title."""
+    """What was handed over and lies there still: dataset's name → title, by title.
+
+    No two titles are the same: of those that were called alike, all but the first that came have a number.
+    """
     try:
-        folders = [path for path in uploads().iterdir() if path.is_dir() and not path.name.startswith(".")]
+        there = [path for path in uploads().iterdir() if path.is_dir() and not path.name.startswith(".")]
+        folders = sorted((title_of(path).lower(), path.stat().st_mtime_ns, path.name, path) for path in there)
     except OSError:
         return {}
-    titles = {f"folder:{path}": title_of(path) for path in folders}
-    return dict(sorted(titles.items(), key=lambda pair: pair[1].lower()))
+    titles: dict[str, str] = {}
+    for *_, path in folders:
+        title = title_of(path)
+        numbered = (title if i == 1 else f"{title} ({i})" for i in count(1))
+        titles[f"folder:{path}"] = next(each for each in numbered if each not in titles.values())
+    return titles
 
 
 def title_of(folder: Path) -> str:

@@ -117,6 +117,17 @@ def test_another_preprocessing_is_what_the_network_gets_from_then_on(network: Pa
     assert shades.items() <= {"Blue": 2, "GREEN": 1, "rot": 0}.items()  # drawn in true colours
 
 
+def test_what_is_called_alike_is_told_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A list in the browser knows its entries by what they say: with equal ones it chose another than was clicked."""
+    monkeypatch.setenv("COMPRESSION_HOME", str(tmp_path / "home"))
+    kept = []
+    for shade in (10, 200, 90):
+        Image.new("RGB", (8, 8), (shade, 0, 0)).save(tmp_path / "one.png")
+        kept.append(keep_pictures((f"{i}.png", (tmp_path / "one.png").read_bytes()) for i in range(2)).dataset)
+    titles = added_folders()
+    assert [titles[dataset] for dataset in kept] == ["2 pictures", "2 pictures (2)", "2 pictures (3)"]
+
+
 def test_pictures_without_labels_are_told_as_such(network: Path, tmp_path: Path) -> None:
     added(network)
     Image.new("RGB", (50, 40), "red").save(tmp_path / "one.png")

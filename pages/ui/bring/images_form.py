@@ -1,6 +1,7 @@
 """Images of one's own: an archive, pictures or a folder; and how they reach a network."""
 
 from concurrent.futures import Future
+from functools import partial
 from typing import Any
 
 import streamlit as st
@@ -19,7 +20,7 @@ from pages.ui.model.subject import FOLDER, Subject
 from pages.ui.page.guard import heard
 from pages.ui.page.test_images import sampled
 from pages.ui.page.waiting import followed
-from pages.ui.state import Visit, asked, forgotten, put, shown, watched
+from pages.ui.state import Visit, asked, forgotten, put, shown, shown_or_none, taken, watched
 
 TYPES = [
     ".zip",
@@ -45,6 +46,12 @@ ARCHIVES = (".zip", ".tar", ".tgz", ".gz")
 PATH = "A folder on this computer"
 CLASS, OUTPUT = "Class of the images", "Output of the network"
 PARTS = {"train": "for calibration and training", "validation": "for choices", "test": "for testing"}
+WANTED = "images.wanted"
+"""Set by a click on the button that adds: what the button says may come again where the page is drawn anew."""
+
+ADDED = "images.added"
+"""The dataset that was added last in this tab, and how that went."""
+
 WAIT_S = 60.0
 GIB = 1 << 30
 
@@ -70,8 +77,12 @@ def _images() -> str:
     st.caption(ABOUT)
     files = st.file_uploader("Archive or pictures", type=TYPES, accept_multiple_files=True, key="images.files")
     offer = f"Add {len(files)} files" if len(files) > 1 else "Add these images"
-    if st.button(offer, key="images.add", type="primary", disabled=not files):
+    st.button(offer, key="images.add", type="primary", disabled=not files, on_click=put, args=(WANTED, True))
+    if taken(WANTED) and files:
         _add(files)
+    added, said = shown_or_none(ADDED) or ("", "")
+    if said and added == shown_or_none("images.dataset"):
+        st.success(said)
     known = {**added_folders(), PATH: PATH}
     chosen = st.selectbox("Images", known, key="images.dataset", format_func=lambda name: known.get(name, name))
     if chosen == PATH:
@@ -101,9 +112,9 @@ def _add(files: list[Any]) -> None:
     if isinstance(found, Refusal):
         st.error(wording.said(found.sentence))
         return
-    put("images.dataset", found.dataset)
     besides = f" {found.ignored:,} other files are left out." if found.ignored else ""
-    st.success(f"{found.pictures:,} pictures are added.{besides}")
+    put("images.dataset", found.dataset)
+    put(ADDED, (found.dataset, f"{found.pictures:,} pictures are added.{besides}"))
 
 
 def _decoded() -> None:
@@ -131,9 +142,8 @@ def _limit(gibibytes: float) -> None:
 def _look(visit: Visit, card: Card, dataset: str) -> None:
     """What the network sees of the images."""
     key = ("inputs", card.model, card.sha256, card.reading, dataset)
-    found = followed(watched(key, jobs.inputs_of, card.model, models.OWN, dataset))
+    found = followed(watched(key, jobs.inputs_of, card.model, models.OWN, dataset), partial(forgotten, key.__eq__))
     if not isinstance(found, Inputs):
-        forgotten(lambda asked_for: asked_for == key)
         return
     _to_explore(visit, Subject(card.model, models.OWN, dataset))
     counts = ", ".join(f"{n:,} {PARTS[part]}" for part, n in found.images.items())

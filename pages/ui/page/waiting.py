@@ -7,6 +7,7 @@ from typing import Any
 
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
+from streamlit.errors import StreamlitAPIException
 
 from compression.errors import UserError, WorkerLost
 from compression.jobs import News, Refusal, Watched
@@ -16,7 +17,7 @@ from pages.ui.state import came
 
 PATIENCE_S = 60
 EVERY_S = 1.0
-LOOK_S = 0.2
+LOOK_S = 0.5
 
 
 def awaited(answer: "Future[Any]", doing: str) -> Any:
@@ -57,21 +58,32 @@ def answered(answer: "Future[Any] | Watched[Any]", doing: str) -> Any:
     return found
 
 
-def followed(answer: "Watched[Any]") -> Any:
-    """As `answered`, with what is done line by line and a button that stops it."""
-    place = st.empty()
+def followed(answer: "Watched[Any]", again: Callable[[], None] | None = None) -> Any:
+    """As `answered`, with what is done line by line and a button that stops it; None while it is not there.
+
+    Streamlit hears no click while a part of a page is drawn, so the part that this is called in is drawn anew every
+    `LOOK_S` seconds. Where the answer was stopped, a button calls `again`.
+    """
     if not answer.done():
-        with place.container():
-            told, _ = st.empty(), st.button("Cancel", key=f"stop.{answer.id}", on_click=answer.stop)
-            drawn: tuple[Any, ...] = ()
-            while not came(answer, LOOK_S):
-                if drawn != (drawn := (answer.lines, answer.share)):
-                    _tell_lines(told, answer)
-    place.empty()
+        _tell_lines(st.empty(), answer)
+        st.button("Cancel", key=f"stop.{answer.id}", on_click=answer.stop)
+        came(answer, LOOK_S)
+        _draw_part_again(answer)
+        return None
     if answer.stopped:
-        st.info("Stopped. What was downloaded or decoded so far is used when you begin again.")
+        st.info("Stopped.")
+        if again:
+            st.button("Begin again", key=f"again.{answer.id}", on_click=again)
         return None
     return answered(answer, "Finishing")
+
+
+def _draw_part_again(answer: "Watched[Any]") -> None:
+    """Where not a part but the page is being drawn, it is drawn anew once the answer is there."""
+    try:
+        st.rerun(scope="fragment")
+    except StreamlitAPIException:
+        repeated(partial(_drawn_again, answer), EVERY_S)
 
 
 def _tell_lines(place: DeltaGenerator, answer: "Watched[Any]") -> None:
