@@ -8,7 +8,7 @@ imported inside the commands, so that `--help` answers at once.
 import textwrap
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -158,18 +158,22 @@ def compress(
         "model": model, "dataset": dataset, "data_source": data.source, "notes": list(prepared.data.notes),
         "skipped": list(prepared.data.skipped),
         "recipe": chosen.to_dict(), "recipe_as_made": chosen.as_made(measurement.reached).to_dict(), "run": run,
+        "out": str(out) if out else None, "out_pixels": str(pixels) if pixels else None,
     }  # fmt: skip
     if as_json:
-        return print_json(measurement.summary() | context | {
-            "out": str(out) if out else None, "out_pixels": str(pixels) if pixels else None,
-        })  # fmt: skip
-    rows = [("model", model), ("dataset", data.title), *_recipe_rows(chosen), *measurement_rows(measurement)]
-    rows += [("file", str(out))] if out else []
-    rows += [("takes pixels", str(pixels))] if pixels else []
-    if skipped := prepared.data.skipped:
+        return print_json(measurement.summary() | context)
+    print_table(_compressed_rows(context, chosen, data.title, measurement))
+
+
+def _compressed_rows(context: dict[str, Any], recipe: Recipe, title: str, measurement: "Measurement") -> list[Row]:
+    rows: list[Row] = [("model", context["model"]), ("dataset", title), *_recipe_rows(recipe)]
+    rows += measurement_rows(measurement)
+    rows += [("file", context["out"])] if context["out"] else []
+    rows += [("takes pixels", context["out_pixels"])] if context["out_pixels"] else []
+    if skipped := context["skipped"]:
         rows.append(("left out", f"{len(skipped):,} pictures that cannot be decoded, first {skipped[0]}"))
-    rows += [("note", note) for note in prepared.data.notes]
-    print_table([*rows, ("run", run)] if run else rows)
+    rows += [("note", note) for note in context["notes"]]
+    return [*rows, ("run", context["run"])] if context["run"] else rows
 
 
 @app.command()

@@ -70,4 +70,4 @@ def test_next_and_back_turn_the_page(page):
 
 
 def test_the_link_with_demo_leads_there():
-    opened({"demo": "1"})
+    assert headline(opened({"demo": "1"})) == headline(opened(page="ship/demo"))
