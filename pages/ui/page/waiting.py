@@ -38,7 +38,7 @@ def awaited(answer: "Future[Any]", doing: str) -> Any:
     return None
 
 
-def _drawn_again(answer: "Future[Any]") -> None:
+def _drawn_again(answer: "Future[Any] | Watched[Any]") -> None:
     """Begins the page afresh when the answer is there."""
     if answer.done():
         st.rerun()
