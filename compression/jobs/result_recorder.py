@@ -15,6 +15,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar, get_type_hints
 
 from compression.data import DATASETS
+from compression.data.test_samples import base_of
 from compression.errors import StoreUnavailable, Unsupported, UserError, shown
 from compression.host.engine_version import engine_hash
 from compression.host.machine import this_machine
@@ -221,7 +222,8 @@ def from_plain(kind: str, values: dict[str, Any]) -> tuple[Work, float | None]:
 
 def title(work: Work) -> str:
     """'ResNet-20 on Digits: prune, quantize, recover'."""
-    images = DATASETS[work.dataset].title if work.dataset in DATASETS else work.dataset
+    base = base_of(work.dataset)
+    images = DATASETS[base].title if base in DATASETS else work.dataset
     what = "sensitivity of every layer" if isinstance(work, Sweeping) else "training from scratch"
     what = "search" if isinstance(work, Searching) else what
     if isinstance(work, Request):

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
+from compression.data.test_samples import base_of
 from compression.errors import InvalidSetting, Unsupported, UserError, WorkerLost
 from compression.jobs.lab import Lab
 from compression.jobs.messages import Searching
@@ -81,7 +82,7 @@ class SearchView:
 def search_of(model: str, dataset: str, settings: SearchSettings) -> Searching:
     """The search as a job, for a network of the zoo or of the user's list."""
     own = model in [card.model for card in brought()]
-    return Searching(model, OWN if own else dataset, dataset, settings.to_json())
+    return Searching(model, OWN if own else base_of(dataset), dataset, settings.to_json())
 
 
 def search(

@@ -428,9 +428,10 @@ def prepared(request: Request, stop: Stop | None = None) -> "Prepared":
 def images(request: Request, progress: "Progress | None" = None, stop: Stop | None = None) -> "Dataset":
     """The images, made as the network takes them, with its outputs as classes."""
     from compression import data, models
+    from compression.data.test_samples import base_of
     from compression.models.images import images_for
 
-    if request.weights == request.dataset:
+    if request.weights == base_of(request.dataset):
         return data.load(request.dataset, progress=progress, stop=stop)
     card = models.card(request.model, request.weights)
     return images_for(card, request.dataset, progress=progress, stop=stop)

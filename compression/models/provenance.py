@@ -3,6 +3,7 @@
 import hashlib
 
 from compression import models
+from compression.data.test_samples import base_of
 from compression.host.engine_version import engine_hash
 from compression.recipe import Recipe
 from compression.steps import Recover
@@ -16,5 +17,5 @@ def producer_id(recipe: Recipe, dataset: str) -> str:
     step = recipe.get("recover")
     if not isinstance(step, Recover) or not step.teachers:
         return engine_hash()
-    weights = (models.card(name, dataset).sha256 for name in step.teachers)
+    weights = (models.card(name, base_of(dataset)).sha256 for name in step.teachers)
     return hashlib.sha256(" ".join((engine_hash(), *weights)).encode()).hexdigest()[:12]

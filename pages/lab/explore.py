@@ -52,7 +52,7 @@ def choose(visit: Visit) -> tuple[str, Pair | None]:
     except UserError as error:
         return str(error), None
     if subject is None or not subject.is_trained:
-        return lack, (subject.model, subject.dataset) if subject else None
+        return lack, (subject.model, subject.weights) if subject else None
     visit.choose(subject, recipe)
     for found in visit.now.measurement.reached if visit.now else ():
         if (said := wording.reached(found)) and found.step in slots:

@@ -4,8 +4,9 @@ from dataclasses import replace
 
 import pytest
 
-from compression.data.test_samples import TestSample
+from compression.data.test_samples import ALL, TestSample
 from compression.errors import InvalidSetting, UserError
+from compression.models.provenance import producer_id
 from compression.recipe import Recipe
 from compression.recipe.presets import PRESETS
 from compression.records.measurement import (
@@ -75,6 +76,35 @@ def test_a_folder_takes_any_trained_network() -> None:
     with pytest.raises(InvalidSetting, match="no sample of test images"):
         subject.from_query(link | {"dataset": "folder:/some images::test=few"})
     assert dict(found.options())["--weights"].endswith("lenet300-digits.safetensors")
+
+
+def test_a_link_names_a_sample_of_a_dataset_with_a_name() -> None:
+    recipe, name = Recipe(), "digits::test=100,seed=7"
+    found, _, _ = links.read_link({"model": "lenet300", "dataset": name})
+    assert (found.weights, found.dataset, found.is_trained) == ("digits", name, True)
+    assert found.title == "LeNet-300-100 on Digits, 100 test images, seed 7"
+    assert links.link_of(found, recipe) == links.link_of(DIGITS, recipe) | {"dataset": name}
+    assert found.options() == [("--model", "lenet300"), ("--dataset", name)]
+    assert ("lenet300", "digits") in subject.fitting(name) and subject.reference_sweep(found) is None
+    shown = widget_values.fill(found, recipe)
+    assert (shown["images"], shown["test_images"]) == ("digits", TestSample(100, 7))
+    taught = Recipe().with_setting("recover.teacher", "lenet5")
+    assert producer_id(taught, name) == producer_id(taught, "digits")
+    for written in ("few", "0", "5,seed=-1"):
+        with pytest.raises(InvalidSetting):
+            links.read_link({"dataset": f"digits::test={written}"})
+
+
+@pytest.mark.usefixtures("engine")
+def test_a_link_to_a_sample_measures_on_so_many_test_images() -> None:
+    page = opened({"model": "lenet300", "dataset": "digits::test=100", "steps": "quantize"})
+    assert not page.exception and not page.warning and not page.error
+    assert page.subheader[0].value == "LeNet-300-100 on Digits, 100 test images"
+    assert page.selectbox(key="test_images").value == TestSample(100)
+    assert page.query_params["dataset"] == "digits::test=100" and "weights" not in page.query_params
+    assert any("Measured on 100 of the 359 test images" in each.value for each in page.caption)
+    page.selectbox(key="test_images").set_value(ALL).run()
+    assert page.query_params["dataset"] == "digits" and page.subheader[0].value == DIGITS.title
 
 
 @pytest.mark.usefixtures("engine")

@@ -12,6 +12,7 @@ from pydantic.fields import FieldInfo
 from streamlit.delta_generator import DeltaGenerator
 
 from compression.data import DATASETS
+from compression.data.test_samples import ALL, base_of
 from compression.models import OWN, title
 from compression.recipe import Recipe
 from compression.steps import STEPS, Settings, bounds_of, choices_of, step
@@ -19,6 +20,7 @@ from pages.ui.model import wording
 from pages.ui.model.subject import FOLDER, Pair, Subject, fitting, trainable
 from pages.ui.model.widget_values import QUALITY, SEGMENTS, SHARED, Positions, Shown
 from pages.ui.page.test_images import sampled
+from pages.ui.state import shown_or_none
 
 UNTRAINED = "The last in the list may have no weights for these images yet: choose one, and it can be trained here."
 
@@ -30,7 +32,7 @@ def subject() -> tuple[Subject | None, str]:
     """
     kind = st.selectbox("Images", [*DATASETS, FOLDER], key="images", format_func=_images)
     folder, network = st.empty(), st.empty()
-    dataset = _folder(folder) if kind == FOLDER else kind
+    dataset = _folder(folder) if kind == FOLDER else _named(folder, kind)
     if dataset == FOLDER:
         return None, "Name a folder of images with train/CLASS/IMAGE and test/CLASS/IMAGE inside."
     known = [*fitting(dataset), *trainable(dataset)]
@@ -47,14 +49,26 @@ def _folder(slot: Any) -> str:
         return sampled(f"{FOLDER}{path}", "test_images") if path else FOLDER
 
 
+LARGE = 64
+"""Pixels of a side from which on it takes a while to measure on all test images of a dataset with a name."""
+
+
+def _named(slot: DeltaGenerator, name: str) -> str:
+    """A dataset with a name; of one with large images, or where a link names a sample, how many are tested."""
+    if DATASETS[name].input_shape[1] < LARGE and shown_or_none("test_images") in (None, ALL):
+        return name
+    with slot.container():
+        return sampled(name, "test_images")
+
+
 def _images(name: str) -> str:
     return DATASETS[name].title if name in DATASETS else "A folder of images"
 
 
 def _network(pair: Pair, dataset: str) -> str:
     model, trained_on = pair
-    if trained_on in (dataset, OWN):
-        return title(model) if trained_on == dataset else f"{title(model)}, your own"
+    if trained_on in (base_of(dataset), OWN):
+        return title(model) if trained_on != OWN else f"{title(model)}, your own"
     return f"{title(model)}, trained on {DATASETS[trained_on].title}"
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from compression import reference
 from compression.data import DATASETS, title_of
-from compression.data.test_samples import ALL, OFFERED, TestSample, parted
+from compression.data.test_samples import ALL, OFFERED, TestSample, base_of, parted
 from compression.errors import InvalidSetting, UnknownName
 from compression.models import ARCHITECTURES, OWN, Card, card, cards, preprocess_of
 from compression.models import title as network_title
@@ -22,7 +22,8 @@ FAVOURITES = [("resnet20", "fashion-mnist"), ("lenet5", "fashion-mnist"), ("lene
 
 @dataclass(frozen=True)
 class Subject:
-    """`weights` names the dataset that the network was trained on; it differs from `dataset` for a folder of images.
+    """`weights` names the dataset that the network was trained on; it differs from `dataset` for a folder of images, and
+    where `dataset` names a sample of the test images too.
 
     `edition` is the hash of the weights as they lie there now, '' while there are none: trained or brought anew, it is
     another subject, of which nothing is known yet.
@@ -57,15 +58,20 @@ class Subject:
         """Whether there are weights."""
         return self.edition != ""
 
+    @property
+    def is_at_home(self) -> bool:
+        """Whether the images are those that the network was trained on, or a sample of them."""
+        return self.weights == base_of(self.dataset)
+
     def to_query(self) -> dict[str, str]:
         """The part of a link that names it."""
-        trained = {} if self.weights == self.dataset else {"weights": self.weights}
+        trained = {} if self.is_at_home else {"weights": self.weights}
         return {"model": self.model, "dataset": self.dataset} | trained
 
     def options(self) -> list[tuple[str, str]]:
         """The options of the command line that name it."""
         options = [("--model", self.model), ("--dataset", self.dataset)]
-        if self.weights != self.dataset:
+        if not self.is_at_home:
             known, path = card(self.model, self.weights), card_path(self.model, self.weights)
             if self.weights == OWN:
                 options[0] = ("--model", str(path and weights_path(path)))
@@ -91,17 +97,17 @@ def default() -> Subject:
 def from_query(query: dict[str, str]) -> Subject:
     """The inverse of `to_query`; raises `UserError` where there is no such pair."""
     dataset = query["dataset"]
-    if dataset not in DATASETS and not dataset.startswith(FOLDER):
+    base, _ = parted(dataset)  # raises InvalidSetting
+    if base not in DATASETS and not base.startswith(FOLDER):
         raise UnknownName("dataset", dataset, [*DATASETS, "folder:PATH"])
-    parted(dataset)  # raises InvalidSetting
-    found = Subject(query["model"], query.get("weights", dataset), dataset)
+    found = Subject(query["model"], query.get("weights", base), dataset)
     card(found.model, found.weights)
     return found
 
 
 def fitting(dataset: str) -> list[Pair]:
     """The trained networks that can be tried on a dataset; on a folder of images, all of them."""
-    return [(c.model, c.dataset) for c in cards() if dataset.startswith(FOLDER) or _fits(c, dataset)]
+    return [(c.model, c.dataset) for c in cards() if dataset.startswith(FOLDER) or _fits(c, base_of(dataset))]
 
 
 def _fits(card: Card, dataset: str) -> bool:
@@ -114,21 +120,21 @@ def _fits(card: Card, dataset: str) -> bool:
 
 def trainable(dataset: str) -> list[Pair]:
     """The networks of the zoo that have no weights for a dataset yet, but can be trained on it."""
-    if dataset not in DATASETS:
+    base = base_of(dataset)
+    if base not in DATASETS:
         return []
-    return [(model, dataset) for model in ARCHITECTURES if card_path(model, dataset) is None]
+    return [(model, base) for model in ARCHITECTURES if card_path(model, base) is None]
 
 
 def dataset_title(dataset: str) -> str:
-    """'Fashion-MNIST'; a folder's own name, or what was uploaded, and how many of its images are tested."""
-    if dataset in DATASETS:
-        return DATASETS[dataset].title
+    """'Fashion-MNIST'; a folder's own name, or what was uploaded; and how many of its images are tested."""
     try:
         base, sample = parted(dataset)
     except InvalidSetting:  # of a run that a file brought
         return dataset
     tested = f", {sample_title(sample)}" if sample.images else ""
-    return f"{title_of(Path(base.removeprefix(FOLDER)))}{tested}"
+    title = DATASETS[base].title if base in DATASETS else title_of(Path(base.removeprefix(FOLDER)))
+    return f"{title}{tested}"
 
 
 def sample_title(sample: TestSample) -> str:
@@ -138,7 +144,7 @@ def sample_title(sample: TestSample) -> str:
 
 
 def samples(dataset: str) -> list[TestSample]:
-    """What can be chosen for a folder: all test images, some, or what its name says already."""
+    """What can be chosen for a dataset: all test images, some, or what its name says already."""
     return list(dict.fromkeys([ALL, *map(TestSample, OFFERED), parted(dataset)[1]]))
 
 

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from compression.data import DATASETS
-from compression.data.test_samples import ALL, parted
+from compression.data.test_samples import parted
 from compression.recipe import Recipe
 from compression.recipe.machine_defaults import default_of
 from compression.steps import STEPS
@@ -22,10 +22,10 @@ SHARED = tuple(name for name in Recipe.model_fields if name != "steps")
 
 def fill(subject: Subject, recipe: Recipe) -> dict[str, Any]:
     """What each widget shows for this choice; those of a technique that is switched off, their defaults."""
-    named = subject.dataset in DATASETS
-    shown: dict[str, Any] = {"images": subject.dataset if named else FOLDER}
-    base, shown["test_images"] = (FOLDER, ALL) if named else parted(subject.dataset)
-    shown["folder"] = base.removeprefix(FOLDER)
+    base, sample = parted(subject.dataset)
+    named = base in DATASETS
+    shown: dict[str, Any] = {"images": base if named else FOLDER, "test_images": sample}
+    shown["folder"] = "" if named else base.removeprefix(FOLDER)
     for name in (*DATASETS, FOLDER):
         shown[f"network.{name}"] = _preferred(subject, [*fitting(name), *trainable(name)])
     for kind, settings in STEPS.items():

@@ -1,4 +1,4 @@
-"""How many of a folder's test images are measured on."""
+"""How many of a dataset's test images are measured on."""
 
 import streamlit as st
 
