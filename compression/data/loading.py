@@ -43,7 +43,7 @@ def load(
     if name in photo_sets.NAMES:
         return _load_photos(name, preprocess, sample, say, halt)
     spec = DATASETS[name]
-    decoded = _obtain(name)
+    decoded = _obtain(name, say, halt)
     data = _dataset(decoded, name=name, title=spec.title, mean=spec.mean, std=spec.std, mirror=spec.mirror)
     total, drawn = len(data.test), layouts.sample(len(data.test), sample.images, sample.seed)
     data = data if drawn is None else replace(data, test=data.test.subset(drawn), notes=_said(sample, total))
@@ -67,12 +67,12 @@ def fetch(name: str) -> str:
     return load(name).source
 
 
-def _obtain(name: str) -> Decoded:
+def _obtain(name: str, progress: Progress, stop: Stop) -> Decoded:
     if name == "digits":  # quicker to make than to read back
-        return sources.obtain(name)
+        return sources.obtain(name, progress, stop)
     decoded = cache.read(name)
     if decoded is None:
-        decoded = sources.obtain(name)
+        decoded = sources.obtain(name, progress, stop)
         cache.write(name, decoded)
     return decoded
 
@@ -132,7 +132,7 @@ def _load_photos(
     """One of torchvision's datasets of files; without a record, in the size of its row in the catalog."""
     spec = DATASETS[name]
     progress(f"Looking for {spec.title}", 0.0)
-    listing, source = photo_sets.obtain(name)
+    listing, source = photo_sets.obtain(name, progress, stop)
     asked = preprocess or photo_sets.usual(name)
     state, (splits, notes) = layouts.fingerprint(listing), _drawn(listing, sample)
     found = pixel_files.read(key := f"{name}-{asked.pixels_hash}{sample.state}", state)

@@ -14,7 +14,8 @@ from typing import Any
 
 from compression.data.catalog import DATASETS
 from compression.data.layouts import Listing, Part
-from compression.data.sources import DOWNLOAD_TIMEOUT_S, timeout, unreachable
+from compression.data.library_downloads import Progress, Stop, heard
+from compression.data.sources import unreachable
 from compression.errors import DataUnavailable, InvalidData
 from compression.host.folders import user_folder
 from compression.records.preprocess import Preprocess
@@ -40,8 +41,8 @@ def usual(name: str) -> Preprocess:
     return Preprocess(height, width, resize_to=round(height / 0.875), mean=spec.mean, std=spec.std)
 
 
-def obtain(name: str) -> tuple[Listing, str]:
-    """The pictures of one of them, and a sentence of where they came from. Raises DataUnavailable."""
+def obtain(name: str, progress: Progress, stop: Stop) -> tuple[Listing, str]:
+    """The pictures of one of them, and a sentence of where they came from. Raises DataUnavailable and Cancelled."""
     kept, title = user_folder() / "datasets", DATASETS[name].title
     try:
         return _listing(name, kept, download=False), f"{title} from the copy in {kept}."
@@ -53,7 +54,7 @@ def obtain(name: str) -> tuple[Listing, str]:
             f"The copy of {title} in {kept / FOLDERS[name]} is not whole ({reason}); remove it to download it anew."
         ) from None
     try:
-        with _complete(name, kept) as place, timeout(DOWNLOAD_TIMEOUT_S):
+        with _complete(name, kept) as place, heard(title, progress, stop):
             _listing(name, place, download=True)
         return _listing(name, kept, download=False), f"{title}, downloaded by torchvision into {kept}."
     except (RuntimeError, *_DAMAGED) as error:  # no network, a server's refusal, or a file that fails its checksum

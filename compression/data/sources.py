@@ -1,11 +1,8 @@
 """Where the named datasets come from: scikit-learn, a copy on this machine, or a download by torchvision."""
 
 import gzip
-import socket
 import struct
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -14,11 +11,11 @@ import torch
 from compression.data.cache import Decoded
 from compression.data.catalog import DATASETS
 from compression.data.dataset import split_off
+from compression.data.library_downloads import Progress, Stop, heard
 from compression.errors import DataUnavailable, InvalidFile
 from compression.host.folders import user_folder
 
 SYSTEM_FASHION_MNIST = Path("/usr/share/datasets/fashion-mnist")  # Debian's package dataset-fashion-mnist
-DOWNLOAD_TIMEOUT_S = 8.0
 DIGITS_TEST_IMAGES = 360
 _IDX_PARTS = {"train": "train", "test": "t10k"}
 _IDX_LIMIT_BYTES = 1 << 30
@@ -27,13 +24,13 @@ _FASHION_CLASSES = (
 )  # fmt: skip
 
 
-def obtain(name: str) -> Decoded:
-    """The named dataset from the nearest source that has it. Raises DataUnavailable where none has."""
+def obtain(name: str, progress: Progress, stop: Stop) -> Decoded:
+    """The named dataset from the nearest source that has it. Raises DataUnavailable where none has, and Cancelled."""
     if name == "digits":
         return _digits()
     if name == "fashion-mnist" and SYSTEM_FASHION_MNIST.is_dir():
         return _fashion_mnist_from(SYSTEM_FASHION_MNIST)
-    return _from_torchvision(name)
+    return _from_torchvision(name, progress, stop)
 
 
 def read_idx(path: Path) -> np.ndarray:
@@ -76,7 +73,7 @@ def _digits() -> Decoded:
     )  # fmt: skip
 
 
-def _from_torchvision(name: str) -> Decoded:
+def _from_torchvision(name: str, progress: Progress, stop: Stop) -> Decoded:
     """A copy in the user's folder of datasets, else a download into a folder of its own that is not kept."""
     kept = user_folder() / "datasets"
     try:
@@ -84,8 +81,9 @@ def _from_torchvision(name: str) -> Decoded:
     except RuntimeError:  # torchvision's answer to "not there, or damaged"
         pass
     try:
-        with tempfile.TemporaryDirectory(prefix="compression-download-") as folder, timeout(DOWNLOAD_TIMEOUT_S):
-            source = f"{DATASETS[name].title}, downloaded by torchvision."
+        title = DATASETS[name].title
+        with tempfile.TemporaryDirectory(prefix="compression-download-") as folder, heard(title, progress, stop):
+            source = f"{title}, downloaded by torchvision."
             return _read_torchvision(name, Path(folder), download=True, source=source)
     except (OSError, RuntimeError) as error:  # no network, a server's refusal, or a file that fails its checksum
         raise DataUnavailable(unreachable(name, kept)) from error
@@ -129,14 +127,3 @@ def _read_by_split(name: str, root: Path, *, download: bool, source: str) -> Dec
 def _channels_first(images: torch.Tensor) -> torch.Tensor:
     """uint8 [n, H, W] or [n, H, W, 3] → [n, C, H, W]."""
     return images.unsqueeze(1) if images.ndim == 3 else images.permute(0, 3, 1, 2).contiguous()
-
-
-@contextmanager
-def timeout(seconds: float) -> Iterator[None]:
-    """Connections opened inside give up after `seconds` without an answer; torchvision itself would wait for ever."""
-    before = socket.getdefaulttimeout()
-    socket.setdefaulttimeout(seconds)
-    try:
-        yield
-    finally:
-        socket.setdefaulttimeout(before)

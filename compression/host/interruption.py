@@ -3,15 +3,23 @@
 with interruptible(stop):
     …                  # anywhere below, in the same thread:
     look()             # raises Cancelled once stop() is true; stop() may also wait
+
+A download computes nothing, so that others may meanwhile:
+
+with letting_others(aside):
+    …                  # anywhere below, in the same thread:
+    with only_waiting():
+        …              # inside aside()
 """
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from contextvars import ContextVar
 
 from compression.errors import Cancelled
 
 _stop: ContextVar[Callable[[], bool] | None] = ContextVar("stop", default=None)
+_aside: ContextVar[Callable[[], AbstractContextManager[None]]] = ContextVar("aside", default=nullcontext)
 
 
 @contextmanager
@@ -32,3 +40,20 @@ def look() -> None:
     stop = _stop.get()
     if stop and stop():
         raise Cancelled("The work was stopped.")
+
+
+@contextmanager
+def letting_others(aside: Callable[[], AbstractContextManager[None]]) -> Iterator[None]:
+    """Inside, `only_waiting` gives back what others wait for by `aside()`."""
+    before = _aside.set(aside)
+    try:
+        yield
+    finally:
+        _aside.reset(before)
+
+
+@contextmanager
+def only_waiting() -> Iterator[None]:
+    """Inside, this thread waits for a network or a disk and computes nothing: others may compute."""
+    with _aside.get()():
+        yield

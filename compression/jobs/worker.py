@@ -6,7 +6,7 @@ Importing this module is cheap, as the scheduler and the nanny do it too: torch 
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 from distributed import get_worker, secede
 
 from compression.errors import Cancelled, UserError
-from compression.host.interruption import interruptible, look
+from compression.host.interruption import interruptible, letting_others, look
 from compression.host.machine_lock import work_turn, yield_turn
 from compression.jobs.channel import Stop, TaskChannel
 from compression.jobs.lru_cache import LruCache
@@ -75,15 +75,23 @@ def load() -> None:
 def run_task(task: Callable[..., V], *about: Any) -> V:
     """What Dask runs of all that is sent here: `task(*about)`, once the engine is there and no other task computes."""
     load()
-    with turns.turn():
+    with turns.turn(), letting_others(_out_of_the_way):
         return task(*about)
 
 
 def run_patiently(task: Callable[..., V], *about: Any) -> V:
     """The same for a training, or a task that no user waits for: those that one waits for go first."""
     load()
-    with turns.turn(patient=True):
+    with turns.turn(patient=True), letting_others(_out_of_the_way):
         return task(*about)
+
+
+@contextmanager
+def _out_of_the_way() -> Iterator[None]:
+    """Inside, this worker carries out other tasks, as this one only waits."""
+    _leave_the_line()
+    with turns.aside():
+        yield
 
 
 def run_question(question: Callable[..., V], *about: Any) -> V:
@@ -95,15 +103,17 @@ def run_question(question: Callable[..., V], *about: Any) -> V:
 def run_watched(question: Callable[..., V], topic: str, id: str, *about: Any) -> V:
     """What Dask runs of a question that takes long: its progress goes to `topic`, and it is stopped when cancelled.
 
-    Trainings go on meanwhile: most of it is waiting for a download.
+    It leaves Dask's line and lets questions and jobs pass, between two pictures and during a download. Trainings go on.
     """
     channel = task_channel(topic, id).throttled(0.2)
 
     def stop() -> bool:
+        turns.let_pass()
         turns.pause(channel.stop)
         return channel.stop()
 
-    with work_turn():
+    _leave_the_line()
+    with work_turn(), interruptible(stop):
         return question(*about, progress=channel.progress, stop=stop)
 
 

@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 
 from compression.errors import Cancelled, InvalidFile, WeightsUnavailable
 from compression.host.folders import user_folder
+from compression.host.interruption import only_waiting
 from compression.models.libraries.entry import Remote
 
 Progress = Callable[[str, float], None]
@@ -46,8 +47,9 @@ def download(remote: Remote, *, progress: Progress | None = None, stop: Stop | N
     target.parent.mkdir(parents=True, exist_ok=True)
     part = target.with_name(target.name + PART)
     try:
-        promised = _receive(remote, part, progress, stop) or remote.sha256
-        _check(remote, part, promised)
+        with only_waiting():
+            promised = _receive(remote, part, progress, stop) or remote.sha256
+            _check(remote, part, promised)
         part.replace(target)
     except OSError as error:  # urllib's are among them
         raise WeightsUnavailable(_unreachable(remote, error)) from None

@@ -1,31 +1,36 @@
 """torchvision's further datasets by name: tiny copies laid out as torchvision lays them out, read by its own code."""
 
+import io
 import json
+import tarfile
+import urllib.request
+import zipfile
 from collections.abc import Callable
+from http.client import HTTPMessage
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from scipy.io import savemat
-from torchvision.datasets import flowers102, stl10, svhn
+from torchvision.datasets import utils
 
 from compression.data import load, photo_sets
 from compression.data.catalog import DATASETS
 from compression.data.decoding import decode
-from compression.errors import DataUnavailable
+from compression.errors import Cancelled, DataUnavailable
 from compression.records.preprocess import Preprocess
 from tests.data.test_layouts import photos
 
 P = Preprocess(24, 24, resize_to=28)
+urlopen = urllib.request.urlopen
 
 
 @pytest.fixture(autouse=True)
 def kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The folder of datasets; there is no network, and no file has its published checksum."""
     monkeypatch.setenv("COMPRESSION_HOME", str(tmp_path))
-    for module in (flowers102, stl10, svhn):
-        monkeypatch.setattr(module, "check_integrity", lambda path, md5=None: Path(path).is_file())
+    monkeypatch.setattr(utils, "check_md5", lambda path, md5: True)
 
     def refuse(*_: object, **__: object) -> None:
         raise OSError("no network here")
@@ -79,6 +84,24 @@ def imagenette(kept: Path) -> None:
         photos(kept / "imagenette2" / split, *places)
 
 
+def noise(*shape: int) -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 256, (30, *shape), dtype=np.uint8)
+
+
+def svhn(kept: Path) -> None:
+    for split in ("train", "test"):
+        digits = np.arange(30).reshape(30, 1) % 10 + 1  # 10 stands for 0
+        savemat(kept / f"{split}_32x32.mat", {"X": noise(32, 32, 3).transpose(1, 2, 3, 0), "y": digits})
+
+
+def stl10(kept: Path) -> None:
+    (kept / "stl10_binary").mkdir()
+    for part in ("train", "test", "unlabeled"):
+        (kept / f"stl10_binary/{part}_X.bin").write_bytes(noise(3, 96, 96).transpose(0, 1, 3, 2).tobytes())
+        (kept / f"stl10_binary/{part}_y.bin").write_bytes(bytes(1 + i % 10 for i in range(30)))
+    (kept / "stl10_binary/class_names.txt").write_text("airplane\nbird\ncar\n")
+
+
 SETS: dict[str, tuple[Callable[[Path], None], tuple[int, int, int], list[int], str]] = {
     "eurosat": (eurosat, (9, 1, 10), [0, 0, 1, 1, 2, 2, 3, 3, 4, 4], "AnnualCrop"),
     "gtsrb": (gtsrb, (9, 3, 4), [0, 1, 2, 0], "0"),
@@ -98,7 +121,7 @@ def test_pictures_and_labels_are_torchvisions(kept: Path, name: str) -> None:
     assert data.test.labels.tolist() == labels and data.classes[0] == first
     assert data.source == f"{DATASETS[name].title} from the copy in {kept}." and data.skipped == ()
     assert (data.input_shape, data.mean, data.given) == ((3, 24, 24), P.mean, True)
-    listing, _ = photo_sets.obtain(name)
+    listing, _ = photo_sets.obtain(name, lambda sentence, share: None, lambda: False)
     if "test" in listing.parts:
         assert np.array_equal(data.test.images[1].numpy(), decode(listing.parts["test"].paths[1], P))
     plain = load(f"{name}::test=2")
@@ -115,22 +138,13 @@ def test_a_damaged_picture_costs_itself_alone(kept: Path) -> None:
 
 
 def test_arrays_of_svhn_and_stl10(kept: Path) -> None:
-    generator = np.random.default_rng(0)
-    pixels = generator.integers(0, 256, (30, 32, 32, 3), dtype=np.uint8)
-    for split in ("train", "test"):
-        digits = np.arange(30).reshape(30, 1) % 10 + 1  # 10 stands for 0
-        savemat(kept / f"{split}_32x32.mat", {"X": pixels.transpose(1, 2, 3, 0), "y": digits})
+    svhn(kept)
+    pixels, large = noise(32, 32, 3), noise(3, 96, 96)
     data = load("svhn")
     assert torch.equal(data.test.images, torch.from_numpy(pixels.transpose(0, 3, 1, 2).copy()))
     assert data.test.labels[:11].tolist() == [1, 2, 3, 4, 5, 6, 7, 8, 9, 0, 1] and data.classes[3] == "3"
     assert np.array_equal(load("svhn", P).test.images[4].numpy(), decode(pixels[4], P))
-
-    (kept / "stl10_binary").mkdir()
-    large = generator.integers(0, 256, (20, 3, 96, 96), dtype=np.uint8)
-    for part in ("train", "test", "unlabeled"):
-        (kept / f"stl10_binary/{part}_X.bin").write_bytes(large.transpose(0, 1, 3, 2).tobytes())
-        (kept / f"stl10_binary/{part}_y.bin").write_bytes(bytes(1 + i % 10 for i in range(20)))
-    (kept / "stl10_binary/class_names.txt").write_text("airplane\nbird\ncar\n")
+    stl10(kept)
     data = load("stl10")
     assert torch.equal(data.test.images, torch.from_numpy(large)) and data.classes[:2] == ("airplane", "bird")
     assert data.test.labels[:3].tolist() == [0, 1, 2]
@@ -165,3 +179,90 @@ def test_a_download_stands_under_its_name_when_it_is_complete(kept: Path, monkey
     assert data.source == f"Imagenette, downloaded by torchvision into {kept}." and len(data.test) == 4
     assert sorted(path.name for path in kept.iterdir()) == ["cache", "imagenette2"]
     assert not (kept / "imagenette2/x.tgz").exists()
+
+
+PUBLISHED: dict[str, tuple[Callable[[Path], None], dict[str, tuple[str, str]]]] = {
+    "svhn": (svhn, {f"{split}_32x32.mat": ("", f"{split}_32x32.mat") for split in ("train", "test")}),
+    "stl10": (stl10, {"stl10_binary.tar.gz": ("", "stl10_binary")}),
+    "eurosat": (eurosat, {"EuroSAT.zip": ("eurosat", "2750")}),
+    "gtsrb": (gtsrb, {
+        "GTSRB-Training_fixed.zip": ("gtsrb", "GTSRB/Training"),
+        "GTSRB_Final_Test_Images.zip": ("gtsrb", "GTSRB/Final_Test"),
+        "GTSRB_Final_Test_GT.zip": ("gtsrb", "GT-final_test.csv"),
+    }),
+    "flowers102": (flowers, {
+        "102flowers.tgz": ("flowers-102", "jpg"),
+        **{f"{name}.mat": ("flowers-102", f"{name}.mat") for name in ("imagelabels", "setid")},
+    }),
+    "oxford-pets": (pets, {f"{name}.tar.gz": ("oxford-iiit-pet", name) for name in ("images", "annotations")}),
+    "food101": (food, {"food-101.tar.gz": ("", "food-101")}),
+    "imagenette": (imagenette, {"imagenette2.tgz": ("", "imagenette2")}),
+}  # fmt: skip
+"""What lies on their servers: of each file its name, and which part of the copy it holds, seen from which folder."""
+
+
+def packed(root: Path, member: str, name: str) -> bytes:
+    if name.endswith(".mat"):
+        return (root / member).read_bytes()
+    content, places = io.BytesIO(), [path for path in [root / member, *(root / member).rglob("*")] if path.is_file()]
+    if name.endswith(".zip"):
+        with zipfile.ZipFile(content, "w") as archive:
+            for path in places:
+                archive.write(path, path.relative_to(root))
+    else:
+        with tarfile.open(fileobj=content, mode="w:gz") as tar:
+            tar.add(root / member, member)
+    return content.getvalue()
+
+
+class Answer(io.BytesIO):
+    """What a server sends."""
+
+    code, status, msg = 200, 200, "OK"
+
+    def __init__(self, content: bytes, url: str) -> None:
+        super().__init__(content)
+        self.url, self.length = url, len(content)
+
+    def info(self) -> HTTPMessage:
+        return HTTPMessage()
+
+
+@pytest.fixture
+def served(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], list[str]]:
+    """Puts a dataset's files on the servers that torchvision knows; returns a list in which it keeps what was asked."""
+
+    def serve(name: str) -> list[str]:
+        make, published = PUBLISHED[name]
+        make(there := tmp_path / "there")
+        files = {file: packed(there / folder, member, file) for file, (folder, member) in published.items()}
+        asked: list[str] = []
+
+        def answer(handler: object, request: urllib.request.Request) -> Answer:
+            asked.append(request.full_url.rpartition("/")[2])
+            return Answer(files[asked[-1]], request.full_url)
+
+        monkeypatch.setattr(urllib.request.HTTPHandler, "http_open", answer)
+        monkeypatch.setattr(urllib.request.HTTPSHandler, "https_open", answer)
+        monkeypatch.setattr(urllib.request, "urlopen", urlopen)
+        return asked
+
+    (tmp_path / "there").mkdir()
+    return serve
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_what_is_published_is_downloaded_told_of_and_read(
+    kept: Path, served: Callable[[str], list[str]], name: str
+) -> None:
+    asked, told = served(name), list[tuple[str, float]]()
+    with pytest.raises(Cancelled):
+        load(name, stop=lambda: len(asked) > 1)  # the first question is where redirections lead
+    assert [path.name for path in kept.iterdir()] == [] and len(asked) == 2
+    data = load(name, progress=lambda sentence, share: told.append((sentence, share)))
+    assert {*asked} == {*PUBLISHED[name][1]}
+    title = DATASETS[name].title
+    assert any(sentence.startswith(f"Downloading {title} from ") and share == 1.0 for sentence, share in told)
+    assert data.source.startswith(f"{title}, downloaded by torchvision") and len(data.test) and len(data.train)
+    seen = len(asked)
+    assert torch.equal(load(name).test.images, data.test.images) and len(asked) == seen

@@ -11,8 +11,10 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
+from tempfile import mkdtemp
 from types import SimpleNamespace
 from typing import Any
 
@@ -249,6 +251,32 @@ def test_a_long_question_tells_how_far_it_is_line_by_line_and_is_stopped(lab: La
     kept = lab.watch(additions.inputs_of, "no_network", "mine", "folder:/nowhere")
     found = kept.result(PATIENCE_S)
     assert isinstance(found, Refusal) and "no_network" in found.sentence
+
+
+@pytest.mark.parametrize("downloads", [True, False])
+def test_a_long_question_lets_others_pass_and_is_stopped(lab: Lab, downloads: bool) -> None:
+    """During a download, in which nothing asks whether it is wanted, and between two pictures."""
+
+    def long(begun: str, *, progress: Callable[[str, float], None], stop: Callable[[], bool]) -> None:
+        from pathlib import Path
+
+        from compression.host.interruption import only_waiting
+
+        with only_waiting() if downloads else nullcontext():
+            Path(begun).touch()
+            while not stop() if not downloads else Path(begun).exists():
+                time.sleep(0.01)
+
+    begun = Path(lab.ask(mkdtemp).result(PATIENCE_S)) / "begun"
+    watched = lab.watch(long, str(begun))
+    assert until(begun.exists, 60)
+    assert isinstance(lab.ask(os.getpid).result(60), int)
+    assert done(lab.submit(request(0.26), owner="user")).state == "done"
+    assert not watched.done()
+    watched.stop()
+    assert watched.result(10) == Refusal("")
+    begun.unlink()
+    assert until(lambda: not any(lab._connection.client.processing().values()), 10)  # type: ignore[union-attr]
 
 
 def test_what_is_wanted_anew_is_measured_again(lab: Lab) -> None:

@@ -3,6 +3,7 @@
 import hashlib
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import ClassVar
@@ -10,6 +11,7 @@ from typing import ClassVar
 import pytest
 
 from compression.errors import Cancelled, InvalidFile, UserError, WeightsUnavailable
+from compression.host.interruption import letting_others
 from compression.models import downloads
 from compression.models.libraries import Remote
 
@@ -71,6 +73,20 @@ def test_a_file_is_downloaded_once_and_told_of(place: str) -> None:
     assert told == sorted(told) and told[-1] == 1.0
     assert downloads.download(remote) == path
     assert len(Server.asked) == 1
+
+
+def test_others_may_compute_during_a_download(place: str) -> None:
+    aside: list[bool] = []
+
+    @contextmanager
+    def others() -> Iterator[None]:
+        aside.append(True)
+        yield
+        aside.append(False)
+
+    with letting_others(others):
+        downloads.download(Remote(f"{place}/whole", "a.bin", DIGEST), progress=lambda *_: aside.append(aside[-1]))
+    assert aside == [True] * 4 + [False]
 
 
 def test_one_that_is_cut_off_goes_on_where_it_ended(place: str) -> None:

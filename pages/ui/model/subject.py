@@ -22,8 +22,8 @@ FAVOURITES = [("resnet20", "fashion-mnist"), ("lenet5", "fashion-mnist"), ("lene
 
 @dataclass(frozen=True)
 class Subject:
-    """`weights` names the dataset that the network was trained on; it differs from `dataset` for a folder of images, and
-    where `dataset` names a sample of the test images too.
+    """`weights` names the dataset that the network was trained on; it differs from `dataset` for a folder of images,
+    and where `dataset` names a sample of the test images too.
 
     `edition` is the hash of the weights as they lie there now, '' while there are none: trained or brought anew, it is
     another subject, of which nothing is known yet.
