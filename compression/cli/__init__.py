@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from compression.cli import cluster, machine, pictures, search, store, zoo
+from compression.cli import cluster, machine, pictures, probe, search, store, zoo
 from compression.cli.console import (
     JsonOption,
     Progress,
@@ -55,6 +55,7 @@ app.add_typer(zoo.zoo_app, name="zoo", hidden=True)
 app.add_typer(pictures.data_app, name="data")
 app.add_typer(store.runs_app, name="runs")
 app.add_typer(store.jobs_app, name="jobs")
+app.add_typer(probe.probe_app, name="probe")
 app.command()(machine.machine)
 app.command()(search.search)
 app.command()(cluster.scheduler)

@@ -45,7 +45,7 @@ def predict(
     which may wait in it, before each batch. Raises `Cancelled` when `stop()` is true, and `InvalidFile` where the file
     does not take the images, or where its scores of an image name no class (`decisions.classes`).
     """
-    takes, pixels, table = intake(session, data.input_shape), data.test.images.numpy(), _normalized(data)
+    takes, pixels, table = intake(session, data.input_shape), data.test.images.numpy(), normalized_values(data)
     batch = takes.batch or data.at_once(batch, MEBIBYTES)
     late = time.perf_counter() + (math.inf if seconds is None else seconds)
 
@@ -125,7 +125,7 @@ def mcnemar(gained: int, lost: int) -> float:
     return min(1.0, 2 * tail / 2**n)
 
 
-def _normalized(data: Dataset) -> np.ndarray:
+def normalized_values(data: Dataset) -> np.ndarray:
     """What each of the 256 values of a pixel is normalised to, by channel: [C, 256] float32."""
     values = torch.arange(256, dtype=torch.uint8)[:, None, None, None].expand(-1, data.input_shape[0], 1, 1)
     return np.ascontiguousarray(data.normalize(values)[:, :, 0, 0].numpy().T)

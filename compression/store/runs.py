@@ -31,6 +31,7 @@ from compression.store import files
 from compression.store.database import Database
 from compression.store.jobs import JobBook
 from compression.store.predictions import from_blobs, to_blobs
+from compression.store.probes import ProbeBook
 from compression.store.records import Role, Run, StoredLatency, Subject, digest, dump, load, run_id
 from compression.store.tables import (
     AccuracyRow,
@@ -64,7 +65,7 @@ class Store:
 
     def __init__(self, database: Database, machine: Machine):
         self.machine = machine
-        self.jobs = JobBook(database)
+        self.jobs, self.probes = JobBook(database), ProbeBook(database)
         self._database = database
         self._studies: BaseStorage | None = None
         self._opening_studies = threading.Lock()
@@ -213,9 +214,10 @@ class Store:
     def predictions(self, run: str) -> Predictions | None:
         """The answer for each test image, from the accuracy that `Run` shows; None where none were kept."""
         here = PredictionRow.runtime == self.machine.runtime
+        own = PredictionRow.runtime.in_(select(AccuracyRow.runtime).where(AccuracyRow.file_id == run))  # not a probe's
         chosen = (
             select(PredictionRow.images, PredictionRow.classes, PredictionRow.confidences, FileRow.n_test)
-            .join(FileRow).where(PredictionRow.file_id == run).order_by(PredictionRow.n.desc(), here.desc())
+            .join(FileRow).where(PredictionRow.file_id == run, own).order_by(PredictionRow.n.desc(), here.desc())
         )  # fmt: skip
         with self._database.read() as connection:
             row = connection.execute(chosen.limit(1)).first()

@@ -8,7 +8,7 @@ from compression.models import OWN
 from pages.ui.explore import figures_of_merit, panels
 from pages.ui.model import wording
 from pages.ui.model.points import Point
-from pages.ui.ship import device_rows
+from pages.ui.ship import device_rows, probe
 from pages.ui.state import Visit, kept
 
 PHOTO = "Python, a photo"  # lines that run the file with preprocessing inside
@@ -22,6 +22,7 @@ def page() -> None:
     figures_of_merit.draw(st.columns(3), point, visit.trail.words, old=False)
     devices(visit, point)
     take_along(visit, point)
+    probe.draw(visit, point)
     panels.speed(visit, point, [])
 
 

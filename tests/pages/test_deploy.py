@@ -1,16 +1,20 @@
 """The Deploy page: verdicts and sums as text, and the page itself with a real worker on Digits."""
 
+import json
 from dataclasses import replace
 
 import pytest
 from streamlit.testing.v1 import AppTest
 
 from compression.analysis.devices import DEVICES, KB, Deployment, Load, device, fit
+from compression.records import probe
 from compression.records.analysis import Growth
 from compression.records.measurement import Interval, Latency
+from pages.ui import state
 from pages.ui.ship import device_rows
 from tests.pages.running_app import opened
 
+LINK = {"model": "lenet300", "dataset": "digits", "steps": "quantize", "quality": "fast"}
 SMALL = Load((), 50_000, 100_000, 8_000)
 LATENCY = Latency(0.2, 0.3, 0.4, 0.5, Interval(0.49, 0.51), 100, 10, 1, 1, 0.0, 0.1)
 
@@ -46,8 +50,7 @@ def test_memory_says_what_a_process_grew_by():
 
 @pytest.fixture(scope="module")
 def page() -> AppTest:
-    link = {"model": "lenet300", "dataset": "digits", "steps": "quantize", "quality": "fast"}
-    return opened(link, page="ship/deploy")
+    return opened(LINK, page="ship/deploy")
 
 
 def test_the_page_shows_devices_downloads_and_reasons(page):
@@ -75,3 +78,29 @@ def test_a_file_that_takes_pictures_is_offered_with_lines_that_open_one(page):
     page.button(key).click().run()
     assert not page.error and not page.exception
     assert [b for b in page.get("download_button") if ".pixels.onnx" in str(b.proto)]
+
+
+def test_another_machine_gets_a_zip_and_its_report_comes_back(page):
+    """As `probe.py` writes it, but for its numbers; then Explore shows that machine's milliseconds."""
+    button = next(b for b in page.button if b.label == "Prepare probe.zip")
+    button.click().run()
+    assert not page.error and not page.exception
+    assert any("probe.zip" in str(b.proto) for b in page.get("download_button"))
+    run = state.store().run(page.multiselect("probe.runs").value[0])
+    pace = {
+        "threads": 1, "pairs": 20, "warm_up": 2, "p50_ms": 7.0, "p90_ms": 7.0, "p95_ms": 7.0, "p99_ms": 8.0,
+        "baseline_p50_ms": 14.0, "ratio": 0.5, "ratio_low": 0.4, "ratio_high": 0.6, "drift": 0.0,
+    }  # fmt: skip
+    report = {
+        "format": probe.FORMAT, "version": 1, "data_fingerprint": run.subject.data_fingerprint, "n_test": run.n_test,
+        "images": 200, "files": [{"sha256": run.file_hash, "latency": [pace]}],
+        "machine": {"id": "0" * 12, "name": "*Pi* <b>4", "cpu": "x", "cores": 4, "system": "y", "onnxruntime": "1.20"},
+    }  # fmt: skip
+    content = json.dumps(report).encode()
+    page.file_uploader(key="probe.report").upload("report.json", content, "application/json").run()
+    assert [each.value for each in page.success] == [r"\*Pi\* \<b>4 measured 1 run of those here."]
+    [known] = state.store().probes.machines()
+    explore = opened({**LINK, "machine": known.key})
+    assert explore.selectbox(key="machine").value == known.key
+    assert explore.query_params["machine"] == [known.key]
+    state.store().probes.forget(known.key)

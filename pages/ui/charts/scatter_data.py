@@ -1,5 +1,6 @@
 """What a chart of points shows: computed here, drawn in `scatter_figure`."""
 
+import html
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -155,9 +156,9 @@ def text(point: Point) -> str:
     told += [_accuracy(accuracy), wording.size(measured.size_bytes)]
     if latency:
         told.append(f"{wording.milliseconds(latency.p50_ms)}, {latency.ratio:.2f} of fp32")
-    told.append(f"{measured.provenance}, {_images(point)}")
+    told.append(f"{html.escape(measured.provenance)}, {_images(point)}")
     if point.source != "visit":
-        told.append(where(point))
+        told.append(html.escape(where(point)))
     return "<br>".join(told)
 
 

@@ -11,7 +11,8 @@ from compression.records.measurement import Predictions
 from compression.store import Run
 from pages.ui.charts import byte_figures, pictures, tables
 from pages.ui.charts.plot import plot
-from pages.ui.compare import two_runs
+from pages.ui.compare import machines, two_runs
+from pages.ui.model import wording
 from pages.ui.model.words import WORDS
 from pages.ui.page.waiting import awaited
 from pages.ui.state import asked, kept, store
@@ -23,6 +24,18 @@ COLUMNS = {
     "Smaller": st.column_config.NumberColumn("Times smaller", format="%.1f"),
     "Measured": st.column_config.DatetimeColumn(format="YYYY-MM-DD HH:mm"),
     "Run": st.column_config.TextColumn(width="small"),
+}
+
+
+MACHINES = {
+    "Median": st.column_config.NumberColumn("Median, ms", format="%.3f"),
+    "p95": st.column_config.NumberColumn("95%, ms", format="%.3f"),
+    "p99": st.column_config.NumberColumn("99%, ms", format="%.3f"),
+    "fp32": st.column_config.NumberColumn("fp32, ms", format="%.3f"),
+    "Latency": st.column_config.NumberColumn("Latency, fp32 = 1", format="%.2f"),
+    "Memory": st.column_config.NumberColumn("Memory, MB", format="%.1f"),
+    "°C": st.column_config.NumberColumn(format="%.0f"),
+    "MHz": st.column_config.NumberColumn(format="%.0f"),
 }
 
 
@@ -132,6 +145,19 @@ def speed(a: Run, b: Run) -> None:
                 st.markdown("\n".join(f"- {line}" for line in byte_figures.findings(told.findings)))
 
 
+def elsewhere(a: Run, b: Run) -> None:
+    """Each file on the machines that have reported on it: times, and answers that differ from those here."""
+    for side, run in (("A", a), ("B", b)):
+        st.markdown(f"**{side}**")
+        probed = store().probes.of_run(run.id)
+        if not probed:
+            st.caption("No other machine has reported on this file. The page Deploy has the probe that measures it.")
+            continue
+        st.dataframe(machines.rows(run, probed), hide_index=True, column_config=MACHINES)
+        for sentence in machines.sentences(run, store().predictions(run.id), probed):
+            st.markdown(f"- {wording.said(sentence)}")
+
+
 def compared(a: Run, b: Run) -> Comparison | None:
     """Both runs' answers image by image, or None and a line that says why not."""
     if a.subject.data_fingerprint != b.subject.data_fingerprint:
@@ -156,6 +182,6 @@ def _fp32(run: Run) -> Predictions | None:
 
 SECTIONS: dict[str, Callable[[Run, Run], None]] = {
     "Measures": measures, "Classes": classes, "Images that flipped": flipped, "Confidence": confidence,
-    "Bytes": books, "Operators": speed,
+    "Bytes": books, "Operators": speed, "Machines": elsewhere,
 }  # fmt: skip
 """Every section by the name that the page shows."""

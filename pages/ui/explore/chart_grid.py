@@ -11,8 +11,9 @@ from pages.ui.charts.plot import plot
 from pages.ui.charts.scatter_data import Chart, chart, course
 from pages.ui.explore import toolbar, view_controls
 from pages.ui.model.expected import Foreseen
+from pages.ui.model.machines import Timing
 from pages.ui.model.view import Pair, View
-from pages.ui.state import Visit
+from pages.ui.state import Visit, store
 
 
 def draw(visit: Visit) -> list[Chart]:
@@ -20,24 +21,38 @@ def draw(visit: Visit) -> list[Chart]:
     grid = st.container(key="charts")
     places = [place for _ in range(2) for place in grid.columns(2)]
     with places[3]:
+        timing = clock(visit)
+        trail = timing.trail(visit.trail)
         st.markdown("**What I can afford**", help="Shaded on the charts; the best measured point within is named.")
         budget = view_controls.budget(visit.trail.words)
-        toolbar.advice(visit, budget)
+        toolbar.advice(visit, trail, budget)
     pairs, drawn = [], []
     for number, place in enumerate(places[:3]):
         with place:
             pairs.append(view_controls.axes(number, visit.trail.words))
             slot = st.container(key=f"chart-{number}", height=scatter_figure.HEIGHT, border=False)
         drawn.append((slot, pairs[-1]))
-    visit.look(View(tuple(pairs), visit.view.panel, budget))
-    expected = visit.foresee()
-    return [_chart(visit, number, slot, pair, expected) for number, (slot, pair) in enumerate(drawn)]
+    visit.look(View(tuple(pairs), visit.view.panel, budget, timing.machine))
+    expected = visit.foresee(trail)
+    return [_chart(visit, timing, number, slot, pair, expected) for number, (slot, pair) in enumerate(drawn)]
 
 
-def _chart(visit: Visit, number: int, slot: DeltaGenerator, pair: Pair, expected: Foreseen) -> Chart:
+def clock(visit: Visit) -> Timing:
+    """Whose milliseconds are shown, as chosen from the machines that have reported."""
+    known = {each.key: each.machine.title for each in store().probes.machines()}
+    chosen = view_controls.machine(known, visit.view.machine)
+    if not chosen:
+        return Timing()
+    return Timing(chosen, known.get(chosen, view_controls.UNKNOWN), store().probes.times(chosen))
+
+
+def _chart(visit: Visit, timing: Timing, number: int, slot: DeltaGenerator, pair: Pair, expected: Foreseen) -> Chart:
     """One chart; a click on a point selects it, and a dragged slider moves the point that is expected."""
     now = visit.now
-    data = chart(visit.trail, now or visit.trail.last, *pair, budget=visit.view.budget, selected=visit.selection.key)
+    shown, trail = now or visit.trail.last, timing.trail(visit.trail)
+    data = chart(
+        trail, shown and timing.point(shown), *pair, budget=visit.view.budget, selected=visit.selection.key
+    )  # fmt: skip
     if now is None:
         data = replace(data, ghost=expected.here(*pair))
     elif visit.point is None:

@@ -8,7 +8,7 @@ from pages.ui.charts.scatter_data import where
 from pages.ui.model import wording
 from pages.ui.model.budget import Budget, advise
 from pages.ui.model.links import START, address, link_of
-from pages.ui.model.points import Point
+from pages.ui.model.points import Point, Trail
 from pages.ui.page import copy
 from pages.ui.page.waiting import awaited
 from pages.ui.state import Visit, kept
@@ -96,12 +96,12 @@ def act(visit: Visit, point: Point, place: str) -> None:
                            key=f"{place}.download", on_click="ignore")  # fmt: skip
 
 
-def advice(visit: Visit, budget: Budget) -> None:
+def advice(visit: Visit, trail: Trail, budget: Budget) -> None:
     """The best measured point within the budget, and why."""
     if not budget.limits:
         st.caption("Switch a limit on to see which measured point keeps it best.")
         return
-    found = advise(budget, visit.trail.points)
+    found = advise(budget, trail.points)
     if found.point is None:
         st.info(wording.said(found.reason))
         return

@@ -7,6 +7,8 @@ from pages.ui.model.budget import WISHES, Budget, Wish, called
 from pages.ui.model.view import LIMITS, Pair, labels
 from pages.ui.model.words import Words
 
+UNKNOWN = "a machine that is not known here"
+
 
 def axes(number: int, words: Words) -> Pair:
     """The two small lists above a chart: what stands on its vertical and on its horizontal axis, which differ."""
@@ -26,6 +28,15 @@ def axes(number: int, words: Words) -> Pair:
 def _other(name: Name) -> Name:
     """What stands on the other axis where the same was chosen twice."""
     return "size" if name != "size" else "latency"
+
+
+def machine(known: dict[str, str], chosen: str) -> str:
+    """Whose milliseconds the charts show: the key of a machine in `known`, by its title, or '' for this one."""
+    if not known and not chosen:
+        return ""
+    names = {chosen: UNKNOWN, **known, "": "this machine"}
+    return st.selectbox("Milliseconds of", ["", *filter(None, names)], key="machine", format_func=names.__getitem__,
+                        help="Machines that a probe has reported from; see the page Deploy.")  # fmt: skip
 
 
 def budget(words: Words) -> Budget:

@@ -51,13 +51,12 @@ def read_link(link: dict[str, str]) -> tuple[Subject, Recipe, View]:
 
 def told(run: Run, latencies: Sequence[StoredLatency]) -> str:
     """What there is to say of a run that a link names: when and where it was measured, and by which engine."""
-    parts = [
-        f"This is run {run.id}, measured {run.measured.astimezone():%Y-%m-%d %H:%M} on {run.accuracy_machine.cpu}."
-    ]
+    cpu = wording.said(run.accuracy_machine.cpu)
+    parts = [f"This is run {run.id}, measured {run.measured.astimezone():%Y-%m-%d %H:%M} on {cpu}."]
     if run.latency is None and latencies:
         other = latencies[0]
         parts.append(
-            f"Its time was taken on another machine ({other.machine.cpu}: "
+            f"Its time was taken on another machine ({wording.said(other.machine.cpu)}: "
             f"{wording.milliseconds(other.latency.p50_ms)}, {other.latency.ratio:.2f} of fp32), so none is shown here."
         )
     if run.engine != _maker(run):

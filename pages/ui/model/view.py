@@ -1,9 +1,10 @@
 """How the points are looked at: the charts' axes, the panel below them, and the budget. A link carries it."""
 
+import re
 from dataclasses import dataclass, field
 from typing import Any, Self
 
-from compression.errors import InvalidSetting, UnknownName
+from compression.errors import InvalidSetting, UnknownName, shown
 from pages.ui.model.axes import AXES, START, Name
 from pages.ui.model.budget import WISHES, Budget
 from pages.ui.model.words import Words
@@ -11,7 +12,7 @@ from pages.ui.model.words import Words
 PANELS = ("Points", "Bytes", "Speed", "Layers", "Learning", "Recipe", "Files")
 
 
-PARTS = ("charts", "panel", "budget")
+PARTS = ("charts", "panel", "budget", "machine")
 """The names in a link."""
 
 
@@ -24,11 +25,12 @@ Pair = tuple[Name, Name]
 
 @dataclass(frozen=True)
 class View:
-    """`charts` are (x, y) of each chart."""
+    """`charts` are (x, y) of each chart; `machine` is the key of another one, whose milliseconds they show."""
 
     charts: tuple[Pair, ...] = START
     panel: str = PANELS[0]
     budget: Budget = field(default_factory=Budget)
+    machine: str = ""
 
     def to_query(self) -> dict[str, str]:
         """The part of a link that names what is not as usual: 'charts=size-accuracy,macs-accuracy,size-latency'."""
@@ -42,7 +44,7 @@ class View:
             told["budget"] = ",".join(
                 [*(f"{name}:{limit:g}" for name, limit in limits.items() if limit is not None), self.budget.wish]
             )
-        return told
+        return told | ({"machine": self.machine} if self.machine else {})
 
     @classmethod
     def from_query(cls, query: dict[str, str]) -> Self:
@@ -54,7 +56,10 @@ class View:
         panel = next((p for p in PANELS if p.lower() == query.get("panel", usual.panel.lower())), None)
         if panel is None:
             raise UnknownName("panel", query["panel"], [name.lower() for name in PANELS])
-        return cls(charts, panel, _budget(query["budget"]) if "budget" in query else usual.budget)
+        machine = query.get("machine", "")
+        if not re.fullmatch("([0-9a-f]{16})?", machine):
+            raise InvalidSetting(f"A link names a machine by 16 hexadecimal digits, not {shown(machine)}.")
+        return cls(charts, panel, _budget(query["budget"]) if "budget" in query else usual.budget, machine)
 
 
 def _pair(text: str) -> Pair:
@@ -88,14 +93,14 @@ def _budget(text: str) -> Budget:
 
 def fill(view: View) -> dict[str, Any]:
     """What each widget of the view shows."""
-    shown: dict[str, Any] = {f"axis.{i}.{side}": name for i, pair in enumerate(view.charts)
+    filled: dict[str, Any] = {f"axis.{i}.{side}": name for i, pair in enumerate(view.charts)
                              for side, name in zip("xy", pair, strict=True)}  # fmt: skip
     for name, (low, high, _) in LIMITS.items():
         limit = getattr(view.budget, name)
-        shown[f"budget.{name}.on"] = limit is not None
-        shown[f"budget.{name}"] = limit if limit is not None else USUAL[name]
-        assert low <= shown[f"budget.{name}"] <= high
-    return shown | {"budget.wish": view.budget.wish, "panel": view.panel}
+        filled[f"budget.{name}.on"] = limit is not None
+        filled[f"budget.{name}"] = limit if limit is not None else USUAL[name]
+        assert low <= filled[f"budget.{name}"] <= high
+    return filled | {"budget.wish": view.budget.wish, "panel": view.panel, "machine": view.machine}
 
 
 USUAL = {"drop": 1.0, "size": 150.0, "latency": 0.6}

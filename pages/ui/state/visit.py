@@ -202,9 +202,9 @@ class Visit:
         """Has the next run of the page begin with this view; what has just been drawn cannot show it any more."""
         self.next_view = view
 
-    def foresee(self) -> Foreseen:
+    def foresee(self, trail: Trail) -> Foreseen:
         """What the known points let expect of the current recipe and along its sliders."""
-        return foresee(self.recipe, self.trail.points, self.stops.positions)
+        return foresee(self.recipe, trail.points, self.stops.positions)
 
     def load(self, recipe: Recipe) -> None:
         """Puts a recipe into the widgets; to be called before they are drawn."""

@@ -1,0 +1,106 @@
+"""The part of the command line about other machines: packages that are measured there, and the reports they bring."""
+
+import dataclasses
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from compression.cli.console import (
+    JsonOption,
+    Row,
+    check_writable,
+    group,
+    print_json,
+    print_table,
+    read_bytes,
+    working,
+    write_file,
+)
+from compression.errors import InvalidFile, InvalidSetting, Unsupported
+from compression.records.probe import MOST_CHARACTERS, read_report
+
+if TYPE_CHECKING:
+    from compression.store import Run, Store
+
+probe_app = group(help="Measure files on other machines, and take in what they report.")
+
+
+@probe_app.command("pack")
+def pack(
+    out: Annotated[Path, typer.Argument(metavar="FILE.zip", help="Where to write the package.")],
+    runs: Annotated[list[str], typer.Option("--run", metavar="ID", help="A run of `runs list`; may be repeated.")],
+    as_json: JsonOption = False,
+) -> None:
+    """Write a zip with files of runs, test images and probe.py, which measures them wherever Python runs."""
+    from compression.jobs import Request, probe_package
+    from compression.store import Store
+
+    check_writable(out, inputs=[])
+    store = Store.shared()
+    found = [store.run(run) for run in dict.fromkeys(runs)]
+    subject = found[0].subject
+    if any(run.subject != subject for run in found):
+        raise InvalidSetting("All runs of a package must be of one network and its images, with which they are timed.")
+    contents = tuple((run.id, _title(run), _content(run)) for run in found)
+    with working() as progress:
+        progress("Preparing the network", 0.0)
+        request = Request(subject.model, subject.weights, subject.dataset, found[0].recipe_json)
+        content = probe_package(request, contents)
+    write_file(out, content)
+    if as_json:
+        return print_json({"out": str(out), "size_bytes": len(content), "runs": [run.id for run in found]})
+    print_table([("file", str(out)), ("runs", f"{len(found):,}"), ("size", f"{len(content) / 1000:,.1f} KB")])
+
+
+@probe_app.command("add")
+def add(
+    file: Annotated[Path, typer.Argument(metavar="FILE.json", help="What probe.py wrote.")], as_json: JsonOption = False
+) -> None:
+    """Take in what another machine measured."""
+    if file.is_file() and os.path.getsize(file) > MOST_CHARACTERS:
+        raise InvalidFile(f"{str(file)!r} has more than {MOST_CHARACTERS:,} bytes; no report of a probe is as large.")
+    found = _store().probes.add(read_report(read_bytes(file)))
+    if as_json:
+        return print_json(dataclasses.asdict(found))
+    rows: list[Row] = [("machine", found.title), ("key", found.machine), ("runs", f"{found.runs:,}")]
+    rows += [("note", "This report was here already.")] if found.again else []
+    rows += [("not here", f"{found.unknown:,} files that are of no run here")] if found.unknown else []
+    print_table(rows + [("failed there", sentence) for sentence in found.failed])
+
+
+@probe_app.command("list")
+def list_machines(as_json: JsonOption = False) -> None:
+    """List the machines that have reported, the newest first."""
+    found = _store().probes.machines()
+    if as_json:
+        return print_json([
+            {"key": each.key, "files": each.files, "measured": each.measured.isoformat(),
+             **dataclasses.asdict(each.machine)} for each in found
+        ])  # fmt: skip
+    rows: list[Row] = [("MACHINE", "NAME", "PROCESSOR", "FILES", "MEASURED")]
+    for each in found:
+        when = f"{each.measured.astimezone():%Y-%m-%d %H:%M}"
+        rows.append((each.key, each.machine.title, each.machine.cpu, f"{each.files:,}", when))
+    print_table(rows)
+
+
+def _store() -> "Store":
+    from compression.store import Store
+
+    return Store.shared()
+
+
+def _title(run: "Run") -> str:
+    steps = run.readable.steps if run.readable else ()
+    return ", ".join(step.kind for step in steps) or "no step"
+
+
+def _content(run: "Run") -> bytes:
+    from compression.store.files import read_file
+
+    content = read_file(run.file_hash)
+    if content is None:
+        raise Unsupported(f"The file of run {run.id} does not lie on this machine any more; measure its recipe again.")
+    return content

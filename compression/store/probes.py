@@ -1,0 +1,213 @@
+"""What machines of others measured: times and answers of files that are here, from reports of probes."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import Any
+
+import numpy as np
+from sqlalchemy import Connection, delete, insert, select
+
+from compression.errors import InvalidFile
+from compression.records.measurement import Interval, Predictions
+from compression.records.probe import (
+    ProbedFile,
+    ProbedMachine,
+    ProbedPace,
+    ProbeLatency,
+    ProbeMachine,
+    ProbeReport,
+)
+from compression.store.database import Database
+from compression.store.predictions import from_blobs
+from compression.store.records import digest, dump, load
+from compression.store.tables import FileRow, LatencyRow, MachineRow, PredictionRow, SubjectRow
+
+RUNTIME = 100
+"""Characters of a runtime's name in the tables."""
+
+
+@dataclass(frozen=True)
+class Added:
+    """What a report brought: the machine's key, how many runs it tells of, and which files are of no run here.
+
+    `failed` are sentences on files that the machine could not answer with; `again`: the report was here already.
+    """
+
+    machine: str
+    title: str
+    runs: int
+    unknown: int
+    failed: tuple[str, ...] = ()
+    again: bool = False
+
+
+@dataclass(frozen=True)
+class KnownMachine:
+    """A machine that reports tell of. `key` stays the same when its software changes."""
+
+    key: str
+    machine: ProbeMachine
+    files: int
+    measured: datetime
+
+
+@dataclass(frozen=True)
+class Probed:
+    """What one machine measured on a run: its newest times by the number of threads, and its answers."""
+
+    key: str
+    machine: ProbeMachine
+    latencies: tuple[ProbeLatency, ...]
+    answers: Predictions | None
+    measured: datetime
+
+
+class ProbeBook:
+    """The part of a store that reports of probes go into. Every method raises `StoreUnavailable`."""
+
+    def __init__(self, database: Database):
+        self._database = database
+
+    def add(self, report: ProbeReport) -> Added:
+        """Takes in a report. Raises `InvalidFile` where none of its files is of a run here, or on other images."""
+        machine = _machine(report.machine)
+        key, now, mark = _key(machine), datetime.now(UTC), digest(report.model_dump_json())
+        row = {"id": digest(dump(machine)), "hardware": key, "record": dump(machine)}
+        with self._database.write() as connection:
+            runs = _runs(connection, report)
+            missing = sum(file.sha256 not in runs for file in report.files)
+            failed = tuple(file.error for file in report.files if file.error)
+            found = Added(key, machine.title, sum(map(len, runs.values())), missing, failed)
+            if _has(connection, row["id"], mark):
+                return replace(found, again=True)
+            if not connection.execute(select(MachineRow.id).where(MachineRow.id == row["id"])).first():
+                connection.execute(insert(MachineRow), row)
+            for file in report.files:
+                for run in runs.get(file.sha256, ()):
+                    _add(connection, run, file, row, machine, mark, now)
+        return found
+
+    def machines(self) -> list[KnownMachine]:
+        """All machines that reports tell of, the newest first."""
+        table = select(MachineRow.hardware, MachineRow.record, LatencyRow.file_id, LatencyRow.measured)
+        with self._database.read() as connection:
+            rows = connection.execute(table.join(LatencyRow).where(_probed()).order_by(LatencyRow.id.desc())).all()
+        found: dict[str, tuple[str, set[str], datetime]] = {}
+        for key, record, file, measured in rows:
+            found.setdefault(key, (record, set(), measured))[1].add(file)
+        return [KnownMachine(key, load(ProbeMachine, rec), len(files), at) for key, (rec, files, at) in found.items()]
+
+    def times(self, key: str, threads: int = 1) -> dict[str, ProbeLatency]:
+        """The newest latency on a machine, by the SHA-256 of the file; on so many threads where there is such a one."""
+        table = select(FileRow.file_hash, LatencyRow.record).join(FileRow, FileRow.id == LatencyRow.file_id)
+        chosen = table.join(MachineRow).where(MachineRow.hardware == key)
+        with self._database.read() as connection:
+            rows = connection.execute(chosen.order_by(LatencyRow.threads == threads, LatencyRow.id)).all()
+        return {file: load(ProbeLatency, record) for file, record in rows}
+
+    def of_run(self, run: str) -> list[Probed]:
+        """What each machine measured on a run, the newest first."""
+        table = select(MachineRow.hardware, MachineRow.record, LatencyRow.record, LatencyRow.measured)
+        chosen = table.join(LatencyRow).where(LatencyRow.file_id == run, _probed()).order_by(LatencyRow.id.desc())
+        found: dict[str, Probed] = {}
+        with self._database.read() as connection:
+            for key, machine, took, measured in connection.execute(chosen).all():
+                latency = load(ProbeLatency, took)
+                known = found.get(key) or Probed(key, load(ProbeMachine, machine), (), None, measured)
+                if latency.threads not in {each.threads for each in known.latencies}:
+                    known = replace(known, latencies=(*known.latencies, latency))
+                found[key] = known
+            return [replace(each, answers=_answers(connection, run, each)) for each in found.values()]
+
+    def forget(self, key: str) -> None:
+        """Takes out everything that a machine has reported."""
+        with self._database.write() as connection:
+            rows = connection.execute(select(MachineRow.id, MachineRow.record).where(MachineRow.hardware == key)).all()
+            for machine, record in rows:
+                known = load(ProbeMachine, record)
+                if known.kind:
+                    connection.execute(delete(LatencyRow).where(LatencyRow.machine_id == machine))
+                    connection.execute(delete(PredictionRow).where(PredictionRow.runtime == _runtime(known)))
+
+
+def _machine(told: ProbedMachine) -> ProbeMachine:
+    """Its id begins with its kind, so that no report speaks for a machine that measured by itself."""
+    return ProbeMachine(
+        cpu=told.cpu, cores=told.cores, vnni=bool(told.vnni), system=told.system, python=told.python, torch="",
+        onnxruntime=told.onnxruntime, id=f"{told.kind}-{told.id}", kind=told.kind, name=told.name,
+        saturates=told.saturates, memory_bytes=told.memory_bytes,
+    )  # fmt: skip
+
+
+def _key(machine: ProbeMachine) -> str:
+    return digest("probe", machine.id, machine.cpu, machine.name)
+
+
+def _runtime(machine: ProbeMachine) -> str:
+    """What its answers are kept under: they are a machine's own, and never stand for those of this runtime."""
+    return f"{_key(machine)} {machine.id} {machine.onnxruntime}"[:RUNTIME]
+
+
+def _probed() -> Any:
+    return MachineRow.record.contains('"kind": "probe"') | MachineRow.record.contains('"kind": "browser"')
+
+
+def _runs(connection: Connection, report: ProbeReport) -> dict[str, list[str]]:
+    """The runs here by the SHA-256 of their file, of those that the report tells of."""
+    wanted = [file.sha256 for file in report.files]
+    chosen = select(FileRow.file_hash, FileRow.id, FileRow.n_test, SubjectRow.data_fingerprint).join(SubjectRow)
+    rows = connection.execute(chosen.where(FileRow.file_hash.in_(wanted))).all()
+    if not rows:
+        raise InvalidFile("None of the files in this report is of a run here; measure them here first.")
+    found: dict[str, list[str]] = {}
+    for file, run, n_test, fingerprint in rows:
+        if (fingerprint, n_test) == (report.data_fingerprint, report.n_test):
+            found.setdefault(file, []).append(run)
+    if not found:
+        raise InvalidFile("This report's answers are for other images than those that its files were measured on here.")
+    return found
+
+
+def _has(connection: Connection, machine: str, mark: str) -> bool:
+    chosen = select(LatencyRow.id).where(LatencyRow.machine_id == machine, LatencyRow.record.contains(mark))
+    return connection.execute(chosen.limit(1)).first() is not None
+
+
+def _add(
+    connection: Connection, run: str, file: ProbedFile, row: dict[str, str], machine: ProbeMachine, mark: str,
+    now: datetime,
+) -> None:  # fmt: skip
+    for took in (_latency(pace, file, mark) for pace in file.latency):
+        connection.execute(insert(LatencyRow), {
+            "file_id": run, "machine_id": row["id"], "threads": took.threads, "runtime": machine.runtime[:RUNTIME],
+            "p50_ms": took.p50_ms, "ratio": took.ratio, "record": dump(took), "measured": now,
+        })  # fmt: skip
+    if file.classes:
+        same = PredictionRow.file_id == run, PredictionRow.runtime == _runtime(machine)
+        connection.execute(delete(PredictionRow).where(*same))
+        connection.execute(insert(PredictionRow), {
+            "file_id": run, "runtime": _runtime(machine), "n": len(file.classes), "images": None,
+            "classes": np.array(file.classes, "<u2").tobytes(),
+            "confidences": np.array(file.confidences, "<f2").tobytes(),
+        })  # fmt: skip
+
+
+def _latency(pace: ProbedPace, file: ProbedFile, mark: str) -> ProbeLatency:
+    return ProbeLatency(
+        p50_ms=pace.p50_ms, p95_ms=pace.p95_ms, baseline_p50_ms=pace.baseline_p50_ms, ratio=pace.ratio,
+        ratio_interval=Interval(pace.ratio_low, pace.ratio_high), pairs=pace.pairs, warm_up=pace.warm_up,
+        batch=pace.batch, threads=pace.threads, drift=pace.drift, load=pace.load, p90_ms=pace.p90_ms,
+        p99_ms=pace.p99_ms, temperature_c=pace.temperature_c, clock_mhz=pace.clock_mhz, peak_bytes=file.peak_bytes,
+        report=mark,
+    )  # fmt: skip
+
+
+def _answers(connection: Connection, run: str, probed: Probed) -> Predictions | None:
+    table = select(PredictionRow.images, PredictionRow.classes, PredictionRow.confidences, FileRow.n_test)
+    chosen: Sequence[Any] = connection.execute(
+        table.join(FileRow)
+        .where(PredictionRow.file_id == run, PredictionRow.runtime == _runtime(probed.machine))
+        .limit(1)
+    ).all()
+    return from_blobs(*chosen[0]) if chosen else None

@@ -1,0 +1,56 @@
+"""The same file on several machines: times, memory and answers side by side, as rows and sentences."""
+
+from typing import Any
+
+from compression.analysis.machines import Apart, apart
+from compression.records.measurement import Latency, Predictions
+from compression.store import Run
+from compression.store.probes import Probed
+from pages.ui.model import wording
+
+HERE = "This machine"
+
+
+def rows(run: Run, probed: list[Probed]) -> list[dict[str, Any]]:
+    """A row for each machine and number of threads; this one first."""
+    found = [_row(HERE, run.latency, run.latency_machine.onnxruntime)] if run.latency and run.latency_machine else []
+    for each in probed:
+        for latency in sorted(each.latencies, key=lambda took: took.threads):
+            row = _row(each.machine.title, latency, each.machine.onnxruntime)
+            row |= {"p99": latency.p99_ms, "°C": latency.temperature_c, "MHz": latency.clock_mhz}
+            found.append(row | {"Memory": latency.peak_bytes and latency.peak_bytes / 1e6})
+    return found
+
+
+def _row(machine: str, latency: Latency, runtime: str) -> dict[str, Any]:
+    return {
+        "Machine": machine, "Threads": latency.threads, "Median": latency.p50_ms, "p95": latency.p95_ms, "p99": None,
+        "fp32": latency.baseline_p50_ms, "Latency": latency.ratio, "Memory": None, "°C": None, "MHz": None,
+        "ONNX Runtime": runtime,
+    }  # fmt: skip
+
+
+def sentences(run: Run, here: Predictions | None, probed: list[Probed]) -> list[str]:
+    """For each machine, how many of its answers differ from those here, and why."""
+    if here is None:
+        return ["The answers for each image were not kept here, so none can be compared."]
+    quantize = run.readable.get("quantize") if run.readable else None
+    integer = getattr(quantize, "activation_bits", 32) == 8
+    told = []
+    for each in probed:
+        found = each.answers and apart(here, each.answers, run.accuracy_machine, each.machine, integer=integer)
+        if found:
+            told.append(sentence(each.machine.title, found))
+    return told
+
+
+def sentence(machine: str, found: Apart) -> str:
+    """'The same file on two machines, A and this one: 3 of 200 answers differ. …'."""
+    head = f"The same file, two machines ({machine} and this one)"
+    if not found.differing:
+        return f"{head}: all {found.n:,} answers are the same."
+    sure = (
+        f"Here their confidence is {wording.percent(found.confidence_differing, found.n)} at the median, and "
+        f"{wording.percent(found.confidence, found.n)} over all images."
+    )
+    return f"{head}: {found.differing:,} of {found.n:,} answers differ. {found.why} {sure}"

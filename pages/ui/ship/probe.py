@@ -1,0 +1,101 @@
+"""Another machine on the page Deploy: the zip that goes there, and the report that comes back."""
+
+import streamlit as st
+
+from compression import jobs
+from compression.errors import UserError
+from compression.records.probe import MOST_CHARACTERS, read_report
+from compression.store import Run
+from compression.store.probes import Added
+from pages.ui.model import wording
+from pages.ui.model.points import Point
+from pages.ui.page.waiting import awaited
+from pages.ui.state import Visit, kept, put, shown_or_none, store
+
+OFFERED = 30
+"""The newest runs of a network that can be chosen."""
+
+HOW = (
+    "Unpack the zip on a Raspberry Pi, a Jetson, a server or a phone (Termux) with Python, NumPy and ONNX Runtime, and "
+    "run `python probe.py` there. It measures every file in turns with the fp32 file and answers 200 test images; "
+    "nothing is sent anywhere. What it writes, report.json, comes back here."
+)
+
+
+def draw(visit: Visit, point: Point) -> None:
+    """Choose runs, take the zip along, and bring the report back."""
+    st.markdown("#### Another machine", help=HOW)
+    there, back = st.columns(2, gap="large")
+    with there:
+        package(visit, point)
+    with back:
+        report()
+
+
+def package(visit: Visit, point: Point) -> None:
+    """The zip with `probe.py`, made when it is asked for."""
+    runs = {run.id: run for run in _runs(visit, point)}
+    titles = {run: _title(each) for run, each in runs.items()}
+    if shown_or_none("probe.runs") is None:
+        put("probe.runs", [point.run] if point.run in runs else [])
+    chosen = st.multiselect("Runs to measure there", list(runs), key="probe.runs", format_func=titles.__getitem__)
+    contents = {run: kept(store().file(runs[run])) for run in chosen}
+    there = tuple((run, titles[run], file) for run, file in contents.items() if file is not None)
+    if len(there) < len(contents):
+        st.caption("Files that do not lie on this machine any more are left out.")
+    key = f"probe.{'.'.join(run for run, *_ in there)}"
+    if not there:
+        st.caption("Choose at least one run whose file lies here; the fp32 file goes along by itself.")
+    elif key not in visit.prepared_files:
+        st.button("Prepare probe.zip", on_click=visit.prepared_files.add, args=(key,))
+    else:
+        request = visit.request_for(point.recipe)
+        content = awaited(visit.answer(key, jobs.probe_package, request, there), "Packing it")
+        if content is not None:
+            st.download_button(f"probe.zip, {wording.size(len(content))}", content, "probe.zip", on_click="ignore",
+                               key="probe.download")  # fmt: skip
+
+
+def report() -> None:
+    """The report of a probe, as a file."""
+    file = st.file_uploader("report.json from there", type=["json"], key="probe.report", max_upload_size=4)
+    if file is not None:
+        try:
+            found = store().probes.add(read_report(file.getvalue()[: MOST_CHARACTERS + 1]))
+        except UserError as error:
+            st.error(wording.said(str(error)))
+        else:
+            told(found)
+    if machines := store().probes.machines():
+        st.caption("Machines that have reported; the charts of Explore can be switched to each of them.")
+        rows = [
+            {"Machine": each.machine.title, "Processor": each.machine.cpu, "Cores": each.machine.cores,
+             "ONNX Runtime": each.machine.onnxruntime, "Files": each.files, "Measured": each.measured}
+            for each in machines
+        ]  # fmt: skip
+        moment = st.column_config.DatetimeColumn(format="YYYY-MM-DD HH:mm")
+        st.dataframe(rows, hide_index=True, column_config={"Measured": moment})
+
+
+def told(found: Added) -> None:
+    """What a report brought, in sentences."""
+    said = f"{found.title} measured {wording.counted(found.runs, 'run')} of those here."
+    st.success(wording.said(f"{said} This report was here already." if found.again else said))
+    if found.unknown:
+        st.caption(f"{wording.counted(found.unknown, 'file')} in it belong to no run here.")
+    for sentence in found.failed:
+        st.caption(wording.said(f"A file failed there: {sentence}"))
+
+
+def _runs(visit: Visit, point: Point) -> list[Run]:
+    """The newest runs of the very network and images, the explored one first."""
+    subject = visit.subject
+    found = [run for run in store().runs(model=subject.model, dataset=subject.dataset, limit=OFFERED) if run.full]
+    first = [run for run in found if run.id == point.run] or found[:1]
+    return [run for run in found if first and run.subject == first[0].subject]
+
+
+def _title(run: Run) -> str:
+    recipe = run.readable
+    line = wording.recipe_line(recipe) if recipe else f"recipe {run.recipe_hash[:8]}"
+    return f"{line} – {wording.percent(run.accuracy.value, run.accuracy.n)}, {wording.size(run.size_bytes)}"

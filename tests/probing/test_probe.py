@@ -1,0 +1,237 @@
+"""The probe from end to end: packed, run as a program of its own, read as a stranger's, and told."""
+
+import copy
+import hashlib
+import io
+import json
+import subprocess
+import sys
+import zipfile
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime as ort
+import pytest
+from typer.testing import CliRunner
+
+from compression import models
+from compression.analysis.machines import apart
+from compression.cli import app
+from compression.data import load
+from compression.errors import InvalidFile, InvalidSetting
+from compression.host.machine import this_machine
+from compression.pipeline import compress, measuring
+from compression.pipeline.candidate import Prepared
+from compression.probing.package import IMAGES, Packed, package, saturation
+from compression.recipe import Recipe
+from compression.records.measurement import Predictions, order
+from compression.records.probe import MOST_CHARACTERS, ProbeMachine, read_report
+from compression.steps import Quantize
+from compression.store import Store, Subject
+from pages.ui.compare import machines
+from pages.ui.model.machines import Timing
+from pages.ui.model.points import Point, Trail
+from pages.ui.model.view import View
+
+NAME = '<img src=x> "kind": "probe" ![x](y)'
+
+
+@pytest.fixture(scope="module")
+def prepared() -> Prepared:
+    return compress.prepare(models.load("lenet300", "digits"), load("digits"), calibration_images=64)
+
+
+@pytest.fixture(scope="module")
+def made(prepared: Prepared) -> Any:
+    recipe = Recipe(steps=(Quantize(weight_bits=8),), quality="fast")
+    candidate = compress.compress_prepared(prepared, recipe)
+    return recipe, candidate, measuring.measure(candidate, prepared)
+
+
+@pytest.fixture(scope="module")
+def report(prepared: Prepared, made: Any, tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    """What `probe.py` writes where it is unpacked."""
+    folder = tmp_path_factory.mktemp("there")
+    fp32 = Packed("fp32", "fp32", prepared.baseline.onnx, baseline=True)
+    files = [fp32, Packed("ours", "ours", made[1].onnx), Packed("again", "the same", made[1].onnx)]
+    content = package(files, prepared.data, prepared.data.fingerprint)
+    assert content == package(files, prepared.data, prepared.data.fingerprint)
+    zipfile.ZipFile(io.BytesIO(content)).extractall(folder)
+    options = ["--seconds", "0.05", "--threads", "1,2", "--name", NAME]
+    command = [sys.executable, "-I", str(folder / "probe" / "probe.py"), *options, "--out", str(folder / "report.json")]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert "of 200 images right" in done.stdout
+    return (folder / "report.json").read_bytes()
+
+
+@pytest.fixture
+def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Store]:
+    monkeypatch.setenv("COMPRESSION_DATABASE", f"sqlite:///{tmp_path}/store.sqlite")
+    opened = Store.open()
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def run(store: Store, prepared: Prepared, made: Any) -> str:
+    subject = Subject("lenet300", "digits", "digits", "a" * 64, prepared.data.fingerprint)
+    return store.add(subject, made[0], made[2], engine="e")
+
+
+def changed(report: bytes, *path: str | int, to: Any) -> bytes:
+    values = copy.deepcopy(json.loads(report))
+    at = values
+    for step in path[:-1]:
+        at = at[step]
+    at[path[-1]] = to
+    return json.dumps(values).encode()
+
+
+def test_the_answers_there_are_those_that_were_measured_here(report: bytes, made: Any) -> None:
+    told = read_report(report)
+    measured = made[2]
+    [ours] = [file for file in told.files if file.sha256 == measured.file_hash]
+    assert len(told.files) == 2  # equal files go along once
+    assert (told.images, told.machine.name, ours.error) == (IMAGES, NAME, "")
+    assert measured.predictions.classes[:IMAGES].tolist() == ours.classes
+    assert np.allclose(measured.predictions.confidences[:IMAGES], ours.confidences, atol=2e-3)
+    assert [pace.threads for pace in ours.latency] == [1, 2]
+    assert ours.peak_bytes is not None and ours.load_bytes is not None and ours.peak_bytes >= ours.load_bytes >= 0
+    assert told.machine.saturates is False or not this_machine().vnni
+
+
+def test_a_report_lands_on_its_run_once_and_leaves_what_was_measured_here(
+    store: Store, run: str, report: bytes
+) -> None:
+    before, answers = store.run(run), store.predictions(run)
+    added = store.probes.add(read_report(report))
+    assert (added.runs, added.unknown, added.again) == (1, 1, False)  # the fp32 file is of no run in this store
+    assert store.probes.add(read_report(report)).again
+    [probed] = store.probes.of_run(run)
+    assert (probed.machine.title, len(probed.latencies)) == (NAME, 2)
+    assert probed.answers is not None and answers is not None
+    assert np.array_equal(probed.answers.images, order(before.n_test)[:IMAGES])
+    assert store.run(run) == before
+    assert np.array_equal(store.predictions(run).classes, answers.classes)  # type: ignore[union-attr]
+    [machine] = store.probes.machines()
+    assert store.probes.times(machine.key)[before.file_hash].threads == 1
+    [told] = machines.sentences(before, answers, [probed])
+    assert told.startswith("The same file, two machines") and "all 200 answers are the same" in told
+    assert [row["Threads"] for row in machines.rows(before, [probed])] == [1, 1, 2]
+    store.probes.forget(machine.key)
+    assert not store.probes.machines() and not store.probes.of_run(run)
+
+
+def test_charts_show_the_milliseconds_of_the_machine_that_is_chosen(store: Store, run: str, report: bytes) -> None:
+    added = store.probes.add(read_report(changed(report, "machine", "name", to="Board")))
+    here = store.run(run)
+    trail = Trail(visited={here.recipe.hash: Point(here.recipe, here.measurement, True)})
+    times = store.probes.times(added.machine)
+    [there] = Timing(added.machine, added.title, times).trail(trail).points
+    assert there.measurement.latency == times[here.file_hash] != here.latency
+    assert there.measurement.provenance.endswith("time on Board")
+    [untimed] = Timing("f" * 16, "x", {}).trail(trail).points
+    assert untimed.measurement.latency is None
+    assert View.from_query(View(machine=added.machine).to_query()).machine == added.machine
+    with pytest.raises(InvalidSetting, match="16 hexadecimal digits"):
+        View.from_query({"machine": "<script>"})
+
+
+@pytest.mark.parametrize(("path", "value", "said"), [
+    (("version",), 2, "version is 2"),
+    (("format",), "x", "with the format"),
+    (("images",), 10**400, "images is a number of 1,329 bits"),
+    (("machine", "cores"), True, "machine.cores is True"),
+    (("machine", "id"), "../../etc", "machine.id"),
+    (("machine", "name"), "x" * 81, "at most 80 characters"),
+    (("files",), [], "at least 1 item"),
+    (("files", 0, "sha256"), "A" * 64, "files.0.sha256"),
+    (("files", 0, "classes"), [1], "must answer all 200 images"),
+    (("files", 0, "classes"), [-1] * 200, "files.0.classes.0 is -1"),
+    (("files", 0, "confidences"), [float("nan")] * 200, "files.0.confidences.0 is nan"),
+    (("files", 0, "latency", 0, "p50_ms"), 0, "files.0.latency.0.p50_ms is 0"),
+    (("files", 0, "latency", 0, "p50_ms"), 1e6, "percentiles"),
+    (("files", 0, "latency", 0, "ratio"), 10**400, "files.0.latency.0.ratio"),
+    (("files", 0, "latency", 0, "ratio_low"), 99.0, "ratio must lie in its interval"),
+    (("files", 0, "latency"), [[[[]]]], "files.0.latency.0"),
+    (("data_fingerprint",), "0" * 64, "for other images"),
+])  # fmt: skip
+def test_a_report_that_is_none_is_refused_in_a_sentence(
+    store: Store, run: str, report: bytes, path: tuple[str | int, ...], value: Any, said: str
+) -> None:
+    with pytest.raises(InvalidFile) as refused:
+        store.probes.add(read_report(changed(report, *path, to=value)))
+    assert said in str(refused.value)
+    assert not store.probes.machines()
+
+
+@pytest.mark.parametrize("content", [
+    b"", b"[]", b"\xff", b"[" * 100_000, b"{" + b" " * MOST_CHARACTERS + b"}", b'{"a": 1e999}', b"null",
+])  # fmt: skip
+def test_what_is_no_report_is_refused_in_a_sentence(content: bytes) -> None:
+    with pytest.raises(InvalidFile, match="This file is no report of a probe"):
+        read_report(content)
+
+
+def test_files_that_are_of_no_run_here_are_refused(store: Store, report: bytes) -> None:
+    with pytest.raises(InvalidFile, match="of a run here"):
+        store.probes.add(read_report(report))
+
+
+def test_no_report_speaks_for_this_machine(store: Store, run: str, report: bytes) -> None:
+    """Its claims to be this very machine change nothing that was measured here."""
+    here, before = this_machine(), store.run(run)
+    named = {"cpu": here.cpu, "cores": here.cores, "system": here.system, "onnxruntime": here.onnxruntime}
+    values = {**json.loads(report)["machine"], **named, "id": (here.id + "0" * 12)[:12], "name": "", "vnni": here.vnni}
+    store.probes.add(read_report(changed(report, "machine", to=values)))
+    assert store.run(run) == before
+    assert [each.here for each in store.latencies(run)] == [False, False, True]
+
+
+def test_machines_that_cut_sums_off_are_told_apart_from_those_that_round() -> None:
+    images = np.arange(4)
+    here = Predictions(images, np.array([1, 2, 3, 4], np.uint16), np.array([0.9, 0.5, 0.9, 0.9], np.float16))
+    there = replace(here, classes=np.array([1, 7, 3, 4], np.uint16))
+    ours = replace(this_machine(), vnni=True)
+    theirs = ProbeMachine(**vars(ours) | {"id": "probe-1"}, kind="probe", saturates=True)
+    found = apart(here, there, ours, theirs, integer=True)
+    assert found is not None
+    assert (found.n, found.differing, found.confidence_differing) == (4, 1, 0.5)
+    told = machines.sentence("Old PC", found)
+    assert "two machines (Old PC and this one): 1 of 4 answers differ" in told and "16 bits" in told
+    floats = apart(here, there, ours, replace(theirs, onnxruntime="1.0"), integer=False)
+    assert floats is not None and floats.why.startswith("ONNX Runtime is 1.0 there")
+
+
+def test_the_tried_sums_are_exact_where_products_are_added_in_32_bits() -> None:
+    session = ort.InferenceSession(saturation(), providers=["CPUExecutionProvider"])
+    [found] = session.run(None, {"codes": np.full((1, 64), 255, np.uint8)})
+    assert found.tolist() == [[64 * 255 * 127] * 16] or not this_machine().vnni
+
+
+def test_the_command_takes_a_report_and_lists_its_machine(
+    store: Store, run: str, report: bytes, tmp_path: Path
+) -> None:
+    file = tmp_path / "report.json"
+    file.write_bytes(report)
+    added = json.loads(CliRunner().invoke(app, ["probe", "add", str(file), "--json"]).stdout)
+    assert added["runs"] == 1
+    [known] = json.loads(CliRunner().invoke(app, ["probe", "list", "--json"]).stdout)
+    assert (known["key"], known["name"]) == (added["machine"], NAME)
+    file.write_bytes(b"x" * (MOST_CHARACTERS + 1))
+    refused = CliRunner().invoke(app, ["probe", "add", str(file)])
+    assert refused.exit_code == 2 and "no report of a probe" in refused.stderr
+
+
+def test_a_damaged_file_stops_the_probe(prepared: Prepared, tmp_path: Path) -> None:
+    files = [Packed("fp32", "fp32", prepared.baseline.onnx, baseline=True)]
+    zipfile.ZipFile(io.BytesIO(package(files, prepared.data, "0"))).extractall(tmp_path)
+    damaged = tmp_path / "probe" / "files" / "00-fp32.onnx"
+    damaged.write_bytes(damaged.read_bytes()[:-1])
+    assert hashlib.sha256(damaged.read_bytes()).hexdigest() != hashlib.sha256(prepared.baseline.onnx).hexdigest()
+    done = subprocess.run([sys.executable, "-I", str(tmp_path / "probe" / "probe.py")], capture_output=True, text=True)
+    assert (done.returncode, "is damaged; unpack the zip again" in done.stderr) == (1, True)
