@@ -24,6 +24,7 @@ demo = st.Page("pages/ship/demo.py", title="Demo")
 report = st.Page("pages/ship/report.py", title="Report")
 bring = st.Page("pages/lab/bring.py", title="Bring")
 jobs = st.Page("pages/lab/jobs.py", title="Jobs")
+browser = st.Page("pages/ship/browser.py", title="Browser")
 explore = st.Page("pages/lab/explore.py", title="Explore")  # an icon would be fetched from another server for the tab
 
 
@@ -40,7 +41,7 @@ page = st.navigation(
     {
         "": [home],
         "Lab": [explore, search, layers, compare, bring, jobs],
-        "Ship": [deploy, report, demo],
+        "Ship": [deploy, browser, report, demo],
         "Learn": learn,
     },
     position="top",

@@ -70,6 +70,19 @@ def add(
     print_table(rows + [("failed there", sentence) for sentence in found.failed])
 
 
+@probe_app.command("browser")
+def browser(as_json: JsonOption = False) -> None:
+    """Have npm fetch ONNX Runtime for browsers once, for the page that runs files in yours."""
+    from compression.probing import browser_runtime
+
+    with working() as progress:
+        progress("Fetching it", 0.0)
+        place = browser_runtime.fetch()
+    if as_json:
+        return print_json({"folder": str(place), "version": browser_runtime.VERSION})
+    print_table([("folder", str(place)), ("version", browser_runtime.VERSION)])
+
+
 @probe_app.command("list")
 def list_machines(as_json: JsonOption = False) -> None:
     """List the machines that have reported, the newest first."""

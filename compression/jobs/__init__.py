@@ -42,6 +42,7 @@ if TYPE_CHECKING:
         unpack_pictures,
     )
     from compression.jobs.questions import (
+        browser_images,
         class_map_of,
         compare_deployment,
         compare_predictions,
@@ -69,7 +70,8 @@ if TYPE_CHECKING:
 __all__ = [
     "Baseline", "Extracted", "Finished", "Inputs", "Job", "Lab", "LibraryNetwork", "News", "Outcome",
     "PictureUsage", "Refusal", "Request", "SearchView", "Searching", "SmallNetwork", "Sweeping", "Training",
-    "Watched", "Work", "add_network", "can_finish", "choose_preprocessing", "class_map_of", "clear_pictures",
+    "Watched", "Work", "add_network", "browser_images", "can_finish",
+    "choose_preprocessing", "class_map_of", "clear_pictures",
     "compare_deployment", "compare_predictions", "correct_classes", "end_orphans", "explain_latency", "feature_maps",
     "from_plain", "import_network", "inputs_of", "keep_uploaded", "known_sensitivities", "layer_view",
     "library_networks", "limit_pictures", "memory_growth", "network_structure", "picture_usage", "probe_package",
@@ -92,6 +94,7 @@ _MODULES = {
         "limit_pictures", "picture_usage", "unpack_pictures",
     ),
     "questions": (
+        "browser_images",
         "class_map_of", "compare_deployment", "compare_predictions", "correct_classes", "explain_latency",
         "feature_maps", "known_sensitivities",
         "layer_view", "memory_growth", "network_structure", "probe_package", "reachable_amounts", "softmax",

@@ -18,6 +18,7 @@ from compression.jobs import worker
 from compression.jobs.lru_cache import LruCache
 from compression.jobs.messages import Request
 from compression.models import ARCHITECTURES
+from compression.probing.browser import BrowserImages
 from compression.recipe import Recipe
 from compression.records.analysis import (
     FeatureMaps,
@@ -112,6 +113,14 @@ def compare_deployment(request: Request, onnx: bytes, weights: int) -> tuple[Dep
     shape, baseline = prepared.data.input_shape, prepared.baseline
     ours = deployment(onnx, shape, weights, threads=request.threads)
     return ours, deployment(baseline.onnx, shape, baseline.parameters, threads=request.threads)
+
+
+def browser_images(request: Request) -> BrowserImages:
+    """The fp32 file and test images for a page that runs files in a browser."""
+    from compression.probing import browser
+
+    prepared = worker.prepared(request)
+    return browser.browser_images(prepared.baseline.onnx, prepared.data)
 
 
 def probe_package(request: Request, runs: tuple[tuple[str, str, bytes], ...]) -> bytes:

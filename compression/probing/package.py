@@ -81,9 +81,9 @@ def package(files: Sequence[Packed], data: Dataset, fingerprint: str) -> bytes:
     return _zipped(contents)
 
 
-def images_of(data: Dataset) -> int:
-    """How many test images go along: `IMAGES`, or as many as there are or `MOST_PIXELS` holds."""
-    return max(1, min(IMAGES, len(data.test), MOST_PIXELS // int(np.prod(data.input_shape))))
+def images_of(data: Dataset, most: int = MOST_PIXELS) -> int:
+    """How many test images go along: `IMAGES`, or as many as there are or `most` bytes hold."""
+    return max(1, min(IMAGES, len(data.test), most // int(np.prod(data.input_shape))))
 
 
 def saturation() -> bytes:

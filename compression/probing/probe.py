@@ -29,7 +29,7 @@ WARM_UP, WARM_UP_S = 10, 1.0
 LEAST, MOST = 20, 400
 """Fewest and most pairs."""
 BATCH = 16
-FAILURES = (
+FAILURES: tuple[type[Exception], ...] = (
     *(each for each in vars(state).values() if isinstance(each, type) and issubclass(each, Exception)),
     RuntimeError, ValueError, MemoryError, OSError,
 )  # fmt: skip

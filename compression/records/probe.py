@@ -134,8 +134,9 @@ class ProbeMachine(Machine):
 
     @property
     def title(self) -> str:
-        """What its owner calls it, else its processor."""
-        return self.name or self.cpu or "a machine without a name"
+        """What its owner calls it, else its processor; a browser is said to be one."""
+        called = self.name or self.cpu or "a machine without a name"
+        return f"{called}, in the browser" if self.kind == "browser" else called
 
 
 @dataclass(frozen=True)

@@ -42,6 +42,7 @@ def page() -> None:
         last = place.slide >= len(story.slides) - 1
         st.button("Back", on_click=place.turn, args=(-1,), disabled=place.slide == 0, shortcut="ArrowLeft")
         st.button("Next", on_click=place.turn, args=(1,), disabled=last, shortcut="ArrowRight", type="primary")
+        st.page_link("pages/ship/browser.py", label="Run a file in your browser")
         st.caption(f"{place.slide + 1} of {len(story.slides)} · {provenance()}")
 
 

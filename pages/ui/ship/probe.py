@@ -25,6 +25,7 @@ HOW = (
 def draw(visit: Visit, point: Point) -> None:
     """Choose runs, take the zip along, and bring the report back."""
     st.markdown("#### Another machine", help=HOW)
+    st.page_link("pages/ship/browser.py", label="Run this file in your browser", icon=":material/open_in_browser:")
     there, back = st.columns(2, gap="large")
     with there:
         package(visit, point)

@@ -1,0 +1,64 @@
+"""Browser: the very file in the visitor's own browser, beside the fp32 one, with that browser's milliseconds."""
+
+from dataclasses import replace
+
+import streamlit as st
+
+from compression import jobs
+from compression.errors import UserError
+from compression.probing import browser_runtime
+from compression.records.probe import read_report
+from pages.ui.explore import panels
+from pages.ui.model import wording
+from pages.ui.model.points import Point
+from pages.ui.page.waiting import awaited
+from pages.ui.ship import browser_view, probe
+from pages.ui.state import Visit, kept, put, shown_or_none, store
+
+MISSING = (
+    f"ONNX Runtime for browsers ({browser_runtime.PACKAGE} {browser_runtime.VERSION}) is not on this machine yet. The "
+    "command below has npm fetch it once, checks it, and keeps 14 MB of it in your folder. Then open this page again."
+)
+ABOUT = (
+    "Both files run in this browser by WebAssembly, on one thread; pictures and camera do not leave it. Pictures are "
+    "cut to their middle and made small by the browser, whose pixels differ a little from those of the Python lines."
+)
+
+
+def page() -> None:
+    """The file of the recipe that was explored last."""
+    visit, point = panels.explored()
+    if point is None:
+        return
+    if not browser_runtime.is_there():
+        st.info(MISSING)
+        st.code("python -m compression probe browser", language="bash")
+        return
+    images = awaited(visit.answer("browser", jobs.browser_images, visit.plain_request), "Packing test images")
+    file = kept(point.file)
+    if images is None or file is None:
+        return
+    st.caption(ABOUT)
+    told = browser_view.draw(images, file, point.measurement.file_hash, key="browser")
+    if told is not None:
+        put("browser.told", told)
+    landed(visit, point)
+
+
+def landed(visit: Visit, point: Point) -> None:
+    """What this browser has reported last, and the way to the charts."""
+    told = shown_or_none("browser.told")
+    if told is None:
+        return
+    try:
+        found = store().probes.add(read_report(str(told).encode("utf-8", "replace")))
+    except UserError as error:
+        st.error(wording.said(str(error)))
+        return
+    probe.told(replace(found, again=False, unknown=0))
+    if st.button("Show its milliseconds on the charts"):
+        visit.look_next(replace(visit.view, machine=found.machine))
+        st.switch_page("pages/lab/explore.py")
+
+
+page()
