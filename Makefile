@@ -18,7 +18,7 @@ help:
 	@echo "make bench  run the benchmarks"
 	@echo "make clean  delete what make installed and the tools' caches"
 
-setup: $(VENV)/.installed $(VENV)/.installed-data
+setup: $(VENV)/.installed $(VENV)/.installed-data $(VENV)/.installed-wasm
 
 run: setup
 	$(BIN)/streamlit run app.py $(ARGS)
@@ -52,6 +52,10 @@ $(VENV)/.installed-dev: requirements-dev.txt $(VENV)/.installed
 # Tried again at the next start if it fails; Digits, which is always there, is enough to begin with.
 $(VENV)/.installed-data: | $(VENV)/.installed
 	@if scripts/fetch-data.sh $(BIN)/python; then touch $@; fi
+
+# ONNX Runtime for the page Browser. Tried again likewise; without npm the page says what is missing.
+$(VENV)/.installed-wasm: | $(VENV)/.installed
+	@if $(BIN)/python -m compression probe browser; then touch $@; fi
 
 $(VENV)/.installed-browser: | $(VENV)/.installed-dev
 	@scripts/find-browser.sh $(BIN)/python

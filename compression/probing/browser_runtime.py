@@ -55,7 +55,8 @@ def fetch() -> Path:
 
 def _packed(npm: str, place: Path) -> Path:
     """The package as npm fetches it."""
-    command = [npm, "pack", f"{PACKAGE}@{VERSION}", "--silent", "--ignore-scripts", "--pack-destination", str(place)]
+    options = ["--ignore-scripts", "--loglevel=error", "--fetch-retries=0", "--fetch-timeout=60000"]
+    command = [npm, "pack", f"{PACKAGE}@{VERSION}", *options, "--pack-destination", str(place)]
     try:
         done = subprocess.run(command, cwd=place, capture_output=True, text=True, timeout=PATIENCE_S)
     except (OSError, subprocess.TimeoutExpired) as error:
