@@ -66,7 +66,7 @@ def done(job: Job) -> News:
     return news
 
 
-def until(condition: Callable[[], bool], seconds: float) -> bool:
+def until(condition: Callable[[], bool], seconds: float = PATIENCE_S) -> bool:
     end = time.monotonic() + seconds
     while not condition() and time.monotonic() < end:
         time.sleep(0.05)
@@ -83,7 +83,7 @@ def lab() -> Iterator[Lab]:
 def worker_pid(lab: Lab) -> int:
     done(lab.submit(request(0.01), owner="worker_pid"))
     assert lab._connection is not None
-    assert until(lambda: len(lab._connection.client.run(os.getpid)) == 1, 60)  # type: ignore[union-attr]
+    assert until(lambda: len(lab._connection.client.run(os.getpid)) == 1)  # type: ignore[union-attr]
     return next(iter(lab._connection.client.run(os.getpid).values()))
 
 
@@ -101,7 +101,7 @@ def test_what_nobody_waits_for_makes_way_for_whoever_asks(lab: Lab, monkeypatch:
     assert idle
     news = done(idle)
     assert news.state == "done"
-    assert until(lambda: kept(lab, news), 30)
+    assert until(lambda: kept(lab, news))
     assert lab.submit(request(0.21), owner="user").wait(after=0, timeout=PATIENCE_S).run == news.run
 
 
@@ -120,7 +120,7 @@ def test_a_failure_before_a_job_is_sent_ends_it(
 def test_what_was_deleted_comes_back_only_to_who_asks_for_it(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(jobs, "IDLE_AFTER_S", 0.0)
     first = done(lab.submit(request(0.24), owner="user"))
-    assert until(lambda: kept(lab, first), 30)
+    assert until(lambda: kept(lab, first))
     run = first.run or ""
     lab.store.delete(run)
     idle = lab.submit_idle(request(0.24))
@@ -130,10 +130,10 @@ def test_what_was_deleted_comes_back_only_to_who_asks_for_it(lab: Lab, monkeypat
     idle = lab.submit_idle(request(0.24))
     assert idle
     assert done(idle).state == "done"
-    assert until(lambda: len(lab.store.latencies(run)) == 2, 30)
+    assert until(lambda: len(lab.store.latencies(run)) == 2)
     assert lab.store.run(run).deleted is not None
     done(lab.submit(request(0.24), owner="user"))
-    assert until(lambda: lab.store.run(run).deleted is None, 30)
+    assert until(lambda: lab.store.run(run).deleted is None)
 
 
 def test_a_job_tells_how_it_stands_and_ends_with_a_measured_file(lab: Lab, own_home: Path) -> None:
@@ -181,7 +181,7 @@ def test_after_its_first_job_a_worker_fills_its_caches_once(lab: Lab, monkeypatc
     monkeypatch.setattr(lab, "_submit_task", counted)
     for sparsity in (0.33, 0.34):
         done(lab.submit(request(sparsity, "lenet5"), owner="practice"))
-        assert until(lambda: len(sent) >= len(worker.WARM_UP_SETTINGS), 60)
+        assert until(lambda: len(sent) >= len(worker.WARM_UP_SETTINGS))
         lab.wait_until_idle()
         assert sent == list(worker.WARM_UP_SETTINGS)
 
@@ -200,7 +200,7 @@ def test_a_repeated_request_is_answered_from_the_store(lab: Lab) -> None:
     first = done(lab.submit(request(0.32), owner="a"))
     assert first.measurement is not None
     assert first.run is not None
-    assert until(lambda: kept(lab, first), 30)
+    assert until(lambda: kept(lab, first))
     news = done(lab.submit(request(0.32), owner="b"))
     assert news.number == 1  # no progress, no measuring: the answer is the first news
     assert news.measurement is not None
@@ -212,7 +212,7 @@ def test_a_repeated_request_is_answered_from_the_store(lab: Lab) -> None:
 
 def test_an_answer_from_the_store_does_not_wait_for_the_plain_file(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
     first = done(lab.submit(request(0.36), owner="a"))
-    assert until(lambda: kept(lab, first), 30)
+    assert until(lambda: kept(lab, first))
     monkeypatch.setattr(Store, "baseline", lambda *_: None)
     news = done(lab.submit(request(0.36), owner="b", train=False))
     assert news.measurement is not None and first.baseline is not None and news.baseline is not None
@@ -242,12 +242,12 @@ def test_a_long_question_tells_how_far_it_is_line_by_line_and_is_stopped(lab: La
             time.sleep(0.01)
 
     watched = lab.watch(count, "sheep")
-    assert until(lambda: watched.share > 0, 60)
+    assert until(lambda: watched.share > 0)
     assert watched.lines[0] == "Looking for sheep" and len(watched.lines) == 2
     assert re.fullmatch(r"Counting [\d,]+ of 100,000 sheep", watched.lines[1]) and not watched.done()
     watched.stop()
     assert watched.result(PATIENCE_S) == Refusal("")
-    assert until(lambda: not any(lab._connection.client.processing().values()), 10)  # type: ignore[union-attr]
+    assert until(lambda: not any(lab._connection.client.processing().values()))  # type: ignore[union-attr]
     kept = lab.watch(additions.inputs_of, "no_network", "mine", "folder:/nowhere")
     found = kept.result(PATIENCE_S)
     assert isinstance(found, Refusal) and "no_network" in found.sentence
@@ -281,14 +281,14 @@ def test_a_long_question_lets_others_pass_and_is_stopped(lab: Lab, downloads: bo
 
 def test_what_is_wanted_anew_is_measured_again(lab: Lab) -> None:
     first = done(lab.submit(request(0.33), owner="a"))
-    assert until(lambda: kept(lab, first), 30)
+    assert until(lambda: kept(lab, first))
     again = done(lab.submit(request(0.33), owner="a", anew=True))
     assert again.measurement is not None
     assert again.number > 1
     assert (again.measurement.provenance, again.run) == ("measured", first.run)
     run = again.run
     assert run is not None
-    assert until(lambda: len(lab.store.latencies(run)) == 2, 30)
+    assert until(lambda: len(lab.store.latencies(run)) == 2)
     assert len(lab.store.predictions(run) or ()) == 359
 
 
@@ -297,7 +297,7 @@ def test_a_folder_whose_images_changed_is_measured_anew(lab: Lab, tmp_path: Path
         asked = replace(request(0.1), dataset=f"folder:{tmp_path}")
         news = done(lab.submit(asked, owner="folder"))
         assert news.measurement is not None and news.run is not None, news.sentence
-        assert until(lambda: kept(lab, news), 30)
+        assert until(lambda: kept(lab, news))
         return news.measurement.accuracy.value, lab.store.run(news.run).subject.data_fingerprint
 
     digits = load("digits")
@@ -346,7 +346,7 @@ def open_cluster(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
 @pytest.mark.usefixtures("scheduler")
 def test_the_answer_of_another_program_counts_too(lab: Lab) -> None:
     first = done(lab.submit(request(0.34), owner="a"))
-    assert until(lambda: kept(lab, first), 30)
+    assert until(lambda: kept(lab, first))
     other = Lab()  # it has never seen the images: it goes by the card of the weights
     try:
         news = done(other.submit(request(0.34), owner="b"))
@@ -367,7 +367,7 @@ def test_without_a_store_there_are_results_all_the_same(monkeypatch: pytest.Monk
     lost = Lab()
     try:
         assert done(lost.submit(request(0.35), owner="a")).state == "done"
-        assert until(lambda: "/proc/nowhere/store.sqlite cannot be used" in lost.trouble, 10)
+        assert until(lambda: "/proc/nowhere/store.sqlite cannot be used" in lost.trouble)
     finally:
         lost.close()
 
@@ -386,7 +386,7 @@ def test_a_running_job_stops_soon(lab: Lab) -> None:
     job.stop()
     assert job.news.state == "overtaken"
     client = lab._connection.client  # type: ignore[union-attr]
-    assert until(lambda: not any(client.processing().values()), 30)
+    assert until(lambda: not any(client.processing().values()))
 
 
 @pytest.mark.parametrize(
@@ -437,7 +437,7 @@ def test_a_cluster_that_died_is_replaced(lab: Lab) -> None:
     assert connection is not None
     for process in cluster._processes(connection.own):
         os.kill(process.pid, signal.SIGKILL)
-    assert until(lambda: not connection.is_connected(), 30)
+    assert until(lambda: not connection.is_connected())
     assert done(lab.submit(request(0.61), owner="survivor")).state == "done"
 
 
@@ -510,7 +510,7 @@ def test_nothing_is_left_ten_seconds_after_the_app_was_killed(own_home: Path) ->
         members = [identity(int(pid)) for pid in line.split()]
         app.kill()
     assert len(members) >= 3
-    assert until(lambda: not any(runs(member) for member in members), 10)
+    assert until(lambda: not any(runs(member) for member in members))
 
 
 def test_a_stale_cluster_is_ended_by_id_and_start_time(own_home: Path) -> None:

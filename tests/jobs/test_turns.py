@@ -3,7 +3,7 @@
 import threading
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -198,6 +198,7 @@ def test_who_pauses_for_a_quick_job_gives_it_the_turn_that_it_waits_for(
 ) -> None:
     """A quick job that lets a download pass has the machine pause for itself meanwhile."""
     turns, downloaded, wanted = Turns(), threading.Event(), threading.Event()
+    begun = list[Future[None]]()
 
     def download() -> None:
         with turns.turn(), machine_lock.work_turn():
@@ -214,10 +215,9 @@ def test_who_pauses_for_a_quick_job_gives_it_the_turn_that_it_waits_for(
             turns.let_pass()
         wanted.set()
 
-    begun = [pool.submit(preparation)]
-    begun[0].result(PATIENCE_S)
+    pool.submit(preparation).result(PATIENCE_S)
     assert downloaded.wait(PATIENCE_S)
-    begun[1].result(PATIENCE_S)
+    begun[0].result(PATIENCE_S)
 
 
 def test_nobody_passes_while_computed_weights_are_kept(pool: ThreadPoolExecutor, own_locks: None) -> None:
