@@ -104,3 +104,11 @@ def test_another_machine_gets_a_zip_and_its_report_comes_back(page):
     assert explore.selectbox(key="machine").value == known.key
     assert explore.query_params["machine"] == known.key
     state.store().probes.forget(known.key)
+
+
+@pytest.mark.usefixtures("page")
+def test_a_run_that_is_gone_is_none_to_measure_elsewhere():
+    again = opened(LINK, page="ship/deploy", session={"probe.runs": ["gone"]})
+    assert not again.error
+    assert again.multiselect("probe.runs").value == []
+    assert any("Choose at least one run" in caption.value for caption in again.caption)

@@ -37,8 +37,8 @@ def package(visit: Visit, point: Point) -> None:
     """The zip with `probe.py`, made when it is asked for."""
     runs = {run.id: run for run in _runs(visit, point)}
     titles = {run: _title(each) for run, each in runs.items()}
-    if shown_or_none("probe.runs") is None:
-        put("probe.runs", [point.run] if point.run in runs else [])
+    wanted = shown_or_none("probe.runs")
+    put("probe.runs", [run for run in ([point.run] if wanted is None else wanted) if run in runs])
     chosen = st.multiselect("Runs to measure there", list(runs), key="probe.runs", format_func=titles.__getitem__)
     contents = {run: kept(store().file(runs[run])) for run in chosen}
     there = tuple((run, titles[run], file) for run, file in contents.items() if file is not None)
