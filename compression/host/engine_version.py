@@ -11,7 +11,7 @@ DECIDING = {
 }  # fmt: skip
 """The packages that decide on the bytes of a file or on what is measured."""
 
-LIBRARIES = ("torch", "torchvision", "numpy", "onnx", "onnxruntime", "scikit-learn", "torch-pruning")
+LIBRARIES = ("torch", "torchvision", "numpy", "onnx", "onnxruntime", "scikit-learn")
 
 
 @functools.cache

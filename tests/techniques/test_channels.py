@@ -27,13 +27,14 @@ from compression.solvers import moments
 from compression.steps import Channels, Quantize
 from compression.techniques.channels.allocation import Budget, Order, allocate, reachable
 from compression.techniques.channels.coupling import Group, Member, groups
-from compression.techniques.channels.heads import ATTENTION, attentions
+from compression.techniques.channels.lengths import Masked
 from compression.techniques.channels.refit import Rows, drawn_inputs, drawn_outputs, fit_, rows_of
 from compression.techniques.channels.remove_channels import cut_, flatten_, reachable_amounts, remove_channels_
 from compression.techniques.channels.scores import by_error, taylor
 from tests.networks import Again, tiny
 
 SHAPE = (1, 16, 16)
+ATTENTION = "scaled_dot_product_attention"
 
 
 class Views(nn.Module):
@@ -153,34 +154,16 @@ def traced(name):
     return graph, shape
 
 
-def masked(graph, found, removed, images):
-    """The answers where every layer reads zeros in place of the removed channels."""
-    handles = []
-    for group, gone in zip(found, removed, strict=True):
-        for member in group.readers():
-            zeros = member.index[torch.isin(member.unit, gone)]
-
-            def hook(module, inputs, zeros=zeros):
-                axis = 1 if isinstance(module, nn.Conv2d) else -1
-                return (inputs[0].index_fill(axis, zeros, 0.0),)
-
-            handles.append(graph.get_submodule(member.name).register_forward_pre_hook(hook))
-    answers = graph(images)
-    for handle in handles:
-        handle.remove()
-    return answers
-
-
 @pytest.mark.parametrize("name", [*ZOO, *STRANGERS, *SLOW])
 @torch.no_grad()
 def test_smaller_network_is_the_masked_one_and_costs_what_is_said(name):
     graph, shape = traced(name)
-    found = groups(graph, shape) + tuple(attention.group for attention in attentions(graph, shape))
+    found = groups(graph, shape)
     assert found
     removed = tuple(torch.randperm(group.units)[: -(-group.units // 3)] for group in found if group.units > 1)
     found = tuple(group for group in found if group.units > 1)
     images = torch.randn(3, *shape)
-    expected = masked(graph, found, removed, images)
+    expected = Masked(graph, found, removed).run(images)
     smaller = copy.deepcopy(graph)
     cut_(smaller, found, removed)
     answers = smaller(images)
@@ -195,6 +178,12 @@ def test_smaller_network_is_the_masked_one_and_costs_what_is_said(name):
 
     file = session(export(smaller, shape).onnx).run(None, {"image": images.numpy()})[0]
     np.testing.assert_allclose(file, answers.numpy(), atol=1e-3 * max(scale, 1), rtol=1e-3)
+
+
+def heads_of(graph, shape):
+    """The groups of attentions: those whose units are read by one."""
+    read = {n.name for node in graph.graph.nodes if operator_name(node) == ATTENTION for n in node.all_input_nodes}
+    return tuple(group for group in groups(graph, shape) if read & {span.node for span in group.spans})
 
 
 class Silent(fx.Interpreter):
@@ -213,7 +202,7 @@ class Silent(fx.Interpreter):
 @torch.no_grad()
 def test_network_without_heads_is_the_one_whose_heads_are_silent(name):
     graph, shape = traced(name)
-    found = tuple(attention.group for attention in attentions(graph, shape))
+    found = heads_of(graph, shape)
     assert [group.units for group in found] == {"vit": [4, 4], "heads": [3]}[name]
     gone = tuple(torch.randperm(group.units)[: 1 + i] for i, group in enumerate(found))
     images = torch.randn(5, *shape)
@@ -231,7 +220,7 @@ def test_what_is_counted_together_goes_together():
     graph, shape = traced("grouped")
     found = {group.name: (group.units, group.width, group.inner) for group in groups(graph, shape)}
     assert found == {
-        "grouped": (4, 4, True), "twice": (6, 4, False), "left": (3, 4, False), "right": (3, 4, False),
+        "stem": (6, 4, False), "narrow": (4, 4, True), "left": (3, 4, False), "right": (3, 4, False),
     }  # fmt: skip
 
 
@@ -264,7 +253,7 @@ def test_worth_of_a_head_is_that_of_a_gate_on_it():
     """Taylor's criterion against the derivative by a factor that each head's answers are multiplied with."""
     graph, shape = traced("vit")
     calibration = calibrated(graph, shape)
-    found = tuple(attention.group for attention in attentions(graph, shape))
+    found = heads_of(graph, shape)
     gates = [torch.ones(32, 4, 1, 1, requires_grad=True) for _ in found]
 
     class Gated(Silent):

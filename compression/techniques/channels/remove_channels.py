@@ -6,6 +6,7 @@ neural networks", eq. 2).
 """
 
 import copy
+from collections import Counter
 from dataclasses import dataclass, field
 
 import torch
@@ -19,8 +20,9 @@ from compression.network.graph import digest, layers, macs, operator_name, shape
 from compression.records.measurement import Reached
 from compression.steps import Channels
 from compression.techniques.channels.allocation import Budget, Order, Plan, allocate, reachable
-from compression.techniques.channels.coupling import Group, block_of, groups
-from compression.techniques.channels.heads import attentions, free_heads_
+from compression.techniques.channels.coupling import Group, coupling
+from compression.techniques.channels.following import block_of
+from compression.techniques.channels.lengths import Masked, rewrite_lengths_
 from compression.techniques.channels.refit import Rows, Target, refit_, refit_at_once_, rows_of, targets_of
 from compression.techniques.channels.scores import orders
 
@@ -92,7 +94,7 @@ def reachable_amounts(graph: fx.GraphModule, settings: Channels, calibration: Ca
 
 
 def flatten_(graph: fx.GraphModule, input_shape: tuple[int, int, int]) -> None:
-    """Lengths written out become such that take any number of channels: of rows from feature maps, and of heads."""
+    """Reshapes that make rows of feature maps say so, and take any number of channels."""
     known = shapes(graph, input_shape)
     for node in graph.graph.nodes:
         if operator_name(node) != "reshape":
@@ -100,7 +102,7 @@ def flatten_(graph: fx.GraphModule, input_shape: tuple[int, int, int]) -> None:
         before, after = known[node.args[0].name], known[node.name]
         if len(before) == 4 and len(after) == 2 and before[0] == after[0] == 1:
             node.target, node.args = aten.flatten.using_ints, (node.args[0], 1)
-    free_heads_(graph, input_shape)
+    graph.recompile()
 
 
 @torch.no_grad()
@@ -111,8 +113,7 @@ def cut_checked_(
 
     Raises `Unsupported` where the two differ: then the channels belong together in a way that was not seen.
     """
-    silence_(graph, found, removed)
-    expected = graph(images)
+    expected = Masked(graph, found, removed).run(images)
     cut_(graph, found, removed)
     sentence = "The channels of this network depend on each other in a way that the engine cannot follow."
     try:
@@ -124,17 +125,9 @@ def cut_checked_(
 
 
 @torch.no_grad()
-def silence_(graph: nn.Module, found: tuple[Group, ...], removed: tuple[torch.Tensor, ...]) -> None:
-    """The readers of removed units get zero weights for them: the network with those channels masked."""
-    for group, gone in zip(found, removed, strict=True):
-        for member in group.readers():
-            layer = graph.get_submodule(member.name)
-            layer.get_parameter("weight")[:, member.index[torch.isin(member.unit, gone)]] = 0
-
-
-@torch.no_grad()
-def cut_(graph: nn.Module, found: tuple[Group, ...], removed: tuple[torch.Tensor, ...]) -> None:
+def cut_(graph: fx.GraphModule, found: tuple[Group, ...], removed: tuple[torch.Tensor, ...]) -> None:
     """Slices the removed units out of every member's tensors. removed: unit numbers for each group."""
+    rewrite_lengths_(graph, found, removed)
     gone: dict[tuple[str, str], list[torch.Tensor]] = {}
     for group, units in zip(found, removed, strict=True):
         for member in group.members:
@@ -208,10 +201,8 @@ def _rank(graph: fx.GraphModule, settings: Channels, calibration: Calibration, s
 
 def _usable(graph: fx.GraphModule, settings: Channels, shape: tuple[int, int, int]) -> tuple[Group, ...]:
     """The groups that the settings let lose channels."""
-    try:
-        found = groups(graph, shape) + tuple(attention.group for attention in attentions(graph, shape))
-    except (ZeroDivisionError, IndexError, AttributeError, TypeError) as error:  # what Torch-Pruning fails with
-        raise Unsupported("The channels of this network cannot be followed from layer to layer.") from error
+    coupled = coupling(graph, shape)
+    found = coupled.groups
     allowed = tuple(g for g in found if g.inner or settings.part == "all")
     chosen = tuple(g for g in allowed if g.units > g.multiple(settings.round_to))
     if settings.criterion == "bn_scale":
@@ -220,9 +211,11 @@ def _usable(graph: fx.GraphModule, settings: Channels, shape: tuple[int, int, in
         return chosen
     widest, beside = (max((g.units * g.width for g in some), default=0) for some in (allowed, found))
     hint = f"; with part 'all' it has {beside}" if beside > widest else ""
+    ties = Counter(coupled.reasons.values()).most_common(2) if not found else ()
+    why = "".join(f" {reason}" for reason, _ in ties)
     raise Unsupported(
         f"No channels can be removed with channels.part {settings.part!r}, criterion {settings.criterion!r} and "
-        f"round_to {settings.round_to}: the widest removable layer of this network has {widest} channels{hint}."
+        f"round_to {settings.round_to}: the widest removable layer of this network has {widest} channels{hint}.{why}"
     )
 
 

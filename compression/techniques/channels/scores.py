@@ -12,7 +12,8 @@ from compression.network.graph import channel_axis
 from compression.solvers import patches
 from compression.solvers.moments import cholesky
 from compression.techniques.channels.allocation import Order
-from compression.techniques.channels.coupling import THROUGH, Group, Member
+from compression.techniques.channels.coupling import Group, Member
+from compression.techniques.channels.following import THROUGH
 from compression.techniques.channels.refit import Rows, enough
 
 TAYLOR_IMAGES = 256
@@ -74,7 +75,34 @@ def taylor(graph: fx.GraphModule, groups: tuple[Group, ...], calibration: Calibr
     read, gradients, images = _gradients(graph, groups, calibration, of="inputs")
     products = {name: (read[name] * gradient).detach() for name, gradient in gradients.items()}
     last = {name: g.movedim(channel_axis(graph.get_submodule(name)), -1) for name, g in products.items()}
+    mixed = _tokens_first(graph, [name for name, product in last.items() if len(product) != images], calibration)
+    last = {name: _by_image(product, images, tokens_first=name in mixed) for name, product in last.items()}
     return [_squared(group, last, images) for group in groups]
+
+
+def _tokens_first(graph: fx.GraphModule, names: list[str], calibration: Calibration) -> set[str]:
+    """Those of the layers `names` that read all images' first tokens before their second ones.
+
+    Their first rows change with the second image, and the rows in the middle with the first.
+    """
+    if not names:
+        return set()
+    both = torch.cat([calibration.images[:1], calibration.images[:1]])
+    other = torch.cat([calibration.images[:1], calibration.images[:1].flip(0) + 1])
+    read = []
+    for images in (both, other):
+        with captured(graph, names, lambda module, inputs, y: inputs[0].flatten(0, -2)) as found:
+            graph(images)
+        read.append({name: values[-1] for name, values in found.items()})
+    return {name for name in names if bool((read[0][name] != read[1][name])[: len(read[0][name]) // 2].any())}
+
+
+def _by_image(product: torch.Tensor, images: int, *, tokens_first: bool) -> torch.Tensor:
+    """What a layer reads, in any order of rows, as [images, places, in]."""
+    inputs = product.shape[-1]
+    if tokens_first:
+        return product.reshape(-1, images, inputs).movedim(1, 0)
+    return product.reshape(images, -1, inputs)
 
 
 @torch.enable_grad()
@@ -96,15 +124,10 @@ def _gradients(
 
 
 def _squared(group: Group, products: dict[str, torch.Tensor], images: int) -> torch.Tensor:
-    """From what each reader reads times its gradient, [images, …, in]: [units]."""
+    """From what each reader reads times its gradient, [images, places, in]: [units]."""
     total = torch.zeros(images, group.units)
     for member in group.readers():
-        product = products[member.name]
-        inputs = product.shape[-1]
-        if group.tokens_first:
-            product = product.reshape(-1, images, inputs).sum(0)
-        else:
-            product = product.reshape(images, -1, inputs).sum(1)
+        product = products[member.name].sum(1)
         total.index_add_(1, member.unit, product[:, member.index])
     return total.square().mean(0)
 
