@@ -7,7 +7,7 @@ import torch
 from torch import fx
 
 from compression.network.graph import arguments, operator_name
-from compression.techniques.channels.slots import Slots, thin, varying
+from compression.techniques.channels.slots import Slots, core, thin, varying
 
 if TYPE_CHECKING:
     from compression.techniques.channels.following import Follower
@@ -61,20 +61,26 @@ def elementwise(seen: "Follower", n: fx.Node, reads: list[Any]) -> Slots:
         for i in left:
             seen.joined.fix(padded[i], f"The operator {operator_name(n)!r} takes each with each.")
         return Slots(seen.joined.fixed(f"The operator {operator_name(n)!r} takes each with each.").expand(shape))
-    base = min(left, key=lambda i: (len(changing[i]), i))
+    base = min(left, key=lambda i: (len(changing[i]), operands[i].stored, i))
     for i in left:
         if i != base:
             seen.joined.join(padded[base], padded[i])
-    computed = sum(not operands[i].stored for i in left)
-    if computed > 1 and operator_name(n) in ("add", "sub"):
+    computed = [padded[i] for i in left if not operands[i].stored]
+    if operator_name(n) in ("add", "sub") and not _are_alike(computed):
         seen.shared.add(n)
     return Slots(padded[base].expand(shape), stored=all(read.stored for read in operands))
+
+
+def _are_alike(parts: list[torch.Tensor]) -> bool:
+    """Whether all have the channels of the first: what one layer makes is added to, or beside, what is made of it."""
+    cores = [core(part) for part in parts]
+    return all(torch.equal(cores[0], other) for other in cores[1:])
 
 
 def move(seen: "Follower", n: fx.Node, reads: list[Any]) -> Any:
     """The operator does to slots what it does to values."""
     _settle_move(seen, n, reads)
-    if operator_name(n) in ("cat", "stack") and len(reads) > 1:
+    if operator_name(n) in ("cat", "stack") and not _are_alike([read.labels for read in reads]):
         seen.shared.add(n)
     args, kwargs = seen.fetch_args_kwargs_from_env(n)
     made = n.target(*tensors(args), **tensors(kwargs))  # type: ignore[operator]
