@@ -124,6 +124,11 @@ def _check_domains(model: onnx.ModelProto, functions: Functions) -> None:
     bodies = [model.graph.node, *(function.node for function in functions.values())]
     for node in (node for body in bodies for node in _nodes(body)):
         if node.domain not in DOMAINS and (node.domain, node.op_type) not in functions:
+            if node.domain == "com.microsoft.nchwc":
+                raise InvalidFile(
+                    f"The file uses the operator {node.op_type!r} of {node.domain!r}, as ONNX Runtime writes it for one "
+                    "kind of machine; save it with graph_optimization_level up to ORT_ENABLE_EXTENDED."
+                )
             raise InvalidFile(
                 f"The file uses the operator {node.op_type!r} of {node.domain!r}, which ONNX Runtime does not have;"
                 f" known are operators of ONNX, of {' and '.join(DOMAINS[2:])}, and functions that the file defines."

@@ -34,9 +34,8 @@ def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def form(server: str, page: Page) -> Iterator[Page]:
-    """The form, with the name 'visitor' in it and for Digits; what it brings is gone afterwards."""
+    """The form, with the name 'visitor' in it; what it brings is gone afterwards."""
     page.goto(link(server, "bring"))
-    expect(page.get_by_role("combobox", name="Images")).to_have_value("Digits")
     page.get_by_label("Name", exact=True).fill("visitor")
     page.get_by_label("Name", exact=True).press("Tab")
     yield page
@@ -68,6 +67,10 @@ def test_a_file_that_is_no_network_is_refused_and_the_next_one_is_taken(form: Pa
 
 
 def test_a_brought_network_opens_on_explore(form: Page, file: Path) -> None:
+    expect(form.get_by_role("button", name="Add to the list")).to_be_disabled()
+    expect(form.get_by_role("combobox")).to_have_count(0)  # which images it takes is asked of a .pt2 alone
+    form.locator("input[type=file]").set_input_files(file)
+    expect(form.get_by_role("combobox", name="Images that it takes")).to_have_value("Digits")
     add(form, file)
     form.get_by_role("link", name="Make visitor smaller on Explore").click()
     expect(form.get_by_role("heading", name="visitor on Digits")).to_be_visible()

@@ -102,7 +102,7 @@ def test_names_of_any_kind(names: tuple[str, str], tmp_path: Path) -> None:
 
 
 def test_two_inputs_and_no_image(tmp_path: Path) -> None:
-    path = of(tmp_path, node("Relu", "x", "b"))
+    path = of(tmp_path, node("Add", "x z", "b"))
     model = onnx.load(path)
     model.graph.input.append(helper.make_tensor_value_info("z", TensorProto.FLOAT, [1]))
     path.write_bytes(model.SerializeToString())

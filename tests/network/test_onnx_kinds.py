@@ -76,6 +76,67 @@ def test_channels_last_are_turned_and_transposes_cancel(tmp_path: Path) -> None:
     assert "permute" not in str(graph.graph)
 
 
+def test_an_input_that_nothing_reads_is_none(tmp_path: Path) -> None:
+    """TensorFlow's exporter leaves them for constants of Keras' Normalization that it has stored."""
+    nodes = [node("Conv", "x w", "c"), node("GlobalAveragePool", "c", "p"), node("Flatten", "p", "y")]
+    path = saved(tmp_path / "net.onnx", nodes, {"w": array(5, 3, 3, 3)}, ["n", 3, 8, 8])
+    model = onnx.load(path)
+    model.graph.input.insert(0, helper.make_tensor_value_info("norm/Sub/y:0", TensorProto.FLOAT, [1, 1, "k", 3]))
+    onnx.save(model, path)
+    alike(path, (3, 8, 8))
+    model.graph.node[0].input.append("norm/Sub/y:0")
+    onnx.save(model, path)
+    with pytest.raises(InvalidModel, match=r"one input, the images, not 2 \('norm/Sub/y:0', 'x'\)\.$"):
+        read_onnx(path)
+    model.producer_name = "tf2onnx"
+    onnx.save(model, path)
+    with pytest.raises(InvalidModel, match=r"tf2onnx\.convert --saved-model"):
+        read_onnx(path)
+
+
+@pytest.mark.parametrize("layer", ["BatchNormalization", "Dropout", "RandomUniformLike"])
+def test_a_network_exported_while_it_trains_is_refused(tmp_path: Path, layer: str) -> None:
+    stored = {
+        "w": array(3, 3, 3, 3),
+        "one": np.ones(3, np.float32),
+        "half": np.array(0.5, np.float32),
+        "yes": np.array(True),
+    }
+    trains = {
+        "BatchNormalization": [node("BatchNormalization", "c one one one one", "p a b", training_mode=1)],
+        "Dropout": [node("Dropout", "c half yes", "p")],
+        "RandomUniformLike": [node("RandomUniformLike", "c", "r"), node("Mul", "c r", "p")],
+    }[layer]
+    nodes = [node("Conv", "x w", "c"), *trains, node("GlobalAveragePool", "p", "q"), node("Flatten", "q", "y")]
+    path = saved(tmp_path / "net.onnx", nodes, stored, ["n", 3, 8, 8])
+    with pytest.raises(Unsupported, match=rf"{layer} .*exported in training mode: call eval\(\)"):
+        read_onnx(path)
+
+
+def test_strides_that_were_written_as_places_follow_the_batch(tmp_path: Path) -> None:
+    """What PyTorch's newer exporter makes of a mean of channels that lie last in memory, for two images."""
+    places = np.arange(10).reshape(2, 5, 1, 1)
+    stored = {"w": array(5, 3, 3, 3), "flat": np.array([-1]), "places": places}
+    nodes = [node("Conv", "x w", "c"), node("ReduceMean", "c", "m", axes=[2, 3]), node("Reshape", "m flat", "f"),
+             node("Gather", "f places", "g"), node("Mul", "c g", "s"), node("GlobalAveragePool", "s", "p"),
+             node("Flatten", "p", "y")]  # fmt: skip
+    alike(saved(tmp_path / "net.onnx", nodes, stored, [2, 3, 8, 8]), (3, 8, 8))
+
+
+@pytest.mark.parametrize("opset", [9, 17])
+def test_padding_with_channels_last_leaves_no_transposes(tmp_path: Path, opset: int) -> None:
+    """TensorFlow pads one side more before a stride of 2: Keras' ZeroPadding2D, in MobileNetV3."""
+    first, last, pads = [0, 3, 1, 2], [0, 2, 3, 1], [0, 0, 1, 0, 0, 1, 2, 0]
+    stored = {"w": array(4, 3, 3, 3), "v": array(5, 4, 3, 3), "pads": np.array(pads), "zero": np.array(0, np.float32)}
+    pad = node("Pad", "b pads zero", "d") if opset > 9 else node("Pad", "b", "d", pads=pads)
+    nodes = [node("Transpose", "x", "t", perm=first), node("Conv", "t w", "c"),
+             node("Transpose", "c", "a", perm=last), node("Relu", "a", "b"), pad,
+             node("Transpose", "d", "e", perm=first), node("Conv", "e v", "f", strides=[2, 2]),
+             node("GlobalAveragePool", "f", "p"), node("Flatten", "p", "y")]  # fmt: skip
+    graph = alike(saved(tmp_path / "net.onnx", nodes, stored, ["n", 9, 8, 3], opset=opset), (3, 9, 8))
+    assert not any("permute" in str(each.target) for each in graph.graph.nodes)  # type: ignore[union-attr]
+
+
 @pytest.mark.parametrize("ending", ["Softmax", "LogSoftmax", "Sigmoid"])
 def test_an_ending_is_left_out_and_said(ending: str, tmp_path: Path) -> None:
     nodes = [node("Flatten", "x", "a"), node("Gemm", "a w b", "c", transB=1), node(ending, "c", "y")]

@@ -26,7 +26,7 @@ from compression.network.onnx_reader.checking import Check, compared, refuse_oth
 from compression.network.onnx_reader.ends import settle_input_, settle_output_
 from compression.network.onnx_reader.folding import folded
 from compression.network.onnx_reader.layout import settle_layout_
-from compression.network.onnx_reader.network import Network
+from compression.network.onnx_reader.network import Network, refuse_training
 from compression.network.onnx_reader.program import inlined, read_program
 from compression.network.onnx_reader.quantization import as_floats_
 from compression.network.onnx_reader.rewriting import rewrite_
@@ -114,15 +114,17 @@ def _built(model: onnx.ModelProto) -> tuple[Network, tuple[int, int, int]]:
     """The network in an ONNX file, and the shape of its images."""
     model = inlined(model)
     program = read_program(model, folded(model))
+    refuse_training(program)
     quantized = as_floats_(program)
     if quantized:
         program.notes.append("Quantized: read back as the float network it stands for.")
-    ending = settle_output_(program)
+    takes, ending = program.image, settle_output_(program)
     nodes = len(program.nodes)
     shape = settle_input_(program)
     channels_last = len(program.nodes) > nodes
     settle_layout_(program)
     rewrite_(program)
     network = Network(program)
-    network.ending, network.channels_last, network.quantized = ending, channels_last, quantized
+    network.takes, network.ending = takes, ending
+    network.channels_last, network.quantized = channels_last, quantized
     return network, shape

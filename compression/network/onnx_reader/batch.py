@@ -78,6 +78,7 @@ def _follow(network: Network, batch: int, shape: tuple[int, int, int]) -> None:
         if node.op == "If":
             waiting += reversed(_taken(network, node, once))
             continue
+        _make_reshape_(network, node, once)
         _step(network, node, once)
         freed = _freed(network, node, once, twice, batch)
         for each in (*freed, node):
@@ -92,6 +93,18 @@ def _taken(network: Network, node: Node, found: dict[str, Any]) -> list[Node]:
     body = network.chosen(node, condition)
     renamed = [Node("Identity", [value], [name]) for value, name in zip(body.outputs, node.outputs, strict=True)]
     return [*body.nodes, *renamed]
+
+
+def _make_reshape_(network: Network, node: Node, once: dict[str, Any]) -> None:
+    """A Gather of all numbers in their order becomes a Reshape, which can follow the batch: PyTorch's `as_strided`."""
+    program, flat = network.program, once.get(node.input(0))
+    places = program.constants.get(node.input(1))
+    if node.op != "Gather" or node.domain or not isinstance(flat, torch.Tensor) or flat.dim() != 1 or places is None:
+        return
+    if places.size == len(flat) and np.array_equal(places.reshape(-1), np.arange(places.size)):
+        lengths = constant_(program, f"{node.outputs[0]}.shape", np.asarray(places.shape, np.int64))
+        node.op, node.inputs = "Reshape", [node.inputs[0], lengths]
+        network.forget(node)
 
 
 def _freed(network: Network, node: Node, once: dict[str, Any], twice: dict[str, Any], batch: int) -> tuple[Node, ...]:

@@ -49,18 +49,21 @@ def compared(session: ort.InferenceSession, network: Network, images: torch.Tens
 
 def _answers(session: ort.InferenceSession, images: np.ndarray, network: Network) -> np.ndarray:
     """What the file answers to images [n, C, H, W], in its own layout, type and batch."""
-    given = session.get_inputs()[0]
+    inputs = {each.name: each for each in session.get_inputs()}
+    given = inputs.pop(network.takes)
     kind = KINDS.get(given.type)
-    if kind is None:
+    if kind is None or any(each.type not in KINDS for each in inputs.values()):
         raise InvalidModel(f"The file takes images of {given.type}; floats and whole numbers are possible.")
     values = (images.transpose(0, 2, 3, 1) if network.channels_last else images).astype(kind)
     size = given.shape[0] if isinstance(given.shape[0], int) and given.shape[0] > 0 else len(values)
-    parts = []
+    unread = {name: np.zeros([n if isinstance(n, int) else 1 for n in each.shape], KINDS[each.type])
+              for name, each in inputs.items()}  # fmt: skip
+    output, parts = session.get_outputs()[0].name, []
     for start in range(0, len(values), size):
         part = values[start : start + size]
         filled = np.concatenate([part, np.repeat(part[-1:], size - len(part), 0)])
         try:
-            answer = session.run([session.get_outputs()[0].name], {given.name: np.ascontiguousarray(filled)})[0]
+            answer = session.run([output], unread | {given.name: np.ascontiguousarray(filled)})[0]
         except REFUSALS as error:
             raise InvalidModel(f"ONNX Runtime cannot run the file: {reason(error)}.") from None
         parts.append(answer.reshape(len(answer), -1)[: len(part)])

@@ -1,14 +1,12 @@
 """What depends on stored tensors alone, computed once by ONNX Runtime: decoded weights, cast constants."""
 
-from collections.abc import Iterable
-
 import numpy as np
 import onnx
 from onnx import helper
 
 from compression.errors import InvalidFile
 from compression.host.onnx_runtime import REFUSALS, reason, session
-from compression.network.onnx_reader.program import array_of, as_float32
+from compression.network.onnx_reader.program import array_of, as_float32, read_by
 
 DRAWS = {"RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike", "Multinomial", "Bernoulli"}
 
@@ -29,21 +27,9 @@ def folded(model: onnx.ModelProto) -> dict[str, np.ndarray]:
              if node.op_type == "Constant" and attribute.name == "value"}  # fmt: skip
     inside = {id(node) for node in constant}
     made = {name for node in constant for name in node.output if name} - plain.keys()
-    read = {name for node in model.graph.node if id(node) not in inside for name in _reads(node)}
+    read = {name for node in model.graph.node if id(node) not in inside for name in read_by(node)}
     wanted = sorted(made & (read | {each.name for each in model.graph.output}))
     return plain | (_computed(model, constant, wanted) if wanted else {})
-
-
-def _reads(node: onnx.NodeProto) -> Iterable[str]:
-    """Names that a node reads, in its branches too."""
-    waiting = [node]
-    while waiting:
-        each = waiting.pop()
-        yield from each.input
-        for attribute in each.attribute:
-            if attribute.HasField("g"):
-                waiting += attribute.g.node
-                yield from (output.name for output in attribute.g.output)
 
 
 def _is_plain(node: onnx.NodeProto) -> bool:

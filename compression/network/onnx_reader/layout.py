@@ -47,6 +47,8 @@ def _passed(program: Program, node: Node, makers: dict[str, Node]) -> list[Node]
         return [node]
     if node.op in REDUCE:
         return _reduced(program, node, before, order)
+    if node.op == "Pad":
+        return _padded(program, node, before, order)
     if node.op in ALIKE:
         return _alike(program, node, before, order)
     return [node]
@@ -94,3 +96,20 @@ def _reduced(program: Program, node: Node, before: dict[str, Node], order: tuple
         return _turned(node, [source], order)
     node.inputs = [source]
     return [node]
+
+
+def _padded(program: Program, node: Node, before: dict[str, Node], order: tuple[int, ...]) -> list[Node]:
+    """Padding of other axes: `pads` lists what comes in front of each axis, then what comes behind."""
+    given, rank = program.constants.get(node.input(1)), len(order)
+    pads = node.get("pads") if given is None else [int(n) for n in given.reshape(-1)]
+    if node.inputs[0] not in before or not pads or len(pads) != 2 * rank or node.input(3):
+        return [node]
+    moved = [0] * (2 * rank)
+    for axis, to in enumerate(order):
+        moved[to], moved[rank + to] = pads[axis], pads[rank + axis]
+    rest = node.inputs[1:]
+    if given is None:
+        node.attributes["pads"] = moved
+    else:
+        rest[0] = constant_(program, f"{node.inputs[1]}.turned", np.asarray(moved, np.int64))
+    return _turned(node, [before[node.inputs[0]].inputs[0], *rest], order)

@@ -9,6 +9,7 @@ from torch import nn
 
 from compression.errors import InvalidModel, Unsupported
 from compression.network.lifting import attribute, place
+from compression.network.onnx_reader.folding import DRAWS
 from compression.network.onnx_reader.naming import Names
 from compression.network.onnx_reader.operators import OPERATORS
 from compression.network.onnx_reader.operators.layers import WEIGHTS
@@ -24,11 +25,13 @@ FAILURES = (RuntimeError, ArithmeticError, LookupError, TypeError, ValueError, A
 class Network(nn.Module):
     """Runs a program. `forward` takes images [n, C, H, W], floats, and answers with its first output.
 
-    ending: the operator at the file's end that was left out. channels_last, quantized: whether the file was that.
+    takes: what the file calls its images. ending: the operator at the file's end that was left out. channels_last,
+    quantized: whether the file was that.
     """
 
     def __init__(self, program: Program):
         super().__init__()
+        self.takes = program.image
         self.ending: str | None = None
         self.channels_last = self.quantized = False
         self._program = program
@@ -181,7 +184,19 @@ def _check_known(node: Node) -> None:
         raise unknown(node)
 
 
+TRAINING = "it trains, as it was exported in training mode: call eval() on the network before"
+
+
+def refuse_training(program: Program) -> None:
+    """Raises `Unsupported` for layers that train: they draw random numbers, or average over the batch."""
+    for node in (node for nodes in program.bodies() for node in nodes):
+        drops = program.constants.get(node.input(2)) if node.op == "Dropout" else None
+        if node.get("training_mode", 0) or (drops is not None and drops.any()):
+            raise Unsupported(f"The network's operator {node.said} cannot be read; {TRAINING}.")
+
+
 WAYS = {
+    **dict.fromkeys(DRAWS, TRAINING),
     "Loop": "export it with torch.onnx.export(..., dynamo=True), which writes loops out",
     "Scan": "export it with torch.onnx.export(..., dynamo=True), which writes loops out",
     "NonMaxSuppression": "detectors are not compressed here; cut the file to its classifier",

@@ -15,6 +15,11 @@ NEWEST = onnx.defs.onnx_opset_version()
 OLDEST = 7
 STANDARD = ("", "ai.onnx")
 
+LOST = (
+    "TensorFlow's exporter loses numbers that layers keep outside their weights: save the network by"
+    ' model.export("folder"), and convert that by python -m tf2onnx.convert --saved-model folder --output file.onnx.'
+)
+
 FLOATS = {
     onnx.TensorProto.FLOAT, onnx.TensorProto.FLOAT16, onnx.TensorProto.DOUBLE, onnx.TensorProto.BFLOAT16,
 }  # fmt: skip
@@ -109,9 +114,13 @@ def read_program(model: onnx.ModelProto, constants: dict[str, np.ndarray]) -> Pr
     graph = model.graph
     constants = stored_arrays(graph.initializer) | constants
     inputs = [each for each in graph.input if each.name not in constants]
+    if len(inputs) > 1:  # TensorFlow's exporter leaves inputs for numbers that it has stored: nothing reads those
+        read = {name for node in graph.node for name in read_by(node)}
+        inputs = [each for each in inputs if each.name in read]
     if len(inputs) != 1:
         names = ", ".join(shown(each.name) for each in inputs[:8]) or "none"
-        raise InvalidModel(f"The network must take one input, the images, not {len(inputs)} ({names}).")
+        way = f" {LOST}" if len(inputs) > 1 and model.producer_name == "tf2onnx" else ""
+        raise InvalidModel(f"The network must take one input, the images, not {len(inputs)} ({names}).{way}")
     image = inputs[0]
     if image.type.WhichOneof("value") != "tensor_type":
         raise InvalidModel(f"The network's input {shown(image.name)} is no tensor; images are needed.")
@@ -122,6 +131,18 @@ def read_program(model: onnx.ModelProto, constants: dict[str, np.ndarray]) -> Pr
     opset = opset_of(model)
     nodes = _nodes(graph.node, constants, opset)
     return Program(nodes, constants, image.name, sizes, [each.name for each in graph.output], opset)
+
+
+def read_by(node: onnx.NodeProto) -> Iterator[str]:
+    """Names that a node reads, in its branches too."""
+    waiting = [node]
+    while waiting:
+        each = waiting.pop()
+        yield from each.input
+        for attribute in each.attribute:
+            if attribute.HasField("g"):
+                waiting += attribute.g.node
+                yield from (output.name for output in attribute.g.output)
 
 
 def stored_arrays(tensors: Iterable[onnx.TensorProto]) -> dict[str, np.ndarray]:

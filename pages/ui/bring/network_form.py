@@ -24,9 +24,9 @@ FILE, LIBRARY = "A file", "torchvision or timm"
 
 SAVING = {
     "ONNX, from PyTorch": """torch.onnx.export(
-    model.eval(), (torch.zeros(2, {shape}),), "mine.onnx", dynamic_shapes=({{0: torch.export.Dim("n")}},))""",
+    model.eval(), (torch.zeros(2, 3, 224, 224),), "mine.onnx", dynamic_shapes=({0: torch.export.Dim("n")},))""",
     "PyTorch program": """program = torch.export.export(
-    model.eval(), (torch.zeros(2, {shape}),), dynamic_shapes=({{0: torch.export.Dim("n")}},))
+    model.eval(), (torch.zeros(2, 3, 224, 224),), dynamic_shapes=({0: torch.export.Dim("n")},))
 torch.export.save(program, "mine.pt2")""",
 }
 
@@ -70,18 +70,19 @@ def draw(visit: Visit) -> None:
 
 
 def _file(visit: Visit) -> None:
-    known = list(dict.fromkeys([*DATASETS, visit.subject.dataset]))
-    here = known.index(visit.subject.dataset)
-    images = st.selectbox("Images", known, here, format_func=dataset_title, key="bring.images")
     st.caption(ABOUT)
     with st.expander("How to save one"):
         for title, lines in SAVING.items():
             st.caption(title)
-            st.code(lines.format(shape=_shape(images)), language="python")
+            st.code(lines, language="python")
     types = [".onnx", ".pt2", *WEIGHTS, *OTHERS]
     st.file_uploader("File", type=types, key="bring.file")
     if _suffix() in WEIGHTS:
         _choose_network("Network that the weights belong to")
+    if _suffix() == ".pt2":
+        known = list(dict.fromkeys([*DATASETS, visit.subject.dataset]))
+        here = known.index(visit.subject.dataset)
+        st.selectbox("Images that it takes", known, here, format_func=dataset_title, key="bring.images")
 
 
 def _library() -> None:
@@ -111,11 +112,6 @@ def described(network: LibraryNetwork) -> str:
         f"licence {network.licence}" if network.licence else "licence not told",
     ]
     return " · ".join(filter(None, parts))
-
-
-def _shape(dataset: str) -> str:
-    """Channels, height and width of an image as they stand in Python; a folder's are known once it is read."""
-    return ", ".join(map(str, DATASETS[dataset].input_shape)) if dataset in DATASETS else "*shape"
 
 
 def _suffix() -> str:
@@ -197,12 +193,12 @@ def _welcome(card: Card, visit: Visit) -> None:
     name = wording.said(card.model)
     right = "" if card.test_accuracy is None else f": right on {card.test_accuracy:.1%} of {card.test_images:,} images"
     st.success(f"{name} is in the list of networks{right}.")
-    facts(card)
     if card.test_images:
         link = link_of(Subject(card.model, models.OWN, shown("bring.images")), visit.recipe)
         st.page_link("pages/lab/explore.py", label=f"Make {name} smaller on Explore", query_params=link)
     else:
         st.button(f"Choose images for {name}", type="primary", on_click=_go_to_images, args=(card.model,))
+    facts(card)
 
 
 def _go_to_images(network: str) -> None:
