@@ -126,8 +126,8 @@ def _check_domains(model: onnx.ModelProto, functions: Functions) -> None:
         if node.domain not in DOMAINS and (node.domain, node.op_type) not in functions:
             if node.domain == "com.microsoft.nchwc":
                 raise InvalidFile(
-                    f"The file uses the operator {node.op_type!r} of {node.domain!r}, as ONNX Runtime writes it for one "
-                    "kind of machine; save it with graph_optimization_level up to ORT_ENABLE_EXTENDED."
+                    f"The file uses the operator {node.op_type!r} of {node.domain!r}, as ONNX Runtime writes it for "
+                    "one kind of machine; save it with graph_optimization_level up to ORT_ENABLE_EXTENDED."
                 )
             raise InvalidFile(
                 f"The file uses the operator {node.op_type!r} of {node.domain!r}, which ONNX Runtime does not have;"
