@@ -12,7 +12,7 @@ from timm.layers import Conv2dSame
 from torch import nn
 
 from compression.data import load
-from compression.errors import InvalidModel, Unsupported
+from compression.errors import InvalidFile, InvalidModel, Unsupported
 from compression.network.graph import layers
 from compression.network.onnx_reader import check_onnx, read_onnx
 from compression.network.tracing import trace
@@ -92,6 +92,13 @@ def test_an_input_that_nothing_reads_is_none(tmp_path: Path) -> None:
     onnx.save(model, path)
     with pytest.raises(InvalidModel, match=r"tf2onnx\.convert --saved-model"):
         read_onnx(path)
+
+
+def test_a_file_optimized_for_one_kind_of_machine_is_refused_with_the_way(tmp_path: Path) -> None:
+    domain = "com.microsoft.nchwc"
+    nodes = [node("ReorderInput", "x", "r", domain=domain), node("Flatten", "r", "y")]
+    with pytest.raises(InvalidFile, match="up to ORT_ENABLE_EXTENDED"):
+        read_onnx(saved(tmp_path / "net.onnx", nodes, {}, ["n", 3, 8, 8], domains=(domain,)))
 
 
 @pytest.mark.parametrize("layer", ["BatchNormalization", "Dropout", "RandomUniformLike"])
