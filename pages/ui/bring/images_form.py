@@ -58,8 +58,12 @@ GIB = 1 << 30
 
 def draw(visit: Visit) -> None:
     """Where the images are, the network they are for, and how it sees them."""
-    dataset = _images()
+    _for_network(visit, _images())
     _decoded()
+
+
+def _for_network(visit: Visit, dataset: str) -> None:
+    """The network that the images are for, and how it sees them."""
     networks = models.brought()
     if not networks:
         st.info("Add a network first, or try these images on Explore with a network of the app.")
