@@ -2,6 +2,8 @@
 
 import before_compression  # noqa: F401 - before everything else: see there
 
+from typing import Literal
+
 import streamlit as st
 from streamlit.runtime.pages_manager import PagesManager
 
@@ -47,7 +49,8 @@ page = st.navigation(
     position="top",
 )
 title = f"{page.title} · Compression Lab"
-st.set_page_config(page_title=title, page_icon=ICON, layout="wide", initial_sidebar_state="expanded")
+sidebar: Literal["auto", "expanded"] = "auto" if page is browser else "expanded"  # auto: a phone shows the page first
+st.set_page_config(page_title=title, page_icon=ICON, layout="wide", initial_sidebar_state=sidebar)
 st.logo(LOGO, size="large")
 st.html(STYLE)
 if misled and page is not home:
