@@ -101,6 +101,24 @@ class Grouped(nn.Module):
         return self.head(x.mean((2, 3)))
 
 
+class Widened(nn.Module):
+    """A shortcut that is widened by channels of zeros (ResNet's option A), and a normed response as ConvNeXtV2 has."""
+
+    def __init__(self):
+        super().__init__()
+        self.stem, self.wide = nn.Conv2d(1, 12, 3, padding=1), nn.Conv2d(12, 20, 3, 2, padding=1)
+        self.up, self.down, self.head = nn.Conv2d(20, 32, 1), nn.Conv2d(32, 20, 1), nn.Linear(20, 10)
+        self.scale, self.shift = (nn.Parameter(torch.randn(1, 32, 1, 1)) for _ in range(2))
+
+    def forward(self, x):
+        x = self.stem(x).relu()
+        x = nn.functional.pad(x[:, :, ::2, ::2], (0, 0, 0, 0, 3, 5)) + self.wide(x)
+        y = self.up(x.relu()).relu()
+        power = y.norm(dim=(2, 3), keepdim=True)
+        y = y + self.shift + self.scale * y * (power / (power.mean(1, keepdim=True) + 1e-6))
+        return self.head((x + self.down(y)).mean((2, 3)))
+
+
 class Places(nn.Module):
     """Two convolutions, a linear layer that reads their tokens, and a learned value that is added to its answers."""
 
@@ -119,6 +137,7 @@ ZOO = {name: (lambda n=name: build(n, input_shape=SHAPE, classes=10), SHAPE) for
 STRANGERS = {
     "tiny": (tiny, (1, 8, 8)), "views": (Views, SHAPE), "vit": (small_vit, (3, 16, 16)), "heads": (Heads, (1, 8, 8)),
     "convnext": (small_convnext, (3, 32, 32)), "densenet": (small_densenet, (3, 32, 32)), "grouped": (Grouped, SHAPE),
+    "widened": (Widened, SHAPE),
 }  # fmt: skip
 TORCHVISION = {
     name: (lambda n=name: models.get_model(n, weights=None), (3, side, side))
