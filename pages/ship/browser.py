@@ -20,7 +20,7 @@ MISSING = (
     "command below has npm fetch it once, checks it, and keeps 14 MB of it in your folder. Then open this page again."
 )
 ABOUT = (
-    "Both files run in this browser by WebAssembly, on one thread; packed weights are unpacked once, at loading. "
+    "Both files run in this browser by WebAssembly, on one thread. "
     "Pictures and the camera's do not leave the browser. It cuts them to their middle and makes them small itself, so "
     "their pixels differ a little from those of the Python lines."
 )
