@@ -7,6 +7,7 @@ imported inside the commands, so that `--help` answers at once.
 
 import textwrap
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -36,6 +37,7 @@ from compression.cli.inputs import (
     read_recipe,
     sampled,
 )
+from compression.cli.tflite import in_integers, tflite_rows, write_tflite
 from compression.errors import InvalidSetting
 from compression.host.machine_lock import work_turn
 from compression.models import OWN
@@ -115,7 +117,7 @@ def compress(
     seed: Annotated[int | None, typer.Option(help="Short for --set seed=N.")] = None,
     threads: ThreadsOption = 1,
     test_images: TestImagesOption = None,
-    out: Annotated[Path | None, typer.Option(help="Where to write the compressed .onnx file.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Where to write the file: .onnx, or .tflite (int8).")] = None,
     with_preprocessing: Annotated[
         bool, typer.Option("--with-preprocessing", help="Beside --out, FILE.pixels.onnx that takes uint8 pictures.")
     ] = False,
@@ -129,10 +131,14 @@ def compress(
     check_dataset(dataset, folders=True)
     chosen = read_recipe(recipe, settings or [], seed, preset=preset)
     dataset = sampled(dataset, test_images, chosen.seed)
-    if with_preprocessing and not out:
+    as_tflite = out is not None and out.name.lower().endswith(".tflite")
+    if as_tflite:
+        chosen = in_integers(chosen)
+    if with_preprocessing and (not out or as_tflite):
         raise InvalidSetting("--with-preprocessing goes with --out FILE.onnx, beside which the second file is written.")
     if out:
-        check_writable(out, inputs=[file for file in (Path(model), weights, recipe) if file], ending=".onnx")
+        check_writable(out, inputs=[file for file in (Path(model), weights, recipe) if file],
+                       ending=".tflite" if as_tflite else ".onnx")  # fmt: skip
     known = not (weights or mean or std) and parse(model).kind == "name"
     with working() as progress:
         from compression.jobs.messages import Request
@@ -150,7 +156,8 @@ def compress(
             candidate, measurement = carry_out(
                 chosen, prepared, threads=threads, progress=progress, stop=pause_for_others
             )
-            if out:
+            device = write_tflite(out, candidate, prepared) if out and as_tflite else None
+            if out and not as_tflite:
                 write_file(out, candidate.onnx)
             pixels = write_pixels(out, candidate, prepared) if out and with_preprocessing else None
             request = Request(model, OWN if is_own(model) else data.name, dataset, chosen.to_json(), threads)
@@ -160,6 +167,7 @@ def compress(
         "skipped": list(prepared.data.skipped),
         "recipe": chosen.to_dict(), "recipe_as_made": chosen.as_made(measurement.reached).to_dict(), "run": run,
         "out": str(out) if out else None, "out_pixels": str(pixels) if pixels else None,
+        "tflite": asdict(device) if device else None,
     }  # fmt: skip
     if as_json:
         return print_json(measurement.summary() | context)
@@ -170,6 +178,7 @@ def _compressed_rows(context: dict[str, Any], recipe: Recipe, title: str, measur
     rows: list[Row] = [("model", context["model"]), ("dataset", title), *_recipe_rows(recipe)]
     rows += measurement_rows(measurement)
     rows += [("file", context["out"])] if context["out"] else []
+    rows += tflite_rows(context["tflite"]) if context["tflite"] else []
     rows += [("takes pixels", context["out_pixels"])] if context["out_pixels"] else []
     if skipped := context["skipped"]:
         rows.append(("left out", f"{len(skipped):,} pictures that cannot be decoded, first {skipped[0]}"))

@@ -33,7 +33,7 @@ from compression.errors import InvalidFile, UserError, one_line
 READERS = {
     "pt2": "compression.models.attempt", "onnx": "compression.measure.trial",
     "weights": "compression.models.weights_attempt",
-    "onnx_network": "compression.network.onnx_reader.attempt",
+    "onnx_network": "compression.network.onnx_reader.attempt", "arena": "compression.measure.arena",
 }  # fmt: skip
 """The module that reads each kind of file: `ready()` is called first, then under limits `read(path, **about)`.
 

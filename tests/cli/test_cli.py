@@ -354,7 +354,7 @@ class TestMistakes:
             (("--set", "steps=prune"), ("steps", "prune")),
             (("--seed", "-1"), ("seed", "-1", "0")),
             (("--out", "."), ("--out", "file")),
-            (("--out", "net.tflite"), ("net.tflite", ".onnx", ".ort", ".safetensors")),
+            (("--out", "net.ort"), ("net.ort", ".onnx", ".ort", ".safetensors")),
             (("--out", "net"), ("'net'", ".onnx")),
             (("--out", "net.qdq.onnx"), ("net.qdq.onnx",)),
             (("--out", "x" * 300 + ".onnx"), ("xxx", "name")),

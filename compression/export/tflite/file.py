@@ -1,0 +1,107 @@
+"""A `.tflite` file as it is written: a table of operators, tensors and buffers in a FlatBuffer.
+
+The schema is the one that LiteRT carries (`ai_edge_litert/schema_py_generated.py`, version 3).
+"""
+
+from typing import Any, NamedTuple
+
+import flatbuffers
+import numpy as np
+from ai_edge_litert import schema_py_generated as schema
+
+VERSION = 3
+IDENTIFIER = b"TFL3"
+VERSIONS = {"CONV_2D": 3, "DEPTHWISE_CONV_2D": 3, "FULLY_CONNECTED": 4, "PAD": 2, "ADD": 2, "MAX_POOL_2D": 2,
+            "AVERAGE_POOL_2D": 2, "MEAN": 2, "CONCATENATION": 2, "TRANSPOSE": 2, "STRIDED_SLICE": 2, "RELU": 2,
+            "RELU6": 2, "RESHAPE": 1, "QUANTIZE": 1}  # fmt: skip
+"""The least version of each kernel that takes int8, by `tflite/tools/versioning/op_version.cc`."""
+TYPES = {"int8": schema.TensorType.INT8, "int32": schema.TensorType.INT32}
+
+
+class Grid(NamedTuple):
+    """A value is scale · (code - zero_point), codes in int8."""
+
+    scale: float
+    zero_point: int
+
+
+class TfliteFile:
+    """Tensors and operators in the order in which they run."""
+
+    def __init__(self) -> None:
+        self.shapes: list[tuple[int, ...]] = []
+        self.grids: list[Grid | None] = []
+        self._buffers = [schema.BufferT()]  # the first is that of all values without content
+        self._tensors: list[Any] = []
+        self._operators: list[Any] = []
+        self._codes: list[str] = []
+
+    def value(self, shape: tuple[int, ...], grid: Grid, name: str) -> int:
+        """The number of a new value that an operator gives."""
+        return self._tensor(shape, "int8", 0, name, [grid.scale], [grid.zero_point], 0, grid)
+
+    def weights(self, codes: np.ndarray, scales: np.ndarray, axis: int, name: str) -> int:
+        """The number of a stored tensor, int8 or int32, with a scale for each index along `axis`."""
+        zeros = [0] * len(scales)
+        return self._tensor(codes.shape, str(codes.dtype), self._stored(codes), name, scales.tolist(), zeros, axis)
+
+    def whole(self, numbers: Any, name: str) -> int:
+        """The number of a stored int32 tensor: axes, lengths."""
+        array = np.asarray(numbers, np.int32)
+        return self._tensor(array.shape, "int32", self._stored(array), name)
+
+    def operator(self, name: str, inputs: list[int], outputs: list[int], options: str = "", **fields: Any) -> int:
+        """Adds an operator of the schema's `name`; the number of its first output."""
+        if name not in self._codes:
+            self._codes.append(name)
+        made = schema.OperatorT()
+        made.opcodeIndex, made.inputs, made.outputs = self._codes.index(name), inputs, outputs
+        if options:
+            made.builtinOptionsType = getattr(schema.BuiltinOptions, options)
+            made.builtinOptions = getattr(schema, f"{options}T")()
+            for field, value in fields.items():
+                setattr(made.builtinOptions, field, value)
+        self._operators.append(made)
+        return outputs[0]
+
+    def finish(self, first: int, last: int) -> bytes:
+        """The file whose input is tensor `first` and whose output is `last`."""
+        graph = schema.SubGraphT()
+        graph.tensors, graph.operators = self._tensors, self._operators
+        graph.inputs, graph.outputs, graph.name = [first], [last], "main"
+        self._tensors[first].name, self._tensors[last].name = "image", "scores"
+        model = schema.ModelT()
+        model.version, model.description, model.subgraphs = VERSION, "int8", [graph]
+        model.buffers, model.operatorCodes = self._buffers, [_code(name) for name in self._codes]
+        builder = flatbuffers.Builder(1024)
+        builder.Finish(model.Pack(builder), IDENTIFIER)
+        return bytes(builder.Output())
+
+    def _stored(self, array: np.ndarray) -> int:
+        buffer = schema.BufferT()
+        buffer.data = np.frombuffer(np.ascontiguousarray(array).tobytes(), np.uint8)
+        self._buffers.append(buffer)
+        return len(self._buffers) - 1
+
+    def _tensor(
+        self, shape: tuple[int, ...], kind: str, buffer: int, name: str, scales: list[float] | None = None,
+        zeros: list[int] | None = None, axis: int = 0, grid: Grid | None = None,
+    ) -> int:  # fmt: skip
+        made = schema.TensorT()
+        made.shape, made.type, made.buffer, made.name = list(shape), TYPES[kind], buffer, name
+        if scales:
+            made.quantization = schema.QuantizationParametersT()
+            made.quantization.scale, made.quantization.zeroPoint = scales, zeros
+            made.quantization.quantizedDimension = axis
+        self._tensors.append(made)
+        self.shapes.append(tuple(shape))
+        self.grids.append(grid)
+        return len(self._tensors) - 1
+
+
+def _code(name: str) -> Any:
+    code = schema.OperatorCodeT()
+    code.builtinCode = getattr(schema.BuiltinOperator, name)
+    code.deprecatedBuiltinCode = min(code.builtinCode, 127)
+    code.version = VERSIONS[name]
+    return code
