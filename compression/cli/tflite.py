@@ -41,5 +41,5 @@ def tflite_rows(found: dict[str, Any]) -> list[Row]:
         (".tflite", f"{found['size_bytes'] / 1000:,.1f} KB", "; the lines above are of the .onnx file of this recipe"),
         ("LiteRT", f"{right:.2%} right" if right is not None else "no labels",
          f"{found['equal']:.2%} of {found['n_test']:,} answers as the .onnx file's"),
-        ("TFLM arena", told, "the least in which TensorFlow Lite Micro answered an image here"),
+        ("TFLM arena", told, "what TensorFlow Lite Micro took for an image, by its own count"),
     ]  # fmt: skip

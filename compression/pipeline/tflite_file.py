@@ -24,7 +24,8 @@ LIMITS = Limits(cpu_s=60, wall_s=120, memory_bytes=1 << 30)
 @dataclass(frozen=True)
 class TfliteMeasurement:
     """Of one file: its bytes, the share of test images that LiteRT answers rightly (None without labels), the share
-    that it answers as the ONNX file of the same network, and the least arena of TFLM, None where that refuses it.
+    that it answers as the ONNX file of the same network, and the bytes that TFLM takes of its arena, None where it
+    refuses the file.
     """
 
     size_bytes: int
@@ -66,7 +67,7 @@ def answers(content: bytes, data: Dataset) -> np.ndarray:
 
 
 def arena(content: bytes) -> int | None:
-    """Bytes of the least arena in which TFLM answers; None where it refuses the file or is not there (not Linux)."""
+    """Bytes that TFLM takes of its arena; None where it refuses the file or is not there (not Linux)."""
     if sys.platform != "linux":
         return None
     with tempfile.TemporaryFile() as file:

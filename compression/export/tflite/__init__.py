@@ -81,7 +81,7 @@ class _Exporter:
         if isinstance(module, LAYERS):
             layer(t, node, module, given, _activation(chain))
         else:
-            TRANSLATIONS[name](t, node, given, _activation(chain))  # type: ignore[call-arg]
+            TRANSLATIONS[name](t, node, given, _activation(chain))
 
     def _chain(self, node: fx.Node) -> list[fx.Node]:
         """The nodes that one kernel computes from `node` on: batch norm, a clip, and the rounding of the result."""
