@@ -68,7 +68,7 @@ class Translator:
         for reader in sorted(node.users, key=lambda user: user.args[1]):  # type: ignore[arg-type, return-value]
             shape = moved_shape(self.shapes[reader.name])
             parts = arguments(node).get("split_size") or shape[axis]
-            at = int(reader.args[1]) * parts if isinstance(parts, int) else sum(parts[: int(reader.args[1])])  # type: ignore[arg-type, index]
+            at = int(reader.args[1]) * parts if isinstance(parts, int) else sum(parts[: int(reader.args[1])])  # type: ignore[arg-type]
             begin, end = [0] * rank, list(self.file.shapes[source])
             begin[axis], end[axis] = at, at + shape[axis]
             inputs = [self.file.whole(n, f"{reader.name} {i}") for i, n in enumerate((begin, end, [1] * rank))]
