@@ -179,8 +179,8 @@ def check_writable(out: Path, *, inputs: Iterable[Path], ending: str = "") -> No
         raise InvalidFile(f"--out {str(out)!r} would overwrite what the command reads; name another file.")
     if ending and (not out.name.lower().endswith(ending) or out.name.lower().endswith(f".qdq{ending}")):
         raise InvalidFile(
-            f"--out {str(out)!r} must end in {ending} alone: that is the format which is written. The app's page"
-            " Deploy has the others (.qdq.onnx, .ort, .safetensors)."
+            f"--out {str(out)!r} must end in {ending} alone: that is the format which is written (or .tflite by"
+            " compress). The app's page Deploy has the others (.qdq.onnx, .ort, .safetensors)."
         )
 
 

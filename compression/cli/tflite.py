@@ -34,8 +34,11 @@ def write_tflite(out: Path, candidate: "Candidate", prepared: "Prepared") -> "Tf
 
 def tflite_rows(found: dict[str, Any]) -> list[Row]:
     """A measurement as (name, value, remark); see `TfliteMeasurement`."""
+    from compression.pipeline.tflite_file import COUNTS_ARENAS
+
     arena = found["arena_bytes"]
-    told = f"{arena / 1000:,.1f} KB" if arena else "none: its kernels refuse the file"
+    none = "refused by its kernels" if COUNTS_ARENAS else "not measured: TensorFlow Lite Micro is not installed"
+    told = f"{arena / 1000:,.1f} KB" if arena else none
     right = found["accuracy"]
     return [
         (".tflite", f"{found['size_bytes'] / 1000:,.1f} KB", "; the lines above are of the .onnx file of this recipe"),

@@ -1,8 +1,8 @@
 """A compressed network as a `.tflite` file, and what LiteRT and TensorFlow Lite Micro make of that very file."""
 
-import sys
 import tempfile
 from dataclasses import dataclass
+from importlib.util import find_spec
 
 import numpy as np
 
@@ -17,6 +17,9 @@ from compression.measure.accuracy import predict
 from compression.network.decisions import classes
 from compression.pipeline.candidate import Candidate, Prepared
 
+COUNTS_ARENAS = find_spec("tflite_micro") is not None
+"""Packages of TensorFlow Lite Micro exist for Linux on x86-64."""
+
 BATCH = 64
 LIMITS = Limits(cpu_s=60, wall_s=120, memory_bytes=1 << 30)
 
@@ -25,7 +28,7 @@ LIMITS = Limits(cpu_s=60, wall_s=120, memory_bytes=1 << 30)
 class TfliteMeasurement:
     """Of one file: its bytes, the share of test images that LiteRT answers rightly (None without labels), the share
     that it answers as the ONNX file of the same network, and the bytes that TFLM takes of its arena, None where it
-    refuses the file.
+    refuses the file or is not installed.
     """
 
     size_bytes: int
@@ -67,8 +70,8 @@ def answers(content: bytes, data: Dataset) -> np.ndarray:
 
 
 def arena(content: bytes) -> int | None:
-    """Bytes that TFLM takes of its arena; None where it refuses the file or is not there (not Linux)."""
-    if sys.platform != "linux":
+    """Bytes that TFLM takes of its arena; None where it refuses the file or is not installed."""
+    if not COUNTS_ARENAS:
         return None
     with tempfile.TemporaryFile() as file:
         file.write(content)

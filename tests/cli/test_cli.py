@@ -154,6 +154,14 @@ class TestCompress:
         assert found["file_hash"] == sha256(file)
         assert Recipe.from_dict(found["recipe"]).hash == found["recipe_hash"]
 
+    def test_a_tflite_file_is_written_and_measured(self, tmp_path: Path) -> None:
+        out = tmp_path / "small.tflite"
+        found = call(*DIGITS, "--preset", "8-bit", "--out", out, "--json").json
+        assert out.read_bytes()[4:8] == b"TFL3"
+        assert found["tflite"]["size_bytes"] == out.stat().st_size != found["size_bytes"]
+        assert found["tflite"]["equal"] >= 0.995
+        assert "activation_bits=8" in call(*DIGITS, "--out", out).sentence
+
     def test_the_result_joins_those_that_the_app_shows(self, exported: tuple[Path, dict[str, Any]]) -> None:
         store, found = Store.open(), exported[1]
         run = store.run(found["run"])
