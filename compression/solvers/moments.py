@@ -12,6 +12,9 @@ DAMP = 0.01
 """Ridge towards the given weights, as a share of H's mean diagonal."""
 
 
+FEW = 4
+"""Rows for each input of a layer below which the correlations of its inputs are shrunk."""
+
 FAR = 30
 """Binary orders of magnitude: squares of numbers so far from one begin to leave those that 32 bits hold."""
 
@@ -99,7 +102,25 @@ def moments_of_rows(layer: nn.Conv2d | nn.Linear, rows: torch.Tensor, answers: t
     h, g = _gram(rows) / n, targets.mT @ rows / n
     if order is not None:
         h, g, mean_x = h[:, order][:, :, order], g[..., order], mean_x[:, order]
+    h, g = shrunk(h, g, grouped(layer, layer.weight.detach()), n)
     return Moments(h, g, mean_x, mean_y, centred.square().mean(0))
+
+
+def shrunk(h: torch.Tensor, g: torch.Tensor, w: torch.Tensor, rows: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """H [g, d, d] and G [g, out/g, d] of few rows, drawn towards diag H, and towards what w gives for such inputs.
+
+    What few rows say of how inputs hang together is chance for the most part, and least squares would rely on it: each
+    image is a single row of the classifier behind a global pool. How far: the oracle approximating shrinkage of the
+    correlations (Chen et al. 2010, eq. 23). Unchanged where there are FEW rows an input, or w is of another shape.
+    """
+    d, diagonal = h.shape[1], h.diagonal(dim1=1, dim2=2)
+    if rows >= FEW * d or w.shape != g.shape:
+        return h, g
+    scale = diagonal.clamp_min(1e-20).rsqrt()
+    alike = (h * scale[:, :, None] * scale[:, None]).square().sum((1, 2))  # tr R² of the correlations R; tr R is d
+    share = ((1 - 2 / d) * alike + d * d) / ((rows + 1 - 2 / d) * (alike - d)).clamp_min(1e-9)
+    share = share.clamp(0, 1)[:, None, None]
+    return (1 - share) * h + share * torch.diag_embed(diagonal), (1 - share) * g + share * w * diagonal[:, None]
 
 
 def thinned(

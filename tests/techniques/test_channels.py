@@ -418,7 +418,7 @@ def test_backward_elimination_is_the_brute_force_one():
     inputs = torch.randn(400, 6) @ torch.randn(6, 6)
     outputs = inputs @ torch.randn(6, 4)
     member = Member("next", "in", torch.arange(6), torch.arange(6))
-    group, rows = Group("this", 6, (member,), True), {"next": Rows.of(inputs, outputs, 6)}
+    group, rows = Group("this", 6, (member,), True), {"next": Rows.of(nn.Linear(6, 4), inputs, outputs)}
     order = by_error(group, rows, {"next": torch.ones(4)}, damping=1e-7)
     x, y, left = (inputs - inputs.mean(0)).double(), (outputs - outputs.mean(0)).double(), list(range(6))
     lost = 0.0
@@ -440,8 +440,8 @@ def test_rows_are_what_the_layer_multiplies():
     same, wide = nn.Conv2d(3, 5, (1, 3), padding="same", dilation=2), nn.Conv2d(3, 5, 2, padding=(0, 1))
     for conv in (nn.Conv2d(3, 5, 3, 2, 1), same, wide):
         graph = trace(nn.Sequential(conv, nn.AdaptiveAvgPool2d(1), nn.Flatten()), (3, 9, 8))
-        layer, images = graph.get_submodule("0"), torch.randn(4, 3, 9, 8)
-        rows = Rows.of(drawn_inputs(layer, images, 500), drawn_outputs(layer, layer(images), 500), 3)
+        layer, images = graph.get_submodule("0"), torch.randn(6, 3, 9, 8)
+        rows = Rows.of(layer, drawn_inputs(layer, images, 500), drawn_outputs(layer, layer(images), 500))
         inputs = drawn_inputs(layer, images, 500)
         torch.testing.assert_close(inputs @ conv.weight.flatten(1).T + conv.bias, rows.outputs)
         assert torch.equal(rows_of(graph, {"0"}, images)["0"].gram, rows.gram)

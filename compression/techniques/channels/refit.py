@@ -10,6 +10,7 @@ from torch import fx, nn
 
 from compression.network.graph import batch_norm_after, gain_of, layers, residual_operand
 from compression.solvers import patches
+from compression.solvers.moments import shrunk
 
 Layer = nn.Conv2d | nn.Linear
 
@@ -22,15 +23,18 @@ DAMPING = 0.003
 LEAST_GAIN = 0.02
 """A batch norm that multiplies by less than this share of its largest gain hardly lets anything through."""
 VALUES = 40_000_000
-"""Fewer images are taken where IMAGES have more than VALUES / 64 pixels: first maps have about 64 channels."""
+"""Fewer images are taken at once where IMAGES have more than VALUES / 64 pixels: first maps have about 64 channels."""
+
+PARTS = 8
+"""So many passes at most are made over images of which few are taken at once."""
 
 
 @dataclass(frozen=True)
 class Rows:
     """What one layer of the dense network read (X) and gave (Y) at n drawn positions, d = in·kh·kw.
 
-    gram [d, d] and cross [d, out]: XᵀX / n and XᵀY / n of centred X and Y; mean and power [d]: of X and X²; outputs
-    [n, out]; width: input channels of the layer.
+    gram [d, d] and cross [d, out]: XᵀX / n and XᵀY / n of centred X and Y, of few rows `moments.shrunk`; mean and power
+    [d]: of X and X²; outputs [n, out]; width: input channels of the layer.
     """
 
     gram: torch.Tensor
@@ -41,11 +45,11 @@ class Rows:
     width: int
 
     @classmethod
-    def of(cls, inputs: torch.Tensor, outputs: torch.Tensor, width: int) -> "Rows":
-        """From inputs [n, d] and outputs [n, out]."""
-        mean = inputs.mean(0)
-        x, y = inputs - mean, outputs - outputs.mean(0)
-        return cls(x.T @ x / len(x), x.T @ y / len(x), mean, inputs.square().mean(0), outputs, width)
+    def of(cls, layer: Layer, inputs: torch.Tensor, outputs: torch.Tensor) -> "Rows":
+        """From inputs [n, d] and outputs [n, out] of `layer`."""
+        sums = _Sums()
+        sums.add(inputs, outputs)
+        return sums.rows(layer)
 
 
 @dataclass(frozen=True)
@@ -66,17 +70,46 @@ class Target:
 
 
 def rows_of(graph: fx.GraphModule, readers: set[str], images: torch.Tensor) -> dict[str, Rows]:
-    """The rows of the layers `readers` of the dense network, from one pass over `images`."""
-    rows = dict[str, Rows]()
+    """The rows of the layers `readers` of the dense network, from a pass over each of the `parts` of `images`."""
+    passes = parts(images)
+    found = dict[str, _Sums]()
 
     def keep(node: fx.Node, layer: Layer, value: torch.Tensor, run: Callable[[], torch.Tensor]) -> torch.Tensor:
-        outputs, wanted = run(), _wanted(layer)
-        drawn = drawn_outputs(layer, outputs, wanted)
-        rows[str(node.target)] = Rows.of(drawn_inputs(layer, value, wanted), drawn, layer.weight.shape[1])
+        outputs, wanted = run(), -(-_wanted(layer) // len(passes))
+        sums = found.setdefault(str(node.target), _Sums())
+        sums.add(drawn_inputs(layer, value, wanted), drawn_outputs(layer, outputs, wanted))
         return outputs
 
-    _Visit(graph, readers, keep).run(enough(images))
-    return rows
+    for part in passes:
+        _Visit(graph, readers, keep).run(part)
+    return {name: sums.rows(graph.get_submodule(name)) for name, sums in found.items()}  # type: ignore[arg-type]
+
+
+class _Sums:
+    """Sums over the rows of several passes, from which `Rows` are made; inputs are counted from the first mean."""
+
+    def __init__(self) -> None:
+        self.outputs: list[torch.Tensor] = []
+        self.squares = self.products = self.powers = self.moved = torch.zeros(())
+        self.origin = self.target = torch.zeros(())
+
+    def add(self, inputs: torch.Tensor, outputs: torch.Tensor) -> None:
+        """inputs [n, d] and outputs [n, out] of one pass."""
+        if not self.outputs:
+            self.origin, self.target = inputs.mean(0), outputs.mean(0)
+        x, y = inputs - self.origin, outputs - self.target
+        self.squares, self.products = self.squares + x.T @ x, self.products + x.T @ y
+        self.powers, self.moved = self.powers + inputs.square().sum(0), self.moved + x.sum(0)
+        self.outputs.append(outputs)
+
+    def rows(self, layer: Layer) -> Rows:
+        """What all passes say together."""
+        outputs = torch.cat(self.outputs)
+        n, far = len(outputs), self.moved / len(outputs)
+        gram = self.squares / n - far[:, None] * far
+        cross = self.products / n - far[:, None] * (outputs.mean(0) - self.target)
+        gram, cross = _of_few(layer, gram, cross, n)
+        return Rows(gram, cross, self.origin + far, self.powers / n, outputs, layer.weight.shape[1])
 
 
 def targets_of(graph: fx.GraphModule, images: torch.Tensor) -> dict[str, Target]:
@@ -178,7 +211,14 @@ def fit_(
     x_mean, y_mean = inputs.mean(0), outputs.mean(0)
     centred = layer.bias is not None or norm is not None
     x, y = (inputs - x_mean, outputs - y_mean) if centred else (inputs, outputs)
-    _solve_(layer, norm, x.T @ x / len(x), x.T @ y / len(x), x_mean, y_mean, damping)
+    gram, cross = _of_few(layer, x.T @ x / len(x), x.T @ y / len(x), len(x))
+    _solve_(layer, norm, gram, cross, x_mean, y_mean, damping)
+
+
+def _of_few(layer: Layer, gram: torch.Tensor, cross: torch.Tensor, rows: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """gram [d, d] and cross [d, out] of so many rows, `shrunk` where they are few."""
+    h, g = shrunk(gram[None], cross.T[None], layer.weight.detach().flatten(1)[None], rows)
+    return h[0], g[0].T
 
 
 def _solve_(
@@ -201,6 +241,12 @@ def enough(images: torch.Tensor) -> torch.Tensor:
     """As many of the images as one pass has memory for."""
     pixels = images.shape[2] * images.shape[3]
     return images[: min(IMAGES, max(16, VALUES // (64 * pixels)))]
+
+
+def parts(images: torch.Tensor) -> list[torch.Tensor]:
+    """Up to IMAGES images in up to PARTS parts, each `enough` for one pass."""
+    at_once = len(enough(images))
+    return list(images[: min(IMAGES, PARTS * at_once)].split(at_once))
 
 
 def drawn_inputs(layer: Layer, value: torch.Tensor, wanted: int) -> torch.Tensor:

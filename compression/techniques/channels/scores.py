@@ -14,7 +14,7 @@ from compression.solvers.moments import cholesky
 from compression.techniques.channels.allocation import Order
 from compression.techniques.channels.coupling import Group, Member
 from compression.techniques.channels.following import THROUGH
-from compression.techniques.channels.refit import Rows, enough
+from compression.techniques.channels.refit import Rows, enough, parts
 
 TAYLOR_IMAGES = 256
 
@@ -62,9 +62,14 @@ def by_error(group: Group, rows: dict[str, Rows], fisher_of: dict[str, torch.Ten
 
 def fisher(graph: fx.GraphModule, groups: tuple[Group, ...], calibration: Calibration) -> dict[str, torch.Tensor]:
     """Fisher information of each reader's outputs, summed over the places of an image: [out], by name."""
-    _, gradients, images = _gradients(graph, groups, calibration, of="outputs")
-    rows = {name: patches.flat(graph.get_submodule(name), g) for name, g in gradients.items()}
-    return {name: g.square().sum(0) / images for name, g in rows.items()}
+    total, images = dict[str, torch.Tensor](), 0
+    for seed, part in enumerate(parts(calibration.images[:TAYLOR_IMAGES])):
+        _, gradients, count = _gradients(graph, groups, part, of="outputs", seed=seed)
+        images += count
+        for name, gradient in gradients.items():
+            squares = patches.flat(graph.get_submodule(name), gradient).square().sum(0)
+            total[name] = total[name] + squares if name in total else squares
+    return {name: squares / images for name, squares in total.items()}
 
 
 def taylor(graph: fx.GraphModule, groups: tuple[Group, ...], calibration: Calibration) -> list[torch.Tensor]:
@@ -72,7 +77,8 @@ def taylor(graph: fx.GraphModule, groups: tuple[Group, ...], calibration: Calibr
 
     First order in a gate on the channel (Molchanov et al. 2019, section 3).
     """
-    read, gradients, images = _gradients(graph, groups, calibration, of="inputs")
+    images_at_once = enough(calibration.images[:TAYLOR_IMAGES])
+    read, gradients, images = _gradients(graph, groups, images_at_once, of="inputs")
     products = {name: (read[name] * gradient).detach() for name, gradient in gradients.items()}
     last = {name: g.movedim(channel_axis(graph.get_submodule(name)), -1) for name, g in products.items()}
     mixed = _tokens_first(graph, [name for name, product in last.items() if len(product) != images], calibration)
@@ -107,8 +113,9 @@ def _by_image(product: torch.Tensor, images: int, *, tokens_first: bool) -> torc
 
 @torch.enable_grad()
 def _gradients(
-    graph: fx.GraphModule, groups: tuple[Group, ...], calibration: Calibration, *, of: Literal["inputs", "outputs"]
-) -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor], int]:
+    graph: fx.GraphModule, groups: tuple[Group, ...], images: torch.Tensor, *, of: Literal["inputs", "outputs"],
+    seed: int = 0,
+) -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor], int]:  # fmt: skip
     """What the readers read or give, by name, its gradient, and for how many images.
 
     The gradient is that of the cross-entropy with labels drawn from the network's own answers, so that its mean square
@@ -116,9 +123,9 @@ def _gradients(
     """
     names = sorted({m.name for group in groups for m in group.readers()})
     with captured(graph, names, lambda module, inputs, y: inputs[0] if of == "inputs" else y) as found:
-        scores = graph(enough(calibration.images[:TAYLOR_IMAGES]))
+        scores = graph(images)
     seen: dict[str, torch.Tensor] = {name: values[-1] for name, values in found.items()}
-    labels = torch.multinomial(scores.softmax(1), 1, generator=torch.Generator().manual_seed(0))[:, 0]
+    labels = torch.multinomial(scores.softmax(1), 1, generator=torch.Generator().manual_seed(seed))[:, 0]
     loss = F.cross_entropy(scores, labels, reduction="sum")
     return seen, dict(zip(seen, torch.autograd.grad(loss, list(seen.values())), strict=True)), len(scores)
 
