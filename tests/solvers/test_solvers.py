@@ -60,6 +60,30 @@ def test_moments_are_those_of_unfold():
     torch.testing.assert_close(h, expected)
 
 
+@torch.no_grad()
+def test_what_few_rows_say_by_chance_is_not_relied_on(monkeypatch):
+    """Half of a layer's inputs go; the rest make up for them on fresh rows too, not only on the few that were seen."""
+    torch.manual_seed(0)
+    layer, keep = nn.Linear(64, 8), torch.ones(1, 8, 64, dtype=torch.bool)
+    keep[..., ::2] = False
+    few, fresh = torch.randn(48, 64), torch.randn(2000, 64)
+
+    def error():
+        w = least_squares.refit(layer.weight[None], keep, moments.moments(layer, [few], [layer(few)]))
+        return float((fresh @ (w[0] - layer.weight).T).square().mean())
+
+    shrunk = error()
+    monkeypatch.setattr(moments, "FEW", 0)
+    assert shrunk < 0.7 * error()
+
+
+@torch.no_grad()
+def test_enough_rows_are_believed():
+    h, g, w = torch.rand(1, 5, 5), torch.rand(1, 3, 5), torch.rand(1, 3, 5)
+    assert moments.shrunk(h, g, w, 5 * moments.FEW) == (h, g)
+    assert not torch.equal(moments.shrunk(h, g, w, 5 * moments.FEW - 1)[0], h)
+
+
 def test_refit_is_least_squares_over_the_kept_weights(monkeypatch):
     monkeypatch.setattr(moments, "DAMP", 1e-6)
     x, y, w, m = problem()
