@@ -7,7 +7,9 @@ pure ones, and other spellings of common activations by one, and folds zero padd
 this - calibration, techniques, simulation, export - works on that one `torch.fx.GraphModule`.
 """
 
+from collections.abc import Sequence
 from itertools import count
+from operator import getitem
 from typing import Any
 
 import torch
@@ -304,17 +306,22 @@ def _compute_constants_(source: fx.GraphModule) -> None:
 
     It is called after the module whose tensor it is made of, so that a layer with computed weights keeps its name.
     """
+    parts = dict[fx.Node, Sequence[Any]]()  # tensors that an operator gives as a list
     for node in list(source.graph.nodes):
         reads = node.all_input_nodes
-        fixed = node.op == "call_function" and all(read.op == "get_attr" for read in reads)
-        if not fixed:
+        if node.target is getitem and reads[0] in parts:
+            reads, value = reads[0].all_input_nodes, parts[reads[0]][node.args[1]]
+        elif node.op != "call_function" or any(read.op != "get_attr" for read in reads):
             continue
-        if operator_name(node) in NOTHING:
+        elif operator_name(node) in NOTHING:
             node.replace_all_uses_with(reads[0])
             continue
-        args, kwargs = fx.map_arg((node.args, node.kwargs), lambda read: attribute(source, str(read.target)))
-        with torch.no_grad():
-            value = node.target(*args, **kwargs)
+        else:
+            args, kwargs = fx.map_arg((node.args, node.kwargs), lambda read: attribute(source, str(read.target)))
+            with torch.no_grad():
+                value = node.target(*args, **kwargs)
+        if isinstance(value, list | tuple):
+            parts[node] = value
         if not isinstance(value, torch.Tensor):
             continue
         learned = any(isinstance(attribute(source, str(read.target)), nn.Parameter) for read in reads)

@@ -60,6 +60,29 @@ def test_a_pooled_map_that_is_squeezed_is_flattened():
     ]
 
 
+class Masked(nn.Module):
+    """Adds a mask of windows that is written place by place, as Swin's is in ONNX files."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv2d(1, 2, 3, padding=1)
+        self.register_buffer("places", torch.tensor([[[0, 1], [2, 3]], [[4, 5], [7, 7]]]))
+        self.register_buffer("values", torch.tensor([[1.0, 2.0], [3.0, 4.0]]))
+
+    def forward(self, x):
+        rows, columns = self.places.unbind(-1)
+        mask = torch.zeros(8, 8).index_put((rows, columns), self.values)
+        return (self.conv(x) + mask).flatten(1)
+
+
+def test_what_is_made_of_stored_tensors_alone_is_computed_once():
+    network = Masked().eval()
+    graph = trace(network, SHAPE)
+    assert {operator_name(n) for n in graph.graph.nodes if n.op == "call_function"} == {"add", "flatten"}
+    images = torch.randn(3, *SHAPE)
+    torch.testing.assert_close(graph(images), network(images))
+
+
 class Squeezed(nn.Module):
     """Takes all axes of length one away."""
 
