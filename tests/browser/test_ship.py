@@ -45,7 +45,7 @@ def test_every_download_of_deploy_runs_with_the_lines_beside_it(
     expect(page.get_by_text("Why isn't it faster?")).to_be_visible()
     for name in list(tables.FORMATS)[1:]:
         page.locator(f"[class*='st-key-files-{name}'] button").click()
-    expect(page.get_by_role("button", name="Prepare")).to_have_count(0)
+    expect(page.get_by_role("button", name="Prepare", exact=True)).to_have_count(0)
     expect(page.get_by_test_id("stApp")).to_have_attribute("data-test-script-state", "notRunning")
     stem = wording.file_name(DIGITS, RECIPE).removesuffix(".onnx")
     for suffix in (".onnx", ".qdq.onnx", ".ort", ".safetensors", ".json"):
@@ -71,7 +71,7 @@ def test_every_download_of_deploy_runs_with_the_lines_beside_it(
 def test_clicks_in_one_breath_are_all_heard(server: str, page: Page) -> None:
     page.goto(link(server, "deploy", Recipe(steps=(Quantize(weight_bits=5),), quality="fast")))
     expect(page.get_by_text("Why isn't it faster?")).to_be_visible()
-    prepare = page.get_by_role("button", name="Prepare")
+    prepare = page.get_by_role("button", name="Prepare", exact=True)
     expect(prepare).to_have_count(len(tables.FORMATS) - 1)
     prepare.evaluate_all("buttons => buttons.forEach((button, i) => setTimeout(() => button.click(), 40 * i))")
     expect(prepare).to_have_count(0)

@@ -10,6 +10,7 @@ import zipfile
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -25,6 +26,7 @@ from compression.errors import InvalidFile, InvalidSetting
 from compression.host.machine import this_machine
 from compression.pipeline import compress, measuring
 from compression.pipeline.candidate import Prepared
+from compression.probing import probe
 from compression.probing.package import IMAGES, Packed, package, saturation
 from compression.recipe import Recipe
 from compression.records.measurement import Predictions, order
@@ -235,3 +237,11 @@ def test_a_damaged_file_stops_the_probe(prepared: Prepared, tmp_path: Path) -> N
     assert hashlib.sha256(damaged.read_bytes()).hexdigest() != hashlib.sha256(prepared.baseline.onnx).hexdigest()
     done = subprocess.run([sys.executable, "-I", str(tmp_path / "probe" / "probe.py")], capture_output=True, text=True)
     assert (done.returncode, "is damaged; unpack the zip again" in done.stderr) == (1, True)
+
+
+@pytest.mark.parametrize("scores", [[np.nan, 1.0], [np.inf, 0.0]])
+def test_scores_that_name_no_class_are_refused_there_too(scores: list[float], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(probe, "_batches", lambda session, images: [images])
+    session: Any = SimpleNamespace(run=lambda names, batch: [np.array([scores, [0.0, 1.0]])])
+    with pytest.raises(ValueError, match="name no class"):
+        probe._answers(session, np.zeros((2, 1)))
