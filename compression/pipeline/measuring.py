@@ -15,7 +15,7 @@ from compression.measure.admission import admit
 from compression.measure.intake import fixed_batch
 from compression.measure.latency import latency, precise
 from compression.pipeline.candidate import Candidate, Prepared, Progress, Stop, _reporter
-from compression.records.measurement import Interval, Measurement
+from compression.records.measurement import Interval, Latency, Measurement, Predictions
 
 FIRST, FIRST_S = 2000, 1.5
 """Test images that a first point is measured on: so many, or those that are answered in so many seconds."""
@@ -37,7 +37,7 @@ def stream(
     """Measures the file: on a first part of the test images with bytes and latency, on twice as long a part, …, on all.
 
     The first part is `first` images, or those that are answered in `FIRST_S` seconds. `aside` is called once, after it:
-    nobody waits for the rest.
+    no caller waits for the rest.
     """
     say = _reporter(progress, stop)
     begin = time.perf_counter()
@@ -51,28 +51,7 @@ def stream(
         timed, base = session(candidate.onnx, threads=threads), session(prepared.baseline.onnx, threads=threads)
     image = prepared.data.normalize(prepared.data.test.images[:1]).numpy()
     took = latency(timed, base, image, brief=len(images) > len(found))
-    labels = prepared.data.truth
-
-    def measurement() -> Measurement:
-        reference = prepared.answers.first(len(found), stop)
-        seconds = candidate.seconds + time.perf_counter() - begin
-        return Measurement(
-            recipe_hash=candidate.recipe.hash,
-            file_hash=candidate.file_hash,
-            accuracy=accuracy(found, reference, labels),
-            size_bytes=len(candidate.onnx),
-            baseline_size_bytes=len(prepared.baseline.onnx),
-            latency=took,
-            macs=candidate.macs,
-            parameters=candidate.parameters,
-            n_test=len(found),
-            seconds=seconds,
-            machine=this_machine(),
-            predictions=found,
-            reached=candidate.reached,
-        )
-
-    now = measurement()
+    now = _measured(candidate, prepared, found, took, begin, stop)
     yield now
     if len(found) == len(images):
         return
@@ -85,8 +64,30 @@ def stream(
         found = join(found, predict(runner, prepared.data, images[len(found) :], seconds=part, stop=stop))
         if len(found) == len(images):
             took = took if precise(took) else latency(timed, base, image)
-        part, now = 2 * part, measurement()
+        part, now = 2 * part, _measured(candidate, prepared, found, took, begin, stop)
         yield now
+
+
+def _measured(
+    candidate: Candidate, prepared: Prepared, found: Predictions, took: Latency, begin: float, stop: Stop | None
+) -> Measurement:
+    """What is known of the file by its answers to the first test images; begin: `time.perf_counter()` at the start."""
+    reference = prepared.answers.first(len(found), stop)
+    return Measurement(
+        recipe_hash=candidate.recipe.hash,
+        file_hash=candidate.file_hash,
+        accuracy=accuracy(found, reference, prepared.data.truth),
+        size_bytes=len(candidate.onnx),
+        baseline_size_bytes=len(prepared.baseline.onnx),
+        latency=took,
+        macs=candidate.macs,
+        parameters=candidate.parameters,
+        n_test=len(found),
+        seconds=candidate.seconds + time.perf_counter() - begin,
+        machine=this_machine(),
+        predictions=found,
+        reached=candidate.reached,
+    )
 
 
 def _left(images: int, seconds: float, interval: Interval) -> str:

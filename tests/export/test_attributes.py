@@ -13,7 +13,8 @@ from compression.export import export
 from compression.export.translate import TRANSLATIONS
 from compression.host.onnx_runtime import session
 from compression.network.lifting import LIFT
-from compression.network.tracing import CASTS, NOTHING, RESHAPES, trace
+from compression.network.rewriting import CASTS, NOTHING, RESHAPES
+from compression.network.tracing import trace
 from tests.operator_calls import CALLS, SOURCES, No
 
 SHAPE = (1, 6, 6)

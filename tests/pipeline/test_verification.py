@@ -9,7 +9,7 @@ from compression.errors import InvalidModel, Unsupported
 from compression.export import export
 from compression.export.translate import TRANSLATIONS
 from compression.host.onnx_runtime import session
-from compression.network import tracing
+from compression.network import rewriting
 from compression.network.graph import operator_name
 from compression.network.tracing import trace
 from compression.pipeline import compress
@@ -57,7 +57,7 @@ def clipped_lower_(source: fx.GraphModule) -> None:
 
 @pytest.mark.parametrize("form", [lambda model: model, exported], ids=["module", "program"])
 def test_whatever_is_traced_is_compared_with_its_graph(form, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tracing, "recompose_", clipped_lower_)
+    monkeypatch.setattr(rewriting, "recompose_", clipped_lower_)
     with pytest.raises(InvalidModel) as refused:
         trace(form(network()), SHAPE)
     assert str(refused.value) == (
