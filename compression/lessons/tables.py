@@ -91,13 +91,13 @@ TABLES: dict[str, tuple[Planned, ...]] = {
     "story-bytes": (
         Planned("8-bit weights", _recipe(_quantize(8))),
         Planned("4-bit weights", _recipe(_quantize(4))),
-        Planned("80% zeros, 4-bit weights", _recipe(_prune(0.8), _quantize(4))),
+        Planned("80% sparsity, 4-bit weights", _recipe(_prune(0.8), _quantize(4))),
     ),
     "story-zeros": (
-        Planned("50% zeros", _recipe(_prune(0.5))),
-        Planned("90% zeros", _recipe(_prune(0.9))),
-        Planned("Half the arithmetic, as whole channels", _recipe(_channels(0.5))),
-        Planned("Computed in 8 bits", _recipe(_quantize(8))),
+        Planned("50% sparsity", _recipe(_prune(0.5))),
+        Planned("90% sparsity", _recipe(_prune(0.9))),
+        Planned("Half the MACs, channels removed", _recipe(_channels(0.5))),
+        Planned("8-bit weights and activations", _recipe(_quantize(8))),
     ),
     "deep": (
         Planned("Pruned 80%", _recipe(_prune(0.8)), *LENET300),
@@ -112,20 +112,20 @@ TABLES: dict[str, tuple[Planned, ...]] = {
         Planned("Channels, half the MACs", _recipe(_channels(0.5))),
     ),
     "axes": (
-        Planned("80% zeros", _recipe(_prune(0.8))),
+        Planned("80% sparsity", _recipe(_prune(0.8))),
         Planned("Half the MACs, channels", _recipe(_channels(0.5))),
         Planned("8 bits", _recipe(_quantize(8))),
         Planned("4 bits", _recipe(_quantize(4))),
         Planned("4 bits, float activations", _recipe(_quantize(4, 32))),
-        Planned("80% zeros and 4 bits", _recipe(_prune(0.8), _quantize(4))),
+        Planned("80% sparsity and 4 bits", _recipe(_prune(0.8), _quantize(4))),
         Planned("Half the MACs and 4 bits", _recipe(_channels(0.5), _quantize(4))),
     ),
     "calibration": (
         *(Planned(f"{n} images", _recipe(_quantize(3), calibration_images=n)) for n in (16, 64, 256, 1024)),
     ),
     "batch-norm": (
-        Planned("90% zeros, statistics kept", _recipe(_prune(0.9, refit=False), batch_norm="keep")),
-        Planned("90% zeros, re-estimated", _recipe(_prune(0.9, refit=False), batch_norm="reestimate")),
+        Planned("90% sparsity, statistics kept", _recipe(_prune(0.9, refit=False), batch_norm="keep")),
+        Planned("90% sparsity, re-estimated", _recipe(_prune(0.9, refit=False), batch_norm="reestimate")),
     ),
     "ends": (
         Planned("2 bits everywhere", _recipe(_quantize(2))),

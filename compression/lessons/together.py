@@ -89,12 +89,12 @@ def facts() -> dict[str, Any]:
         "overflow_8": overflow[8].share,
         "few_images": measured.row("calibration", "16 images").accuracy,
         "many_images": measured.row("calibration", "1024 images").accuracy,
-        "kept_norm": measured.row("batch-norm", "90% zeros, statistics kept").accuracy,
-        "new_norm": measured.row("batch-norm", "90% zeros, re-estimated").accuracy,
+        "kept_norm": measured.row("batch-norm", "90% sparsity, statistics kept").accuracy,
+        "new_norm": measured.row("batch-norm", "90% sparsity, re-estimated").accuracy,
         "float_latency": measured.row("axes", "4 bits, float activations").latency_ratio,
         "byte_latency": measured.row("axes", "4 bits").latency_ratio,
-        "both_accuracy": measured.row("axes", "80% zeros and 4 bits").accuracy,
-        "both_latency": measured.row("axes", "80% zeros and 4 bits").latency_ratio,
+        "both_accuracy": measured.row("axes", "80% sparsity and 4 bits").accuracy,
+        "both_latency": measured.row("axes", "80% sparsity and 4 bits").latency_ratio,
     }
 
 

@@ -77,7 +77,7 @@ def facts() -> dict[str, Any]:
     """The figures that the lesson's text names."""
     resnet, lenet = shares("ResNet-20"), shares("LeNet-5")
     smallest, random = removal(0)
-    sparse = measured.row("axes", "80% zeros").measurement
+    sparse = measured.row("axes", "80% sparsity").measurement
     narrow = measured.row("axes", "Half the MACs, channels").measurement
     small = measured.row("axes", "8 bits").measurement
     return {

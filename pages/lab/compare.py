@@ -11,8 +11,8 @@ from pages.ui.model import wording
 from pages.ui.page.guard import heard
 from pages.ui.state import Table, shown, store, table
 
-DRAG = "Drag along an axis to keep only the runs in between; double-click it to let all back in."
-EMPTY = "Nothing is stored yet. Every file that is measured on the page Explore appears here."
+DRAG = "Drag along an axis to filter runs; double-click it to clear the filter."
+EMPTY = "No runs yet. Every file measured on Explore appears here."
 
 
 def page() -> None:
@@ -29,7 +29,7 @@ def page() -> None:
         return
     found = list(filter(choose(everything).keeps, everything))
     if not found:
-        st.info("No run fits these filters.")
+        st.info("No runs match these filters.")
         return
     act(here, listed(here, found), found)
     lines = wording.counted(min(len(found), run_rows.LINES), "run")
@@ -48,7 +48,7 @@ def choose(everything: list[Run]) -> run_rows.Filter:
     subjects = {(run.subject.model, run.subject.dataset): run_rows.title(run) for run in everything}
     return run_rows.Filter(
         text.text_input("Search", key="runs.text", placeholder="a setting, a value, a note"),
-        subject.selectbox("Network and images", [None, *subjects], key="runs.subject",
+        subject.selectbox("Network and dataset", [None, *subjects], key="runs.subject",
                           format_func=lambda pair: subjects.get(pair, "All")),
         favourites.toggle("Favourites only", key="runs.favourites"),
     )  # fmt: skip
@@ -67,21 +67,21 @@ def act(here: Table, chosen: list[Run], found: list[Run]) -> None:
     """What can be done with the ticked runs, and the table as a file."""
     count = wording.counted(len(found), "run")
     with st.container(horizontal=True, gap="small", vertical_alignment="bottom"):
-        st.button("Compare these two", type="primary", disabled=len(chosen) != 2, on_click=here.put, args=(chosen,))
+        st.button("Compare selected", type="primary", disabled=len(chosen) != 2, on_click=here.put, args=(chosen,))
         starred = bool(chosen) and all(run.favourite for run in chosen)
-        st.button("Unmark" if starred else "Mark as favourite", disabled=not chosen,
+        st.button("Remove from favourites" if starred else "Add to favourites", disabled=not chosen,
                   on_click=heard(here.favour), args=(chosen, not starred))  # fmt: skip
         st.button("Delete", disabled=not chosen, on_click=heard(here.delete), args=(chosen,))
         with st.popover("Note", disabled=len(chosen) != 1):
             key = f"note.{[run.id for run in chosen]}"
             st.text_area("Note", chosen[0].note if len(chosen) == 1 else "", key=key)
-            st.button("Keep", on_click=keep_note, args=(here, chosen, key))
+            st.button("Save", on_click=keep_note, args=(here, chosen, key))
         with st.popover("Export"):
             for form in FORMS:
                 content = partial(export, store(), found, form)
                 st.download_button(f"{count} as {form}", content, f"runs.{form}", key=f"export.{form}",
                                    on_click="ignore", width="stretch")  # fmt: skip
-        st.caption(f"{count}, {len(chosen)} ticked. Kept in {wording.place(store().place)}.")
+        st.caption(f"{count}, {len(chosen)} selected. Stored in {wording.place(store().place)}.")
 
 
 @heard

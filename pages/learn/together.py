@@ -28,7 +28,7 @@ def page() -> None:
         frame.ask(lesson, "choosing")
         frame.text(lesson, "breaks")
         both = [{"step": "prune", "sparsity": 0.8}, {"step": "quantize", "weight_bits": 4}]
-        frame.explore(both, "80% zeros and 4 bits")
+        frame.explore(both, "80% sparsity and 4 bits")
         frame.closing(lesson)
 
 

@@ -31,7 +31,7 @@ def page() -> None:
             frame.draw(lesson_figures.axes(rows), "Size and time of measured files, accuracy as colour.")
             frame.table(rows, "Accuracy of seven ways to compress.")
         frame.text(lesson, "breaks")
-        frame.explore([{"step": "prune", "sparsity": 0.8}], "80% zeros")
+        frame.explore([{"step": "prune", "sparsity": 0.8}], "80% sparsity")
         frame.explore([{"step": "quantize", "weight_bits": 8}], "8 bits")
         frame.closing(lesson)
 

@@ -16,13 +16,13 @@ from pages.ui.ship import browser_view, probe
 from pages.ui.state import Visit, kept, put, shown_or_none, store
 
 MISSING = (
-    f"ONNX Runtime for browsers ({browser_runtime.PACKAGE} {browser_runtime.VERSION}) is not on this machine yet. The "
-    "command below has npm fetch it once, checks it, and keeps 14 MB of it in your folder. Then open this page again."
+    f"ONNX Runtime for browsers ({browser_runtime.PACKAGE} {browser_runtime.VERSION}) is not installed yet. Run "
+    "the command below once: it downloads the package with npm, verifies it and stores 14 MB. Then reload this page."
 )
 ABOUT = (
-    "Both files run in this browser by WebAssembly, on one thread. "
-    "Pictures and the camera's do not leave the browser. It cuts them to their middle and makes them small itself, so "
-    "their pixels differ a little from those of the Python lines."
+    "Both files run in this browser (WebAssembly, one thread). "
+    "Your pictures and camera images do not leave the browser. It crops and resizes them itself, so the pixels can "
+    "differ slightly from those in Python."
 )
 
 
@@ -57,7 +57,7 @@ def landed(visit: Visit, point: Point) -> None:
         st.error(wording.said(str(error)))
         return
     probe.told(replace(found, again=False, unknown=0))
-    if st.button("Show its milliseconds on the charts"):
+    if st.button("Show these latencies on the charts"):
         visit.look_next(replace(visit.view, machine=found.machine))
         st.switch_page("pages/lab/explore.py")
 

@@ -20,7 +20,7 @@ def page() -> None:
     st.html(STYLE)
     st.space("small")
     if not told:
-        st.info("The stories need the measured tables that `python -m benchmarks lessons` writes.")
+        st.info("No measurements for the demo yet. Run `python -m benchmarks lessons` to create them.")
         return
     place = tale()
     place.story = min(place.story, len(told) - 1)

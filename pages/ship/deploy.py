@@ -31,36 +31,38 @@ def devices(visit: Visit, point: Point) -> None:
     file, request = kept(point.file) or b"", visit.request_for(point.recipe)
     weights = point.measurement.parameters or 0
     found = panels.awaited(
-        visit.answer("deploy", jobs.compare_deployment, request, file, weights), "Counting what it needs"
+        visit.answer("deploy", jobs.compare_deployment, request, file, weights), "Estimating memory and latency"
     )
     if found is None:
         return
     ours, fp32 = found
-    st.markdown("#### Devices", help="Whether it fits is counted; times and energies are estimates (roofline).")
+    st.markdown("#### Devices", help="Flash and RAM are computed exactly; latency and energy are roofline estimates.")
     rows = device_rows.rows(ours, fp32)
     chosen = st.dataframe(rows, hide_index=True, column_config=device_rows.COLUMNS, on_select="rerun", key="devices",
                           selection_mode="single-row", height=38 + 35 * len(rows))  # fmt: skip
     picked = [list(ours.fits.values())[i] for i in chosen["selection"]["rows"]]
     st.caption(
-        "\n".join(f"- {line}" for line in device_rows.details(picked[0])) if picked else "Select a device for its sums."
+        "\n".join(f"- {line}" for line in device_rows.details(picked[0]))
+        if picked
+        else "Select a device to see the calculation."
     )
     here, transfer = st.columns(2, gap="large")
     with here:
         st.markdown("#### This machine")
         st.markdown(device_rows.on_this_machine(ours, point.measurement.latency))
         grown = None
-        if st.toggle("Measure a process's memory", key="deploy.grow"):
-            grown = panels.awaited(visit.answer("grow", jobs.memory_growth, request, file), "Answering a large batch")
+        if st.toggle("Measure process memory", key="deploy.grow"):
+            grown = panels.awaited(visit.answer("grow", jobs.memory_growth, request, file), "Running a large batch")
         st.markdown(device_rows.memory(ours, grown))
     with transfer:
-        st.markdown("#### On the way", help="At usual rates of each network, which are assumed.")
+        st.markdown("#### Transfer time", help="At an assumed typical data rate of each connection.")
         sizes = point.measurement.size_bytes, point.measurement.baseline_size_bytes
         st.dataframe(device_rows.transfers(*sizes), hide_index=True)
 
 
 def take_along(visit: Visit, point: Point) -> None:
     """Every format with its size and the lines that load it."""
-    st.markdown("#### Take it along")
+    st.markdown("#### Download")
     files, code = st.columns(2, gap="large")
     with files:
         panels.files(visit, point, [])
@@ -70,7 +72,7 @@ def take_along(visit: Visit, point: Point) -> None:
         texts = {PHOTO: snippets.photo_snippet(stem, visit.subject.preprocess)}
         texts |= {f"Python, {name}": snippets.snippet(name, stem, brought=brought) for name in snippets.PYTHON}
         texts |= {name: snippets.foreign_snippet(name, stem, shape) for name in snippets.LANGUAGES}
-        language = st.selectbox("Lines that run it", texts, key="deploy.language")
+        language = st.selectbox("Example code", texts, key="deploy.language")
         st.code(texts[language], language={"C++": "cpp", "JavaScript": "javascript"}.get(language, "python"))
 
 

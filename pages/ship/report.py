@@ -12,8 +12,8 @@ from pages.ui.ship import report, report_html
 from pages.ui.ship.report import Report
 from pages.ui.state import opened
 
-NO_LIMIT = "Switch on “{}” to ask for another."
-NOTHING = "Nothing is measured yet for this network and these images. Measure a few recipes in Explore first."
+NO_LIMIT = "Switch on “{}” to set your own limit."
+NOTHING = "Nothing has been measured yet for this network and dataset. Measure a few recipes on Explore first."
 
 
 def page() -> None:
@@ -24,11 +24,11 @@ def page() -> None:
         st.warning(wording.said(visit.notice))
     asked, named = st.columns(2, gap="large")
     with asked:
-        st.markdown("**What is asked**")
+        st.markdown("**Budget**")
         budget = view_controls.budget(visit.trail.words)
         visit.look(replace(visit.view, budget=budget))
     with named:
-        title = st.text_input("Title", f"{visit.subject.title}: how small, how fast", max_chars=120)
+        title = st.text_input("Title", f"{visit.subject.title}: compression results", max_chars=120)
         files = st.container()
         if budget.asked != budget:
             st.info(f"{usual(visit.trail.words)} {NO_LIMIT.format(visit.trail.words.limit)}")
@@ -56,7 +56,7 @@ def downloads(told: Report, stem: str) -> None:
                 name, content, f"{stem}-report.{suffix}", kind, key=f"report.{suffix}", on_click="ignore",
                 type="primary" if name == "HTML" else "secondary",
             )  # fmt: skip
-        st.caption("The HTML file needs no network and prints on A4; print it to get a PDF.")
+        st.caption("The HTML file works offline and is laid out for A4: print it to save a PDF.")
 
 
 page()

@@ -48,7 +48,7 @@ def test_the_very_file_answers_in_the_browser_as_it_does_here(server: str, page:
     expect(page.locator(".probe-label")).to_contain_text("does not leave this browser")
     page.get_by_role("button", name="Measure in this browser").click()
     expect(note).to_contain_text(re.compile(r"both answer \d+ of 200 images alike"))
-    expect(page.get_by_text(re.compile(r"in the browser measured \d runs? of those here"))).to_be_visible()
+    expect(page.get_by_text(re.compile(r"in the browser: results for \d runs? added"))).to_be_visible()
 
     store = Store.open()
     run = next(run for run in store.runs(model="lenet300") if run.recipe == RECIPE)
@@ -59,5 +59,5 @@ def test_the_very_file_answers_in_the_browser_as_it_does_here(server: str, page:
     assert probed.answers is not None and here is not None
     assert (probed.answers.classes == here.classes[:200]).mean() >= 0.995
     assert probed.latencies[0].pairs >= 20
-    page.get_by_role("button", name="Show its milliseconds on the charts").click()
+    page.get_by_role("button", name="Show these latencies on the charts").click()
     expect(page).to_have_url(re.compile(rf"/explore\?.*machine={probed.key}"))

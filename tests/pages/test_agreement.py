@@ -90,7 +90,7 @@ def test_figures_of_merit_say_agreement_with_its_interval(trail: Trail) -> None:
 def test_charts_name_agreement_on_axes_and_hovers(trail: Trail) -> None:
     drawn = chart(trail, trail.last, "size", "accuracy", budget=Budget(drop=1.0))
     assert drawn.y.title == "Agreement with fp32, %" and drawn.limits[1] == pytest.approx(99.0)
-    assert "75.0% like fp32 (68.6 to 80.5%)" in drawn.marks[-1].text
+    assert "75.0% agreement with fp32 (68.6 to 80.5%)" in drawn.marks[-1].text
     refuse(drawn.alt, drawn.y.title, *(mark.text for mark in drawn.marks))
     refuse(
         re.sub(
@@ -119,7 +119,7 @@ def test_the_report_in_every_form(trail: Trail) -> None:
         refuse(report.to_markdown(told), report.to_csv(told), report.to_json(told))
         refuse(re.sub(r"text-align: \w+|<style>.*?</style>", "", html, flags=re.DOTALL))
         assert "Agreement against size and latency" in html and "Agreement, 95% interval" in html
-    assert "the same class as fp32 for 98.5% of the images (95.7 to 99.5%)" in told_of(trail, Budget(drop=2.0))
+    assert "agreement with fp32 98.5% (95.7 to 99.5%)" in told_of(trail, Budget(drop=2.0))
     assert "disagreement with fp32 ≤ 2 points" in told_of(trail, Budget(drop=2.0))
 
 
@@ -137,7 +137,7 @@ def test_two_runs_side_by_side() -> None:
     other = replace(fp32, classes=np.where(images < 5, 0, fp32.classes).astype(np.uint16))
     found = compare(fp32, other, data, fp32)
     refuse(two_runs.summary(found))
-    assert two_runs.summary(found).startswith("Of 50 test images both answer like fp32 on 46, only A on 4")
+    assert two_runs.summary(found).startswith("Of 50 test images both agree with fp32 on 46, only A on 4")
     for figure in (two_runs.by_class(found), two_runs.confusion(found), two_runs.reliability(found)):
         refuse(re.sub(r'"side":"right"', "", figure.to_json()))
     refuse(layer_figures.COLUMNS["Worst drop"])
@@ -186,7 +186,7 @@ def test_explore_compare_and_report_on_pictures_without_labels(folder: Path) -> 
     base = state.store().baseline(run.subject)
     assert run.accuracy.reference == "fp32" and base is not None
     compare_page = opened({"a": base.id, "b": run.id}, page="lab/compare")
-    for section in ("Measures", "Classes", "Images that flipped", "Confidence"):
+    for section in ("Measures", "Classes", "Changed predictions", "Confidence"):
         compare_page.segmented_control(key="compare.section").set_value(section).run()
         assert not compare_page.exception and not compare_page.error
         refuse(*(text.replace("'Accuracy'", "''") for text in shown(compare_page)))  # a column for other runs

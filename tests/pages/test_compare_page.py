@@ -86,7 +86,7 @@ def test_the_table_lists_what_is_stored_and_filters_it(stored: Store) -> None:
     page.text_input(key="runs.text").set_value("sparsity 90%").run()
     assert list(page.dataframe[0].value["Recipe"]) == [run_rows.recipe_line(newest(stored)[0])]
     page.text_input(key="runs.text").set_value("no such thing").run()
-    assert "No run fits" in page.info[0].value
+    assert "No runs match" in page.info[0].value
 
 
 def test_two_runs_side_by_side_with_every_section(stored: Store) -> None:
@@ -97,13 +97,13 @@ def test_two_runs_side_by_side_with_every_section(stored: Store) -> None:
     assert list(settings["Setting"]) == ["Quantize: weight bits"]
     assert list(settings.iloc[0][["A", "B"]]) == ["8 bit", "2 bit"]
     found = compared(stored, eight, two)
-    assert f"McNemar p = {found.p_value:.2g}" in changed.iloc[0]["How sure"]
-    for section in ("Classes", "Images that flipped", "Confidence", "Bytes", "Operators"):
+    assert f"McNemar p = {found.p_value:.2g}" in changed.iloc[0]["Significance"]
+    for section in ("Classes", "Changed predictions", "Confidence", "Bytes", "Operators"):
         page.segmented_control(key="compare.section").set_value(section).run()
         assert not page.exception
         assert not page.error
     assert len(page.dataframe[1].value) and page.dataframe[1].value["ms"].max() > 0  # the operators of A
-    page.segmented_control(key="compare.section").set_value("Images that flipped").run()
+    page.segmented_control(key="compare.section").set_value("Changed predictions").run()
     assert f"only A on {found.a_only:,}" in " ".join(caption.value for caption in page.caption)
 
 
@@ -173,7 +173,7 @@ def test_the_only_file_is_compared_with_the_one_that_it_was_made_from(stored: St
     here.delete(others)
     page = opened()
     assert (page.selectbox(key="compare.a").value, page.selectbox(key="compare.b").value) == (fp32, first.id)
-    assert "1 run, 0 ticked" in " ".join(caption.value for caption in page.caption)
+    assert "1 run, 0 selected" in " ".join(caption.value for caption in page.caption)
     for section in sections.SECTIONS:
         page.segmented_control(key="compare.section").set_value(section).run()
         assert not page.exception
@@ -195,7 +195,7 @@ def test_runs_of_another_machine_have_no_time_and_say_where_they_are_from(stored
     untimed = replace(run, latency=None)
     lines = run_rows.parallel([untimed, *newest(stored)[1:]]).data[0]
     assert {len(dimension["values"]) for dimension in lines.dimensions} == {len(RECIPES) - 1}
-    assert run_rows.untimed([untimed, *newest(stored)[1:]]).startswith("Left out: 1 ")
+    assert run_rows.untimed([untimed, *newest(stored)[1:]]).startswith("Left out: 1 run ")
     assert run_rows.untimed(newest(stored)) == ""
     there = replace(run.measurement, machine=replace(run.measurement.machine, cpu="Theirs", id="theirs"))
     assert where(Point(run.recipe, there, True)) == "another machine (Theirs)"
@@ -230,16 +230,18 @@ def test_what_is_told_of_two_runs(stored: Store) -> None:
     _sparse, two, eight = newest(stored)
     assert two_runs.settings(two, two) == []
     elsewhere = replace(two, subject=replace(two.subject, model="lenet5"))
-    assert [row["Setting"] for row in two_runs.settings(two, elsewhere)] == ["Network and images"]
+    assert [row["Setting"] for row in two_runs.settings(two, elsewhere)] == ["Network and dataset"]
     assert all(label.startswith("LeNet") for label in run_rows.labels([two, elsewhere]).values())
     assert not run_rows.labels([two, eight])[two.id].startswith("LeNet")
     unreadable = replace(two, recipe_json='{"schema": 99}')
-    assert two_runs.settings(two, unreadable)[0]["B"].endswith("of another version")
+    assert two_runs.settings(two, unreadable)[0]["B"].endswith("(written by another version)")
     told = {delta.measure: delta for delta in two_runs.deltas(eight, two, None)}
     assert told["File size"].change.startswith("-")
-    assert told["Accuracy"].verdict == "the answers for each image were not kept"
+    assert told["Accuracy"].verdict == "predictions were not stored"
     found = compared(stored, eight, two)
-    assert two_runs.rows(two_runs.deltas(eight, two, found))[0]["How sure"].startswith(("significant", "within noise"))
+    assert two_runs.rows(two_runs.deltas(eight, two, found))[0]["Significance"].startswith(
+        ("significant", "within noise")
+    )
     assert two.latency
     threaded = replace(two, latency=replace(two.latency, threads=8, ratio_interval=Interval(0.01, 0.02)))
     told = {delta.measure: delta for delta in two_runs.deltas(two, threaded, None)}
@@ -268,13 +270,13 @@ def test_small_networks_students_and_compressed_ones_stand_on_the_same_axes(stor
         everything = stored.runs(role=None, dataset="digits")
         found = ways_to_a_size.ways("digits", everything)
         [student] = [way for way in found if way.kind == "taught"]
-        assert student.label == "LeNet-300-100, taught by LeNet-5 (Caffe)"
+        assert student.label == "LeNet-300-100, distilled from LeNet-5 (Caffe)"
         assert student.spot.x == measured.size_bytes / 1000
         assert student.spot.y == 100 * measured.accuracy.value
         assert sum(way.kind == "compressed" and "reference" not in way.label for way in found) == len(RECIPES)
         assert "lenet5" not in [small.teacher for small in ways_to_a_size.missing("digits", everything)]
         names = [trace.name for trace in ways_to_a_size.figure(found).data if trace.showlegend is None]
-        assert names == ["Compressed", "Taught by a bigger one"]
+        assert names == ["Compressed", "Small network, distilled"]
         page = opened()
         assert all(frame.value.get("File") is None for frame in page.dataframe)  # nothing is computed while it is shut
         page.session_state["ways.shown"] = True

@@ -22,7 +22,7 @@ def test_the_first_story_keeps_its_word():
     """At most a point is lost; the file is many times smaller; the title says both."""
     last, story = measurements("story-bytes")[-1], stories.stories()[0]
     assert last.accuracy.drop <= 0.01 and last.size_ratio >= 10
-    assert story.title == f"{last.size_ratio:.0f} times smaller, {100 * last.accuracy.drop:.1f} points less accurate"
+    assert story.title == f"{last.size_ratio:.0f}× smaller, {100 * last.accuracy.drop:.1f} points less accurate"
 
 
 def test_the_second_story_keeps_its_word():

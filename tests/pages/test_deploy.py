@@ -38,14 +38,14 @@ def test_rows_stand_in_the_catalogues_order_and_add_up():
 
 
 def test_the_estimate_stands_beside_the_measurement():
-    assert "measured 0.20 ms: the estimate is 0.50 times that" in device_rows.on_this_machine(found(SMALL), LATENCY)
+    assert "measured 0.20 ms (estimate ÷ measured = 0.50)" in device_rows.on_this_machine(found(SMALL), LATENCY)
     assert "not measured" in device_rows.on_this_machine(found(SMALL), None)
 
 
 def test_memory_says_what_a_process_grew_by():
     assert "grew" not in device_rows.memory(found(SMALL), None)
     text = device_rows.memory(found(SMALL), Growth(100, 2_000_000, 1_000_000))
-    assert "grew by 2.00 MB" in text and "explain 1.00 MB" in text and "8-bit kernels" in text
+    assert "grew by 2.00 MB" in text and "account for 1.00 MB" in text and "8-bit kernels" in text
 
 
 @pytest.fixture(scope="module")
@@ -59,7 +59,7 @@ def test_the_page_shows_devices_downloads_and_reasons(page):
     assert list(tables[0]["Device"]) == [each.title for each in DEVICES.values()]
     assert set(tables[0]["This file"]) == {"fits"}
     told = " ".join(text.value for text in page.markdown)
-    assert "the estimate is" in told and "live at once" in told
+    assert "estimate ÷ measured" in told and "Peak activation memory" in told
     assert any("onnxruntime.InferenceSession" in code.value for code in page.code)
 
 
@@ -98,7 +98,7 @@ def test_another_machine_gets_a_zip_and_its_report_comes_back(page):
     }  # fmt: skip
     content = json.dumps(report).encode()
     page.file_uploader(key="probe.report").upload("report.json", content, "application/json").run()
-    assert [each.value for each in page.success] == [r"\*Pi\* \<b>4 measured 1 run of those here."]
+    assert [each.value for each in page.success] == [r"\*Pi\* \<b>4: results for 1 run added."]
     known = next(each for each in state.store().probes.machines() if each.machine.name == "*Pi* <b>4")
     explore = opened({**LINK, "machine": known.key})
     assert explore.selectbox(key="machine").value == known.key

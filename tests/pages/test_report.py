@@ -32,7 +32,7 @@ def told(budget: Budget = WITHIN, known: Trail = MEASURED) -> report.Report:
 def test_the_recommendation_keeps_the_budget_and_says_why():
     found = told()
     assert "drop ≤ 1.5 points" in found.question
-    assert "250.0 KB" in found.answer and "93.00% right against 94.00%" in found.answer
+    assert "250.0 KB" in found.answer and "accuracy 93.00% (fp32: 94.00%)" in found.answer
     assert [row.chosen for row in found.rows] == [False, True, False]
     assert "2 of 3 measured points" in found.reason
     assert "sparsity: 0.7" in found.recipe_yaml
@@ -40,25 +40,25 @@ def test_the_recommendation_keeps_the_budget_and_says_why():
 
 def test_what_no_file_keeps_is_said():
     found = told(Budget(size=10))
-    assert found.answer == "None of the measured files." and not any(row.chosen for row in found.rows)
+    assert found.answer == "No measured file meets the budget." and not any(row.chosen for row in found.rows)
     assert not found.recipe_yaml
 
 
 def test_without_a_limit_of_accuracy_the_answer_is_within_a_point_of_fp32():
     found = told(Budget())
     assert found.question == "Which file is the smallest with accuracy drop ≤ 1 point?"
-    assert "93.00% right" in found.answer and "at most 1 point is asked for" in found.reason
+    assert "accuracy 93.00%" in found.answer and "at most 1 point is asked for" in found.reason
     assert [row.chosen for row in found.rows] == [False, True, False]
     assert found.charts[0].limits[1] == pytest.approx(93.0)
     assert told(Budget(wish="fastest")).answer.startswith("Prune weights: sparsity 50%")
-    assert "93.00% right" in told(Budget(size=300)).answer  # another limit is none of accuracy
+    assert "accuracy 93.00%" in told(Budget(size=300)).answer  # another limit is none of accuracy
     assert told(Budget(wish="most accurate")).question == "Which file is the most accurate?"
-    assert "88.00% right" in told(Budget(drop=10)).answer  # whoever asks for it gets it
+    assert "accuracy 88.00%" in told(Budget(drop=10)).answer  # whoever asks for it gets it
 
 
 def test_that_no_file_is_within_a_point_of_fp32_is_said():
     found = told(Budget(), trail(point(0.9, 0.357, 90_000, 1.0)))
-    assert found.answer == "None of the measured files." and not found.recipe_yaml
+    assert found.answer == "No measured file meets the budget." and not found.recipe_yaml
     assert "None of the 1 measured points keeps accuracy drop ≤ 1 point" in found.reason
     assert "smallest drop is 58.30 points" in found.reason and "No limit of accuracy is set" in found.reason
 
@@ -95,7 +95,7 @@ def test_a_chart_has_a_dot_for_every_point_and_the_baseline():
 
 def test_the_page_without_points_leads_to_explore():
     page = opened({"model": "vgg11", "dataset": "digits"}, page="ship/report")
-    assert any("Nothing is measured yet" in info.value for info in page.info)
+    assert any("Nothing has been measured yet" in info.value for info in page.info)
 
 
 def test_a_link_that_cannot_be_opened_says_so():

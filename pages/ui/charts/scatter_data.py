@@ -188,7 +188,7 @@ def baseline_text(trail: Trail) -> str:
 
 def _accuracy(found: Accuracy) -> str:
     bounds, n = found.interval, found.n
-    alike = " like fp32" if found.reference == "fp32" else ""
+    alike = " agreement with fp32" if found.reference == "fp32" else ""
     return f"{wording.percent(found.value, n)}{alike} ({wording.interval(bounds.low, bounds.high, n)})"
 
 

@@ -33,7 +33,7 @@ def _row(machine: str, latency: Latency, runtime: str) -> dict[str, Any]:
 def sentences(run: Run, here: Predictions | None, probed: list[Probed]) -> list[str]:
     """For each machine, how many of its answers differ from those here, and why."""
     if here is None:
-        return ["The answers for each image were not kept here, so none can be compared."]
+        return ["Predictions were not stored on this machine, so they cannot be compared."]
     quantize = run.readable.get("quantize") if run.readable else None
     integer = getattr(quantize, "activation_bits", 32) == 8
     told = []
@@ -45,12 +45,12 @@ def sentences(run: Run, here: Predictions | None, probed: list[Probed]) -> list[
 
 
 def sentence(machine: str, found: Apart) -> str:
-    """'The same file on two machines, A and this one: 3 of 200 answers differ. …'."""
+    """'The same file on two machines, A and this one: 3 of 200 predictions differ. …'."""
     head = f"The same file, two machines ({machine} and this one)"
     if not found.differing:
-        return f"{head}: all {found.n:,} answers are the same."
+        return f"{head}: all {found.n:,} predictions are equal."
     sure = (
-        f"Here their confidence is {wording.percent(found.confidence_differing, found.n)} at the median, and "
+        f"Their median confidence here is {wording.percent(found.confidence_differing, found.n)}, against "
         f"{wording.percent(found.confidence, found.n)} over all images."
     )
-    return f"{head}: {found.differing:,} of {found.n:,} answers differ. {found.why} {sure}"
+    return f"{head}: {found.differing:,} of {found.n:,} predictions differ. {found.why} {sure}"

@@ -44,7 +44,7 @@ def title(run: Run) -> str:
 def recipe_line(run: Run) -> str:
     """The recipe in words; its hash where another version wrote one that this cannot read."""
     recipe = run.readable
-    return wording.recipe_line(recipe) if recipe else f"recipe {run.recipe_hash[:8]} of another version"
+    return wording.recipe_line(recipe) if recipe else f"recipe {run.recipe_hash[:8]} (written by another version)"
 
 
 def labels(runs: Sequence[Run]) -> dict[str, str]:
@@ -54,7 +54,7 @@ def labels(runs: Sequence[Run]) -> dict[str, str]:
 
 
 def _label(run: Run) -> str:
-    alike = " like fp32" if run.accuracy.reference == "fp32" else ""
+    alike = " agreement with fp32" if run.accuracy.reference == "fp32" else ""
     alike += " on validation images" if run.accuracy.split == "validation" else ""
     accuracy = f"{wording.percent(run.accuracy.value, run.accuracy.n)}{alike}"
     return f"{recipe_line(run)} – {accuracy}, {wording.size(run.size_bytes)} – {run.created.astimezone():%d %b %H:%M}"
@@ -65,7 +65,7 @@ def row(run: Run) -> dict[str, Any]:
     latency = run.latency
     return {
         "Favourite": "★" if run.favourite else "",
-        "Network and images": title(run),
+        "Network and dataset": title(run),
         "Recipe": recipe_line(run),
         WORDS[run.accuracy.reference].measure: 100 * run.accuracy.value,
         "Drop": 100 * run.accuracy.drop,
@@ -113,7 +113,7 @@ def _of_all(runs: Sequence[Run]) -> str:
 def untimed(runs: Sequence[Run]) -> str:
     """How many runs `parallel` leaves out because nothing tells how long they take here."""
     count = sum(run.latency is None for run in runs)
-    return f"Left out: {count:,} that no time was taken of on this machine." if count else ""
+    return f"Left out: {wording.counted(count, 'run')} without a latency on this machine." if count else ""
 
 
 def _setting(run: Run, path: str) -> float:

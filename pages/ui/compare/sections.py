@@ -21,7 +21,7 @@ COLUMNS = {
     "Favourite": st.column_config.TextColumn("★", width=40),
     "Recipe": st.column_config.TextColumn(width="large"),
     **tables.MEASURED,
-    "Smaller": st.column_config.NumberColumn("Times smaller", format="%.1f"),
+    "Smaller": st.column_config.NumberColumn("Compression ratio", format="%.1f"),
     "Measured": st.column_config.DatetimeColumn(format="YYYY-MM-DD HH:mm"),
     "Run": st.column_config.TextColumn(width="small"),
 }
@@ -29,8 +29,8 @@ COLUMNS = {
 
 MACHINES = {
     "Median": st.column_config.NumberColumn("Median, ms", format="%.3f"),
-    "p95": st.column_config.NumberColumn("95%, ms", format="%.3f"),
-    "p99": st.column_config.NumberColumn("99%, ms", format="%.3f"),
+    "p95": st.column_config.NumberColumn("p95, ms", format="%.3f"),
+    "p99": st.column_config.NumberColumn("p99, ms", format="%.3f"),
     "fp32": st.column_config.NumberColumn("fp32, ms", format="%.3f"),
     "Latency": st.column_config.NumberColumn("Latency, fp32 = 1", format="%.2f"),
     "Memory": st.column_config.NumberColumn("Memory, MB", format="%.1f"),
@@ -43,9 +43,9 @@ def measures(a: Run, b: Run) -> None:
     """The settings that differ, and what that changed."""
     left, right = st.columns([2, 3])
     rows = two_runs.settings(a, b)
-    left.markdown("**Settings that differ**")
+    left.markdown("**Differing settings**")
     left.dataframe(rows, hide_index=True) if rows else left.caption("None: the same recipe on the same network.")
-    right.markdown("**What that changed**")
+    right.markdown("**Results**")
     right.dataframe(two_runs.rows(two_runs.deltas(a, b, compared(a, b))), hide_index=True)
 
 
@@ -57,18 +57,18 @@ def classes(a: Run, b: Run) -> None:
     left, right = st.columns(2)
     with left:
         measure = WORDS[found.reference].measure
-        st.markdown(f"**{measure} for each class{' that fp32 answers' if found.reference == 'fp32' else ''}**")
-        plot(two_runs.by_class(found), f"{measure} of A and B on each class.", key="duel.classes")
+        st.markdown(f"**{measure} per class{' predicted by fp32' if found.reference == 'fp32' else ''}**")
+        plot(two_runs.by_class(found), f"{measure} of A and B per class.", key="duel.classes")
         st.dataframe([vars(c) for c in found.classes], hide_index=True, column_config={
             "name": "Class", "n": "Images", "a": st.column_config.NumberColumn("A", format="percent"),
             "b": st.column_config.NumberColumn("B", format="percent"),
         })  # fmt: skip
     with right:
-        st.markdown("**Mistakes that B makes more (or fewer) than A**" if found.reference == "labels" else
-                    "**Answers other than fp32's that B gives more (or less) often than A**")  # fmt: skip
+        st.markdown("**Confusion matrix, B − A**" if found.reference == "labels" else
+                    "**Confusion with fp32's predictions, B − A**")  # fmt: skip
         plot(
             two_runs.confusion(found),
-            "For each class, how many more images B answers as another.",
+            "For each class, how many more images B predicts as another class.",
             key="duel.confusion",
         )
 
@@ -80,11 +80,11 @@ def flipped(a: Run, b: Run) -> None:
         return
     st.caption(two_runs.summary(found))
     if found.reference == "fp32":
-        _flips("Like fp32 in A, another class in B", found.lost, found.a_only)
-        _flips("Another class in A, like fp32 in B", found.won, found.b_only)
+        _flips("A agrees with fp32, B does not", found.lost, found.a_only)
+        _flips("B agrees with fp32, A does not", found.won, found.b_only)
     else:
-        _flips("Right in A, wrong in B", found.lost, found.a_only)
-        _flips("Wrong in A, right in B", found.won, found.b_only)
+        _flips("A correct, B wrong", found.lost, found.a_only)
+        _flips("B correct, A wrong", found.won, found.b_only)
 
 
 def _flips(heading: str, flips: tuple[Flip, ...], count: int) -> None:
@@ -105,8 +105,10 @@ def confidence(a: Run, b: Run) -> None:
     if found is not None:
         plot(two_runs.reliability(found), f"Confidence against how often A and B {two_runs.does(found)}.",
              key="duel.reliability")  # fmt: skip
-        does = "is right" if found.reference == "labels" else "answers like fp32"
-        st.caption(f"Each point is a tenth of the confidences. Below the line a file {does} less often than it says.")
+        does = "is correct" if found.reference == "labels" else "agrees with fp32"
+        st.caption(
+            f"One point per confidence decile. Below the diagonal, a file {does} less often than its confidence says."
+        )
 
 
 def books(a: Run, b: Run) -> None:
@@ -115,7 +117,7 @@ def books(a: Run, b: Run) -> None:
         found = store().ledger(run.id)
         st.markdown(f"**{side}**")
         if found is None:
-            st.caption("No ledger was kept for this file.")
+            st.caption("No size breakdown is stored for this file.")
             continue
         shown = byte_figures.whole_file(found)
         figure = byte_figures.figure(shown)
@@ -131,7 +133,7 @@ def speed(a: Run, b: Run) -> None:
             st.markdown(f"**{side}**")
             file = kept(store().file(run))
             if file is None:
-                st.caption("The file does not lie on this machine any more.")
+                st.caption("The file is no longer on this machine.")
                 continue
             subject = run.subject
             request = Request(subject.model, subject.weights, subject.dataset, run.recipe_json)
@@ -151,7 +153,7 @@ def elsewhere(a: Run, b: Run) -> None:
         st.markdown(f"**{side}**")
         probed = store().probes.of_run(run.id)
         if not probed:
-            st.caption("No other machine has reported on this file. The page Deploy has the probe that measures it.")
+            st.caption("No report from another machine yet. Deploy has the probe that measures this file there.")
             continue
         st.dataframe(machines.rows(run, probed), hide_index=True, column_config=MACHINES)
         for sentence in machines.sentences(run, store().predictions(run.id), probed):
@@ -161,17 +163,17 @@ def elsewhere(a: Run, b: Run) -> None:
 def compared(a: Run, b: Run) -> Comparison | None:
     """Both runs' answers image by image, or None and a line that says why not."""
     if a.subject.data_fingerprint != b.subject.data_fingerprint:
-        st.caption("These runs were measured on different images, so no image can be compared.")
+        st.caption("These runs were measured on different images, so predictions cannot be compared.")
         return None
     ours, theirs = store().predictions(a.id), store().predictions(b.id)
     if ours is None or theirs is None:
-        st.caption("The answers for each image were not kept for one of these runs.")
+        st.caption("Predictions are not stored for one of these runs.")
         return None
     subject = a.subject
     request = Request(subject.model, subject.weights, subject.dataset, a.recipe_json)
     fp32 = _fp32(a)
     answer = asked(("compare", a.id, b.id), jobs.compare_predictions, request, ours, theirs, fp32)
-    return awaited(answer, "Comparing image by image")
+    return awaited(answer, "Comparing predictions")
 
 
 def _fp32(run: Run) -> Predictions | None:
@@ -181,7 +183,7 @@ def _fp32(run: Run) -> Predictions | None:
 
 
 SECTIONS: dict[str, Callable[[Run, Run], None]] = {
-    "Measures": measures, "Classes": classes, "Images that flipped": flipped, "Confidence": confidence,
+    "Measures": measures, "Classes": classes, "Changed predictions": flipped, "Confidence": confidence,
     "Bytes": books, "Operators": speed, "Machines": elsewhere,
 }  # fmt: skip
 """Every section by the name that the page shows."""

@@ -37,7 +37,7 @@ def settings(a: Run, b: Run) -> list[dict[str, str]]:
     """The rows of what differs: network and images, weights, settings."""
     rows = []
     if run_rows.title(a) != run_rows.title(b):
-        rows.append({"Setting": "Network and images", "A": run_rows.title(a), "B": run_rows.title(b)})
+        rows.append({"Setting": "Network and dataset", "A": run_rows.title(a), "B": run_rows.title(b)})
     elif a.subject.weights_hash != b.subject.weights_hash:
         rows.append({"Setting": "Weights", "A": a.subject.weights_hash[:8], "B": b.subject.weights_hash[:8]})
     ours, theirs = a.readable, b.readable
@@ -52,7 +52,7 @@ def deltas(a: Run, b: Run, found: Comparison | None) -> list[Delta]:
     told = [_accuracy(a, b, found), _size(a, b)]
     if a.latency and b.latency:
         told.append(_latency(a, b))
-    for name, title in (("macs", "Multiply-accumulates"), ("parameters", "Weights")):
+    for name, title in (("macs", "MACs"), ("parameters", "Weights")):
         ours, theirs = getattr(a, name), getattr(b, name)
         if ours and theirs:
             told.append(Delta(title, f"{ours:,}", f"{theirs:,}", wording.change(theirs / ours) or "none", "counted"))
@@ -63,18 +63,18 @@ def _accuracy(a: Run, b: Run, found: Comparison | None) -> Delta:
     values = wording.percent(a.accuracy.value, a.accuracy.n), wording.percent(b.accuracy.value, b.accuracy.n)
     names = dict.fromkeys(WORDS[run.accuracy.reference].measure for run in (a, b))
     if len(names) > 1:
-        return Delta(" or ".join(names), *values, "", "not comparable: one of them has images without labels")
+        return Delta(" or ".join(names), *values, "", "not comparable: one dataset has no labels")
     (name,) = names
     if a.accuracy.split != b.accuracy.split:
-        return Delta(name, *values, "", "not comparable: one of them is on the validation images of a search")
+        return Delta(name, *values, "", "not comparable: one was measured on validation images")
     if found is None:
-        return Delta(name, *values, "", "the answers for each image were not kept")
+        return Delta(name, *values, "", "predictions were not stored")
     n = found.n
     bounds = f"{wording.points(found.interval.low, n) or '0'} to {wording.points(found.interval.high, n) or '0'}"
     sure = "significant" if found.p_value <= 0.05 else "within noise"
     change = wording.points(found.difference, n) or "none"
     if found.reference == "fp32" and "baseline" in (a.role, b.role):
-        return Delta(name, *values, change, f"{bounds}; fp32 agrees with itself")
+        return Delta(name, *values, change, f"{bounds}; fp32 always agrees with itself")
     return Delta(name, *values, change, f"{sure}: {bounds}, McNemar p = {found.p_value:.2g}")
 
 
@@ -92,7 +92,7 @@ def _latency(a: Run, b: Run) -> Delta:
     ours, theirs = a.latency.ratio_interval, b.latency.ratio_interval
     apart = ours.high < theirs.low or theirs.high < ours.low
     change = wording.change(b.latency.ratio / a.latency.ratio) or "none"
-    verdict = "intervals apart" if apart else "intervals overlap: a tie"
+    verdict = "significant: intervals do not overlap" if apart else "within noise: intervals overlap"
     return Delta(LATENCY, *values, change, verdict)
 
 
@@ -121,19 +121,19 @@ def by_class(found: Comparison) -> go.Figure:
 def confusion(found: Comparison) -> go.Figure:
     """How many more images of a class [row] B answers as another [column] than A does; the diagonal is left out."""
     names, size = found.confused, len(found.confusion)
-    truth = "Truth" if found.reference == "labels" else "fp32"
+    truth = "True class" if found.reference == "labels" else "fp32"
     values = [[None if i == j else found.confusion[i][j] for j in range(size)] for i in range(size)]
     far = max((abs(v) for line in values for v in line if v), default=1)
     heat = go.Heatmap(
         z=values, x=names, y=names,
         colorscale=[[0, GAIN], [0.5, "rgba(128,135,144,0.10)"], [1, LOSS]], zmin=-far, zmax=far,
-        hovertemplate="%{y} answered as %{x}: %{z:+d} images<extra></extra>",
+        hovertemplate="%{y} predicted as %{x}: %{z:+d} images<extra></extra>",
         colorbar={"thickness": 10, "title": "B − A"}, xgap=1, ygap=1,
     )  # fmt: skip
-    layout = _layout(420, "Answer", truth)
+    layout = _layout(420, "Predicted class", truth)
     layout.update(
         yaxis={"title": truth, "autorange": "reversed", "showgrid": False, "type": "category"},
-        xaxis={"title": "Answer", "showgrid": False, "type": "category"},
+        xaxis={"title": "Predicted class", "showgrid": False, "type": "category"},
     )
     return go.Figure(heat, layout)
 
@@ -141,14 +141,15 @@ def confusion(found: Comparison) -> go.Figure:
 def reliability(comparison: Comparison) -> go.Figure:
     """Confidence against accuracy or agreement: on the diagonal a file is right as often as it says."""
     a, b = comparison.a_reliability, comparison.b_reliability
-    up = "Right, %" if comparison.reference == "labels" else WORDS["fp32"].title
+    up = "Accuracy, %" if comparison.reference == "labels" else WORDS["fp32"].title
     fig = go.Figure(layout=_layout(420, "Confidence, %", up))
-    fig.add_trace(go.Scatter(x=[0, 100], y=[0, 100], mode="lines", name="As it says", hoverinfo="skip",
+    fig.add_trace(go.Scatter(x=[0, 100], y=[0, 100], mode="lines", name="Perfect calibration", hoverinfo="skip",
                              line={"color": "#808790", "dash": "dot", "width": 1}))  # fmt: skip
     for name, shade, found in (("A", A, a), ("B", B, b)):
         fig.add_trace(go.Scatter(
             x=[100 * bin.confidence for bin in found.bins], y=[100 * bin.accuracy for bin in found.bins],
-            mode="lines+markers", name=f"{name}, error {100 * found.error:.1f} points", line={"color": shade},
+            mode="lines+markers", name=f"{name}, calibration error {100 * found.error:.1f} points",
+            line={"color": shade},
             marker={"symbol": "circle" if name == "A" else "diamond", "size": 8},
             customdata=[f"{bin.n:,} images" for bin in found.bins], hovertemplate="%{customdata}<extra></extra>",
         ))  # fmt: skip
@@ -165,7 +166,7 @@ def summary(found: Comparison) -> str:
 
 def does(found: Comparison) -> str:
     """What several files are or do that answer as they should."""
-    return "are right" if found.reference == "labels" else "answer like fp32"
+    return "are correct" if found.reference == "labels" else "agree with fp32"
 
 
 def _layout(height: int, x: str, y: str) -> go.Layout:
@@ -195,5 +196,5 @@ def _told(path: str, value: Any) -> str:
 def rows(found: Sequence[Delta]) -> list[dict[str, str]]:
     """The rows of a table."""
     return [
-        {"": d.measure, "A": d.a, "B": d.b, "B against A": d.change, "How sure": d.verdict} for d in found
+        {"": d.measure, "A": d.a, "B": d.b, "B vs. A": d.change, "Significance": d.verdict} for d in found
     ]  # fmt: skip

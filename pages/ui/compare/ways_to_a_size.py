@@ -23,14 +23,18 @@ from pages.ui.page.guard import repeated
 from pages.ui.state import awaited_once, lab, store
 
 Kind = Literal["dense", "taught", "compressed"]
-NAMES: dict[Kind, str] = {"dense": "Trained as it is", "taught": "Taught by a bigger one", "compressed": "Compressed"}
+NAMES: dict[Kind, str] = {
+    "dense": "Small network, trained directly",
+    "taught": "Small network, distilled",
+    "compressed": "Compressed",
+}
 COLOURS: dict[Kind, str] = {"dense": "#808790", "taught": "#3987C9", "compressed": "#D55E00"}
 SYMBOLS: dict[Kind, str] = {"dense": "square", "taught": "diamond", "compressed": "circle"}
 EVERY_S = 1.0
-TITLE = "Which way to a given size: small networks, students, compressed big ones"
+TITLE = "Accuracy at a given size: small, distilled and compressed networks"
 ABOUT = (
-    "Every point is an ONNX file, measured on all test images. Lines join the best of each way. Students lie in your "
-    "folder: `python -m compression zoo train resnet8 fashion-mnist --teacher resnet20` trains one."
+    "Every point is an ONNX file measured on all test images; lines are the Pareto fronts. To add a distilled network: "
+    "`python -m compression models train resnet8 fashion-mnist --teacher resnet20`."
 )
 
 
@@ -76,9 +80,9 @@ def _spot(accuracy: Accuracy, size_bytes: int) -> Spot:
 
 
 def title(small: SmallNetwork) -> str:
-    """'ResNet-8, taught by ResNet-56'."""
+    """'ResNet-8, distilled from ResNet-56'."""
     own = network_title(small.model)
-    return f"{own}, taught by {network_title(small.teacher)}" if small.teacher in ARCHITECTURES else own
+    return f"{own}, distilled from {network_title(small.teacher)}" if small.teacher in ARCHITECTURES else own
 
 
 def missing(dataset: str, runs: Sequence[Run]) -> list[SmallNetwork]:
@@ -137,11 +141,11 @@ def draw(first: str = "") -> None:
             return
         runs = store().runs(role=None, dataset=dataset)
         found, lacking = ways(dataset, runs), missing(dataset, runs)
-        if lacking and st.toggle(f"Measure the {len(lacking)} small networks that are not measured yet", key="ways.on"):
+        if lacking and st.toggle(f"Measure the remaining small networks ({len(lacking)})", key="ways.on"):
             repeated(partial(measure, dataset, lacking[0]), EVERY_S)
-        plot(figure(found), f"Accuracy against file size of {len(found)} files, by way.", key="ways")
+        plot(figure(found), f"Accuracy against file size of {len(found)} files, by method.", key="ways")
         st.caption(ABOUT)
-        rows = [{"Way": NAMES[way.kind], "File": way.label, "Accuracy, %": round(way.spot.y, 2),
+        rows = [{"Method": NAMES[way.kind], "File": way.label, "Accuracy, %": round(way.spot.y, 2),
                  "Size, KB": round(way.spot.x, 1)} for way in found if way.kind != "compressed"]  # fmt: skip
         if rows:
             st.dataframe(rows, hide_index=True)

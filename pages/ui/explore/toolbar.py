@@ -115,7 +115,7 @@ def described(point: Point) -> str:
     """'Prune weights: sparsity 50% - 93.8%, 62.0 KB, × 0.49'."""
     measured = point.measurement
     latency = f", × {measured.latency.ratio:.2f}" if measured.latency else ""
-    alike = " like fp32" if measured.accuracy.reference == "fp32" else ""
+    alike = " agreement with fp32" if measured.accuracy.reference == "fp32" else ""
     share = wording.percent(measured.accuracy.value, measured.accuracy.n)
     figures = f"{share}{alike}, {wording.size(measured.size_bytes)}"
     return f"{wording.recipe_line(point.recipe)} – {figures}{latency}"

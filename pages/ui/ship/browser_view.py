@@ -13,13 +13,13 @@ from compression.probing.browser import BrowserImages
 HTML = """<div class="probe">
 <div class="probe-drop"><canvas class="probe-image" width="28" height="28"></canvas>
 <p class="probe-label">&nbsp;</p>
-<label>A picture of yours, or drop one here <input class="probe-file" type="file" accept="image/*"></label></div>
+<label>Your own picture (or drop one here) <input class="probe-file" type="file" accept="image/*"></label></div>
 <div class="probe-side"><h4 class="probe-title"></h4><p class="probe-class">–</p>
-<p><span class="probe-share">–</span> sure, <span class="probe-ms">–</span></p></div>
+<p><span class="probe-share">–</span> confidence, <span class="probe-ms">–</span></p></div>
 <div class="probe-side"><h4 class="probe-title"></h4><p class="probe-class">–</p>
-<p><span class="probe-share">–</span> sure, <span class="probe-ms">–</span></p></div>
+<p><span class="probe-share">–</span> confidence, <span class="probe-ms">–</span></p></div>
 </div>
-<div class="probe-actions"><button type="button" class="probe-back">Image before</button>
+<div class="probe-actions"><button type="button" class="probe-back">Previous image</button>
 <button type="button" class="probe-next">Next image</button><button type="button" class="probe-camera">Camera</button>
 <button type="button" class="probe-measure">Measure in this browser</button></div>
 <p class="probe-note" role="status"></p>"""

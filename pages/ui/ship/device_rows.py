@@ -14,9 +14,9 @@ YES, NO = "fits", "does not fit"
 COLUMNS = {
     "Flash": st.column_config.ProgressColumn("Flash used", format="percent", min_value=0, max_value=1),
     "RAM": st.column_config.ProgressColumn("RAM used", format="percent", min_value=0, max_value=1),
-    "ms": st.column_config.NumberColumn("ms an image, estimated", format="%.2f"),
-    "fp32 ms": st.column_config.NumberColumn("fp32, estimated", format="%.2f"),
-    "mJ": st.column_config.NumberColumn("mJ an image, estimated", format="%.2f"),
+    "ms": st.column_config.NumberColumn("Latency, ms (estimated)", format="%.2f"),
+    "fp32 ms": st.column_config.NumberColumn("fp32 latency, ms (estimated)", format="%.2f"),
+    "mJ": st.column_config.NumberColumn("Energy per image, mJ (estimated)", format="%.2f"),
 }
 
 
@@ -50,16 +50,22 @@ def verdict(found: Fit) -> str:
 def details(found: Fit) -> list[str]:
     """How one device's verdict comes about, line by line."""
     need, device = found.need, found.device
-    stored = "the packed file" if device.runtime.decodes else "dense weights, because this runtime decodes no packing"
+    stored = (
+        "the packed file" if device.runtime.decodes else "unpacked weights (this runtime cannot decode packed ones)"
+    )
     lines = [
         f"Flash {wording.size(need.flash)} of {wording.size(device.flash_bytes)}: "
         f"{wording.size(need.weights)} for {stored}, {wording.size(need.runtime_flash)} for {device.runtime.title}.",
         f"RAM {wording.size(need.ram)} of {wording.size(device.ram_bytes)}: "
-        f"{wording.size(need.activations)} of activations at their peak, "
-        f"{wording.size(need.decoded_weights)} of decoded weights, {wording.size(need.runtime_ram)} for "
+        f"{wording.size(need.activations)} for peak activations, "
+        f"{wording.size(need.decoded_weights)} for decoded weights, {wording.size(need.runtime_ram)} for "
         f"{device.runtime.title}.",
     ]
-    return [*lines, f"Memory and clock: {device.source}.", f"Speed: {device.basis}; a share of it is assumed attained."]
+    return [
+        *lines,
+        f"Memory and clock: {device.source}.",
+        f"Speed: {device.basis}; a fraction of the peak is assumed to be reached.",
+    ]
 
 
 def on_this_machine(found: Deployment, measured: Latency | None) -> str:
@@ -68,18 +74,18 @@ def on_this_machine(found: Deployment, measured: Latency | None) -> str:
     if measured is None:
         return f"{text}; not measured yet."
     factor = found.estimated_ms / measured.p50_ms
-    return f"{text}; measured {wording.milliseconds(measured.p50_ms)}: the estimate is {factor:.2f} times that."
+    return f"{text}; measured {wording.milliseconds(measured.p50_ms)} (estimate ÷ measured = {factor:.2f})."
 
 
 def memory(found: Deployment, grown: Growth | None) -> str:
     """Live activations, and what a process really grew by."""
-    text = f"At most {wording.size(found.peak_bytes)} of activations are live at once, at a {found.peak_operator}."
+    text = f"Peak activation memory: {wording.size(found.peak_bytes)}, at a {found.peak_operator} operator."
     if grown is None:
         return text
-    rest = ", the rest are buffers that the 8-bit kernels keep for themselves" if found.integer else ""
+    rest = ", buffers of the 8-bit kernels for the rest" if found.integer else ""
     return (
-        f"{text} Answering {grown.batch:,} images at once, a process grew by {wording.size(grown.growth_bytes)}; "
-        f"its live tensors explain {wording.size(grown.expected_bytes)} of it{rest}."
+        f"{text} With a batch of {grown.batch:,} images, the process grew by {wording.size(grown.growth_bytes)}; "
+        f"activations account for {wording.size(grown.expected_bytes)} of it{rest}."
     )
 
 
@@ -87,7 +93,7 @@ def transfers(size_bytes: int, fp32_bytes: int) -> list[dict[str, Any]]:
     """Seconds to download both files at usual rates."""
     return [
         {
-            "Network": name,
+            "Connection": name,
             "This file, s": round(transfer_seconds(size_bytes, name), 3),
             "fp32 file, s": round(transfer_seconds(fp32_bytes, name), 3),
         }

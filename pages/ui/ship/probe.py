@@ -17,8 +17,8 @@ OFFERED = 30
 
 HOW = (
     "Unpack the zip on a Raspberry Pi, a Jetson, a server or a phone (Termux) with Python, NumPy and ONNX Runtime, and "
-    "run `python probe.py` there. It measures every file in turns with the fp32 file and answers 200 test images; "
-    "nothing is sent anywhere. What it writes, report.json, comes back here."
+    "run `python probe.py` there. It measures the latency of every file against the fp32 file and classifies 200 test "
+    "images; nothing is sent anywhere. Upload the report.json that it writes here."
 )
 
 
@@ -39,19 +39,19 @@ def package(visit: Visit, point: Point) -> None:
     titles = {run: _title(each) for run, each in runs.items()}
     wanted = shown_or_none("probe.runs")
     put("probe.runs", [run for run in ([point.run] if wanted is None else wanted) if run in runs])
-    chosen = st.multiselect("Runs to measure there", list(runs), key="probe.runs", format_func=titles.__getitem__)
+    chosen = st.multiselect("Runs to measure", list(runs), key="probe.runs", format_func=titles.__getitem__)
     contents = {run: kept(store().file(runs[run])) for run in chosen}
     there = tuple((run, titles[run], file) for run, file in contents.items() if file is not None)
     if len(there) < len(contents):
-        st.caption("Files that do not lie on this machine any more are left out.")
+        st.caption("Runs whose file is no longer on this machine are left out.")
     key = f"probe.{'.'.join(run for run, *_ in there)}"
     if not there:
-        st.caption("Choose at least one run whose file lies here; the fp32 file goes along by itself.")
+        st.caption("Choose at least one run; the fp32 file is always included.")
     elif key not in visit.prepared_files:
         st.button("Prepare probe.zip", on_click=visit.prepared_files.add, args=(key,))
     else:
         request = visit.request_for(point.recipe)
-        content = awaited(visit.answer(key, jobs.probe_package, request, there), "Packing it")
+        content = awaited(visit.answer(key, jobs.probe_package, request, there), "Packing the files")
         if content is not None:
             st.download_button(f"probe.zip, {wording.size(len(content))}", content, "probe.zip", on_click="ignore",
                                key="probe.download")  # fmt: skip
@@ -59,7 +59,7 @@ def package(visit: Visit, point: Point) -> None:
 
 def report() -> None:
     """The report of a probe, as a file."""
-    file = st.file_uploader("report.json from there", type=["json"], key="probe.report", max_upload_size=4)
+    file = st.file_uploader("Upload report.json", type=["json"], key="probe.report", max_upload_size=4)
     if file is not None:
         try:
             found = store().probes.add(read_report(file.getvalue()[: MOST_CHARACTERS + 1]))
@@ -68,7 +68,7 @@ def report() -> None:
         else:
             told(found)
     if machines := store().probes.machines():
-        st.caption("Machines that have reported; the charts of Explore can be switched to each of them.")
+        st.caption("Machines with reports. The charts on Explore can show the latencies of each.")
         rows = [
             {"Machine": each.machine.title, "Processor": each.machine.cpu, "Cores": each.machine.cores,
              "ONNX Runtime": each.machine.onnxruntime, "Files": each.files, "Measured": each.measured}
@@ -80,12 +80,12 @@ def report() -> None:
 
 def told(found: Added) -> None:
     """What a report brought, in sentences."""
-    said = f"{found.title} measured {wording.counted(found.runs, 'run')} of those here."
-    st.success(wording.said(f"{said} This report was here already." if found.again else said))
+    said = f"{found.title}: results for {wording.counted(found.runs, 'run')} added."
+    st.success(wording.said(f"{said} This report had been added before." if found.again else said))
     if found.unknown:
-        st.caption(f"{wording.counted(found.unknown, 'file')} in it belong to no run here.")
+        st.caption(f"{wording.counted(found.unknown, 'file')} in the report belong to no stored run.")
     for sentence in found.failed:
-        st.caption(wording.said(f"A file failed there: {sentence}"))
+        st.caption(wording.said(f"A file failed on that machine: {sentence}"))
 
 
 def _runs(visit: Visit, point: Point) -> list[Run]:

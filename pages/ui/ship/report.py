@@ -96,7 +96,7 @@ def question(budget: Budget, words: Words) -> str:
 def answer(advice: Advice) -> str:
     """The recommended file in a sentence with its three figures."""
     if advice.point is None:
-        return "None of the measured files."
+        return "No measured file meets the budget."
     measured = advice.point.measurement
     accuracy, n = measured.accuracy, measured.accuracy.n
     told = f"{wording.recipe_line(advice.point.recipe)}. {wording.size(measured.size_bytes)}"
@@ -104,13 +104,13 @@ def answer(advice: Advice) -> str:
     told += f", {smaller} than fp32" if smaller else ""
     if accuracy.reference == "fp32":
         bounds = wording.interval(accuracy.interval.low, accuracy.interval.high, n)
-        told += f"; the same class as fp32 for {wording.percent(accuracy.value, n)} of the images ({bounds})"
+        told += f"; agreement with fp32 {wording.percent(accuracy.value, n)} ({bounds})"
     else:
-        told += f"; {wording.percent(accuracy.value, n)} right against {wording.percent(accuracy.baseline, n)} for fp32"
+        told += f"; accuracy {wording.percent(accuracy.value, n)} (fp32: {wording.percent(accuracy.baseline, n)})"
     if measured.latency:
         ratio = measured.latency.ratio_interval
         share = wording.ratio(measured.latency.ratio, ratio.low, ratio.high).removeprefix("× ")
-        told += f"; {share} of fp32's time for one image"
+        told += f"; {share} of fp32's latency for one image"
     return f"{told}."
 
 

@@ -47,8 +47,8 @@ def to_html(told: Report) -> str:
     head = "".join(f"<th scope=col>{escape(name)}</th>" for name in told.header)
     charts = "".join(f"<figure>{svg(data)}</figure>" for data in told.charts)
     notes = "".join(f"<li>{escape(note)}</li>" for note in told.notes)
-    more = f"<p>{left_out} more files are in the CSV.</p>" if left_out else ""
-    recipe = f"<h2>Recipe of the recommended file</h2><pre>{escape(told.recipe_yaml)}</pre>" if told.recipe_yaml else ""
+    more = f"<p>{left_out} more files are listed in the CSV.</p>" if left_out else ""
+    recipe = f"<h2>Recommended recipe</h2><pre>{escape(told.recipe_yaml)}</pre>" if told.recipe_yaml else ""
     return f"""<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
 <title>{escape(told.title)}</title><style>{STYLE}</style></head><body>

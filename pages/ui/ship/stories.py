@@ -59,19 +59,19 @@ def _bytes() -> Story | None:
     accuracies = [last.accuracy.baseline, *(m.accuracy.value for _, m in rows)]
     times = last.size_ratio
     return Story(
-        f"{times:.0f} times smaller, {_price(last)}",
+        f"{times:.0f}× smaller, {_price(last)}",
         (
-            Slide("This file recognises clothes", wording.size(sizes[0]), "of weights in 32 bits each",
-                  f"It names {wording.percent(accuracies[0], last.accuracy.n)} of {last.accuracy.n:,} test images "
-                  "rightly. Every one of its weights takes four bytes.", _sizes(names[:1], sizes[:1])),
-            Slide("Four bytes are more than a weight needs", wording.size(sizes[2]), f"with {names[2]}",
-                  f"{wording.percent(accuracies[2], last.accuracy.n)} are still right. The rounding of one weight is "
-                  "made up for by the next.", _sizes(names[:3], sizes[:3])),
-            Slide("And most weights are not needed at all", wording.size(sizes[3]), f"with {names[3].lower()}",
-                  f"{wording.percent(accuracies[3], last.accuracy.n)} right: {_lost(last)}. {times:.1f} times smaller.",
+            Slide("The original classifier", wording.size(sizes[0]), "with 32-bit weights",
+                  f"Accuracy {wording.percent(accuracies[0], last.accuracy.n)} on {last.accuracy.n:,} test images. "
+                  "Every weight takes four bytes.", _sizes(names[:1], sizes[:1])),
+            Slide("Quantized: fewer bits per weight", wording.size(sizes[2]), f"with {names[2]}",
+                  f"Accuracy {wording.percent(accuracies[2], last.accuracy.n)}. The remaining weights are adjusted to "
+                  "compensate for each rounding error.", _sizes(names[:3], sizes[:3])),
+            Slide("Pruned as well: most weights become zero", wording.size(sizes[3]), f"with {names[3].lower()}",
+                  f"Accuracy {wording.percent(accuracies[3], last.accuracy.n)}: {_lost(last)}. {times:.1f}× smaller.",
                   _sizes(names, sizes)),
-            Slide("It is one standard file", f"{times:.0f} ×", "smaller, and stock ONNX Runtime runs it",
-                  f"{_latency(last)} No special operator, no special runtime: the weights unpack when the file loads.",
+            Slide("Still one standard ONNX file", f"{times:.0f} ×", "smaller, and runs in standard ONNX Runtime",
+                  f"{_latency(last)} No custom operators, no custom runtime: weights are unpacked on loading.",
                   _accuracies(names, accuracies)),
         ),
     )  # fmt: skip
@@ -86,19 +86,19 @@ def _zeros() -> Story | None:
     shown = [1.0, *ratios]
     sparse, channels, integer = rows[1][1], rows[2][1], rows[3][1]
     return Story(
-        "90% zeros and not a millisecond faster: why?",
+        "90% sparsity, no speedup: why?",
         (
-            Slide("Take half of the weights away", f"{ratios[0]:.2f} ×", "the time of the fp32 file",
-                  f"{_lost(rows[0][1]).capitalize()}, and the file is {rows[0][1].size_ratio:.1f} times smaller. "
-                  "The time has not moved.", _ratios(names[:2], shown[:2])),
-            Slide("Take nine in ten away", f"{ratios[1]:.2f} ×", "the time of the fp32 file",
-                  f"{sparse.size_ratio:.1f} times smaller, and still as slow. A processor multiplies a block of "
-                  "numbers at once; zeros among them are multiplied like the rest.", _ratios(names[:3], shown[:3])),
-            Slide("Take whole channels away instead", f"{ratios[2]:.2f} ×", "the time of the fp32 file",
-                  f"{channels.size_ratio:.1f} times smaller; {_lost(channels)}. Now the blocks themselves are smaller.",
+            Slide("Prune half of the weights", f"{ratios[0]:.2f} ×", "the latency of the fp32 file",
+                  f"{_lost(rows[0][1]).capitalize()}, and the file is {rows[0][1].size_ratio:.1f}× smaller. "
+                  "The latency has not changed.", _ratios(names[:2], shown[:2])),
+            Slide("Prune 90% of the weights", f"{ratios[1]:.2f} ×", "the latency of the fp32 file",
+                  f"{sparse.size_ratio:.1f}× smaller, and just as slow. A processor multiplies whole blocks of "
+                  "numbers at once, and zeros take as long as any other value.", _ratios(names[:3], shown[:3])),
+            Slide("Remove whole channels instead", f"{ratios[2]:.2f} ×", "the latency of the fp32 file",
+                  f"{channels.size_ratio:.1f}× smaller; {_lost(channels)}. Now there is less to multiply.",
                   _ratios(names[:4], shown[:4])),
-            Slide("Or compute with smaller numbers", f"{ratios[3]:.2f} ×", "the time of the fp32 file",
-                  f"All weights are there, in 8 bits; {_lost(integer)}. Four of them fit where one was.",
+            Slide("Or compute with 8-bit integers", f"{ratios[3]:.2f} ×", "the latency of the fp32 file",
+                  f"All weights are kept, in 8 bits; {_lost(integer)}. One instruction multiplies four times as many.",
                   _ratios(names, shown)),
         ),
     )  # fmt: skip
@@ -113,24 +113,24 @@ def _student() -> Story | None:
     means = [found[t, TAUGHT].mean for t in temperatures]
     best = temperatures[means.index(max(means))]
     alone, hard, soft = found[1.0, 0.0], found[1.0, TAUGHT], found[TEMPERATURE, TAUGHT]
-    names = ("From labels alone", "Teacher's answers, T = 1", f"Teacher's answers, T = {TEMPERATURE:g}")
+    names = ("Labels only", "Distilled, T = 1", f"Distilled, T = {TEMPERATURE:g}")
     outcomes = (alone, hard, soft)
     facts = distillation.facts()
     small = f"{facts['student_weights']:,} weights; the teacher has {facts['teacher_weights']:,}"
     return Story(
-        f"A student taught at T = {TEMPERATURE:g}",
+        f"Knowledge distillation at T = {TEMPERATURE:g}",
         (
-            Slide("A small network, and few labels", _percent(alone), f"right, from {facts['labelled']} labels",
-                  f"{small}. A label says which digit it is, and nothing else.", _outcomes(names[:1], outcomes[:1])),
-            Slide("A teacher answers what nobody labelled", _percent(hard), "right after learning from its answers",
-                  "The teacher looks at all training images, and the student learns to answer like it.",
+            Slide("A small network and few labels", _percent(alone), f"accuracy, trained on {facts['labelled']} labels",
+                  f"{small}. A label only says which digit it is.", _outcomes(names[:1], outcomes[:1])),
+            Slide("The teacher labels the rest", _percent(hard), "accuracy, trained on the teacher's outputs",
+                  "The teacher classifies all training images, and the student learns to match its outputs.",
                   _outcomes(names[:2], outcomes[:2])),
-            Slide("Softened, its answers say more", _percent(soft), f"right at T = {TEMPERATURE:g}",
-                  "A temperature above 1 lets the student see which digits look alike to the teacher. "
-                  f"The spread over several students is {100 * soft.deviation:.1f} points.",
+            Slide("Softened outputs carry more information", _percent(soft), f"accuracy at T = {TEMPERATURE:g}",
+                  "A temperature above 1 shows the student which digits the teacher finds similar. "
+                  f"Standard deviation over several students: {100 * soft.deviation:.1f} points.",
                   _outcomes(names, outcomes)),
-            Slide("How warm is best?", f"T = {best:g}", "did best here",
-                  f"Between the best and the worst temperature lie {100 * (max(means) - min(means)):.1f} points.",
+            Slide("Which temperature is best?", f"T = {best:g}", "gives the highest accuracy here",
+                  f"The best and the worst temperature differ by {100 * (max(means) - min(means)):.1f} points.",
                   _outcomes([f"T = {t:g}" for t in temperatures], [found[t, TAUGHT] for t in temperatures])),
         ),
     )  # fmt: skip
@@ -141,7 +141,7 @@ def _percent(found: distillation.Outcome) -> str:
 
 
 def _outcomes(names: Sequence[str], found: Sequence[distillation.Outcome]) -> Bars:
-    title = "Right answers on Digits, mean of several students"
+    title = "Accuracy on Digits, mean of several students"
     return Bars(title, tuple(names), tuple(100 * o.mean for o in found), tuple(map(_percent, found)))
 
 
@@ -165,24 +165,24 @@ def _price(found: Measurement) -> str:
 
 
 def _lost(found: Measurement) -> str:
-    """'0.12 points lost, within noise'."""
+    """'accuracy drops by 0.12 points (within noise)'."""
     drop, p = 100 * found.accuracy.drop, found.accuracy.p_value
-    noise = ", which is within noise" if p is None or p > 0.05 else ""
+    noise = " (within noise)" if p is None or p > 0.05 else ""
     if abs(drop) < 0.005:
-        return "no accuracy is lost"
-    return f"{abs(drop):.2f} points of accuracy are {'lost' if drop > 0 else 'gained'}{noise}"
+        return "no accuracy lost"
+    return f"accuracy {'drops' if drop > 0 else 'rises'} by {abs(drop):.2f} points{noise}"
 
 
 def _latency(found: Measurement) -> str:
-    return f"It takes {found.latency.ratio:.2f} of the time." if found.latency else ""
+    return f"Latency is {found.latency.ratio:.2f} of the fp32 file's." if found.latency else ""
 
 
 def _sizes(names: Sequence[str], sizes: Sequence[int]) -> Bars:
-    return Bars("Bytes", tuple(names), tuple(s / 1000 for s in sizes), tuple(map(wording.size, sizes)))
+    return Bars("File size", tuple(names), tuple(s / 1000 for s in sizes), tuple(map(wording.size, sizes)))
 
 
 def _ratios(names: Sequence[str], ratios: Sequence[float]) -> Bars:
-    return Bars("Time for one image, fp32 = 1", tuple(names), tuple(ratios), tuple(f"{r:.2f}" for r in ratios))
+    return Bars("Latency for one image, fp32 = 1", tuple(names), tuple(ratios), tuple(f"{r:.2f}" for r in ratios))
 
 
 def _accuracies(names: Sequence[str], found: Sequence[float]) -> Bars:
