@@ -25,6 +25,7 @@ from compression.pipeline.measuring import measure
 from compression.recipe import Recipe
 from compression.solvers import moments
 from compression.steps import Channels, Quantize
+from compression.techniques.channels import elimination
 from compression.techniques.channels.allocation import Budget, Order, allocate, reachable
 from compression.techniques.channels.coupling import Group, Member, groups
 from compression.techniques.channels.lengths import Masked
@@ -413,19 +414,24 @@ def test_allocation_meets_the_budget_in_whole_chunks(units, amount, round_to, un
     assert plan.reached >= min(amount, most) - 1e-9
 
 
-def test_backward_elimination_is_the_brute_force_one():
+@pytest.mark.parametrize("pending", [1, 128])  # columns of updates: applied after each unit, or never
+@pytest.mark.parametrize("taps", [1, 3])
+@torch.no_grad()
+def test_backward_elimination_is_the_brute_force_one(taps, pending, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(elimination, "PENDING", pending)
     torch.manual_seed(0)
-    inputs = torch.randn(400, 6) @ torch.randn(6, 6)
-    outputs = inputs @ torch.randn(6, 4)
+    inputs = torch.randn(400, 6 * taps) @ torch.randn(6 * taps, 6 * taps)
+    outputs = inputs @ torch.randn(6 * taps, 4)
+    layer = nn.Conv2d(6, 4, (taps, 1))
     member = Member("next", "in", torch.arange(6), torch.arange(6))
-    group, rows = Group("this", 6, (member,), True), {"next": Rows.of(nn.Linear(6, 4), inputs, outputs)}
+    group, rows = Group("this", 6, (member,), True), {"next": Rows.of(layer, inputs, outputs)}
     order = by_error(group, rows, {"next": torch.ones(4)}, damping=1e-7)
     x, y, left = (inputs - inputs.mean(0)).double(), (outputs - outputs.mean(0)).double(), list(range(6))
     lost = 0.0
     for unit, cost in zip(order.units.tolist()[:4], order.costs.tolist(), strict=False):
         errors = []
         for gone in left:
-            rest = [u for u in left if u != gone]
+            rest = [u * taps + tap for u in left if u != gone for tap in range(taps)]
             fitted = x[:, rest] @ torch.linalg.lstsq(x[:, rest], y).solution
             error, variance = (fitted - y).square().mean(0).sum(), y.square().mean(0).sum()
             errors.append(float(error / variance.sqrt()))

@@ -10,9 +10,9 @@ from compression.calibration import Calibration
 from compression.network.capture import captured
 from compression.network.graph import channel_axis
 from compression.solvers import patches
-from compression.solvers.moments import cholesky
 from compression.techniques.channels.allocation import Order
-from compression.techniques.channels.coupling import Group, Member
+from compression.techniques.channels.coupling import Group
+from compression.techniques.channels.elimination import Elimination
 from compression.techniques.channels.following import THROUGH
 from compression.techniques.channels.refit import Rows, enough, parts
 
@@ -48,13 +48,13 @@ def by_error(group: Group, rows: dict[str, Rows], fisher_of: dict[str, torch.Ten
     of its share of the outputs' variance and of the Fisher information that it touches, `fisher_of` each reader: the
     share alone does not see which layers matter, and the other holds for small errors only.
     """
-    readers = [_Elimination(rows[m.name], m, fisher_of[m.name], damping) for m in group.readers()]
-    left, units, costs = list(range(group.units)), [], []
-    while left:
-        loss = sum(reader.losses(left) for reader in readers)
-        best = int(torch.as_tensor(loss).argmin())
-        costs.append(float(torch.as_tensor(loss)[best]))
-        units.append(left.pop(best))
+    readers = [Elimination(rows[m.name], m, fisher_of[m.name], damping) for m in group.readers()]
+    left, units, costs = torch.ones(group.units, dtype=torch.bool), [], []
+    for _ in range(group.units):
+        loss = torch.stack([reader.losses() for reader in readers]).sum(0).where(left, torch.inf)
+        units.append(int(loss.argmin()))
+        costs.append(float(loss[units[-1]]))
+        left[units[-1]] = False
         for reader in readers:
             reader.remove_(units[-1])
     return Order(torch.tensor(units), torch.tensor(costs).cummax(0).values)
@@ -177,37 +177,3 @@ def _activation(group: Group, rows: dict[str, Rows]) -> torch.Tensor:
         power = seen.power.reshape(seen.width, -1).mean(1)  # [in]
         values.index_add_(0, member.unit, power[member.index])
     return values.sqrt()
-
-
-class _Elimination:
-    """The inverse second moments and weights of one reader while units leave it."""
-
-    def __init__(self, rows: Rows, member: Member, information: torch.Tensor, damping: float):
-        gram = rows.gram.clone()
-        gram.diagonal().add_(damping * gram.diagonal().mean() + 1e-8)
-        factor = cholesky(gram)
-        self.inverse = torch.cholesky_inverse(factor)
-        self.weight = torch.cholesky_solve(rows.cross, factor)  # [in·kh·kw, out]
-        share = 1 / (rows.outputs.var(0, correction=0).sum() + 1e-12)
-        self.worth = (share * information).sqrt()  # of an output's error: [out]
-        taps = len(gram) // rows.width
-        order = member.unit.argsort(stable=True)
-        index = member.index[order].reshape(int(member.unit.max()) + 1, -1)  # [units, inputs per unit]
-        self.columns = (index[..., None] * taps + torch.arange(taps)).flatten(1)  # [units, columns per unit]
-
-    def losses(self, left: list[int]) -> torch.Tensor:
-        """What the error of losing each unit in `left` next counts: [left]."""
-        columns = self.columns[left]  # [left, c]
-        blocks = self.inverse[columns[:, :, None], columns[:, None, :]]  # [left, c, c]
-        weights = self.weight[columns]  # [left, c, out]
-        return (weights * torch.linalg.solve(blocks, weights)).sum(1) @ self.worth
-
-    def remove_(self, unit: int) -> None:
-        """Refits the remaining weights without `unit` and takes it out of the inverse."""
-        c = self.columns[unit]
-        across = self.inverse[:, c]  # [in·kh·kw, c]
-        self.weight -= across @ torch.linalg.solve(self.inverse[c][:, c], self.weight[c])
-        self.inverse -= across @ torch.linalg.solve(self.inverse[c][:, c], across.T)
-        self.weight[c] = 0
-        self.inverse[c] = self.inverse[:, c] = 0
-        self.inverse[c, c] = 1
