@@ -17,9 +17,9 @@ class Elimination:
     """The inverse second moments A and the weights W of one reader while units leave it (`scores.by_error`).
 
     With V = A[:, S] L⁻ᵀ, L Lᵀ = A[S, S] and M = L⁻¹ W[S] for the inputs S of the unit that leaves, A becomes A - V Vᵀ
-    and W becomes W - V M. Both are applied for many units at once, as a product of matrices; until then only the blocks
-    of A and of W Wᵀ on the diagonal, which the losses need, are up to date. W has the square roots of its outputs' worth
-    as factors, so that an error of its is a sum of squares.
+    and W becomes W - V M. Both are applied for many units at once, as a product of matrices; until then only the
+    diagonal blocks of A and of W Wᵀ, which the losses need, are up to date. W is scaled by the square roots of its
+    outputs' worth, so that the worth of an error is a sum of squares.
     """
 
     def __init__(self, rows: Rows, member: Member, information: torch.Tensor, damping: float):
