@@ -246,6 +246,7 @@ def test_a_click_selects_a_point_and_zoom_survives_a_new_one(server: str, page: 
     page.emulate_media(color_scheme="dark")  # charts in other colours: not before the button is released
     page.wait_for_timeout(300)
     assert not chart.get_attribute("data-drawn")
+    chart.evaluate("box => Object.assign(box.style, { position: 'relative', top: '80px' })")  # the page moves meanwhile
     page.mouse.up()
     expect(page.locator(".st-key-selection")).to_contain_text("reference machine")
     page.get_by_role("button", name="Load this recipe").click()

@@ -95,6 +95,7 @@ const held = (data) => Object.entries(data?.foresight ?? {})
 
 const drawn = new WeakMap()
 const zooms = new WeakMap()
+const hovered = new WeakMap() // what is under the pointer; a chart that is drawn anew does not say it again
 
 // What the user has zoomed to, axis by axis, until the chart shows other quantities.
 function zoomed(box, layout) {
@@ -204,6 +205,22 @@ function edges(box, given, arrived) {
   }
 }
 
+// Which point a click is on. Plotly looks for it at the release, and finds none where the page has moved meanwhile: then
+// it is the point that was under the pointer at the press.
+function listenForClicks(box, clicked) {
+  let pressed
+  const told = ({ points }) => {
+    pressed = undefined
+    const known = points.find((point) => point.customdata?.[1])
+    if (known) clicked(known.customdata[1])
+  }
+  box.on("plotly_hover", (event) => hovered.set(box, event))
+  box.on("plotly_unhover", () => hovered.delete(box))
+  box.on("plotly_click", told)
+  box.onpointerdown = () => { pressed = hovered.get(box) }
+  box.onclick = () => { if (pressed) told(pressed) } // Plotly's own, where nothing was dragged; behind its plotly_click
+}
+
 export default function ({ data, parentElement, setTriggerValue }) {
   const box = parentElement.querySelector(".plot")
   const note = parentElement.querySelector(".plot-note")
@@ -228,15 +245,10 @@ export default function ({ data, parentElement, setTriggerValue }) {
     return Plotly.react(box, structuredClone(traces), shown, data.config)
   }).then(() => {
     if (ended || !box.removeAllListeners) return
-    box.removeAllListeners("plotly_click")
-    box.removeAllListeners("plotly_relayout")
-    box.removeAllListeners("plotly_afterplot")
+    for (const event of ["click", "hover", "unhover", "relayout", "afterplot"]) box.removeAllListeners(`plotly_${event}`)
     edges(box, data.handles, ({ limit, value }) => setTriggerValue("moved", { limit, value }))
     box.on("plotly_afterplot", () => box.parentElement.querySelectorAll(".plot-edge").forEach((knob) => knob.place()))
-    box.on("plotly_click", ({ points }) => {
-      const known = points.find((point) => point.customdata?.[1])
-      if (known) setTriggerValue("clicked", known.customdata[1])
-    })
+    listenForClicks(box, (point) => setTriggerValue("clicked", point))
     box.on("plotly_relayout", (change) => {
       remember(box, change)
     })
