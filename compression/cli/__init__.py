@@ -7,7 +7,6 @@ imported inside the commands, so that `--help` answers at once.
 
 import textwrap
 from collections.abc import Callable
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -37,7 +36,7 @@ from compression.cli.inputs import (
     read_recipe,
     sampled,
 )
-from compression.cli.tflite import in_integers, tflite_rows, write_tflite
+from compression.cli.tflite import in_integers, is_tflite, measure_tflite, tflite_json, tflite_rows, write_tflite
 from compression.errors import InvalidSetting
 from compression.host.machine_lock import work_turn
 from compression.models import OWN
@@ -49,6 +48,7 @@ from compression.steps import STEPS, Settings, allowed
 
 if TYPE_CHECKING:
     from compression.pipeline.candidate import Candidate, Prepared
+    from compression.pipeline.tflite_file import TfliteMeasurement
     from compression.records.measurement import Measurement
 
 app = group(help="Compress image classifiers and measure the file that comes out.")
@@ -131,7 +131,7 @@ def compress(
     check_dataset(dataset, folders=True)
     chosen = read_recipe(recipe, settings or [], seed, preset=preset)
     dataset = sampled(dataset, test_images, chosen.seed)
-    as_tflite = out is not None and out.name.lower().endswith(".tflite")
+    as_tflite = is_tflite(out)
     if as_tflite:
         chosen = in_integers(chosen)
     if with_preprocessing and (not out or as_tflite):
@@ -167,18 +167,20 @@ def compress(
         "skipped": list(prepared.data.skipped),
         "recipe": chosen.to_dict(), "recipe_as_made": chosen.as_made(measurement.reached).to_dict(), "run": run,
         "out": str(out) if out else None, "out_pixels": str(pixels) if pixels else None,
-        "tflite": asdict(device) if device else None,
+        "tflite": tflite_json(device) if device else None,
     }  # fmt: skip
     if as_json:
         return print_json(measurement.summary() | context)
-    print_table(_compressed_rows(context, chosen, data.title, measurement))
+    print_table(_compressed_rows(context, chosen, data.title, measurement, device))
 
 
-def _compressed_rows(context: dict[str, Any], recipe: Recipe, title: str, measurement: "Measurement") -> list[Row]:
+def _compressed_rows(
+    context: dict[str, Any], recipe: Recipe, title: str, measurement: "Measurement", device: "TfliteMeasurement | None"
+) -> list[Row]:
     rows: list[Row] = [("model", context["model"]), ("dataset", title), *_recipe_rows(recipe)]
     rows += measurement_rows(measurement)
     rows += [("file", context["out"])] if context["out"] else []
-    rows += tflite_rows(context["tflite"]) if context["tflite"] else []
+    rows += tflite_rows(device, ".onnx file") if device else []
     rows += [("takes pixels", context["out_pixels"])] if context["out_pixels"] else []
     if skipped := context["skipped"]:
         rows.append(("left out", f"{len(skipped):,} pictures that cannot be decoded, first {skipped[0]}"))
@@ -188,7 +190,9 @@ def _compressed_rows(context: dict[str, Any], recipe: Recipe, title: str, measur
 
 @app.command()
 def measure(
-    file: Annotated[Path, typer.Argument(metavar="FILE.onnx", help="Any classifier that takes the dataset's images.")],
+    file: Annotated[
+        Path, typer.Argument(metavar="FILE", help="Any .onnx or .tflite classifier of the dataset's images.")
+    ],
     dataset: DatasetOption,
     baseline: Annotated[
         Path | None, typer.Option(help="FILE.onnx to compare with; else the file is its own baseline.")
@@ -202,7 +206,7 @@ def measure(
     test_images: TestImagesOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Measure any ONNX classifier."""
+    """Measure any classifier in an ONNX or .tflite file."""
     check_dataset(dataset, folders=True)
     dataset = sampled(dataset, test_images, 0)
     for given in filter(None, (file, baseline)):
@@ -213,14 +217,17 @@ def measure(
         data = load_images(model, dataset, mean, std) if model else load_data(dataset, mean, std)
         progress("Measuring the file", 0.0)
         with work_turn(quick=True):
-            measurement = measuring.measure_file(file, data, baseline=baseline, threads=threads, stop=pause_for_others)
+            if is_tflite(file):
+                told, rows = measure_tflite(file, data, baseline, pause_for_others)
+            else:
+                found = measuring.measure_file(file, data, baseline=baseline, threads=threads, stop=pause_for_others)
+                told, rows = found.summary(), measurement_rows(found)
+                rows = rows if baseline else [row[:2] for row in rows]
     if as_json:
         context = {"file": str(file), "baseline": str(baseline) if baseline else None, "dataset": dataset}
-        notes = {"data_source": data.source, "notes": list(data.notes)}
-        return print_json(measurement.summary() | context | notes)
-    rows = [("file", str(file)), ("dataset", data.title), *measurement_rows(measurement)]
-    rows += [("note", note) for note in data.notes]
-    print_table(rows if baseline else [row[:2] for row in rows])
+        return print_json(told | context | {"data_source": data.source, "notes": list(data.notes)})
+    notes = [("note", note) for note in data.notes]
+    print_table([("file", str(file)), ("dataset", data.title), *rows, *notes])
 
 
 def carry_out(

@@ -1,5 +1,7 @@
-"""`compress --out NAME.tflite`: the int8 file for LiteRT and microcontrollers, and what was measured on it."""
+"""`compress --out NAME.tflite` and `measure NAME.tflite`: files for LiteRT and microcontrollers, measured."""
 
+from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -8,8 +10,14 @@ from compression.errors import InvalidSetting
 from compression.recipe import Recipe
 
 if TYPE_CHECKING:
+    from compression.data import Dataset
     from compression.pipeline.candidate import Candidate, Prepared
     from compression.pipeline.tflite_file import TfliteMeasurement
+
+
+def is_tflite(file: Path | None) -> bool:
+    """Whether a file is a `.tflite` file by its name."""
+    return file is not None and file.name.lower().endswith(".tflite")
 
 
 def in_integers(recipe: Recipe) -> Recipe:
@@ -32,17 +40,40 @@ def write_tflite(out: Path, candidate: "Candidate", prepared: "Prepared") -> "Tf
     return found
 
 
-def tflite_rows(found: dict[str, Any]) -> list[Row]:
-    """A measurement as (name, value, remark); see `TfliteMeasurement`."""
-    from compression.pipeline.tflite_file import COUNTS_ARENAS
+def measure_tflite(
+    file: Path, data: "Dataset", baseline: Path | None, stop: Callable[[], bool] | None
+) -> tuple[dict[str, Any], list[Row]]:
+    """What was measured of a file, as JSON has it and as rows."""
+    from compression.pipeline import tflite_file
 
-    arena = found["arena_bytes"]
-    none = "refused by its kernels" if COUNTS_ARENAS else "not measured: TensorFlow Lite Micro is not installed"
-    told = f"{arena / 1000:,.1f} KB" if arena else none
-    right = found["accuracy"]
+    found = tflite_file.measure_tflite(file, data, baseline=baseline, stop=stop)
+    return tflite_json(found), tflite_rows(found)
+
+
+def tflite_json(found: "TfliteMeasurement") -> dict[str, Any]:
+    """A measurement as JSON has it; see `TfliteMeasurement`."""
+    right = found.accuracy
+    return {
+        "size_bytes": found.size_bytes, "n_test": found.n_test, "reference": right.reference,
+        "accuracy": right.value, "accuracy_low": right.interval.low, "accuracy_high": right.interval.high,
+        "equal": found.equal, "latency_p50_ms": found.times.p50_ms, "latency_p95_ms": found.times.p95_ms, "threads": 1,
+        "arena_bytes": found.arena.size_bytes, "arena_reason": found.arena.reason or None, "kernels": found.kernels,
+        "machine": asdict(found.machine),
+    }  # fmt: skip
+
+
+def tflite_rows(found: "TfliteMeasurement", beside: str = "baseline") -> list[Row]:
+    """A measurement as (name, value, remark) for people; `beside` is the file whose answers were compared."""
+    right, arena = found.accuracy, found.arena
+    low, high = right.interval.low, right.interval.high
+    alike = "" if found.equal is None else f"{found.equal:.2%} of the answers as the {beside}'s, "
+    told = f"{arena.size_bytes / 1000:,.1f} KB" if arena.size_bytes else "not measured"
+    name = "accuracy" if right.reference == "labels" else "agreement"
+    above = "" if beside == "baseline" else f"the lines above are of the {beside}"
     return [
-        (".tflite", f"{found['size_bytes'] / 1000:,.1f} KB", "; the lines above are of the .onnx file of this recipe"),
-        ("LiteRT", f"{right:.2%} right" if right is not None else "no labels",
-         f"{found['equal']:.2%} of {found['n_test']:,} answers as the .onnx file's"),
-        ("TFLM arena", told, "what TensorFlow Lite Micro took for an image, by its own count"),
-    ]  # fmt: skip
+        (".tflite size", f"{found.size_bytes / 1000:,.1f} KB", above),
+        (f"LiteRT {name}", f"{right.value:.2%} ({low:.2%} to {high:.2%})", f"{alike}{found.n_test:,} images"),
+        ("LiteRT latency", f"{found.times.p50_ms:.3f} ms (p95 {found.times.p95_ms:.3f}), threads: 1", "here"),
+        ("TFLM arena", told, "by TFLM's own count, for one image" if arena.size_bytes else f"TFLM: {arena.reason}"),
+        ("kernels", ", ".join(f"{name} {n}" for name, n in found.kernels.items()), ""),
+    ]

@@ -34,6 +34,7 @@ READERS = {
     "pt2": "compression.models.attempt", "onnx": "compression.measure.trial",
     "weights": "compression.models.weights_attempt",
     "onnx_network": "compression.network.onnx_reader.attempt", "arena": "compression.measure.arena",
+    "litert": "compression.measure.litert",
 }  # fmt: skip
 """The module that reads each kind of file: `ready()` is called first, then under limits `read(path, **about)`.
 

@@ -58,11 +58,12 @@ def admit(given: bytes | str | Path, data: Dataset) -> Admitted:
     Raises `InvalidFile` where it cannot be read, is not a classifier of `data`'s images (in grey or in colours), lies
     partly outside its folder, or takes more than `SECONDS` or `MEMORY` to load and answer.
     """
-    content, folder = (given, None) if isinstance(given, bytes) else (_read(Path(given)), Path(given).absolute().parent)
+    content = given if isinstance(given, bytes) else file_content(Path(given))
+    folder = None if isinstance(given, bytes) else Path(given).absolute().parent
     about = {
         "shape": list(data.input_shape), "folder": str(folder) if folder else None, "memory_bytes": MEMORY,
     }  # fmt: skip
-    with _opened(content) as file:
+    with opened(content) as file:
         found, whole = confined.read("onnx", file, _limits(content, folder), about, refusal)
     size, digest, grown = (found.get(name) for name in ("size_bytes", "file_hash", "grown_bytes"))
     channels, classes = found.get("channels"), found.get("classes")
@@ -85,7 +86,7 @@ def _limits(content: bytes, folder: Path | None) -> Limits:
 
 
 @contextmanager
-def _opened(content: bytes) -> Iterator[BinaryIO]:
+def opened(content: bytes) -> Iterator[BinaryIO]:
     """An unnamed file that holds `content`, open at its beginning: in memory where the system has such files."""
     try:
         with open(os.memfd_create("onnx"), "w+b") if hasattr(os, "memfd_create") else TemporaryFile() as file:
@@ -112,14 +113,17 @@ def refusal(ending: Ending) -> str:
     return "The file cannot be read: no reason given."
 
 
-def _read(path: Path) -> bytes:
-    """Raises `InvalidFile` for what is no plain file (a device or a pipe has no end), or is too long."""
+def file_content(path: Path, ending: str = ".onnx", most: int = MAX_BYTES) -> bytes:
+    """What is in a file.
+
+    Raises `InvalidFile` for what is no plain file (a device or a pipe has no end), or has more than `most` bytes.
+    """
     try:
         status = path.stat()
         if not stat.S_ISREG(status.st_mode):
-            raise InvalidFile(f"{str(path)!r} is not a file but a folder, a device or a pipe; name an .onnx file.")
-        if status.st_size > MAX_BYTES:
-            raise InvalidFile(f"{str(path)!r} has {status.st_size:,} bytes; at most {MAX_BYTES:,} are read.")
+            raise InvalidFile(f"{str(path)!r} is not a file but a folder, a device or a pipe; name an {ending} file.")
+        if status.st_size > most:
+            raise InvalidFile(f"{str(path)!r} has {status.st_size:,} bytes; at most {most:,} are read.")
         return path.read_bytes()
     except (OSError, ValueError) as error:
         raise InvalidFile(f"The file {str(path)!r} cannot be read: {getattr(error, 'strerror', error)}.") from None

@@ -1,84 +1,98 @@
-"""A compressed network as a `.tflite` file, and what LiteRT and TensorFlow Lite Micro make of that very file."""
+"""A compressed network as a `.tflite` file, and what LiteRT and TensorFlow Lite Micro make of any such file."""
 
-import tempfile
+from collections.abc import Callable
 from dataclasses import dataclass
-from importlib.util import find_spec
+from pathlib import Path
 
 import numpy as np
 
-from compression import confined
-from compression.confined.limits import Limits
-from compression.data import Dataset
-from compression.errors import InvalidFile
+from compression.data import Dataset, for_outputs
+from compression.errors import InvalidData, InvalidFile
 from compression.export.tflite import export
-from compression.host.interruption import look
+from compression.host.machine import Machine, this_machine
 from compression.host.onnx_runtime import session
-from compression.measure.accuracy import predict
-from compression.network.decisions import classes
+from compression.measure import accuracy, tflite_runs
+from compression.measure.admission import admit, file_content
+from compression.measure.intake import check_scores
+from compression.measure.tflite_runs import Arena, Times
 from compression.pipeline.candidate import Candidate, Prepared
+from compression.records.measurement import Accuracy, Predictions, order
 
-COUNTS_ARENAS = find_spec("tflite_micro") is not None
-"""Packages of TensorFlow Lite Micro exist for Linux on x86-64."""
-
-BATCH = 64
-LIMITS = Limits(cpu_s=60, wall_s=120, memory_bytes=1 << 30)
+MOST_BYTES = 512 << 20
 
 
 @dataclass(frozen=True)
 class TfliteMeasurement:
-    """Of one file: its bytes, the share of test images that LiteRT answers rightly (None without labels), the share
-    that it answers as the ONNX file of the same network, and the bytes that TFLM takes of its arena, None where it
-    refuses the file or is not installed.
+    """Of one `.tflite` file: bytes, LiteRT's accuracy on all test images and its milliseconds here, TFLM's arena.
+
+    `equal` is the share of images that get the class that the file measured beside it gives them: the baseline, or the
+    ONNX file of the same network; None where there is none. `kernels` are TFLite's names of its operators, with how
+    many there are of each.
     """
 
     size_bytes: int
     n_test: int
-    accuracy: float | None
-    equal: float
-    arena_bytes: int | None
+    accuracy: Accuracy
+    equal: float | None
+    times: Times
+    arena: Arena
+    kernels: dict[str, int]
+    machine: Machine
 
 
 def measured(candidate: Candidate, prepared: Prepared) -> tuple[bytes, TfliteMeasurement]:
     """The file of a candidate, with its measurement on all test images. Raises `Unsupported` as `export` does."""
-    data, images = prepared.data, prepared.calibration.images
-    content = export(candidate.books.graph, data.input_shape, images)
-    n = len(data.test)
-    found = answers(content, data)
-    expected = predict(session(candidate.onnx), data, np.arange(n)).classes
-    right = float((found == data.test.labels.numpy()).mean()) if data.labelled else None
-    return content, TfliteMeasurement(len(content), n, right, float((found == expected).mean()), arena(content))
+    data = prepared.data
+    content = export(candidate.books.graph, data.input_shape, prepared.calibration.images)
+    about = tflite_runs.about(content, data.input_shape)
+    expected = accuracy.predict(session(candidate.onnx), data, order(len(data.test)))
+    return content, _measurement(content, data, about, expected)
 
 
-def answers(content: bytes, data: Dataset) -> np.ndarray:
-    """The class [n] of each test image, by LiteRT. `content` is a file of our own: its interpreter is native code."""
-    from ai_edge_litert.interpreter import Interpreter
+def measure_tflite(
+    tflite: bytes | str | Path,
+    data: Dataset,
+    *,
+    baseline: bytes | str | Path | None = None,
+    stop: Callable[[], bool] | None = None,
+) -> TfliteMeasurement:
+    """Measures any classifier's `.tflite` file that takes `data`'s images, in grey or colours, channels last or first.
 
-    found = Interpreter(model_content=content, num_threads=1)
-    takes, gives = found.get_input_details()[0], found.get_output_details()[0]
-    scale, zero = takes["quantization"]
-    parts = []
-    for start in range(0, len(data.test), BATCH):
-        look()
-        pixels = data.normalize(data.test.images[start : start + BATCH]).numpy().transpose(0, 2, 3, 1)
-        codes = np.clip(np.round(pixels / np.float32(scale)) + zero, -128, 127).astype(np.int8)
-        found.resize_tensor_input(takes["index"], codes.shape)
-        found.allocate_tensors()
-        found.set_tensor(takes["index"], codes)
-        found.invoke()
-        parts.append(classes(found.get_tensor(gives["index"]).astype(np.float32)))
-    return np.concatenate(parts)
+    It takes float32 as `data` is normalized, or codes of that in int8 or uint8. `baseline` is an ONNX file to compare
+    with, whose answers take the labels' place where there are none. Raises `InvalidFile` where LiteRT does not load the
+    file or answer with it within limits of memory and seconds, or where it is no classifier of these images, and
+    `InvalidData` as `measure_file` does.
+    """
+    content = tflite if isinstance(tflite, bytes) else file_content(Path(tflite), ".tflite", MOST_BYTES)
+    if not data.labelled and baseline is None:
+        raise InvalidData(
+            f"{data.title} has no labels, so a file can only be compared with another one; name its fp32 ONNX file as"
+            " the baseline."
+        )
+    about = tflite_runs.about(content, data.input_shape)
+    data = for_outputs(data.with_channels(about.channels), about.classes)
+    check_scores((1, about.classes), 1, max(2, len(data.classes)))
+    return _measurement(content, data, about, _answers(baseline, data, stop), stop)
 
 
-def arena(content: bytes) -> int | None:
-    """Bytes that TFLM takes of its arena; None where it refuses the file or is not installed."""
-    if not COUNTS_ARENAS:
+def _answers(baseline: bytes | str | Path | None, data: Dataset, stop: Callable[[], bool] | None) -> Predictions | None:
+    if baseline is None:
         return None
-    with tempfile.TemporaryFile() as file:
-        file.write(content)
-        file.seek(0)
-        refusal = "TensorFlow Lite Micro did not answer about the file."
-        told, _ = confined.read("arena", file, LIMITS, {}, lambda ending: refusal)
-    found = told.get("arena_bytes")
-    if found is not None and not isinstance(found, int):
-        raise InvalidFile(refusal)
-    return found
+    theirs = admit(baseline, data)
+    if theirs.channels != data.input_shape[0]:
+        raise InvalidFile("The baseline takes images of another number of channels than the .tflite file.")
+    return accuracy.predict(session(theirs.content), data, order(len(data.test)), batch=theirs.batch, stop=stop)
+
+
+def _measurement(
+    content: bytes,
+    data: Dataset,
+    about: tflite_runs.About,
+    expected: Predictions | None,
+    stop: Callable[[], bool] | None = None,
+) -> TfliteMeasurement:
+    found, times = tflite_runs.predict(content, data, order(len(data.test)), about.classes, stop)
+    equal = None if expected is None else float(np.mean(found.classes == expected.classes))
+    right = accuracy.accuracy(found, expected or found, data.truth)
+    arena = tflite_runs.arena(content)
+    return TfliteMeasurement(len(content), len(found), right, equal, times, arena, about.kernels, this_machine())

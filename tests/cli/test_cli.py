@@ -160,6 +160,10 @@ class TestCompress:
         assert out.read_bytes()[4:8] == b"TFL3"
         assert found["tflite"]["size_bytes"] == out.stat().st_size != found["size_bytes"]
         assert found["tflite"]["equal"] >= 0.995
+        again = call("measure", out, "--dataset", "digits", "--json").json
+        same = ("size_bytes", "accuracy", "accuracy_low", "arena_bytes", "kernels", "n_test")
+        assert {k: again[k] for k in same} == {k: found["tflite"][k] for k in same}
+        assert again["latency_p50_ms"] > 0
         assert "activation_bits=8" in call(*DIGITS, "--out", out).sentence
 
     def test_the_result_joins_those_that_the_app_shows(self, exported: tuple[Path, dict[str, Any]]) -> None:

@@ -15,7 +15,7 @@ VERSIONS = {"CONV_2D": 3, "DEPTHWISE_CONV_2D": 3, "FULLY_CONNECTED": 4, "PAD": 2
             "AVERAGE_POOL_2D": 2, "MEAN": 2, "CONCATENATION": 2, "TRANSPOSE": 2, "STRIDED_SLICE": 2, "RELU": 2,
             "RELU6": 2, "RESHAPE": 1, "QUANTIZE": 1}  # fmt: skip
 """The least version of each kernel that takes int8, by `tflite/tools/versioning/op_version.cc`."""
-TYPES = {"int8": schema.TensorType.INT8, "int32": schema.TensorType.INT32}
+TYPES = {"int8": schema.TensorType.INT8, "int32": schema.TensorType.INT32, "float32": schema.TensorType.FLOAT32}
 
 
 class Grid(NamedTuple):
@@ -36,14 +36,20 @@ class TfliteFile:
         self._operators: list[Any] = []
         self._codes: list[str] = []
 
-    def value(self, shape: tuple[int, ...], grid: Grid, name: str) -> int:
-        """The number of a new value that an operator gives."""
+    def value(self, shape: tuple[int, ...], grid: Grid | None, name: str) -> int:
+        """The number of a new value that an operator gives: int8 on a grid, or float32."""
+        if grid is None:
+            return self._tensor(shape, "float32", 0, name)
         return self._tensor(shape, "int8", 0, name, [grid.scale], [grid.zero_point], 0, grid)
 
     def weights(self, codes: np.ndarray, scales: np.ndarray, axis: int, name: str) -> int:
         """The number of a stored tensor, int8 or int32, with a scale for each index along `axis`."""
         zeros = [0] * len(scales)
         return self._tensor(codes.shape, str(codes.dtype), self._stored(codes), name, scales.tolist(), zeros, axis)
+
+    def floats(self, numbers: np.ndarray, name: str) -> int:
+        """The number of a stored float32 tensor."""
+        return self._tensor(numbers.shape, "float32", self._stored(numbers.astype(np.float32)), name)
 
     def whole(self, numbers: Any, name: str) -> int:
         """The number of a stored int32 tensor: axes, lengths."""

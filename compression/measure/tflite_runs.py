@@ -1,0 +1,165 @@
+"""What LiteRT and TensorFlow Lite Micro make of a `.tflite` file, asked in processes with limits.
+
+Whoever made the file: both are native code that trusts its tables, and neither can do harm there.
+"""
+
+import signal
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from importlib.util import find_spec
+from typing import Any
+
+import numpy as np
+
+from compression import confined
+from compression.confined import Ending
+from compression.confined.limits import OUT_OF_MEMORY, Limits
+from compression.data import Dataset
+from compression.errors import Cancelled, InvalidFile
+from compression.host.interruption import look
+from compression.host.machine_lock import machine_lock
+from compression.measure.accuracy import normalized_values
+from compression.measure.admission import opened
+from compression.network.decisions import NONE
+from compression.records.measurement import Predictions
+
+COUNTS_ARENAS = find_spec("tflite_micro") is not None
+"""Packages of TensorFlow Lite Micro exist for Linux on x86-64."""
+
+SECONDS, MEMORY, WAIT = 20, 2 << 30, 120
+"""CPU seconds and bytes of memory for loading a file and answering its first images; seconds by the clock."""
+FIRST = 32
+"""Images that are answered with the timing."""
+PART_S, PART_BYTES = 15.0, 128 << 20
+"""Images go to LiteRT in parts that are answered in about so many seconds, and have at most so many bytes."""
+
+
+@dataclass(frozen=True)
+class About:
+    """What a file takes and gives: images of `channels`, `batch` at once, in `type`; scores of `classes`.
+
+    `kernels` are TFLite's names of its operators, with how many there are of each.
+    """
+
+    channels: int
+    classes: int
+    batch: int
+    type: str
+    kernels: dict[str, int]
+
+
+@dataclass(frozen=True)
+class Times:
+    """Milliseconds of one run of LiteRT on one thread of this machine."""
+
+    p50_ms: float
+    p95_ms: float
+
+
+@dataclass(frozen=True)
+class Arena:
+    """Bytes that TFLM takes of its arena; None where it does not run the file, and why."""
+
+    size_bytes: int | None
+    reason: str = ""
+
+
+def about(content: bytes, shape: tuple[int, int, int]) -> About:
+    """What the file takes, for images of `shape` (C, H, W). Raises `InvalidFile` where LiteRT does not load it."""
+    told, _ = _asked(content, {"task": "about", "shape": list(shape)}, [], SECONDS)
+    numbers = [told.get(name) for name in ("channels", "classes", "batch")]
+    kind, kernels = told.get("type"), told.get("kernels")
+    if not all(isinstance(n, int) and n > 0 for n in numbers) or not isinstance(kernels, dict):
+        raise InvalidFile(refusal(Ending(0)))
+    counts = {str(name): count for name, count in kernels.items() if isinstance(count, int)}
+    return About(*numbers, str(kind), counts)  # type: ignore[arg-type]
+
+
+def predict(
+    content: bytes, data: Dataset, images: np.ndarray, classes: int, stop: Callable[[], bool] | None = None
+) -> tuple[Predictions, Times]:
+    """Class and confidence of the test images at the indices `images` [n], and the milliseconds of a run.
+
+    Raises `InvalidFile` where the file does not answer them with finite scores of `classes`, and `Cancelled`.
+    """
+    parts: list[tuple[np.ndarray, np.ndarray]] = []
+    with machine_lock():
+        told, first = _answers(content, data, images[:FIRST], classes, SECONDS, timed=True)
+    parts.append(first)
+    times = _times(told)
+    pixels = int(np.prod(data.input_shape))
+    each, seconds = max(1, min(int(1e3 * PART_S / times.p50_ms), PART_BYTES // pixels)), 4 * int(PART_S) + SECONDS
+    for start in range(FIRST, len(images), each):
+        look()
+        if stop and stop():
+            raise Cancelled("The measurement was stopped.")
+        parts.append(_answers(content, data, images[start : start + each], classes, seconds)[1])
+    named, confidences = (np.concatenate(found) for found in zip(*parts, strict=True))
+    if missing := int((named == NONE).sum()):
+        raise InvalidFile(
+            f"The file answers {missing:,} of {len(named):,} test images with NaN or infinite scores, which name no"
+            " class; every image needs finite scores."
+        )
+    return Predictions(images, named.astype(np.uint16), confidences), times
+
+
+def arena(content: bytes) -> Arena:
+    """What TFLM takes of its arena for one image, or why it does not run the file."""
+    if not COUNTS_ARENAS:
+        return Arena(None, "it is not installed")
+    limits = Limits(SECONDS, WAIT, MEMORY + 4 * len(content))
+    try:
+        with opened(content) as file:
+            told, _ = confined.read("arena", file, limits, {}, lambda ending: "it breaks down on the file")
+    except InvalidFile as error:
+        return Arena(None, str(error).rstrip("."))
+    size = told.get("arena_bytes")
+    return Arena(size) if isinstance(size, int) else Arena(None, str(told.get("reason"))[:200])
+
+
+def refusal(ending: Ending) -> str:
+    """The sentence about a file on which LiteRT did not answer."""
+    code = ending.status
+    if ending.failed:
+        return f"The .tflite file cannot be read: {': '.join(filter(None, ending.failed))}."
+    if code is None or code == -signal.SIGALRM:
+        return f"LiteRT did not answer about the .tflite file within {WAIT} seconds."
+    if code in (-signal.SIGXCPU, -signal.SIGKILL):
+        return f"The .tflite file takes more than {SECONDS} seconds of computing to load and answer a few images."
+    if code == OUT_OF_MEMORY:
+        return f"The .tflite file takes more than {MEMORY >> 30} GiB of memory to load."
+    if code < 0:
+        return f"LiteRT breaks down on the .tflite file ({signal.Signals(-code).name})."
+    return "The .tflite file cannot be read: no reason given."
+
+
+def _asked(content: bytes, task: dict[str, Any], rest: Sequence[bytes], seconds: int) -> tuple[dict[str, Any], bytes]:
+    behind = b"".join(rest)
+    memory = MEMORY + 4 * (len(content) + len(behind))
+    limits = Limits(seconds, max(WAIT, 4 * seconds), memory, answer_bytes=100_000 + 6 * int(task.get("images", 0)))
+    with opened(content + behind) as file:
+        return confined.read("litert", file, limits, {"model_bytes": len(content), **task}, refusal)
+
+
+def _answers(
+    content: bytes, data: Dataset, images: np.ndarray, classes: int, seconds: int, timed: bool = False
+) -> tuple[dict[str, Any], tuple[np.ndarray, np.ndarray]]:
+    """What was told beside, and classes [n] int32 with confidences [n] float16."""
+    task = {"task": "answers", "shape": list(data.input_shape), "images": len(images), "timed": timed}
+    table = np.ascontiguousarray(normalized_values(data).T, np.float32)
+    pixels = data.test.images[images].numpy()
+    told, found = _asked(content, task, [table.tobytes(), pixels.tobytes()], seconds)
+    n = len(images)
+    if len(found) != 6 * n:
+        raise InvalidFile(refusal(Ending(0)))
+    named, confidences = np.frombuffer(found[: 4 * n], np.int32), np.frombuffer(found[4 * n :], np.float16)
+    if ((named < NONE) | (named >= classes)).any() or not np.isfinite(confidences).all():
+        raise InvalidFile(refusal(Ending(0)))
+    return told, (named, confidences)
+
+
+def _times(told: dict[str, Any]) -> Times:
+    p50, p95 = told.get("p50_ms"), told.get("p95_ms")
+    if not (isinstance(p50, float) and isinstance(p95, float) and 0 < p50 <= p95 < 1e9):
+        raise InvalidFile(refusal(Ending(0)))
+    return Times(p50, p95)

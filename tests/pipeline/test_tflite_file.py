@@ -1,0 +1,88 @@
+"""`.tflite` files of strangers: measured as they answer, refused in one sentence, and read in another process."""
+
+import random
+from contextlib import suppress
+
+import numpy as np
+import pytest
+
+from compression.data import load
+from compression.errors import InvalidFile
+from compression.export.tflite.file import Grid, TfliteFile
+from compression.measure import tflite_runs
+from compression.pipeline.tflite_file import measure_tflite
+from tests.damage import damaged_bytes
+
+WEIGHTS = np.random.default_rng(0).standard_normal((10, 64)).astype(np.float32)
+
+
+def linear(shape: tuple[int, ...] = (1, 8, 8, 1), classes: int = 10, operator: str = "FULLY_CONNECTED") -> bytes:
+    """A float classifier of one layer, by no exporter of ours."""
+    file = TfliteFile()
+    image, rows = file.value(shape, None, "x"), file.value((1, 64), None, "rows")
+    file.operator("RESHAPE", [image, file.whole([1, 64], "lengths")], [rows], "ReshapeOptions", newShape=[1, 64])
+    scores = file.value((1, classes), None, "y")
+    weights = file.floats(np.resize(WEIGHTS, (classes, 64)), "w")
+    file.operator(operator, [rows, weights, -1], [scores], "FullyConnectedOptions")
+    return file.finish(image, scores)
+
+
+def quantized() -> bytes:
+    """The same in int8, written with scales of its own."""
+    file, scale = TfliteFile(), np.abs(WEIGHTS).max(1) / 127
+    image = file.value((1, 8, 8, 1), Grid(0.02, -20), "x")
+    rows = file.value((1, 64), Grid(0.02, -20), "rows")
+    file.operator("RESHAPE", [image, file.whole([1, 64], "lengths")], [rows], "ReshapeOptions", newShape=[1, 64])
+    scores = file.value((1, 10), Grid(0.4, 3), "y")
+    weights = file.weights(np.round(WEIGHTS / scale[:, None]).astype(np.int8), scale, 0, "w")
+    file.operator("FULLY_CONNECTED", [rows, weights, -1], [scores], "FullyConnectedOptions")
+    return file.finish(image, scores)
+
+
+@pytest.mark.parametrize("shape", [(1, 8, 8, 1), (1, 1, 8, 8)])
+def test_a_float_file_is_as_accurate_as_its_weights(shape):
+    data = load("digits")
+    found = measure_tflite(linear(shape), data)
+    images = data.normalize(data.test.images).numpy().reshape(len(data.test), 64)
+    named = (images @ WEIGHTS.T).argmax(1)
+    assert found.accuracy.value == np.mean(named == data.test.labels.numpy())
+    assert found.n_test == len(data.test) == found.accuracy.n
+    assert found.size_bytes == len(linear(shape)) and 0 < found.times.p50_ms <= found.times.p95_ms
+    assert found.kernels == {"RESHAPE": 1, "FULLY_CONNECTED": 1}
+
+
+def test_codes_go_in_and_out_by_the_files_own_scales():
+    data = load("digits")
+    found = measure_tflite(quantized(), data)
+    images = data.normalize(data.test.images).numpy().reshape(len(data.test), 64)
+    assert found.accuracy.value == pytest.approx(np.mean((images @ WEIGHTS.T).argmax(1) == data.truth), abs=0.03)
+    if tflite_runs.COUNTS_ARENAS:
+        assert 500 < found.arena.size_bytes < 20_000
+
+
+@pytest.mark.parametrize(("content", "sentence"), [
+    (b"", "no .tflite file"),
+    (b"\x08\0\0\0ONNX" + bytes(64), "no .tflite file"),
+    (linear()[:-200], "cannot"),
+    (linear()[:40], "LiteRT"),
+    (linear((1, 4, 4, 4)), r"does not take images of 8×8.*\[1, 4, 4, 4\]"),
+    (linear(operator="MEAN"), "LiteRT cannot load"),
+    (linear(classes=3), "3"),
+])  # fmt: skip
+def test_what_is_no_classifier_of_these_images_is_refused_in_a_sentence(content, sentence):
+    with pytest.raises(InvalidFile, match=sentence) as refused:
+        measure_tflite(content, load("digits"))
+    assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize("seed", [0, *(pytest.param(n, marks=pytest.mark.slow) for n in range(1, 5))])
+def test_damaged_files_end_in_a_measurement_or_a_sentence(seed):
+    rng, data = random.Random(seed), load("digits")
+    for _ in range(3 if seed == 0 else 30):
+        with suppress(InvalidFile):
+            measure_tflite(damaged_bytes(rng, quantized()), data)
+
+
+def test_the_arena_of_what_tflm_cannot_run_is_a_reason():
+    found = tflite_runs.arena(linear()[:40] + bytes(100))
+    assert found.size_bytes is None and found.reason
