@@ -26,7 +26,7 @@ data network store
 solvers training export reference
 calibration measure models
 techniques
-pipeline analysis probing
+pipeline analysis probing boards
 searching
 jobs lessons
 cli zoo __main__

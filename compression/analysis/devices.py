@@ -6,7 +6,7 @@ pages list the catalogue.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
 from compression.errors import UnknownName
@@ -60,13 +60,17 @@ class Device:
 
 @dataclass(frozen=True)
 class Need:
-    """What a file needs on a device, in bytes; `weights` are as its runtime stores them."""
+    """What a file needs on a device, in bytes; `weights` are as its runtime stores them.
+
+    Where it is `measured`, weights are the bytes of the very file and activations what its runtime took for an image.
+    """
 
     weights: int
     runtime_flash: int
     decoded_weights: int
     activations: int
     runtime_ram: int
+    measured: bool = False
 
     @property
     def flash(self) -> int:
@@ -81,19 +85,45 @@ class Need:
 
 @dataclass(frozen=True)
 class Fit:
-    """Whether a file fits, and estimates for one image; None where it does not fit."""
+    """Whether a file fits, and estimates for one image; `roofline_ms` holds were it to fit."""
 
     device: Device
     need: Need
-    flash: bool
-    ram: bool
-    estimated_ms: float | None
-    estimated_mj: float | None
+    roofline_ms: float
+
+    @property
+    def flash(self) -> bool:
+        """Whether weights and program fit."""
+        return self.need.flash <= self.device.flash_bytes
+
+    @property
+    def ram(self) -> bool:
+        """Whether what lies in RAM fits."""
+        return self.need.ram <= self.device.ram_bytes
 
     @property
     def fits(self) -> bool:
         """Both in flash and in RAM."""
         return self.flash and self.ram
+
+    @property
+    def estimated_ms(self) -> float | None:
+        """Milliseconds for one image; None where the file does not fit."""
+        return self.roofline_ms if self.fits else None
+
+    @property
+    def estimated_mj(self) -> float | None:
+        """Millijoules for one image; None where the file does not fit."""
+        return self.roofline_ms * self.device.watts if self.fits else None
+
+
+@dataclass(frozen=True)
+class OnBoard:
+    """What a `.tflite` file needs under TFLM: its bytes, those of the program, and the arena that TFLM took."""
+
+    file_bytes: int
+    program_bytes: int
+    arena_bytes: int
 
 
 @dataclass(frozen=True)
@@ -128,10 +158,21 @@ class Deployment:
 
 def fit(load: Load, device: Device) -> Fit:
     """Does a file fit on a device, and how long would an image take there?"""
-    need = _need(load, device.runtime)
-    flash, ram = need.flash <= device.flash_bytes, need.ram <= device.ram_bytes
-    ms = estimate_ms(load.work, device) if flash and ram else None
-    return Fit(device, need, flash, ram, ms, None if ms is None else ms * device.watts)
+    return Fit(device, _need(load, device.runtime), estimate_ms(load.work, device))
+
+
+def on_board(found: Deployment, board: OnBoard) -> Deployment:
+    """With what was measured in place of the estimate on each device of TFLM."""
+
+    def need(known: Fit) -> Need:
+        ram = known.device.runtime.own_ram_bytes
+        return Need(board.file_bytes, board.program_bytes, 0, board.arena_bytes, ram, measured=True)
+
+    fits = {
+        name: replace(known, need=need(known)) if known.device.runtime == TFLM else known
+        for name, known in found.fits.items()
+    }  # fmt: skip
+    return replace(found, fits=fits)
 
 
 def estimate_ms(work: "Sequence[Work]", device: Device) -> float:

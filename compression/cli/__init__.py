@@ -36,7 +36,7 @@ from compression.cli.inputs import (
     read_recipe,
     sampled,
 )
-from compression.cli.tflite import in_integers, is_tflite, measure_tflite, tflite_json, tflite_rows, write_tflite
+from compression.cli.tflite import is_tflite, measure_tflite, tflite_json, tflite_rows, write_tflite
 from compression.errors import InvalidSetting
 from compression.host.machine_lock import work_turn
 from compression.models import OWN
@@ -48,8 +48,8 @@ from compression.steps import STEPS, Settings, allowed
 
 if TYPE_CHECKING:
     from compression.pipeline.candidate import Candidate, Prepared
-    from compression.pipeline.tflite_file import TfliteMeasurement
     from compression.records.measurement import Measurement
+    from compression.records.tflite import TfliteMeasurement
 
 app = group(help="Compress image classifiers and measure the file that comes out.")
 app.add_typer(zoo.zoo_app, name="models")
@@ -133,6 +133,8 @@ def compress(
     dataset = sampled(dataset, test_images, chosen.seed)
     as_tflite = is_tflite(out)
     if as_tflite:
+        from compression.pipeline.tflite_file import in_integers
+
         chosen = in_integers(chosen)
     if with_preprocessing and (not out or as_tflite):
         raise InvalidSetting("--with-preprocessing goes with --out FILE.onnx, beside which the second file is written.")

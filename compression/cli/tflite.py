@@ -6,29 +6,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from compression.cli.console import Row, write_file
-from compression.errors import InvalidSetting
-from compression.recipe import Recipe
 
 if TYPE_CHECKING:
     from compression.data import Dataset
     from compression.pipeline.candidate import Candidate, Prepared
-    from compression.pipeline.tflite_file import TfliteMeasurement
+    from compression.records.tflite import TfliteMeasurement
 
 
 def is_tflite(file: Path | None) -> bool:
     """Whether a file is a `.tflite` file by its name."""
     return file is not None and file.name.lower().endswith(".tflite")
-
-
-def in_integers(recipe: Recipe) -> Recipe:
-    """The recipe with all that can compute on codes doing so. Raises `InvalidSetting` where activations are floats."""
-    quantize = recipe.get("quantize")
-    if quantize is None or quantize.activation_bits != 8:  # type: ignore[attr-defined]
-        raise InvalidSetting(
-            "A .tflite file computes in whole numbers: it needs --set quantize.activation_bits=8, and "
-            "quantize.weight_bits of at most 8."
-        )
-    return recipe.with_setting("quantize.placement", "everywhere")
 
 
 def write_tflite(out: Path, candidate: "Candidate", prepared: "Prepared") -> "TfliteMeasurement":
@@ -57,8 +44,8 @@ def tflite_json(found: "TfliteMeasurement") -> dict[str, Any]:
         "size_bytes": found.size_bytes, "n_test": found.n_test, "reference": right.reference,
         "accuracy": right.value, "accuracy_low": right.interval.low, "accuracy_high": right.interval.high,
         "equal": found.equal, "latency_p50_ms": found.times.p50_ms, "latency_p95_ms": found.times.p95_ms, "threads": 1,
-        "arena_bytes": found.arena.size_bytes, "arena_reason": found.arena.reason or None, "kernels": found.kernels,
-        "machine": asdict(found.machine),
+        "arena_bytes": found.arena.size_bytes, "arena_reason": found.arena.reason or None,
+        "kernels": dict(found.kernels), "machine": asdict(found.machine),
     }  # fmt: skip
 
 
@@ -75,5 +62,5 @@ def tflite_rows(found: "TfliteMeasurement", beside: str = "baseline") -> list[Ro
         (f"LiteRT {name}", f"{right.value:.2%} ({low:.2%} to {high:.2%})", f"{alike}{found.n_test:,} images"),
         ("LiteRT latency", f"{found.times.p50_ms:.3f} ms (p95 {found.times.p95_ms:.3f}), threads: 1", "here"),
         ("TFLM arena", told, "by TFLM's own count, for one image" if arena.size_bytes else f"TFLM: {arena.reason}"),
-        ("kernels", ", ".join(f"{name} {n}" for name, n in found.kernels.items()), ""),
+        ("kernels", ", ".join(f"{name} {n}" for name, n in found.kernels), ""),
     ]

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
         inputs_of,
         library_networks,
     )
+    from compression.jobs.device_files import board_folder, device_file
     from compression.jobs.job import Job, News
     from compression.jobs.lab import Lab
     from compression.jobs.long_jobs import can_finish
@@ -70,10 +71,11 @@ if TYPE_CHECKING:
 __all__ = [
     "Baseline", "Extracted", "Finished", "Inputs", "Job", "Lab", "LibraryNetwork", "News", "Outcome",
     "PictureUsage", "Refusal", "Request", "SearchView", "Searching", "SmallNetwork", "Sweeping", "Training",
-    "Watched", "Work", "add_network", "browser_images", "can_finish",
+    "Watched", "Work", "add_network", "board_folder", "browser_images", "can_finish",
     "choose_preprocessing", "class_map_of", "clear_pictures",
-    "compare_deployment", "compare_predictions", "correct_classes", "end_orphans", "explain_latency", "feature_maps",
-    "from_plain", "import_network", "inputs_of", "keep_uploaded", "known_sensitivities", "layer_view",
+    "compare_deployment", "compare_predictions", "correct_classes", "device_file", "end_orphans",
+    "explain_latency", "feature_maps", "from_plain", "import_network", "inputs_of", "keep_uploaded",
+    "known_sensitivities", "layer_view",
     "library_networks", "limit_pictures", "memory_growth", "network_structure", "picture_usage", "probe_package",
     "reachable_amounts",
     "search_importances", "search_of", "search_view", "searches",
@@ -85,6 +87,7 @@ _MODULES = {
     "additions": (
         "Inputs", "LibraryNetwork", "add_network", "choose_preprocessing", "inputs_of", "library_networks",
     ),
+    "device_files": ("board_folder", "device_file"),
     "job": ("Job", "News"),
     "lab": ("Lab",),
     "long_jobs": ("can_finish",),

@@ -69,7 +69,7 @@ def write_format(request: Request, format_name: str) -> dict[str, bytes]:
 
     prepared, recipe = worker.prepared(request), Recipe.from_json(request.recipe)
     known = request.model if request.model in ARCHITECTURES else None
-    compressed = formats.Compressed(_graph(request), prepared.data.input_shape, recipe, known)
+    compressed = formats.Compressed(compressed_graph(request), prepared.data.input_shape, recipe, known)
     with tempfile.TemporaryDirectory() as folder:
         paths = formats.write(format_name, compressed, Path(folder) / "network")
         return {path.name.removeprefix("network"): path.read_bytes() for path in paths}
@@ -153,7 +153,7 @@ def layer_view(request: Request, layer: str) -> LayerView:
     """A layer before and after the request's recipe."""
     from compression.analysis.layer_inspection import inspect
 
-    return inspect(worker.prepared(request), _graph(request), layer)
+    return inspect(worker.prepared(request), compressed_graph(request), layer)
 
 
 def reachable_amounts(request: Request) -> tuple[float, ...]:
@@ -177,10 +177,10 @@ def feature_maps(request: Request, layer: str, image: int) -> FeatureMaps:
     """What a layer makes of a test image before and after the request's recipe."""
     from compression.analysis import layer_inspection
 
-    return layer_inspection.feature_maps(worker.prepared(request), _graph(request), layer, image)
+    return layer_inspection.feature_maps(worker.prepared(request), compressed_graph(request), layer, image)
 
 
-def _graph(request: Request) -> Any:
+def compressed_graph(request: Request) -> Any:
     """The compressed network in torch, made anew the first time: the same weights as those in the file."""
     from compression.pipeline import compress
 

@@ -27,7 +27,7 @@ MOST_AT_ONCE, MOST_CLASSES = 1024, 100_000
 class Takes(NamedTuple):
     """How the file takes images: `batch` at once, of `channels`, which stand last or first; `grid` is that of codes."""
 
-    index: int
+    tensor: int
     batch: int
     channels: int
     channels_last: bool
@@ -64,7 +64,8 @@ def read(
     file = _asked("load the file", lambda: _opened(content, (shape[0], shape[1], shape[2])))
     if task == "about":
         about = {"channels": file.takes.channels, "classes": file.classes, "batch": file.takes.batch}
-        return about | {"kernels": kernels(content), "type": np.dtype(file.takes.dtype).name}, b""
+        grids = {"image_grid": file.takes.grid, "score_grid": file.grid}
+        return about | grids | {"kernels": kernels(content), "type": np.dtype(file.takes.dtype).name}, b""
     table = np.frombuffer(rest[: 1024 * shape[0]], np.float32).reshape(shape[0], 256)
     pixels = np.frombuffer(rest[1024 * shape[0] :], np.uint8).reshape(images, *shape)
     times = _asked("answer an image", lambda: _timed(file, _fed(file.takes, pixels[:1], table))) if timed else None
@@ -131,7 +132,7 @@ def _fed(takes: Takes, pixels: np.ndarray, table: np.ndarray) -> np.ndarray:
 
 
 def _run(file: File, images: np.ndarray) -> np.ndarray:
-    file.interpreter.set_tensor(file.takes.index, images)
+    file.interpreter.set_tensor(file.takes.tensor, images)
     file.interpreter.invoke()
     return file.interpreter.get_tensor(file.scores)
 

@@ -1,5 +1,6 @@
 """Which kernels a `.tflite` file needs, read from its tables within bounds. No torch in here."""
 
+import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
 from compression.errors import InvalidFile
@@ -35,6 +36,18 @@ def kernels(content: bytes) -> dict[str, int]:
         name = _name(model, graph.Operators(i).OpcodeIndex())
         found[name] = found.get(name, 0) + 1
     return found
+
+
+def largest_filter(content: bytes) -> int:
+    """How many inputs a filter of the largest convolution multiplies at once, in a file of our own; 0 without any."""
+    model = schema.Model.GetRootAs(content, 0)
+    graph, most = model.Subgraphs(0), 0
+    for i in range(graph.OperatorsLength()):
+        operator = graph.Operators(i)
+        if "CONV_2D" in _name(model, operator.OpcodeIndex()):
+            shape = graph.Tensors(operator.Inputs(1)).ShapeAsNumpy()
+            most = max(most, int(np.prod(shape[1:])))
+    return most
 
 
 def _name(model: schema.Model, index: int) -> str:

@@ -22,6 +22,7 @@ from compression.measure.accuracy import normalized_values
 from compression.measure.admission import opened
 from compression.network.decisions import NONE
 from compression.records.measurement import Predictions
+from compression.records.tflite import Arena, Times
 
 COUNTS_ARENAS = find_spec("tflite_micro") is not None
 """Packages of TensorFlow Lite Micro exist for Linux on x86-64."""
@@ -38,7 +39,8 @@ PART_S, PART_BYTES = 15.0, 128 << 20
 class About:
     """What a file takes and gives: images of `channels`, `batch` at once, in `type`; scores of `classes`.
 
-    `kernels` are TFLite's names of its operators, with how many there are of each.
+    `kernels` are TFLite's names of its operators, with how many there are of each; a grid is scale and zero-point of
+    codes, (0, 0) of floats.
     """
 
     channels: int
@@ -46,33 +48,35 @@ class About:
     batch: int
     type: str
     kernels: dict[str, int]
-
-
-@dataclass(frozen=True)
-class Times:
-    """Milliseconds of one run of LiteRT on one thread of this machine."""
-
-    p50_ms: float
-    p95_ms: float
-
-
-@dataclass(frozen=True)
-class Arena:
-    """Bytes that TFLM takes of its arena; None where it does not run the file, and why."""
-
-    size_bytes: int | None
-    reason: str = ""
+    image_grid: tuple[float, int]
+    score_grid: tuple[float, int]
 
 
 def about(content: bytes, shape: tuple[int, int, int]) -> About:
     """What the file takes, for images of `shape` (C, H, W). Raises `InvalidFile` where LiteRT does not load it."""
     told, _ = _asked(content, {"task": "about", "shape": list(shape)}, [], SECONDS)
-    numbers = [told.get(name) for name in ("channels", "classes", "batch")]
-    kind, kernels = told.get("type"), told.get("kernels")
-    if not all(isinstance(n, int) and n > 0 for n in numbers) or not isinstance(kernels, dict):
+    kernels = told.get("kernels")
+    if not isinstance(kernels, dict):
         raise InvalidFile(refusal(Ending(0)))
-    counts = {str(name): count for name, count in kernels.items() if isinstance(count, int)}
-    return About(*numbers, str(kind), counts)  # type: ignore[arg-type]
+    return About(
+        channels=_number(told, "channels"), classes=_number(told, "classes"), batch=_number(told, "batch"),
+        type=str(told.get("type")), kernels={str(name): n for name, n in kernels.items() if isinstance(n, int)},
+        image_grid=_grid(told, "image_grid"), score_grid=_grid(told, "score_grid"),
+    )  # fmt: skip
+
+
+def _number(told: dict[str, Any], name: str) -> int:
+    found = told.get(name)
+    if not isinstance(found, int) or found < 1:
+        raise InvalidFile(refusal(Ending(0)))
+    return found
+
+
+def _grid(told: dict[str, Any], name: str) -> tuple[float, int]:
+    match told.get(name):
+        case [int() | float() as scale, int(zero)] if 0 <= scale < np.inf:
+            return float(scale), zero
+    raise InvalidFile(refusal(Ending(0)))
 
 
 def predict(
@@ -146,7 +150,7 @@ def _answers(
 ) -> tuple[dict[str, Any], tuple[np.ndarray, np.ndarray]]:
     """What was told beside, and classes [n] int32 with confidences [n] float16."""
     task = {"task": "answers", "shape": list(data.input_shape), "images": len(images), "timed": timed}
-    table = np.ascontiguousarray(normalized_values(data).T, np.float32)
+    table = normalized_values(data)
     pixels = data.test.images[images].numpy()
     told, found = _asked(content, task, [table.tobytes(), pixels.tobytes()], seconds)
     n = len(images)

@@ -1,51 +1,49 @@
 """A compressed network as a `.tflite` file, and what LiteRT and TensorFlow Lite Micro make of any such file."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from torch import fx
 
 from compression.data import Dataset, for_outputs
-from compression.errors import InvalidData, InvalidFile
+from compression.errors import InvalidData, InvalidFile, InvalidSetting
 from compression.export.tflite import export
-from compression.host.machine import Machine, this_machine
+from compression.host.machine import this_machine
 from compression.host.onnx_runtime import session
 from compression.measure import accuracy, tflite_runs
 from compression.measure.admission import admit, file_content
 from compression.measure.intake import check_scores
-from compression.measure.tflite_runs import Arena, Times
 from compression.pipeline.candidate import Candidate, Prepared
-from compression.records.measurement import Accuracy, Predictions, order
+from compression.recipe import Recipe
+from compression.records.measurement import Predictions, order
+from compression.records.tflite import TfliteMeasurement
 
 MOST_BYTES = 512 << 20
 
 
-@dataclass(frozen=True)
-class TfliteMeasurement:
-    """Of one `.tflite` file: bytes, LiteRT's accuracy on all test images and its milliseconds here, TFLM's arena.
-
-    `equal` is the share of images that get the class that the file measured beside it gives them: the baseline, or the
-    ONNX file of the same network; None where there is none. `kernels` are TFLite's names of its operators, with how
-    many there are of each.
-    """
-
-    size_bytes: int
-    n_test: int
-    accuracy: Accuracy
-    equal: float | None
-    times: Times
-    arena: Arena
-    kernels: dict[str, int]
-    machine: Machine
+def in_integers(recipe: Recipe) -> Recipe:
+    """The recipe with all that can compute on codes doing so. Raises `InvalidSetting` where activations are floats."""
+    quantize = recipe.get("quantize")
+    if quantize is None or quantize.activation_bits != 8:  # type: ignore[attr-defined]
+        raise InvalidSetting(
+            "A .tflite file computes in whole numbers: it needs --set quantize.activation_bits=8, and "
+            "quantize.weight_bits of at most 8."
+        )
+    return recipe.with_setting("quantize.placement", "everywhere")
 
 
 def measured(candidate: Candidate, prepared: Prepared) -> tuple[bytes, TfliteMeasurement]:
     """The file of a candidate, with its measurement on all test images. Raises `Unsupported` as `export` does."""
+    return written(candidate.books.graph, prepared, candidate.onnx)
+
+
+def written(graph: fx.GraphModule, prepared: Prepared, onnx: bytes) -> tuple[bytes, TfliteMeasurement]:
+    """The file of a compressed `graph`, measured on all test images beside an ONNX file of our own."""
     data = prepared.data
-    content = export(candidate.books.graph, data.input_shape, prepared.calibration.images)
+    content = export(graph, data.input_shape, prepared.calibration.images)
     about = tflite_runs.about(content, data.input_shape)
-    expected = accuracy.predict(session(candidate.onnx), data, order(len(data.test)))
+    expected = accuracy.predict(session(onnx), data, order(len(data.test)))
     return content, _measurement(content, data, about, expected)
 
 
@@ -95,4 +93,6 @@ def _measurement(
     equal = None if expected is None else float(np.mean(found.classes == expected.classes))
     right = accuracy.accuracy(found, expected or found, data.truth)
     arena = tflite_runs.arena(content)
-    return TfliteMeasurement(len(content), len(found), right, equal, times, arena, about.kernels, this_machine())
+    return TfliteMeasurement(
+        len(content), len(found), right, equal, times, arena, tuple(about.kernels.items()), this_machine()
+    )

@@ -3,15 +3,21 @@
 import streamlit as st
 
 from compression import jobs
+from compression.analysis.devices import Deployment, on_board
 from compression.export import snippets
 from compression.models import OWN
 from pages.ui.explore import figures_of_merit, panels
 from pages.ui.model import wording
 from pages.ui.model.points import Point
-from pages.ui.ship import device_rows, probe
+from pages.ui.ship import device_files, device_rows, probe
 from pages.ui.state import Visit, kept
 
 PHOTO = "Python, a photo"  # lines that run the file with preprocessing inside
+
+DEVICES = (
+    "Microcontrollers: memory is measured on the .tflite file where there is one, else estimated. Others: counted on "
+    "the ONNX file. Times and energies are estimates (roofline)."
+)
 
 
 def page() -> None:
@@ -35,8 +41,20 @@ def devices(visit: Visit, point: Point) -> None:
     )
     if found is None:
         return
-    ours, fp32 = found
-    st.markdown("#### Devices", help="Flash and RAM are computed exactly; latency and energy are roofline estimates.")
+    estimate, fp32 = found
+    st.markdown("#### Devices", help=DEVICES)
+    table = st.container()
+    written = device_files.written(visit, point, file)
+    board = device_files.board(written)
+    ours = on_board(estimate, board) if board else estimate
+    with table:
+        verdicts(ours, fp32)
+    device_files.draw(visit, point, written, estimate)
+    beside(visit, point, ours)
+
+
+def verdicts(ours: Deployment, fp32: Deployment) -> None:
+    """A row for each device, and the sums of the one that is selected."""
     rows = device_rows.rows(ours, fp32)
     chosen = st.dataframe(rows, hide_index=True, column_config=device_rows.COLUMNS, on_select="rerun", key="devices",
                           selection_mode="single-row", height=38 + 35 * len(rows))  # fmt: skip
@@ -46,6 +64,11 @@ def devices(visit: Visit, point: Point) -> None:
         if picked
         else "Select a device to see the calculation."
     )
+
+
+def beside(visit: Visit, point: Point, ours: Deployment) -> None:
+    """This machine, and the way to another."""
+    file, request = kept(point.file) or b"", visit.request_for(point.recipe)
     here, transfer = st.columns(2, gap="large")
     with here:
         st.markdown("#### This machine")

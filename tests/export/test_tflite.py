@@ -5,7 +5,6 @@ import pytest
 from ai_edge_litert.interpreter import Interpreter
 
 from compression import models
-from compression.cli.tflite import in_integers
 from compression.data import load
 from compression.errors import InvalidSetting, Unsupported
 from compression.export.tflite import export
@@ -14,7 +13,7 @@ from compression.network.graph import layers
 from compression.network.storage import stored
 from compression.network.tracing import trace
 from compression.pipeline.compress import compress_prepared, prepare
-from compression.pipeline.tflite_file import measured
+from compression.pipeline.tflite_file import in_integers, measured
 from compression.recipe import Recipe
 from compression.steps import Quantize
 
@@ -31,7 +30,7 @@ def test_litert_answers_as_onnx_runtime(name):
     assert found.equal >= 0.995
     assert content[4:8] == b"TFL3" and found.size_bytes == len(content)
     assert not COUNTS_ARENAS or 1_000 < found.arena.size_bytes < 1_000_000
-    assert found.accuracy.n == len(prepared.data.test) and sum(found.kernels.values()) > 4
+    assert found.accuracy.n == len(prepared.data.test) and sum(dict(found.kernels).values()) > 4
     tensors = {each["name"]: each for each in Interpreter(model_content=content).get_tensor_details()}
     for layer, module in layers(candidate.books.graph).items():
         scales = tensors[f"{layer}.weight"]["quantization_parameters"]["scales"]

@@ -6,7 +6,9 @@ from dataclasses import replace
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from compression.analysis.devices import DEVICES, KB, Deployment, Load, device, fit
+from compression.analysis.devices import DEVICES, KB, TFLM, Deployment, Load, OnBoard, device, fit, on_board
+from compression.analysis.tflm_kernels import CORE, KERNELS, program_bytes
+from compression.measure.tflite_runs import COUNTS_ARENAS
 from compression.records import probe
 from compression.records.analysis import Growth
 from compression.records.measurement import Interval, Latency
@@ -48,6 +50,24 @@ def test_memory_says_what_a_process_grew_by():
     assert "grew by 2.00 MB" in text and "account for 1.00 MB" in text and "8-bit kernels" in text
 
 
+def test_what_was_measured_takes_the_place_of_the_estimate_on_boards_alone():
+    chip = replace(device("nano33"), ram_bytes=30 * KB, runtime=replace(TFLM))  # as it comes from another process
+    before = Deployment({"chip": fit(SMALL, chip), "pi4": fit(SMALL, device("pi4"))}, 8_000, "QLinearConv", 24, True, 1)
+    after = on_board(before, OnBoard(file_bytes=50_000, program_bytes=100_000, arena_bytes=20_000))
+    assert before.fits["chip"].fits and not after.fits["chip"].fits
+    assert after.fits["pi4"] == before.fits["pi4"]
+    assert (after.fits["chip"].need.flash, after.fits["chip"].need.ram) == (150_000, 20_000 + 16 * KB)
+    assert device_rows.verdict(after.fits["chip"]) == "RAM too small"
+    assert after.fits["chip"].estimated_ms is None and before.fits["chip"].estimated_ms is not None
+    assert [row["Memory"] for row in device_rows.rows(after, before)] == ["measured", "estimated"]
+    assert "20.0 KB of arena (measured)" in " ".join(device_rows.details(after.fits["chip"]))
+
+
+def test_the_program_is_the_interpreter_and_the_kernels_that_the_file_needs():
+    assert program_bytes(["CONV_2D", "RESHAPE"]) == CORE + KERNELS["CONV_2D"] + KERNELS["RESHAPE"]
+    assert program_bytes(["CUSTOM"]) == CORE + max(KERNELS.values())
+
+
 @pytest.fixture(scope="module")
 def page() -> AppTest:
     return opened(LINK, page="ship/deploy")
@@ -61,6 +81,25 @@ def test_the_page_shows_devices_downloads_and_reasons(page):
     told = " ".join(text.value for text in page.markdown)
     assert "estimate ÷ measured" in told and "Peak activation memory" in told
     assert any("onnxruntime.InferenceSession" in code.value for code in page.code)
+
+
+def test_an_integer_recipe_is_offered_for_microcontrollers_and_measured(page):
+    devices, board = (table.value for table in page.dataframe[:2])
+    known = dict(zip(devices["Device"], devices["Memory"], strict=True))
+    assert known["Arduino Nano 33 BLE"] == ("measured" if COUNTS_ARENAS else "estimated")
+    assert known["Raspberry Pi 4"] == "estimated"
+    assert board["How"][0] == "file measured, program counted"
+    assert board[".tflite file"][3].startswith(("99.", "100"))
+    assert [b for b in page.get("download_button") if ".tflite" in str(b.proto)]
+    page.button("board.write").click().run()
+    assert not page.error and not page.exception
+    assert [b for b in page.get("download_button") if "board.zip" in str(b.proto)]
+
+
+def test_a_recipe_of_floats_is_told_why_there_is_no_such_file():
+    page = opened({**LINK, "quantize.activation_bits": "32"}, page="ship/deploy")
+    assert any("keeps activations as floats" in caption.value for caption in page.caption)
+    assert not [b for b in page.get("download_button") if ".tflite" in str(b.proto)]
 
 
 def test_another_language_shows_other_lines(page):

@@ -10,13 +10,12 @@ from torch import fx, nn
 
 from compression.errors import Unsupported
 from compression.export.tflite.file import Grid, TfliteFile
-from compression.export.tflite.operators import TRANSLATIONS, Translator, layer, moved_shape
+from compression.export.tflite.operators import TRANSLATIONS, layer
+from compression.export.tflite.pointwise import batch_norm, hard_sigmoid
+from compression.export.tflite.translator import Translator, moved_shape
 from compression.network.graph import LAYERS, folded_norm, is_size, module_of, only_reader, operator_name, shapes
 from compression.network.parametrizations import ActivationQuantizer, HardSigmoidQuantizer
 from compression.network.quantized_values import LISTS, PASS, clip_of
-
-FUSES = (*LAYERS,)
-"""Modules whose kernel cuts what it gives to a range."""
 
 
 def export(graph: fx.GraphModule, input_shape: tuple[int, int, int], images: torch.Tensor) -> bytes:
@@ -56,7 +55,8 @@ class _Exporter:
     def _operator(self, node: fx.Node) -> None:
         t, module = self.translator, module_of(self.graph, node)
         if isinstance(module, HardSigmoidQuantizer):
-            raise Unsupported("A .tflite file cannot hold a hard sigmoid yet.")
+            t.tensors[node] = hard_sigmoid(t, node, HardSigmoidQuantizer.STEP)
+            return
         if isinstance(module, ActivationQuantizer):
             t.tensors[node] = t.on_grid(t.tensors[node.args[0]], _grid(module))  # type: ignore[index]
             return
@@ -64,6 +64,10 @@ class _Exporter:
             t.tensors[node] = t.tensors[node.args[0]]  # type: ignore[index]
             return
         if operator_name(node) == "getitem":
+            return
+        if isinstance(module, nn.BatchNorm2d) and node not in t.tensors:
+            chain = self._chain(node)
+            batch_norm(t, node, module, self._kept(node, chain), _activation(chain))
             return
         clip = clip_of(node)
         name = "clip" if clip else operator_name(node)
@@ -89,7 +93,8 @@ class _Exporter:
         if isinstance(module, LAYERS) and folded_norm(self.graph, node) is not None:
             chain.append(only_reader(node))  # type: ignore[arg-type]
         reader = only_reader(chain[-1])
-        if reader is not None and clip_of(reader) and (isinstance(module, LAYERS) or operator_name(node) == "add"):
+        fuses = isinstance(module, (*LAYERS, nn.BatchNorm2d)) or operator_name(node) == "add"
+        if reader is not None and clip_of(reader) and fuses:
             chain.append(reader)
         reader = only_reader(chain[-1])
         quantizer = module_of(self.graph, reader) if reader is not None else None

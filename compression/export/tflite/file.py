@@ -13,7 +13,8 @@ VERSION = 3
 IDENTIFIER = b"TFL3"
 VERSIONS = {"CONV_2D": 3, "DEPTHWISE_CONV_2D": 3, "FULLY_CONNECTED": 4, "PAD": 2, "ADD": 2, "MAX_POOL_2D": 2,
             "AVERAGE_POOL_2D": 2, "MEAN": 2, "CONCATENATION": 2, "TRANSPOSE": 2, "STRIDED_SLICE": 2, "RELU": 2,
-            "RELU6": 2, "RESHAPE": 1, "QUANTIZE": 1}  # fmt: skip
+            "RELU6": 2, "RESHAPE": 1, "QUANTIZE": 1, "MUL": 2, "LOGISTIC": 2, "TANH": 2, "SOFTMAX": 2, "LEAKY_RELU": 2,
+            "HARD_SWISH": 1, "PADV2": 2}  # fmt: skip
 """The least version of each kernel that takes int8, by `tflite/tools/versioning/op_version.cc`."""
 TYPES = {"int8": schema.TensorType.INT8, "int32": schema.TensorType.INT32, "float32": schema.TensorType.FLOAT32}
 
@@ -46,6 +47,11 @@ class TfliteFile:
         """The number of a stored tensor, int8 or int32, with a scale for each index along `axis`."""
         zeros = [0] * len(scales)
         return self._tensor(codes.shape, str(codes.dtype), self._stored(codes), name, scales.tolist(), zeros, axis)
+
+    def number(self, code: int, grid: Grid, name: str) -> int:
+        """The number of a stored int8 tensor of one value."""
+        codes = np.array([code], np.int8)
+        return self._tensor((1,), "int8", self._stored(codes), name, [grid.scale], [grid.zero_point], 0, grid)
 
     def floats(self, numbers: np.ndarray, name: str) -> int:
         """The number of a stored float32 tensor."""

@@ -1,81 +1,17 @@
-"""Operators of the graph, written as those of TFLite on maps [n, H, W, C]."""
+"""Layers, pools and operators that move values, written as those of TFLite on maps [n, H, W, C]."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import numpy as np
 from torch import fx, nn
 
 from compression.errors import Unsupported
-from compression.export.tflite.file import Grid, TfliteFile
+from compression.export.tflite import pointwise
+from compression.export.tflite.translator import Translator, moved, moved_shape
 from compression.network.graph import arguments, folded_norm, operator_name, padding_of, pair
 from compression.network.storage import stored
 
 SAME, VALID = 0, 1
-
-
-def moved(rank: int) -> list[int]:
-    """Where each axis of a value [n, C…, H, W] stands in the file: [n, H, W, C…]; others stay as they are."""
-    return [0, rank - 2, rank - 1, *range(1, rank - 2)] if rank >= 4 else list(range(rank))
-
-
-def moved_shape(shape: tuple[int, ...]) -> tuple[int, ...]:
-    """The shape in the file."""
-    return tuple(shape[axis] for axis in moved(len(shape)))
-
-
-@dataclass
-class Translator:
-    """What translations read: the graph, the file, the tensor of each node and every shape as PyTorch has it."""
-
-    graph: fx.GraphModule
-    file: TfliteFile
-    tensors: dict[fx.Node, int]
-    shapes: dict[str, tuple[int, ...]]
-
-    def on_grid(self, tensor: int, grid: Grid) -> int:
-        """The same value in the codes of `grid`."""
-        if self.file.grids[tensor] == grid:
-            return tensor
-        made = self.file.value(self.file.shapes[tensor], grid, f"value{tensor}")
-        return self.file.operator("QUANTIZE", [tensor], [made], "QuantizeOptions")
-
-    def like(self, tensor: int, shape: tuple[int, ...], name: str) -> int:
-        """A new value of a shape in the file, on the grid of `tensor`."""
-        grid = self.file.grids[tensor]
-        assert grid is not None
-        return self.file.value(shape, grid, name)
-
-    def reshaped(self, tensor: int, shape: tuple[int, ...], name: str) -> int:
-        """The same numbers in another shape."""
-        if self.file.shapes[tensor] == shape:
-            return tensor
-        lengths = self.file.whole([-1, *shape[1:]], f"{name} lengths")
-        return self.file.operator("RESHAPE", [tensor, lengths], [self.like(tensor, shape, name)], "ReshapeOptions",
-                                  newShape=[-1, *shape[1:]])  # fmt: skip
-
-    def transposed(self, tensor: int, order: list[int], name: str) -> int:
-        """The value with its axes in another order."""
-        shape = tuple(self.file.shapes[tensor][axis] for axis in order)
-        axes = self.file.whole(order, f"{name} order")
-        return self.file.operator("TRANSPOSE", [tensor, axes], [self.like(tensor, shape, name)], "TransposeOptions")
-
-    def split(self, node: fx.Node) -> None:
-        """Parts of a value along an axis; each 'getitem' of `node` gives one."""
-        source, at = self.tensors[node.args[0]], 0  # type: ignore[index]
-        rank = len(self.file.shapes[source])
-        axis = moved(rank).index(arguments(node)["dim"] % rank)
-        for reader in sorted(node.users, key=lambda user: user.args[1]):  # type: ignore[arg-type, return-value]
-            shape = moved_shape(self.shapes[reader.name])
-            parts = arguments(node).get("split_size") or shape[axis]
-            at = int(reader.args[1]) * parts if isinstance(parts, int) else sum(parts[: int(reader.args[1])])  # type: ignore[arg-type]
-            begin, end = [0] * rank, list(self.file.shapes[source])
-            begin[axis], end[axis] = at, at + shape[axis]
-            inputs = [self.file.whole(n, f"{reader.name} {i}") for i, n in enumerate((begin, end, [1] * rank))]
-            self.tensors[reader] = self.file.operator(
-                "STRIDED_SLICE", [source, *inputs], [self.like(source, shape, reader.name)], "StridedSliceOptions",
-                beginMask=1, endMask=1,
-            )  # fmt: skip
 
 
 def layer(t: Translator, node: fx.Node, module: nn.Conv2d | nn.Linear, given: int, activation: int) -> None:
@@ -106,7 +42,7 @@ def _convolution(
     source, given, bias = ends
     left, right, above, below = padding_of(module)
     window = [(above, below), (left, right)]
-    source, padding = _padded(t, source, window, module.kernel_size, module.stride, module.dilation, name)
+    source, padding = _padded(t, source, window, (module.kernel_size, module.stride, module.dilation), name)
     options = {"padding": padding, "strideH": module.stride[0], "strideW": module.stride[1],
                "dilationHFactor": module.dilation[0], "dilationWFactor": module.dilation[1],
                "fusedActivationFunction": activation}  # fmt: skip
@@ -127,31 +63,25 @@ def _same(size: int, kernel: int, stride: int, dilation: int) -> tuple[int, int]
 
 
 def _padded(
-    t: Translator, source: int, pads: list[tuple[int, int]], kernel: tuple[int, ...], stride: tuple[int, ...],
-    dilation: tuple[int, ...], name: str,
+    t: Translator, source: int, pads: list[tuple[int, int]],
+    window: tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]] | None, name: str, *, least: bool = False,
 ) -> tuple[int, int]:  # fmt: skip
-    """The value to slide over, and TFLite's name for what it sets beside it."""
-    shape = t.file.shapes[source]
+    """The value to slide over, and TFLite's name for what it sets beside it.
+
+    Beside it lie zeros, or with `least` the lowest code. `window`: kernel, stride and dilation, where the kernel can
+    set SAME beside it by itself.
+    """
+    shape, grid = t.file.shapes[source], t.file.grids[source]
     if not any(map(any, pads)):
         return source, VALID
-    if pads == [_same(*each) for each in zip(shape[1:3], kernel, stride, dilation, strict=True)]:
+    if window and pads == [_same(*each) for each in zip(shape[1:3], *window, strict=True)]:
         return source, SAME
     wide = (shape[0], *(n + sum(p) for n, p in zip(shape[1:3], pads, strict=True)), shape[3])
-    amounts = t.file.whole([(0, 0), *pads, (0, 0)], f"{name} padding")
-    return t.file.operator("PAD", [source, amounts], [t.like(source, wide, f"{name} padded")], "PadOptions"), VALID
-
-
-def _clip(t: Translator, node: fx.Node, given: int, activation: int) -> int:
-    return t.file.operator("RELU6" if activation == 3 else "RELU", [t.tensors[node.args[0]]], [given])  # type: ignore[index]
-
-
-def _add(t: Translator, node: fx.Node, given: int, activation: int) -> int:
-    a = arguments(node)
-    terms = [a["self"], a["other"]]
-    if a.get("alpha", 1) != 1 or not all(isinstance(term, fx.Node) and term in t.tensors for term in terms):
-        raise Unsupported("A .tflite file takes sums of two computed values.")
-    return t.file.operator("ADD", [t.tensors[term] for term in terms], [given], "AddOptions",
-                           fusedActivationFunction=activation)  # fmt: skip
+    amounts, made = t.file.whole([(0, 0), *pads, (0, 0)], f"{name} padding"), t.like(source, wide, f"{name} padded")
+    if not least or grid is None or grid.zero_point == -128:
+        return t.file.operator("PAD", [source, amounts], [made], "PadOptions"), VALID
+    lowest = t.file.number(-128, grid, f"{name} lowest")
+    return t.file.operator("PADV2", [source, amounts, lowest], [made], "PadV2Options"), VALID
 
 
 def _mean(t: Translator, node: fx.Node, given: int, activation: int) -> int:
@@ -159,6 +89,8 @@ def _mean(t: Translator, node: fx.Node, given: int, activation: int) -> int:
     a, name = arguments(node), operator_name(node)
     whole = pair(a["output_size"]) == (1, 1) if "output_size" in a else sorted(d % 4 for d in a["dim"]) == [2, 3]
     source = t.tensors[a["self"]]
+    if not whole and "output_size" in a:
+        return _evenly(t, node, given)
     if not whole or len(t.file.shapes[source]) != 4:
         raise Unsupported(f"A .tflite file takes {name} over whole maps only.")
     axes = t.file.whole([1, 2], f"{node.name} axes")
@@ -166,20 +98,56 @@ def _mean(t: Translator, node: fx.Node, given: int, activation: int) -> int:
                            keepDims=len(t.file.shapes[given]) == 4)  # fmt: skip
 
 
-def _max_pool(t: Translator, node: fx.Node, given: int, activation: int = 0) -> int:
+def _evenly(t: Translator, node: fx.Node, given: int) -> int:
+    """Averages of windows that divide the map."""
+    sizes = t.file.shapes[t.source(node)][1:3]
+    wanted = t.file.shapes[given][1:3]
+    if any(n % m for n, m in zip(sizes, wanted, strict=True)):
+        raise Unsupported(
+            f"A .tflite file takes averages of windows that divide the map; {node.name!r} is another one."
+        )
+    window = sizes[0] // wanted[0], sizes[1] // wanted[1]
+    return _averages(t, node, t.source(node), given, window, window)
+
+
+def _average_pool(t: Translator, node: fx.Node, given: int, activation: int) -> int:
     a = arguments(node)
-    source = t.tensors[a["self"]]
-    shape, answer = t.file.shapes[source], moved_shape(t.shapes[node.name])
     kernel, pads = pair(a["kernel_size"]), pair(a["padding"])
     strides = pair(a["stride"]) if a["stride"] else kernel
-    same = [_same(n, k, s, 1) for n, k, s in zip(shape[1:3], kernel, strides, strict=True)]
-    plain = tuple((n - k) // s + 1 for n, k, s in zip(shape[1:3], kernel, strides, strict=True)) == answer[1:3]
-    if pair(a["dilation"]) != (1, 1) or not ((plain and pads == (0, 0)) or same == [(p, p) for p in pads]):
+    if a["ceil_mode"] or a["divisor_override"] or (pads != (0, 0) and not a["count_include_pad"]):
         raise Unsupported(f"A .tflite file has no form for the windows of {node.name}.")
+    source, _ = _padded(t, t.source(node), [(p, p) for p in pads], None, node.name)
+    return _averages(t, node, source, given, kernel, strides)
+
+
+def _averages(
+    t: Translator, node: fx.Node, source: int, given: int, kernel: tuple[int, int], strides: tuple[int, int]
+) -> int:
+    """The kernel answers on the grid of what it reads."""
+    same = t.file.grids[source] == t.file.grids[given]
+    inner = given if same else t.like(source, t.file.shapes[given], f"{node.name} averages")
+    t.file.operator(
+        "AVERAGE_POOL_2D", [source], [inner], "Pool2DOptions", padding=VALID, strideH=strides[0], strideW=strides[1],
+        filterHeight=kernel[0], filterWidth=kernel[1],
+    )  # fmt: skip
+    return given if same else t.file.operator("QUANTIZE", [inner], [given], "QuantizeOptions")
+
+
+def _max_pool(t: Translator, node: fx.Node, given: int, activation: int = 0) -> int:
+    """The largest of each window; what lies beside a map is less than all."""
+    a, source = arguments(node), t.source(node)
+    answer, kernel, pads = moved_shape(t.shapes[node.name]), pair(a["kernel_size"]), pair(a["padding"])
+    strides = pair(a["stride"]) if a["stride"] else kernel
+    ends = [
+        (p, max(p, (m - 1) * s + k - n - p))  # windows that begin inside and end beyond: ceil_mode
+        for n, m, k, s, p in zip(t.file.shapes[source][1:3], answer[1:3], kernel, strides, pads, strict=True)
+    ]
+    if pair(a["dilation"]) != (1, 1):
+        raise Unsupported(f"A .tflite file has no form for the windows of {node.name}.")
+    source, padding = _padded(t, source, ends, (kernel, strides, (1, 1)), node.name, least=True)
     return t.file.operator(
-        "MAX_POOL_2D", [source], [t.like(source, answer, node.name)], "Pool2DOptions",
-        padding=VALID if pads == (0, 0) else SAME, strideH=strides[0], strideW=strides[1], filterHeight=kernel[0],
-        filterWidth=kernel[1],
+        "MAX_POOL_2D", [source], [t.like(source, answer, node.name)], "Pool2DOptions", padding=padding,
+        strideH=strides[0], strideW=strides[1], filterHeight=kernel[0], filterWidth=kernel[1],
     )  # fmt: skip
 
 
@@ -188,6 +156,8 @@ def _reshape(t: Translator, node: fx.Node, given: int) -> int:
     source, before = t.tensors[node.args[0]], t.shapes[node.args[0].name]  # type: ignore[index, union-attr]
     after = t.shapes[node.name]
     if before[-2:] == after[-2:] and min(len(before), len(after)) >= 4:
+        return t.reshaped(source, moved_shape(after), node.name)
+    if len(after) == 4 and after[-2:] == (1, 1) and len(before) < 4:
         return t.reshaped(source, moved_shape(after), node.name)
     if len(after) >= 4:
         raise Unsupported("A .tflite file cannot hold a reshape of rows into maps yet.")
@@ -217,7 +187,11 @@ def _concatenate(t: Translator, node: fx.Node, given: int, activation: int) -> i
 
 
 TRANSLATIONS: dict[str, Callable[..., int]] = {
-    "clip": _clip, "add": _add, "mean": _mean, "adaptive_avg_pool2d": _mean, "max_pool2d": _max_pool,
-    "flatten": _reshape, "reshape": _reshape, "transpose": _transpose, "cat": _concatenate,
+    "clip": pointwise.clip, "add": pointwise.add, "mul": pointwise.multiply, "sigmoid": pointwise.sigmoid,
+    "tanh": pointwise.tanh, "softmax": pointwise.softmax, "leaky_relu": pointwise.leaky,
+    "hardswish": pointwise.hard_swish, "hardsigmoid": pointwise.gate, "silu": pointwise.silu,
+    "mean": _mean, "adaptive_avg_pool2d": _mean, "avg_pool2d": _average_pool,
+    "max_pool2d": _max_pool, "flatten": _reshape, "reshape": _reshape, "squeeze": _reshape, "unsqueeze": _reshape,
+    "unflatten": _reshape, "transpose": _transpose, "cat": _concatenate,
 }  # fmt: skip
 """By the operator's name in the graph; those that only move values give their tensor, others fill `given`."""

@@ -5,11 +5,13 @@ from typing import Any
 import streamlit as st
 
 from compression.analysis.devices import NETWORKS, Deployment, Fit, transfer_seconds
+from compression.analysis.tflm_kernels import SOURCE
 from compression.records.analysis import Growth
 from compression.records.measurement import Latency
 from pages.ui.model import wording
 
 YES, NO = "fits", "does not fit"
+MEASURED = "measured"
 
 COLUMNS = {
     "Flash": st.column_config.ProgressColumn("Flash used", format="percent", min_value=0, max_value=1),
@@ -32,6 +34,7 @@ def _row(found: Fit, fp32: Fit) -> dict[str, Any]:
         "fp32 file": verdict(fp32),
         "Flash": found.need.flash / found.device.flash_bytes,
         "RAM": found.need.ram / found.device.ram_bytes,
+        "Memory": MEASURED if found.need.measured else "estimated",
         "ms": found.estimated_ms,
         "fp32 ms": fp32.estimated_ms,
         "mJ": found.estimated_mj,
@@ -50,6 +53,8 @@ def verdict(found: Fit) -> str:
 def details(found: Fit) -> list[str]:
     """How one device's verdict comes about, line by line."""
     need, device = found.need, found.device
+    if need.measured:
+        return [*_measured(found), *_sources(found)]
     stored = (
         "the packed file" if device.runtime.decodes else "unpacked weights (this runtime cannot decode packed ones)"
     )
@@ -61,8 +66,23 @@ def details(found: Fit) -> list[str]:
         f"{wording.size(need.decoded_weights)} for decoded weights, {wording.size(need.runtime_ram)} for "
         f"{device.runtime.title}.",
     ]
+    return [*lines, *_sources(found)]
+
+
+def _measured(found: Fit) -> list[str]:
+    need, device = found.need, found.device
     return [
-        *lines,
+        f"Flash {wording.size(need.flash)} of {wording.size(device.flash_bytes)}: "
+        f"{wording.size(need.weights)} for the .tflite file (measured), {wording.size(need.runtime_flash)} for the "
+        f"program with its kernels ({SOURCE}).",
+        f"RAM {wording.size(need.ram)} of {wording.size(device.ram_bytes)}: {wording.size(need.activations)} of arena "
+        f"(measured), {wording.size(need.runtime_ram)} for stack and program (assumed).",
+    ]
+
+
+def _sources(found: Fit) -> list[str]:
+    device = found.device
+    return [
         f"Memory and clock: {device.source}.",
         f"Speed: {device.basis}; a fraction of the peak is assumed to be reached.",
     ]

@@ -1,0 +1,130 @@
+"""Operators on each value: sums, products, gates, activations, and batch norms that no layer takes in."""
+
+import numpy as np
+from torch import fx, nn
+
+from compression.errors import Unsupported
+from compression.export.tflite.file import Grid
+from compression.export.tflite.translator import Translator
+from compression.network.graph import arguments
+
+UNIT = Grid(1 / 256, -128)
+"""What TFLite's kernels of functions into [0, 1] give: 256 steps of it."""
+SIGNED_UNIT = Grid(1 / 128, 0)
+"""The same for functions into [-1, 1]."""
+
+
+def clip(t: Translator, node: fx.Node, given: int, activation: int) -> int:
+    """ReLU or ReLU6 by itself."""
+    return t.file.operator("RELU6" if activation == 3 else "RELU", [t.source(node)], [given])
+
+
+def _terms(t: Translator, node: fx.Node, what: str) -> list[int]:
+    a = arguments(node)
+    terms = [a["self"], a["other"]]
+    if a.get("alpha", 1) != 1 or not all(isinstance(term, fx.Node) and term in t.tensors for term in terms):
+        raise Unsupported(f"A .tflite file takes {what} of two computed values; {node.name!r} is another one.")
+    found = [t.tensors[term] for term in terms]
+    if len({len(t.file.shapes[term]) for term in found}) > 1:
+        raise Unsupported(
+            f"A .tflite file takes {what} of values with equally many axes; {node.name!r} is another one."
+        )
+    return found
+
+
+def add(t: Translator, node: fx.Node, given: int, activation: int) -> int:
+    """The sum of two values."""
+    return t.file.operator("ADD", _terms(t, node, "sums"), [given], "AddOptions", fusedActivationFunction=activation)
+
+
+def multiply(t: Translator, node: fx.Node, given: int, activation: int) -> int:
+    """The product of two values, one of which may be that of a channel."""
+    return t.file.operator("MUL", _terms(t, node, "products"), [given], "MulOptions",
+                           fusedActivationFunction=activation)  # fmt: skip
+
+
+def _on_unit(
+    t: Translator, node: fx.Node, given: int, kernel: str, grid: Grid, options: str = "", **fields: float
+) -> int:
+    """A kernel that answers on a grid of its own, and what it answers on the wanted grid."""
+    wanted = t.file.grids[given]
+    inner = given if wanted == grid else t.file.value(t.file.shapes[given], grid, f"{node.name} unit")
+    t.file.operator(kernel, [t.source(node)], [inner], options, **fields)
+    return given if inner == given else t.file.operator("QUANTIZE", [inner], [given], "QuantizeOptions")
+
+
+def sigmoid(t: Translator, node: fx.Node, given: int, activation: int) -> int:
+    """1 / (1 + exp(-x))."""
+    return _on_unit(t, node, given, "LOGISTIC", UNIT)
+
+
+def tanh(t: Translator, node: fx.Node, given: int, activation: int) -> int:
+    """The hyperbolic tangent."""
+    return _on_unit(t, node, given, "TANH", SIGNED_UNIT)
+
+
+def softmax(t: Translator, node: fx.Node, given: int, activation: int) -> int:
+    """Softmax over the last axis of rows."""
+    if len(t.file.shapes[given]) != 2 or arguments(node)["dim"] not in (1, -1):
+        raise Unsupported("A .tflite file takes softmax over the classes only.")
+    return _on_unit(t, node, given, "SOFTMAX", UNIT, "SoftmaxOptions", beta=1.0)
+
+
+def leaky(t: Translator, node: fx.Node, given: int, activation: int) -> int:
+    """x, or its share where it is negative."""
+    alpha = float(arguments(node)["negative_slope"])
+    return t.file.operator("LEAKY_RELU", [t.source(node)], [given], "LeakyReluOptions", alpha=alpha)
+
+
+def hard_swish(t: Translator, node: fx.Node, given: int, activation: int) -> int:
+    """x · min(max(x + 3, 0), 6) / 6."""
+    return t.file.operator("HARD_SWISH", [t.source(node)], [given])
+
+
+def hard_sigmoid(t: Translator, node: fx.Node, step: float) -> int:
+    """min(max(x + 3, 0), 6) / 6 in steps of 1/256: x + 3 in steps of 6/256 from 0 on, whose codes are the answer's.
+
+    step: that of x in the simulation, 6/256.
+    """
+    source, name = t.source(node), node.name
+    shape = t.file.shapes[source]
+    three = t.file.number(1, Grid(3.0, 0), f"{name} 3")
+    moved = t.file.value(shape, Grid(step, -128), f"{name} moved")
+    t.file.operator("ADD", [source, three], [moved], "AddOptions")
+    sixth = t.file.number(1, Grid(1 / 6, 0), f"{name} sixth")
+    return t.file.operator("MUL", [moved, sixth], [t.file.value(shape, UNIT, name)], "MulOptions")
+
+
+def gate(t: Translator, node: fx.Node, given: int, activation: int) -> int:
+    """Hard sigmoid where the simulation computes it in floats."""
+    made = hard_sigmoid(t, node, 6 / 256)
+    return t.file.operator("QUANTIZE", [made], [given], "QuantizeOptions")
+
+
+def silu(t: Translator, node: fx.Node, given: int, activation: int) -> int:
+    """x / (1 + exp(-x))."""
+    source = t.source(node)
+    part = t.file.value(t.file.shapes[source], UNIT, f"{node.name} gate")
+    t.file.operator("LOGISTIC", [source], [part])
+    return t.file.operator("MUL", [source, part], [given], "MulOptions", fusedActivationFunction=activation)
+
+
+def batch_norm(t: Translator, node: fx.Node, norm: nn.BatchNorm2d, given: int, activation: int) -> int:
+    """A batch norm that no layer takes in: a depthwise convolution of 1 x 1 whose codes are 127 or -127."""
+    source = t.source(node)
+    grid, shape = t.file.grids[source], t.file.shapes[source]
+    if len(shape) != 4 or grid is None or norm.running_mean is None or norm.running_var is None:
+        raise Unsupported(f"A .tflite file takes batch norms of maps; {node.name!r} is another one.")
+    gain = (1 / (norm.running_var + norm.eps).sqrt()).detach().numpy()
+    gain = gain * norm.weight.detach().numpy() if norm.affine else gain
+    shift = (norm.bias.detach().numpy() if norm.affine else 0.0) - gain * norm.running_mean.numpy()
+    scales = (np.maximum(np.abs(gain), 1e-12) / 127).astype(np.float32)
+    codes = np.where(gain < 0, -127, 127).astype(np.int8).reshape(1, 1, 1, -1)
+    steps = scales * np.float32(grid.scale)
+    bias = np.clip(np.round(shift / steps), -(2**31) + 1, 2**31 - 1).astype(np.int32)
+    weights = t.file.weights(codes, scales, 3, f"{node.name}.weight")
+    return t.file.operator(
+        "DEPTHWISE_CONV_2D", [source, weights, t.file.weights(bias, steps, 0, f"{node.name}.bias")], [given],
+        "DepthwiseConv2DOptions", padding=1, strideH=1, strideW=1, dilationHFactor=1, dilationWFactor=1,
+        depthMultiplier=1, fusedActivationFunction=activation,
+    )  # fmt: skip

@@ -1,0 +1,76 @@
+"""What translations of operators share: the file, the tensor of each node, and how axes and grids are changed."""
+
+from dataclasses import dataclass
+
+from torch import fx
+
+from compression.export.tflite.file import Grid, TfliteFile
+from compression.network.graph import arguments
+
+
+def moved(rank: int) -> list[int]:
+    """Where each axis of a value [n, C…, H, W] stands in the file: [n, H, W, C…]; others stay as they are."""
+    return [0, rank - 2, rank - 1, *range(1, rank - 2)] if rank >= 4 else list(range(rank))
+
+
+def moved_shape(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """The shape in the file."""
+    return tuple(shape[axis] for axis in moved(len(shape)))
+
+
+@dataclass
+class Translator:
+    """What translations read: the graph, the file, the tensor of each node and every shape as PyTorch has it."""
+
+    graph: fx.GraphModule
+    file: TfliteFile
+    tensors: dict[fx.Node, int]
+    shapes: dict[str, tuple[int, ...]]
+
+    def source(self, node: fx.Node) -> int:
+        """The tensor that an operator reads first."""
+        return self.tensors[node.args[0]]  # type: ignore[index]
+
+    def on_grid(self, tensor: int, grid: Grid) -> int:
+        """The same value in the codes of `grid`."""
+        if self.file.grids[tensor] == grid:
+            return tensor
+        made = self.file.value(self.file.shapes[tensor], grid, f"value{tensor}")
+        return self.file.operator("QUANTIZE", [tensor], [made], "QuantizeOptions")
+
+    def like(self, tensor: int, shape: tuple[int, ...], name: str) -> int:
+        """A new value of a shape in the file, on the grid of `tensor`."""
+        grid = self.file.grids[tensor]
+        assert grid is not None
+        return self.file.value(shape, grid, name)
+
+    def reshaped(self, tensor: int, shape: tuple[int, ...], name: str) -> int:
+        """The same numbers in another shape."""
+        if self.file.shapes[tensor] == shape:
+            return tensor
+        lengths = self.file.whole([-1, *shape[1:]], f"{name} lengths")
+        return self.file.operator("RESHAPE", [tensor, lengths], [self.like(tensor, shape, name)], "ReshapeOptions",
+                                  newShape=[-1, *shape[1:]])  # fmt: skip
+
+    def transposed(self, tensor: int, order: list[int], name: str) -> int:
+        """The value with its axes in another order."""
+        shape = tuple(self.file.shapes[tensor][axis] for axis in order)
+        axes = self.file.whole(order, f"{name} order")
+        return self.file.operator("TRANSPOSE", [tensor, axes], [self.like(tensor, shape, name)], "TransposeOptions")
+
+    def split(self, node: fx.Node) -> None:
+        """Parts of a value along an axis; each 'getitem' of `node` gives one."""
+        source, at = self.source(node), 0
+        rank = len(self.file.shapes[source])
+        axis = moved(rank).index(arguments(node)["dim"] % rank)
+        for reader in sorted(node.users, key=lambda user: user.args[1]):  # type: ignore[arg-type, return-value]
+            shape = moved_shape(self.shapes[reader.name])
+            parts = arguments(node).get("split_size") or shape[axis]
+            at = int(reader.args[1]) * parts if isinstance(parts, int) else sum(parts[: int(reader.args[1])])  # type: ignore[arg-type]
+            begin, end = [0] * rank, list(self.file.shapes[source])
+            begin[axis], end[axis] = at, at + shape[axis]
+            inputs = [self.file.whole(n, f"{reader.name} {i}") for i, n in enumerate((begin, end, [1] * rank))]
+            self.tensors[reader] = self.file.operator(
+                "STRIDED_SLICE", [source, *inputs], [self.like(source, shape, reader.name)], "StridedSliceOptions",
+                beginMask=1, endMask=1,
+            )  # fmt: skip

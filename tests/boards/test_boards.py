@@ -1,0 +1,148 @@
+"""The folder for boards: its C++ compiles and runs against stubs of the library, and says what LiteRT said."""
+
+import io
+import re
+import shutil
+import subprocess
+import zipfile
+
+import numpy as np
+import pytest
+
+from compression import boards
+from compression.boards import Board, folder, literal, pixel_codes
+from compression.data import load
+from compression.errors import Unsupported
+from compression.measure import tflite_runs
+from compression.pipeline.tflite_file import measure_tflite
+from tests.pipeline.test_tflite_file import quantized
+
+GCC = shutil.which("g++")
+
+STUBS = {
+    "TensorFlowLite.h": "#pragma once\n#include <Arduino.h>\n",
+    "Arduino.h": """#pragma once
+#include <cstdint>
+#include <cstdio>
+#include <cstdlib>
+struct Port {
+  void begin(long) {}
+  explicit operator bool() const { return true; }
+  void print(const char* s) { std::printf("%s", s); }
+  void print(int n) { std::printf("%d", n); }
+  void print(unsigned long n) { std::printf("%lu", n); }
+  void print(float x, int digits) { std::printf("%.*f", digits, static_cast<double>(x)); }
+  void println(const char* s) { std::printf("%s\\n", s); }
+  void println(unsigned long n) { std::printf("%lu\\n", n); }
+};
+extern Port Serial;
+inline unsigned long micros() { static unsigned long now = 0; return now += 21; }
+inline void delay(int) { std::fflush(stdout); }
+""",
+    "tensorflow/lite/schema/schema_generated.h": """#pragma once
+#include <cstdint>
+namespace tflite {
+struct Model { unsigned int version() const { return 3; } };
+inline const Model* GetModel(const void* p) { return reinterpret_cast<const Model*>(p); }
+}
+""",
+    "tensorflow/lite/micro/micro_mutable_op_resolver.h": """#pragma once
+enum TfLiteStatus { kTfLiteOk, kTfLiteError };
+namespace tflite {
+template <unsigned int n> struct MicroMutableOpResolver {
+  unsigned int added = 0;
+  TfLiteStatus Add() { return added++ < n ? kTfLiteOk : kTfLiteError; }
+  TfLiteStatus AddReshape() { return Add(); }
+  TfLiteStatus AddFullyConnected() { return Add(); }
+};
+}
+""",
+    "tensorflow/lite/micro/micro_interpreter.h": """#pragma once
+#include <cstddef>
+#include <cstdint>
+#include <cstdio>
+#include "tensorflow/lite/schema/schema_generated.h"
+struct TfLiteTensor { struct { int8_t* int8; } data; };
+namespace tflite {
+struct MicroInterpreter {
+  int8_t in[64] = {}, out[10] = {};
+  TfLiteTensor first, last;
+  template <class R> MicroInterpreter(const Model*, R& r, uint8_t*, size_t size) {
+    std::printf("kernels %u arena %u\\n", r.added, static_cast<unsigned>(size));
+    first.data.int8 = in, last.data.int8 = out;
+  }
+  TfLiteStatus AllocateTensors() { return kTfLiteOk; }
+  size_t arena_used_bytes() { return 1234; }
+  TfLiteStatus Invoke() {
+    for (int i = 0; i < 64; ++i) std::printf("%d ", in[i]);
+    std::printf("\\n");
+    out[2] = 9;
+    return kTfLiteOk;
+  }
+  TfLiteTensor* input(int) { return &first; }
+  TfLiteTensor* output(int) { return &last; }
+};
+}
+""",
+}
+MAIN = """#include "model.h"
+#include <Arduino.h>
+Port Serial;
+void setup();
+void loop();
+int main() {
+  std::printf("aligned %d\\n", static_cast<int>(reinterpret_cast<unsigned long>(kModel) % 16));
+  setup();
+  loop();
+  std::FILE* file = std::fopen("model.out", "wb");
+  std::fwrite(kModel, 1, kModelBytes, file);
+  return std::fclose(file);
+}
+"""
+
+
+@pytest.fixture(scope="module")
+def board() -> Board:
+    data = load("digits")
+    return Board(quantized(), measure_tflite(quantized(), data), data, 'A "net"\n#include </etc/passwd>')
+
+
+@pytest.mark.skipif(GCC is None, reason="no g++ here")
+def test_the_sketch_compiles_and_runs_against_stubs(board, tmp_path):
+    with zipfile.ZipFile(io.BytesIO(folder(board))) as archive:
+        assert {name.split("/")[0] for name in archive.namelist()} == {"classify"}
+        archive.extractall(tmp_path)
+    sketch = tmp_path / "classify"
+    for name, text in {**STUBS, "main.cpp": MAIN}.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(text)
+    strict = ["-std=c++14", "-Wall", "-Wextra", "-Werror", "-Wno-unused-const-variable", f"-I{sketch}", f"-I{tmp_path}"]
+    parts = ["-x", "c++", sketch / "classify.ino", sketch / "model.cpp", tmp_path / "main.cpp", "-o", tmp_path / "run"]
+    subprocess.run([str(GCC), *strict, "-include", "Arduino.h", *map(str, parts)], check=True, timeout=60)
+    told = subprocess.run([str(tmp_path / "run")], cwd=tmp_path, capture_output=True, text=True, check=True, timeout=10)
+    lines = told.stdout.splitlines()
+    assert lines[:2] == ["aligned 0", f"kernels 2 arena {boards.arena_bytes(board)}"]
+    assert re.fullmatch(r"Class 2 \(2\), score -?\d+\.\d{3}, (as expected|NOT as on the computer), 21 us", lines[-1])
+    assert (tmp_path / "model.out").read_bytes() == board.content
+    sent = np.array(lines[-2].split(), int).reshape(8, 8)
+    grid = tflite_runs.about(board.content, (1, 8, 8)).image_grid
+    codes = pixel_codes(board.data, grid)[0]
+    (image,) = re.findall(r"Test image (\d+)", (sketch / "test_image.h").read_text())
+    assert np.array_equal(sent, codes[board.data.test.images[int(image), 0].numpy()])
+
+
+def test_an_arena_holds_what_was_counted(board):
+    if board.measured.arena.size_bytes:
+        assert boards.arena_bytes(board) >= board.measured.arena.size_bytes + 1024
+    assert boards.arena_bytes(board) % 16 == 0
+
+
+def test_names_of_strangers_are_data_in_c():
+    assert literal('a"b\\n\n??/é') == r'"a\042b\134n\012\077\077\057\303\251"'
+    assert len(literal("x" * 1000)) == 62
+
+
+def test_a_kernel_without_a_name_is_named(board, monkeypatch):
+    monkeypatch.delitem(boards.ADDS, "FULLY_CONNECTED")
+    with pytest.raises(Unsupported, match="FULLY_CONNECTED"):
+        folder(board)

@@ -1,0 +1,105 @@
+"""Each operator's form in a `.tflite` file: LiteRT's scores are the ONNX file's, and TFLM has the kernels."""
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+import torch
+from ai_edge_litert.interpreter import Interpreter
+from torch import nn
+from torch.nn import functional as F
+
+from compression.analysis.tflm_kernels import KERNELS
+from compression.boards import ADDS
+from compression.data import load
+from compression.errors import Unsupported
+from compression.export.tflite import export
+from compression.host.onnx_runtime import session
+from compression.measure import tflite_runs
+from compression.pipeline.compress import compress_prepared, prepare
+from compression.recipe import Recipe
+from compression.steps import Quantize
+
+RECIPE = Recipe(steps=(Quantize(weight_bits=8, activation_bits=8, placement="everywhere"),), quality="fast")
+
+
+class Around(nn.Module):
+    """An operator between two layers: on maps of 8 channels, 8 x 8."""
+
+    def __init__(self, operator: Callable[..., torch.Tensor]):
+        super().__init__()
+        torch.manual_seed(0)
+        self.first, self.last = nn.Conv2d(1, 8, 3, padding=1), nn.Linear(8, 10)
+        self.gate, self.norm = nn.Conv2d(8, 8, 1), nn.BatchNorm2d(8)
+        nn.init.uniform_(self.norm.get_buffer("running_mean"), -0.2, 0.2)
+        nn.init.uniform_(self.norm.get_buffer("running_var"), 0.05, 0.2)
+        self.norm.weight.data.uniform_(-1, 1)
+        self.grouped = nn.Conv2d(8, 8, 3, groups=2, padding=(0, 1))
+        self.operator = operator
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Scores of images."""
+        return self.last(self.operator(self, self.first(x)).mean((2, 3)))
+
+
+def excite(gate: Callable[[torch.Tensor], torch.Tensor]) -> Callable[..., torch.Tensor]:
+    """Squeeze and excite."""
+    return lambda n, x: x * gate(n.gate(x.mean((2, 3), keepdim=True)))
+
+
+OPERATORS: dict[str, tuple[Callable[..., torch.Tensor], str]] = {
+    "average pool": (lambda n, x: F.avg_pool2d(F.relu(x), 2), "AVERAGE_POOL_2D"),
+    "average pool, padded": (lambda n, x: F.avg_pool2d(x, 3, 2, 1), "PAD"),
+    "adaptive average": (lambda n, x: F.adaptive_avg_pool2d(x, 4), "AVERAGE_POOL_2D"),
+    "max pool, padded": (lambda n, x: F.max_pool2d(x, 3, 2, 1), "PADV2"),
+    "max pool, rounded up": (lambda n, x: F.max_pool2d(F.relu(x), 3, 2, ceil_mode=True), "MAX_POOL_2D"),
+    "sigmoid": (excite(torch.sigmoid), "LOGISTIC"),
+    "hard sigmoid": (excite(F.hardsigmoid), "MUL"),
+    "silu": (lambda n, x: F.silu(x), "LOGISTIC"),
+    "hard swish": (lambda n, x: F.hardswish(x), "HARD_SWISH"),
+    "leaky": (lambda n, x: F.leaky_relu(x, 0.1), "LEAKY_RELU"),
+    "batch norm": (lambda n, x: F.relu(n.norm(F.relu(x))), "DEPTHWISE_CONV_2D"),
+    "groups": (lambda n, x: F.relu6(n.grouped(F.relu(x))), "CONV_2D"),
+    "squeezed": (lambda n, x: x * x.mean((2, 3)).unsqueeze(2).unsqueeze(3), "MUL"),
+    "joined": (lambda n, x: torch.cat([n.gate(x), x], 1).chunk(2, 1)[0] + x, "CONCATENATION"),
+}
+
+
+@pytest.mark.parametrize("name", OPERATORS)
+def test_litert_computes_the_onnx_files_scores(name):
+    operator, kernel = OPERATORS[name]
+    data = load("digits")
+    prepared = prepare(Around(operator).eval(), data, calibration_images=64)
+    candidate = compress_prepared(prepared, RECIPE)
+    content = export(candidate.books.graph, (1, 8, 8), prepared.calibration.images)
+    about = tflite_runs.about(content, (1, 8, 8))
+    assert kernel in about.kernels and set(about.kernels) <= set(KERNELS) == set(ADDS)
+    images = prepared.calibration.images[:64].numpy()  # within the ranges
+    runner = session(candidate.onnx)
+    expected = runner.run(None, {runner.get_inputs()[0].name: images})[0]
+    found = np.concatenate([scores(content, image) for image in images])
+    assert np.abs(found - expected).max() <= 3.5 * about.score_grid[0]
+    if tflite_runs.COUNTS_ARENAS:
+        assert tflite_runs.arena(content).size_bytes
+
+
+def scores(content: bytes, image: np.ndarray) -> np.ndarray:
+    run = Interpreter(model_content=content, num_threads=1)
+    run.allocate_tensors()
+    takes, gives = run.get_input_details()[0], run.get_output_details()[0]
+    scale, zero = takes["quantization"]
+    codes = np.clip(np.round(image.transpose(1, 2, 0) / np.float32(scale)) + zero, -128, 127).astype(np.int8)
+    run.set_tensor(takes["index"], codes[None])
+    run.invoke()
+    scale, zero = gives["quantization"]
+    return (run.get_tensor(gives["index"]).astype(np.float32) - zero) * scale
+
+
+@pytest.mark.parametrize(("operator", "named"), [
+    (lambda n, x: F.gelu(x), "gelu"), (lambda n, x: F.adaptive_avg_pool2d(x, 3), "adaptive_avg_pool2d"),
+    (lambda n, x: F.elu(x), "elu"),
+])  # fmt: skip
+def test_an_operator_without_a_form_is_named(operator, named):
+    prepared = prepare(Around(operator).eval(), load("digits"), calibration_images=64)
+    with pytest.raises(Unsupported, match=named):
+        export(compress_prepared(prepared, RECIPE).books.graph, (1, 8, 8), prepared.calibration.images)
