@@ -9,6 +9,7 @@ from pages.ui.charts.plot import plot
 from pages.ui.compare import run_rows, sections, ways_to_a_size
 from pages.ui.model import wording
 from pages.ui.page.guard import heard
+from pages.ui.ship import run_story
 from pages.ui.state import Table, shown, store, table
 
 DRAG = "Drag along an axis to filter runs; double-click it to clear the filter."
@@ -68,6 +69,10 @@ def act(here: Table, chosen: list[Run], found: list[Run]) -> None:
     count = wording.counted(len(found), "run")
     with st.container(horizontal=True, gap="small", vertical_alignment="bottom"):
         st.button("Compare selected", type="primary", disabled=len(chosen) != 2, on_click=here.put, args=(chosen,))
+        if st.button(
+            "Tell as a story", disabled=bool(run_story.refusal(chosen)), help=run_story.refusal(chosen) or None
+        ):
+            st.switch_page("pages/ship/demo.py", query_params={"runs": ",".join(run.id for run in chosen)})
         starred = bool(chosen) and all(run.favourite for run in chosen)
         st.button("Remove from favourites" if starred else "Add to favourites", disabled=not chosen,
                   on_click=heard(here.favour), args=(chosen, not starred))  # fmt: skip

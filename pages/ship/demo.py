@@ -1,49 +1,107 @@
-"""Demo: three told stories in large type, from stored results. Next and back with the arrow keys."""
+"""Demo: stories in large type, from stored results: three ready ones, and one of runs that you choose."""
+
+from html import escape
 
 import streamlit as st
 
+from compression.analysis.comparison import Comparison
+from compression.errors import UserError
 from compression.lessons import measured
+from compression.store import Run
+from pages.ui.charts import pictures
 from pages.ui.charts.plot import plot
-from pages.ui.ship import stories
-from pages.ui.state import tale
+from pages.ui.compare import run_rows, sections
+from pages.ui.model import wording
+from pages.ui.ship import run_story, stories
+from pages.ui.ship.stories import Slide, Story
+from pages.ui.state import store, tale
+from pages.ui.state.demo import OWN, Tale
 
 STYLE = """<style>
-.demo-headline { font-size: 2.4rem; font-weight: 600; line-height: 1.15; }
-.demo-figure { font-size: 5rem; font-weight: 700; line-height: 1.1; color: #D55E00; }
-.demo-unit { font-size: 1.6rem; opacity: 0.75; } .demo-text { font-size: 1.5rem; line-height: 1.4; }
+.demo-headline { font-size: clamp(1.6rem, 3vw, 3.2rem); font-weight: 600; line-height: 1.15; }
+.demo-figure { font-size: clamp(3rem, 7vw, 8rem); font-weight: 700; line-height: 1.1; color: #D55E00; }
+.demo-unit { font-size: clamp(1.1rem, 1.8vw, 2.2rem); opacity: 0.75; }
+.demo-text { font-size: clamp(1.1rem, 1.7vw, 2rem); line-height: 1.4; margin-top: 1rem; }
 </style>"""
 
 
 def page() -> None:
     """One slide of one story."""
-    told = stories.stories()
+    place, told = tale(), stories.stories()
     st.html(STYLE)
     st.space("small")
-    if not told:
-        st.info("No measurements for the demo yet. Run `python -m benchmarks lessons` to create them.")
-        return
-    place = tale()
-    place.story = min(place.story, len(told) - 1)
+    if place.notice:
+        st.warning(wording.said(place.notice))
     with st.container(horizontal=True, key="demo-stories"):
         for number, each in enumerate(told):  # buttons, because a list of radios keeps the arrow keys to itself
             st.button(each.title, on_click=place.open, args=(number,), key=f"demo.story.{number}",
                       type="primary" if number == place.story else "secondary")  # fmt: skip
-    story = told[place.story]
-    slide = story.slides[min(place.slide, len(story.slides) - 1)]
+        st.button("Your runs", on_click=place.open, args=(OWN,), key="demo.story.own",
+                  type="primary" if place.story == OWN else "secondary")  # fmt: skip
+    story = own(place) if place.story == OWN else told[min(place.story, len(told) - 1)] if told else None
+    if story is None:
+        if place.story != OWN:
+            st.info("No measurements for the demo yet. Run `python -m benchmarks lessons` to create them.")
+        return
+    draw(story.slide(place.slide))
+    turn(place, story)
+
+
+def own(place: Tale) -> Story | None:
+    """The story of the runs that are chosen here; None, with a line that says why, where none can be told."""
+    everything = store().runs()
+    if not everything:
+        st.info("No runs yet. Every file measured on Explore can be part of a story.")
+        return None
+    labels = run_rows.labels(everything)
+    place.fit(list(labels))
+    st.multiselect(
+        f"Runs, {run_story.FEWEST} to {run_story.MOST} of one network", list(labels), format_func=labels.__getitem__,
+        key="demo.runs", max_selections=run_story.MOST, on_change=place.take_over,
+    )  # fmt: skip
+    chosen = [run for run in everything if run.id in place.runs]
+    if reason := run_story.refusal(chosen):
+        st.info(reason)
+        return None
+    last = min(chosen, key=lambda run: run.size_bytes)
+    names = [run_rows.recipe_line(run) for run in chosen]
+    return run_story.story(chosen, run_rows.title(last), names, store().probes.of_run(last.id), changed)
+
+
+def changed(run: Run) -> Comparison | None:
+    """The run's predictions beside those of its fp32 file; None where they are not stored."""
+    try:
+        base = store().baseline(run.subject)
+    except UserError:
+        return None
+    return sections.compared(base, run) if base else None
+
+
+def draw(slide: Slide) -> None:
+    """Words on the left, bars or pictures on the right."""
     left, right = st.columns([5, 6], gap="large")
-    left.html(f'<div class="demo-headline">{slide.headline}</div><div class="demo-figure">{slide.figure}</div>'
-              f'<div class="demo-unit">{slide.unit}</div>')  # fmt: skip
-    left.html(f'<div class="demo-text">{slide.text}</div>')
-    if slide.bars:
-        with right:
+    parts = {"headline": slide.headline, "figure": slide.figure, "unit": slide.unit, "text": slide.text}
+    left.html("".join(f'<div class="demo-{name}">{escape(text)}</div>' for name, text in parts.items()))
+    with right:
+        if slide.bars:
             alt = ", ".join(f"{n}: {t}" for n, t in zip(slide.bars.names, slide.bars.texts, strict=True))
             plot(stories.chart(slide.bars), f"{slide.bars.title}. {alt}.", key="demo.bars")
+        if slide.pictures:
+            pictures.row(slide.pictures, width=190)
+    if slide.notes:
+        with st.expander("Presenter's notes", key="demo.notes"):
+            st.markdown(wording.said(slide.notes))
+
+
+def turn(place: Tale, story: Story) -> None:
+    """Back and Next, also by the arrow keys, and where the story stands."""
     with st.container(horizontal=True, vertical_alignment="center"):
         last = place.slide >= len(story.slides) - 1
         st.button("Back", on_click=place.turn, args=(-1,), disabled=place.slide == 0, shortcut="ArrowLeft")
         st.button("Next", on_click=place.turn, args=(1,), disabled=last, shortcut="ArrowRight", type="primary")
         st.page_link("pages/ship/browser.py", label="Run a file in your browser")
-        st.caption(f"{place.slide + 1} of {len(story.slides)} · {provenance()}")
+        about = "" if place.story == OWN else f" · {provenance()}"
+        st.caption(f"{min(place.slide + 1, len(story.slides))} of {len(story.slides)}{about}")
 
 
 def provenance() -> str:

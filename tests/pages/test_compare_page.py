@@ -28,7 +28,9 @@ from pages.ui.charts.scatter_data import where
 from pages.ui.compare import run_rows, sections, two_runs, ways_to_a_size
 from pages.ui.compare.run_rows import Filter
 from pages.ui.model import subject as pages_subject
+from pages.ui.model import wording
 from pages.ui.model.points import Point
+from pages.ui.ship import run_story
 from tests.pages import running_app
 
 RECIPES = (
@@ -285,3 +287,53 @@ def test_small_networks_students_and_compressed_ones_stand_on_the_same_axes(stor
         stored.erase(run)
     finally:
         shutil.rmtree(folder)
+
+
+def slides(page: AppTest) -> list[str]:
+    """The words on the slides of the demo, one after the other."""
+    found = []
+    while True:
+        assert not page.exception
+        found.append(next(h.value for h in page.get("html") if "demo-headline" in h.value))
+        onward = next(b for b in page.button if b.label == "Next")
+        if onward.disabled:
+            return found
+        onward.click().run()
+
+
+def test_chosen_runs_become_a_story_with_their_own_numbers(stored):
+    runs = sorted(newest(stored), key=lambda run: -run.size_bytes)
+    page = running_app.opened({"runs": ",".join(run.id for run in runs)}, page="ship/demo")
+    original, *steps = slides(page)
+    assert wording.size(runs[0].baseline_size_bytes) in original
+    for run, step in zip(runs, steps, strict=False):
+        assert f"{run.size_ratio:.1f}×" in step and run_rows.recipe_line(run) in step
+        assert wording.percent(run.accuracy.value, run.accuracy.n) in step
+    cost, changed = steps[len(runs)], steps[len(runs) + 1]
+    assert wording.points(-runs[-1].accuracy.drop, runs[-1].accuracy.n) in cost
+    assert "predictions are not stored" in changed  # of the fp32 file, which nobody has measured here
+    page.multiselect(key="demo.runs").set_value([runs[0].id]).run()
+    assert [info.value for info in page.info] == ["A story needs 2 to 5 runs; 1 selected."]
+
+
+def test_a_story_link_that_cannot_be_opened_says_so(stored):
+    page = running_app.opened({"runs": "nothing,of,this"}, page="ship/demo")
+    assert not page.exception and "Unknown run 'nothing'" in page.warning[0].value
+    assert any("demo-headline" in h.value for h in page.get("html"))
+
+
+def test_runs_of_several_networks_make_no_story(stored):
+    a, b = newest(stored)[:2]
+    other = replace(b, subject=replace(b.subject, model="lenet5"))
+    assert run_story.refusal([a, other]) == "A story needs runs of one network on the same images."
+    assert run_story.refusal([a, b]) == ""
+    assert run_story.refusal([a]) == "A story needs 2 to 5 runs; 1 selected."
+
+
+def test_changed_images_are_those_that_only_fp32_answers_rightly(stored):
+    a, b = newest(stored)[:2]
+    found = compared(stored, a, b)
+    told = run_story.story([a, b], "A network", ["one", "two"], [], lambda run: found)
+    shown = next(s for i in range(len(told.slides)) if (s := told.slide(i)).headline == "Which images changed")
+    assert shown.figure == f"{found.a_only:,}" and f"{found.b_only:,} images went the other way" in shown.text
+    assert [png for png, _ in shown.pictures] == [flip.png for flip in found.lost[: run_story.PICTURES]]

@@ -42,8 +42,9 @@ def test_the_third_story_keeps_its_word():
 def test_every_slide_has_a_figure_and_its_bars_end_with_it():
     for story in stories.stories():
         assert len(story.slides) == 4
-        for slide in story.slides:
-            assert slide.headline and re.search(r"\d", slide.figure) and slide.bars
+        for number in range(len(story.slides)):
+            slide = story.slide(number)
+            assert slide.notes and slide.headline and re.search(r"\d", slide.figure) and slide.bars
             assert len(slide.bars.names) == len(slide.bars.values) == len(slide.bars.texts)
 
 

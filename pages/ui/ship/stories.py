@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from textwrap import wrap
 
 import plotly.graph_objects as go
 
@@ -27,21 +28,30 @@ class Bars:
 
 @dataclass(frozen=True)
 class Slide:
-    """What is on the screen: a headline, one large figure with its unit in words, a sentence or two, and bars."""
+    """What is on the screen: a headline, one large figure with its unit in words, a sentence or two, and bars or
+    pictures (PNG with a caption each). `notes` are for the presenter.
+    """
 
     headline: str
     figure: str
     unit: str
     text: str
     bars: Bars | None = None
+    pictures: tuple[tuple[bytes, str], ...] = ()
+    notes: str = ""
 
 
 @dataclass(frozen=True)
 class Story:
-    """Slides under a title; made anew whenever they are shown, from what is stored."""
+    """Slides under a title; made anew whenever they are shown, from what is stored; some when they are shown."""
 
     title: str
-    slides: tuple[Slide, ...]
+    slides: tuple[Slide | Callable[[], Slide], ...]
+
+    def slide(self, number: int) -> Slide:
+        """The slide with this number, or the last."""
+        found = self.slides[min(number, len(self.slides) - 1)]
+        return found() if callable(found) else found
 
 
 def stories() -> list[Story]:
@@ -63,16 +73,20 @@ def _bytes() -> Story | None:
         (
             Slide("The original classifier", wording.size(sizes[0]), "with 32-bit weights",
                   f"Accuracy {wording.percent(accuracies[0], last.accuracy.n)} on {last.accuracy.n:,} test images. "
-                  "Every weight takes four bytes.", _sizes(names[:1], sizes[:1])),
+                  "Every weight takes four bytes.", _sizes(names[:1], sizes[:1]),
+                  notes="Ask what the file on a phone may weigh. fp32 stores every weight in four bytes."),
             Slide("Quantized: fewer bits per weight", wording.size(sizes[2]), f"with {names[2]}",
                   f"Accuracy {wording.percent(accuracies[2], last.accuracy.n)}. The remaining weights are adjusted to "
-                  "compensate for each rounding error.", _sizes(names[:3], sizes[:3])),
+                  "compensate for each rounding error.", _sizes(names[:3], sizes[:3]),
+                  notes="Calibration images show which rounding errors matter; no labels and no training are used."),
             Slide("Pruned as well: most weights become zero", wording.size(sizes[3]), f"with {names[3].lower()}",
                   f"Accuracy {wording.percent(accuracies[3], last.accuracy.n)}: {_lost(last)}. {times:.1f}× smaller.",
-                  _sizes(names, sizes)),
+                  _sizes(names, sizes),
+                  notes="A zero costs one bit in the file: a mask says where the other weights stand."),
             Slide("Still one standard ONNX file", f"{times:.0f} ×", "smaller, and runs in standard ONNX Runtime",
                   f"{_latency(last)} No custom operators, no custom runtime: weights are unpacked on loading.",
-                  _accuracies(names, accuracies)),
+                  _accuracies(names, accuracies),
+                  notes="The file on the screen is the file to download: Explore, panel Files."),
         ),
     )  # fmt: skip
 
@@ -90,16 +104,20 @@ def _zeros() -> Story | None:
         (
             Slide("Prune half of the weights", f"{ratios[0]:.2f} ×", "the latency of the fp32 file",
                   f"{_lost(rows[0][1]).capitalize()}, and the file is {rows[0][1].size_ratio:.1f}× smaller. "
-                  "The latency has not changed.", _ratios(names[:2], shown[:2])),
+                  "The latency has not changed.", _ratios(names[:2], shown[:2]),
+                  notes="Let the audience guess the latency first. Most guess half."),
             Slide("Prune 90% of the weights", f"{ratios[1]:.2f} ×", "the latency of the fp32 file",
                   f"{sparse.size_ratio:.1f}× smaller, and just as slow. A processor multiplies whole blocks of "
-                  "numbers at once, and zeros take as long as any other value.", _ratios(names[:3], shown[:3])),
+                  "numbers at once, and zeros take as long as any other value.", _ratios(names[:3], shown[:3]),
+                  notes="Some hardware skips zeros in fixed patterns; ONNX Runtime on this machine does not."),
             Slide("Remove whole channels instead", f"{ratios[2]:.2f} ×", "the latency of the fp32 file",
                   f"{channels.size_ratio:.1f}× smaller; {_lost(channels)}. Now there is less to multiply.",
-                  _ratios(names[:4], shown[:4])),
+                  _ratios(names[:4], shown[:4]),
+                  notes="The matrices themselves get smaller, so every runtime gains."),
             Slide("Or compute with 8-bit integers", f"{ratios[3]:.2f} ×", "the latency of the fp32 file",
                   f"All weights are kept, in 8 bits; {_lost(integer)}. One instruction multiplies four times as many.",
-                  _ratios(names, shown)),
+                  _ratios(names, shown),
+                  notes="It needs instructions for 8-bit products: VNNI, AMX, Arm dot product."),
         ),
     )  # fmt: skip
 
@@ -121,17 +139,21 @@ def _student() -> Story | None:
         f"Knowledge distillation at T = {TEMPERATURE:g}",
         (
             Slide("A small network and few labels", _percent(alone), f"accuracy, trained on {facts['labelled']} labels",
-                  f"{small}. A label only says which digit it is.", _outcomes(names[:1], outcomes[:1])),
+                  f"{small}. A label only says which digit it is.", _outcomes(names[:1], outcomes[:1]),
+                  notes="Show the lesson on distillation for the set-up."),
             Slide("The teacher labels the rest", _percent(hard), "accuracy, trained on the teacher's outputs",
                   "The teacher classifies all training images, and the student learns to match its outputs.",
-                  _outcomes(names[:2], outcomes[:2])),
+                  _outcomes(names[:2], outcomes[:2]),
+                  notes="Ask what the teacher knows that a label does not say."),
             Slide("Softened outputs carry more information", _percent(soft), f"accuracy at T = {TEMPERATURE:g}",
                   "A temperature above 1 shows the student which digits the teacher finds similar. "
                   f"Standard deviation over several students: {100 * soft.deviation:.1f} points.",
-                  _outcomes(names, outcomes)),
+                  _outcomes(names, outcomes),
+                  notes="Ask which digits look alike."),
             Slide("Which temperature is best?", f"T = {best:g}", "gives the highest accuracy here",
                   f"The best and the worst temperature differ by {100 * (max(means) - min(means)):.1f} points.",
-                  _outcomes([f"T = {t:g}" for t in temperatures], [found[t, TAUGHT] for t in temperatures])),
+                  _outcomes([f"T = {t:g}" for t in temperatures], [found[t, TAUGHT] for t in temperatures]),
+                  notes="Explore, Recover by training, has the slider for the temperature."),
         ),
     )  # fmt: skip
 
@@ -194,13 +216,21 @@ def chart(bars: Bars) -> go.Figure:
     colours = [GREY] * (len(bars.names) - 1) + [MARK]
     fig = go.Figure(go.Bar(
         x=bars.values, y=bars.names, text=bars.texts, orientation="h", marker={"color": colours},
-        textposition="outside", textfont={"size": 22}, cliponaxis=False, hoverinfo="skip",
+        textposition="outside", textfont={"size": 26}, cliponaxis=False, hoverinfo="skip",
     ))  # fmt: skip
     fig.update_layout(
-        template="none", height=110 + 70 * len(bars.names), margin={"l": 10, "r": 90, "t": 50, "b": 10},
-        title={"text": bars.title, "font": {"size": 20}, "x": 0}, font={"size": 20, "color": GREY},
+        template="none", height=max(420, 110 + 90 * len(bars.names)), margin={"l": 10, "r": 110, "t": 60, "b": 10},
+        title={"text": bars.title, "font": {"size": 24}, "x": 0}, font={"size": 22, "color": GREY},
         paper_bgcolor="rgba(0,0,0,0)", plot_bgcolor="rgba(0,0,0,0)", bargap=0.35,
     )  # fmt: skip
     fig.update_xaxes(visible=False, rangemode="tozero")
-    fig.update_yaxes(autorange="reversed", ticks="", automargin=True, showgrid=False)
+    fig.update_yaxes(
+        autorange="reversed", ticks="", automargin=True, showgrid=False, tickfont={"size": 20},
+        tickvals=list(bars.names), ticktext=[_wrapped(name) for name in bars.names],
+    )  # fmt: skip
     return fig
+
+
+def _wrapped(name: str) -> str:
+    """A long name in lines of about 24 characters."""
+    return "<br>".join(wrap(name, 24))

@@ -1,0 +1,133 @@
+"""A story of stored runs: what the network was, what it became, what that cost, and on which machines it runs."""
+
+from collections.abc import Callable, Sequence
+from html import escape
+
+from compression.analysis.comparison import Comparison
+from compression.records.measurement import Measurement
+from compression.store import Run
+from compression.store.probes import Probed
+from pages.ui.model import wording
+from pages.ui.model.words import WORDS
+from pages.ui.ship.stories import Bars, Slide, Story
+
+FEWEST, MOST = 2, 5
+"""Runs in a story."""
+PICTURES = 6
+"""Images whose prediction changed that are shown at most."""
+AS_SLOW, NOT_FASTER = 0.95, "Zeros, and weights below 8 bits, save bytes but no time."
+THIS_MACHINE = "This machine"
+
+
+def refusal(runs: Sequence[Run]) -> str:
+    """Why no story can be told of these runs; '' where one can."""
+    if not FEWEST <= len(runs) <= MOST:
+        return f"A story needs {FEWEST} to {MOST} runs; {len(runs)} selected."
+    if len({run.subject for run in runs}) > 1:
+        return "A story needs runs of one network on the same images."
+    if len({(run.accuracy.split, run.accuracy.n) for run in runs}) > 1:
+        return "A story needs runs that were measured on the same number of images."
+    return ""
+
+
+def story(
+    runs: Sequence[Run], title: str, names: Sequence[str], probed: Sequence[Probed],
+    changed: Callable[[Run], Comparison | None],
+) -> Story:  # fmt: skip
+    """The story of `runs` with their `names` in words, from the largest file to the smallest.
+
+    probed: reports of other machines on the smallest. changed: its predictions beside the fp32 file's, or None where
+    they are not stored; it is asked when that slide is shown.
+    """
+    told = sorted(zip(runs, names, strict=True), key=lambda pair: -pair[0].size_bytes)
+    found = [(name, run.measurement) for run, name in told]
+    last = told[-1][0]
+    slides = [_original(title, found[0][1]), *(_step(found[: i + 1]) for i in range(len(found))), _cost(found)]
+    if last.accuracy.reference == "labels":
+        slides.append(lambda: _changed(changed(last)))
+    machines = _machines(found[-1][1], probed)
+    return Story("Your runs", (*slides, *([machines] if machines else [])))
+
+
+def _original(title: str, found: Measurement) -> Slide:
+    size = found.baseline_size_bytes
+    about = (
+        f"{title}. Accuracy {wording.percent(found.accuracy.baseline, found.accuracy.n)} on {found.n_test:,} images."
+    )
+    if found.accuracy.reference == "fp32":
+        about = f"{title}. The {found.n_test:,} images have no labels: its own predictions are the reference."
+    notes = "Say what the network is for and who waits for its answers. This is the smallest plain fp32 file."
+    unit = "with 32-bit weights"
+    return Slide("The original classifier", wording.size(size), unit, about, _sizes([], size, []), notes=notes)
+
+
+def _step(found: Sequence[tuple[str, Measurement]]) -> Slide:
+    name, measured = found[-1]
+    latency = f" Latency {measured.latency.ratio:.2f} of fp32." if measured.latency else ""
+    slow = measured.latency is not None and measured.latency.ratio > AS_SLOW
+    return Slide(
+        name,
+        f"{measured.size_ratio:.1f}×",
+        f"smaller: {wording.size(measured.size_bytes)}",
+        f"{_quality(measured)}.{latency}",
+        _sizes([each for each, _ in found], measured.baseline_size_bytes, [m.size_bytes for _, m in found]),
+        notes=f"Every figure was measured on this very file.{f' {NOT_FASTER}' if slow else ''}",
+    )
+
+
+def _quality(measured: Measurement) -> str:
+    accuracy = measured.accuracy
+    bounds = wording.interval(accuracy.interval.low, accuracy.interval.high, accuracy.n)
+    return f"{WORDS[accuracy.reference].measure} {wording.percent(accuracy.value, accuracy.n)} ({bounds})"
+
+
+def _cost(found: Sequence[tuple[str, Measurement]]) -> Slide:
+    accuracy = found[-1][1].accuracy
+    words = WORDS[accuracy.reference]
+    fp32 = [("fp32", accuracy.baseline)] if accuracy.reference == "labels" else []
+    bars = [*fp32, *((name, m.accuracy.value) for name, m in found)]
+    noise = accuracy.p_value is None or accuracy.p_value > 0.05
+    sure = "within noise" if noise else f"McNemar p = {accuracy.p_value:.2g}"
+    return Slide(
+        "What it costs", wording.points(-accuracy.drop, accuracy.n) or "0 points",
+        f"of {words.measure.lower()}, {sure}" if accuracy.reference == "labels" else "of agreement with fp32",
+        f"{found[-1][0]}: {_quality(found[-1][1])}.",
+        Bars(words.title, tuple(n for n, _ in bars), tuple(100 * v for _, v in bars),
+             tuple(wording.percent(v, accuracy.n) for _, v in bars)),
+        notes="The interval in brackets is 95% (Wilson). Ask the audience which drop they could live with.",
+    )  # fmt: skip
+
+
+def _changed(found: Comparison | None) -> Slide:
+    if found is None:
+        return Slide("Which images changed", "–", "predictions are not stored for both files",
+                     "Measure the recipe on Explore with all test images, and open this slide again.")  # fmt: skip
+    shown = [*found.lost[:PICTURES]]
+    return Slide(
+        "Which images changed", f"{found.a_only:,}", "images that only fp32 classifies correctly",
+        f"{found.b_only:,} images went the other way, of {found.n:,}.",
+        pictures=tuple((flip.png, f"{flip.label}: predicted {flip.b} ({flip.b_confidence:.0%})") for flip in shown),
+        notes="Look at them: would a person be sure?",
+    )  # fmt: skip
+
+
+def _machines(last: Measurement, probed: Sequence[Probed]) -> Slide | None:
+    timed = [(THIS_MACHINE, last.latency)] if last.latency else []
+    timed += [(escape(each.machine.title), took) for each in probed for took in each.latencies[:1]]
+    if not timed:
+        return None
+    name, latency = timed[-1]
+    return Slide(
+        "On which machines", f"{latency.ratio:.2f}×", f"the latency of fp32: {name}" if len(timed) > 1 else
+        "the latency of fp32, measured on this machine",
+        f"{wording.milliseconds(latency.p50_ms)} for one image; fp32 takes "
+        f"{wording.milliseconds(latency.baseline_p50_ms)}.",
+        Bars("Latency for one image, fp32 = 1", ("fp32", *(n for n, _ in timed)), (1.0, *(t.ratio for _, t in timed)),
+             ("1.00", *(f"{t.ratio:.2f}" for _, t in timed))),
+        notes="The ratio carries over to similar machines, the milliseconds do not. Deploy packs a probe for others.",
+    )  # fmt: skip
+
+
+def _sizes(names: Sequence[str], fp32: int, sizes: Sequence[int]) -> Bars:
+    every = [fp32, *sizes]
+    return Bars("File size", ("fp32", *names), tuple(s / 1000 for s in every), tuple(map(wording.size, every)))
