@@ -32,6 +32,7 @@ from pages.ui.model import wording
 from pages.ui.model.points import Point
 from pages.ui.ship import run_story
 from tests.pages import running_app
+from tests.pages.test_demo import headline
 
 RECIPES = (
     Recipe(steps=(Quantize(weight_bits=8),), quality="fast"),
@@ -294,7 +295,7 @@ def slides(page: AppTest) -> list[str]:
     found = []
     while True:
         assert not page.exception
-        found.append(next(h.value for h in page.get("html") if "demo-headline" in h.value))
+        found.append(headline(page))
         onward = next(b for b in page.button if b.label == "Next")
         if onward.disabled:
             return found
@@ -319,7 +320,7 @@ def test_chosen_runs_become_a_story_with_their_own_numbers(stored):
 def test_a_story_link_that_cannot_be_opened_says_so(stored):
     page = running_app.opened({"runs": "nothing,of,this"}, page="ship/demo")
     assert not page.exception and "Unknown run 'nothing'" in page.warning[0].value
-    assert any("demo-headline" in h.value for h in page.get("html"))
+    assert headline(page)
 
 
 def test_runs_of_several_networks_make_no_story(stored):

@@ -42,7 +42,11 @@ def story(
     told = sorted(zip(runs, names, strict=True), key=lambda pair: -pair[0].size_bytes)
     found = [(name, run.measurement) for run, name in told]
     last = told[-1][0]
-    slides = [_original(title, found[0][1]), *(_step(found[: i + 1]) for i in range(len(found))), _cost(found)]
+    slides: list[Slide | Callable[[], Slide]] = [
+        _original(title, found[0][1]),
+        *(_step(found[: i + 1]) for i in range(len(found))),
+        _cost(found),
+    ]
     if last.accuracy.reference == "labels":
         slides.append(lambda: _changed(changed(last)))
     machines = _machines(found[-1][1], probed)
