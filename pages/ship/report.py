@@ -5,12 +5,15 @@ from datetime import datetime
 
 import streamlit as st
 
+from compression.analysis.comparison import Comparison
+from pages.ui.compare import sections
 from pages.ui.explore import view_controls
 from pages.ui.model import wording
 from pages.ui.model.budget import usual
-from pages.ui.ship import report, report_html
+from pages.ui.model.points import Point
+from pages.ui.ship import report, report_html, report_pdf
 from pages.ui.ship.report import Report
-from pages.ui.state import opened
+from pages.ui.state import opened, store
 
 NO_LIMIT = "Switch on “{}” to set your own limit."
 NOTHING = "Nothing has been measured yet for this network and dataset. Measure a few recipes on Explore first."
@@ -32,7 +35,8 @@ def page() -> None:
         files = st.container()
         if budget.asked != budget:
             st.info(f"{usual(visit.trail.words)} {NO_LIMIT.format(visit.trail.words.limit)}")
-    told = report.report(title.strip() or visit.subject.title, visit.trail, budget, datetime.now().astimezone())
+    when, compared = datetime.now().astimezone(), beside_fp32(report.recommended(visit.trail, budget))
+    told = report.report(title.strip() or visit.subject.title, visit.trail, budget, when, compared)
     if told is None:
         st.info(NOTHING)
         st.page_link("pages/lab/explore.py", label="Open Explore")
@@ -42,9 +46,20 @@ def page() -> None:
     st.iframe(report_html.to_html(told), height=1100)
 
 
+def beside_fp32(point: Point | None) -> Comparison | None:
+    """The predictions of the recommended file beside those of its fp32 file, where both are in the store."""
+    if point is None or not point.run:
+        return None
+    run = store().run(point.run)
+    base = store().baseline(run.subject)
+    both = base and store().predictions(base.id) is not None and store().predictions(run.id) is not None
+    return sections.compared(base, run) if base and both else None
+
+
 def downloads(told: Report, stem: str) -> None:
     """The report in each form."""
-    files = {
+    files: dict[str, tuple[str | bytes, str, str]] = {
+        "PDF": (report_pdf.to_pdf(told), "pdf", "application/pdf"),
         "HTML": (report_html.to_html(told), "html", "text/html"),
         "Markdown": (report.to_markdown(told), "md", "text/markdown"),
         "CSV": (report.to_csv(told), "csv", "text/csv"),
@@ -54,9 +69,9 @@ def downloads(told: Report, stem: str) -> None:
         for name, (content, suffix, kind) in files.items():
             st.download_button(
                 name, content, f"{stem}-report.{suffix}", kind, key=f"report.{suffix}", on_click="ignore",
-                type="primary" if name == "HTML" else "secondary",
+                type="primary" if name == "PDF" else "secondary",
             )  # fmt: skip
-        st.caption("The HTML file works offline and is laid out for A4: print it to save a PDF.")
+        st.caption("All files work offline. PDF and HTML are laid out for A4.")
 
 
 page()

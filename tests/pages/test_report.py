@@ -8,16 +8,24 @@ from dataclasses import replace
 from datetime import datetime
 
 import pytest
+from pypdf import PdfReader
 
+from compression.analysis.comparison import ClassAccuracy, Comparison, Reliability
+from compression.records.measurement import Interval
 from pages.ui.model import wording
 from pages.ui.model.budget import Budget
 from pages.ui.model.points import Trail
-from pages.ui.ship import report, report_html
+from pages.ui.ship import report, report_html, report_pdf
 from tests.pages.points import point, trail
 from tests.pages.running_app import opened
 
 WHEN = datetime(2026, 1, 2, 3, 4)
 MEASURED = trail(point(0.5, 0.935, 400_000, 0.9), point(0.7, 0.93, 250_000, 0.95), point(0.9, 0.88, 90_000, 1.0))
+
+
+def pages_of(pdf: bytes) -> list[str]:
+    """The text of each page."""
+    return [page.extract_text() for page in PdfReader(io.BytesIO(pdf)).pages]
 
 
 WITHIN = Budget(drop=1.5)
@@ -91,6 +99,32 @@ def test_the_file_names_nothing_outside_itself_and_escapes_what_users_write():
 def test_a_chart_has_a_dot_for_every_point_and_the_baseline():
     assert report_html.svg(told().charts[0]).count("<circle") == 4
     assert report_html.svg(told().charts[1]).count("<circle") == 4
+
+
+def test_the_first_questions_are_answered_with_measured_numbers():
+    facts = dict(told().facts)
+    assert facts["How much smaller?"].startswith("4.4×: 250.0 KB instead of 1.09 MB")
+    assert facts["What is lost?"] == "1.00 points of accuracy, within noise, on 10,000 test images."
+    assert "not stored here" in facts["For which classes?"]
+    classes = (ClassAccuracy("seal", 40, 0.9, 0.5), ClassAccuracy("otter", 40, 0.5, 0.9))
+    even = Reliability((), 0.0)
+    found = Comparison(80, 40, 16, 16, 8, 0.0, Interval(0, 0), 1.0, classes, (), (), (), even, even)
+    told_of = report.report("x", MEASURED, WITHIN, WHEN, found)
+    assert told_of is not None
+    answer = dict(told_of.facts)["For which classes?"]
+    assert answer == "Most for seal: 50.0% instead of 90.0% of 40 images. 16 images are lost, 16 won."
+    for text in (report.to_markdown(told_of), report_html.to_html(told_of)):
+        assert answer in text
+
+
+def test_the_pdf_answers_on_its_first_page_and_takes_any_title():
+    named = replace(told(), title="较小 <b>& faster")
+    first, *rest = pages_of(report_pdf.to_pdf(named))
+    assert "How much smaller?" in first and "4.4×: 250.0 KB" in first and "& faster" in first and "较小" in first
+    assert rest and "93.00%" in rest[0] and "sparsity: 0.7" in "".join(rest)
+    assert report_pdf.to_pdf(named) == report_pdf.to_pdf(named)
+    many = trail(*(point(0.5 + i / 1000, 0.935, 400_000 - i) for i in range(300)))
+    assert 3 <= len(pages_of(report_pdf.to_pdf(told(known=many)))) <= 5
 
 
 def test_the_page_without_points_leads_to_explore():

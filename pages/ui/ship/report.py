@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from compression.analysis.comparison import Comparison
 from pages.ui.charts.scatter_data import Chart, chart, where
 from pages.ui.model import wording
 from pages.ui.model.budget import Advice, Budget, advise, called
@@ -39,6 +40,7 @@ class Report:
     question: str
     answer: str
     reason: str
+    facts: tuple[tuple[str, str], ...]
     rows: tuple[Row, ...]
     charts: tuple[Chart, Chart]
     recipe_yaml: str
@@ -62,8 +64,18 @@ class Report:
         return f"{self.words.measure}, {MEASURED}", about, LATENCY
 
 
-def report(title: str, trail: Trail, budget: Budget, when: datetime) -> Report | None:
-    """The report on all points measured in full, for the budget as it is `asked`; None where there are none."""
+def recommended(trail: Trail, budget: Budget) -> Point | None:
+    """The file that the report recommends."""
+    return advise(budget, [point for point in trail.points if point.full]).point
+
+
+def report(
+    title: str, trail: Trail, budget: Budget, when: datetime, compared: Comparison | None = None
+) -> Report | None:
+    """The report on all points measured in full, for the budget as it is `asked`; None where there are none.
+
+    compared: the fp32 file's predictions (A) beside those of the recommended file (B), where both are known.
+    """
     points = [point for point in trail.points if point.full]
     if not points:
         return None
@@ -77,6 +89,7 @@ def report(title: str, trail: Trail, budget: Budget, when: datetime) -> Report |
         question=question(budget.asked, trail.words),
         answer=answer(advice),
         reason=advice.reason,
+        facts=facts(advice.point, compared) if advice.point else (),
         rows=tuple(_row(point, point.key in front, point.key == chosen) for point in ordered),
         charts=(size, latency),
         recipe_yaml=advice.point.recipe.to_yaml() if advice.point else "",
@@ -114,6 +127,41 @@ def answer(advice: Advice) -> str:
     return f"{told}."
 
 
+def facts(point: Point, compared: Comparison | None) -> tuple[tuple[str, str], ...]:
+    """What a manager asks of the recommended file, each question with its answer."""
+    found = point.measurement
+    accuracy, latency, n = found.accuracy, found.latency, found.accuracy.n
+    words = WORDS[accuracy.reference]
+    drop = wording.points(accuracy.drop, n).removeprefix("+") or "0 points"
+    noise = "" if accuracy.significant else ", within noise"
+    faster = "Not measured on this machine."
+    if latency:
+        bounds = latency.ratio_interval
+        share = wording.ratio(latency.ratio, bounds.low, bounds.high).removeprefix("× ")
+        faster = f"{share} of fp32's latency: {wording.milliseconds(latency.p50_ms)} for one image."
+    sizes = f"{wording.size(found.size_bytes)} instead of {wording.size(found.baseline_size_bytes)}"
+    return (
+        ("How much smaller?", f"{found.size_ratio:.1f}×: {sizes}."),
+        ("How much faster?", faster),
+        ("What is lost?", f"{drop} of {words.measure.lower()}{noise}, on {n:,} test images."),
+        ("For which classes?", _worst(compared)),
+        ("On which machine?", f"{machines([point])}."),
+        ("What was not measured?", "Other devices, energy, and images unlike the test images. The app's page Deploy "
+         "estimates devices, and packs a probe that measures on them."),
+    )  # fmt: skip
+
+
+def _worst(compared: Comparison | None) -> str:
+    """The class that loses most."""
+    if compared is None:
+        return "Not compared: the predictions of both files are not stored here."
+    worst = max(compared.classes, key=lambda c: c.a - c.b)
+    if worst.a <= worst.b:
+        return f"No class loses: {compared.n:,} images compared."
+    where = f"{wording.percent(worst.b, worst.n)} instead of {wording.percent(worst.a, worst.n)} of {worst.n:,} images"
+    return f"Most for {worst.name}: {where}. {compared.a_only:,} images are lost, {compared.b_only:,} won."
+
+
 def machines(points: Sequence[Point]) -> str:
     """On what the numbers were taken: processors and versions, each once."""
     found = dict.fromkeys(point.measurement.machine for point in points)
@@ -139,7 +187,8 @@ def to_json(told: Report) -> str:
     """Question, answer, reason, machine, recipe and numbers."""
     plain = {
         "title": told.title, "written": told.written, "question": told.question, "answer": told.answer,
-        "reason": told.reason, "machine": told.machine, "recipe": told.recipe_yaml, "files": list(told.values),
+        "reason": told.reason, "facts": dict(told.facts), "machine": told.machine, "recipe": told.recipe_yaml,
+        "files": list(told.values),
     }  # fmt: skip
     return json.dumps(plain, indent=1) + "\n"
 
@@ -154,6 +203,7 @@ def cells(row: Row) -> tuple[str, ...]:
 def to_markdown(told: Report) -> str:
     """The report as text."""
     lines = [f"# {told.title}", "", f"**{told.question}** {told.answer}", "", told.reason, ""]
+    lines += [*(f"- **{ask}** {say}" for ask, say in told.facts), ""]
     lines += ["| " + " | ".join(told.header) + " |", "|" + "---|" * len(told.header)]
     for row in told.rows:
         first, *rest = cells(row)

@@ -21,12 +21,14 @@ h1 { font-size: 1.7rem; margin: 0 0 .2rem; } h2 { font-size: 1.15rem; margin: 1.
 .answer { font-size: 1.1rem; border-left: 4px solid #D55E00; padding: .3rem 0 .3rem 1rem; margin: 0; }
 .charts { display: grid; grid-template-columns: 1fr 1fr; gap: 1.2rem; }
 figure { margin: 0; } svg { width: 100%; height: auto; } svg text { font-size: 11px; fill: var(--soft); }
+dl { display: grid; grid-template-columns: 11rem 1fr; gap: .25rem 1rem; margin: 1rem 0; }
+dt { color: var(--soft); } dd { margin: 0; font-weight: 600; }
 table { border-collapse: collapse; width: 100%; font-size: .85rem; font-variant-numeric: tabular-nums; }
 th, td { text-align: left; padding: .3rem .5rem; border-bottom: 1px solid var(--line); vertical-align: top; }
 th { color: var(--soft); font-weight: 600; } tr.chosen td { background: var(--mark); font-weight: 600; }
 pre { border: 1px solid var(--line); padding: .7rem; font-size: .8rem; overflow-x: auto; white-space: pre-wrap; }
 footer, li { color: var(--soft); font-size: .85rem; }
-@media (max-width: 700px) { .charts { grid-template-columns: 1fr; } }
+@media (max-width: 700px) { dl { grid-template-columns: 1fr; } .charts { grid-template-columns: 1fr; } }
 @page { size: A4; margin: 14mm; }
 @media print { body { margin: 0; padding: 0; max-width: none; font-size: 11px; }
   tr, figure, pre { break-inside: avoid; } table { font-size: 9px; } }
@@ -41,13 +43,14 @@ MOST_ROWS = 40
 
 def to_html(told: Report) -> str:
     """The whole file."""
-    shown = _chosen_rows(told)
+    shown = chosen_rows(told)
     left_out = len(told.rows) - len(shown)
     rows = "".join(_table_row(cells(row), row.chosen) for row in shown)
     head = "".join(f"<th scope=col>{escape(name)}</th>" for name in told.header)
     charts = "".join(f"<figure>{svg(data)}</figure>" for data in told.charts)
     notes = "".join(f"<li>{escape(note)}</li>" for note in told.notes)
     more = f"<p>{left_out} more files are listed in the CSV.</p>" if left_out else ""
+    facts = "".join(f"<dt>{escape(ask)}</dt><dd>{escape(say)}</dd>" for ask, say in told.facts)
     recipe = f"<h2>Recommended recipe</h2><pre>{escape(told.recipe_yaml)}</pre>" if told.recipe_yaml else ""
     return f"""<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
@@ -56,6 +59,7 @@ def to_html(told: Report) -> str:
 <p class="question">{escape(told.question)}</p>
 <p class="answer">{escape(told.answer)}</p>
 <p>{escape(told.reason)}</p>
+<dl>{facts}</dl>
 <h2>{escape(told.words.measure)} against size and latency</h2><div class="charts">{charts}</div>
 <h2>All measured files</h2><table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>{more}
 <ul>{notes}</ul>
@@ -70,16 +74,16 @@ def svg(data: Chart) -> str:
     marks = [mark for mark in data.marks if not data.x.logarithmic or mark.spot.x > 0]
     if not marks:
         return ""
-    across = _Scale([m.spot.x for m in marks], LEFT, WIDTH - RIGHT, data.x.logarithmic)
-    up = _Scale([e for m in marks for e in (m.spot.y_interval.low, m.spot.y_interval.high)], HEIGHT - BOTTOM, TOP)
+    across = Scale([m.spot.x for m in marks], LEFT, WIDTH - RIGHT, data.x.logarithmic)
+    up = Scale([e for m in marks for e in (m.spot.y_interval.low, m.spot.y_interval.high)], HEIGHT - BOTTOM, TOP)
     parts = [_grid(data, across, up)]
-    corners = " ".join(f"{across(x):.1f},{up(y):.1f}" for x, y in _stairs(data.front))
+    corners = " ".join(f"{across(x):.1f},{up(y):.1f}" for x, y in stairs(data.front))
     parts.append(f'<polyline points="{corners}" fill="none" stroke="{FRONT}" stroke-width="1.5"/>')
     parts += [_mark(mark, across, up) for mark in marks]
     return f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{escape(data.alt)}">{"".join(parts)}</svg>'
 
 
-class _Scale:
+class Scale:
     """Values to places, with some air at both ends."""
 
     def __init__(self, values: Sequence[float], start: float, end: float, logarithmic: bool = False):
@@ -99,15 +103,18 @@ class _Scale:
         first = math.ceil(self.low / step)
         return [n * step for n in range(first, math.floor(self.high / step) + 1)]
 
+    def shown(self, decades: Sequence[float]) -> list[float]:
+        """Those of a logarithmic axis's ticks that it holds; its own on another axis."""
+        return [tick for tick in decades if self.low <= math.log10(tick) <= self.high] or self.ticks()
 
-def _grid(data: Chart, across: _Scale, up: _Scale) -> str:
-    x_ticks = [t for t in data.x_ticks if across.low <= math.log10(t) <= across.high] or across.ticks()
+
+def _grid(data: Chart, across: Scale, up: Scale) -> str:
     lines = []
     for tick in up.ticks():
         y = up(tick)
         lines.append(f'<line x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y:.1f}" y2="{y:.1f}" stroke="#8883" />')
         lines.append(f'<text x="{LEFT - 6}" y="{y + 4:.1f}" text-anchor="end">{tick:g}</text>')
-    for tick in x_ticks:
+    for tick in across.shown(data.x_ticks):
         lines.append(f'<text x="{across(tick):.1f}" y="{HEIGHT - BOTTOM + 16}" text-anchor="middle">{tick:g}</text>')
     middle = (LEFT + WIDTH - RIGHT) / 2
     lines.append(f'<text x="{middle}" y="{HEIGHT - 6}" text-anchor="middle">{escape(data.x.title)}</text>')
@@ -116,7 +123,7 @@ def _grid(data: Chart, across: _Scale, up: _Scale) -> str:
     return "".join(lines)
 
 
-def _mark(mark: Mark, across: _Scale, up: _Scale) -> str:
+def _mark(mark: Mark, across: Scale, up: Scale) -> str:
     x, y = across(mark.spot.x), up(mark.spot.y)
     colour = {"now": NOW, "baseline": BASELINE}.get(mark.role, FRONT if mark.standing == "front" else VISITED)
     low, high = up(mark.spot.y_interval.low), up(mark.spot.y_interval.high)
@@ -127,7 +134,7 @@ def _mark(mark: Mark, across: _Scale, up: _Scale) -> str:
     return f'<g opacity="{faint}"><title>{text}</title>{bar}{dot}</g>'
 
 
-def _stairs(front: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
+def stairs(front: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
     """The front's corners: level until the next better point."""
     corners: list[tuple[float, float]] = []
     for x, y in front:
@@ -142,7 +149,7 @@ def _table_row(texts: Sequence[str], chosen: bool) -> str:
     return f"<tr{' class=chosen' if chosen else ''}>{inside}</tr>"
 
 
-def _chosen_rows(told: Report) -> list[Row]:
+def chosen_rows(told: Report) -> list[Row]:
     """All rows, or so many that four pages hold them: the recommendation, the front evenly thinned, then others."""
     first = [row for row in told.rows if row.chosen]
     front = [row for row in told.rows if row.front and not row.chosen]
