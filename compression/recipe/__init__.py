@@ -34,28 +34,36 @@ class Recipe(Settings):
     steps: tuple[Step, ...] = ()
     seed: Annotated[
         int,
-        Field(ge=0, le=2**31 - 1, title="Seed", description="Draws the calibration images; same seed, same file."),
+        Field(
+            ge=0,
+            le=2**31 - 1,
+            title="Seed",
+            description="Selects the calibration images. The same seed gives the same file.",
+        ),
     ] = 0
     calibration_images: Annotated[
         int,
         Field(
-            ge=16, le=1024, title="Calibration images", description="Unlabelled training images the engine looks at."
+            ge=16,
+            le=1024,
+            title="Calibration images",
+            description="Number of unlabelled training images used for calibration.",
         ),
     ] = 512
     quality: Annotated[
         Literal["best", "fast"],
         Field(
             title="Quality",
-            description="best fits each layer on the compressed network's own inputs; "
-            "fast uses what is known of the dense network.",
+            description="best: fits each layer on the compressed network's own inputs. fast: uses statistics of the "
+            "dense network.",
         ),
     ] = "best"  # fmt: skip
     batch_norm: Annotated[
         Literal["auto", "keep", "reestimate"],
         Field(
             title="Batch norm",
-            description="Re-estimate batch-norm statistics on the calibration images; "
-            "auto keeps them where held-out images say that the old ones are better.",
+            description="Re-estimates batch-norm statistics on the calibration images. auto: keeps the old ones "
+            "where they do better on held-out images.",
         ),
     ] = "auto"
 

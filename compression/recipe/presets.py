@@ -23,17 +23,17 @@ class Preset:
 PRESETS: dict[str, Preset] = {
     "8-bit": Preset(
         "8-bit everywhere",
-        "Weights and activations in 8 bits: about a quarter of the bytes, computed in whole numbers.",
+        "8-bit weights and activations: about 4× smaller, with integer computation.",
         Recipe(steps=(Quantize(weight_bits=8, activation_bits=8),)),
     ),
     "fast": Preset(
         "Fast on CPU",
-        "Half of the multiply-accumulates removed as whole channels, the rest computed in 8 bits.",
+        "Removes channels for half the MACs and computes the rest in 8-bit integers.",
         Recipe(steps=(Channels(amount=0.5), Quantize(weight_bits=8, activation_bits=8))),
     ),
     "deep-compression": Preset(
         "Deep Compression",
-        "Trained while most weights become zero and the others one of 16 values (Han et al. 2016). Takes minutes.",
+        "Prunes 94% of the weights and shares 16 values during training (Han et al. 2016). Takes minutes.",
         Recipe(
             steps=(
                 Prune(sparsity=0.94),

@@ -27,52 +27,55 @@ class SearchSettings(Settings):
 
     drop: Annotated[
         float | None,
-        Field(ge=0, le=1, title="Accuracy lost", description="At most this share of accuracy below the fp32 file's."),
+        Field(ge=0, le=1, title="Accuracy drop", description="Maximum accuracy drop from the fp32 file."),
     ] = None
     agreement: Annotated[
         float | None,
-        Field(ge=0, le=1, title="Agreement", description="At least this share of images gets the fp32 file's class."),
+        Field(ge=0, le=1, title="Agreement", description="Minimum share of images classified like the fp32 file."),
     ] = None
     worst_class: Annotated[
         float | None,
-        Field(ge=0, le=1, title="Worst class", description="At least this share of each class is recognised."),
+        Field(ge=0, le=1, title="Worst-class accuracy", description="Minimum accuracy of every class."),
     ] = None
     size_bytes: Annotated[
-        int | None, Field(ge=1, le=10**12, title="File size", description="At most so many bytes.")
+        int | None, Field(ge=1, le=10**12, title="File size", description="Maximum file size in bytes.")
     ] = None
     latency: Annotated[
         float | None,
-        Field(ge=0.01, le=10, title="Latency", description="At most this share of the fp32 file's time for one image."),
+        Field(ge=0.01, le=10, title="Latency", description="Maximum latency for one image, relative to the fp32 file."),
     ] = None
     macs: Annotated[
-        int | None, Field(ge=1, le=10**15, title="Multiply-accumulates", description="At most so many for an image.")
+        int | None, Field(ge=1, le=10**15, title="MACs", description="Maximum number of MACs per image.")
     ] = None
     memory_bytes: Annotated[
         int | None,
-        Field(ge=1, le=10**12, title="Peak memory", description="At most so many bytes live between layers at once."),
+        Field(ge=1, le=10**12, title="Peak memory", description="Maximum peak memory of the activations, in bytes."),
     ] = None
     minimise: Annotated[
         Minimised,
-        Field(title="Minimise", description="What is best within the limits; front: every trade-off between all."),
+        Field(title="Objective", description="Objective within the limits. front: the whole Pareto front."),
     ] = "front"
     minutes: Annotated[
         float,
-        Field(ge=0.05, le=10_000, title="Minutes", description="How long the search may take, last tests included."),
+        Field(ge=0.05, le=10_000, title="Minutes", description="Time budget, including the final tests."),
     ] = 10.0
     trials: Annotated[
-        int, Field(ge=0, le=100_000, title="Trials", description="At most so many; 0 leaves it to the minutes.")
+        int, Field(ge=0, le=100_000, title="Trials", description="Maximum number of trials. 0: limited by time only.")
     ] = 0
     techniques: Annotated[
-        tuple[str, ...], Field(title="Techniques", description="Which the search may use."),
+        tuple[str, ...], Field(title="Techniques", description="Techniques that the search may use."),
     ] = TECHNIQUES  # fmt: skip
     workers: Annotated[
-        int, Field(ge=1, le=1000, title="Workers", description="Processes that carry out trials side by side.")
+        int, Field(ge=1, le=1000, title="Workers", description="Processes that run trials in parallel.")
     ] = 1
     sampler: Annotated[
         Literal["auto", "tpe", "nsga2", "random"],
-        Field(title="Sampler", description="How recipes are proposed; auto mixes neighbours of the front with TPE."),
+        Field(
+            title="Sampler",
+            description="How recipes are proposed. auto: neighbours of the Pareto front mixed with TPE.",
+        ),
     ] = "auto"
-    seed: Annotated[int, Field(ge=0, le=2**31 - 1, title="Seed", description="Draws proposals.")] = 0
+    seed: Annotated[int, Field(ge=0, le=2**31 - 1, title="Seed", description="Seed of the sampler.")] = 0
 
     @field_validator("techniques", mode="before")
     @classmethod

@@ -20,53 +20,53 @@ class Channels(Step):
         float,
         Field(
             ge=0.0, le=0.9, title="Removed", json_schema_extra={"unit": "%", "step": 0.01},
-            description="Share of the multiply-accumulates (or channels) that goes; at least this much is reached.",
+            description="Share of the MACs (or channels) to remove. At least this much is removed.",
         ),
     ] = 0.5  # fmt: skip
     measure: Annotated[
         Literal["macs", "channels"],
         Field(
             title="Share of",
-            description="macs counts the network's multiply-accumulates; channels counts the channels that may go.",
+            description="macs: share of the network's MACs. channels: share of the channels that can be removed.",
         ),
     ] = "macs"  # fmt: skip
     criterion: Annotated[
         Literal["error", "taylor", "activation", "l1", "l2", "bn_scale", "geometric_median"],
         Field(
             title="Criterion",
-            description="Which channels go first: error, those whose loss the next layer makes up for best; taylor, "
-            "those whose loss changes the answers least; activation, the quietest; l1, l2, bn_scale and "
-            "geometric_median look at the weights alone.",
+            description="How the channels to remove are chosen. error: smallest output error after the next layer "
+            "is refitted; taylor: smallest effect on the loss (first order); activation: smallest mean "
+            "activation; l1, l2, bn_scale and geometric_median: by the weights alone.",
         ),
     ] = "error"  # fmt: skip
     scope: Annotated[
         Literal["global", "uniform"],
         Field(
             title="Scope",
-            description="global takes channels where they are worth least for what they cost; uniform takes the same "
-            "share of every layer.",
+            description="global: compares channels across layers, by importance per cost. uniform: removes the same "
+            "share from every layer.",
         ),
     ] = "global"  # fmt: skip
     part: Annotated[
         Literal["inner", "all"],
         Field(
             title="Layers",
-            description="inner leaves the channels that shortcuts and concatenations share; all lets them go too.",
+            description="inner: keeps channels shared by shortcuts and concatenations. all: removes those too.",
         ),
     ] = "inner"  # fmt: skip
     round_to: Annotated[
         Literal[1, 4, 8, 16],
         Field(
             title="Multiple of", json_schema_extra={"measured": "channel_multiple"},
-            description="A layer that loses channels keeps a multiple of this many; odd numbers are slow. The default "
-            "is chosen by latencies that are measured once on each machine (python -m compression machine).",
+            description="Remaining channel counts are multiples of this; odd numbers are slow. The default is "
+            "measured once on each machine (python -m compression machine).",
         ),
     ] = 8  # fmt: skip
     compensate: Annotated[
         bool,
         Field(
             title="Refit the next layer",
-            description="Layers that read removed channels are refitted by least squares on calibration images.",
+            description="Refits the layers that read removed channels by least squares on calibration images.",
         ),
     ] = True  # fmt: skip
 

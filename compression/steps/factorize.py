@@ -20,38 +20,38 @@ class Factorize(Step):
         float,
         Field(
             ge=0.0, le=0.9, title="Removed", json_schema_extra={"unit": "%", "step": 0.01},
-            description="Share of the network's multiply-accumulates that goes; at least this much is reached.",
+            description="Share of the network's MACs to remove. At least this much is removed.",
         ),
     ] = 0.33  # fmt: skip
     rank: Annotated[
         Literal["macs", "energy"],
         Field(
-            title="Ranks by",
-            description="macs: the ranks that lose least in sum while so much of the work goes; energy: for each layer "
-            "the cheapest product that keeps so much of its answers' variance.",
+            title="Rank selection",
+            description="macs: the ranks with the smallest total error for the MACs to remove. energy: for each "
+            "layer the cheapest factorization that keeps the given share of its output variance.",
         ),
     ] = "macs"  # fmt: skip
     energy: Annotated[
         float,
         Field(
             ge=0.5, le=0.9999, title="Kept energy", json_schema_extra={"step": 0.001},
-            description="Share of the variance of a layer's answers that its product keeps; used where ranks go by "
-            "energy.",
+            description="Share of a layer's output variance to keep. Used when ranks are selected by energy.",
         ),
     ] = 0.98  # fmt: skip
     form: Annotated[
         Literal["best", "spatial", "channel", "tucker"],
         Field(
             title="Form",
-            description="spatial: k×1 and 1×k; channel: k×k and 1×1 in either order; tucker: 1×1, k×k, 1×1; best: in "
-            "each layer what loses least for what it saves. Linear and 1×1 layers become two of their kind.",
+            description="spatial: k×1 and 1×k. channel: k×k and 1×1 in either order. tucker: 1×1, k×k, 1×1. best: "
+            "the best trade-off in each layer. Linear and 1×1 layers become two layers of the same "
+            "kind.",
         ),
     ] = "best"  # fmt: skip
     activation_aware: Annotated[
         bool,
         Field(
-            title="Look at activations",
-            description="Keep what the layer's answers on calibration images need, not what its weights look like.",
+            title="Activation-aware",
+            description="Minimises the output error on calibration images instead of the weight error.",
         ),
     ] = True  # fmt: skip
     round_to: Annotated[
@@ -62,6 +62,6 @@ class Factorize(Step):
         bool,
         Field(
             title="Refit",
-            description="Fit all weights to the dense network's answers afterwards (least squares), layer by layer.",
+            description="Refits all weights layer by layer to the dense network's outputs (least squares).",
         ),
     ] = True  # fmt: skip

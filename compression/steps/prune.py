@@ -21,47 +21,54 @@ class Prune(Step):
         float,
         Field(
             ge=0.0, le=0.99, title="Sparsity", json_schema_extra={"unit": "%", "step": 0.01},
-            description="Share of the weights that become zero. Zeros shrink the file; on a CPU they do not save time.",
+            description="Share of the weights set to zero. Reduces the file size, not the latency on a CPU.",
         ),
     ] = 0.5  # fmt: skip
     criterion: Annotated[
         Literal["error", "magnitude", "activation", "taylor", "second-order"],
         Field(
             title="Importance",
-            description="error: all zeros are chosen together, for the least error of the answers after the refit; "
-            "magnitude: the smallest weights go; activation: those that add least to their output; taylor: those the "
-            "answers' likelihood depends on least; second-order: those whose loss the others make up for best.",
+            description="How the weights to prune are chosen. error: jointly, for the smallest output error after "
+            "refitting; magnitude: smallest absolute value; activation: smallest contribution to the "
+            "output (Wanda); taylor: smallest effect on the likelihood (first order); second-order: "
+            "smallest error after the other weights compensate (OBS).",
         ),
     ] = "error"  # fmt: skip
     scope: Annotated[
         Literal["global", "layer"],
-        Field(title="Compared", description="All weights of the network together, or each layer's among themselves."),
+        Field(
+            title="Scope",
+            description="global: compares all weights of the network. layer: compares the weights within each layer.",
+        ),
     ] = "global"
     pattern: Annotated[
         Literal["free", "2:4", "1:4", "4:8", "1x4", "4x1", "kernel"],
         Field(
             title="Pattern",
-            description="N:M keeps N of every M neighbours in every layer, and sets the sparsity by itself. Blocks go "
-            "as a whole: 1x4, four neighbouring inputs of one output; 4x1, one input of four neighbouring outputs; "
-            "kernel, all taps between an input and an output channel.",
+            description="N:M keeps N of every M neighbouring weights in every layer and determines the sparsity. "
+            "Blocks are pruned as a whole: 1x4 (four neighbouring inputs of one output), 4x1 (one input "
+            "of four neighbouring outputs), kernel (all taps between an input and an output channel).",
         ),
     ] = "free"  # fmt: skip
     refit: Annotated[
         bool,
-        Field(title="Refit", description="Fit the weights that stay to the dense network's answers (least squares)."),
+        Field(
+            title="Refit", description="Refits the remaining weights to the dense network's outputs (least squares)."
+        ),
     ] = True
     by: Annotated[
         Literal["sparsity", "threshold"],
         Field(
-            title="Limit",
-            description="sparsity: that share of the weights goes; threshold: all weights below a magnitude go.",
+            title="Prune by",
+            description="sparsity: prunes the given share of the weights. threshold: prunes all weights below a "
+            "magnitude.",
         ),
     ] = "sparsity"  # fmt: skip
     threshold: Annotated[
         float,
         Field(
             ge=0.0, le=1.0, title="Threshold", json_schema_extra={"step": 0.001},
-            description="Weights of smaller magnitude go, where the limit is a threshold.",
+            description="Weights with a smaller magnitude are pruned. Used when pruning by threshold.",
         ),
     ] = 0.05  # fmt: skip
 

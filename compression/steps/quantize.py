@@ -24,118 +24,122 @@ class Quantize(Step):
         Literal[1, 2, 3, 4, 5, 6, 7, 8, 16, 32],
         Field(
             title="Weight bits", json_schema_extra={"unit": "bit"},
-            description="Bits per weight; 16 stores half-precision floats, 32 leaves them as they are. ternary and "
-            "binary set the bits by themselves.",
+            description="Bits per weight. 16 stores half-precision floats, 32 keeps them unchanged. The schemes "
+            "ternary and binary have their own bit width.",
         ),
     ] = 8  # fmt: skip
     activation_bits: Annotated[
         Literal[8, 32],
         Field(
             title="Activation bits", json_schema_extra={"unit": "bit"},
-            description="8 computes in whole numbers, which is what makes a file faster; 32 computes in float.",
+            description="8 computes in integers, which makes the file faster. 32 computes in float.",
         ),
     ] = 8  # fmt: skip
     scheme: Annotated[
         Literal["linear", "asymmetric", "logarithmic", "ternary", "binary"],
         Field(
             title="Scheme", json_schema_extra={"main": True},
-            description="Which values a weight may take: linear, equal steps to both sides of zero; asymmetric, with a "
-            "zero-point for each channel; logarithmic, powers of two; ternary, -1, 0 and 1; binary, -1 and 1. "
-            "Asymmetric weights of 8 bits make a slower kernel of 8-bit activations; grouped convolutions stay linear "
-            "then.",
+            description="Grid of the weights. linear: symmetric, uniform; asymmetric: with a zero point per "
+            "channel; logarithmic: powers of two; ternary: -1, 0 and 1; binary: -1 and 1. 8-bit "
+            "asymmetric weights use a slower kernel with 8-bit activations; grouped convolutions stay "
+            "linear then.",
         ),
     ] = "linear"  # fmt: skip
     granularity: Annotated[
         Literal["tensor", "channel", "group"],
         Field(
-            title="One scale per",
-            description="tensor: the whole layer; channel: each output channel; group: neighbours among a channel's "
-            "inputs, whose scales are whole multiples of the channel's (4 bits each).",
+            title="Granularity",
+            description="Weights that share a scale. tensor: the whole layer; channel: each output channel; group: "
+            "neighbouring inputs of a channel, with 4-bit multiples of the channel's scale.",
         ),
     ] = "channel"  # fmt: skip
     group_size: Annotated[
         Literal[16, 32, 64, 128],
-        Field(title="Weights in a group", description="Only where there is one scale per group."),
+        Field(title="Group size", description="Used with one scale per group."),
     ] = 32
     scale: Annotated[
         Literal["mse", "minmax", "percentile", "entropy"],
         Field(
             title="Weight scale",
-            description="mse picks the scale with the least squared rounding error; minmax covers the largest weight; "
-            "percentile lets one in a hundred lie outside; entropy keeps the distribution. Ternary and binary weights "
-            "always use mse.",
+            description="mse: least squared rounding error. minmax: covers the largest weight. percentile: clips 1% "
+            "of the weights. entropy: preserves the distribution. Ternary and binary weights always use "
+            "mse.",
         ),
     ] = "mse"  # fmt: skip
     rounding: Annotated[
         Literal["second-order", "adaptive", "nearest"],
         Field(
             title="Rounding",
-            description="second-order lets later weights make up for the rounding of earlier ones (GPTQ and coordinate "
-            "descent); adaptive learns which weights go up and which go down (AdaRound; slow); nearest does not look "
-            "at the data.",
+            description="second-order: later weights compensate for the rounding of earlier ones (GPTQ and "
+            "coordinate descent). adaptive: learns to round up or down (AdaRound; slow). nearest: uses "
+            "no data.",
         ),
     ] = "second-order"  # fmt: skip
     activation_range: Annotated[
         Literal["minmax", "percentile", "mse", "entropy"],
         Field(
             title="Activation range",
-            description="Which range the 8 bits between layers cover: everything seen, or without what is rare.",
+            description="Range of the 8-bit activations: all observed values (minmax), or without outliers.",
         ),
     ] = "minmax"
     placement: Annotated[
         Literal["measured", "everywhere", "listed"],
         Field(
-            title="Compute in integers",
-            description="Which operators compute on 8-bit activations. measured: those with which the file is fastest "
-            "on this machine; everywhere: all that can; listed: the integer operators below.",
+            title="Integer operators",
+            description="Which operators compute on 8-bit activations. measured: the fastest choice on this "
+            "machine; everywhere: all that can; listed: the integer operators below.",
         ),
     ] = "measured"  # fmt: skip
     integer_operators: Annotated[
         str,
         Field(
-            title="Integer operators", max_length=LIST_LENGTH,
-            description="Only where placement is listed: names of operators, comma-separated, as a result names them.",
+            title="List of integer operators", max_length=LIST_LENGTH,
+            description="Used when integer operators are listed: operator names, comma-separated, as in a result.",
         ),
     ] = ""  # fmt: skip
     exempt_ends: Annotated[
         bool,
         Field(
             title="First and last layer in 8 bits",
-            description="They are few weights, and fewer bits cost most in them.",
+            description="They have few weights and are the most sensitive to low bit widths.",
         ),
     ] = False
     allocation: Annotated[
         Literal["even", "mixed"],
         Field(
-            title="Bits of the layers",
-            description="mixed gives more bits to the layers that need them, with the same number in sum; found on "
-            "held-out calibration images, layer by layer.",
+            title="Bit allocation",
+            description="even: the same bit width everywhere. mixed: more bits for sensitive layers with the same "
+            "total, found on held-out calibration images.",
         ),
     ] = "even"  # fmt: skip
     layer_bits: Annotated[
         str,
         Field(
-            title="Bits of single layers", max_length=20_000,
-            description="Overrides, for example conv1=8,fc=4; the names are those of the report on layers.",
+            title="Bits per layer", max_length=20_000,
+            description="Overrides for single layers, for example conv1=8,fc=4. The names are those on the page "
+            "Layers.",
         ),
     ] = ""  # fmt: skip
     equalize: Annotated[
         bool,
         Field(
             title="Equalize layers",
-            description="Moves scale between the channels of neighbouring layers, so that they share a range better.",
+            description="Balances the channel ranges of neighbouring layers (cross-layer equalization).",
         ),
     ] = False  # fmt: skip
     bias_correction: Annotated[
         bool,
-        Field(title="Correct biases", description="Biases make up for what rounding does to the mean of each channel."),
+        Field(
+            title="Correct biases",
+            description="Adjusts biases to keep each channel's mean output unchanged by rounding.",
+        ),
     ] = True
     reduce_range: Annotated[
         Literal["auto", "on", "off"],
         Field(
-            title="Seven bits for eight",
-            description="x86 processors without VNNI add two 8-bit products in 16 bits and cut off what does not fit. "
-            "on: 8-bit weights use seven, and asymmetric ones are linear there; auto: on such a processor.",
+            title="Reduce range (7 bits)",
+            description="x86 processors without VNNI add two 8-bit products in 16 bits, which can saturate. on: "
+            "8-bit weights use seven bits, asymmetric ones become linear. auto: on for such processors.",
         ),
     ] = "auto"  # fmt: skip
 

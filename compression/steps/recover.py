@@ -19,43 +19,44 @@ class Recover(Step):
         int,
         Field(
             ge=1, le=1_000_000, title="Steps", json_schema_extra={"unit": "steps"},
-            description="Batches to learn from; the app turns your minutes into steps by the speed that it measures.",
+            description="Number of training steps (batches). The app converts minutes to steps at the measured "
+            "speed.",
         ),
     ] = 500  # fmt: skip
     method: Annotated[
         Literal["distill", "fine-tune", "hint", "attention", "relational", "decoupled"],
         Field(
-            title="Learn from",
-            description="distill: the teacher's softened answers; fine-tune: the labels alone; hint, attention and "
-            "relational: also its feature maps, where it looks, and how images lie to each other; decoupled: answers "
-            "about an image's own class and about the others apart.",
+            title="Method",
+            description="distill: the teacher's softened outputs. fine-tune: the labels only. hint, attention, "
+            "relational: also the teacher's feature maps, attention maps, or distances between images. "
+            "decoupled: target-class and other-class outputs separately.",
         ),
     ] = "distill"  # fmt: skip
     temperature: Annotated[
         float,
         Field(
             ge=1.0, le=20.0, title="Temperature", json_schema_extra={"step": 0.5},
-            description="How far the teacher's answers are softened: 1 leaves them, 20 makes them nearly equal.",
+            description="Softens the teacher's outputs: 1 leaves them unchanged, 20 makes them nearly uniform.",
         ),
     ] = 4.0  # fmt: skip
     alpha: Annotated[
         float,
         Field(
-            ge=0.0, le=1.0, title="Weight of the teacher", json_schema_extra={"step": 0.05},
-            description="Share of the teacher in the loss; the rest are the labels.",
+            ge=0.0, le=1.0, title="Teacher weight (alpha)", json_schema_extra={"step": 0.05},
+            description="Weight of the teacher in the loss. The labels have the remaining weight.",
         ),
     ] = 0.9  # fmt: skip
     labels: Annotated[
         bool,
         Field(
             title="Use labels",
-            description="Off: no label is looked at, neither to learn from nor to choose by; the teacher's answers "
-            "take their place.",
+            description="Off: labels are used neither for training nor for model selection; the teacher's outputs "
+            "replace them.",
         ),
     ] = True  # fmt: skip
     images: Annotated[
         Literal["training", "calibration"],
-        Field(title="Images", description="Learn from all training images, or only from the calibration images."),
+        Field(title="Images", description="Train on all training images, or only on the calibration images."),
     ] = "training"
     teacher: Annotated[
         Literal[
@@ -64,7 +65,7 @@ class Recover(Step):
         ],
         Field(
             title="Teacher",
-            description="self is the dense network; the others are networks of the zoo that were trained on the same "
+            description="self: the uncompressed network. The others are networks of the zoo trained on the same "
             "dataset.",
         ),
     ] = "self"  # fmt: skip
@@ -75,46 +76,46 @@ class Recover(Step):
         ],
         Field(
             title="Assistant",
-            description="A network between teacher and student that teaches the first half of the steps "
-            "(Mirzadeh et al. 2020).",
+            description="A network between teacher and student that teaches the first half of the steps (Mirzadeh "
+            "et al. 2020).",
         ),
     ] = "none"  # fmt: skip
     batch_size: Annotated[
-        int, Field(ge=2, le=4096, title="Batch size", description="Images a step learns from.")
+        int, Field(ge=2, le=4096, title="Batch size", description="Images per training step.")
     ] = 128  # fmt: skip
     learning_rate: Annotated[
         float,
         Field(
             ge=1e-6, le=1.0, title="Learning rate", json_schema_extra={"step": 0.0005},
-            description="Of Adam at its peak, after a short warm-up; from there it falls to zero along a cosine.",
+            description="Peak learning rate of Adam, after a short warm-up, with cosine decay to zero.",
         ),
     ] = 0.001  # fmt: skip
     schedule: Annotated[
         Literal["none", "cubic", "rewind"],
         Field(
             title="Pruning schedule",
-            description="none: pruned at once; cubic: more and more during the first two thirds (Zhu & Gupta 2017), "
-            "then rounded or shared; "
-            "rewind: pruned at once, then trained on from the dense network's weights (Renda et al. 2020).",
+            description="none: prunes once, before training. cubic: increases sparsity during the first two thirds "
+            "of training (Zhu & Gupta 2017), then rounds or shares weights. rewind: prunes once, then "
+            "trains from the dense network's weights (Renda et al. 2020).",
         ),
     ] = "none"  # fmt: skip
     freeze_batch_norm: Annotated[
         Literal["off", "late", "on"],
         Field(
             title="Freeze batch norm",
-            description="Keep batch-norm statistics as they are: never, in the last quarter, or all the time.",
+            description="Freezes batch-norm statistics: never, for the last quarter, or throughout.",
         ),
     ] = "off"  # fmt: skip
     learned_steps: Annotated[
         bool,
-        Field(title="Learn scales", description="Scales and codebooks learn together with the weights (LSQ)."),
+        Field(title="Learn scales", description="Trains scales and codebooks together with the weights (LSQ)."),
     ] = True  # fmt: skip
     until: Annotated[
         int,
         Field(
             ge=0, le=1_000_000, title="Stop after", json_schema_extra={"step": 1},
-            description="Stop after so many of the steps, as if cancelled there, and keep the best network so far; 0 "
-            "learns them all.",
+            description="Stops after this many steps, as if cancelled, and keeps the best network so far. 0 runs "
+            "all steps.",
         ),
     ] = 0  # fmt: skip
 

@@ -22,32 +22,32 @@ class Share(Step):
         int,
         Field(
             ge=2, le=256, title="Codebook entries", json_schema_extra={"unit": "values", "step": 1},
-            description="How many different values the weights of a book may take; 16 cost 4 bits a weight. They "
-            "are 8-bit whole numbers times a scale per channel, so that integer kernels can compute with them.",
+            description="Number of different values per codebook; 16 values take 4 bits per weight. Entries are "
+            "8-bit integers times a scale per channel, so integer kernels can be used.",
         ),
     ] = 16  # fmt: skip
     channels_per_book: Annotated[
         Literal[0, 8, 16, 32, 64, 128],
         Field(
-            title="Channels per book",
-            description="Output channels that share a codebook; 0 gives each layer one book. More books, better fit, "
-            "more bytes.",
+            title="Channels per codebook",
+            description="Output channels that share a codebook. 0: one codebook per layer. More codebooks fit "
+            "better and take more bytes.",
         ),
     ] = 0  # fmt: skip
     weighting: Annotated[
         Literal["hessian", "magnitude", "none"],
         Field(
-            title="Weights count by",
-            description="What k-means looks at besides closeness: hessian, how much a change of the weight changes the "
-            "layer's answers; magnitude, its size.",
+            title="Weighting",
+            description="Weighting of the weights in k-means. hessian: by the effect on the layer's output; "
+            "magnitude: by absolute value.",
         ),
     ] = "hessian"  # fmt: skip
     assignment: Annotated[
         Literal["second-order", "nearest"],
         Field(
             title="Assignment",
-            description="second-order lets later weights make up for earlier ones and fits the entries to the answers; "
-            "nearest does not look at the data.",
+            description="second-order: later weights compensate for earlier ones, and entries are refitted to the "
+            "outputs. nearest: uses no data.",
         ),
     ] = "second-order"  # fmt: skip
 

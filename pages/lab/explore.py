@@ -26,7 +26,7 @@ def page() -> None:
     visit, notes = opened(), st.empty()
     with st.sidebar:
         obstacle, untrained = choose(visit)
-    stays = "Below is what was chosen before." if obstacle and visit.subject.is_trained else ""
+    stays = "The previous selection is shown below." if obstacle and visit.subject.is_trained else ""
     if said := " ".join(filter(None, (visit.notice, obstacle, stays, lab().trouble))):
         notes.warning(said)
     elif visit.remark:

@@ -17,7 +17,7 @@ from pages.ui.state import elsewhere, lab
 
 EVERY_S = 1.0
 SHOWN = 50
-NOTHING = "No training yet. What you start here, or in Explore, goes on when you close the browser."
+NOTHING = "No jobs yet. Jobs continue when you close the browser."
 
 
 def page() -> None:
@@ -39,10 +39,10 @@ def begin() -> None:
     with st.expander("Train a network from scratch"), st.form("train", border=False):
         places = st.columns([3, 3, 2, 2], vertical_alignment="bottom")
         model = places[0].selectbox("Network", networks, format_func=networks.__getitem__)
-        dataset = places[1].selectbox("Images", images, format_func=images.__getitem__)
+        dataset = places[1].selectbox("Dataset", images, format_func=images.__getitem__)
         minutes = places[2].number_input("Minutes", 0.0, 10_000.0, 0.0, 1.0, "%g", help=OWN)
         seed = places[3].number_input("Seed", 0, 2**31 - 1, 0)
-        st.caption("Weights that the network has for these images already are replaced by the new ones.")
+        st.caption("Existing weights of the network for this dataset are replaced.")
         if st.form_submit_button("Train", type="primary"):
             guarded(lab().long.start)(Training(model, dataset, seed=int(seed)), minutes=minutes or None)
 
@@ -96,7 +96,7 @@ def action(label: str, act: Callable[[str], object], row: Row) -> None:
 def keeping() -> None:
     """The store: where it is, what is in it, and its table as a file."""
     store, runs = lab().store, lab().store.runs(role=None)
-    st.markdown("**Store**", help="Every file that was measured, here and in Explore, with all that is known of it.")
+    st.markdown("**Store**", help="Every measured file with its results.")
     if lab().trouble:
         st.warning(wording.said(lab().trouble))
     st.caption(f"{wording.counted(len(runs), 'file')} in `{wording.place(store.place)}`")

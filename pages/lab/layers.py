@@ -33,7 +33,7 @@ def page() -> None:
     with right:
         detail(visit, point, names[chosen], network.layers)
     layer_sensitivity.sensitivity(visit, network.layers, names[chosen])
-    with st.expander("The network as a graph"):
+    with st.expander("Network graph"):
         st.graphviz_chart(layer_figures.drawing(network, names[chosen]), width="content")
 
 
@@ -51,10 +51,10 @@ def detail(visit: Visit, point: Point, name: str, known: Sequence[str]) -> None:
     """One layer before and after, and its own number of bits."""
     st.markdown(f"#### Layer {wording.said(name)}")
     if name not in known:
-        st.caption("This layer came with the recipe; the dense network has none to compare it with.")
+        st.caption("The recipe added this layer; the dense network has no counterpart.")
         return
     request = visit.request_for(point.recipe)
-    view = panels.awaited(visit.answer("look", jobs.layer_view, request, name), "Looking inside")
+    view = panels.awaited(visit.answer("look", jobs.layer_view, request, name), "Inspecting the layer")
     if view is None:
         return
     st.caption(layer_figures.errors(view))
@@ -88,12 +88,14 @@ def maps(visit: Visit, point: Point, name: str) -> None:
     """What the layer makes of a test image, before above after."""
     image = st.number_input("Test image", 0, point.measurement.n_test - 1, 0, key="layers.image")
     request = visit.request_for(point.recipe)
-    found = panels.awaited(visit.answer("features", jobs.feature_maps, request, name, int(image)), "Answering")
+    found = panels.awaited(
+        visit.answer("features", jobs.feature_maps, request, name, int(image)), "Computing feature maps"
+    )
     if found is None:
         return
     st.markdown(layer_figures.answers(found))
     if not found.before:
-        st.caption("The answers of this layer are numbers, not maps.")
+        st.caption("This layer outputs a vector, not feature maps.")
         return
     plot(layer_figures.pictures(found.before, found.after), "Feature maps, before and after.", key="layers.maps")
 

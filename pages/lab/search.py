@@ -15,7 +15,7 @@ from pages.ui.search import findings, limits_form, standing
 from pages.ui.state import Visit, elsewhere, lab, opened, put, shown_or_none
 
 EVERY_S = 2.0
-NOTHING = "No search of this network yet. It goes on when you close the browser, and after a crash from where it was."
+NOTHING = "No searches for this network yet. A search continues when you close the browser and resumes after a crash."
 SELECTED = "search.selected"
 
 
@@ -26,7 +26,7 @@ def page() -> None:
     with st.sidebar:
         subject, lack = forms.subject()
     if subject is None or not subject.is_trained:
-        st.info(lack or "This network has no weights for these images yet: train it on the page Explore.")
+        st.info(lack or "This network has no weights for this dataset yet. Train it on Explore.")
         return
     take(visit, subject)
     st.subheader(f"Search: {wording.said(subject.title)}", anchor=False)
@@ -69,7 +69,7 @@ def chosen(jobs: list[JobRecord]) -> JobRecord:
 
 
 def called(job: JobRecord) -> str:
-    """'1 Dec 14:02: accuracy lost ≤ 1 point, 10 minutes'."""
+    """'1 Dec 14:02: accuracy drop ≤ 1 point, 10 minutes'."""
     settings = SearchSettings.from_json(str(job.request["settings"]))
     return f"{job.created.astimezone():%d %b %H:%M}: {search_points.asked(settings)}, {settings.minutes:g} minutes"
 

@@ -26,7 +26,7 @@ LONELY = """box => {
 }"""
 """Where on the page the reference machine's point is that is farthest from all others."""
 NOW = """said => [...document.querySelectorAll(".js-plotly-plot")].every(box => box._fullData.some(
-  trace => trace.name.startsWith("Now") && trace.customdata?.[0][0].includes(said)))"""
+  trace => trace.name.startsWith("Current") && trace.customdata?.[0][0].includes(said)))"""
 """Whether all charts show this of the current recipe."""
 
 
@@ -51,7 +51,7 @@ def test_the_bare_address_shows_charts_with_content_and_a_recipe_to_copy(server:
     assert "/explore?" in page.url
     charts = page.locator(".js-plotly-plot")
     expect(charts).to_have_count(3)
-    for name in ("fp32 baseline", "Now"):
+    for name in ("fp32 baseline", "Current"):
         expect(charts.first.locator(".legend")).to_contain_text(name)
     assert all(re.search(r"\d", value) for value in figures(page))
     expect(page.get_by_test_id("stSkeleton")).to_have_count(0)
@@ -153,15 +153,15 @@ def test_a_training_outlives_a_reload_and_is_kept_where_it_was_cancelled(server:
     strip = page.locator(".st-key-recovery")
     page.get_by_role("button", name="Train 200,000 steps").click()
     expect(strip).to_contain_text("Learning, step")
-    expect(page.locator(".js-plotly-plot").nth(1).locator(".legend")).to_contain_text("Training, validation images")
+    expect(page.locator(".js-plotly-plot").nth(1).locator(".legend")).to_contain_text("Training (validation)")
     page.reload()
-    expect(strip).to_contain_text("of the validation images")
+    expect(strip).to_contain_text("validation ")
     page.get_by_role("button", name="Cancel").click()
     expect(strip).to_contain_text("Stopped · step")
-    expect(page.get_by_role("button", name="Go on to step 200,000")).to_be_visible()
+    expect(page.get_by_role("button", name="Continue to step 200,000")).to_be_visible()
     page.reload()
     expect(strip).to_contain_text("Stopped · step")
-    page.get_by_role("button", name="Keep it as it is").click()
+    page.get_by_role("button", name="Keep this result").click()
     expect(strip).to_contain_text("Trained · step")
     expect(page).to_have_url(re.compile(r"recover\.until=\d+"))
     expect(page.locator(".st-key-status")).to_contain_text("on all 359 test images")

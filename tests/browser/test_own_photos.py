@@ -82,7 +82,7 @@ def test_an_onnx_file_and_photos_reach_a_chart(server: str, page: Page, network:
         expect(page.get_by_text("61 pictures are added")).to_be_visible()
         page.get_by_role("button", name="Cancel").click()
         expect(page.get_by_text("Stopped.")).to_be_visible()
-    page.get_by_role("button", name="Begin again").click()
+    page.get_by_role("button", name="Start again").click()
     expect(page.get_by_text("1 files are left out")).to_be_visible()
     expect(page.get_by_text("Tried on", exact=False)).to_be_visible()
     page.get_by_role("link", name="Make my_colours smaller with these images").click()

@@ -34,7 +34,7 @@ def test_layer_by_layer():
 def test_summary():
     assert byte_figures.summary(BOOKS) == "Entropy of the codes 2.25 bit per weight, 0.1 KB"
     assert byte_figures.summary(BOOKS, OverTheWire(900, 800)).endswith(
-        "over the wire 0.9 KB with gzip, 0.8 KB with zstd"
+        "transfer size 0.9 KB with gzip, 0.8 KB with zstd"
     )
 
 

@@ -84,7 +84,7 @@ def test_the_budget_shades_what_it_allows_and_names_the_best_point_within() -> N
     known = [small, accurate, slow]
     budget = Budget(drop=1.0, size=100, latency=0.6)
     assert advise(budget, known).point is accurate
-    assert "1 of 3 measured points keeps these limits" in advise(budget, known).reason
+    assert "1 of 3 measured points is within the budget" in advise(budget, known).reason
     assert advise(replace(budget, latency=None, wish="most accurate"), known).point is slow
     assert advise(replace(budget, drop=5.0), known).point is small
     nothing = advise(Budget(drop=0.0, size=50), known)
@@ -127,9 +127,9 @@ def test_the_figure_draws_what_the_chart_says() -> None:
     now = point(0.9, 0.90, 90_000, 0.5)
     drawn = scatter_figure.figure(chart(trail(point(0.5, 0.93, 200_000, 0.6)), now, "size", "accuracy"))
     by_name = {trace.name: trace for trace in drawn.data}
-    assert list(by_name["Now"].x) == [90.0]
+    assert list(by_name["Current"].x) == [90.0]
     assert list(by_name["Pareto front"].x) == [90.0, 200.0, 1095.0]
-    assert list(by_name["Now"].error_y.array) == pytest.approx([0.5])
+    assert list(by_name["Current"].error_y.array) == pytest.approx([0.5])
     partly = replace(now, full=False)
     assert by_name["Prune"].marker.color == scatter_figure.colour(("prune",))
     assert scatter_figure.figure(chart(trail(), partly, "size", "accuracy")).data[-1].marker.symbol == ("circle-open",)

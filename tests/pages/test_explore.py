@@ -91,7 +91,7 @@ def test_the_smallest_file_is_chosen_on_validation_images_and_says_so() -> None:
     page.button(key="preset.smallest").click().run()
     assert not page.exception
     assert recipe_on(page).steps in [recipe.steps for recipe in LADDER]
-    said = r"Chosen on 143 validation images, where it loses (-?[\d.]+) points; \d of 14 recipes were tried\."
+    said = r"Chosen on 143 validation images, accuracy drop (-?[\d.]+) points; \d of 14 recipes tried\."
     found = re.fullmatch(said, page.info[0].value)
     assert found
     assert float(found[1]) <= 1.0
@@ -237,7 +237,7 @@ def test_settings_that_do_not_go_together_are_a_sentence_and_all_that_was_there_
     controls, figures = len(page.main) + len(page.sidebar.toggle), [figure.value for figure in page.metric]
     page.sidebar.select_slider[0].set_value(32).run()
     assert "quantize.activation_bits must be 32 where weight_bits is 32" in page.warning[0].value
-    assert "Below is what was chosen before." in page.warning[0].value
+    assert "The previous selection is shown below." in page.warning[0].value
     assert [figure.value for figure in page.metric] == figures
     assert len(page.sidebar.toggle) > 0
     page.select_slider[0].set_value(8).run()

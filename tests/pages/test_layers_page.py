@@ -109,4 +109,4 @@ def test_the_slider_shows_the_bits_that_a_link_sets(settings, bits, offered):
     shown = opened(link, page="lab/layers")
     assert shown.dataframe[0].value["Layer"][0] == "1"
     assert slider(shown).value == bits
-    assert slider(shown).options == ["as the rest", *map(str, offered)]
+    assert slider(shown).options == ["default", *map(str, offered)]

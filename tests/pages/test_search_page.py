@@ -50,11 +50,11 @@ def test_a_search_in_words_and_points() -> None:
     seen = view(*TRIALS, drop=0.008, minimise="size")
     assert [row["Size"] for row in search_points.rows(seen)] == [30, 60, 90]
     assert [row[""] for row in search_points.rows(seen)] == ["", "★ best", ""]
-    assert [row["Lost on test"] for row in search_points.rows(seen)] == [None, 1.0, None]
-    assert search_points.offers(seen) == ["0.20 points more buy 30.0 KB: 30.0 KB in place of 60.0 KB."]
-    assert search_points.count(seen) == "5 trials: 4 to the end, 1 cut early"
+    assert [row["Drop on test"] for row in search_points.rows(seen)] == [None, 1.0, None]
+    assert search_points.offers(seen) == ["Another 0.20 points of drop save 30.0 KB: 30.0 KB instead of 60.0 KB."]
+    assert search_points.count(seen) == "5 trials: 4 complete, 1 stopped early"
     assert search_points.rate(seen) == 5.0
-    assert search_points.asked(seen) == "accuracy lost ≤ 0.8 points"
+    assert search_points.asked(seen) == "accuracy drop ≤ 0.8 points"
     trail = search_points.trail(seen)
     assert len(trail.points) == 4 and trail.baseline is not None
     assert {point.measurement.accuracy.split for point in trail.points} == {"validation"}
@@ -92,7 +92,7 @@ def test_a_search_is_begun_watched_cancelled_and_resumed() -> None:
     page.run()
     assert not page.exception and not page.error
     assert any("trials: " in each.value for each in page.caption)
-    assert {"Size", "Lost on test"} <= set(page.dataframe[0].value.columns)
+    assert {"Size", "Drop on test"} <= set(page.dataframe[0].value.columns)
     assert any("Selected" in each.value for each in page.markdown)
     linked = page.switch_page("pages/lab/jobs.py").run()
     assert any("search" in each.value for each in linked.markdown)

@@ -65,7 +65,7 @@ def summary(ledger: Ledger, wire: OverTheWire | None = None) -> str:
         least = wording.size(round(ledger.entropy_bytes))
         told.append(f"entropy of the codes {ledger.entropy_bits:.2f} bit per weight, {least}")
     if wire is not None:
-        told.append(f"over the wire {wording.size(wire.gzip)} with gzip, {wording.size(wire.zstd)} with zstd")
+        told.append(f"transfer size {wording.size(wire.gzip)} with gzip, {wording.size(wire.zstd)} with zstd")
     text = "; ".join(told)
     return text[:1].upper() + text[1:]
 

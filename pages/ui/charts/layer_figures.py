@@ -15,7 +15,7 @@ from pages.ui.model import wording
 from pages.ui.model.words import Words
 
 BEFORE, AFTER, DENSE = "#808790", "#D55E00", "#3987C9"
-TITLES = {"sparsity": "Zeros", "bits": "Bits", "rank": "Share of the rank"}
+TITLES = {"sparsity": "Sparsity", "bits": "Bit width", "rank": "Rank, share of full"}
 ACROSS = 6
 
 COLUMNS = {
@@ -25,7 +25,7 @@ COLUMNS = {
     "SQNR, dB": st.column_config.NumberColumn(format="%.1f"),
     "Worst drop": st.column_config.NumberColumn(
         "Drop at 2 bits", format="%.1f",
-        help="Points lost on validation images when this layer alone has 2 bits; simulated in torch.",
+        help="Accuracy drop in points on validation images when only this layer has 2 bits; simulated in PyTorch.",
     ),
 }  # fmt: skip
 
@@ -60,7 +60,7 @@ def heatmap(curves: Sequence[LayerSensitivity]) -> go.Figure:
         fig.add_trace(
             go.Heatmap(
                 z=drops, x=[_level(technique, level) for level in levels], y=names, coloraxis="coloraxis",
-                hovertemplate="%{y}, %{x}: %{z:.2f} points lost<extra></extra>",
+                hovertemplate="%{y}, %{x}: drop %{z:.2f} points<extra></extra>",
             ),
             row=1, col=column,
         )  # fmt: skip
@@ -138,17 +138,17 @@ def answers(found: FeatureMaps) -> str:
     """'Sneaker: fp32 says Sneaker (99%), this file Boot (61%).'"""
     said = [f"{a} ({100 * c:.0f}%)" for a, c in zip(found.answers, found.confidences, strict=True)]
     label = f"**{wording.said(found.label)}**: " if found.label else ""
-    return f"{label}fp32 says {wording.said(said[0])}, compressed {wording.said(said[1])}."
+    return f"{label}fp32: {wording.said(said[0])}, compressed: {wording.said(said[1])}."
 
 
 def errors(view: LayerView) -> str:
     """How far weights and answers moved, in words."""
     if view.weight_error is None or view.output_error is None:
-        return "The recipe has put other layers in this one's place."
+        return "The recipe replaced this layer with others."
     shape = " × ".join(map(str, view.shape))
     return (
-        f"{shape}. Weights moved by {view.weight_error:.1%} of their norm, the layer's answers by "
-        f"{view.output_error:.1%} (on calibration images, after all that comes before it changed too)."
+        f"{shape}. Relative weight error {view.weight_error:.1%}, relative output error "
+        f"{view.output_error:.1%} (on calibration images, with all earlier layers compressed too)."
     )
 
 

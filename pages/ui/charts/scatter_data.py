@@ -90,8 +90,8 @@ def course(start: Point, curve: Sequence[LearningPoint], x_name: Name, y_name: N
     for point in (p for p in curve if p.accuracy is not None):
         percent = 100 * float(point.accuracy or 0)
         x, y = (percent, other[0]) if x_name == "accuracy" else (other[0], percent)
-        stages.append(Stage(x, y, point.step, f"Step {point.step:,}: {percent:.2f}% of the validation images<br>"
-                            "simulated while it trains; the file is measured at the end"))  # fmt: skip
+        stages.append(Stage(x, y, point.step, f"Step {point.step:,}: validation {percent:.2f}%<br>"
+                            "simulated during training; the file is measured at the end"))  # fmt: skip
     return tuple(stages)
 
 
@@ -182,7 +182,7 @@ def baseline_text(trail: Trail) -> str:
     """What a hover tells of the fp32 file."""
     assert trail.baseline is not None
     accuracy = trail.baseline.accuracy
-    told = "what other files are held against" if accuracy.reference == "fp32" else _accuracy(accuracy)
+    told = "the reference for agreement" if accuracy.reference == "fp32" else _accuracy(accuracy)
     return f"<b>{wording.BASELINE}</b><br>{told}<br>{wording.size(trail.baseline.size_bytes)}"
 
 
@@ -197,6 +197,6 @@ def _alt(marks: Sequence[Mark], x: Axis, y: Axis) -> str:
     what = f"{y.short[:1].upper()}{y.short[1:]} against {x.short}"
     now = next((mark for mark in marks if mark.role == "now"), None)
     if now is None:
-        return f"{what}, {len(marks)} points." if marks else f"{what}; nothing is measured yet."
+        return f"{what}, {len(marks)} points." if marks else f"{what}; nothing measured yet."
     current = now.text.replace("<br>", ", ").replace("<b>", "").replace("</b>", "")
-    return f"{what}, {len(marks)} points. The current one: {current}."
+    return f"{what}, {len(marks)} points. Current: {current}."

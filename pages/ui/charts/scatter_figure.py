@@ -45,7 +45,7 @@ def figure(chart: Chart) -> go.Figure:
     fig.add_trace(_points(chart.of("baseline"), "fp32 baseline", BASELINE, 10))
     fig.add_trace(_ghost(chart))
     fig.add_trace(_course(chart))
-    fig.add_trace(_points(chart.of("now"), "Now", NOW, 14))
+    fig.add_trace(_points(chart.of("now"), "Current", NOW, 14))
     return fig
 
 
@@ -55,7 +55,7 @@ def colour(technique: tuple[str, ...]) -> str:
 
 
 def _called(technique: tuple[str, ...]) -> str:
-    return " + ".join(technique).capitalize() if technique else "No step"
+    return " + ".join(technique).capitalize() if technique else "Uncompressed"
 
 
 def _layout(chart: Chart) -> go.Layout:
@@ -122,7 +122,7 @@ def _way(chart: Chart) -> go.Scatter:
     line = {"color": NOW, "width": 1, "dash": "dot"}
     return go.Scatter(
         x=[x for x, _ in chart.way], y=[y for _, y in chart.way], mode="lines", line=line, opacity=0.5,
-        hoverinfo="skip", showlegend=False, name="Trail",
+        hoverinfo="skip", showlegend=False, name="History",
     )  # fmt: skip
 
 
@@ -141,7 +141,7 @@ def _course(chart: Chart) -> go.Scatter:
     stages = chart.course
     last = len(stages) - 1
     return go.Scatter(
-        x=[s.x for s in stages], y=[s.y for s in stages], mode="lines+markers+text", name="Training, validation images",
+        x=[s.x for s in stages], y=[s.y for s in stages], mode="lines+markers+text", name="Training (validation)",
         showlegend=bool(stages), line={"color": NOW, "width": 1.5},
         marker={"symbol": "circle-open", "color": NOW, "size": [6 + 6 * (i == last) for i in range(len(stages))]},
         text=[f"step {s.step:,}" if i == last else "" for i, s in enumerate(stages)], textposition="middle right",

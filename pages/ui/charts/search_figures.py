@@ -13,7 +13,7 @@ def growth(volumes: Sequence[tuple[float, float]]) -> go.Figure:
     fig = go.Figure(layout=go.Layout(
         template="none", height=HEIGHT, margin={"l": 52, "r": 8, "t": 8, "b": 40}, uirevision="growth",
         xaxis={"title": "Minutes", "rangemode": "tozero", "zeroline": False},
-        yaxis={"title": "Dominated volume, %", "rangemode": "tozero", "nticks": 5, "zeroline": False},
+        yaxis={"title": "Hypervolume, %", "rangemode": "tozero", "nticks": 5, "zeroline": False},
     ))  # fmt: skip
     fig.add_trace(go.Scatter(
         x=[seconds / 60 for seconds, _ in volumes], y=[100 * volume for _, volume in volumes], mode="lines+markers",
@@ -41,7 +41,7 @@ def importance(pairs: Sequence[tuple[str, float]]) -> go.Figure:
     shown = list(reversed(pairs))
     layout = go.Layout(
         template="none", height=60 + 26 * len(shown), margin={"l": 150, "r": 16, "t": 4, "b": 36},
-        xaxis={"title": "Share, %", "rangemode": "tozero"}, yaxis={"automargin": True},
+        xaxis={"title": "Importance, %", "rangemode": "tozero"}, yaxis={"automargin": True},
     )  # fmt: skip
     return go.Figure(
         go.Bar(x=[100 * share for _, share in shown], y=[name for name, _ in shown], orientation="h",

@@ -18,7 +18,7 @@ MEASURED = {
     "Size": st.column_config.NumberColumn("Size, KB", format="%.1f"),
     "Latency": st.column_config.NumberColumn("Latency, fp32 = 1", format="%.2f"),
     "MACs": st.column_config.NumberColumn("MACs, million", format="%.2f"),
-    "Images": st.column_config.NumberColumn("Images", format="localized"),
+    "Images": st.column_config.NumberColumn("Test images", format="localized"),
 }
 """Columns of every table of measured files."""
 
@@ -38,20 +38,19 @@ LAYERS = {
     "Bytes": st.column_config.NumberColumn(format="localized"),
     "Weights": st.column_config.NumberColumn(format="localized"),
     "MACs": st.column_config.NumberColumn(format="localized"),
-    "SQNR, dB": st.column_config.NumberColumn(
-        format="%.1f", help="How much of the weights' power the rounding leaves."
-    ),
+    "SQNR, dB": st.column_config.NumberColumn(format="%.1f", help="Signal-to-quantization-noise ratio of the weights."),
     "Output error": st.column_config.NumberColumn(
-        format="percent", help="How far the layer's answers to calibration images moved, after all before it moved too."
+        format="percent",
+        help="Relative error of the layer's output on calibration images, with all earlier layers compressed too.",
     ),
 }
 
 FORMATS = {
-    "onnx": "ONNX, packed (the measured file)",
-    "pixels": "ONNX with preprocessing inside (takes uint8 pixels, n × height × width × channels)",
-    "qdq": "ONNX with plain weights (QuantizeLinear, DequantizeLinear)",
-    "ort": "ONNX Runtime's own format",
-    "safetensors": "PyTorch weights and their settings",
+    "onnx": "ONNX, packed weights (the measured file)",
+    "pixels": "ONNX with preprocessing (input: uint8 pixels, n × height × width × channels)",
+    "qdq": "ONNX, QDQ format (QuantizeLinear, DequantizeLinear)",
+    "ort": "ORT format (ONNX Runtime)",
+    "safetensors": "PyTorch weights and settings",
 }
 """The formats of `export.formats`, and the measured file with preprocessing inside, in the words of the page."""
 

@@ -136,7 +136,7 @@ def draw(first: str = "") -> None:
             return
         known = [name for name in DATASETS if trained_networks(name)]
         at = known.index(first) if first in known else 0
-        dataset = st.selectbox("Images", known, at, key="ways.images", format_func=lambda name: DATASETS[name].title)
+        dataset = st.selectbox("Dataset", known, at, key="ways.images", format_func=lambda name: DATASETS[name].title)
         if dataset is None:
             return
         runs = store().runs(role=None, dataset=dataset)

@@ -23,7 +23,9 @@ def draw(visit: Visit) -> list[Chart]:
     with places[3]:
         timing = clock(visit)
         trail = timing.trail(visit.trail)
-        st.markdown("**What I can afford**", help="Shaded on the charts; the best measured point within is named.")
+        st.markdown(
+            "**Budget**", help="Shaded on the charts. The best measured point within the budget is shown below."
+        )
         budget = view_controls.budget(visit.trail.words)
         toolbar.advice(visit, trail, budget)
     pairs, drawn = [], []

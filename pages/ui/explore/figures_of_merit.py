@@ -31,10 +31,10 @@ class Figure:
     help: str
 
 
-SIZE = "Bytes of the .onnx file, and how many times smaller it is than the smallest plain fp32 file."
+SIZE = "Size of the .onnx file, and its compression ratio to the smallest plain fp32 file."
 LATENCY = (
-    "Median time for one image in ONNX Runtime, and its ratio to the fp32 file, ± half of its 95% interval. "
-    "The two files are timed in turns."
+    "Median latency for one image in ONNX Runtime and its ratio to the fp32 file, ± half of the 95% interval. "
+    "Both files are timed alternately."
 )
 
 

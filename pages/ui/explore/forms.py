@@ -22,7 +22,7 @@ from pages.ui.model.widget_values import QUALITY, SEGMENTS, SHARED, Positions, S
 from pages.ui.page.test_images import sampled
 from pages.ui.state import shown_or_none
 
-UNTRAINED = "The last in the list may have no weights for these images yet: choose one, and it can be trained here."
+UNTRAINED = "Networks at the end of the list may have no weights for this dataset yet; they can be trained here."
 
 
 def subject() -> tuple[Subject | None, str]:
@@ -30,11 +30,11 @@ def subject() -> tuple[Subject | None, str]:
 
     A network of the zoo that has no weights for the images yet can be chosen too, in order to train it.
     """
-    kind = st.selectbox("Images", [*DATASETS, FOLDER], key="images", format_func=_images)
+    kind = st.selectbox("Dataset", [*DATASETS, FOLDER], key="images", format_func=_images)
     folder, network = st.empty(), st.empty()
     dataset = _folder(folder) if kind == FOLDER else _named(folder, kind)
     if dataset == FOLDER:
-        return None, "Name a folder of images with train/CLASS/IMAGE and test/CLASS/IMAGE inside."
+        return None, "Enter the path of an image folder with train/CLASS/IMAGE and test/CLASS/IMAGE."
     known = [*fitting(dataset), *trainable(dataset)]
     chosen = network.selectbox(
         "Network", known, key=f"network.{kind}", format_func=lambda pair: _network(pair, dataset), help=UNTRAINED
@@ -43,7 +43,7 @@ def subject() -> tuple[Subject | None, str]:
 
 
 def _folder(slot: Any) -> str:
-    about = "With train/CLASS/IMAGE and test/CLASS/IMAGE inside."
+    about = "Layout: train/CLASS/IMAGE and test/CLASS/IMAGE."
     with slot.container():
         path = st.text_input("Folder", key="folder", placeholder="/path/to/images", help=about).strip()
         return sampled(f"{FOLDER}{path}", "test_images") if path else FOLDER
@@ -62,13 +62,13 @@ def _named(slot: DeltaGenerator, name: str) -> str:
 
 
 def _images(name: str) -> str:
-    return DATASETS[name].title if name in DATASETS else "A folder of images"
+    return DATASETS[name].title if name in DATASETS else "Image folder"
 
 
 def _network(pair: Pair, dataset: str) -> str:
     model, trained_on = pair
     if trained_on in (base_of(dataset), OWN):
-        return title(model) if trained_on != OWN else f"{title(model)}, your own"
+        return title(model) if trained_on != OWN else f"{title(model)} (imported)"
     return f"{title(model)}, trained on {DATASETS[trained_on].title}"
 
 
@@ -84,7 +84,7 @@ def recipe(
     rest = {name: name for name in SHARED if name != QUALITY}
     values, place = _folded("Seed and calibration", "shared", Recipe, rest, shown)
     if place:
-        place.button("Draw a seed", on_click=draw_seed, width="stretch")
+        place.button("New random seed", on_click=draw_seed, width="stretch")
     shared |= values
     steps = tuple(step(kind, **values) for kind, values in groups.items() if values is not None)
     return Recipe(steps=steps, **shared)

@@ -9,10 +9,10 @@ from pages.ui.page.guard import repeated
 from pages.ui.state import Visit
 
 EVERY_S = 1.5
-SWITCH = "Measure neighbours while idle"
+SWITCH = "Measure nearby recipes when idle"
 HELP = (
-    "While nothing else is to be done, recipes around yours are measured, one setting changed in each, so that what a "
-    "dragged slider foretells is near the truth. Whatever you do goes first."
+    "While the worker is idle, it measures recipes that differ from yours in one setting. This makes the predicted "
+    "points of a dragged slider more accurate. Your own requests have priority."
 )
 ON = os.environ.get("COMPRESSION_IDLE", "1") != "0"
 
@@ -34,4 +34,4 @@ def watch(visit: Visit) -> None:
         st.rerun()
     everything = len(here.around(visit.choice, visit.trail))
     if everything and here.current:
-        st.caption(f"Measuring neighbours, {everything - left + 1} of {everything} …")
+        st.caption(f"Measuring nearby recipe {everything - left + 1} of {everything} …")

@@ -6,20 +6,22 @@ from compression.steps import Quantize
 from pages.ui.page.guard import heard
 from pages.ui.state import Visit, put, shown
 
-AS_THE_REST = "as the rest"
+AS_THE_REST = "default"
 
 
 def draw(visit: Visit, name: str) -> None:
     """Bits of this layer alone; the recipe carries them."""
     quantize = visit.recipe.get("quantize")
     if not isinstance(quantize, Quantize):
-        st.caption("Switch quantization on in Explore to give a layer its own number of bits.")
+        st.caption("Enable quantization on Explore to set the bit width of a single layer.")
         return
     put(key := f"layers.bits.{name}", quantize.overrides.get(name, AS_THE_REST))
     choices = [
         bits for bits in Quantize.bits_choices() if bits >= 8 or not visit.recipe.get("share")
     ]  # Share.check_beside
-    st.select_slider("Bits of this layer", [AS_THE_REST, *choices], key=key, on_change=_override, args=(visit, name))
+    st.select_slider(
+        "Bit width of this layer", [AS_THE_REST, *choices], key=key, on_change=_override, args=(visit, name)
+    )
 
 
 @heard

@@ -16,8 +16,10 @@ from pages.ui.page.guard import heard, repeated
 from pages.ui.state import Visit
 
 EVERY_S = 1.0
-SIMULATED = "Simulated in torch on validation images, one layer at a time; the other numbers are of the file."
-ABOUT = "Which layers can bear what? Takes a minute or two for a small network, and goes on when you leave this page."
+SIMULATED = (
+    "Simulated in PyTorch on validation images, one layer at a time. All other numbers are measured on the file."
+)
+ABOUT = "Accuracy drop of compressing each layer alone. Runs in the background; a small network takes 1–2 minutes."
 
 
 def known(visit: Visit) -> dict[str, LayerSensitivity]:
@@ -26,7 +28,7 @@ def known(visit: Visit) -> dict[str, LayerSensitivity]:
     stage = _stage(sweep.job)
     if sweep.stage != stage:
         found = panels.awaited(
-            visit.answer("sensitivities", jobs.known_sensitivities, visit.plain_request, stage), "Looking"
+            visit.answer("sensitivities", jobs.known_sensitivities, visit.plain_request, stage), "Loading sensitivities"
         )
         if found is not None:
             sweep.curves, sweep.stage = found, stage
@@ -47,13 +49,17 @@ def sensitivity(visit: Visit, names: Sequence[str], chosen: str) -> None:
     elif len(curves) < len(names):
         if job is not None and job.news.sentence:
             st.error(wording.said(job.news.sentence))
-        st.button("Find out in the background", on_click=heard(visit.sweep.begin), key="layers.sweep")
+        st.button("Run sensitivity analysis", on_click=heard(visit.sweep.begin), key="layers.sweep")
     if chosen in curves:
         figure = layer_figures.curves(curves[chosen], visit.trail.words)
         plot(figure, f"Sensitivity of layer {chosen}.", key="layers.curves")
     if curves:
         ordered = [curves[name] for name in names if name in curves]
-        plot(layer_figures.heatmap(ordered), f"Points lost by each of {len(ordered)} layers.", key="layers.heatmap")
+        plot(
+            layer_figures.heatmap(ordered),
+            f"Accuracy drop of each of {len(ordered)} layers, in points.",
+            key="layers.heatmap",
+        )
         st.caption(SIMULATED)
     else:
         st.caption(ABOUT)

@@ -17,8 +17,8 @@ from pages.ui.state import Visit
 LOSS, ACCURACY, TEACHER = "#808790", "#D55E00", "#3987C9"
 IMAGES = 6
 BARS = 20
-OFF = "Switch on “{title}” to train the compressed network; here its learning curve is drawn while it learns."
-UNLABELLED = "These images have no labels: the network learns from its teacher’s answers alone."
+OFF = "Switch on “{title}” to fine-tune the compressed network. Its learning curve appears here."
+UNLABELLED = "This dataset has no labels: the network learns from the teacher’s outputs only."
 
 
 def learning(visit: Visit) -> None:
@@ -40,13 +40,13 @@ def learning(visit: Visit) -> None:
 def teaching(visit: Visit, step: Recover) -> None:
     """Real images with the teacher's probabilities, as the student is shown them."""
     if step.method == "fine-tune":
-        st.caption("Fine-tuning has no teacher: the network learns from the labels alone.")
+        st.caption("Fine-tuning uses no teacher, only the labels.")
         return
     temperature, request = step.temperature, visit.request_for(visit.plain)
-    who = "teacher" if step.teacher == "self" else f"teacher, {models.title(step.teacher)},"
-    st.markdown(f"**What the {who} shows at temperature {temperature:g}**")
+    who = "teacher" if step.teacher == "self" else f"teacher ({models.title(step.teacher)})"
+    st.markdown(f"**Outputs of the {who} at temperature {temperature:g}**")
     answer = visit.answer("teach", jobs.teacher_scores, request, step.teacher, tuple(range(IMAGES)))
-    told = awaited(answer, "Asking the teacher")
+    told = awaited(answer, "Running the teacher")
     if told is None:
         return
     captions = (f"{i + 1}. {label}".rstrip() for i, label in enumerate(told.labels))
@@ -72,7 +72,9 @@ def curve_figure(points: Sequence[LearningPoint], height: int = 340, *, ended: b
     if not points:
         fig.update_xaxes(showticklabels=False)
         fig.update_yaxes(showticklabels=False)
-        fig.add_annotation(text="The curve appears here.", showarrow=False, xref="paper", yref="paper", x=0.5, y=0.5)
+        fig.add_annotation(
+            text="The learning curve appears here.", showarrow=False, xref="paper", yref="paper", x=0.5, y=0.5
+        )
     learned = [point for point in points if point.step > 0]
     fig.add_trace(go.Scatter(x=[p.step for p in learned], y=[p.loss for p in learned], mode="lines", name="Loss",
                              line={"color": LOSS, "width": 1.5}))  # fmt: skip

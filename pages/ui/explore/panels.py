@@ -19,9 +19,9 @@ from pages.ui.model.view import PANELS
 from pages.ui.page.waiting import awaited, tell
 from pages.ui.state import Visit, kept, opened, shown
 
-COMES = "Comes when the file is measured in full."
-GONE = "The file does not lie on this machine. Measured again, it is made anew."
-WAITING = "Comes with the first measured point."
+COMES = "Available after the full measurement."
+GONE = "The file is not on this machine. Measure again to recreate it."
+WAITING = "Available after the first measurement."
 
 
 def draw(visit: Visit, point: Point | None, drawn: list[Chart]) -> None:
@@ -57,7 +57,7 @@ def books(visit: Visit, point: Point | None, drawn: list[Chart]) -> None:
     if point is None or point.ledger is None:
         st.caption(COMES)
         return
-    by_layer = st.toggle("Layer by layer", key="books.layers")
+    by_layer = st.toggle("Per layer", key="books.layers")
     shown = byte_figures.layer_by_layer(point.ledger) if by_layer else byte_figures.whole_file(point.ledger)
     plot(byte_figures.figure(shown), shown.alt, key=f"books.{by_layer}")
     st.caption(byte_figures.summary(point.ledger))
@@ -77,14 +77,12 @@ def speed(visit: Visit, point: Point | None, drawn: list[Chart]) -> None:
     reasons, times = st.columns(2, gap="large")
     with reasons:
         st.markdown("**Why isn't it faster?**")
-        st.markdown(
-            "\n".join(f"- {line}" for line in byte_figures.findings(told.findings)) or "Nothing known holds it up."
-        )
+        st.markdown("\n".join(f"- {line}" for line in byte_figures.findings(told.findings)) or "No known bottleneck.")
         st.caption(
-            f"Over the wire: {wording.size(told.wire.gzip)} with gzip, {wording.size(told.wire.zstd)} with zstd."
+            f"Transfer size: {wording.size(told.wire.gzip)} with gzip, {wording.size(told.wire.zstd)} with zstd."
         )
     with times:
-        st.markdown("**Where ONNX Runtime spends its time**", help="Its own profiler, medians of 50 runs of one image.")
+        st.markdown("**Time per operator**", help="ONNX Runtime's profiler; medians of 50 runs with one image.")
         st.dataframe(
             byte_figures.operators(told.profile, told.baseline), hide_index=True, column_config=tables.OPERATORS
         )
@@ -136,7 +134,7 @@ def _downloads(visit: Visit, point: Point, file: bytes, format_name: str, stem: 
                 answer = visit.answer(format_name, jobs.write_with_preprocessing, request, file)
             else:
                 answer = visit.answer(format_name, jobs.write_format, request, format_name)
-            contents = awaited(answer, "Writing it")
+            contents = awaited(answer, "Exporting")
         for suffix, content in (contents or {}).items():
             st.download_button(f"{suffix}, {wording.size(len(content))}", content, f"{stem}{suffix}", on_click="ignore",
                                key=f"download.{suffix}.{point.key}")  # fmt: skip
@@ -153,7 +151,7 @@ def explored() -> tuple[Visit, Point | None]:
     st.caption(wording.said(wording.recipe_line(visit.recipe)))
     point = measured(visit, st.empty())
     if point and point.recipe != visit.recipe:
-        st.caption("Shown is the file before its training, which is started on the page Explore.")
+        st.caption("This is the file before training. Start the training on Explore.")
     return visit, point
 
 

@@ -14,13 +14,13 @@ from pages.ui.page.waiting import awaited
 from pages.ui.state import Visit, kept
 
 FIXED = "The same recipe for every network."
-SMALLEST = "Smallest file at 1 point"
+SMALLEST = "Smallest file, 1 point drop"
 CHOSEN = (
-    "Chosen for this network: the smallest file, out of a ladder of recipes, that loses at most 1 point on images "
-    "held out for validation. The test images only report; there it may lose a little more or less. Takes seconds."
+    "Tries a fixed list of recipes and takes the smallest file that loses at most 1 point of accuracy on validation "
+    "images. The drop on the test images can differ slightly. Takes seconds."
 )
 DOING = "Trying recipes on validation images"
-NONE = "No recipe of the ladder keeps within 1 point on the validation images; train one: “Recover by training”."
+NONE = "No recipe in the list stays within 1 point on the validation images. Try “Recover by training”."
 
 
 def chosen(visit: Visit) -> None:
@@ -35,10 +35,10 @@ def chosen(visit: Visit) -> None:
     if answer.exception() is not None:
         return
     if found:
-        said = f"{found.images:,} validation images, where it loses {100 * found.drop:.2f} points"
+        said = f"{found.images:,} validation images, accuracy drop {100 * found.drop:.2f} points"
         if found.reference == "fp32":
-            said = f"{found.images:,} validation images, of which {found.drop:.2%} get another class than from fp32"
-        visit.load_next(found.recipe, f"Chosen on {said}; {found.tried} of {found.of} recipes were tried.")
+            said = f"{found.images:,} validation images, disagreement with fp32 {found.drop:.2%}"
+        visit.load_next(found.recipe, f"Chosen on {said}; {found.tried} of {found.of} recipes tried.")
     else:
         visit.load_next(visit.recipe, NONE)
     st.rerun()
@@ -65,8 +65,8 @@ def draw(visit: Visit) -> DeltaGenerator:
 def share(visit: Visit) -> None:
     """A link that opens the same network, images, recipe and view, and what was measured now."""
     run = visit.point.run if visit.point else ""
-    same = f" and run {run}, as it was measured" if run else ""
-    st.caption(f"Opens this network, these images, this recipe, these charts{same}.")
+    same = f" and the measured run {run}" if run else ""
+    st.caption(f"Opens this network, dataset, recipe, charts{same}.")
     copy.button("Copy link", address(link_of(visit.subject, visit.recipe, visit.view, run)), key="share.link")
 
 
@@ -74,8 +74,8 @@ def selection(visit: Visit) -> None:
     """The point that was clicked, and what can be done with it."""
     point = visit.trail.find(visit.selection.key)
     if (elsewhere := next((p for p in visit.trail.points if p.source == "reference"), None)) is not None:
-        st.caption(f"Diamonds that this machine has not measured yet come from the {where(elsewhere)}. "
-                   "Click a point to use it; drag to zoom, double-click to see everything.")  # fmt: skip
+        st.caption(f"Diamonds: reference results from the {where(elsewhere)}. "
+                   "Click a point to select it; drag to zoom, double-click to reset.")  # fmt: skip
     if point is None:
         return
     with st.container(key="selection", border=True):
@@ -99,7 +99,7 @@ def act(visit: Visit, point: Point, place: str) -> None:
 def advice(visit: Visit, trail: Trail, budget: Budget) -> None:
     """The best measured point within the budget, and why."""
     if not budget.limits:
-        st.caption("Switch a limit on to see which measured point keeps it best.")
+        st.caption("Set a limit to see the best measured point within it.")
         return
     found = advise(budget, trail.points)
     if found.point is None:

@@ -18,10 +18,10 @@ from pages.ui.state import Visit, lab, shown
 EVERY_S = 1.0
 HEIGHT = 170
 MINUTES = 3.0
-STARTING = "Its speed is measured first; the minutes become steps, which stand in the recipe."
-OWN = "0 trains for as many epochs as the network's own recipe says."
-KEPT = "What it has learned so far becomes a file, and the recipe says where it was stopped."
-BEFORE = "Everything shown is measured on the file **before** this training."
+STARTING = "The training speed is measured first; the minutes are then converted to steps and stored in the recipe."
+OWN = "0 uses the number of epochs of the network's default training recipe."
+KEPT = "Exports the network as trained so far; the recipe records where training stopped."
+BEFORE = "All results shown are of the file **before** this training."
 
 
 def draw(visit: Visit) -> None:
@@ -52,7 +52,7 @@ def offer(visit: Visit) -> None:
                                   width=150)  # fmt: skip
         st.button(f"Train for {minutes:g} min", type="secondary" if stopped else "primary", on_click=_train,
                   args=(visit,), key="train.begin")  # fmt: skip
-        label = f"Go on to step {end:,}" if stopped else f"Train {end:,} steps"
+        label = f"Continue to step {end:,}" if stopped else f"Train {end:,} steps"
         st.button(label, type="primary" if stopped else "secondary", on_click=visit.train, key="train.steps")
         if stopped and jobs.can_keep(choice):
             st.button(KEEP, help=KEPT, on_click=visit.keep, key="train.keep")
@@ -91,24 +91,24 @@ def watch(job: Job, moved: Callable[[], bool]) -> None:
     standing, curve = st.columns([2, 3], gap="medium", vertical_alignment="center")
     with standing:
         st.progress(min(news.share, 1.0), f"{news.sentence} …")
-        st.caption(told(news.curve) if news.curve else "The curve begins with the first steps.")
+        st.caption(told(news.curve) if news.curve else "The curve appears after the first steps.")
         st.button("Cancel", key=f"train.cancel.{job.id}", on_click=heard(lab().long.cancel), args=(job.id,))
     with curve:
         _figure(news.curve, job.id, ended=False)
 
 
 def told(curve: tuple[LearningPoint, ...], *, ended: bool = False) -> str:
-    """'loss 0.52 · 91.2% of the validation images · 3 min left'; of one that has ended, how far it came."""
+    """'loss 0.52 · validation 91.2% · 3 min left'; of one that has ended, how far it came."""
     last, measured = curve[-1], evaluations(curve)
     parts = [f"step {last.step:,} of {last.steps:,}"] if ended else []
     parts += [f"loss {last.loss:.3f}"] if last.step else []
-    parts += [f"{measured[-1].accuracy:.1%} of the validation images"] if measured else []
+    parts += [f"validation {measured[-1].accuracy:.1%}"] if measured else []
     parts += [f"{duration(last.seconds_left)} left"] if last.step and not ended else []
     return " · ".join(parts)
 
 
 def _figure(points: tuple[LearningPoint, ...], about: str, *, ended: bool) -> None:
-    heard = alt(points) if points else "The learning curve is empty yet."
+    heard = alt(points) if points else "The learning curve is still empty."
     plot(curve_figure(points, HEIGHT, ended=ended), heard, key=f"train.curve.{about}")
 
 
@@ -125,11 +125,11 @@ def baseline(model: str, dataset: str) -> None:
         if job:
             repeated(partial(watch, job, lambda: job.news.state != "working"), EVERY_S)
             return
-        st.markdown("**Not trained yet.** Train it here from its own recipe; then it can be compressed.")
+        st.markdown("**Not trained yet.** Train the network here, then compress it.")
         with st.container(horizontal=True, vertical_alignment="bottom", gap="small"):
             st.number_input("Minutes", 0.0, 10_000.0, 0.0, 1.0, "%g", key="baseline.minutes", help=OWN, width=150)
             st.button("Train", type="primary", key="baseline.begin", on_click=_begin, args=(model, dataset))
-        st.caption("It goes on when you close the browser; the page Jobs lists it, also where it failed.")
+        st.caption("Training continues when you close the browser. See Jobs for its status.")
 
 
 @heard

@@ -7,7 +7,7 @@ from pages.ui.model.budget import WISHES, Budget, Wish, called
 from pages.ui.model.view import LIMITS, Pair, labels
 from pages.ui.model.words import Words
 
-UNKNOWN = "a machine that is not known here"
+UNKNOWN = "unknown machine"
 
 
 def axes(number: int, words: Words) -> Pair:
@@ -35,8 +35,8 @@ def machine(known: dict[str, str], chosen: str) -> str:
     if not known and not chosen:
         return ""
     names = {chosen: UNKNOWN, **known, "": "this machine"}
-    return st.selectbox("Milliseconds of", ["", *filter(None, names)], key="machine", format_func=names.__getitem__,
-                        help="Machines that a probe has reported from; see the page Deploy.")  # fmt: skip
+    return st.selectbox("Latencies of", ["", *filter(None, names)], key="machine", format_func=names.__getitem__,
+                        help="Machines with a probe report (see Deploy).")  # fmt: skip
 
 
 def budget(words: Words) -> Budget:
@@ -53,7 +53,7 @@ def budget(words: Words) -> Budget:
         limits[name] = float(value) if on else None
     wish: Wish = (
         st.segmented_control(
-            "Then the",
+            "Objective",
             WISHES,
             key="budget.wish",
             required=True,

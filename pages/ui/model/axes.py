@@ -71,7 +71,7 @@ AXES: dict[Name, Axis] = {
         Axis("size", "File size, KB", "file size", "KB", "less", True,
              lambda p: _exact(p.measurement.size_bytes / 1000), lambda b: _exact(b.size_bytes / 1000)),
         Axis("latency", "Latency (fp32 = 1)", "latency", "of fp32", "less", False, _latency, lambda b: _exact(1.0)),
-        Axis("macs", "Multiply-accumulates, millions", "multiply-accumulates", "million", "less", False,
+        Axis("macs", "MACs, millions", "MACs", "million", "less", False,
              lambda p: _scaled(p.measurement.macs, 1e6), lambda b: _scaled(b.macs, 1e6)),
         Axis("parameters", "Weights, thousands", "weights", "thousand", "less", False,
              lambda p: _scaled(p.measurement.parameters, 1e3), lambda b: _scaled(b.parameters, 1e3)),

@@ -88,14 +88,14 @@ def advise(budget: Budget, points: Sequence[Point]) -> Advice:
         return Advice(None, f"{_nothing(asked, measured, words)}{unasked if measured else ''}")
     best = min(within, key=lambda point: (_rank(point.measurement, asked.wish), -point.measurement.accuracy.value))
     count = f"{len(within)} of {len(measured)} measured points"
-    keep = "keep these limits" if len(within) != 1 else "keeps these limits"
+    keep = "are within the budget" if len(within) != 1 else "is within the budget"
     flattered = f" {words.flattered}" if len(within) > 1 else ""  # choosing among many test results flatters
-    return Advice(best, f"{count} {keep}; this one is the {called(asked.wish, words)}.{flattered}{unasked}")
+    return Advice(best, f"{count} {keep}; this is the {called(asked.wish, words)} one.{flattered}{unasked}")
 
 
 def usual(words: Words) -> str:
     """What is said where nobody sets a limit of accuracy."""
-    return f"No limit of {words.short} is set, so a drop of at most {USUAL_DROP:g} point is asked for."
+    return f"No limit on {words.short} is set; the default is a drop of at most {USUAL_DROP:g} point."
 
 
 def called(wish: Wish, words: Words) -> str:
@@ -113,12 +113,12 @@ def _rank(measured: Measurement, wish: Wish) -> float:
 
 def _nothing(budget: Budget, measured: Sequence[Point], words: Words) -> str:
     if not measured:
-        return "Nothing is measured yet."
+        return "Nothing measured yet."
     closest = {
         "accuracy": min(100 * p.measurement.accuracy.drop for p in measured),
         "size": min(p.measurement.size_bytes for p in measured),
     }
     return (
-        f"None of the {len(measured)} measured points keeps {' and '.join(budget.limits_in(words))}. The smallest drop "
+        f"None of the {len(measured)} measured points meets {' and '.join(budget.limits_in(words))}. The smallest drop "
         f"is {max(0.0, closest['accuracy']):.2f} points, the smallest file {wording.size(int(closest['size']))}."
     )

@@ -16,7 +16,7 @@ from pages.ui.model.links import START, link_of
 from pages.ui.model.subject import Subject
 
 Colour = Literal["gray", "blue", "green", "orange", "red"]
-KEEP = "Keep it as it is"
+KEEP = "Keep this result"
 """What the button says that ends a stopped training where it is."""
 
 EXPLORE, LAYERS, SEARCH = "pages/lab/explore.py", "pages/lab/layers.py", "pages/lab/search.py"
@@ -52,7 +52,7 @@ def row(job: JobRecord, here: str) -> Row:
     """A job as the machine `here` shows it."""
     state, colour = STATES[job.state]
     remark = [] if job.app.get("machine") == here else ["on another machine"]
-    remark += [f"begun {_clock(job.started or job.created)}"]
+    remark += [f"started {_clock(job.started or job.created)}"]
     if job.started and job.ended and job.ended > job.started:
         remark.append(f"took {duration((job.ended - job.started).total_seconds())}")
     if job.priority:
@@ -85,7 +85,7 @@ def duration(seconds: float) -> str:
 def alt(curve: Sequence[LearningPoint]) -> str:
     """The curve in a sentence, for those who hear it."""
     last = curve[-1]
-    return f"Loss and validation against steps; after {last.step:,} steps the loss is {last.loss:.3f}."
+    return f"Loss and validation by step; after {last.step:,} steps the loss is {last.loss:.3f}."
 
 
 def networks() -> dict[str, str]:

@@ -56,13 +56,13 @@ def told(run: Run, latencies: Sequence[StoredLatency]) -> str:
     if run.latency is None and latencies:
         other = latencies[0]
         parts.append(
-            f"Its time was taken on another machine ({wording.said(other.machine.cpu)}: "
-            f"{wording.milliseconds(other.latency.p50_ms)}, {other.latency.ratio:.2f} of fp32), so none is shown here."
+            f"Its latency was measured on another machine ({wording.said(other.machine.cpu)}: "
+            f"{wording.milliseconds(other.latency.p50_ms)}, {other.latency.ratio:.2f} of fp32) and is not shown here."
         )
     if run.engine != _maker(run):
         parts.append(
-            "Another version of the engine, or another teacher, made it; measured again, its recipe may give another "
-            "file."
+            "It was made by another version of the engine or with another teacher; measuring again may give a "
+            "different file."
         )
     return " ".join(parts)
 

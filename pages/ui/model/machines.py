@@ -28,5 +28,7 @@ class Timing:
             return point
         measured = point.measurement
         latency = self.times.get(measured.file_hash)
-        told = f"{measured.provenance}, time on {self.title}" if latency else f"{measured.provenance}, no time there"
+        told = (
+            f"{measured.provenance}, latency on {self.title}" if latency else f"{measured.provenance}, no latency there"
+        )
         return replace(point, measurement=replace(measured, latency=latency, provenance=told))

@@ -64,16 +64,16 @@ def budget(view: SearchView) -> Budget:
 
 
 def asked(view: SearchView | SearchSettings) -> str:
-    """'accuracy lost ≤ 1 point, file size ≤ 100 KB'; 'the whole front' without a limit."""
+    """'accuracy drop ≤ 1 point, file size ≤ 100 KB'; 'whole Pareto front' without a limit."""
     settings = view if isinstance(view, SearchSettings) else view.settings
     told = [
-        f"accuracy lost ≤ {100 * settings.drop:g} points" if settings.drop is not None else "",
+        f"accuracy drop ≤ {100 * settings.drop:g} points" if settings.drop is not None else "",
         f"file size ≤ {wording.size(settings.size_bytes)}" if settings.size_bytes is not None else "",
         f"latency ≤ {settings.latency:g} of fp32" if settings.latency is not None else "",
     ]
     others = len(settings.limits) - sum(map(bool, told))
     told += [f"{wording.counted(others, 'other limit')}" if others else ""]
-    return ", ".join(filter(None, told)) or "the whole front"
+    return ", ".join(filter(None, told)) or "whole Pareto front"
 
 
 def rows(view: SearchView) -> list[dict[str, Any]]:
@@ -89,7 +89,7 @@ def _row(trial: Trial, view: SearchView, corner: Trial | None) -> dict[str, Any]
     return {
         "": ", ".join(MARKS[mark] for mark in marks),
         "Size": found.size_bytes / 1000, "Latency": found.latency_ratio,
-        "Lost": 100 * found.drop, "Lost on test": None if trial.test_drop is None else 100 * trial.test_drop,
+        "Drop": 100 * found.drop, "Drop on test": None if trial.test_drop is None else 100 * trial.test_drop,
         "Worst class": 100 * found.worst_class, "Agreement": 100 * found.agreement,
         "MACs": found.macs / 1e6, "Memory": found.memory_bytes and found.memory_bytes / 1000,
         "Recipe": wording.recipe_line(Recipe.from_json(trial.recipe)),
@@ -97,25 +97,25 @@ def _row(trial: Trial, view: SearchView, corner: Trial | None) -> dict[str, Any]
 
 
 def offers(view: SearchView, most: int = 3) -> list[str]:
-    """'0.20 points more buy 31.0 KB (17.2 KB in place of 48.2 KB).' For what is chosen, the cheapest first."""
+    """'Another 0.20 points of drop save 31.0 KB: …' For what is chosen, the cheapest first."""
     start = view.best or objectives.balanced(view.front)
     if start is None or start.found is None:
         return []
     told = []
     for trial, offer in objectives.offers(view.front, start)[:most]:
         assert trial.found is not None
-        faster = f" and {100 * offer.latency_ratio:.0f}% of fp32's time" if offer.latency_ratio >= 0.01 else ""
+        faster = f" and {100 * offer.latency_ratio:.0f}% of fp32's latency" if offer.latency_ratio >= 0.01 else ""
         told.append(
-            f"{100 * offer.drop:.2f} points more buy {wording.size(offer.size_bytes)}{faster}: "
-            f"{wording.size(trial.found.size_bytes)} in place of {wording.size(start.found.size_bytes)}."
+            f"Another {100 * offer.drop:.2f} points of drop save {wording.size(offer.size_bytes)}{faster}: "
+            f"{wording.size(trial.found.size_bytes)} instead of {wording.size(start.found.size_bytes)}."
         )
     return told
 
 
 def count(view: SearchView) -> str:
-    """'41 trials: 18 to the end, 22 cut early, 1 failed'."""
+    """'41 trials: 18 complete, 22 stopped early, 1 failed'."""
     states = [trial.state for trial in view.trials]
-    parts = [f"{states.count('complete')} to the end", f"{states.count('cut')} cut early"]
+    parts = [f"{states.count('complete')} complete", f"{states.count('cut')} stopped early"]
     parts += [f"{states.count('failed')} failed"] if "failed" in states else []
     return f"{wording.counted(len(states), 'trial')}: {', '.join(parts)}"
 
@@ -138,10 +138,10 @@ def find(view: SearchView, key: str) -> Trial | None:
 
 
 def described(trial: Trial) -> str:
-    """'Prune weights: sparsity 50% – 48.2 KB, × 0.49, 0.31 points lost'."""
+    """'Prune weights: sparsity 50% – 48.2 KB, × 0.49, drop 0.31 points'."""
     found = trial.found
     assert found is not None
-    lost = f"{100 * found.drop:.2f} points lost"
+    lost = f"drop {100 * found.drop:.2f} points"
     figures = f"{wording.size(found.size_bytes)}, × {found.latency_ratio:.2f}, {lost}"
     return f"{wording.recipe_line(Recipe.from_json(trial.recipe))} – {figures}"
 

@@ -29,21 +29,21 @@ class Words:
 WORDS: dict[Reference, Words] = {
     "labels": Words(
         measure="Accuracy", title="Accuracy, %", short="accuracy",
-        about="Share of the test images that the file answers rightly, ± half of its 95% interval.",
+        about="Share of test images classified correctly, ± half of the 95% interval.",
         like="right", limit="Accuracy drop, points",
-        limit_about="At most so many percentage points below the fp32 file.",
+        limit_about="Maximum accuracy drop from the fp32 file, in percentage points.",
         best="most accurate", lost="accuracy drop",
-        flattered="Chosen on the test images, so its accuracy looks a little better than it is.",
+        flattered="Selected on the test images, so its accuracy is slightly optimistic.",
         validation="Accuracy",
     ),
     "fp32": Words(
         measure="Agreement", title="Agreement with fp32, %", short="agreement with fp32",
-        about="Share of the test images that get the same class from this file as from the fp32 file, ± half of its "
-        "95% interval. These images have no labels.",
+        about="Share of test images that this file and the fp32 file classify alike, ± half of the 95% interval. "
+        "This dataset has no labels.",
         like="as fp32", limit="Disagreement with fp32, points",
-        limit_about="At most so many percent of the images may get another class than from the fp32 file.",
-        best="most like fp32", lost="disagreement with fp32",
-        flattered="Chosen on the test images, so its agreement looks a little better than it is.",
+        limit_about="Maximum share of images that the file classifies differently from the fp32 file, in percent.",
+        best="highest agreement", lost="disagreement with fp32",
+        flattered="Selected on the test images, so its agreement is slightly optimistic.",
         validation="Agreement",
     ),
 }  # fmt: skip

@@ -28,7 +28,7 @@ def guarded(draw: Callable[P, object], tell: Callable[[str], object] = st.error)
         except Exception:  # the one boundary: nobody should see a traceback on a page
             number = uuid.uuid4().hex[:8]
             log.exception("%s: unexpected failure of a page", number)
-            tell(f"Something went wrong on this page. The log has the details under number {number}.")
+            tell(f"Something went wrong on this page. See the log, entry {number}.")
 
     return tried
 

@@ -6,7 +6,7 @@ from compression.data.test_samples import named, parted
 from pages.ui.model.subject import sample_title, samples
 from pages.ui.state import shown_or_none
 
-ABOUT = "Fewer are measured on sooner; the intervals of the charts are those of so many images."
+ABOUT = "Fewer images are faster to measure, with wider intervals."
 
 
 def sampled(dataset: str, key: str) -> str:

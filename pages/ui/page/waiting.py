@@ -28,7 +28,7 @@ def awaited(answer: "Future[Any]", doing: str) -> Any:
     with st.spinner(f"{doing} …"):
         there = came(answer, PATIENCE_S)
     if not there:
-        st.caption("The worker is busy with something else; this comes when that is done.")
+        st.caption("Waiting: the worker is busy with another task.")
         repeated(partial(_drawn_again, answer), EVERY_S)
         return None
     try:
@@ -73,7 +73,7 @@ def followed(answer: "Watched[Any]", again: Callable[[], None] | None = None) ->
     if answer.stopped:
         st.info("Stopped.")
         if again:
-            st.button("Begin again", key=f"again.{answer.id}", on_click=again)
+            st.button("Start again", key=f"again.{answer.id}", on_click=again)
         return None
     return answered(answer, "Finishing")
 

@@ -13,9 +13,9 @@ from pages.ui.state import store
 COLUMNS = {
     "Size": st.column_config.NumberColumn("Size, KB", format="%.1f"),
     "Latency": st.column_config.NumberColumn("Latency, fp32 = 1", format="%.2f"),
-    "Lost": st.column_config.NumberColumn("Lost, points (validation)", format="%.2f"),
-    "Lost on test": st.column_config.NumberColumn("Lost, points (test)", format="%.2f"),
-    "Worst class": st.column_config.NumberColumn("Worst class, %", format="%.1f"),
+    "Drop": st.column_config.NumberColumn("Drop, points (validation)", format="%.2f"),
+    "Drop on test": st.column_config.NumberColumn("Drop, points (test)", format="%.2f"),
+    "Worst class": st.column_config.NumberColumn("Worst-class accuracy, %", format="%.1f"),
     "Agreement": st.column_config.NumberColumn("Agreement, %", format="%.1f"),
     "MACs": st.column_config.NumberColumn("MACs, million", format="%.2f"),
     "Memory": st.column_config.NumberColumn("Peak memory, KB", format="%.1f"),
@@ -23,9 +23,9 @@ COLUMNS = {
 PAGES = {
     "Explore": "pages/lab/explore.py", "Deploy": "pages/ship/deploy.py", "Report": "pages/ship/report.py",
 }  # fmt: skip
-SLICES = {"drop": ("Points lost", False), "size_bytes": ("File size, KB", True)}
-FEW = "Which setting matters is told from 20 trials on that came to their end or were cut."
-ALIKE = "Settings that only some recipes have are left out: what all of them have is compared (fANOVA)."
+SLICES = {"drop": ("Drop, points", False), "size_bytes": ("File size, KB", True)}
+FEW = "Importances appear after 20 finished or stopped trials."
+ALIKE = "fANOVA over the settings that all recipes share."
 
 
 def front(view: SearchView) -> str:
@@ -33,7 +33,7 @@ def front(view: SearchView) -> str:
     rows = search_points.rows(view)
     if not rows:
         return ""
-    st.markdown("#### The front")
+    st.markdown("#### Pareto front")
     told = st.dataframe(
         rows, hide_index=True, column_config=COLUMNS, on_select="rerun", selection_mode="single-row",
         key=f"search.front.{view.job}.{len(rows)}", height=min(420, 40 + 35 * len(rows)),
@@ -51,7 +51,7 @@ def take_along(trial: Trial, subject: Subject) -> None:
                 st.page_link(page, label=label, query_params=search_points.link(trial, subject),
                              icon=":material/arrow_forward:")  # fmt: skip
         if trial.test_accuracy is None:
-            st.caption("Not on the front, or not tested yet: its test images are read when you open it.")
+            st.caption("Not on the Pareto front, or not tested yet. Open it to measure it on the test images.")
 
 
 def told(view: SearchView) -> None:
@@ -64,7 +64,7 @@ def told(view: SearchView) -> None:
 
 def importances(view: SearchView) -> None:
     """How much each setting decides of each figure."""
-    with st.expander("Which settings matter", on_change="rerun", key="search.importances") as folded:
+    with st.expander("Parameter importance", on_change="rerun", key="search.importances") as folded:
         if not folded.open:
             return
         found = search_points.fronts(view, _importances(view.job, len(view.trials)))
@@ -74,16 +74,20 @@ def importances(view: SearchView) -> None:
         for (title, pairs), place in zip(found, st.columns(len(found)), strict=True):
             with place:
                 st.markdown(f"**{title.capitalize()}**")
-                plot(search_figures.importance(pairs), f"What decides on {title}.", key=f"search.importance.{title}")
+                plot(
+                    search_figures.importance(pairs),
+                    f"Importance of each setting for {title}.",
+                    key=f"search.importance.{title}",
+                )
         st.caption(ALIKE)
-        name = st.selectbox("Along one setting", search_points.settings_of(view), key="search.slice")
+        name = st.selectbox("Slice by setting", search_points.settings_of(view), key="search.slice")
         if name is None:
             return
         for (figure, (title, log)), place in zip(SLICES.items(), st.columns(len(SLICES)), strict=True):
             points = search_points.along(view, name, figure)
             with place:
                 drawn = search_figures.slices(points, name, title, log=log)
-                plot(drawn, f"{title} of {len(points)} trials along {name}.", key=f"search.slice.{figure}")
+                plot(drawn, f"{title} of {len(points)} trials by {name}.", key=f"search.slice.{figure}")
 
 
 @st.cache_data(show_spinner="Comparing trials …", max_entries=20)

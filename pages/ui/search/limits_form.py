@@ -8,14 +8,14 @@ from compression.searching.settings import TECHNIQUES, SearchSettings
 from compression.steps import STEPS
 
 ANY = "any"
-WISHES = {"front": "The whole front", "size": "Smallest", "latency": "Fastest", "drop": "Most accurate"}
+WISHES = {"front": "Whole Pareto front", "size": "Smallest", "latency": "Fastest", "drop": "Most accurate"}
 LIMITS: dict[str, tuple[str, float, float, float, float, str]] = {
-    "drop": ("Accuracy lost, points", 0.0, 100.0, 0.1, 0.01, "%.2f"),
+    "drop": ("Accuracy drop, points", 0.0, 100.0, 0.1, 0.01, "%.2f"),
     "size_bytes": ("File size, KB", 0.1, 1e6, 10.0, 1000, "%.1f"),
     "latency": ("Latency, fp32 = 1", 0.05, 10.0, 0.05, 1, "%.2f"),
-    "worst_class": ("Worst class, %", 0.0, 100.0, 1.0, 0.01, "%.1f"),
+    "worst_class": ("Worst-class accuracy, %", 0.0, 100.0, 1.0, 0.01, "%.1f"),
     "agreement": ("Agreement with fp32, %", 0.0, 100.0, 0.5, 0.01, "%.1f"),
-    "macs": ("Multiply-accumulates, million", 0.001, 1e7, 1.0, 1e6, "%.2f"),
+    "macs": ("MACs, million", 0.001, 1e7, 1.0, 1e6, "%.2f"),
     "memory_bytes": ("Peak memory, KB", 0.1, 1e7, 10.0, 1000, "%.1f"),
 }
 """Each limit: its label, lowest and highest value, pace, what one of its unit is, and how it is written."""
@@ -26,13 +26,13 @@ MAIN = ("drop", "size_bytes", "latency", "worst_class")
 def form() -> SearchSettings | None:
     """The form; what was asked for when its button is pressed. Raises `InvalidSetting`."""
     with st.form("search", border=False):
-        st.markdown("**What can you afford?**", help="A field left empty sets no limit.")
+        st.markdown("**Limits**", help="Empty fields set no limit.")
         limits = _limits(MAIN, st.columns(len(MAIN)))
         with st.expander("More limits"):
             more = tuple(name for name in LIMITS if name not in MAIN)
             limits |= _limits(more, st.columns(len(more)))
         wish = st.segmented_control(
-            "Then look for", list(WISHES), default="front", format_func=WISHES.__getitem__, required=True,
+            "Objective", list(WISHES), default="front", format_func=WISHES.__getitem__, required=True,
             key="search.wish",
         )  # fmt: skip
         places = st.columns(3)

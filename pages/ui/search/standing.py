@@ -15,13 +15,13 @@ from pages.ui.state import lab
 
 CHARTS: tuple[tuple[Name, Name], ...] = (("size", "accuracy"), ("latency", "accuracy"), ("size", "latency"))
 HONEST = (
-    "Everything here is chosen on {images:,} validation images. The test images are read once, at the end, for the "
-    "points of the front."
+    "All selection uses {images:,} validation images. Only the Pareto front is measured on the test images, once, at "
+    "the end."
 )
-NONE_YET = "Nothing keeps the limits yet."
+NONE_YET = "No file within the limits yet."
 VOLUME = (
-    "How much of what lies between fp32 and nothing is dominated by some file: accuracy lost (up to 10 points), bytes "
-    "and time, each as a share of fp32's. It can only grow."
+    "Share of the objective space that the Pareto front dominates: accuracy drop (up to 10 points), size and latency, "
+    "each relative to fp32. It never decreases."
 )
 
 
@@ -29,7 +29,7 @@ def head(job: JobRecord, view: SearchView | None) -> None:
     """The state, how far it is, and the buttons."""
     state, colour = STATES[job.state]
     left, buttons = st.columns([5, 2], vertical_alignment="center")
-    left.markdown(f"**Begun {job.created.astimezone():%d %b %H:%M}** :{colour}-badge[{state}]")
+    left.markdown(f"**Started {job.created.astimezone():%d %b %H:%M}** :{colour}-badge[{state}]")
     with buttons.container(horizontal=True, horizontal_alignment="right"):
         if job.open and job.wanted is None:
             st.button("Cancel", key=f"search.cancel.{job.id}", on_click=heard(lab().long.cancel), args=(job.id,))
@@ -46,12 +46,16 @@ def head(job: JobRecord, view: SearchView | None) -> None:
 def figures(job: JobRecord, view: SearchView) -> None:
     """The best so far, trials, pace, what is left."""
     best, gone, whole = view.best.found if view.best else None, view.seconds, 60 * view.settings.minutes
-    lost = f"{100 * best.drop:+.2f} points lost, × {best.latency_ratio:.2f}" if best else NONE_YET
+    lost = f"drop {100 * best.drop:+.2f} points, × {best.latency_ratio:.2f}" if best else NONE_YET
     told = (
-        ("Best in limits", wording.size(best.size_bytes) if best else "–", lost),
-        ("On the front", str(len(view.front)), search_points.count(view)),
-        ("Trials a minute", f"{search_points.rate(view):.1f}", wording.counted(view.settings.workers, "worker")),
-        ("Left", duration(max(whole - gone, 0)) if job.open else "–", f"{duration(gone)} of {duration(whole)} worked"),
+        ("Best within limits", wording.size(best.size_bytes) if best else "–", lost),
+        ("Pareto-optimal files", str(len(view.front)), search_points.count(view)),
+        ("Trials per minute", f"{search_points.rate(view):.1f}", wording.counted(view.settings.workers, "worker")),
+        (
+            "Time left",
+            duration(max(whole - gone, 0)) if job.open else "–",
+            f"{duration(gone)} of {duration(whole)} elapsed",
+        ),
     )
     for place, (label, value, remark) in zip(st.columns(len(told)), told, strict=True):
         with place.container(border=True, height="stretch", gap=None):
@@ -74,9 +78,9 @@ def charts(view: SearchView, selected: str) -> str | None:
             found, _ = plot(scatter_figure.figure(data), data.alt, key=f"search.plot.{number}")
         clicked = found if found and found != selected else clicked
     with places[3]:
-        st.markdown("**Dominated volume**", help=VOLUME)
+        st.markdown("**Hypervolume**", help=VOLUME)
         grown = view.volumes
         last = f"{100 * grown[-1][1]:.1f}% after {duration(grown[-1][0])}" if grown else "nothing yet"
-        plot(search_figures.growth(grown), f"How the front grew: {last}.", key="search.growth")
+        plot(search_figures.growth(grown), f"Hypervolume of the Pareto front: {last}.", key="search.growth")
         st.caption(last)
     return clicked
