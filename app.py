@@ -24,7 +24,7 @@ deploy = st.Page("pages/ship/deploy.py", title="Deploy")
 layers = st.Page("pages/lab/layers.py", title="Layers")
 demo = st.Page("pages/ship/demo.py", title="Demo")
 report = st.Page("pages/ship/report.py", title="Report")
-bring = st.Page("pages/lab/bring.py", title="Bring")
+bring = st.Page("pages/lab/bring.py", title="Bring your own")
 jobs = st.Page("pages/lab/jobs.py", title="Jobs")
 browser = st.Page("pages/ship/browser.py", title="Browser")
 explore = st.Page("pages/lab/explore.py", title="Explore")  # an icon would be fetched from another server for the tab

@@ -63,16 +63,16 @@ def test_a_file_that_is_no_network_is_refused_and_the_next_one_is_taken(form: Pa
     add(form, tmp_path / "not.pt2")
     expect(form.get_by_text("'visitor.pt2' is not a network saved")).to_be_visible()
     add(form, file)
-    expect(form.get_by_text("visitor is in the list of networks")).to_be_visible()
+    expect(form.get_by_text("visitor added to the list of networks")).to_be_visible()
 
 
 def test_a_brought_network_opens_on_explore(form: Page, file: Path) -> None:
     expect(form.get_by_role("button", name="Add to the list")).to_be_disabled()
     expect(form.get_by_role("combobox")).to_have_count(0)  # which images it takes is asked of a .pt2 alone
     form.locator("input[type=file]").set_input_files(file)
-    expect(form.get_by_role("combobox", name="Images that it takes")).to_have_value("Digits")
+    expect(form.get_by_role("combobox", name="Dataset of the network")).to_have_value("Digits")
     add(form, file)
-    form.get_by_role("link", name="Make visitor smaller on Explore").click()
+    form.get_by_role("link", name="Compress visitor on Explore").click()
     expect(form.get_by_role("heading", name="visitor on Digits")).to_be_visible()
 
 
@@ -117,7 +117,7 @@ def test_a_brought_network_is_removed_and_brought_again(form: Page, file: Path) 
     add(form, file)
     remove = form.get_by_role("button", name="Remove visitor")
     remove.click()
-    expect(form.get_by_text("visitor is no longer in the list")).to_be_visible()
+    expect(form.get_by_text("visitor removed from the list")).to_be_visible()
     expect(remove).to_have_count(0)
     form.get_by_role("button", name="Add mine.pt2 to the list").click()  # the same form again
     expect(remove).to_be_visible()
@@ -135,4 +135,4 @@ def test_explore_goes_on_with_another_network_when_one_is_removed(server: str, p
     expect(page.locator(".st-key-status")).to_contain_text("on all 359 test images")
     page.get_by_role("combobox", name="Network").click()
     expect(page.get_by_role("option").first).to_be_visible()
-    expect(page.get_by_role("option", name="visitor, your own")).to_have_count(0)
+    expect(page.get_by_role("option", name="visitor (imported)")).to_have_count(0)

@@ -14,13 +14,11 @@ def test_decoded_pictures_are_shown_limited_and_removed() -> None:
     try:
         page = opened({}, page="lab/bring")
         page.segmented_control(key=network_form.WHAT).set_value(network_form.IMAGES).run()
-        assert any(
-            e.label.startswith("Decoded pictures take") and "of at most 32 GiB" in e.label for e in page.expander
-        )
+        assert any(e.label.startswith("Image cache:") and "of 32 GiB" in e.label for e in page.expander)
         page.number_input(key="images.limit").set_value(7.0).run()
-        next(b for b in page.button if b.label == "Keep this limit").click().run()
+        next(b for b in page.button if b.label == "Set limit").click().run()
         assert cache_limit.limit() == 7 << 30
-        next(b for b in page.button if b.label == "Remove decoded pictures").click().run()
+        next(b for b in page.button if b.label == "Clear cache").click().run()
         assert not place.exists() and not page.exception
         page.selectbox(key="images.dataset").set_value(images_form.PATH).run()
         page.text_input(key="images.path").set_value("/nowhere").run()

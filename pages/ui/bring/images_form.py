@@ -39,13 +39,13 @@ TYPES = [
     ".gif",
 ]
 ABOUT = (
-    "An archive (.zip, .tar) or single pictures. Inside may be train/CLASS and test/CLASS, one folder a class, a "
-    "table of paths and labels (.csv, .tsv), or pictures without labels: files are then judged by agreement with fp32."
+    "An archive (.zip, .tar) or single images. Layouts: train/CLASS and test/CLASS, one folder per class, a table of "
+    "paths and labels (.csv, .tsv), or images without labels (files are then compared by agreement with fp32)."
 )
 ARCHIVES = (".zip", ".tar", ".tgz", ".gz")
 PATH = "A folder on this computer"
-CLASS, OUTPUT = "Class of the images", "Output of the network"
-PARTS = {"train": "for calibration and training", "validation": "for choices", "test": "for testing"}
+CLASS, OUTPUT = "Image class", "Network output"
+PARTS = {"train": "for calibration and training", "validation": "for validation", "test": "for testing"}
 WANTED = "images.wanted"
 """Set by a click on the button that adds: what the button says may come again where the page is drawn anew."""
 
@@ -66,7 +66,7 @@ def _for_network(visit: Visit, dataset: str) -> None:
     """The network that the images are for, and how it sees them."""
     networks = models.brought()
     if not networks:
-        st.info("Add a network first, or try these images on Explore with a network of the app.")
+        st.info("Add a network first, or use these images on Explore with one of the built-in networks.")
         if dataset:
             _to_explore(visit, Subject(visit.subject.model, visit.subject.weights, dataset))
         return
@@ -79,7 +79,7 @@ def _for_network(visit: Visit, dataset: str) -> None:
 def _images() -> str:
     """The name of the dataset that is chosen; '' while there is none."""
     st.caption(ABOUT)
-    files = st.file_uploader("Archive or pictures", type=TYPES, accept_multiple_files=True, key="images.files")
+    files = st.file_uploader("Archive or images", type=TYPES, accept_multiple_files=True, key="images.files")
     offer = f"Add {len(files)} files" if len(files) > 1 else "Add these images"
     st.button(offer, key="images.add", type="primary", disabled=not files, on_click=put, args=(WANTED, True))
     if taken(WANTED) and files:
@@ -90,7 +90,7 @@ def _images() -> str:
     known = {**added_folders(), PATH: PATH}
     chosen = st.selectbox("Images", known, key="images.dataset", format_func=lambda name: known.get(name, name))
     if chosen == PATH:
-        path = st.text_input("Folder", key="images.path", placeholder="/path/to/pictures").strip()
+        path = st.text_input("Folder", key="images.path", placeholder="/path/to/images").strip()
         chosen = f"{FOLDER}{path}" if path else ""
     return sampled(chosen, "images.test") if chosen else ""
 
@@ -106,7 +106,7 @@ def _add(files: list[Any]) -> None:
     packed = [file for file in files if file.name.lower().endswith(ARCHIVES)]
     found: Extracted | Refusal
     if packed and len(files) > 1:
-        found = Refusal(f"{packed[0].name!r} is an archive: add it alone, or pictures without it.")
+        found = Refusal(f"{packed[0].name!r} is an archive: add it alone, or add images without it.")
     elif packed:
         found = jobs.unpack_pictures(packed[0], packed[0].name, progress=show)
     else:
@@ -116,20 +116,20 @@ def _add(files: list[Any]) -> None:
     if isinstance(found, Refusal):
         st.error(wording.said(found.sentence))
         return
-    besides = f" {found.ignored:,} other files are left out." if found.ignored else ""
+    besides = f" {found.ignored:,} other files were skipped." if found.ignored else ""
     put("images.dataset", found.dataset)
-    put(ADDED, (found.dataset, f"{found.pictures:,} pictures are added.{besides}"))
+    put(ADDED, (found.dataset, f"{found.pictures:,} images added.{besides}"))
 
 
 def _decoded() -> None:
     """What decoded pictures take on the disk; their limit, and a button that removes them."""
     now = jobs.picture_usage()
     taken = wording.size(now.size_bytes) if now.files else "nothing"
-    with st.expander(f"Decoded pictures take {taken} of at most {now.limit_bytes / GIB:g} GiB"):
-        st.caption("Pictures are decoded once for each size. What was not used for longest goes first.")
+    with st.expander(f"Image cache: {taken} of {now.limit_bytes / GIB:g} GiB"):
+        st.caption("Images are decoded once per size. The least recently used are removed first.")
         limit = st.number_input("Limit, GiB", 1.0, value=now.limit_bytes / GIB, step=1.0, key="images.limit")
-        st.button("Keep this limit", disabled=limit * GIB == now.limit_bytes, on_click=_limit, args=(limit,))
-        st.button("Remove decoded pictures", disabled=not now.files, on_click=_clear)
+        st.button("Set limit", disabled=limit * GIB == now.limit_bytes, on_click=_limit, args=(limit,))
+        st.button("Clear cache", disabled=not now.files, on_click=_clear)
 
 
 @heard
@@ -155,12 +155,12 @@ def _look(visit: Visit, card: Card, dataset: str) -> None:
     for note in found.notes:
         st.caption(wording.said(note))
     if found.skipped:
-        with st.expander(f"{len(found.skipped):,} files are left out"):
+        with st.expander(f"{len(found.skipped):,} files skipped"):
             st.dataframe([{"File": line} for line in found.skipped], hide_index=True)
     st.image(list(found.pictures), caption=[wording.plain(name) or " " for name in found.captions], width=150)
     _preprocessing(card, found)
     _classes(visit, card, dataset, found)
-    with st.expander("What is known of this network"):
+    with st.expander("Network details"):
         network_form.facts(card)
 
 
@@ -173,27 +173,27 @@ def _preprocessing(card: Card, found: Inputs) -> None:
     if not found.ranked:
         return
     rows = [
-        {"Preprocessing": title, "Right": accuracy, "In use": "✓" if same(preprocess, now) else ""}
+        {"Preprocessing": title, "Accuracy": accuracy, "In use": "✓" if same(preprocess, now) else ""}
         for title, preprocess, accuracy in found.ranked
     ]
-    st.caption(f"Tried on {found.tried:,} training pictures:")
-    st.dataframe(rows, hide_index=True, column_config={"Right": st.column_config.NumberColumn(format="percent")})
+    st.caption(f"Tried on {found.tried:,} training images:")
+    st.dataframe(rows, hide_index=True, column_config={"Accuracy": st.column_config.NumberColumn(format="percent")})
     titles = [title for title, preprocess, _ in found.ranked if not same(preprocess, now)]
-    st.selectbox("Another preprocessing", titles, index=None, key="images.preprocess", placeholder="As it is")
+    st.selectbox("Change preprocessing", titles, index=None, key="images.preprocess", placeholder="Keep current")
     chosen = shown("images.preprocess")
     preprocess = next((each for title, each, _ in found.ranked if title == chosen), None)
-    st.button("Use it", disabled=preprocess is None, on_click=_prefer, args=(card.model, preprocess))
+    st.button("Apply", disabled=preprocess is None, on_click=_prefer, args=(card.model, preprocess))
 
 
 def told(preprocess: Preprocess) -> str:
-    """'shorter side to 256, centre 224×224, bilinear, RGB, mean …'."""
+    """'shorter side to 256, centre crop 224×224, bilinear, RGB, mean …'."""
     resized = {
-        "shorter": f"shorter side to {preprocess.resize_to or min(preprocess.height, preprocess.width)} pixels, centre",
-        "exact": "stretched to", "letterbox": "fitted into",
+        "shorter": f"shorter side to {preprocess.resize_to or min(preprocess.height, preprocess.width)} pixels, centre crop",
+        "exact": "stretched to", "letterbox": "padded to",
     }[preprocess.resize]  # fmt: skip
     mean, std = (", ".join(f"{value:.3g}" for value in values) for values in (preprocess.mean, preprocess.std))
     sides = f"{preprocess.height}×{preprocess.width}"
-    return f"{resized} {sides}, {preprocess.interpolation}, {preprocess.channels}, mean {mean}, deviation {std}"
+    return f"{resized} {sides}, {preprocess.interpolation}, {preprocess.channels}, mean {mean}, std {std}"
 
 
 def same(one: Preprocess, other: Preprocess) -> bool:
@@ -216,19 +216,19 @@ def _classes(visit: Visit, card: Card, dataset: str, found: Inputs) -> None:
         return
     outputs = found.classes.outputs
     rows = [
-        {CLASS: each.name, OUTPUT: None if each.output is None else outputs[each.output], "Found by": each.how}
+        {CLASS: each.name, OUTPUT: None if each.output is None else outputs[each.output], "Matched by": each.how}
         for each in found.classes.classes
     ]
-    st.markdown(f"**Classes** · {len(rows) - len(found.classes.open):,} of {len(rows):,} are outputs of the network")
+    st.markdown(f"**Classes** · {len(rows) - len(found.classes.open):,} of {len(rows):,} matched to network outputs")
     column = st.column_config.SelectboxColumn(options=sorted(set(outputs)))
     edited = st.data_editor(
-        rows, hide_index=True, disabled=[CLASS, "Found by"], key=f"images.classes.{card.model}",
+        rows, hide_index=True, disabled=[CLASS, "Matched by"], key=f"images.classes.{card.model}",
         column_config={OUTPUT: column},
     )  # fmt: skip
     changed = {
         row[CLASS]: row[OUTPUT] or "" for row, before in zip(edited, rows, strict=True) if row[OUTPUT] != before[OUTPUT]
     }
-    st.button("Use these classes", disabled=not changed, on_click=_correct,
+    st.button("Apply class mapping", disabled=not changed, on_click=_correct,
               args=(Subject(card.model, models.OWN, dataset), changed))  # fmt: skip
 
 
@@ -248,5 +248,5 @@ def _done(answer: Future[Any]) -> None:
 
 def _to_explore(visit: Visit, subject: Subject) -> None:
     link = link_of(subject, visit.recipe)
-    label = f"Make {wording.said(subject.model)} smaller with these images"
+    label = f"Compress {wording.said(subject.model)} with these images"
     st.page_link("pages/lab/explore.py", label=label, icon=":material/arrow_forward:", query_params=link)

@@ -31,10 +31,9 @@ torch.export.save(program, "mine.pt2")""",
 }
 
 ABOUT = (
-    "An ONNX file (.onnx), a PyTorch program (.pt2), or weights of a network of torchvision or timm (.safetensors, "
-    ".pth)."
+    "An ONNX file (.onnx), a PyTorch program (.pt2), or weights of a torchvision or timm network (.safetensors, .pth)."
 )
-EACH = "One number a channel, as 0.49,0.48,0.45. Empty: that of the images."
+EACH = "One number per channel, for example 0.49,0.48,0.45. Empty: computed from the dataset."
 WEIGHTS = (".safetensors", ".pth", ".pt", ".bin")
 OTHERS = (".h5", ".keras", ".tflite", ".pb")
 """What is no network that can be read, and gets a sentence with the way to ONNX."""
@@ -53,11 +52,14 @@ def draw(visit: Visit) -> None:
     else:
         _file(visit)
     st.text_input(
-        "Name", key="bring.name", placeholder=_suggested() or "mine", help="Of a-z, 0-9 and _, a letter first."
+        "Name",
+        key="bring.name",
+        placeholder=_suggested() or "mine",
+        help="Letters a-z, digits and _; must start with a letter.",
     )
     if source == FILE and _suffix() == ".pt2":
         mean, std = st.columns(2)
-        mean.text_input("Mean of its images", key="bring.mean", help=EACH)
+        mean.text_input("Mean of the input images", key="bring.mean", help=EACH)
         std.text_input("Standard deviation", key="bring.std", help=EACH)
     wish = _wish()
     st.button(_offer(), type="primary", disabled=wish is None, on_click=_take)
@@ -71,18 +73,18 @@ def draw(visit: Visit) -> None:
 
 def _file(visit: Visit) -> None:
     st.caption(ABOUT)
-    with st.expander("How to save one"):
+    with st.expander("How to export a network"):
         for title, lines in SAVING.items():
             st.caption(title)
             st.code(lines, language="python")
     types = [".onnx", ".pt2", *WEIGHTS, *OTHERS]
     st.file_uploader("File", type=types, key="bring.file")
     if _suffix() in WEIGHTS:
-        _choose_network("Network that the weights belong to")
+        _choose_network("Architecture of the weights")
     if _suffix() == ".pt2":
         known = list(dict.fromkeys([*DATASETS, visit.subject.dataset]))
         here = known.index(visit.subject.dataset)
-        st.selectbox("Images that it takes", known, here, format_func=dataset_title, key="bring.images")
+        st.selectbox("Dataset of the network", known, here, format_func=dataset_title, key="bring.images")
 
 
 def _library() -> None:
@@ -93,23 +95,23 @@ def _library() -> None:
 
 def _choose_network(label: str) -> LibraryNetwork | None:
     """The list of both libraries, in which the browser searches."""
-    found = awaited(asked("bring.libraries", jobs.library_networks), "Looking through torchvision and timm")
+    found = awaited(asked("bring.libraries", jobs.library_networks), "Listing torchvision and timm networks")
     if not found:
         return None
     known = {each.source: each for each in found}
-    chosen = st.selectbox(label, known, index=None, key="bring.library", placeholder="Search, as in efficientnet lite0")
+    chosen = st.selectbox(label, known, index=None, key="bring.library", placeholder="Search, e.g. efficientnet lite0")
     return known[chosen] if chosen else None
 
 
 def described(network: LibraryNetwork) -> str:
-    """'4.7 million parameters · 0.4 billion multiply-accumulates · 224×224 pixels · …'; what is unknown is left out."""
+    """'4.7 million parameters · 0.4 billion MACs · 224×224 pixels · …'; what is unknown is left out."""
     parts = [
         f"{network.parameters / 1e6:.1f} million parameters" if network.parameters else "",
-        f"{network.macs / 1e9:.2f} billion multiply-accumulates" if network.macs else "",
+        f"{network.macs / 1e9:.2f} billion MACs" if network.macs else "",
         f"{network.height}×{network.width} pixels",
         f"{network.classes:,} classes",
-        f"{network.accuracy:.1%} on ImageNet as published" if network.accuracy else "",
-        f"licence {network.licence}" if network.licence else "licence not told",
+        f"{network.accuracy:.1%} on ImageNet (as published)" if network.accuracy else "",
+        f"licence {network.licence}" if network.licence else "licence unknown",
     ]
     return " · ".join(filter(None, parts))
 
@@ -180,7 +182,7 @@ def _dismiss(name: str) -> None:
 def _remove(name: str) -> None:
     models.dismiss(name)
     forgotten(lambda key: isinstance(key, tuple) and key[0] in ("bring", "inputs"))
-    put(SAID, f"{wording.said(name)} is no longer in the list. Its runs stay on Compare.")
+    put(SAID, f"{wording.said(name)} removed from the list. Its runs remain on Compare.")
 
 
 def _tell(answer: Any, visit: Visit) -> None:
@@ -191,11 +193,11 @@ def _tell(answer: Any, visit: Visit) -> None:
 
 def _welcome(card: Card, visit: Visit) -> None:
     name = wording.said(card.model)
-    right = "" if card.test_accuracy is None else f": right on {card.test_accuracy:.1%} of {card.test_images:,} images"
-    st.success(f"{name} is in the list of networks{right}.")
+    right = "" if card.test_accuracy is None else f": accuracy {card.test_accuracy:.1%} on {card.test_images:,} images"
+    st.success(f"{name} added to the list of networks{right}.")
     if card.test_images:
         link = link_of(Subject(card.model, models.OWN, shown("bring.images")), visit.recipe)
-        st.page_link("pages/lab/explore.py", label=f"Make {name} smaller on Explore", query_params=link)
+        st.page_link("pages/lab/explore.py", label=f"Compress {name} on Explore", query_params=link)
     else:
         st.button(f"Choose images for {name}", type="primary", on_click=_go_to_images, args=(card.model,))
     facts(card)
@@ -210,8 +212,8 @@ def facts(card: Card) -> None:
     """What is known of a network that was added, and what was checked."""
     sides = "×".join(map(str, card.input_shape))
     rows = {
-        "Source": card.origin or card.source, "Licence": card.licence or "not told",
+        "Source": card.origin or card.source, "Licence": card.licence or "unknown",
         "Input": f"{sides} (channels, height, width)", "Outputs": f"{card.classes:,} classes",
         "Parameters": f"{card.parameters:,}", "SHA-256": card.sha256[:16], "Checked": card.checked,
     }  # fmt: skip
-    st.dataframe([{"": name, "What is known": value} for name, value in rows.items() if value], hide_index=True)
+    st.dataframe([{"": name, "Details": value} for name, value in rows.items() if value], hide_index=True)

@@ -116,16 +116,16 @@ def value_text(value: object, unit: str | None) -> str:
     return f"{value} {unit}" if unit else str(value)
 
 
-MEASURES = {"macs": "multiply-accumulates", "channels": "channels", "weights": "weights"}
+MEASURES = {"macs": "MACs", "channels": "channels", "weights": "weights"}
 
 
 def reached(found: Reached) -> str:
-    """'Removed 52.1% of the multiply-accumulates, asked for 50%.'; '' where a step did just what it was asked for."""
+    """'Removed 52.1% of the MACs (requested: 50%).'; '' where a step did just what it was asked for."""
     if found.measure == OPERATORS:
         return found.note
     if found.requested is not None and abs(found.requested - found.reached) < SAME:
         return ""
-    asked = "" if found.requested is None else f", asked for {100 * found.requested:.3g}%"
+    asked = "" if found.requested is None else f" (requested: {100 * found.requested:.3g}%)"
     return f"Removed {100 * found.reached:.1f}% of the {MEASURES.get(found.measure, found.measure)}{asked}."
 
 
