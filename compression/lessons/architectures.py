@@ -51,7 +51,7 @@ def convolution(kind: str, inputs: int, outputs: int, kernel: int, side: int, gr
 def work(inputs: int, outputs: int, kernel: int, side: int, groups: int) -> Bars:
     """Multiply-accumulates of all kinds."""
     found = [convolution(kind, inputs, outputs, kernel, side, groups) for kind in KINDS]
-    return Bars("Multiply-accumulates", tuple(c.name for c in found), np.array([c.macs for c in found]))
+    return Bars("MACs", tuple(c.name for c in found), np.array([c.macs for c in found]))
 
 
 def share_of_standard(kind: str, inputs: int, outputs: int, kernel: int, groups: int) -> float:

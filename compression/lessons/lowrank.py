@@ -78,7 +78,7 @@ def spectrum(name: str, form: str) -> tuple[Line, Line]:
     s = decompose(name, form)[1]
     ranks = np.arange(1, len(s) + 1)
     held = np.cumsum(np.square(s)) / np.square(s).sum()
-    return Line("Singular value, of the largest", ranks, s / s[0]), Line("Sum of squares held", ranks, held)
+    return Line("Singular value, relative to the largest", ranks, s / s[0]), Line("Cumulative energy", ranks, held)
 
 
 @lru_cache(maxsize=16)

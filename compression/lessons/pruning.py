@@ -24,11 +24,11 @@ PATTERNS = {
     "filters": "Filters",
 }
 SPEED = {
-    "weights": "None: ONNX Runtime multiplies the zeros too.",
-    "2:4": "None on this CPU; NVIDIA's sparse tensor cores skip them.",
-    "kernels": "None without a kernel written for it.",
-    "inputs": "Yes: the tensor really gets smaller.",
-    "filters": "Yes: the tensor really gets smaller.",
+    "weights": "No: ONNX Runtime multiplies the zeros too.",
+    "2:4": "Not on this CPU; NVIDIA's sparse tensor cores skip them.",
+    "kernels": "Not without a special kernel.",
+    "inputs": "Yes: the tensor gets smaller.",
+    "filters": "Yes: the tensor gets smaller.",
 }
 BINS = 60
 RIDGE = 0.01

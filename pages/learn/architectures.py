@@ -28,7 +28,7 @@ def page() -> None:
             clock()
         if frame.ask(lesson, "weights"):
             frame.text(lesson, "zoo")
-            frame.table(measured.rows("zoo"), "Accuracy of networks of the zoo.")
+            frame.table(measured.rows("zoo"), "Accuracy of networks in the zoo.")
         frame.text(lesson, "breaks")
         frame.explore([{"step": "quantize", "weight_bits": 8}], "MobileNetV2 in 8 bits", "mobilenetv2", "digits")
         frame.closing(lesson)
@@ -41,13 +41,13 @@ def count() -> None:
     inputs = left.select_slider("Input channels", (16, 32, 64, 128, 256), 64, key="inputs")
     outputs = right.select_slider("Output channels", (16, 32, 64, 128, 256), 64, key="outputs")
     left, middle, right = st.columns(3)
-    kernel = left.select_slider("Window", (1, 3, 5, 7), 3, key="kernel")
-    side = middle.select_slider("Side of the map", (7, 14, 28, 56), 14, key="side")
+    kernel = left.select_slider("Kernel size", (1, 3, 5, 7), 3, key="kernel")
+    side = middle.select_slider("Feature map size", (7, 14, 28, 56), 14, key="side")
     groups = right.select_slider("Groups", (1, 2, 4, 8, 16), 4, key="groups")
     work = architectures.work(inputs, outputs, kernel, side, groups)
-    frame.draw(lesson_figures.bars(work), "Multiply-accumulates of four kinds of convolution.")
+    frame.draw(lesson_figures.bars(work), "MACs of four kinds of convolution.")
     share = architectures.share_of_standard("separable", inputs, outputs, kernel, groups)
-    st.markdown(f"Depthwise, then 1×1: **{share:.1%}** of the standard work.")
+    st.markdown(f"Depthwise, then 1×1: **{share:.1%}** of the standard MACs.")
 
 
 @fragment
@@ -55,9 +55,9 @@ def reach() -> None:
     """Which inputs reach which outputs through two grouped layers."""
     left, right = st.columns(2)
     groups = left.select_slider("Groups of 16 channels", (1, 2, 4, 8), 4, key="reach-groups")
-    shuffled = right.toggle("Shuffle in between", key="shuffled")
+    shuffled = right.toggle("Channel shuffle", key="shuffled")
     plane = lesson_figures.reach(architectures.mixing(16, groups, shuffled))
-    frame.draw(plane, "Which inputs reach which outputs.")
+    frame.draw(plane, "Connectivity from inputs to outputs.")
 
 
 def clock() -> None:
@@ -66,7 +66,7 @@ def clock() -> None:
     if not found:
         st.caption("Not measured yet.")
         return
-    frame.draw(lesson_figures.clock(found), "Time of each block over the standard block's, by work.")
+    frame.draw(lesson_figures.clock(found), "Relative latency of each block by relative MACs.")
     st.caption(frame.measured_on("64 channels, 14 × 14, one image, one thread, ONNX Runtime"))
 
 

@@ -24,9 +24,7 @@ def page() -> None:
         frame.text(lesson, "why")
         if frame.ask(lesson, "gradient"):
             frame.text(lesson, "scaled")
-            lines = lesson_figures.lines(
-                distillation.gradients(), "Temperature", "Mean size of the gradient", log_y=True
-            )
+            lines = lesson_figures.lines(distillation.gradients(), "Temperature", "Mean gradient magnitude", log_y=True)
             frame.draw(lines, "The gradient by temperature, with and without the factor.")
         frame.text(lesson, "try")
         teach()
@@ -34,7 +32,9 @@ def page() -> None:
             frame.text(lesson, "outcomes")
             outcomes()
             frame.text(lesson, "breaks")
-        frame.explore([{"step": "quantize", "weight_bits": 2}, {"step": "recover", "steps": 100}], "2 bits, recovered")
+        frame.explore(
+            [{"step": "quantize", "weight_bits": 2}, {"step": "recover", "steps": 100}], "2 bits with recovery"
+        )
         frame.closing(lesson)
 
 
@@ -48,15 +48,15 @@ def look() -> None:
     left, right = st.columns([1, 2])
     frame.draw(lesson_figures.image(photo.pixels[image, 0], height=220), photo.title(image), left)
     answer = lesson_figures.bars(distillation.soft(image, temperature), height=300, percent=True)
-    frame.draw(answer, "The share of each class.", right)
+    frame.draw(answer, "Probability of each class.", right)
 
 
 @fragment
 def neighbours() -> None:
     """Which classes the teacher thinks of, class by class."""
-    temperature = st.select_slider("Temperature of the table", TEMPERATURES, 4.0, key="table-temperature")
+    temperature = st.select_slider("Temperature", TEMPERATURES, 4.0, key="table-temperature")
     table = lesson_figures.table(distillation.affinity(temperature), CLASSES, CLASSES, height=440)
-    frame.draw(table, "Mean softened answer by class.")
+    frame.draw(table, "Mean softened output by class.")
 
 
 @fragment
@@ -64,19 +64,19 @@ def teach() -> None:
     """A course of the reader's choice, learned on the spot beside one with labels alone."""
     left, middle, right = st.columns(3)
     course = Course(
-        left.select_slider("Student's temperature", TEMPERATURES, 4.0, key="course-temperature"),
-        middle.slider("Teacher's share, alpha", 0.1, 1.0, 0.9, 0.1, key="course-alpha"),
+        left.select_slider("Temperature for the student", TEMPERATURES, 4.0, key="course-temperature"),
+        middle.slider("Teacher weight (alpha)", 0.1, 1.0, 0.9, 0.1, key="course-alpha"),
         seed=right.number_input("Seed", 0, 99, 0, key="course-seed"),
     )
     place = st.empty()
-    if not st.button("Let the student learn", key="teach", type="primary"):
+    if not st.button("Train the student", key="teach", type="primary"):
         return
-    with st.spinner("Learning"):
+    with st.spinner("Training the student"):
         for pair in distillation.side_by_side(course):
             if pair.pause:
-                frame.draw(lesson_figures.learning(pair, EPOCHS), "Two students learn.", place)
+                frame.draw(lesson_figures.learning(pair, EPOCHS), "Learning curves of two students.", place)
     st.markdown(
-        f"Test images: taught **{pair.taught_accuracy:.1%}**, labels only **{pair.alone_accuracy:.1%}**. "
+        f"Test accuracy: distilled **{pair.taught_accuracy:.1%}**, labels only **{pair.alone_accuracy:.1%}**. "
         f"Seed {course.seed}, {EPOCHS} epochs."
     )
 

@@ -14,8 +14,8 @@ def page() -> None:
         lesson = frame.opened("lowrank", lowrank.facts())
         frame.text(lesson, "see")
         if frame.ask(lesson, "energy"):
-            lines = lesson_figures.lines(lowrank.spectrum(lowrank.STUDIED, "channel"), "Rank", "Share")
-            frame.draw(lines, "Singular values and the sum of squares that they hold.")
+            lines = lesson_figures.lines(lowrank.spectrum(lowrank.STUDIED, "channel"), "Rank", "Relative value")
+            frame.draw(lines, "Singular values and their cumulative energy.")
             frame.text(lesson, "energy")
         frame.text(lesson, "try")
         play()
@@ -27,14 +27,14 @@ def page() -> None:
             frame.text(lesson, "trade")
             trade = lowrank.trade(lowrank.STUDIED)
             lines = lesson_figures.lines(
-                trade, "Work, of the dense layer", "Output error", percent=True, log_y=True, points=True
+                trade, "MACs, relative to the dense layer", "Output error", percent=True, log_y=True, points=True
             )
-            frame.draw(lines, "Output error by work for both forms.")
+            frame.draw(lines, "Output error by MACs for both forms.")
         if frame.ask(lesson, "depthwise"):
             frame.text(lesson, "measured")
             frame.table(measured.rows("lowrank"), "Accuracy of factorized and of narrower networks.")
         frame.text(lesson, "breaks")
-        frame.explore([{"step": "factorize", "amount": 0.33}], "a third of the MACs by low rank")
+        frame.explore([{"step": "factorize", "amount": 0.33}], "low rank, one third fewer MACs")
         frame.closing(lesson)
 
 
@@ -49,15 +49,17 @@ def play() -> None:
     found = lowrank.product(name, form, rank)
     with st.container(key="figures-lowrank"):
         work, error, output = st.columns(3)
-    work.metric("Work", f"{found.share:.0%}", help=f"Of the dense layer's; it saves below rank {found.break_even:.1f}.")
-    error.metric("Weights' error", f"{found.error:.1%}")
+    work.metric(
+        "MACs", f"{found.share:.0%}", help=f"Relative to the dense layer. Saves MACs below rank {found.break_even:.1f}."
+    )
+    error.metric("Weight error", f"{found.error:.1%}")
     output.metric("Output error", f"{found.output_error:.1%}")
     left, right = st.columns(2)
     left.caption("**Dense**")
     frame.draw(lesson_figures.picture(found.dense, height=260), "Kernels of the dense layer.", left, "dense")
     right.caption(f"**Rank {rank}**")
-    frame.draw(lesson_figures.picture(found.product, height=260), "Kernels of the product.", right, "product")
-    spectrum = lesson_figures.lines(lowrank.spectrum(name, form), "Rank", "Share", mark=float(rank))
+    frame.draw(lesson_figures.picture(found.product, height=260), "Kernels after factorization.", right, "product")
+    spectrum = lesson_figures.lines(lowrank.spectrum(name, form), "Rank", "Relative value", mark=float(rank))
     frame.draw(spectrum, "Singular values of the chosen layer.")
 
 

@@ -26,13 +26,13 @@ def page() -> None:
         frame.text(lesson, "why")
         if frame.ask(lesson, "speed"):
             frame.text(lesson, "speed")
-            frame.table(measured.rows("patterns"), "Accuracy of five patterns of pruning.")
+            frame.table(measured.rows("patterns"), "Accuracy of five pruning patterns.")
         if frame.ask(lesson, "cliff"):
             frame.text(lesson, "breaks")
-            frame.table(measured.rows("sparsity-naive"), "Accuracy by sparsity, without any repair.")
+            frame.table(measured.rows("sparsity-naive"), "Accuracy by sparsity, without refitting.")
             frame.table(measured.rows("sparsity"), "Accuracy by sparsity, with refitted weights.")
-        frame.explore([{"step": "prune", "sparsity": 0.8}], "80% of the weights removed")
-        frame.explore([{"step": "channels", "amount": 0.5}], "half the MACs removed as channels")
+        frame.explore([{"step": "prune", "sparsity": 0.8}], "80% sparsity")
+        frame.explore([{"step": "channels", "amount": 0.5}], "channels removed, half the MACs")
         frame.closing(lesson)
 
 
@@ -54,18 +54,18 @@ def play(lesson: LessonText) -> None:
     )  # fmt: skip
     share = st.slider(
         "Removed", 0.0, 0.95, 0.5, 0.05, format="percent", disabled=pattern == "2:4", key="share",
-        help="2 of every 4 always removes half.",
+        help="The 2:4 pattern always removes half.",
     )  # fmt: skip
     cut = pruning.cut(name, share, pattern)
     figures(cut)
     left, right = st.columns(2)
     frame.draw(lesson_figures.histogram(cut.histogram), "Histogram of the layer's weights.", left)
-    frame.draw(lesson_figures.picture(cut.picture, height=280), "The mask on the filters.", right)
+    frame.draw(lesson_figures.picture(cut.picture, height=280), "Pruning mask of the filters.", right)
     frame.text(lesson, "look")
     photo = fashion()
     number = st.select_slider("Image", range(len(photo.labels)), 3, format_func=photo.title)
     sight = pruning.sight(name, share, pattern, number)
-    show = {"The image": "", f"**Dense**: {sight.dense_answer}": "dense", f"**Pruned**: {sight.cut_answer}": "cut"}
+    show = {"Input image": "", f"**Dense**: {sight.dense_answer}": "dense", f"**Pruned**: {sight.cut_answer}": "cut"}
     for place, (caption, which) in zip(st.columns([1, 2, 2]), show.items(), strict=True):
         shown = lesson_figures.picture(getattr(sight, which), height=200, maps=True) if which else None
         frame.draw(shown or lesson_figures.image(sight.image, height=200), caption, place, f"maps-{which}")
@@ -74,12 +74,14 @@ def play(lesson: LessonText) -> None:
 
 def figures(cut: pruning.Cut) -> None:
     """Four figures of the cut layer."""
-    about = f"fp32 values and where they are; dense {wording.size(cut.dense_bytes)}."
+    about = f"fp32 values and their positions; dense {wording.size(cut.dense_bytes)}."
     with st.container(key="figures-pruning"):
         zeros, change, size = st.columns(3)
     zeros.metric("Removed", f"{cut.sparsity:.1%}")
-    change.metric("Output change", f"{cut.error:.1%}", help="Squared change of the layer's output over its power.")
-    size.metric("Layer's bytes", wording.size(cut.stored_bytes), help=about)
+    change.metric(
+        "Output change", f"{cut.error:.1%}", help="Squared change of the layer's output, relative to its power."
+    )
+    size.metric("Layer size", wording.size(cut.stored_bytes), help=about)
     st.caption(f"**Faster?** {cut.speed}")
 
 
@@ -88,8 +90,8 @@ def allocate(lesson: LessonText) -> None:
     frame.text(lesson, "allocate")
     if frame.ask(lesson, "layer"):
         frame.text(lesson, "allocated")
-        frame.draw(lesson_figures.shares(pruning.allocation(0.8)), "What each layer loses at 80%.")
-        frame.table(measured.rows("allocation"), "Accuracy at 80% by comparison and criterion.")
+        frame.draw(lesson_figures.shares(pruning.allocation(0.8)), "Sparsity of each layer at 80% overall.")
+        frame.table(measured.rows("allocation"), "Accuracy at 80% sparsity by scope and criterion.")
 
 
 def compare(lesson: LessonText) -> None:
@@ -104,7 +106,7 @@ def compare(lesson: LessonText) -> None:
 @fragment
 def measures() -> None:
     """What each measure keeps at a share of the reader's choice."""
-    share = st.slider("Removed by each measure", 0.1, 0.95, 0.8, 0.05, format="percent", key="criteria")
+    share = st.slider("Sparsity", 0.1, 0.95, 0.8, 0.05, format="percent", key="criteria")
     with st.container(key="figures-criteria"):
         places = st.columns(4)
     for place, found in zip(places, pruning.criteria(share), strict=True):

@@ -26,10 +26,10 @@ def page() -> None:
         frame.text(lesson, "why")
         if frame.ask(lesson, "two"):
             frame.text(lesson, "breaks")
-            frame.table(measured.rows("bits-naive"), "Accuracy by bits, plain rounding.")
-            frame.table(measured.rows("bits"), "Accuracy by bits, with second-order rounding.")
+            frame.table(measured.rows("bits-naive"), "Accuracy by bit width, nearest rounding.")
+            frame.table(measured.rows("bits"), "Accuracy by bit width, second-order rounding.")
         frame.text(lesson, "ladder")
-        frame.table(measured.rows("ladder"), "Accuracy of each rung at 3 bits.")
+        frame.table(measured.rows("ladder"), "Accuracy of each step at 3 bits.")
         frame.explore([{"step": "quantize", "weight_bits": 3}], "3-bit weights")
         frame.closing(lesson)
 
@@ -40,16 +40,16 @@ def play() -> None:
     (above, beside), (left, right) = st.columns(2), st.columns(2)
     name = above.selectbox("Layer", quantization.LAYERS, format_func=quantization.title, key="layer")
     schemes = quantization.SCHEMES
-    scheme = beside.selectbox("Levels", list(schemes), format_func=schemes.__getitem__, key="scheme")
+    scheme = beside.selectbox("Scheme", list(schemes), format_func=schemes.__getitem__, key="scheme")
     fixed = scheme in ("ternary", "binary")
     bits = left.slider("Bits", 2, 8, 3, key="bits", disabled=fixed)
-    clip = right.slider("End of the grid", 0.1, 1.0, 1.0, 0.02, format="percent", key="clip", disabled=fixed)
+    clip = right.slider("Clipping range", 0.1, 1.0, 1.0, 0.02, format="percent", key="clip", disabled=fixed)
     shown = quantization.number_line(name, bits, scheme, clip)
     with st.container(key="figures-quantization"):
         levels, clipped, ratio = st.columns(3)
     levels.metric("Levels", len(shown.levels))
-    clipped.metric("Beyond the ends", f"{shown.clipped:.1%}")
-    ratio.metric("Signal to noise", f"{shown.sqnr_db:.1f} dB", help="Power of the weights over power of the errors.")
+    clipped.metric("Clipped weights", f"{shown.clipped:.1%}")
+    ratio.metric("SQNR", f"{shown.sqnr_db:.1f} dB", help="Power of the weights over power of the rounding errors.")
     frame.draw(lesson_figures.number_line(shown), "Rounding error of every weight.")
 
 
@@ -66,14 +66,14 @@ def ends(lesson: LessonText) -> None:
 @fragment
 def curves() -> None:
     """The two errors by the end of the grid, and the ratio by how many scales there are."""
-    bits = st.slider("Bits of the symmetric grid", 2, 8, 3, key="clip-bits")
+    bits = st.slider("Bits (symmetric grid)", 2, 8, 3, key="clip-bits")
     name = quantization.STUDIED
     figure = lesson_figures.lines(
-        quantization.clip_curve(name, bits), "End of the grid, of the largest weight", "Error power",
+        quantization.clip_curve(name, bits), "Clipping range, share of the largest weight", "Error power",
         percent=True, log_y=True, mark=quantization.best_clip(name, bits),
     )  # fmt: skip
     frame.draw(figure, "Error from rounding, from clipping, and their sum.")
-    frame.draw(lesson_figures.bars(quantization.granularity(name, bits)), "Signal to noise by number of scales.")
+    frame.draw(lesson_figures.bars(quantization.granularity(name, bits)), "SQNR by number of scales.")
 
 
 def calibrate(lesson: LessonText) -> None:
@@ -88,8 +88,10 @@ def calibrate(lesson: LessonText) -> None:
 def looked() -> None:
     """Ends of the range by images, for a percentile of the reader's choice."""
     percentile = st.select_slider("Percentile", (90.0, 99.0, 99.9, 99.99), 99.9, key="percentile")
-    figure = lesson_figures.lines(quantization.ranges(percentile), "Images looked at", "Upper end", points=True)
-    frame.draw(figure, "Upper end of the range by number of images.")
+    figure = lesson_figures.lines(
+        quantization.ranges(percentile), "Calibration images", "Upper end of the range", points=True
+    )
+    frame.draw(figure, "Upper end of the range by number of calibration images.")
 
 
 def integer(lesson: LessonText) -> None:

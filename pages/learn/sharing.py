@@ -16,7 +16,8 @@ def page() -> None:
         lesson = frame.opened("sharing", sharing.facts())
         frame.text(lesson, "see")
         frame.draw(
-            lesson_figures.codebook(sharing.codebook(sharing.STUDIED, 16, "linear")), "Weights and sixteen values."
+            lesson_figures.codebook(sharing.codebook(sharing.STUDIED, 16, "linear")),
+            "Weights and sixteen codebook values.",
         )
         frame.ask(lesson, "bits")
         frame.text(lesson, "try")
@@ -40,17 +41,21 @@ def play() -> None:
     name = st.selectbox("Layer", list(sharing.LAYERS), 1, format_func=sharing.title, key="layer")
     left, right = st.columns(2)
     entries = left.select_slider("Values", (2, 4, 8, 16, 32, 64), 16, key="entries")
-    start = right.selectbox("Start", list(sharing.STARTS), format_func=sharing.STARTS.__getitem__, key="start")
+    start = right.selectbox("Initialization", list(sharing.STARTS), format_func=sharing.STARTS.__getitem__, key="start")
     found = sharing.codebook(name, entries, start)
     with st.container(key="figures-sharing"):
         plain, coded, least, error = st.columns(4)
-    plain.metric("Equal codes", f"{found.plain_bits} bit")
+    plain.metric("Fixed-length code", f"{found.plain_bits} bit")
     coded.metric("Huffman", f"{found.huffman_bits:.2f} bit")
     least.metric("Entropy", f"{found.entropy_bits:.2f} bit")
-    error.metric("Error", f"{found.history[-1]:.2%}", help="Squared distance to the nearest value over the power.")
-    frame.draw(lesson_figures.codebook(found), "Weights and their values.")
+    error.metric(
+        "Error",
+        f"{found.history[-1]:.2%}",
+        help="Squared distance to the nearest value, relative to the power of the weights.",
+    )
+    frame.draw(lesson_figures.codebook(found), "Weights and codebook values.")
     if entries <= 32:
-        frame.draw(lesson_figures.columns(sharing.code_lengths(found), "Value"), "Length of each value's code.")
+        frame.draw(lesson_figures.columns(sharing.code_lengths(found), "Value"), "Code length of each value.")
 
 
 def ledger(lesson: LessonText) -> None:
@@ -67,8 +72,8 @@ def ledger(lesson: LessonText) -> None:
 def stages() -> None:
     """Sparsity and bits, the stages' bytes and their accuracy."""
     left, right = st.columns(2)
-    sparsity = left.slider("Pruned", 0.0, 0.95, 0.8, 0.05, format="percent", key="stage-sparsity")
-    bits = right.slider("Bits of a code", 1, 6, 4, key="stage-bits")
+    sparsity = left.slider("Sparsity", 0.0, 0.95, 0.8, 0.05, format="percent", key="stage-sparsity")
+    bits = right.slider("Bits per code", 1, 6, 4, key="stage-bits")
     found = sharing.stages(sparsity, bits)
     frame.draw(lesson_figures.stages(found), "Bytes after each stage.")
     frame.draw(lesson_figures.bars(sharing.accuracies(found), percent=True, height=220), "Accuracy after each stage.")

@@ -16,7 +16,7 @@ def page() -> None:
         names = list(LESSONS)
         start = names.index(chosen_lesson(names))
         name = st.selectbox("Lesson", names, start, format_func=lambda name: LESSONS[name], key="sheet")
-        st.caption("Print this page from the browser: menus and this picker are left out.")
+        st.caption("Print this page from the browser. Menus and this selector are not printed.")
     facts = import_module(f"compression.lessons.{name.replace('-', '_')}").facts()
     with st.container(key="lesson"):
         frame.sheet(read(name, facts))

@@ -36,17 +36,17 @@ def page() -> None:
 def order() -> None:
     """Sparsity and bits, and the error of both orders."""
     left, right = st.columns(2)
-    sparsity = left.slider("Zeros", 0.1, 0.9, 0.7, 0.1, format="percent", key="order-sparsity")
+    sparsity = left.slider("Sparsity", 0.1, 0.9, 0.7, 0.1, format="percent", key="order-sparsity")
     bits = right.slider("Bits", 2, 8, 2, key="order-bits")
     bars = lesson_figures.bars(together.orders(sparsity, bits), height=180, percent=True)
-    frame.draw(bars, "Output error of both orders.")
+    frame.draw(bars, "Output error for both orders.")
 
 
 def hardware(lesson: LessonText) -> None:
     """What runs in whole numbers, and what may overflow."""
     if frame.ask(lesson, "bits"):
         frame.text(lesson, "hardware")
-        frame.draw(lesson_figures.axes(measured.rows("axes")), "Size and time of measured files.")
+        frame.draw(lesson_figures.axes(measured.rows("axes")), "File size and latency of measured files.")
         st.caption(frame.provenance(measured.rows("axes")))
     if frame.ask(lesson, "saturation"):
         frame.text(lesson, "saturation")
@@ -58,12 +58,12 @@ def choose() -> None:
     left, middle, right = st.columns(3)
     budget = Budget(
         left.select_slider("Size, KB", (50, 75, 100, 150, 200, 300, 600, 1100), 300, key="budget-size"),
-        middle.slider("Time, of fp32", 0.3, 2.0, 2.0, 0.05, key="budget-time"),
-        right.slider("Accuracy lost", 0.0, 0.03, 0.01, 0.001, format="percent", key="budget-drop"),
+        middle.slider("Latency, fp32 = 1", 0.3, 2.0, 2.0, 0.05, key="budget-time"),
+        right.slider("Accuracy drop", 0.0, 0.03, 0.01, 0.001, format="percent", key="budget-drop"),
     )
     found = together.choose(budget)
     if found.best is None or found.best.measurement is None:
-        st.warning("No measured file keeps this budget.")
+        st.warning("No measured file is within this budget.")
         return
     best = found.best.measurement
     accuracy = wording.percent(best.accuracy.value, best.accuracy.n)
@@ -77,9 +77,9 @@ def pitfalls(lesson: LessonText) -> None:
     frame.table(measured.rows("calibration"), "Accuracy at 3 bits by calibration images.")
     if frame.ask(lesson, "norm"):
         frame.text(lesson, "norm")
-        frame.table(measured.rows("batch-norm"), "Accuracy with old and new statistics.")
+        frame.table(measured.rows("batch-norm"), "Accuracy with old and re-estimated statistics.")
     frame.text(lesson, "ends")
-    frame.table(measured.rows("ends"), "Accuracy with and without exempt layers.")
+    frame.table(measured.rows("ends"), "Accuracy with and without 8-bit first and last layers.")
 
 
 page()

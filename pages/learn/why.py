@@ -28,8 +28,8 @@ def page() -> None:
         if frame.ask(lesson, "axes"):
             frame.text(lesson, "axes")
             rows = measured.rows("axes")
-            frame.draw(lesson_figures.axes(rows), "Size and time of measured files, accuracy as colour.")
-            frame.table(rows, "Accuracy of seven ways to compress.")
+            frame.draw(lesson_figures.axes(rows), "File size and latency of measured files, accuracy as colour.")
+            frame.table(rows, "Accuracy of seven compressed files.")
         frame.text(lesson, "breaks")
         frame.explore([{"step": "prune", "sparsity": 0.8}], "80% sparsity")
         frame.explore([{"step": "quantize", "weight_bits": 8}], "8 bits")
@@ -48,8 +48,8 @@ def look(lesson: LessonText) -> None:
 def layers() -> None:
     """Shares of weights and work, layer by layer."""
     name = st.segmented_control("Network", list(why.NETWORKS), default="ResNet-20", required=True, key="network")
-    shares = lesson_figures.shares(why.shares(name), "Share", ("Weights", "Work"))
-    frame.draw(shares, "Each layer's share of the weights and of the work.")
+    shares = lesson_figures.shares(why.shares(name), "Share", ("Weights", "MACs"))
+    frame.draw(shares, "Each layer's share of the weights and of the MACs.")
 
 
 @fragment
@@ -57,26 +57,24 @@ def pay() -> None:
     """Network, bits and link, and what they cost."""
     left, middle, right = st.columns(3)
     name = left.selectbox("Network", list(why.NETWORKS), key="bill-network")
-    bits = middle.select_slider("Bits of a weight", why.BITS[::-1], 32, key="bill-bits")
-    link = right.selectbox("Sent over", list(why.LINKS), 1, key="bill-link")
+    bits = middle.select_slider("Bits per weight", why.BITS[::-1], 32, key="bill-bits")
+    link = right.selectbox("Connection", list(why.LINKS), 1, key="bill-link")
     found = why.bill(name, bits, link)
     with st.container(key="figures-why"):
         size, seconds, macs, energy, memory = st.columns(5)
     size.metric("Weights", wording.size(round(found.size_bytes)))
-    seconds.metric("Sending", f"{found.seconds:.2g} s")
-    macs.metric("Work, million MACs", f"{found.million_macs:.3g}")
-    energy.metric("Computing, estimated", f"{found.compute_uj:.3g} µJ")
-    memory.metric("Fetching, estimated", f"{found.memory_uj:.3g} µJ")
+    seconds.metric("Transfer time", f"{found.seconds:.2g} s")
+    macs.metric("MACs, million", f"{found.million_macs:.3g}")
+    energy.metric("Compute energy (estimated)", f"{found.compute_uj:.3g} µJ")
+    memory.metric("Memory energy (estimated)", f"{found.memory_uj:.3g} µJ")
 
 
 @fragment
 def remove() -> None:
     """Smallest weights against random ones, by a seed of the reader's choice."""
-    seed = st.number_input("Seed of the random choice", 0, 99, 0, key="seed")
-    lines = lesson_figures.lines(
-        why.removal(seed), "Weights set to zero", "Accuracy, simulated", percent=True, points=True
-    )
-    frame.draw(lines, "Accuracy without the smallest weights and without random ones.")
+    seed = st.number_input("Random seed", 0, 99, 0, key="seed")
+    lines = lesson_figures.lines(why.removal(seed), "Sparsity", "Accuracy (simulated)", percent=True, points=True)
+    frame.draw(lines, "Accuracy after removing the smallest weights, and random ones.")
 
 
 page()

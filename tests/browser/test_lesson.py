@@ -31,20 +31,20 @@ class Try:
 
 
 TRIES = {
-    "why": Try("Bits of a weight", "Home", lambda p: metric(p, "Sending"), "energy", {"prune.sparsity": "0.8"}),
+    "why": Try("Bits per weight", "Home", lambda p: metric(p, "Transfer time"), "energy", {"prune.sparsity": "0.8"}),
     "pruning": Try("Removed", "ArrowRight", lambda p: metric(p, "Output change"), "energy", {"prune.sparsity": "0.8"}),
     "quantization": Try("Bits", "End", lambda p: metric(p, "Levels"), "bit", {"quantize.weight_bits": "3"}),
     "distillation": Try(
         "Temperature", "End", lambda p: p.locator(".js-plotly-plot").nth(1).locator(".barlayer"), "temperature",
         {"quantize.weight_bits": "2", "recover.steps": "100"},
     ),
-    "sharing": Try("Values", "End", lambda p: metric(p, "Equal codes"), "bits", {"share.entries": "16"}),
-    "lowrank": Try("Rank", "End", lambda p: metric(p, "Work"), "full", {"factorize.amount": "0.33"}),
+    "sharing": Try("Values", "End", lambda p: metric(p, "Fixed-length code"), "bits", {"share.entries": "16"}),
+    "lowrank": Try("Rank", "End", lambda p: metric(p, "MACs"), "full", {"factorize.amount": "0.33"}),
     "architectures": Try(
-        "Output channels", "End", lambda p: p.get_by_text("of the standard work."), "pointwise",
+        "Output channels", "End", lambda p: p.get_by_text("of the standard MACs."), "pointwise",
         {"quantize.weight_bits": "8"},
     ),
-    "together": Try("Time, of fp32", "Home", lambda p: p.get_by_test_id("stAlert").last, "bits",
+    "together": Try("Latency, fp32 = 1", "Home", lambda p: p.get_by_test_id("stAlert").last, "bits",
                     {"prune.sparsity": "0.8", "quantize.weight_bits": "4"}),
 }  # fmt: skip
 
@@ -65,8 +65,8 @@ def test_a_lesson_answers_and_leads_to_explore(name: str, server: str, page: Pag
     expect(reveal).to_be_disabled()
     box.get_by_text(question.options[question.right].text).click()
     reveal.click()
-    expect(box.get_by_text("As you predicted.")).to_be_visible()
-    expect(page.get_by_text(f"1 of {len(told.questions)} predictions made, 1 of them right")).to_be_visible()
+    expect(box.get_by_text("Correct.")).to_be_visible()
+    expect(page.get_by_text(f"1 of {len(told.questions)} predictions made, 1 correct")).to_be_visible()
 
     expect(page.get_by_test_id("stApp")).to_have_attribute("data-test-script-state", "notRunning")
     way = page.get_by_role("link", name=re.compile("^Open in Explore")).first
@@ -84,6 +84,6 @@ def test_explore_opens_with_the_recipe_of_a_lesson_and_a_wrong_prediction_is_tol
     box.get_by_role("button", name="Reveal").click()
     expect(box.get_by_text("Not quite.")).to_be_visible()
     expect(page.locator(".term", has_text="filter").first).to_have_attribute("title", re.compile("one output channel"))
-    page.get_by_role("link", name="Open in Explore: 80% of the weights removed").click()
+    page.get_by_role("link", name="Open in Explore: 80% sparsity").click()
     page.wait_for_url(re.compile(r"/explore\?.*prune\.sparsity=0\.8"))
     expect(page.get_by_role("slider", name="Sparsity")).to_have_value("0.8")

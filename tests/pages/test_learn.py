@@ -97,7 +97,7 @@ def test_a_prediction_is_revealed_explained_and_kept() -> None:
     assert question.options[question.right].text in page.info[0].value
     assert len(page.get("plotly_chart")) > charts
     answer(page, "pruning", "energy", read("pruning", facts("pruning")).questions["energy"].right)
-    assert page.success[0].value.startswith("**As you predicted.**")
+    assert page.success[0].value.startswith("**Correct.**")
     page.switch_page("pages/learn/teacher.py").run()
     page.switch_page("pages/learn/pruning.py").run()
     assert (len(page.success), len(page.warning)) == (1, 1)
@@ -111,7 +111,7 @@ def test_a_lesson_with_everything_revealed(name: str) -> None:
         here.answer(name, key, question.right, right=True)
     page = lesson(name, learning=here)
     assert page.title[0].value == whole.title
-    assert sum(box.value.startswith("**As you predicted.**") for box in page.success) == len(whole.questions)
+    assert sum(box.value.startswith("**Correct.**") for box in page.success) == len(whole.questions)
     text = " ".join(block.value for block in page.markdown)
     for section in whole.sections.values():
         assert section.strip() in text
@@ -146,7 +146,7 @@ def test_a_student_learns_on_the_spot() -> None:
     assert not page.exception
     assert not page.error
     assert len(page.get("plotly_chart")) == charts + 1
-    assert any(block.value.startswith("Test images: taught **9") for block in page.markdown)
+    assert any(block.value.startswith("Test accuracy: distilled **9") for block in page.markdown)
 
 
 def test_more_values_take_longer_codes() -> None:
@@ -187,7 +187,7 @@ def test_more_groups_are_less_work_and_a_shuffle_reaches_all() -> None:
 def test_a_budget_that_nothing_keeps_says_so() -> None:
     page = lesson("together")
     page.slider(key="budget-time").set_value(0.3).run()
-    assert page.warning[0].value == "No measured file keeps this budget."
+    assert page.warning[0].value == "No measured file is within this budget."
 
 
 @pytest.mark.parametrize("name", ["pruning", "together"])

@@ -186,9 +186,9 @@ def _preprocessing(card: Card, found: Inputs) -> None:
 
 
 def told(preprocess: Preprocess) -> str:
-    """'shorter side to 256, centre crop 224×224, bilinear, RGB, mean …'."""
+    """'shorter side to 256 px, crop to 224×224, bilinear, RGB, mean …'."""
     resized = {
-        "shorter": f"shorter side to {preprocess.resize_to or min(preprocess.height, preprocess.width)} px, centre crop",
+        "shorter": f"shorter side to {preprocess.resize_to or min(preprocess.height, preprocess.width)} px, crop to",
         "exact": "stretched to", "letterbox": "padded to",
     }[preprocess.resize]  # fmt: skip
     mean, std = (", ".join(f"{value:.3g}" for value in values) for values in (preprocess.mean, preprocess.std))

@@ -66,7 +66,7 @@ def image(pixels: np.ndarray, *, height: int) -> go.Figure:
 def shares(
     found: Sequence[LayerShare],
     x: str = "Removed",
-    names: tuple[str, str] = ("All weights compared", "The same for each"),
+    names: tuple[str, str] = ("One global threshold", "Same sparsity per layer"),
 ) -> go.Figure:
     """Two shares of each layer: the first as bars, the second as a dotted line."""
     fig = go.Figure(layout=_layout(110 + 20 * len(found), x, ""))
@@ -87,11 +87,11 @@ def shares(
 
 def axes(rows: Sequence[Row]) -> go.Figure:
     """Size against time of measured files, their accuracy as colour; the fp32 file at one and one."""
-    fig = go.Figure(layout=_layout(320, "Size, of the fp32 file", "Time, of the fp32 file", showlegend=False))
+    fig = go.Figure(layout=_layout(320, "File size, fp32 = 1", "Latency, fp32 = 1", showlegend=False))
     found = [(row, m) for row in rows if (m := row.measurement) is not None and m.latency]
     if not found:
         fig.add_annotation(
-            text="Times are not measured yet.", showarrow=False, xref="paper", yref="paper", x=0.5, y=0.5
+            text="Latencies are not measured yet.", showarrow=False, xref="paper", yref="paper", x=0.5, y=0.5
         )
     fig.add_trace(go.Scatter(
         x=[row.size_share for row, _ in found], y=[row.latency_ratio for row, _ in found], mode="markers+text",
@@ -102,7 +102,7 @@ def axes(rows: Sequence[Row]) -> go.Figure:
             "colorbar": {"title": "Accuracy", "tickformat": ".1%"},
         },
         customdata=[m.accuracy.value for _, m in found],
-        hovertemplate="%{text}: size %{x:.2f}, time %{y:.2f}, accuracy %{customdata:.2%}<extra></extra>",
+        hovertemplate="%{text}: size %{x:.2f}, latency %{y:.2f}, accuracy %{customdata:.2%}<extra></extra>",
     ))  # fmt: skip
     fig.add_trace(go.Scatter(x=[1], y=[1], mode="markers+text", text=["fp32"], textposition="top center",
                              marker={"symbol": "square", "size": 11, "color": BASELINE}))  # fmt: skip
@@ -124,7 +124,7 @@ def reach(cells: np.ndarray) -> go.Figure:
 
 def clock(found: Sequence[Timed]) -> go.Figure:
     """Time by work, both of the standard block's; on the line both are the same."""
-    fig = go.Figure(layout=_layout(320, "Work, of the standard block", "Time, of the standard block", showlegend=False))
+    fig = go.Figure(layout=_layout(320, "MACs, standard block = 1", "Latency, standard block = 1", showlegend=False))
     fig.add_trace(
         go.Scatter(x=[0, 1], y=[0, 1], mode="lines", line={"color": BASELINE, "dash": "dash"}, hoverinfo="skip")
     )
@@ -247,7 +247,7 @@ def codebook(shown: Codebook) -> go.Figure:
 
 def stages(found: Sequence[Stage]) -> go.Figure:
     """Bytes after each stage, by what they are for."""
-    fig = go.Figure(layout=_layout(280, "Bytes, logarithmic", "", barmode="group"))
+    fig = go.Figure(layout=_layout(280, "Bytes (log scale)", "", barmode="group"))
     parts = dict.fromkeys(part for stage in found for part in stage.parts)
     for part, colour in zip(parts, COLOURS, strict=False):
         fig.add_trace(go.Bar(
@@ -262,7 +262,7 @@ def stages(found: Sequence[Stage]) -> go.Figure:
 def learning(pair: Pair, epochs: int) -> go.Figure:
     """Two students' accuracy on validation images, epoch by epoch."""
     fig = go.Figure(layout=_layout(300, "Epoch", "Accuracy on validation images"))
-    for name, told, colour in (("Taught", pair.taught, VISITED), ("Labels only", pair.alone, NOW)):
+    for name, told, colour in (("Distilled", pair.taught, VISITED), ("Labels only", pair.alone, NOW)):
         fig.add_trace(go.Scatter(
             x=[e.number for e in told], y=[e.accuracy for e in told], name=name, line={"color": colour, "width": 2}
         ))  # fmt: skip

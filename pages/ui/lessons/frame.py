@@ -27,7 +27,7 @@ def opened(name: str, facts: Facts) -> LessonText:
     st.title(lesson.title, anchor=False)
     st.markdown(lesson.claim, unsafe_allow_html=True)
     st.caption(f"Lesson {list(LESSONS).index(name) + 1} of {len(LESSONS)} · about {lesson.minutes} minutes")
-    st.progress(done / count, f"{done} of {count} predictions made, {here.right(name)} of them right")
+    st.progress(done / count, f"{done} of {count} predictions made, {here.right(name)} correct")
     return lesson
 
 
@@ -66,7 +66,7 @@ def _answer(here: Learning, lesson: str, question: Question) -> None:
 def _feedback(question: Question, chosen: int) -> None:
     option, right = question.options[chosen], question.options[question.right]
     if option.right:
-        st.success(f"**As you predicted.** {option.says}")
+        st.success(f"**Correct.** {option.says}")
         return
     st.warning(f"**Not quite.** {option.says}")
     st.info(f"**{right.text}** {right.says}")
@@ -81,7 +81,7 @@ def table(rows: Sequence[Row], alt: str) -> None:
     """Measured rows as a chart, with what they were measured on and the numbers behind it."""
     draw(lesson_figures.ladder(rows), alt)
     st.caption(provenance(rows))
-    with st.expander("The numbers"):
+    with st.expander("Table of results"):
         st.dataframe([_numbers(row) for row in rows], hide_index=True)
 
 
@@ -96,7 +96,7 @@ def provenance(rows: Sequence[Row]) -> str:
     images = f"{found[0].accuracy.n:,} test images"
     on = Subject(rows[0].planned.model, rows[0].planned.dataset, rows[0].planned.dataset).title
     bars = "bars are 95% intervals"
-    return f"Measured on the exported files: {on}, {images}; {bars}. {where.cpu}, {measured.measured_at()[:10]}. {told}"
+    return f"Measured on the exported files: {on}, {images}, {bars}. {where.cpu}, {measured.measured_at()[:10]}. {told}"
 
 
 def measured_on(what: str) -> str:
@@ -114,9 +114,9 @@ def _numbers(row: Row) -> dict[str, Any]:
         "Recipe": row.planned.name,
         "Accuracy": wording.percent(accuracy.value, accuracy.n),
         "95% interval": wording.interval(accuracy.interval.low, accuracy.interval.high, accuracy.n),
-        "File": wording.size(found.size_bytes),
-        "Time, of fp32": f"{latency.ratio:.2f}" if latency else measured.NOT_MEASURED,
-        "One image": wording.milliseconds(latency.p50_ms) if latency else measured.NOT_MEASURED,
+        "File size": wording.size(found.size_bytes),
+        "Latency, fp32 = 1": f"{latency.ratio:.2f}" if latency else measured.NOT_MEASURED,
+        "Latency, one image": wording.milliseconds(latency.p50_ms) if latency else measured.NOT_MEASURED,
         "MACs": f"{found.macs:,}" if found.macs else "",
     }
 
@@ -131,7 +131,7 @@ def closing(lesson: LessonText) -> None:
     """Where to read on, the teacher's sheet, and the way to the next lesson."""
     text(lesson, "deeper")
     st.markdown("\n".join(_source(s.title, s.where, s.link) for s in lesson.sources), unsafe_allow_html=True)
-    st.page_link(SHEETS, label="Teacher's sheet for this lesson, to print", query_params={"lesson": lesson.name})
+    st.page_link(SHEETS, label="Printable teacher's sheet", query_params={"lesson": lesson.name})
     after = list(LESSONS)[list(LESSONS).index(lesson.name) + 1 :]
     if after:
         st.page_link(page_of(after[0]), label=f"Next lesson: {LESSONS[after[0]]}")
@@ -143,10 +143,10 @@ def sheet(lesson: LessonText) -> None:
     st.markdown(lesson.claim, unsafe_allow_html=True)
     for heading, points in (
         ("Objectives", lesson.teacher.objectives), ("Timing", lesson.teacher.timing),
-        ("To talk about", lesson.teacher.discussion),
+        ("Discussion", lesson.teacher.discussion),
     ):  # fmt: skip
         st.markdown(f"#### {heading}\n" + "\n".join(f"- {point}" for point in points), unsafe_allow_html=True)
-    st.markdown("#### Predictions and their answers\n" + "\n".join(map(_key, lesson.questions.values())),
+    st.markdown("#### Questions and answers\n" + "\n".join(map(_key, lesson.questions.values())),
                 unsafe_allow_html=True)  # fmt: skip
     st.markdown("#### Exercises")
     for number, exercise in enumerate(lesson.teacher.exercises, 1):
