@@ -51,7 +51,7 @@ if TYPE_CHECKING:
     from compression.records.measurement import Measurement
     from compression.records.tflite import TfliteMeasurement
 
-app = group(help="Compress image classifiers and measure the file that comes out.")
+app = group(help="Compress image classifiers and measure the resulting file.")
 app.add_typer(zoo.zoo_app, name="models")
 app.add_typer(zoo.zoo_app, name="zoo", hidden=True)
 app.add_typer(pictures.data_app, name="data")
@@ -83,15 +83,15 @@ def _fields_help(prefix: str, settings: type[Settings]) -> list[str]:
     return lines
 
 
-DatasetOption = Annotated[str, typer.Option("--dataset", help="A name from `data list`, or folder:PATH with pictures.")]
+DatasetOption = Annotated[str, typer.Option("--dataset", help="A name from `data list`, or folder:PATH with images.")]
 MeanOption = Annotated[
-    str | None, typer.Option(help="Per channel, comma-separated, of pixels in [0, 1]; instead of the dataset's own.")
+    str | None, typer.Option(help="Mean per channel of pixels in [0, 1], comma-separated. Default: the dataset's.")
 ]
-StdOption = Annotated[str | None, typer.Option(help="Like --mean: the standard deviations.")]
+StdOption = Annotated[str | None, typer.Option(help="Standard deviation per channel, like --mean.")]
 TestImagesOption = Annotated[
-    int | None, typer.Option(min=1, help="Test on so many images, drawn by the seed; else on all.")
+    int | None, typer.Option(min=1, help="Number of test images, sampled by the seed. Default: all.")
 ]
-ThreadsOption = Annotated[int, typer.Option(min=1, max=256, help="Threads of the latency measurement.")]
+ThreadsOption = Annotated[int, typer.Option(min=1, max=256, help="Threads for the latency measurement.")]
 
 
 @app.command(epilog=settings_help())
@@ -105,28 +105,28 @@ def compress(
     ],
     dataset: DatasetOption,
     weights: Annotated[
-        Path | None, typer.Option(help="Own weights for a model by name: FILE.safetensors, .pth or .pt.")
+        Path | None, typer.Option(help="Weights for a network given by name: FILE.safetensors, .pth or .pt.")
     ] = None,
     mean: MeanOption = None,
     std: StdOption = None,
     settings: Annotated[
-        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change one setting; may be repeated.")
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Set one setting; can be repeated.")
     ] = None,
-    recipe: Annotated[Path | None, typer.Option(help="Start from FILE.yaml or FILE.json.")] = None,
-    preset: Annotated[str | None, typer.Option(help=f"Start from one of {', '.join(PRESETS)}.")] = None,
-    seed: Annotated[int | None, typer.Option(help="Short for --set seed=N.")] = None,
+    recipe: Annotated[Path | None, typer.Option(help="Recipe file to start from (.yaml or .json).")] = None,
+    preset: Annotated[str | None, typer.Option(help=f"Preset to start from: {', '.join(PRESETS)}.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Same as --set seed=N.")] = None,
     threads: ThreadsOption = 1,
     test_images: TestImagesOption = None,
-    out: Annotated[Path | None, typer.Option(help="Where to write the file: .onnx, or .tflite (int8).")] = None,
+    out: Annotated[Path | None, typer.Option(help="Output file: .onnx, or .tflite (int8).")] = None,
     with_preprocessing: Annotated[
-        bool, typer.Option("--with-preprocessing", help="Beside --out, FILE.pixels.onnx that takes uint8 pictures.")
+        bool, typer.Option("--with-preprocessing", help="Also write FILE.pixels.onnx, which takes uint8 images.")
     ] = False,
     class_map: Annotated[
-        Path | None, typer.Option(help="FILE.csv with lines of CLASS,OUTPUT where names do not match by themselves.")
+        Path | None, typer.Option(help="FILE.csv with lines CLASS,OUTPUT for class names that do not match.")
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Compress a network and measure the file. What comes of the zoo's own weights is kept in the app's store too."""
+    """Compress a network and measure the file. Results of networks in the list are also stored for the app."""
     check_model(model, weights)
     check_dataset(dataset, folders=True)
     chosen = read_recipe(recipe, settings or [], seed, preset=preset)
@@ -137,7 +137,7 @@ def compress(
 
         chosen = in_integers(chosen)
     if with_preprocessing and (not out or as_tflite):
-        raise InvalidSetting("--with-preprocessing goes with --out FILE.onnx, beside which the second file is written.")
+        raise InvalidSetting("--with-preprocessing goes with --out FILE.onnx: the second file is written beside it.")
     if out:
         check_writable(out, inputs=[file for file in (Path(model), weights, recipe) if file],
                        ending=".tflite" if as_tflite else ".onnx")  # fmt: skip
@@ -185,7 +185,7 @@ def _compressed_rows(
     rows += tflite_rows(device, ".onnx file") if device else []
     rows += [("takes pixels", context["out_pixels"])] if context["out_pixels"] else []
     if skipped := context["skipped"]:
-        rows.append(("left out", f"{len(skipped):,} pictures that cannot be decoded, first {skipped[0]}"))
+        rows.append(("left out", f"{len(skipped):,} images that cannot be decoded, first {skipped[0]}"))
     rows += [("note", note) for note in context["notes"]]
     return [*rows, ("run", context["run"])] if context["run"] else rows
 
@@ -193,14 +193,12 @@ def _compressed_rows(
 @app.command()
 def measure(
     file: Annotated[
-        Path, typer.Argument(metavar="FILE", help="Any .onnx or .tflite classifier of the dataset's images.")
+        Path, typer.Argument(metavar="FILE", help="An .onnx or .tflite classifier for the dataset.")
     ],
     dataset: DatasetOption,
-    baseline: Annotated[
-        Path | None, typer.Option(help="FILE.onnx to compare with; else the file is its own baseline.")
-    ] = None,
+    baseline: Annotated[Path | None, typer.Option(help="Baseline FILE.onnx. Default: the file itself.")] = None,
     model: Annotated[
-        str | None, typer.Option(help="A network of your list that the file was made of: its images are made likewise.")
+        str | None, typer.Option(help="Network in the list that the file was made from; its preprocessing is used.")
     ] = None,
     mean: MeanOption = None,
     std: StdOption = None,
@@ -255,7 +253,7 @@ def _answers_row(measurement: "Measurement") -> Row:
     found = measurement.accuracy
     share = f"{found.value:.2%} ({found.interval.low:.2%} to {found.interval.high:.2%})"
     if found.reference == "fp32":
-        return "agreement", share, f"with the fp32 file's classes, {measurement.n_test:,} images without labels"
+        return "agreement", share, f"with the fp32 file, {measurement.n_test:,} unlabelled images"
     told = f"baseline {found.baseline:.2%}, {0.0 - 100 * found.drop:+.2f} points, {measurement.n_test:,} images"
     return "accuracy", share, told
 
@@ -284,7 +282,7 @@ def measurement_rows(measurement: "Measurement") -> list[Row]:
         (
             "size",
             f"{measurement.size_bytes / 1000:,.1f} KB",
-            f"baseline {measurement.baseline_size_bytes / 1000:,.1f} KB, {measurement.size_ratio:.1f} times smaller",
+            f"baseline {measurement.baseline_size_bytes / 1000:,.1f} KB, {measurement.size_ratio:.1f}× smaller",
         ),
     ]
     if latency:
@@ -293,7 +291,7 @@ def measurement_rows(measurement: "Measurement") -> list[Row]:
         rows.append((
             "latency",
             f"{latency.p50_ms:.3f} ms{together} (p95 {latency.p95_ms:.3f}), threads: {latency.threads}",
-            f"baseline {latency.baseline_p50_ms:.3f} ms, {latency.ratio:.2f} of it ({low:.2f} to {high:.2f})",
+            f"baseline {latency.baseline_p50_ms:.3f} ms, ratio {latency.ratio:.2f} ({low:.2f} to {high:.2f})",
         ))  # fmt: skip
     if measurement.macs:
         rows.append(("cost", f"{measurement.macs:,} MACs, {measurement.parameters:,} parameters"))
@@ -303,6 +301,6 @@ def measurement_rows(measurement: "Measurement") -> list[Row]:
         if found.measure == OPERATORS:
             rows.append((found.step, f"{found.reached:.0%} of the {found.measure}", found.note))
             continue
-        asked = "" if found.requested is None else f", {found.requested:.1%} asked for"
+        asked = "" if found.requested is None else f", {found.requested:.1%} requested"
         rows.append((found.step, f"{found.reached:.1%} of the {found.measure} removed{asked}", found.note))
     return rows

@@ -19,18 +19,18 @@ POLL_S = 0.5
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 CertificatesOption = Annotated[
     Path | None,
-    typer.Option(file_okay=False, help="Folder that `certificates` made; the same on every machine. Usually your own."),
+    typer.Option(
+        file_okay=False, help="Folder made by `certificates`, the same on every machine. Default: in your user folder."
+    ),
 ]
 
 
 def scheduler(
-    host: Annotated[str, typer.Option(help="The address to listen at; 0.0.0.0 is all that this machine has.")] = (
-        "127.0.0.1"
-    ),
-    port: Annotated[int, typer.Option(min=1, max=65535, help="The port.")] = 8786,
+    host: Annotated[str, typer.Option(help="Address to listen on; 0.0.0.0 for all.")] = ("127.0.0.1"),
+    port: Annotated[int, typer.Option(min=1, max=65535, help="Port.")] = 8786,
     certificates: CertificatesOption = None,
     plain: Annotated[
-        bool, typer.Option("--plain", help="tcp:// without encryption; needs COMPRESSION_TRUSTED_NETWORK=1.")
+        bool, typer.Option("--plain", help="Use tcp:// without encryption; needs COMPRESSION_TRUSTED_NETWORK=1.")
     ] = False,
 ) -> None:
     """Start a scheduler, encrypted by a folder of certificates. The app uses it by COMPRESSION_SCHEDULER."""
@@ -38,16 +38,16 @@ def scheduler(
 
     address = f"{'tcp' if plain else 'tls'}://{host}:{port}"
     check_trusted(address, "The scheduler's address")
-    typer.echo(f"The app and its workers find it at {address}; end it with Ctrl+C.", err=True)
+    typer.echo(f"Address for the app and workers: {address}. Stop with Ctrl+C.", err=True)
     arguments = ["--host", f"{'tcp' if plain else 'tls'}://{host}", "--port", str(port), *_served(host)]
     _become("distributed.cli.dask_scheduler", [*arguments, *_tls(address, certificates)])
 
 
 def worker(
-    address: Annotated[str, typer.Argument(metavar="ADDRESS", help="Of the scheduler: tls://host:8786.")],
-    long: Annotated[int, typer.Option(min=0, max=256, help="Processes for searches and trainings.")] = 1,
-    quick: Annotated[int, typer.Option(min=0, max=256, help="Processes for what users wait for.")] = 1,
-    name: Annotated[str | None, typer.Option(help="What the machine is called; its host name otherwise.")] = None,
+    address: Annotated[str, typer.Argument(metavar="ADDRESS", help="Address of the scheduler, e.g. tls://host:8786.")],
+    long: Annotated[int, typer.Option(min=0, max=256, help="Number of processes for searches and training.")] = 1,
+    quick: Annotated[int, typer.Option(min=0, max=256, help="Number of processes for interactive requests.")] = 1,
+    name: Annotated[str | None, typer.Option(help="Name of this machine. Default: its host name.")] = None,
     certificates: CertificatesOption = None,
 ) -> None:
     """Start workers for a scheduler on this machine. They need no folder in common with the app."""
@@ -65,12 +65,14 @@ def worker(
         for kind, count in counts.items()
         if count
     ]
-    typer.echo(f"{long + quick} processes of {called} work for {address}; end them with Ctrl+C.", err=True)
+    typer.echo(f"{long + quick} processes of {called} connected to {address}. Stop with Ctrl+C.", err=True)
     _wait(started)
 
 
 def certificates(
-    folder: Annotated[Path | None, typer.Argument(file_okay=False, help="Usually one in your own folder.")] = None,
+    folder: Annotated[
+        Path | None, typer.Argument(file_okay=False, help="Folder to create. Default: in your user folder.")
+    ] = None,
 ) -> None:
     """Make the certificate and key of a cluster. Copy the folder to every machine of it, and to nobody else."""
     from compression.jobs import joined
@@ -121,7 +123,7 @@ def _own_address(address: str) -> str:
             place.connect(there)  # sends nothing: it only chooses the interface
             return str(place.getsockname()[0])
     except (OSError, UnicodeError) as error:
-        raise Unsupported(f"No way leads from this machine to the scheduler's host {shown(host)}: {error}.") from None
+        raise Unsupported(f"The scheduler's host {shown(host)} cannot be reached from this machine: {error}.") from None
 
 
 def _preloads() -> list[str]:

@@ -26,7 +26,7 @@ NARROWEST = 12
 MAX_NAME = 200
 """Bytes of a file's name: file systems take 255."""
 
-JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print the result as one JSON object.")]
 
 
 class Sentences(TyperGroup):
@@ -43,7 +43,7 @@ class Sentences(TyperGroup):
             typer.echo(f"Error: {printable(' '.join(str(error).split()))}", err=True)
             raise typer.Exit(2 if isinstance(error, UserError) else 1) from None
         except UnicodeEncodeError as error:  # what is no text reached the store, or a library that takes text alone
-            typer.echo(f"Error: {str(error.object)[:200]!r} holds bytes that are no text in UTF-8.", err=True)
+            typer.echo(f"Error: {str(error.object)[:200]!r} is not valid UTF-8 text.", err=True)
             raise typer.Exit(2) from None
 
 
@@ -168,7 +168,7 @@ def check_writable(out: Path, *, inputs: Iterable[Path], ending: str = "") -> No
     A file that says by its ending that it is of another format than `ending` is one.
     """
     if "\0" in str(out) or len(os.fsencode(out.name)) > MAX_NAME:
-        raise InvalidFile(f"--out {str(out)[:MAX_NAME]!r} is no name that a file can have.")
+        raise InvalidFile(f"--out {str(out)[:MAX_NAME]!r} is not a valid file name.")
     if out.exists() and not out.is_file():
         raise InvalidFile(f"--out {str(out)!r} is not a file but a folder or a device; name a file.")
     if not out.parent.is_dir():
@@ -179,8 +179,8 @@ def check_writable(out: Path, *, inputs: Iterable[Path], ending: str = "") -> No
         raise InvalidFile(f"--out {str(out)!r} would overwrite what the command reads; name another file.")
     if ending and (not out.name.lower().endswith(ending) or out.name.lower().endswith(f".qdq{ending}")):
         raise InvalidFile(
-            f"--out {str(out)!r} must end in {ending} alone: that is the format which is written (or .tflite by"
-            " compress). The app's page Deploy has the others (.qdq.onnx, .ort, .safetensors)."
+            f"--out {str(out)!r} must end in {ending} (.tflite is possible with compress too). For .qdq.onnx, .ort"
+            " and .safetensors, use Deploy in the app."
         )
 
 

@@ -47,7 +47,7 @@ def pause_for_others() -> bool:
 def read_recipe(file: Path | None, settings: list[str], seed: int | None, *, preset: str | None = None) -> Recipe:
     """The recipe in `file` or that of the preset, else none, with each KEY=VALUE of `settings` and with `seed`."""
     if file and preset:
-        raise InvalidSetting(f"--recipe and --preset are two places to start from: leave out {file} or {preset}.")
+        raise InvalidSetting(f"--recipe and --preset cannot be combined: leave out {file} or {preset}.")
     if preset:
         check_known("preset", preset, PRESETS)
     recipe = _recipe_in(file) if file else PRESETS[preset].recipe if preset else Recipe()
@@ -142,7 +142,7 @@ def check_model(model: str, weights: Path | None) -> None:
     if source.kind == "name" and not is_own(model):
         check_known("model", model, [*ARCHITECTURES, *_own(), "torchvision:NAME", "timm:NAME", "FILE.onnx", "FILE.pt2"])
     if weights and (source.kind == "file" or is_own(model)):
-        raise InvalidModel(f"--weights goes with a model by name; {model!r} brings its own.")
+        raise InvalidModel(f"--weights needs a network given by name; {model!r} has its own weights.")
     if source.kind == "file":
         format_of(source.path)
     if weights and not weights.is_file():

@@ -9,8 +9,8 @@ from compression.cli.console import print_json, print_table, working
 
 
 def machine(
-    again: Annotated[bool, typer.Option("--again", help="Measure anew instead of showing what is kept.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
+    again: Annotated[bool, typer.Option("--again", help="Measure again instead of showing the stored result.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the result as one JSON object.")] = False,
 ) -> None:
     """Show this machine and the multiple of channels that suits its kernels, measured once."""
     with working() as progress:

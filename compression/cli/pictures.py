@@ -13,7 +13,7 @@ from compression.cli.zoo import data_app
 
 @data_app.command("show")
 def data_show(
-    name: Annotated[str, typer.Argument(metavar="folder:PATH", help="A folder of pictures.")],
+    name: Annotated[str, typer.Argument(metavar="folder:PATH", help="Image folder.")],
     as_json: JsonOption = False,
 ) -> None:
     """Say how a folder's pictures are understood, before any is decoded."""
@@ -35,7 +35,7 @@ def data_show(
 
 @data_app.command("add")
 def data_add(
-    archive: Annotated[Path, typer.Argument(metavar="FILE", help="A .zip, .tar or .tar.gz of pictures.")],
+    archive: Annotated[Path, typer.Argument(metavar="FILE", help="Archive of images (.zip, .tar, .tar.gz).")],
     as_json: JsonOption = False,
 ) -> None:
     """Unpack an archive of pictures into your folder, and print the name of the dataset that it is now."""
@@ -52,8 +52,10 @@ def data_add(
 
 @data_app.command("cache")
 def data_cache(
-    limit: Annotated[float | None, typer.Option(help="GiB that decoded pictures may take from now on.")] = None,
-    clear: Annotated[bool, typer.Option("--clear", help="Remove them; they are decoded anew when asked for.")] = False,
+    limit: Annotated[float | None, typer.Option(help="Maximum size of the image cache, in GiB.")] = None,
+    clear: Annotated[
+        bool, typer.Option("--clear", help="Clear the cache; images are decoded again when needed.")
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Show what decoded pictures take on the disk; limit or remove them."""

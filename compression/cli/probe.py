@@ -24,13 +24,13 @@ from compression.records.probe import MOST_CHARACTERS, read_report
 if TYPE_CHECKING:
     from compression.store import Run, Store
 
-probe_app = group(help="Measure files on other machines, and take in what they report.")
+probe_app = group(help="Measure files on other machines and import their reports.")
 
 
 @probe_app.command("pack")
 def pack(
-    out: Annotated[Path, typer.Argument(metavar="FILE.zip", help="Where to write the package.")],
-    runs: Annotated[list[str], typer.Option("--run", metavar="ID", help="A run of `runs list`; may be repeated.")],
+    out: Annotated[Path, typer.Argument(metavar="FILE.zip", help="Output file.")],
+    runs: Annotated[list[str], typer.Option("--run", metavar="ID", help="A run from `runs list`; can be repeated.")],
     as_json: JsonOption = False,
 ) -> None:
     """Write a zip with files of runs, test images and probe.py, which measures them wherever Python runs."""
@@ -42,7 +42,7 @@ def pack(
     found = [store.run(run) for run in dict.fromkeys(runs)]
     subject = found[0].subject
     if any(run.subject != subject for run in found):
-        raise InvalidSetting("All runs of a package must be of one network and its images, with which they are timed.")
+        raise InvalidSetting("All runs in a package must have the same network and dataset.")
     contents = tuple((run.id, _title(run), _content(run)) for run in found)
     with working() as progress:
         progress("Preparing the network", 0.0)
@@ -56,7 +56,8 @@ def pack(
 
 @probe_app.command("add")
 def add(
-    file: Annotated[Path, typer.Argument(metavar="FILE.json", help="What probe.py wrote.")], as_json: JsonOption = False
+    file: Annotated[Path, typer.Argument(metavar="FILE.json", help="Report written by probe.py.")],
+    as_json: JsonOption = False,
 ) -> None:
     """Take in what another machine measured."""
     if file.is_file() and os.path.getsize(file) > MOST_CHARACTERS:
@@ -65,8 +66,8 @@ def add(
     if as_json:
         return print_json(dataclasses.asdict(found))
     rows: list[Row] = [("machine", found.title), ("key", found.machine), ("runs", f"{found.runs:,}")]
-    rows += [("note", "This report was here already.")] if found.again else []
-    rows += [("not here", f"{found.unknown:,} files that are of no run here")] if found.unknown else []
+    rows += [("note", "This report had been added before.")] if found.again else []
+    rows += [("not here", f"{found.unknown:,} files of no stored run")] if found.unknown else []
     print_table(rows + [("failed there", sentence) for sentence in found.failed])
 
 
@@ -115,5 +116,5 @@ def _content(run: "Run") -> bytes:
 
     content = read_file(run.file_hash)
     if content is None:
-        raise Unsupported(f"The file of run {run.id} does not lie on this machine any more; measure its recipe again.")
+        raise Unsupported(f"The file of run {run.id} is no longer on this machine; measure its recipe again.")
     return content

@@ -22,40 +22,44 @@ def _help(name: str) -> str:
 
 
 def search(
-    model: Annotated[str, typer.Option(help="A name from `models list`; `models add` takes others into the list.")],
-    dataset: Annotated[str, typer.Option("--dataset", help="A name from `data list`, or folder:PATH with pictures.")],
-    max_drop: Annotated[float | None, typer.Option(min=0, max=100, help="Points of accuracy below fp32.")] = None,
-    min_agreement: Annotated[
-        float | None, typer.Option(min=0, max=100, help="Percent of images that get the fp32 file's class.")
+    model: Annotated[str, typer.Option(help="A name from `models list`; `models add` adds others.")],
+    dataset: Annotated[str, typer.Option("--dataset", help="A name from `data list`, or folder:PATH with images.")],
+    max_drop: Annotated[
+        float | None, typer.Option(min=0, max=100, help="Maximum accuracy drop from fp32, in percentage points.")
     ] = None,
-    max_size: Annotated[str | None, typer.Option(metavar="SIZE", help="Like 100KB or 1.5MB.")] = None,
+    min_agreement: Annotated[
+        float | None, typer.Option(min=0, max=100, help="Minimum agreement with fp32, in percent of the images.")
+    ] = None,
+    max_size: Annotated[
+        str | None, typer.Option(metavar="SIZE", help="Maximum file size, e.g. 100KB or 1.5MB.")
+    ] = None,
     max_latency: Annotated[float | None, typer.Option(min=0.01, max=10, help=_help("latency"))] = None,
-    max_macs: Annotated[str | None, typer.Option(metavar="NUMBER", help="Like 20M.")] = None,
+    max_macs: Annotated[str | None, typer.Option(metavar="NUMBER", help="Maximum number of MACs, e.g. 20M.")] = None,
     max_memory: Annotated[str | None, typer.Option(metavar="SIZE", help=_help("memory_bytes"))] = None,
     min_worst_class: Annotated[
-        float | None, typer.Option(min=0, max=100, help="Percent of each class that is recognised.")
+        float | None, typer.Option(min=0, max=100, help="Minimum accuracy of every class, in percent.")
     ] = None,
-    minimise: Annotated[str, typer.Option(help="front, size, latency or drop.")] = "front",
+    minimise: Annotated[str, typer.Option(help="Objective: front, size, latency or drop.")] = "front",
     minutes: Annotated[float, typer.Option(help=_help("minutes"))] = 10.0,
     trials: Annotated[int, typer.Option(help=_help("trials"))] = 0,
     technique: Annotated[
         list[str] | None,
-        typer.Option(help=f"One of {', '.join(TECHNIQUES)}; may be repeated."),
+        typer.Option(help=f"Technique to use: {', '.join(TECHNIQUES)}; can be repeated."),
     ] = None,
     workers: Annotated[int, typer.Option(help=_help("workers"))] = 1,
-    sampler: Annotated[str, typer.Option(help="auto, tpe, nsga2 or random.")] = "auto",
+    sampler: Annotated[str, typer.Option(help="Sampler: auto, tpe, nsga2 or random.")] = "auto",
     seed: Annotated[int, typer.Option(help=_help("seed"))] = 0,
     as_json: JsonOption = False,
 ) -> None:
-    """Search for the best files within limits: recipes are tried for some minutes, and the front is measured.
+    """Search for the best files within limits, for some minutes, and measure the Pareto front.
 
-    Everything is chosen on validation images; the test images are read for the final front alone. Every trial that
-    comes to its end is a run in the store. The same command goes on with a search that was stopped.
+    All selection uses validation images; only the final Pareto front is measured on test images. Every complete trial
+    is stored as a run. The same command resumes a search that was stopped.
     """
     check_model(model, None)
     check_dataset(dataset, folders=True)
     if parse(model).kind != "name":
-        raise Unsupported(f"A search takes a network of the list; `models add` takes {model!r} into it by a name.")
+        raise Unsupported(f"A search needs a network in the list; add {model!r} with `models add` first.")
     given: dict[str, Any] = {
         "drop": _share(max_drop), "agreement": _share(min_agreement), "worst_class": _share(min_worst_class),
         "size_bytes": max_size and amount(max_size, "--max-size"), "latency": max_latency,
@@ -103,7 +107,7 @@ def _point(trial: "Trial") -> dict[str, Any]:
 
 def rows(found: "SearchView") -> list[Row]:
     """The front for people, the smallest first, the best marked."""
-    table: list[Row] = [("", "SIZE", "LATENCY", "LOST (VALIDATION)", "LOST (TEST)", "RUN", "STEPS")]
+    table: list[Row] = [("", "SIZE", "LATENCY", "DROP (VALIDATION)", "DROP (TEST)", "RUN", "STEPS")]
     for trial in found.front:
         here = trial.found
         assert here
@@ -114,5 +118,5 @@ def rows(found: "SearchView") -> list[Row]:
             mark, f"{here.size_bytes / 1000:,.1f} KB", f"{here.latency_ratio:.2f} of fp32", f"{100 * here.drop:+.2f}",
             lost, trial.run or "-", steps,
         ))  # fmt: skip
-    told = f"{len(found.trials)} trials in {found.seconds:.0f} s; chosen on validation images, test images read once."
+    told = f"{len(found.trials)} trials in {found.seconds:.0f} s; selected on validation images."
     return [*table, ("", told if found.best else f"{told} {found.reason}")]

@@ -16,12 +16,12 @@ if TYPE_CHECKING:
     from compression.records.measurement import Measurement
     from compression.store import JobRecord, Run, Store
 
-runs_app, jobs_app = group(help="What was measured so far."), group(help="Trainings that the app carries out.")
+runs_app, jobs_app = group(help="Stored measurements."), group(help="Background jobs of the app.")
 
 SHOWN = 20
-ModelOption = Annotated[str | None, typer.Option(help="Only this network.")]
-DatasetOption = Annotated[str | None, typer.Option(help="Only these images.")]
-FavouritesOption = Annotated[bool, typer.Option("--favourites", help="Only those that are marked.")]
+ModelOption = Annotated[str | None, typer.Option(help="Only runs of this network.")]
+DatasetOption = Annotated[str | None, typer.Option(help="Only runs on this dataset.")]
+FavouritesOption = Annotated[bool, typer.Option("--favourites", help="Only favourites.")]
 
 
 @runs_app.command("list")
@@ -29,7 +29,7 @@ def runs_list(
     model: ModelOption = None,
     dataset: DatasetOption = None,
     favourites: FavouritesOption = False,
-    limit: Annotated[int, typer.Option(min=1, help="The newest so many.")] = SHOWN,
+    limit: Annotated[int, typer.Option(min=1, help="Maximum number of runs, newest first.")] = SHOWN,
     as_json: JsonOption = False,
 ) -> None:
     """List measured files, the newest first."""
@@ -45,7 +45,7 @@ def runs_list(
 
 @runs_app.command("export")
 def runs_export(
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="Ends in .csv, .parquet or .json.")],
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="Output file (.csv, .parquet or .json).")],
     model: ModelOption = None,
     dataset: DatasetOption = None,
     favourites: FavouritesOption = False,
@@ -79,7 +79,7 @@ def jobs_list(as_json: JsonOption = False) -> None:
 
 @jobs_app.command("cancel")
 def jobs_cancel(
-    job: Annotated[str, typer.Argument(metavar="JOB", help="The id in `jobs list`, or how it begins.")],
+    job: Annotated[str, typer.Argument(metavar="JOB", help="Job id from `jobs list`, or its first characters.")],
 ) -> None:
     """Have the app that carries out a training stop it; it can be resumed there."""
     from compression.jobs.result_recorder import end_orphans
@@ -89,7 +89,7 @@ def jobs_cancel(
     found = _one(store.jobs.all(), job)
     if not store.jobs.ask(found.id, "cancel"):
         raise InvalidSetting(f"The job {found.title!r} has ended already: it is {found.state}.")
-    print_table([("asked to stop", found.title)])
+    print_table([("stopping", found.title)])
 
 
 def store_result(
@@ -125,9 +125,9 @@ def _one(jobs: "list[JobRecord]", beginning: str) -> "JobRecord":
 def _row(run: "Run") -> Row:
     took = f"{run.latency.p50_ms:.3f} ms" if run.latency else "-"
     recipe = run.readable
-    steps = ", ".join(step.kind for step in recipe.steps) or "none" if recipe else "of another version"
+    steps = ", ".join(step.kind for step in recipe.steps) or "none" if recipe else "(written by another version)"
     size = f"{run.size_bytes / 1000:,.1f} KB"
-    share = f"{run.accuracy.value:.2%}{' as fp32' if run.accuracy.reference == 'fp32' else ''}"
+    share = f"{run.accuracy.value:.2%}{' agreement' if run.accuracy.reference == 'fp32' else ''}"
     share += " on validation images" if run.accuracy.split == "validation" else ""
     measured = f"{run.measured.astimezone():%Y-%m-%d %H:%M}"
     return run.id, run.subject.model, run.subject.dataset, share, size, took, measured, steps

@@ -41,14 +41,14 @@ def zoo_list(as_json: JsonOption = False) -> None:
 def zoo_train(
     model: Annotated[str, typer.Argument(metavar="MODEL", help="A name from `models list`.")],
     dataset: Annotated[str, typer.Argument(metavar="DATASET", help="A name from `data list`.")],
-    epochs: Annotated[int | None, typer.Option(min=1, help="Instead of the recipe's number.")] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Decides first weights, order and augmentation.")] = 0,
-    device: Annotated[str | None, typer.Option(help="cpu or cuda; by default the GPU where there is one.")] = None,
-    teacher: Annotated[str | None, typer.Option(help="A network of the zoo to learn from, e.g. resnet56.")] = None,
-    assistant: Annotated[str | None, typer.Option(help="Learns from the teacher first, then teaches.")] = None,
-    temperature: Annotated[float, typer.Option(min=1, max=20, help="How far the teacher's answers are softened.")] = 4,
-    alpha: Annotated[float, typer.Option(min=0, max=1, help="Weight of the teacher; the rest are the labels.")] = 0.9,
-    out: Annotated[Path | None, typer.Option(help="Folder for the weights and their card.")] = None,
+    epochs: Annotated[int | None, typer.Option(min=1, help="Number of epochs. Default: the recipe's.")] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of initial weights, order and augmentation.")] = 0,
+    device: Annotated[str | None, typer.Option(help="cpu or cuda. Default: the GPU if there is one.")] = None,
+    teacher: Annotated[str | None, typer.Option(help="Teacher network for distillation, e.g. resnet56.")] = None,
+    assistant: Annotated[str | None, typer.Option(help="Network that learns from the teacher, then teaches.")] = None,
+    temperature: Annotated[float, typer.Option(min=1, max=20, help="Softening of the teacher's outputs.")] = 4,
+    alpha: Annotated[float, typer.Option(min=0, max=1, help="Weight of the teacher in the loss.")] = 0.9,
+    out: Annotated[Path | None, typer.Option(help="Output folder for weights and card.")] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Train a network and store its weights and card."""
@@ -57,10 +57,10 @@ def zoo_train(
     for name in (model, *filter(None, (teacher, assistant))):
         check_known("model", name, ARCHITECTURES)
     if assistant and not teacher:
-        raise InvalidSetting("--assistant goes with --teacher: somebody must teach the assistant.")
+        raise InvalidSetting("--assistant needs --teacher.")
     check_dataset(dataset)
     if out and out.exists() and not out.is_dir():
-        raise InvalidFile(f"--out {str(out)!r} is not a folder; weights and card are two files in one.")
+        raise InvalidFile(f"--out {str(out)!r} is not a folder.")
     if out and not str(out).isascii() and printable(str(out)) != str(out):
         raise InvalidFile(f"--out {str(out)!r} must be a name in UTF-8, which safetensors files need.")
     with working() as progress, work_turn():
@@ -85,7 +85,7 @@ def zoo_train(
 
 @zoo_app.command("add")
 def zoo_add(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="What it is called from now on, here and in the app.")],
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Name for the network, here and in the app.")],
     source: Annotated[
         str,
         typer.Argument(
@@ -94,28 +94,28 @@ def zoo_add(
         ),
     ],
     dataset: Annotated[
-        str | None, typer.Argument(metavar="[DATASET]", help="Images to measure a .pt2 file on: a name or folder:PATH.")
+        str | None, typer.Argument(metavar="[DATASET]", help="Dataset for a .pt2 file: a name or folder:PATH.")
     ] = None,
     weights: Annotated[
-        Path | None, typer.Option(help="Own weights for a library's network: FILE.safetensors, .pth or .pt.")
+        Path | None, typer.Option(help="Weights for a library's network: FILE.safetensors, .pth or .pt.")
     ] = None,
-    mean: Annotated[str | None, typer.Option(help="Normalization of its images, one number a channel.")] = None,
-    std: Annotated[str | None, typer.Option(help="Normalization of its images, one number a channel.")] = None,
+    mean: Annotated[str | None, typer.Option(help="Mean of the input images, one number per channel.")] = None,
+    std: Annotated[str | None, typer.Option(help="Standard deviation, one number per channel.")] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Take a network into the list, to compress it in the app too."""
+    """Add a network to the list, for the command line and the app."""
     if name.lower().endswith((".pt2", ".onnx")):  # in either order
         name, source = source, name
     if dataset:
         check_dataset(dataset, folders=True)
     elif mean or std:
-        raise InvalidSetting("--mean and --std are of the images of a DATASET, which is not given.")
+        raise InvalidSetting("--mean and --std need a DATASET.")
     if dataset and not source.lower().endswith(".pt2"):
-        raise InvalidSetting(f"{source} needs no images to be added: leave {dataset} out.")
+        raise InvalidSetting(f"{source} needs no dataset: leave {dataset} out.")
     with working() as progress, work_turn():
         from compression import models
 
-        progress("Looking at the network", 0.0)
+        progress("Reading the network", 0.0)
         if dataset:
             card = models.bring(Path(source), name, load_data(dataset, mean, std))
         else:
@@ -143,13 +143,13 @@ def _card_rows(card: "Card") -> list[Row]:
 
 @zoo_app.command("search")
 def zoo_search(
-    text: Annotated[str, typer.Argument(metavar="TEXT", help="Words of its name: efficientnet lite.")],
-    limit: Annotated[int, typer.Option(min=1, help="Lines at most.")] = 50,
+    text: Annotated[str, typer.Argument(metavar="TEXT", help="Words in the name, e.g. efficientnet lite.")],
+    limit: Annotated[int, typer.Option(min=1, help="Maximum number of results.")] = 50,
     as_json: JsonOption = False,
 ) -> None:
     """Search the classifiers of torchvision and timm."""
     with working() as progress:
-        progress("Looking into the libraries", 0.0)
+        progress("Listing the libraries", 0.0)
         from compression.models import libraries
 
         found = libraries.search(text)
@@ -170,9 +170,9 @@ def zoo_search(
 
 @zoo_app.command("remove")
 def zoo_remove(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="What it is called here.")], as_json: JsonOption = False
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Name of the network.")], as_json: JsonOption = False
 ) -> None:
-    """Take a network of your own out of the list; what was measured of it stays."""
+    """Remove an imported network from the list; its runs are kept."""
     from compression import models
 
     models.dismiss(name)
@@ -189,14 +189,16 @@ def data_list(as_json: JsonOption = False) -> None:
     rows: list[Row] = [("DATASET", "TITLE", "CLASSES", "IMAGES")]
     for spec in DATASETS.values():
         rows.append((spec.name, spec.title, str(spec.classes), "×".join(map(str, spec.input_shape))))
-    print_table([*rows, ("folder:PATH", "your own: a folder a class, train and test, a table of labels, or none")])
+    print_table(
+        [*rows, ("folder:PATH", "your own images: class folders, train and test, a label table, or unlabelled")]
+    )
 
 
 @data_app.command("fetch")
 def data_fetch(
     name: Annotated[str, typer.Argument(metavar="NAME", help="A name from `data list`.")], as_json: JsonOption = False
 ) -> None:
-    """Get a dataset onto this machine and say where it came from."""
+    """Download a dataset and show its source."""
     check_dataset(name)
     with working() as progress:
         progress(f"Fetching {name}", 0.0)
@@ -211,7 +213,7 @@ def _device(name: str | None, *, has_gpu: bool) -> str:
     if name not in (None, "cpu", "cuda"):
         raise InvalidSetting(f"--device must be cpu or cuda, not {name!r}.")
     if name == "cuda" and not has_gpu:
-        raise InvalidSetting("--device cuda needs a GPU that torch can use, and there is none; cpu always works.")
+        raise InvalidSetting("--device cuda needs a GPU supported by PyTorch, and none was found; use cpu.")
     return name or ("cuda" if has_gpu else "cpu")
 
 

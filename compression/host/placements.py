@@ -34,7 +34,7 @@ class Placement:
             return ""
         tried = ", ".join(f"{name} {ratio:.2f}" for name, ratio in self.ratios.items())
         count = self.of if self.operators is None else len(self.operators)
-        return f"{count} of {self.of} operators compute in integers; time against fp32 as tried here: {tried}."
+        return f"{count} of {self.of} operators compute in integers; latency ratios measured here: {tried}."
 
 
 def known(key: str) -> Placement | None:

@@ -25,7 +25,7 @@ log = logging.getLogger(__name__)
 State = Literal["working", "done", "untrained", "refused", "lost", "overtaken"]
 """`untrained` is done too, but with the file that a training would start from, as no training was asked for."""
 
-LOST = "The process that measures has stopped, perhaps for lack of memory. A new one is starting: measure again."
+LOST = "The worker process stopped, possibly out of memory. A new one is starting: measure again."
 
 
 @dataclass(frozen=True)
@@ -168,4 +168,4 @@ def failure_sentence(error: BaseException | None) -> str:
     """A sentence for the page; the log has the rest under the same number."""
     number = uuid.uuid4().hex[:8]
     log.error("%s: unexpected failure of a job", number, exc_info=error)
-    return f"Something went wrong inside the program. The log has the details under number {number}."
+    return f"Something went wrong inside the program. See the log, entry {number}."

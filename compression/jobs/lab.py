@@ -51,7 +51,7 @@ CLOSE_TIMEOUT_S = 5.0
 IDLE_AFTER_S = 3.0
 """Idle jobs begin so long after the last request: a page that is still being drawn does not wait for them."""
 
-DELETED = "This was deleted, so it is measured again only when somebody asks for it."
+DELETED = "This run was deleted. Use “Measure again” to recreate it."
 
 WANTED, QUESTION, IDLE = 100, 50, 10
 """Priorities of jobs that users wait for, of questions, and of idle jobs. Trainings have their own."""

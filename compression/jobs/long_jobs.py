@@ -40,9 +40,9 @@ MAX_CRASHES = 3
 MAX_EARLY_CRASHES = 100
 """So often a job may lose its worker before it has begun."""
 
-WAITING = "Waiting for its turn"
-NOT_KEPT = "The result could not be kept, but what was learned is: resume the job when that is mended."
-GOING_ON = "The worker stopped; going on from the last checkpoint"
+WAITING = "Waiting in the queue"
+NOT_KEPT = "The result could not be stored, but the checkpoint was: resume the job once the problem is fixed."
+GOING_ON = "The worker stopped; resuming from the last checkpoint"
 
 BROKEN = "Something went wrong inside the program; its log says what."
 
@@ -112,7 +112,7 @@ class LongJobs:
         with self._lock:
             if same := self._same(work):
                 if same.minutes != minutes:
-                    raise Unsupported(f"The job {title(work)!r} is at work; cancel it to train for another time.")
+                    raise Unsupported(f"The job {title(work)!r} is running; cancel it before starting another one.")
                 return same.job
             if minutes is None and (left := self.left(work)):
                 with suppress(UserError):  # another program has resumed it first
@@ -151,7 +151,7 @@ class LongJobs:
         with self._lock:
             record = self._recorder.store.jobs.get(job)
             if not can_finish(record, this_program()["machine"]):
-                raise Unsupported(f"There is nothing to keep here of the job {record.title!r}: it is {record.state}.")
+                raise Unsupported(f"The job {record.title!r} has no result to keep here: it is {record.state}.")
             return self._resume(job, ending=True)
 
     def cancel(self, job: str) -> None:
@@ -169,7 +169,7 @@ class LongJobs:
         book = self._recorder.store.jobs
         record = book.get(job)
         if not book.forget(job):
-            raise Unsupported(f"The job {record.title!r} waits or works; cancel it before you remove it.")
+            raise Unsupported(f"The job {record.title!r} is queued or running; cancel it before removing it.")
         kept = _checkpoint(record)
         if kept and kept not in map(_checkpoint, book.all()):
             kept.unlink(missing_ok=True)
@@ -275,7 +275,7 @@ class LongJobs:
         try:
             future = self._submitted(entry, task)
         except GONE as error:
-            raise WorkerLost("The cluster is gone.") from error
+            raise WorkerLost("The cluster has stopped.") from error
         if future is None:
             return None
         job.hold(future)
@@ -311,7 +311,7 @@ class LongJobs:
             state: Any = "cancelled" if news.state == "overtaken" else news.state
             sentence = news.sentence
             if self._ending and state in ("cancelled", "lost"):
-                state, sentence = "interrupted", "The program was ended; resume it here."
+                state, sentence = "interrupted", "The program was closed; resume the job here."
             about = {"state": state, "sentence": sentence, "share": news.share, "run_id": news.run}
             entry.closed = self._recorder.close_entry(entry.job.id, **about)  # if not, the recording thread tries again
             if entry.closed and self._entries.get(entry.job.id) is entry:

@@ -27,10 +27,10 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
-PAUSED = "Pausing while somebody moves a slider or takes the time"
+PAUSED = "Paused: another request has priority"
 
 
-FOREIGN = "What is kept of this training was learned by another version of the program or from other weights."
+FOREIGN = "The checkpoint of this training is from another version of the program or other weights."
 
 
 CHECKPOINT_TIMEOUT_S = 10.0
@@ -101,7 +101,7 @@ def pace(work: Work, topic: str, job: str) -> LearningPoint | Refusal:
 
     def task(channel: TaskChannel) -> LearningPoint:
         points: list[LearningPoint] = []
-        channel.progress("Measuring how long a step takes", 0.0)
+        channel.progress("Measuring the training speed", 0.0)
 
         def enough() -> bool:
             return len(points) >= ENOUGH_POINTS or channel.stop()
@@ -168,7 +168,7 @@ def so_far(request: Request) -> Request:
 
     recipe, step = Recipe.from_json(request.recipe), _learned(request)
     if not step or step > (recipe.until or step):  # learned by another one, which goes further
-        raise Unsupported("Nothing that this training has learned is kept on this machine.")
+        raise Unsupported("This training has no checkpoint on this machine.")
     ended = recipe.with_setting("recover.until", step)
     check_end(ended)
     return replace(request, recipe=ended.to_json())

@@ -27,7 +27,7 @@ _views: dict[tuple[str, str], "SearchView"] = {}
 MOST_VIEWS = 8
 """So many searches are kept with what was found out of their trials, for pages that look at them again and again."""
 
-NOTHING_KEEPS = "No file keeps these limits"
+NOTHING_KEEPS = "No file is within these limits"
 
 
 @dataclass(frozen=True)
@@ -71,11 +71,11 @@ class SearchView:
             return ""
         done = [t.found for t in self.trials if t.found and t.state == "complete"]
         if not done:
-            return "No trial has come to its end."
+            return "No trial is complete yet."
         near = min(done, key=lambda found: max(self.settings.violations(found).values(), default=0.0))
         return (
-            f"{NOTHING_KEEPS}; the nearest has {near.size_bytes / 1000:,.1f} KB, loses {100 * near.drop:.2f} points "
-            f"and takes {near.latency_ratio:.2f} of fp32's time."
+            f"{NOTHING_KEEPS}; the closest has {near.size_bytes / 1000:,.1f} KB, a drop of {100 * near.drop:.2f} "
+            f"points and a latency ratio of {near.latency_ratio:.2f}."
         )
 
 

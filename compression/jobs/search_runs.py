@@ -88,7 +88,7 @@ class SearchRun:
         self.settings = SearchSettings.from_json(work.settings)
         self._plain = Recipe()
         self._running: list[Running] = []
-        self._sentence = "Trying the first recipes"
+        self._sentence = "Running the first trials"
 
     def run(self) -> Finished | Refusal | None:
         """What it came to; None where the job was stopped. Raises `UserError` and `WorkerLost`."""
@@ -275,7 +275,7 @@ class SearchRun:
             self._tell(each, found)
             self._study.spend(self.elapsed)
             self._take_stock()
-            self._sentence = f"{len(self._trials)} trials, {len(self._front)} on the front"
+            self._sentence = f"{len(self._trials)} trials, {len(self._front)} Pareto-optimal"
         self._say(self._sentence)
 
     def _tell(self, each: Running, found: Any) -> None:
@@ -321,7 +321,7 @@ class SearchRun:
             for each, found in self._ended():
                 self._take_test(each, found)
                 tested += 1
-                self._say(f"Reading the test images for the front: {tested} of {begun + len(waiting)}")
+                self._say(f"Measuring the Pareto front on test images: {tested} of {begun + len(waiting)}")
         self._study.spend(self.elapsed)
 
     def _start_test(self, trial: Trial) -> bool:
@@ -353,7 +353,7 @@ class SearchRun:
 
     def _told(self) -> str:
         first = best(self._trials, self.settings)
-        told = f"{len(self._trials)} trials, {len(self._front)} on the front"
+        told = f"{len(self._trials)} trials, {len(self._front)} Pareto-optimal"
         if first is None or first.found is None:
-            return f"{told}; none keeps the limits"
+            return f"{told}; none within the limits"
         return f"{told}; the best has {first.found.size_bytes / 1000:,.1f} KB"

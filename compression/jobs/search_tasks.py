@@ -50,7 +50,7 @@ def begin(request: Request, topic: str, job: str) -> Begun | Refusal:
 
         channel.progress("Preparing the network", 0.0)
         prepared = worker.prepared(request, channel.stop)
-        channel.progress("Trying bits layer by layer", 0.01)
+        channel.progress("Measuring the sensitivity of each layer", 0.01)
         held = held_out(prepared)
         answers = held.prepared.baseline_predictions
         right = float((answers.classes == held.labels[answers.images]).mean())

@@ -231,7 +231,7 @@ def import_network(
         def task() -> "Card":
             images = data.load(dataset, progress=progress, stop=stop)
             if progress:
-                progress("Reading the network, and trying it on the images", 0.8)
+                progress("Reading the network and checking it on images", 0.8)
             texts = mean.strip() or None, std.strip() or None
             images = data.normalized(images, *texts, titles=("The mean", "The standard deviation"))
             path.write_bytes(content)
@@ -355,7 +355,7 @@ def _prepare(request: Request, recipe: Recipe, channel: TaskChannel) -> "Prepare
                 made = compress.prepare(
                     model, data, seed=recipe.seed, calibration_images=recipe.calibration_images, progress=say, stop=stop
                 )
-            say("Timing small layers, once on this machine", 0.6)
+            say("Timing small layers (once per machine)", 0.6)
             rounding()
             return made
         finally:

@@ -58,7 +58,7 @@ def prepare(
     say("Tracing the network", 0.0)
     dense, data = traced(model, data)
     data = _with_notes(fit_classes(dense, data).with_validation(), calibration_images)
-    say("Looking at the calibration images", 0.2)
+    say("Calibrating", 0.2)
     calibration = calibrate(dense, data, images=calibration_images, seed=seed)
     recipe = Recipe(seed=seed, calibration_images=calibration_images)
     exported = export(dense, data.input_shape, packed=False)
@@ -76,8 +76,7 @@ def _with_notes(data: Dataset, calibration_images: int) -> Dataset:
     notes, calibrated, n = [], min(calibration_images, len(data.train)), len(data.test)
     if calibrated < min(FEW, calibration_images):
         notes.append(
-            f"Calibrated on {calibrated} images, all that there are for it: enough to choose ranges by, few to fit"
-            " weights to."
+            f"Calibrated on only {calibrated} images, all available: enough for value ranges, few for fitting weights."
         )
     if n < FEW:
         what = "accuracy" if data.labelled else "agreement"
@@ -214,7 +213,7 @@ def _training_context(
     prepared: Prepared, recipe: Recipe, say: Progress, learn: Learn | None, stop: Stop | None, checkpoint: Path | None
 ) -> TrainingContext:
     def told(point: LearningPoint) -> None:
-        say(f"Learning, step {point.step:,} of {point.steps:,}", 0.3 + 0.5 * point.step / point.steps)
+        say(f"Training, step {point.step:,} of {point.steps:,}", 0.3 + 0.5 * point.step / point.steps)
         if learn:
             learn(point)
 

@@ -43,7 +43,7 @@ def stream(
     begin = time.perf_counter()
     images = prepared.answers.images
     runner = session(candidate.onnx)
-    say(f"Answering {min(first, len(images)):,} test images", 0.0)
+    say(f"Measuring accuracy on {min(first, len(images)):,} test images", 0.0)
     found = predict(runner, prepared.data, images[:first], seconds=FIRST_S, stop=stop)
     say("Timing one image", 0.2)
     timed, base = runner, prepared.baseline_session
@@ -93,8 +93,8 @@ def _measured(
 def _left(images: int, seconds: float, interval: Interval) -> str:
     """What is still to be done, and for how long."""
     background = ", in the background" if interval.high - interval.low <= 2 * NARROW else ""
-    time_left = f", about {seconds:.0f} s to go" if seconds >= 1 else ""
-    return f"Answering all {images:,} test images{background}{time_left}"
+    time_left = f", about {seconds:.0f} s left" if seconds >= 1 else ""
+    return f"Measuring accuracy on all {images:,} test images{background}{time_left}"
 
 
 def measure(

@@ -96,7 +96,7 @@ def _known_or_measured(
     key = _key(graph, shape)
     found = placements.known(key)
     if found is None or found.runtime != ort.__version__:
-        say("Measuring where integers pay", 0.1)
+        say("Measuring integer and float operators", 0.1)
         found = measured(graph, shape, baseline)
         try:
             placements.save(key, found)

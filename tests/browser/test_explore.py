@@ -152,7 +152,7 @@ def test_a_training_outlives_a_reload_and_is_kept_where_it_was_cancelled(server:
     measured(page)
     strip = page.locator(".st-key-recovery")
     page.get_by_role("button", name="Train 200,000 steps").click()
-    expect(strip).to_contain_text("Learning, step")
+    expect(strip).to_contain_text("Training, step")
     expect(page.locator(".js-plotly-plot").nth(1).locator(".legend")).to_contain_text("Training (validation)")
     page.reload()
     expect(strip).to_contain_text("validation ")

@@ -56,9 +56,7 @@ def test_without_labels_there_is_agreement(network: Path, tmp_path: Path) -> Non
     assert any("only says that it is above" in note for note in told["notes"])
     table = call(*asked, "--test-images", 15).out
     assert "agreement" in table and "accuracy" not in table.replace("--set", "")
-    assert "15 images without labels" in table and "15 of the 20 test images, drawn by seed 0" in " ".join(
-        table.split()
-    )
+    assert "15 unlabelled images" in table and "15 of the 20 test images, drawn by seed 0" in " ".join(table.split())
 
 
 def test_a_file_of_images_without_labels_is_measured_against_another(network: Path, tmp_path: Path) -> None:

@@ -51,7 +51,7 @@ def test_a_run_whose_recipe_another_version_wrote_is_listed_too(store: Store) ->
         raw.execute("UPDATE compression_files SET recipe = '{\"schema\": 99}'")
     [_, line] = call("runs", "list").splitlines()
     assert line.startswith(run)
-    assert line.endswith("of another version")
+    assert line.endswith("(written by another version)")
 
 
 def test_a_loss_that_is_no_number_is_null(store: Store) -> None:

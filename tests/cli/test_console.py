@@ -12,7 +12,7 @@ from compression.cli.console import Progress, narrowed, print_table, printable
 ROWS = [
     ("model", "lenet5"),
     ("quantize", ", ".join(f"setting_{i} {i}" for i in range(20))),
-    ("size", "524.9 KB", "baseline 524.9 KB, 1.0 times smaller"),
+    ("size", "524.9 KB", "baseline 524.9 KB, 1.0× smaller"),
 ]
 
 

@@ -315,14 +315,14 @@ def test_a_job_that_is_removed_takes_nothing_from_others(desk: Desk) -> None:
 
 def test_an_open_job_is_not_removed(desk: Desk) -> None:
     job = desk.long.start(request())
-    with pytest.raises(Unsupported, match="waits or works; cancel it before you remove it"):
+    with pytest.raises(Unsupported, match="is queued or running; cancel it before removing it"):
         desk.long.forget(job.id)
     assert desk.book.get(job.id).open
 
 
 def test_what_another_machine_has_learned_is_neither_taken_up_nor_ended_here(desk: Desk) -> None:
     theirs = desk.enter(request(), machine="there")
-    with pytest.raises(Unsupported, match="nothing to keep here"):
+    with pytest.raises(Unsupported, match="no result to keep here"):
         desk.long.finish(theirs)
     assert desk.long.start(request()).id != theirs
     record = desk.book.get(theirs)
@@ -330,7 +330,7 @@ def test_what_another_machine_has_learned_is_neither_taken_up_nor_ended_here(des
 
 
 def test_nothing_is_ended_that_has_not_learned(desk: Desk) -> None:
-    with pytest.raises(Unsupported, match="nothing to keep here"):
+    with pytest.raises(Unsupported, match="no result to keep here"):
         desk.long.finish(desk.enter(request(), progress={"step": 0, "steps": STEPS}))
 
 
@@ -355,7 +355,7 @@ def test_the_minutes_of_a_training_that_is_at_work_are_not_dropped(desk: Desk) -
     job = desk.long.start(request(), minutes=3.0)
     assert desk.long.start(request(), minutes=3.0) is job
     for minutes in (None, 5.0):
-        with pytest.raises(Unsupported, match="is at work; cancel it to train for another time"):
+        with pytest.raises(Unsupported, match="is running; cancel it before starting another one"):
             desk.long.start(request(), minutes=minutes)
     assert len(desk.book.all()) == 1
 

@@ -163,7 +163,7 @@ def test_what_a_cancelled_training_has_learned_becomes_a_file(lab: Lab) -> None:
     assert 0 < until_step < 100_000
     assert until(lambda: not record(lab, job).open)
     assert record(lab, job).request == to_plain(recovery(5, 100_000, until=until_step), None)
-    with pytest.raises(Unsupported, match="nothing to keep"):
+    with pytest.raises(Unsupported, match="no result to keep"):
         lab.long.finish(job.id)
     further = lab.long.start(recovery(5, steps=100_000))
     assert learning(further) >= until_step  # from where the other one was kept
@@ -272,7 +272,7 @@ def test_a_training_goes_on_by_itself_when_its_worker_is_killed(lab: Lab) -> Non
     pid = client.run(os.getpid, workers=[worker])[worker]
     os.kill(pid, signal.SIGKILL)
     reached = job.news.curve[-1].step
-    assert until(lambda: "going on from the last checkpoint" in job.news.sentence)
+    assert until(lambda: "resuming from the last checkpoint" in job.news.sentence)
     job.put(curve=())
     assert learning(job) > reached / 2
     stopped(lab, job)

@@ -197,8 +197,8 @@ def test_where_nothing_keeps_the_limits_a_sentence_says_what_comes_nearest() -> 
     settings = SearchSettings(drop=0.0, size_bytes=1_000)
     trials = (Trial(0, "cut", "simulated", "", {}), Trial(1, "complete", "all images", "{}", {}, seen))
     for count, reason in (
-        (1, "No trial has come to its end."),
-        (2, "No file keeps these limits; the nearest has 50.0 KB"),
+        (1, "No trial is complete yet."),
+        (2, "No file is within these limits; the closest has 50.0 KB"),
     ):
         printed = command.plain(SearchView("a", settings, trials[:count], {}, 1.0))
         assert printed["best"] is None and printed["reason"].startswith(reason)

@@ -221,7 +221,7 @@ def test_the_slider_of_channels_stops_where_something_is_reached() -> None:
     assert slider.value == 0.5
     stops = [float(option.rstrip("%")) / 100 for option in slider.options]
     assert stops == sorted(stops)
-    reached = next(c.value for c in page.sidebar.caption if "asked for 50%" in c.value)
+    reached = next(c.value for c in page.sidebar.caption if "requested: 50%" in c.value)
     assert re.fullmatch(r"Removed [\d.]+% of the MACs \(requested: 50%\)\.", reached)
     near = next(stop for stop in stops if stop > 0.6)
     slider.set_value(near).run()

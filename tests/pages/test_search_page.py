@@ -66,8 +66,8 @@ def test_a_search_in_words_and_points() -> None:
     assert search_points.settings_of(swept) == ["bits"]
     assert search_points.along(swept, "bits", "size_bytes") == [(3.0, 90.0), (4.0, 60.0), (5.0, 30.0), (6.0, 29.0)]
     assert search_points.along(swept, "zeros", "drop")[0] == ("free", 0.0)
-    assert view(*TRIALS, size_bytes=5).reason.startswith("No file keeps these limits; the nearest has")
-    assert view().reason == "No trial has come to its end."
+    assert view(*TRIALS, size_bytes=5).reason.startswith("No file is within these limits; the closest has")
+    assert view().reason == "No trial is complete yet."
 
 
 @pytest.mark.usefixtures("engine")

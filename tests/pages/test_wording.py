@@ -14,7 +14,7 @@ def test_figures_of_merit_are_told_with_their_changes() -> None:
     accuracy, size, latency = figures_of_merit.figures(measurement(0.9388, 87_300, 0.52))
     assert (accuracy.value, accuracy.small, accuracy.change) == ("93.88%", "± 0.50", "-0.12 points")
     assert (accuracy.colour, accuracy.remark) == ("off", "fp32 94.00%, within noise")
-    assert (size.value, size.small, size.change) == ("87.3 KB", "12.5 times smaller", "-92%")
+    assert (size.value, size.small, size.change) == ("87.3 KB", "12.5× smaller", "-92%")
     assert (latency.value, latency.small, latency.change) == ("0.25 ms", "× 0.52 ± 0.01", "-48%")
     assert [figure.value for figure in figures_of_merit.figures(None)] == [figures_of_merit.NOTHING] * 3
     same = figures_of_merit.figures(measurement(0.94, 1_095_000, 1.001))

@@ -110,7 +110,7 @@ def test_slow_files_are_measured_on_more_and_more_images(prepared, monkeypatch):
     widths = [point.accuracy.interval.high - point.accuracy.interval.low for point in points]
     assert widths[-1] < widths[0]
     assert waited == [2]  # once, when the first point was there
-    assert any("to go" in sentence or "Answering all" in sentence for sentence in said)
+    assert any("s left" in sentence or "Measuring accuracy on all" in sentence for sentence in said)
     whole = measure(candidate, prepared)
     assert np.array_equal(points[-1].predictions.classes, whole.predictions.classes)
     assert points[-1].accuracy == whole.accuracy
@@ -118,8 +118,13 @@ def test_slow_files_are_measured_on_more_and_more_images(prepared, monkeypatch):
 
 
 def test_what_is_left_is_told_in_seconds_and_whether_anybody_needs_it():
-    assert measuring._left(50_000, 31.4, Interval(0.7, 0.8)) == "Answering all 50,000 test images, about 31 s to go"
-    assert measuring._left(900, 0.0, Interval(0.79, 0.8)) == "Answering all 900 test images, in the background"
+    assert (
+        measuring._left(50_000, 31.4, Interval(0.7, 0.8))
+        == "Measuring accuracy on all 50,000 test images, about 31 s left"
+    )
+    assert (
+        measuring._left(900, 0.0, Interval(0.79, 0.8)) == "Measuring accuracy on all 900 test images, in the background"
+    )
 
 
 def test_requested_sparsity_and_bits_are_reached_and_reported(prepared):

@@ -62,7 +62,7 @@ def ratio(value: float, low: float, high: float) -> str:
 
 def times(smaller: float) -> str:
     """'6.1 times smaller'; '' for a file that is not smaller."""
-    return f"{smaller:.1f} times smaller" if smaller > 1 else ""
+    return f"{smaller:.1f}× smaller" if smaller > 1 else ""
 
 
 def size(size_bytes: int) -> str:
