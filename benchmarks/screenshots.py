@@ -33,8 +33,8 @@ class Shot:
 
 
 def _swept(page: Page) -> None:
-    button = page.get_by_role("button", name="Find out in the background")
-    curves = page.get_by_text("Simulated in torch")
+    button = page.get_by_role("button", name="Run sensitivity analysis")
+    curves = page.get_by_text("Simulated in PyTorch")
     expect(button.or_(curves).first).to_be_visible()
     if button.count():
         button.click()
@@ -50,12 +50,12 @@ def _last_slide(page: Page) -> None:
 
 SHOTS = {
     "explore": Shot(f"explore?{LINK}", "on all 359 test images"),
-    "layers": Shot(f"layers?{LINK}", "the layer's answers by", _swept),
-    "compare": Shot("compare", "What that changed"),
+    "layers": Shot(f"layers?{LINK}", "relative output error", _swept),
+    "compare": Shot("compare", "Differing settings"),
     "bring": Shot("bring", "saved by PyTorch"),
     "jobs": Shot("jobs", "Store"),
-    "deploy": Shot(f"deploy?{LINK}", "Where ONNX Runtime spends its time"),
-    "report": Shot(f"report?{LINK}&budget=drop:1,smallest", "The HTML file needs no network"),
+    "deploy": Shot(f"deploy?{LINK}", "Time per operator"),
+    "report": Shot(f"report?{LINK}&budget=drop:1,smallest", "The HTML file works offline"),
     "demo": Shot("demo", "1 of 4", _last_slide),
 } | {name: Shot(name, "predictions made") for name in LESSONS}  # fmt: skip
 

@@ -288,7 +288,7 @@ def _lesson(browser: Browser, address: str, name: str) -> list[float]:
 def _sweeping(browser: Browser, address: str) -> Iterator[None]:
     """While the sensitivity of each layer of ResNet-20 is measured."""
     with _tab(browser, f"{address}/layers?model=resnet20&dataset=fashion-mnist") as page:
-        page.get_by_role("button", name="Find out in the background").click()
+        page.get_by_role("button", name="Run sensitivity analysis").click()
         stop = page.get_by_role("button", name="Stop")
         stop.wait_for()
         yield

@@ -78,15 +78,15 @@ def _masked(s: Subject) -> Finding | None:
     return Finding(
         "masked sparsity",
         f"{zeros / weights:.0%} of the weights in {len(sparse)} layers are zero, and ONNX Runtime multiplies "
-        "them all the same: it has no kernel for scattered zeros.",
+        "them like any others: it has no kernel for unstructured sparsity.",
         {
             "zero_weights": zeros,
             "layers": len(sparse),
             "macs_with_zeros": wasted,
             "macs": sum(x.macs for x in s.layers),
         },
-        "Zeros make the file smaller. For time, remove whole channels"
-        + ("." if s.integer else ", or compute with 8-bit activations."),
+        "Sparsity makes the file smaller, not faster. Remove whole channels"
+        + ("." if s.integer else ", or use 8-bit activations, for lower latency."),
     )
 
 
@@ -96,10 +96,10 @@ def _weight_only(s: Subject) -> Finding | None:
         return None
     return Finding(
         "weight-only quantization",
-        f"The weights of {len(rounded)} layers are stored in {_bits(rounded)} bits and turned back into floats when "
-        "the file loads: every product is computed in fp32.",
+        f"The weights of {len(rounded)} layers are stored in {_bits(rounded)} bits and converted to floats when "
+        "the file is loaded: all computation is in fp32.",
         {"layers": len(rounded), "integer_kernels": 0, "float_kernels": _float_kernels(s)},
-        "Set the activation bits to 8, so that the products are computed in whole numbers.",
+        "Set the activation bits to 8 to compute in integers.",
     )
 
 
@@ -109,9 +109,9 @@ def _no_vnni(s: Subject) -> Finding | None:
     return Finding(
         "no VNNI",
         f"{s.machine.cpu} has no instructions for 8-bit dot products (VNNI); {s.integer} kernels need several "
-        "others for each.",
+        "instructions instead.",
         {"cpu": s.machine.cpu, "integer_kernels": s.integer},
-        "Measure on the processor that the file is meant for; on this one, fewer channels save more than fewer bits.",
+        "Measure on the target processor; on this one, removing channels saves more than reducing bits.",
     )
 
 
@@ -127,8 +127,8 @@ def _odd_channels(s: Subject) -> Finding | None:
     macs, named = sum(layer.macs for layer, _ in odd), {layer.name: sides for layer, sides in odd}
     return Finding(
         "odd channel counts",
-        f"{len(odd)} layers have channel counts that {LANES} does not divide; kernels work on {LANES} or 16 at a "
-        "time and compute the missing ones too.",
+        f"{len(odd)} layers have channel counts that {LANES} does not divide; kernels process {LANES} or 16 at a "
+        "time, so the rest of a block is wasted.",
         {"layers": named, "share_of_macs": macs / max(1, sum(x.macs for x in s.layers))},
         f"Keep a multiple of {LANES} channels in every layer.",
     )
@@ -140,8 +140,8 @@ def _unfused(s: Subject) -> Finding | None:
         return None
     return Finding(
         "conversions left in the graph",
-        f"ONNX Runtime converts between 8 bits and floats {len(edges)} times on the way through the network, because "
-        f"what lies between has no 8-bit kernel or was not fused: {', '.join(_counted(edges))}.",
+        f"ONNX Runtime converts between 8 bits and floats {len(edges)} times in the network, because the operators "
+        f"in between have no 8-bit kernel or were not fused: {', '.join(_counted(edges))}.",
         {"nodes": edges, "share_of_time": _share(s, {"QuantizeLinear", "DequantizeLinear"})},
         "Choose a network whose activations are ReLU, ReLU6 or none; others are computed in fp32.",
     )
@@ -161,11 +161,11 @@ def _asymmetric(s: Subject) -> Finding | None:
         return None
     return Finding(
         "asymmetric weights",
-        f"The weights of {len(shifted)} kernels have zero-points that are not zero, which makes a slower kernel: it "
-        "needs sums of its inputs too.",
+        f"The weights of {len(shifted)} kernels have non-zero zero points, which need a slower kernel that also "
+        "sums its inputs.",
         {"nodes": shifted},
-        "Quantize weights symmetrically (scheme linear), or asymmetrically in 7 bits or less, whose zero-points are "
-        "worked into the codes.",
+        "Quantize weights symmetrically (scheme linear), or asymmetrically with at most 7 bits, where zero points are "
+        "folded into the codes.",
     )
 
 
@@ -176,11 +176,11 @@ def _overhead(s: Subject) -> Finding | None:
     calls = sum(operator.calls for operator in p.operators)
     return Finding(
         "overhead",
-        f"For one image, {p.outside_kernels:.0%} of {p.run_ms:.3f} ms pass outside the {calls} kernels, and "
-        f"{p.small_kernels:.0%} of the kernels' time in kernels shorter than 10 µs: starting them "
-        "costs as much as what they compute.",
+        f"For one image, {p.outside_kernels:.0%} of {p.run_ms:.3f} ms are outside the {calls} kernels, and "
+        f"{p.small_kernels:.0%} of the kernel time is in kernels shorter than 10 µs: launching them "
+        "takes as long as the computation.",
         {"outside_kernels": p.outside_kernels, "small_kernels": p.small_kernels, "run_ms": p.run_ms, "kernels": calls},
-        "Answer several images at once, or take a network with fewer layers; lighter ones hardly help.",
+        "Use a larger batch, or a network with fewer layers; smaller layers hardly help.",
     )
 
 
@@ -188,7 +188,7 @@ def _threads(s: Subject) -> Finding | None:
     if s.threads > s.machine.cores:
         return Finding(
             "too many threads",
-            f"The time was taken with {s.threads} threads on {s.machine.cores} cores, where they wait for each other.",
+            f"The latency was measured with {s.threads} threads on {s.machine.cores} cores, so threads wait.",
             {"threads": s.threads, "cores": s.machine.cores},
             f"Measure with at most {s.machine.cores} threads.",
         )
@@ -196,10 +196,10 @@ def _threads(s: Subject) -> Finding | None:
     if s.threads > 1 and macs / s.threads < 1_000_000:
         return Finding(
             "too little work for the threads",
-            f"{macs:,} multiply-accumulates for one image leave each of {s.threads} threads less than a million: "
-            "handing out the work takes as long as doing it.",
+            f"{macs:,} MACs per image leave each of {s.threads} threads less than a million: "
+            "distributing the work takes as long as doing it.",
             {"threads": s.threads, "macs": macs},
-            "Measure with one thread, or answer several images at once.",
+            "Measure with one thread, or use a larger batch.",
         )
     return None
 

@@ -88,9 +88,7 @@ def calibrate(lesson: LessonText) -> None:
 def looked() -> None:
     """Ends of the range by images, for a percentile of the reader's choice."""
     percentile = st.select_slider("Percentile", (90.0, 99.0, 99.9, 99.99), 99.9, key="percentile")
-    figure = lesson_figures.lines(
-        quantization.ranges(percentile), "Calibration images", "Upper end of the range", points=True
-    )
+    figure = lesson_figures.lines(quantization.ranges(percentile), "Calibration images", "Upper end", points=True)
     frame.draw(figure, "Upper end of the range by number of calibration images.")
 
 

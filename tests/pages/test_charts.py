@@ -149,7 +149,7 @@ def test_a_training_moves_along_the_chart_by_its_evaluations() -> None:
     curve = tuple(LearningPoint(step, 30, 0, 0.5, accuracy, 1.0) for step, accuracy in ((0, 0.5), (5, None), (9, 0.8)))
     stages = course(start, curve, "size", "accuracy")
     assert [(s.x, s.y, s.step) for s in stages] == [(90.0, 50.0, 0), (90.0, 80.0, 9)]
-    assert "validation images" in stages[0].text
+    assert "validation " in stages[0].text
     assert course(start, curve, "size", "latency") == ()
     drawn = next(trace for trace in scatter_figure.figure(replace(chart(trail(start), start, "size", "accuracy"),
                                                           course=stages)).data if "Training" in trace.name)  # fmt: skip

@@ -46,7 +46,7 @@ def test_a_job_is_told_in_words() -> None:
     )  # fmt: skip
     told = job_rows.row(job, "here")
     assert told.line == "Epoch 3 of 40 · step 1,200 of 10,000 · loss 0.521 · validation 91.2% · 3 min left"
-    assert told.remark.startswith("on another machine · begun ")
+    assert told.remark.startswith("on another machine · started ")
     assert told.remark.endswith("priority 2")
     assert (told.can_cancel, told.can_resume, told.share) == (True, False, 0.1)
     assert told.link == links.link_of(Subject("lenet5", "digits", "digits"), Recipe())

@@ -85,7 +85,7 @@ def test_the_page_shows_the_layers_and_one_of_them(page):
     table = page.dataframe[0].value
     assert list(table["Bits"]) == [4, 4, 4]
     assert any(text.value == f"#### Layer {table['Layer'][0]}" for text in page.markdown)
-    assert any("the layer's answers by" in text.value for text in page.caption)
+    assert any("relative output error" in text.value for text in page.caption)
 
 
 @pytest.mark.parametrize("bits", [8, 1, 16, 32])

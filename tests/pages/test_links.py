@@ -135,7 +135,7 @@ def test_a_link_with_a_run_shows_that_run_and_says_where_it_was_measured() -> No
     page = opened(links.link_of(DIGITS, recipe, run=old))
     assert values(page)[0].startswith("12.3%")
     assert f"This is run {old}" in page.info[0].value
-    assert "Another version of the engine" in page.info[0].value
+    assert "another version of the engine" in page.info[0].value
     assert page.query_params["run"] == old
     page.slider[0].set_value(0.5).run()
     assert "run" not in page.query_params

@@ -1,4 +1,4 @@
-"""What a page does while the worker is busy with something else."""
+"""What a page does while the worker is busy with another task."""
 
 from collections.abc import Callable
 from concurrent.futures import Future
@@ -35,7 +35,7 @@ def test_a_page_that_waited_too_long_draws_itself_anew_when_the_answer_is_there(
     page.session_state["answer"] = answer
     page.run()
     assert [each.value for each in page.markdown] == ["The rest of the page"]
-    assert "busy with something else" in page.caption[0].value
+    assert "busy with another task" in page.caption[0].value
     assert looks == [waiting.EVERY_S]
     come = True
     page.run()

@@ -25,7 +25,7 @@ COLUMNS = {
     "SQNR, dB": st.column_config.NumberColumn(format="%.1f"),
     "Worst drop": st.column_config.NumberColumn(
         "Drop at 2 bits", format="%.1f",
-        help="Accuracy drop in points on validation images when only this layer has 2 bits; simulated in PyTorch.",
+        help="Drop in points on validation images when only this layer has 2 bits; simulated in PyTorch.",
     ),
 }  # fmt: skip
 

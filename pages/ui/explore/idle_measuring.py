@@ -11,8 +11,8 @@ from pages.ui.state import Visit
 EVERY_S = 1.5
 SWITCH = "Measure nearby recipes when idle"
 HELP = (
-    "While the worker is idle, it measures recipes that differ from yours in one setting. This makes the predicted "
-    "points of a dragged slider more accurate. Your own requests have priority."
+    "While the worker is idle, it measures recipes that differ from yours in one setting. This improves the predicted "
+    "points of a dragged slider. Your own requests have priority."
 )
 ON = os.environ.get("COMPRESSION_IDLE", "1") != "0"
 

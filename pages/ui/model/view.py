@@ -113,6 +113,6 @@ def labels(words: Words) -> dict[str, tuple[str, str]]:
 
 
 LABELS = {
-    "size": ("File size, KB", "At most so many kilobytes."),
-    "latency": ("Latency, fp32 = 1", "At most this share of the fp32 file's time for one image."),
+    "size": ("File size, KB", "Maximum file size in KB."),
+    "latency": ("Latency, fp32 = 1", "Maximum latency for one image, relative to the fp32 file."),
 }

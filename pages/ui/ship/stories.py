@@ -191,7 +191,7 @@ def _lost(found: Measurement) -> str:
     drop, p = 100 * found.accuracy.drop, found.accuracy.p_value
     noise = " (within noise)" if p is None or p > 0.05 else ""
     if abs(drop) < 0.005:
-        return "no accuracy lost"
+        return "no accuracy drop"
     return f"accuracy {'drops' if drop > 0 else 'rises'} by {abs(drop):.2f} points{noise}"
 
 
