@@ -137,7 +137,7 @@ def _truth(data: "Dataset", fp32: Predictions | None) -> np.ndarray:
     if data.truth is not None:
         return data.truth
     if fp32 is None:
-        raise InvalidData(f"{data.title} has no labels, and the fp32 file's answers are not kept, to compare with.")
+        raise InvalidData(f"{data.title} has no labels, and the fp32 file's predictions are not stored.")
     found = np.full(len(data.test), -1, np.int64)
     found[fp32.images] = fp32.classes
     return found

@@ -53,7 +53,7 @@ def reason(ours: Machine, theirs: ProbeMachine, *, integer: bool) -> str:
         )
         return (
             f"{who} adds two 8-bit products in 16 bits and cuts off sums above {BOUND:,} (no VNNI; tried there with 64"
-            f" products), {other}: large codes answer differently. Files made with “Seven bits for eight” do not."
+            f" products), {other}: large codes give different results. Use “Reduce range (7 bits)” to avoid this."
         )
     if ours.onnxruntime != theirs.onnxruntime:
         return f"ONNX Runtime is {theirs.onnxruntime} there and {ours.onnxruntime} here; kernels and fusions differ."

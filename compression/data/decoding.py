@@ -113,7 +113,7 @@ def _without_waiting(path: str, flags: int) -> int:
 
 def _require_file(status: os.stat_result) -> None:
     if not stat.S_ISREG(status.st_mode):
-        raise InvalidData("it has a picture's name but is no file")
+        raise InvalidData("it is named like an image but is not a file")
     if status.st_size > MAX_FILE_BYTES:
         raise InvalidData(f"it takes {status.st_size / 2**20:,.1f} MiB; {MAX_FILE_BYTES >> 20} MiB are allowed")
 

@@ -105,7 +105,7 @@ def _rows(file: str, content: bytes, most: int) -> Iterator[list[str]]:
                     return
                 yield fields
     except (UnicodeDecodeError, csv.Error) as error:
-        raise InvalidData(f"{named(file)} is no table of labels in UTF-8: {error}.") from None
+        raise InvalidData(f"{named(file)} is not a label table in UTF-8: {error}.") from None
 
 
 def _columns(header: list[str]) -> dict[str, int] | None:

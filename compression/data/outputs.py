@@ -31,7 +31,7 @@ def for_outputs(data: Dataset, count: int, names: Sequence[str] = ()) -> Dataset
 def corrected(data: Dataset, corrections: Mapping[str, str]) -> Dataset:
     """`data` with what a user says of its classes. Raises `InvalidData` for a class that it does not have."""
     if unknown := [name for name in corrections if name not in data.classes]:
-        raise InvalidData(f"The table of classes speaks of {shown(unknown[0])}, which is no class of {data.title}.")
+        raise InvalidData(f"The class table names {shown(unknown[0])}, which is not a class of {data.title}.")
     return replace(data, corrections=(*data.corrections, *corrections.items())) if corrections else data
 
 

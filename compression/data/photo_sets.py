@@ -51,7 +51,7 @@ def obtain(name: str, progress: Progress, stop: Stop) -> tuple[Listing, str]:
     except _DAMAGED as error:
         reason = str(error).strip().rstrip(".").partition("\n")[0]
         raise DataUnavailable(
-            f"The copy of {title} in {kept / FOLDERS[name]} is not whole ({reason}); remove it to download it anew."
+            f"The copy of {title} in {kept / FOLDERS[name]} is not whole ({reason}); remove it to download it again."
         ) from None
     try:
         with _complete(name, kept) as place, heard(title, progress, stop):

@@ -67,7 +67,7 @@ def parted(name: str) -> tuple[str, TestSample]:
     if not mark:
         return name, ALL
     if not (found := _WRITTEN.fullmatch(written)):
-        raise InvalidSetting(f"{shown(MARK + written)} is no sample of test images; write {MARK}1000,seed=0.")
+        raise InvalidSetting(f"{shown(MARK + written)} is not a sample of test images; write {MARK}1000,seed=0.")
     return base, TestSample(int(found[1]), int(found[2] or 0))
 
 

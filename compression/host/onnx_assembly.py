@@ -86,7 +86,7 @@ def _parsed(content: bytes) -> onnx.ModelProto:
         model.ParseFromString(content)
     except DecodeError:
         raise InvalidFile(
-            f"ONNX Runtime cannot load this file: {len(content):,} bytes that are no ONNX file."
+            f"ONNX Runtime cannot load this file: {len(content):,} bytes that are not an ONNX file."
         ) from None
     if not model.HasField("graph") or not model.graph.output:
         raise InvalidFile(f"ONNX Runtime cannot load this file: {len(content):,} bytes without a graph.")
@@ -236,7 +236,7 @@ def _opened(folder: Path, location: str) -> int:
         raise InvalidFile(f"The file keeps weights in {location!r}, which cannot be read: {error.strerror}.") from None
     if not stat.S_ISREG(os.fstat(file).st_mode):
         os.close(file)
-        raise InvalidFile(f"The file keeps weights in {location!r}, which is no plain file.")
+        raise InvalidFile(f"The file keeps weights in {location!r}, which is not a regular file.")
     return file
 
 

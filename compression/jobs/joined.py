@@ -233,7 +233,7 @@ def make_certificates(folder: Path) -> tuple[Path, Path]:
             with open(os.open(folder / name, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
                 file.write(str(content))
     except FileExistsError:
-        raise InvalidFile(f"There are certificates in {str(folder)!r} already; name another folder.") from None
+        raise InvalidFile(f"{str(folder)!r} already has certificates; name another folder.") from None
     except OSError as error:
         raise InvalidFile(f"Certificates cannot be written to {str(folder)!r}: {error.strerror}.") from None
     return check_certificates(folder)

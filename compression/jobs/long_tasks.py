@@ -112,7 +112,7 @@ def pace(work: Work, topic: str, job: str) -> LearningPoint | Refusal:
             if len(points) < ENOUGH_POINTS:
                 raise
         if not points:
-            raise InvalidSetting("Minutes go with a recipe that trains; this one has no step 'recover'.")
+            raise InvalidSetting("Minutes need a recipe with the step 'recover'.")
         return points[-1]
 
     return patiently(topic, job, task)

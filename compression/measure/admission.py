@@ -103,13 +103,13 @@ def refusal(ending: Ending) -> str:
     if ending.failed:
         return f"The file cannot be read: {': '.join(filter(None, ending.failed))}."
     if code is None or code == -signal.SIGALRM:
-        return f"The file did not answer an image within {WAIT} seconds."
+        return f"The file did not process an image within {WAIT} seconds."
     if code in (-signal.SIGXCPU, -signal.SIGKILL):
-        return f"The file takes more than {SECONDS} seconds of computing to load and answer an image; that is the most."
+        return f"The file takes more than {SECONDS} seconds to load and classify an image."
     if code == OUT_OF_MEMORY:
         return f"The file takes more than {MEMORY >> 30} GiB of memory to load."
     if code < 0:
-        return f"ONNX Runtime breaks down on the file ({signal.Signals(-code).name})."
+        return f"ONNX Runtime crashes on the file ({signal.Signals(-code).name})."
     return "The file cannot be read: no reason given."
 
 

@@ -44,9 +44,9 @@ def chosen(coarser: list[Timed], finer: list[Timed], finest: list[Timed]) -> tup
     if any(timed.low > SLOWER for timed in coarser):
         return 16, f"Multiples of 16, as narrower layers are slower here: {_described(coarser)}."
     if not all(map(_pays, finer)):
-        return 8, f"Multiples of 8: {_described(coarser)}, and smaller steps hardly save time: {_described(finer)}."
+        return 8, f"Multiples of 8: {_described(coarser)}, and smaller steps are hardly faster: {_described(finer)}."
     if not all(map(_pays, finest)):
-        return 4, f"Multiples of 4: {_described(finer)}, and single channels hardly save time: {_described(finest)}."
+        return 4, f"Multiples of 4: {_described(finer)}, and single channels are hardly faster: {_described(finest)}."
     return 1, f"Any number of channels: {_described(finest)}."
 
 
@@ -57,7 +57,7 @@ def _pays(timed: Timed) -> bool:
 def _described(all_timed: list[Timed]) -> str:
     first = all_timed[0]
     times = " and ".join(f"{timed.ratio:.2f} ({timed.kernel})" for timed in all_timed)
-    return f"{first.narrow} channels take {times} of the time of {first.wide} for {first.work:.2f} of the work"
+    return f"{first.narrow} channels take {times} of the latency of {first.wide} for {first.work:.2f} of the MACs"
 
 
 def _timed(kernel: str, narrow: int, wide: int) -> Timed:

@@ -103,7 +103,7 @@ def _run(session: ort.InferenceSession, takes: Intake, images: np.ndarray, class
         scores = session.run([takes.scores], {takes.image: images})[0]
     except REFUSALS as error:
         size = "×".join(map(str, images.shape[1:]))
-        raise InvalidFile(f"The file cannot answer images of {size}: {reason(error)}.") from None
+        raise InvalidFile(f"The file cannot process images of {size}: {reason(error)}.") from None
     check_scores(scores.shape, len(images), classes)
     return scores
 

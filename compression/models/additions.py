@@ -62,7 +62,7 @@ def add(
     made = told or assumed(opened.input_shape)
     shape = shape_of(made) or opened.input_shape
     if shape is None:
-        raise InvalidModel(f"{source} takes images of any size; say which by a preprocessing.")
+        raise InvalidModel(f"{source} takes images of any size; set one in the preprocessing.")
     say("Making one graph of it, and comparing their answers", 0.6)
     graph = trace(opened.network, shape)
     count = _classes(graph, shape)
@@ -117,7 +117,7 @@ def correct(name: str, *, preprocess: Preprocess | None = None, classes: tuple[s
     if preprocess is not None:
         if shape_of(preprocess) != known.input_shape:
             asked, has = _sides(shape_of(preprocess)), _sides(known.input_shape)
-            raise InvalidModel(f"{name} takes images of {has}, not {asked}; add it anew for another size.")
+            raise InvalidModel(f"{name} takes images of {has}, not {asked}; add it again for another size.")
         known = replace(known, preprocess=preprocess, mean=preprocess.mean, std=preprocess.std)
     if classes is not None:
         known = replace(known, class_names=tuple(each[:LONGEST_NAME] for each in classes))
@@ -179,8 +179,8 @@ def _card(
 ) -> Card:  # fmt: skip
     mean, std = (made.mean, made.std) if made else ((0.0,) * shape[0], (1.0,) * shape[0])
     said = (
-        f"Traced for {_sides(shape)}; its graph answers as the original does on random images.", *opened.notes,
-        f"Its file does not tell its preprocessing: {_usual(made)} assumed." if assumed else "",
+        f"Traced for {_sides(shape)}; its graph gives the original's outputs on random images.", *opened.notes,
+        f"Its file does not specify the preprocessing: {_usual(made)} assumed." if assumed else "",
     )  # fmt: skip
     return Card(
         model=name, dataset=OWN, source=origin or str(opened.source), input_shape=shape, classes=count,

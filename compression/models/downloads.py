@@ -90,7 +90,7 @@ class _Redirections(urllib.request.HTTPRedirectHandler):
 def _receive(remote: Remote, part: Path, progress: Progress | None, stop: Stop | None) -> str:
     """Writes what is missing of the file behind what is in `part`; returns the SHA-256 that the host tells, or ''."""
     if urlsplit(remote.url).scheme not in ("http", "https"):
-        raise ValueError(f"{remote.url[:80]!r} is no address of a file")
+        raise ValueError(f"{remote.url[:80]!r} is not a file address")
     redirections = _Redirections()
     opener = urllib.request.build_opener(redirections)
     have = part.stat().st_size if part.is_file() else 0
@@ -121,7 +121,7 @@ def _write(answer: Any, part: Path, have: int, remote: Remote, progress: Progres
     with part.open("ab" if have else "wb") as file:
         for chunk in _chunks(answer):
             if stop and stop():
-                raise Cancelled("The download was stopped; it goes on from there when it is asked for again.")
+                raise Cancelled("The download was stopped; it resumes when requested again.")
             file.write(chunk)
             have += len(chunk)
             if have > LARGEST:

@@ -14,7 +14,7 @@ _KERAS = "import keras; model = keras.models.load_model({name!r}); model.export(
 PICKLED = (
     "{name} holds pickled Python objects, which would run code when they are read; where you trust it: "
     + _TORCH.format(load="model = torch.load({name!r}, weights_only=False).eval()")
-    + ", and bring network.onnx."
+    + ", then import network.onnx."
 )
 _SAID = {
     "torchscript": "{name} is TorchScript, which holds a program; export it where it runs: "
@@ -60,7 +60,7 @@ def format_of(path: Path) -> Format:
     if kind == "torch" or kind == "pt2":
         return "pt2" if kind == "pt2" else "torch"
     if path.suffix.lower() not in ENDINGS:
-        raise InvalidFile(f"{path.name} is no file of a network; {', '.join(ENDINGS)} are read here.")
+        raise InvalidFile(f"{path.name} is not a network file; {', '.join(ENDINGS)} are read here.")
     return ENDINGS[path.suffix.lower()]
 
 

@@ -38,7 +38,7 @@ def read_repository(name: str, *, progress: Progress | None = None, stop: Stop |
         found = read_json(path.read_text(encoding="utf-8"))
     except (ValueError, OSError) as error:
         path.unlink(missing_ok=True)
-        raise InvalidFile(f"The configuration of {name} is no JSON that can be read: {error}.") from None
+        raise InvalidFile(f"The configuration of {name} is not valid JSON: {error}.") from None
     if not isinstance(found, dict):
         raise InvalidFile(f"The configuration of {name} is {shown(found)}, not timm's.")
     return _repository(name, found)
@@ -65,7 +65,7 @@ def _repository(name: str, found: dict[str, Any]) -> Repository:
         )
     classes = found.get("num_classes", known.get("num_classes"))
     if not isinstance(classes, int) or not 2 <= classes <= MOST_CLASSES:
-        raise Unsupported(f"{name} is no classifier: it tells {shown(classes)} classes.")
+        raise Unsupported(f"{name} is not a classifier: it has {shown(classes)} classes.")
     arguments = _arguments(name, found.get("model_args"))
     plain = {key: value for key, value in known.items() if key in _READ} | {"num_classes": classes}
     return Repository(

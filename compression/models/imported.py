@@ -40,7 +40,7 @@ def bring(path: Path, name: str, data: Dataset) -> Card:
         parameters=sum(p.numel() for p in graph.parameters()), size_bytes=len(content),
         sha256=hashlib.sha256(content).hexdigest(), data_fingerprint=data.fingerprint,
         training_seconds=0.0, hardware=platform.machine(), versions={"torch": torch.__version__},
-        origin=path.name, notes=f"Brought, not trained here; looked at in {time.perf_counter() - began:.1f} s.",
+        origin=path.name, notes=f"Imported, not trained here; read in {time.perf_counter() - began:.1f} s.",
     )  # fmt: skip
     place = user_weights() / f"{name}-{OWN}.json"
     with atomic_write(place.with_suffix(".pt2")) as partial:

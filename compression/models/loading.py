@@ -52,7 +52,7 @@ def network(name: str, weights: str) -> nn.Module:
     if path is None or not weights_path(path).exists():
         raise UnknownName("model", name, ARCHITECTURES)
     if not _is_described(weights_path(path), known):
-        raise InvalidFile(f"The file of {name!r} is not the one that was brought; bring the network again.")
+        raise InvalidFile(f"The file of {name!r} has changed since the import; import the network again.")
     kept = weights_path(path)
     if kept.suffix == ".pt2":
         return load_pt2(kept)
@@ -154,7 +154,7 @@ def write_weights(model: nn.Module, path: Path) -> str:
         name: t.detach().cpu().half().contiguous() for name, t in model.state_dict().items() if t.is_floating_point()
     }
     if not all(math.isfinite(tensor.float().abs().sum()) for tensor in state.values()):
-        raise InvalidModel("There are weights that are no finite numbers in half precision: the training has diverged.")
+        raise InvalidModel("There are weights that are not finite in half precision: the training has diverged.")
     with atomic_write(path) as partial:
         save_file(state, partial)
     return hashlib.sha256(path.read_bytes()).hexdigest()

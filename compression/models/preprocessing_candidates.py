@@ -83,7 +83,7 @@ def training_pictures(name: str, count: int = 256, seed: int = 0) -> tuple[list[
     Raises InvalidData where it is no folder, or has no labels.
     """
     if not name.startswith(FOLDER_PREFIX):
-        raise InvalidData(f"{name!r} is no folder of pictures; write folder:PATH.")
+        raise InvalidData(f"{name!r} is not an image folder; write folder:PATH.")
     listing = layouts.list_folder(path_of(name))
     if not listing.labelled:
         raise InvalidData(f"{listing.folder} has no labels, by which preprocessings could be told apart.")

@@ -69,7 +69,7 @@ def _of_library(library: str, rest: str) -> Source:
     if hub and library == "timm":
         repository = rest.removeprefix(hub)
         if not _REPOSITORY.fullmatch(repository):
-            raise InvalidModel(f"{shown(repository)} is no repository; OWNER/NAME is, with @REVISION where wanted.")
+            raise InvalidModel(f"{shown(repository)} is not a repository; write OWNER/NAME, optionally with @REVISION.")
         return Source("hub", repository)
     found = _NAME.fullmatch(rest)
     if not found:

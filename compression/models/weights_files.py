@@ -99,7 +99,7 @@ def _unwrapped(found: Any, file: str) -> tuple[Tensors, tuple[str, ...]]:
         found = found[inner]
     tensors = {key: value for key, value in found.items() if _is_plain(value)} if isinstance(found, Mapping) else {}
     if not tensors or not all(isinstance(key, str) for key in tensors):
-        raise InvalidFile(f"{file} holds no tensors under names, which the weights of a network are.")
+        raise InvalidFile(f"{file} has no named tensors, as the weights of a network are.")
     if len(tensors) > MOST_TENSORS:
         raise InvalidFile(f"{file} holds {len(tensors):,} tensors; at most {MOST_TENSORS:,} are read.")
     return tensors, (f"The weights were taken from {'.'.join(taken)!r} in the file.",) if taken else ()

@@ -225,7 +225,7 @@ def _check_against(model: nn.Module | ExportedProgram, graph: fx.GraphModule, sh
         got = tuple(answer.shape) if isinstance(answer, torch.Tensor) else type(answer).__name__
         raise InvalidModel(f"The network must return scores [images, classes] for 3 images, not {got}.")
     if answer.isnan().any():
-        raise InvalidModel("The network answers with NaN; only numbers are allowed as scores.")
+        raise InvalidModel("The network returns NaN; only numbers are allowed as scores.")
     check_alike(model, graph, images)
 
 
@@ -251,7 +251,7 @@ def check_alike(model: nn.Module | ExportedProgram, graph: fx.GraphModule, image
             return
         first = _first_difference(model, program, graph, images, tolerance)
     raise InvalidModel(
-        f"The traced network answers differently from the original{first}, so it cannot be compressed safely."
+        f"The traced network gives different outputs from the original{first}, so it cannot be compressed safely."
     )
 
 

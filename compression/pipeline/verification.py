@@ -47,7 +47,7 @@ def verify(
     if not agreement.agree(expected, found, tolerance):
         first = _first_difference(graph, images, tolerance)
         raise Unsupported(
-            f"The fp32 file answers differently from the network{first}, so no file of it can be trusted."
+            f"The fp32 file gives different outputs from the network{first}, so the export is not reliable."
         )
 
 

@@ -80,5 +80,5 @@ def _unpacked(package: Path) -> dict[str, bytes]:
                     raise InvalidFile(f"{name} of {PACKAGE} {VERSION} is not the expected file; nothing is kept.")
                 found[name] = content
     except (tarfile.TarError, KeyError, OSError, EOFError) as error:
-        raise InvalidFile(f"What npm fetched is no package of {PACKAGE} {VERSION}: {error}.") from None
+        raise InvalidFile(f"What npm downloaded is not {PACKAGE} {VERSION}: {error}.") from None
     return found

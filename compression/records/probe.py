@@ -170,7 +170,7 @@ def read_report(content: bytes) -> ProbeReport:
 
 
 def _refused(why: str) -> InvalidFile:
-    return InvalidFile(f"This file is no report of a probe: {why}.")
+    return InvalidFile(f"This file is not a probe report: {why}.")
 
 
 def _first(error: ValidationError) -> str:

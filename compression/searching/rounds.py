@@ -50,20 +50,20 @@ class Bar:
     def cuts(self, sketch: Sketch) -> str:
         """Why a simulated trial goes no further; empty where it may."""
         if not sketch.divergence < self.most_divergence:
-            return "Its simulated answers differ further than those of any file that was good enough."
+            return "Its simulated outputs differ more than those of any acceptable file."
         if sketch.size_bytes > self.most_size_bytes or sketch.macs > self.most_macs:
-            return "It is larger than what is affordable."
+            return "It exceeds the size limit."
         if any(_no_larger(r.sketch, sketch) and sketch.divergence > CLEARLY * r.sketch.divergence for r in self.rivals):
-            return "Another file is smaller and faster, and its answers differ less."
+            return "Another file is smaller and faster, with smaller output differences."
         return ""
 
     def cuts_file(self, sketch: Sketch, found: Found) -> str:
         """Why a file goes no further after some images; empty where it may."""
         least = found.drop - Z * sqrt(max(1 - found.agreement, 1e-4) / found.images)
         if least > self.most_drop:
-            return "It loses too much accuracy on the first validation images."
+            return "Its accuracy drop on the first validation images is too large."
         if any(_no_larger(r.sketch, sketch) and max(r.drop, 0.0) < least for r in self.rivals):
-            return "Another file is smaller and faster, and loses less."
+            return "Another file is smaller and faster, with a smaller drop."
         return ""
 
 

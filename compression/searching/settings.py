@@ -110,7 +110,7 @@ class SearchSettings(Settings):
         try:
             values = read_json(text)
         except ValueError as error:
-            raise InvalidSetting(f"These are no settings of a search in JSON: {error}.") from None
+            raise InvalidSetting(f"These are not search settings in JSON: {error}.") from None
         if not isinstance(values, dict):
             raise InvalidSetting(f"The settings of a search must be a table, not {shown(values)}.")
         return cls(**values)

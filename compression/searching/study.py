@@ -61,7 +61,7 @@ class Study:
     def check(self) -> None:
         """Raises `Unsupported` where the study was begun with other parameters than this version has."""
         if self.kept(SPACE) != version():
-            raise Unsupported("This search was begun by another version of the program; begin a new one.")
+            raise Unsupported("This search was started by another version of the program; start a new one.")
 
     @property
     def trials(self) -> list[Trial]:
@@ -103,7 +103,7 @@ class Study:
         try:
             return None if text is None else read_json(str(text), MOST_CHARACTERS)
         except ValueError as error:
-            raise Unsupported(f"What is kept of this search cannot be read: {error}.") from None
+            raise Unsupported(f"The stored search cannot be read: {error}.") from None
 
     def ask(self, params: Mapping[str, Any] | None, origin: str) -> tuple[int, dict[str, Any]]:
         """A new trial's number and parameters: those given, or what the sampler says."""

@@ -159,13 +159,13 @@ def _runs(connection: Connection, report: ProbeReport) -> dict[str, list[str]]:
     chosen = select(FileRow.file_hash, FileRow.id, FileRow.n_test, SubjectRow.data_fingerprint).join(SubjectRow)
     rows = connection.execute(chosen.where(FileRow.file_hash.in_(wanted))).all()
     if not rows:
-        raise InvalidFile("None of the files in this report is of a run here; measure them here first.")
+        raise InvalidFile("The report contains no file of a stored run; measure the files here first.")
     found: dict[str, list[str]] = {}
     for file, run, n_test, fingerprint in rows:
         if (fingerprint, n_test) == (report.data_fingerprint, report.n_test):
             found.setdefault(file, []).append(run)
     if not found:
-        raise InvalidFile("This report's answers are for other images than those that its files were measured on here.")
+        raise InvalidFile("This report was made with other test images than the runs here.")
     return found
 
 

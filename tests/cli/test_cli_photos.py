@@ -77,7 +77,7 @@ def test_a_table_says_which_class_is_which_output(network: Path, tmp_path: Path)
     assert found["accuracy"] > 0.8
     assert any("left out as you have asked: 'what is it'" in note for note in found["notes"])
     table.write_text("zer0,0\n")
-    assert "'zer0', which is no class of photos" in refusal(*asked, "--class-map", table)
+    assert "'zer0', which is not a class of photos" in refusal(*asked, "--class-map", table)
     table.write_text("zero,77\n")
     assert "names none of the network's 10 classes" in refusal(*asked, "--class-map", table)
 

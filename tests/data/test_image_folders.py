@@ -117,7 +117,7 @@ def test_links_that_multiply_end(root: Path, monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_what_is_no_file_is_named_and_nothing_waits_for_it(root: Path) -> None:
-    place, said = root / "train/cat/9.png", ("train/cat/9.png: it has a picture's name but is no file",)
+    place, said = root / "train/cat/9.png", ("train/cat/9.png: it is named like an image but is not a file",)
     os.mkfifo(place)
     assert left_out(root) == said
     place.unlink()

@@ -221,7 +221,7 @@ def test_rows_that_do_not_fit_cost_themselves_alone(tmp_path: Path) -> None:
     ("content", "words"),
     [
         (b"path,label\n0.png,a\n" + b"1.png,b\n" * 20_000 + b"x" * 200_000 + b",1\n", "in UTF-8: field larger than"),
-        (b"path,label\n0.png,a\n" + b"1.png,b\n" * 20_000 + b"\xff\xfe,a\n", "is no table of labels in UTF-8"),
+        (b"path,label\n0.png,a\n" + b"1.png,b\n" * 20_000 + b"\xff\xfe,a\n", "is not a label table in UTF-8"),
         (b"path,label\n", "names 0 pictures, none of which can be used."),
         (b"path,label\ngone.png,1", r"names 1 pictures, none of which can be used, first gone\.png: there is no such"),
     ],

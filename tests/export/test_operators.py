@@ -212,10 +212,10 @@ def test_the_file_answers_as_the_network(name: str) -> None:
     (lambda x: x + torch.rand_like(x), Unsupported,
      "The network draws random numbers by 'rand_like'; a fixed answer for each image is needed."),
     (lambda x: (x.double() + 1e10).sub(1e10).float(), InvalidModel,
-     "The traced network answers differently from the original, first at 'sub' (sub), so it cannot be compressed "
+     "The traced network gives different outputs from the original, first at 'sub' (sub), so it cannot be compressed "
      "safely."),
     (lambda x: (x * 1e6).half().float() * 1e-6, InvalidModel,
-     "The traced network answers differently from the original, first at 'mul' (mul_1), so it cannot be compressed "
+     "The traced network gives different outputs from the original, first at 'mul' (mul_1), so it cannot be compressed "
      "safely."),
     (lambda x: x - x.mean(0), Unsupported, "The network computes 'mean' over all images of a batch."),
     (lambda x: F.softmax(x, 0), Unsupported, "The network computes 'softmax' over all images of a batch."),

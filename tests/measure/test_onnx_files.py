@@ -339,12 +339,12 @@ class TestScoresThatNameNoClass:
 
 
 @pytest.mark.parametrize(("status", "failed", "sentence"), [
-    (-11, None, "ONNX Runtime breaks down on the file (SIGSEGV)."),
+    (-11, None, "ONNX Runtime crashes on the file (SIGSEGV)."),
     (1, ("ValueError", "odd"), "The file cannot be read: ValueError: odd."),
     (1, None, "The file cannot be read: no reason given."),
-    (None, None, "The file did not answer an image within 300 seconds."),
+    (None, None, "The file did not process an image within 300 seconds."),
     (86, None, "The file takes more than 4 GiB of memory to load."),
-    (-24, None, "The file takes more than 10 seconds of computing to load and answer an image; that is the most."),
+    (-24, None, "The file takes more than 10 seconds to load and classify an image."),
 ])  # fmt: skip
 def test_a_broken_trial_is_a_sentence(status: int | None, failed: tuple[str, str] | None, sentence: str) -> None:
     assert admission.refusal(Ending(status, failed)) == sentence

@@ -84,7 +84,7 @@ def test_what_cannot_be_ranked_is_one_sentence(root: Path, tmp_path: Path) -> No
     pictures, _ = training_pictures(f"folder:{root}", 4)
     with pytest.raises(Cancelled):
         rank_preprocessings(network_for("0 to 1"), pictures, SIZE, stop=lambda: True)
-    with pytest.raises(InvalidData, match="is no folder of pictures"):
+    with pytest.raises(InvalidData, match="is not an image folder"):
         training_pictures("digits")
     for i in range(3):
         Image.new("RGB", (9, 9)).save(tmp_path / f"{i}.png")

@@ -156,7 +156,7 @@ def broken(value):
      "The network's tensor 'first.weight' holds NaN or infinite values; only numbers are allowed."),
     (broken(float("-inf")),
      "The network's tensor 'first.weight' holds NaN or infinite values; only numbers are allowed."),
-    (Layers(lambda x: (x - 1e6).sqrt()), "The network answers with NaN; only numbers are allowed as scores."),
+    (Layers(lambda x: (x - 1e6).sqrt()), "The network returns NaN; only numbers are allowed as scores."),
     (Layers(first="code"), "The network calls a part of it 'code'; any other name is allowed."),
     (Layers(first="graph"), "The network calls a part of it 'graph'; any other name is allowed."),
     (Layers(lambda x: {"scores": x, "features": x}),

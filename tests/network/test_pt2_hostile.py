@@ -134,7 +134,7 @@ def test_the_same_archive_harms_whoever_uses_the_reader_of_pytorch(
 def test_entries_that_are_no_data_of_a_network_are_refused(name: str, held: Held, tmp_path: Path) -> None:
     with pytest.raises(InvalidFile) as refused:
         load_pt2(write(tmp_path / "x.pt2", held | {name: b"x"}))
-    reason = f"it holds {name or 'net/'!r}, which would run code to load or is no part of a network"
+    reason = f"it holds {name or 'net/'!r}, which would run code to load or is not part of a network"
     assert reason in str(refused.value)
 
 
@@ -175,9 +175,9 @@ def called(target: str, **given: Any) -> Callable[[Held], Held]:
     (without("data/weights/weight_0"), "it holds no 'data/weights/weight_0'"),
     (lambda held: held | {"byteorder": b"big"}, "its byteorder is b'big', not b'little'"),
     (lambda held: held | {"archive_version": b"1"}, "its archive_version is b'1', not b'0'"),
-    (lambda held: held | {GRAPH: b"\xff"}, "its models/model.json is no JSON"),
+    (lambda held: held | {GRAPH: b"\xff"}, "its models/model.json is not valid JSON"),
     (lambda held: held | {GRAPH: b"[" * 200_000}, "its models/model.json is nested too deeply"),
-    (lambda held: held | {GRAPH: b"7" * 9_000}, "its models/model.json is no JSON"),
+    (lambda held: held | {GRAPH: b"7" * 9_000}, "its models/model.json is not valid JSON"),
     (lambda held: held | {GRAPH: b"[]"}, "what should have a 'schema_version' is [], not a record"),
     (graph(lambda r: r["schema_version"].update(major=9)), "its schema is version 9; version 8 is read"),
     (graph(lambda r: r.pop("graph_module")), "'graph_module' is missing in {"),

@@ -43,7 +43,7 @@ def test_a_graph_that_is_another_network_is_refused(form, images: torch.Tensor) 
     with pytest.raises(InvalidModel) as refused:
         verify(form(network()), graph, session(export(graph, SHAPE, packed=False).onnx), images)
     assert str(refused.value) == (
-        "The traced network answers differently from the original, first at Conv2d '4', so it cannot be "
+        "The traced network gives different outputs from the original, first at Conv2d '4', so it cannot be "
         "compressed safely."
     )
 
@@ -61,7 +61,7 @@ def test_whatever_is_traced_is_compared_with_its_graph(form, monkeypatch: pytest
     with pytest.raises(InvalidModel) as refused:
         trace(form(network()), SHAPE)
     assert str(refused.value) == (
-        "The traced network answers differently from the original, first at 'hardtanh' (hardtanh), so it cannot be "
+        "The traced network gives different outputs from the original, first at 'hardtanh' (hardtanh), so it cannot be "
         "compressed safely."
     )
 
@@ -72,8 +72,8 @@ def test_a_file_that_computes_something_else_is_refused(monkeypatch: pytest.Monk
     with pytest.raises(Unsupported) as refused:
         compress.prepare(network(), load("digits"), calibration_images=64)
     assert str(refused.value) == (
-        "The fp32 file answers differently from the network, first at 'hardtanh' (hardtanh), so no file of "
-        "it can be trusted."
+        "The fp32 file gives different outputs from the network, first at 'hardtanh' (hardtanh), so the export "
+        "is not reliable."
     )
 
 

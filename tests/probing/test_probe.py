@@ -175,7 +175,7 @@ def test_a_report_that_is_none_is_refused_in_a_sentence(
     b"", b"[]", b"\xff", b"[" * 100_000, b"{" + b" " * MOST_CHARACTERS + b"}", b'{"a": 1e999}', b"null",
 ])  # fmt: skip
 def test_what_is_no_report_is_refused_in_a_sentence(content: bytes) -> None:
-    with pytest.raises(InvalidFile, match="This file is no report of a probe"):
+    with pytest.raises(InvalidFile, match="This file is not a probe report"):
         read_report(content)
 
 

@@ -226,5 +226,5 @@ def test_a_study_leaves_out_what_is_no_trial_and_fields_of_another_version() -> 
     assert study.trials == [kept]
     for text in ("{", "[" * 100_000, '"' + "x" * MOST_CHARACTERS + '"'):
         study._optuna.set_user_attr(BASELINE, text)
-        with pytest.raises(Unsupported, match="What is kept of this search cannot be read"):
+        with pytest.raises(Unsupported, match="The stored search cannot be read"):
             study.kept(BASELINE)

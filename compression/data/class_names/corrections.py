@@ -29,7 +29,7 @@ def read_corrections(path: Path) -> dict[str, str]:
     try:
         rows = list(csv.reader(text.splitlines(), delimiter="\t" if "\t" in text else ","))
     except csv.Error as error:
-        raise InvalidFile(f"{path.name} is no table of classes: {error}.") from None
+        raise InvalidFile(f"{path.name} is not a class table: {error}.") from None
     found: dict[str, str] = {}
     for number, row in enumerate(rows, 1):
         cells = [cell.strip() for cell in row]

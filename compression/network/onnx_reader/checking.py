@@ -76,15 +76,15 @@ def refuse_others(check: Check, *, quantized: bool) -> None:
     Of a quantized file the classes are told only: it rounds, which the network of floats does not.
     """
     if not np.isfinite(check.relative_error):
-        raise InvalidModel("The network answers with NaN or infinite scores; only numbers are allowed.")
+        raise InvalidModel("The network returns NaN or infinite scores; only numbers are allowed.")
     if quantized and check.relative_error > MOST_NOISE:
         raise InvalidModel(
             f"The file is quantized, and the network of floats that it stands for differs from it by"
-            f" {check.relative_error:.0%} of its answers; bring the network as it was before it was quantized."
+            f" {check.relative_error:.0%} of its answers; import the network as it was before quantization."
         )
     other = 1 - check.same_classes
     if not quantized and other > MOST_OTHER:
         raise InvalidModel(
             f"The network as read from the file gives {other:.1%} of {check.images} images another class than ONNX"
-            f" Runtime does with the file; at most {MOST_OTHER:.1%} may differ. Bring it as a .pt2 file instead."
+            f" Runtime does with the file; at most {MOST_OTHER:.1%} may differ. Import it as a .pt2 file instead."
         )

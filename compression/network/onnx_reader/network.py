@@ -209,6 +209,6 @@ WAYS = {
 def unknown(node: Node) -> Unsupported:
     """The refusal of an operator that is in no table."""
     optimized = "save the file without ONNX Runtime's optimizations, or of a standard operator"
-    usual = "write it with other operators, or bring the network as a .pt2 file of torch.export.save"
+    usual = "write it with other operators, or import the network as a .pt2 file (torch.export.save)"
     way = WAYS.get(node.op, optimized if node.domain.startswith("com.microsoft") else usual)
     return Unsupported(f"The network's operator {node.said} cannot be read; {way}.")

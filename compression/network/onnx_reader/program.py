@@ -123,7 +123,7 @@ def read_program(model: onnx.ModelProto, constants: dict[str, np.ndarray]) -> Pr
         raise InvalidModel(f"The network must take one input, the images, not {len(inputs)} ({names}).{way}")
     image = inputs[0]
     if image.type.WhichOneof("value") != "tensor_type":
-        raise InvalidModel(f"The network's input {shown(image.name)} is no tensor; images are needed.")
+        raise InvalidModel(f"The network's input {shown(image.name)} is not a tensor; images are needed.")
     sizes = tuple(
         each.dim_value if each.HasField("dim_value") and each.dim_value > 0 else None
         for each in image.type.tensor_type.shape.dim

@@ -43,7 +43,7 @@ class Archive:
         try:
             self._zip = zipfile.ZipFile(path)
         except ZIP_ERRORS as error:
-            raise Malformed(str(error).rstrip(".") or "it is no zip archive") from None
+            raise Malformed(str(error).rstrip(".") or "it is not a zip archive") from None
         self.size_bytes = path.stat().st_size
         try:
             self._entries = self._checked()
@@ -110,13 +110,13 @@ class Archive:
         except RecursionError:
             raise Malformed(f"its {name} is nested too deeply") from None
         except ValueError:
-            raise Malformed(f"its {name} is no JSON") from None
+            raise Malformed(f"its {name} is not valid JSON") from None
 
 
 def _check_entry(info: zipfile.ZipInfo, name: str) -> None:
     if info.filename != info.orig_filename or not (READ.fullmatch(name) or IGNORED.fullmatch(name)):
         raise Malformed(
-            f"it holds {shown(name or info.filename)}, which would run code to load or is no part of a network"
+            f"it holds {shown(name or info.filename)}, which would run code to load or is not part of a network"
         )
     if info.compress_type != zipfile.ZIP_STORED or info.compress_size != info.file_size or info.flag_bits & 1:
         raise Malformed(f"its {name} is compressed or encrypted; entries are stored as they are")

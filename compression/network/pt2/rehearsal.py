@@ -140,8 +140,8 @@ def _check_alone(network: Network, saved: Program, images: torch.Tensor, togethe
     for answer, *each in zip(together, *alone, strict=True):
         if isinstance(answer, torch.Tensor) and not _agree(answer, torch.stack(each)):
             raise InvalidModel(
-                f"The network was saved for batches of {saved.batch} and answers differently in others; save it with"
-                " dynamic_shapes that leave the first axis free."
+                f"The network was saved for batches of {saved.batch} and gives different outputs in others; save it"
+                " with dynamic_shapes that leave the first axis free."
             )
 
 
