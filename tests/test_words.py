@@ -9,7 +9,8 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 SOURCES = [ROOT / "app.py", *(ROOT / "pages").rglob("*.py"), *(ROOT / "compression").rglob("*.py")]
-TEXTS = [ROOT / "README.md", *(ROOT / "pages").rglob("*.yaml")]
+DOCUMENTS = [path for path in sorted((ROOT / "docs").glob("*.md")) if path.name != "GLOSSARY.md"]
+TEXTS = [ROOT / "README.md", *DOCUMENTS, *(ROOT / "pages").rglob("*.yaml")]
 DOCUMENTED = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
 
 
