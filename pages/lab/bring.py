@@ -21,7 +21,7 @@ def page() -> None:
     visit = opened()
     elsewhere()
     st.space("small")
-    st.subheader("Bring your own network and images", anchor=False)
+    st.subheader("Bring your own network and dataset", anchor=False)
     repeated(partial(form, visit), None)
 
 

@@ -90,7 +90,7 @@ def advise(budget: Budget, points: Sequence[Point]) -> Advice:
     count = f"{len(within)} of {len(measured)} measured points"
     keep = "are within the budget" if len(within) != 1 else "is within the budget"
     flattered = f" {words.flattered}" if len(within) > 1 else ""  # choosing among many test results flatters
-    return Advice(best, f"{count} {keep}; this is the {called(asked.wish, words)} one.{flattered}{unasked}")
+    return Advice(best, f"{count} {keep}; this one is the {called(asked.wish, words)}.{flattered}{unasked}")
 
 
 def usual(words: Words) -> str:

@@ -42,7 +42,7 @@ WORDS: dict[Reference, Words] = {
         "This dataset has no labels.",
         like="as fp32", limit="Disagreement with fp32, points",
         limit_about="Maximum share of images that the file classifies differently from the fp32 file, in percent.",
-        best="highest agreement", lost="disagreement with fp32",
+        best="closest to fp32", lost="disagreement with fp32",
         flattered="Selected on the test images, so its agreement is slightly optimistic.",
         validation="Agreement",
     ),
