@@ -16,7 +16,7 @@ from pages.ui.state import Visit, kept
 FIXED = "The same recipe for every network."
 SMALLEST = "Smallest file, 1 point drop"
 CHOSEN = (
-    "Tries a fixed list of recipes and takes the smallest file that loses at most 1 point of accuracy on validation "
+    "Tries a fixed list of recipes and takes the smallest file that loses at most 1 point on the validation "
     "images. The drop on the test images can differ slightly. Takes seconds."
 )
 DOING = "Trying recipes on validation images"
