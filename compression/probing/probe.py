@@ -62,10 +62,10 @@ def main() -> None:
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--name", default="", help="what this machine is called in the charts")
-    parser.add_argument("--threads", default="", help="such as 1,4; else 1 and all cores")
-    parser.add_argument("--seconds", type=float, default=2.0, help="for each file and number of threads")
-    parser.add_argument("--out", default="report.json", help="where the report is written")
+    parser.add_argument("--name", default="", help="name of this machine on the charts")
+    parser.add_argument("--threads", default="", help="thread counts, e.g. 1,4 (default: 1 and all cores)")
+    parser.add_argument("--seconds", type=float, default=2.0, help="seconds per file and thread count")
+    parser.add_argument("--out", default="report.json", help="output file")
     parser.add_argument("--peak", default="", help=argparse.SUPPRESS)
     return parser.parse_args()
 

@@ -47,7 +47,7 @@ def test_the_very_file_answers_in_the_browser_as_it_does_here(server: str, page:
     page.locator(".probe-file").set_input_files(picture(tmp_path / "a.png"))
     expect(page.locator(".probe-label")).to_contain_text("does not leave this browser")
     page.get_by_role("button", name="Measure in this browser").click()
-    expect(note).to_contain_text(re.compile(r"both answer \d+ of 200 images alike"))
+    expect(note).to_contain_text(re.compile(r"equal predictions on \d+ of 200 images"))
     expect(page.get_by_text(re.compile(r"in the browser: results for \d runs? added"))).to_be_visible()
 
     store = Store.open()

@@ -26,7 +26,7 @@ def test_plotly_comes_from_its_package_and_is_fetched_once(server: str, page: Pa
 def test_a_library_that_does_not_come_is_said_in_one_sentence(server: str, page: Page, console: list[str]) -> None:
     page.route("**/plotly.min.js*", lambda route: route.abort())
     page.goto(link(server, "explore"))
-    expect(page.get_by_text("The charts' library did not load. Reload the page.").first).to_be_visible()
+    expect(page.get_by_text("The chart library could not be loaded. Reload the page.").first).to_be_visible()
     page.unroute("**/plotly.min.js*")
     page.reload()
     expect(chart(page)).to_be_visible()

@@ -37,7 +37,7 @@ function run(address) {
     const script = document.createElement("script")
     const refuse = () => {
       globalThis.caches?.delete(STORE)
-      failed(new Error("The charts' library did not load."))
+      failed(new Error("The chart library could not be loaded."))
     }
     script.src = address
     script.onload = () => window.Plotly ? done(window.Plotly) : refuse()

@@ -126,28 +126,28 @@ async function dropped(state, file) {
   stop(state)
   let picture
   try { picture = await createImageBitmap(file) } catch {
-    return tell(state, "This file is no picture that this browser can read.")
+    return tell(state, "This browser cannot read the file as an image.")
   }
   const pixels = cropped(state, picture, picture.width, picture.height)
   picture.close()
-  show(state, pixels, await answer(state, pixels), "Your picture, its middle; it does not leave this browser")
+  show(state, pixels, await answer(state, pixels), "Your picture (centre crop); it does not leave this browser")
 }
 
 async function camera(state) {
   if (state.stream) return stop(state)
   if (!navigator.mediaDevices) {
-    return tell(state, "Browsers open the camera only for https or localhost; drop a picture instead.")
+    return tell(state, "The camera needs https or localhost. Drop a picture instead.")
   }
   try {
     state.stream = await navigator.mediaDevices.getUserMedia({ video: { facingMode: "environment" } })
-  } catch (error) { return tell(state, `The camera does not open: ${error.name}.`) }
+  } catch (error) { return tell(state, `The camera could not be opened: ${error.name}.`) }
   const video = document.createElement("video")
   Object.assign(video, { muted: true, playsInline: true, srcObject: state.stream })
   await video.play()
   state.buttons.camera.textContent = "Stop the camera"
   while (state.stream && state.canvas.isConnected) {
     const pixels = cropped(state, video, video.videoWidth, video.videoHeight)
-    show(state, pixels, await answer(state, pixels), "The camera; no picture leaves this browser")
+    show(state, pixels, await answer(state, pixels), "Camera image; it does not leave this browser")
     await new Promise(requestAnimationFrame)
   }
   stop(state)
@@ -203,10 +203,10 @@ async function answers(state, file) {
   for (let i = 0; i < state.images; i++) {
     const scores = await run(file, tensor(state.ort, state, test(state, i), file.batch))
     const { named, confidence } = decided(scores, state.classes.length)
-    if (named < 0) throw new Error("It answers an image with NaN or infinite scores, which name no class.")
+    if (named < 0) throw new Error("The file gives NaN or infinite scores for an image.")
     classes.push(named)
     confidences.push(Math.round(1e4 * confidence) / 1e4)
-    if (i % 20 === 0) { tell(state, `Answering image ${i + 1} of ${state.images} …`); await pause() }
+    if (i % 20 === 0) { tell(state, `Classifying image ${i + 1} of ${state.images} …`); await pause() }
   }
   return { classes, confidences }
 }
@@ -267,8 +267,8 @@ async function measure(state, data, send) {
   const same = files[0].classes.length && files[1].classes.length
     ? files[0].classes.filter((named, i) => named === files[1].classes[i]).length : 0
   tell(state, took.every(Boolean)
-    ? `fp32 ${took[0].toFixed(3)} ms, compressed ${took[1].toFixed(3)} ms an image on one thread; both answer `
-      + `${same} of ${state.images} images alike. Loading took ${state.files.map((f) => f.loadMs.toFixed(0)).join(" and ")} ms.`
+    ? `fp32 ${took[0].toFixed(3)} ms, compressed ${took[1].toFixed(3)} ms per image on one thread; equal predictions on `
+      + `${same} of ${state.images} images. Load times: ${state.files.map((f) => f.loadMs.toFixed(0)).join(" and ")} ms.`
     : files.map((file) => file.error ?? "").join(" "))
   Object.values(state.buttons).forEach((button) => { button.disabled = false })
 }
