@@ -146,11 +146,11 @@ def keep_pictures(pictures: Iterable[tuple[str, bytes]]) -> Extracted:
                 (place / free).write_bytes(content)
                 digest.update(hashlib.sha256(content).digest() + free.encode("utf-8", "surrogateescape"))
             if not names:
-                raise InvalidFile(f"None of {ignored:,} files is a picture of at most {MAX_FILE_BYTES >> 20} MiB.")
+                raise InvalidFile(f"None of {ignored:,} files is an image of at most {MAX_FILE_BYTES >> 20} MiB.")
             title = next(iter(names)) if len(names) == 1 else f"{len(names):,} pictures"
             return Extracted(_moved(place, digest.hexdigest()[:16], title), len(names), ignored)
     except OSError as error:
-        raise InvalidFile(f"The pictures cannot be kept in {uploads()}: {error.strerror}.") from None
+        raise InvalidFile(f"The images cannot be stored in {uploads()}: {error.strerror}.") from None
 
 
 @contextmanager
@@ -229,7 +229,7 @@ class _Job:
                 except _DAMAGED as error:
                     raise self.refuse(f"it is damaged or no .zip, .tar or .tar.gz ({_short(error)})") from None
                 if not self._pictures:
-                    raise self.refuse("it holds no pictures")
+                    raise self.refuse("it has no images")
                 final = _moved(place, name, Path(self.name).name.partition(".")[0])
         counted = sum(is_picture(f) for _, _, files in os.walk(final) for f in files)
         return Extracted(final, counted, self._ignored)
@@ -282,7 +282,7 @@ class _Job:
         plain = name.replace("\\", "/").removeprefix("./").rstrip("/")
         parts = [part for part in plain.split("/") if part != "."]
         if plain.startswith("/") or ".." in parts or plain[1:2] == ":" or "\0" in plain:
-            raise self.refuse(f"its entry {shown(name)} leads out of the folder")
+            raise self.refuse(f"its entry {shown(name)} points outside the folder")
         if len(plain) > MAX_NAME or len(parts) > MAX_DEPTH:
             raise self.refuse(f"its entry {shown(name)} has a path that is too long")
         if is_folder:

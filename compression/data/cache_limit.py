@@ -55,7 +55,7 @@ def set_limit(size_bytes: int) -> Usage:
     """Keeps another limit, and removes what is beyond it. Raises InvalidSetting."""
     if not LEAST_LIMIT <= size_bytes <= MOST_LIMIT:
         raise InvalidSetting(
-            f"The limit of decoded pictures is {size_bytes / 2**30:g} GiB; {LEAST_LIMIT >> 30} to {MOST_LIMIT >> 30:,} "
+            f"The limit of the image cache is {size_bytes / 2**30:g} GiB; {LEAST_LIMIT >> 30} to {MOST_LIMIT >> 30:,} "
             "are allowed."
         )
     try:

@@ -99,7 +99,7 @@ def _opened(path: str) -> Iterator[Image.Image]:
                 yield image
     except _UNREADABLE as error:
         why = f": {error.strerror}" if isinstance(error, OSError) and error.strerror else ""
-        raise InvalidData(f"it cannot be read as a picture{why}{_hint(path)}") from error
+        raise InvalidData(f"it cannot be read as an image{why}{_hint(path)}") from error
 
 
 def _hint(path: str) -> str:

@@ -87,7 +87,7 @@ def read(file: str, folder: Path) -> Labels:
     labels = _matched(rows[1:] if columns else rows, columns or {"path": 0, "label": 1}, folder)
     if not labels.rows:
         first = f", first {labels.skipped[0]}" if labels.skipped else ""
-        raise InvalidData(f"{named(file)} names {len(labels.skipped):,} pictures, none of which can be used{first}.")
+        raise InvalidData(f"{named(file)} names {len(labels.skipped):,} images, none of which can be used{first}.")
     return labels
 
 
@@ -163,10 +163,10 @@ class _Pictures:
         """Why a row's path is no picture here, or None where it is one."""
         plain = _plain(path)
         if plain.startswith("/") or ".." in plain.split("/") or plain[1:2] == ":":
-            return "it leads out of the folder"
+            return "it points outside the folder"
         if plain in self._by_name:
-            return None if self._by_name[plain] else "several pictures are called so"
-        return "there is no such picture"
+            return None if self._by_name[plain] else "several images have this name"
+        return "there is no such image"
 
     def find(self, path: str) -> str:
         """The picture's path, where nothing speaks against it."""

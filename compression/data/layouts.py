@@ -79,19 +79,19 @@ def list_folder(folder: Path) -> Listing:
     """The pictures in a folder by part and class; reads no pixels. Raises InvalidData where there are too few."""
     try:
         if not folder.is_dir():
-            raise InvalidData(f"{named(folder)} is not a folder; a dataset is a folder with pictures.")
+            raise InvalidData(f"{named(folder)} is not a folder; a dataset is a folder with images.")
         if folder == folder.parent:
-            raise InvalidData(f"{named(folder)} is a whole disk; name the folder with the pictures.")
+            raise InvalidData(f"{named(folder)} is a whole disk; name the folder with the images.")
         listing = _listing(_innermost(folder), Walk(folder))
     except OSError as error:
         raise InvalidData(f"{named(error.filename or folder)} cannot be read: {error.strerror}.") from None
     if len(listing) > MAX_PICTURES:
-        raise InvalidData(f"{named(folder)} holds {len(listing):,} pictures; at most {MAX_PICTURES:,} are allowed.")
+        raise InvalidData(f"{named(folder)} holds {len(listing):,} images; at most {MAX_PICTURES:,} are allowed.")
     if listing.labelled and len(listing.classes) < 2:
-        raise InvalidData(f"{named(folder)} has pictures of 1 class, {listing.classes[0]!r}; at least 2 are needed.")
+        raise InvalidData(f"{named(folder)} has images of 1 class, {listing.classes[0]!r}; at least 2 are needed.")
     if len(listing) < 2:
         raise InvalidData(
-            f"{named(folder)} holds {len(listing)} pictures ({', '.join(SUFFIXES)}); at least 2 are needed"
+            f"{named(folder)} holds {len(listing)} images ({', '.join(SUFFIXES)}); at least 2 are needed"
             f"{_first(listing.skipped)}."
         )
     return listing
@@ -131,7 +131,7 @@ def in_splits(listing: Listing) -> dict[str, Part]:
         train, parts["validation"] = _validation_of(train)
     splits = {"train": train, "validation": parts["validation"], "test": parts["test"]}
     if short := [name for name, part in splits.items() if not part]:
-        raise InvalidData(f"{named(listing.folder)} leaves no pictures for {short[0]}; at least 3 are needed in all.")
+        raise InvalidData(f"{named(listing.folder)} leaves no images for {short[0]}; at least 3 are needed in all.")
     return splits
 
 
@@ -193,7 +193,7 @@ def _listing(folder: Path, walk: Walk) -> Listing:
     classes = {name: pictures for name, path in folders_in(folder).items() if (pictures := pictures_below(path, walk))}
     loose = pictures_in(folder)
     if len(classes) > 1 and 10 * len(loose) < sum(map(len, classes.values())):
-        skipped = tuple(f"{_short(asked, path)}: it lies in no class's folder" for path in loose)
+        skipped = tuple(f"{_short(asked, path)}: it is in no class folder" for path in loose)
         return replace(_by_class(asked, {"train": classes}), skipped=skipped)
     return _flat_listing(asked, {"train": pictures_below(folder)})
 

@@ -143,13 +143,13 @@ def write(key: str, about: Written, images: Iterable[tuple[int, int, np.ndarray 
             _fill(file, about, images)
         clean(limit(), keep=path)
     except OSError as error:
-        raise InvalidData(f"The decoded pictures cannot be kept in {path.parent}: {error.strerror}.") from None
+        raise InvalidData(f"The image cache cannot be written to {path.parent}: {error.strerror}.") from None
 
 
 def _require_space(place: Path, needed: int) -> None:
     if needed > (free := shutil.disk_usage(place).free - KEEP_FREE):
         raise InvalidData(
-            f"The pictures take {needed / 2**30:.1f} GiB once decoded, but the disk of {place} has "
+            f"The images take {needed / 2**30:.1f} GiB once decoded, but the disk of {place} has "
             f"{max(free, 0) / 2**30:.1f} GiB to spare; a smaller size, fewer test images or "
             "another COMPRESSION_HOME help."
         )
@@ -188,4 +188,4 @@ def _fill(file: Any, about: Written, images: Iterable[tuple[int, int, np.ndarray
 def _too_few(counts: list[int], skipped: list[str]) -> str:
     empty = SPLITS[counts.index(0)]
     first = f"; {len(skipped):,} were left out, first {skipped[0]}" if skipped else ""
-    return f"No picture for {empty} can be decoded{first}."
+    return f"No image for {empty} can be decoded{first}."

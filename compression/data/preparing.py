@@ -84,14 +84,14 @@ def survey(parts: Iterable[Part], size: tuple[int, int] | None, progress: Progre
     for i, found in enumerate(in_order(_head, paths)):
         if i % 64 == 0:
             _go_on(stop)
-            progress(f"Looking at {len(paths):,} pictures", i / len(paths))
+            progress(f"Reading {len(paths):,} images", i / len(paths))
         if isinstance(found, str):
             unreadable = unreadable or found
         else:
             sizes[found[0]] += 1
             colours |= found[1]
     if not sizes:
-        raise InvalidData(f"None of {len(paths):,} pictures can be read, first {unreadable}.")
+        raise InvalidData(f"None of {len(paths):,} images can be read, first {unreadable}.")
     return _decided(sizes, 3 if colours else 1, size)
 
 
@@ -110,7 +110,7 @@ def _decided(sizes: Counter[tuple[int, int]], channels: int, network: tuple[int,
     if fits and network is None and 2 * count >= sizes.total():
         width, height = usual
         chosen = _preprocess(channels, height, width, resize="exact")
-        said = f"{sizes.total() - count:,} pictures of other sizes were scaled to {width}×{height} pixels."
+        said = f"{sizes.total() - count:,} images of other sizes were scaled to {width}×{height} pixels."
     else:
         height, width = network or USUAL_SIZE
         chosen = _preprocess(channels, height, width, resize="shorter", resize_to=max(height, width))
@@ -154,13 +154,13 @@ def make(
         for i, image in enumerate(in_order(one, pictures)):
             if i % _CHUNK == 0:
                 _go_on(stop)
-                progress(f"Decoding picture {i + 1:,} of {count:,}", i / count)
+                progress(f"Decoding image {i + 1:,} of {count:,}", i / count)
             yield image
 
     pixel_files.write(key, about, images(), count)
     made = pixel_files.read(key, about.state)
     if made is None:
-        raise InvalidData(f"The decoded pictures in {pixel_files.path_of(key)} are gone or changed; try again.")
+        raise InvalidData(f"The image cache in {pixel_files.path_of(key)} is gone or has changed; try again.")
     return made
 
 

@@ -91,7 +91,7 @@ def _from_torchvision(name: str, progress: Progress, stop: Stop) -> Decoded:
 
 def unreachable(name: str, kept: Path) -> str:
     """The sentence for a dataset that no source gave."""
-    title, places = DATASETS[name].title, f"no copy of it lies in {kept}"
+    title, places = DATASETS[name].title, f"there is no copy of it in {kept}"
     if name == "fashion-mnist":
         places += f" or {SYSTEM_FASHION_MNIST} (Debian and Ubuntu: apt install dataset-fashion-mnist)"
     return f"{title} could not be downloaded and {places}; the dataset 'digits' always works, without a network."

@@ -17,7 +17,7 @@ Stop = Callable[[], bool]
 
 
 def without_numbers(sentence: str) -> str:
-    """What is the same in 'Decoding picture 7 of 40' and 'Decoding picture 8 of 40'."""
+    """What is the same in 'Decoding image 7 of 40' and 'Decoding image 8 of 40'."""
     return re.sub(r"\d[\d,.]*", "", sentence)
 
 

@@ -107,7 +107,7 @@ def _preprocess(name: str, known: dict[str, Any]) -> Preprocess | None:
     try:
         return timm_models.preprocess_of(known)
     except (TypeError, ValueError, KeyError, AssertionError, ZeroDivisionError, OverflowError) as error:
-        raise InvalidModel(f"The configuration of {name} tells no preprocessing: {error}.") from None
+        raise InvalidModel(f"The configuration of {name} specifies no preprocessing: {error}.") from None
 
 
 def _names(found: dict[str, Any], known: dict[str, Any], classes: int) -> tuple[str, ...]:

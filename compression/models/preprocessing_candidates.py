@@ -86,7 +86,7 @@ def training_pictures(name: str, count: int = 256, seed: int = 0) -> tuple[list[
         raise InvalidData(f"{name!r} is not an image folder; write folder:PATH.")
     listing = layouts.list_folder(path_of(name))
     if not listing.labelled:
-        raise InvalidData(f"{listing.folder} has no labels, by which preprocessings could be told apart.")
+        raise InvalidData(f"{listing.folder} has no labels, which are needed to compare preprocessings.")
     train = layouts.sampled(layouts.in_splits(listing)["train"], count, seed)
     return [Picture(*pair) for pair in zip(train.paths, train.labels, strict=True)], listing.classes
 
@@ -142,7 +142,7 @@ def _decoded(
             pixels.append(torch.from_numpy(found))
             labels.append(picture.label)
     if not pixels:
-        raise InvalidData(f"None of {len(pictures):,} training pictures can be decoded.")
+        raise InvalidData(f"None of {len(pictures):,} training images can be decoded.")
     return torch.stack(pixels), torch.tensor(labels)
 
 

@@ -125,10 +125,10 @@ def zeros(path: Path) -> Path:
 
 
 HOSTILE: dict[str, tuple[Callable[[Path], Path], str]] = {
-    "traversal": (lambda p: zipped(p, [("a/../../b.png", b"x")]), "leads out of the folder"),
-    "absolute": (lambda p: tarred(p, [("/tmp/b.png", b"x")]), "leads out of the folder"),
-    "backslashes": (lambda p: zipped(p, [("..\\b.png", b"x")]), "leads out of the folder"),
-    "a drive": (lambda p: zipped(p, [("C:/b.png", b"x")]), "leads out of the folder"),
+    "traversal": (lambda p: zipped(p, [("a/../../b.png", b"x")]), "points outside the folder"),
+    "absolute": (lambda p: tarred(p, [("/tmp/b.png", b"x")]), "points outside the folder"),
+    "backslashes": (lambda p: zipped(p, [("..\\b.png", b"x")]), "points outside the folder"),
+    "a drive": (lambda p: zipped(p, [("C:/b.png", b"x")]), "points outside the folder"),
     "a symbolic link": (link(tarfile.SYMTYPE), "is a link, a device"),
     "a hard link": (link(tarfile.LNKTYPE), "is a link, a device"),
     "a device": (link(tarfile.CHRTYPE), "is a link, a device"),
@@ -148,7 +148,7 @@ HOSTILE: dict[str, tuple[Callable[[Path], Path], str]] = {
     ),
     "a deep path": (lambda p: zipped(p, [("a/" * 40 + "b.png", b"x")]), "a path that is too long"),
     "a long name": (lambda p: zipped(p, [("b" * 400 + ".png", b"x")]), "cannot be unpacked|damaged"),
-    "no pictures": (lambda p: zipped(p, [("a.txt", b"x")]), "it holds no pictures"),
+    "no pictures": (lambda p: zipped(p, [("a.txt", b"x")]), "it has no images"),
     "empty": (lambda p: _bytes(p, b""), "damaged or no .zip"),
     "something else": (lambda p: _bytes(p, b"Rar!" + bytes(2000)), "damaged or no .zip"),
     "half a zip": (lambda p: _bytes(p, zipped(p, PHOTOS).read_bytes()[:-200]), "damaged or no .zip"),
@@ -226,5 +226,5 @@ def test_single_pictures_are_kept_in_a_folder(tmp_path: Path) -> None:
     assert names == ["IMG_1.png", "evil.png", "img_1-1.PNG", "y.png"] and (found.pictures, found.ignored) == (4, 3)
     assert keep_pictures(pictures).folder == found.folder and left(tmp_path) == [found.folder.name]
     assert len(load(found.dataset, Preprocess(16, 16)).test) == 2
-    with pytest.raises(InvalidFile, match="None of 1 files is a picture"):
+    with pytest.raises(InvalidFile, match="None of 1 files is an image"):
         keep_pictures([("x.txt", b"")])

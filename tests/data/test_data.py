@@ -292,7 +292,7 @@ def test_a_file_that_is_no_image_costs_itself_alone(empty_home: Path, tmp_path: 
     (root / "test/dog/0.png").write_bytes(content)
     for _ in range(2):
         dataset = load(f"folder:{root}")
-        assert dataset.skipped == ("test/dog/0.png: it cannot be read as a picture",)
+        assert dataset.skipped == ("test/dog/0.png: it cannot be read as an image",)
         assert dataset.test.labels.tolist() == [0, 0, 1] and len(dataset.train) + len(dataset.validation) == 8
         expected = np.asarray(Image.open(root / "test/dog/1.png")).transpose(2, 0, 1)
         assert np.array_equal(dataset.test.images[2].numpy(), expected)
@@ -302,11 +302,11 @@ def test_a_folder_that_cannot_be_decoded_at_all_is_one_sentence(empty_home: Path
     root = save_images(tmp_path / "images")
     for path in root.glob("test/*/*.png"):
         path.write_bytes(b"no image")
-    with pytest.raises(InvalidData, match=r"No picture for test can be decoded; 4 were left out, first test/cat/0"):
+    with pytest.raises(InvalidData, match=r"No image for test can be decoded; 4 were left out, first test/cat/0"):
         load(f"folder:{root}")
     for path in root.glob("train/*/*.png"):
         path.write_bytes(b"no image")
-    with pytest.raises(InvalidData, match=r"None of 12 pictures can be read, first .*train/cat/.\.png: it"):
+    with pytest.raises(InvalidData, match=r"None of 12 images can be read, first .*train/cat/.\.png: it"):
         load(f"folder:{root}")
     assert list(cache.path_of("x").parent.glob("*")) == []
 

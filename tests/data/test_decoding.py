@@ -139,12 +139,12 @@ def png(width: int, height: int, *chunks: tuple[bytes, bytes]) -> bytes:
 
 
 HOSTILE = {
-    "gigantic": (png(2**31 - 1, 2**31 - 1), "cannot be read as a picture"),
+    "gigantic": (png(2**31 - 1, 2**31 - 1), "cannot be read as an image"),
     "large": (png(20_000, 15_000), "20000×15000 pixels; 200,000,000 are allowed"),
-    "thin": (png(1, 60_000), "cannot be read as a picture|too long and thin"),
-    "text bomb": (png(12, 10, (b"zTXt", b"x\0\0" + zlib.compress(b"\0" * 200_000_000))), "cannot be read as a picture"),
-    "cut": (png(12, 10)[:-30], "cannot be read as a picture"),
-    "empty": (b"", "cannot be read as a picture"),
+    "thin": (png(1, 60_000), "cannot be read as an image|too long and thin"),
+    "text bomb": (png(12, 10, (b"zTXt", b"x\0\0" + zlib.compress(b"\0" * 200_000_000))), "cannot be read as an image"),
+    "cut": (png(12, 10)[:-30], "cannot be read as an image"),
+    "empty": (b"", "cannot be read as an image"),
     "another program's": (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 12 10\n%%EndComments\n", "cannot be read"),
     "long": (png(12, 10) + b"\0" * (64 << 20), "64.0 MiB; 64 MiB are allowed"),
 }

@@ -91,7 +91,7 @@ def test_a_link_to_nothing_is_no_folder(root: Path, place: str) -> None:
 
 def test_a_link_to_no_picture_is_named(root: Path) -> None:
     (root / "train/cat/9.png").symlink_to(root / "gone")
-    assert left_out(root) == ("train/cat/9.png: it cannot be read as a picture: No such file or directory",)
+    assert left_out(root) == ("train/cat/9.png: it cannot be read as an image: No such file or directory",)
 
 
 def test_links_in_circles_are_named(root: Path) -> None:
@@ -99,7 +99,7 @@ def test_links_in_circles_are_named(root: Path) -> None:
     assert "around is a link that leads back to a folder above it" in refusal(root)
     (root / "train/cat/around").unlink()
     (root / "train/cat/self.png").symlink_to(root / "train/cat/self.png")
-    assert left_out(root)[0].startswith("train/cat/self.png: it cannot be read as a picture: Too many levels")
+    assert left_out(root)[0].startswith("train/cat/self.png: it cannot be read as an image: Too many levels")
     (root / "whole").symlink_to(root / "whole")
     assert "is not the path of a folder" in refusal(root / "whole")
 
@@ -123,7 +123,7 @@ def test_what_is_no_file_is_named_and_nothing_waits_for_it(root: Path) -> None:
     place.unlink()
     with socket.socket(socket.AF_UNIX) as listening:
         listening.bind(str(place))
-        assert "train/cat/9.png: it cannot be read as a picture" in left_out(root)[0]
+        assert "train/cat/9.png: it cannot be read as an image" in left_out(root)[0]
     place.unlink()
     place.symlink_to("/dev/zero")
     assert left_out(root) == said
@@ -150,7 +150,7 @@ def test_names_that_are_not_utf8_are_read_and_shown(root: Path) -> None:
     assert data.classes == ("cat", "chi\\xe9n") and len(data.test) == 4
     assert load(f"folder:{root}").fingerprint == data.fingerprint  # from the cache
     (root / os.fsdecode(b"train/cat/caf\xe9.png")).write_bytes(b"no image")
-    assert load(f"folder:{root}").skipped == ("train/cat/caf\\xe9.png: it cannot be read as a picture",)
+    assert load(f"folder:{root}").skipped == ("train/cat/caf\\xe9.png: it cannot be read as an image",)
 
 
 @pytest.mark.parametrize("path", ["a\0b", "caf\udce9", "~nobody-of-this-name/x", "x" * 5000])

@@ -126,7 +126,7 @@ def test_a_flat_folder_has_no_labels(tmp_path: Path) -> None:
 def test_a_stray_photo_does_not_cost_the_classes(tmp_path: Path) -> None:
     root = photos(tmp_path / "p", *numbered("a/{}.png", 10), *numbered("b/{}.png", 10), "cover.png")
     data = loaded(root)
-    assert data.classes == ("a", "b") and data.skipped == ("cover.png: it lies in no class's folder",)
+    assert data.classes == ("a", "b") and data.skipped == ("cover.png: it is in no class folder",)
     mixed = photos(tmp_path / "q", "a/0.png", "b/0.png", *numbered("{}.png", 8))
     assert not list_folder(mixed).labelled and len(list_folder(mixed)) == 10
 
@@ -134,10 +134,10 @@ def test_a_stray_photo_does_not_cost_the_classes(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("places", "words"),
     [
-        ([], "holds 0 pictures .*at least 2 are needed"),
-        (["a.png"], "holds 1 pictures"),
-        (["train/a/0.png", "train/a/1.png", "test/a/0.png"], "has pictures of 1 class, 'a'; at least 2"),
-        (["a.png", "b.png"], "leaves no pictures for"),
+        ([], "holds 0 images .*at least 2 are needed"),
+        (["a.png"], "holds 1 images"),
+        (["train/a/0.png", "train/a/1.png", "test/a/0.png"], "has images of 1 class, 'a'; at least 2"),
+        (["a.png", "b.png"], "leaves no images for"),
     ],
 )
 def test_too_few_are_one_sentence(tmp_path: Path, places: list[str], words: str) -> None:
@@ -210,10 +210,10 @@ def test_rows_that_do_not_fit_cost_themselves_alone(tmp_path: Path) -> None:
     listing = list_folder(table(root, "x.csv", rows))
     assert names(listing, "train") == ["2.png", "3.png"]
     assert listing.skipped == (
-        "../secret.png: it leads out of the folder", "/etc/passwd: it leads out of the folder",
-        "C:\\x.png: it leads out of the folder", "gone.png: there is no such picture",
-        "0.png: several pictures are called so", "1.png: it has no label",
-        "b/2.png: it has two labels, 'cat' and 'dog'", "a row without a path: there is no such picture",
+        "../secret.png: it points outside the folder", "/etc/passwd: it points outside the folder",
+        "C:\\x.png: it points outside the folder", "gone.png: there is no such image",
+        "0.png: several images have this name", "1.png: it has no label",
+        "b/2.png: it has two labels, 'cat' and 'dog'", "a row without a path: there is no such image",
     )  # fmt: skip
 
 
@@ -222,8 +222,8 @@ def test_rows_that_do_not_fit_cost_themselves_alone(tmp_path: Path) -> None:
     [
         (b"path,label\n0.png,a\n" + b"1.png,b\n" * 20_000 + b"x" * 200_000 + b",1\n", "in UTF-8: field larger than"),
         (b"path,label\n0.png,a\n" + b"1.png,b\n" * 20_000 + b"\xff\xfe,a\n", "is not a label table in UTF-8"),
-        (b"path,label\n", "names 0 pictures, none of which can be used."),
-        (b"path,label\ngone.png,1", r"names 1 pictures, none of which can be used, first gone\.png: there is no such"),
+        (b"path,label\n", "names 0 images, none of which can be used."),
+        (b"path,label\ngone.png,1", r"names 1 images, none of which can be used, first gone\.png: there is no such"),
     ],
 )
 def test_tables_that_cannot_be_used_are_one_sentence(tmp_path: Path, content: bytes, words: str) -> None:
@@ -282,7 +282,7 @@ def test_a_few_of_another_size_are_scaled_to_that_of_the_others(tmp_path: Path) 
         (root / f"c{i % 2}").mkdir(parents=True, exist_ok=True)
         picture(*((12, 10) if i else (600, 600)), seed=i).save(root / f"c{i % 2}/{i}.png")
     data = loaded(root, None)
-    assert data.input_shape == (3, 10, 12) and "1 pictures of other sizes were scaled to 12×10" in data.source
+    assert data.input_shape == (3, 10, 12) and "1 images of other sizes were scaled to 12×10" in data.source
     own = {np.asarray(Image.open(path)).transpose(2, 0, 1).tobytes() for path in root.glob("*/[1-9].png")}
     assert own <= set(every(data))
 
@@ -326,7 +326,7 @@ def test_decoding_tells_how_far_it_is_and_can_be_stopped(tmp_path: Path) -> None
         loaded(root, stop=lambda: len(told) > 1, progress=lambda text, share: told.append((text, share)))
     assert list((tmp_path / "home/datasets/cache").iterdir()) == []
     loaded(root, progress=lambda text, share: told.append((text, share)))
-    assert told[-1] == ("Decoding picture 33 of 40", 0.8)
+    assert told[-1] == ("Decoding image 33 of 40", 0.8)
 
 
 def test_a_damaged_file_of_pixels_is_made_again(tmp_path: Path) -> None:

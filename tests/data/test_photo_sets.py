@@ -133,7 +133,7 @@ def test_a_damaged_picture_costs_itself_alone(kept: Path) -> None:
     imagenette(kept)
     (kept / "imagenette2/val/n02102040/n02102040_0.JPEG").write_bytes(b"x")
     data = load("imagenette", P)
-    assert data.skipped == ("val/n02102040/n02102040_0.JPEG: it cannot be read as a picture",)
+    assert data.skipped == ("val/n02102040/n02102040_0.JPEG: it cannot be read as an image",)
     assert data.test.labels.tolist() == [0, 0, 1]
 
 
@@ -152,7 +152,9 @@ def test_arrays_of_svhn_and_stl10(kept: Path) -> None:
 
 @pytest.mark.parametrize("name", ["svhn", "stl10", *SETS])
 def test_without_any_source_one_sentence(kept: Path, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(DataUnavailable, match=r"could not be downloaded and no copy of it lies in .*'digits' always"):
+    with pytest.raises(
+        DataUnavailable, match=r"could not be downloaded and there is no copy of it in .*'digits' always"
+    ):
         load(name)
     assert list(kept.glob("*")) == [] and list(kept.glob(".partial*")) == []
 

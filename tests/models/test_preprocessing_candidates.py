@@ -79,7 +79,7 @@ def test_candidates_are_what_they_say() -> None:
 
 
 def test_what_cannot_be_ranked_is_one_sentence(root: Path, tmp_path: Path) -> None:
-    with pytest.raises(InvalidData, match="None of 1 training pictures can be decoded"):
+    with pytest.raises(InvalidData, match="None of 1 training images can be decoded"):
         rank_preprocessings(network_for("0 to 1"), [Picture(str(tmp_path / "gone.png"), 0)], SIZE)
     pictures, _ = training_pictures(f"folder:{root}", 4)
     with pytest.raises(Cancelled):

@@ -56,7 +56,7 @@ class ClassMap:
         for how, what in (
             ("ambiguous", "match several of the network's classes and are left out until you choose one"),
             ("none", "are none of the network's classes and are left out"),
-            ("left out", "are left out as you have asked"),
+            ("left out", "are left out as requested"),
         ):
             if found := [each.name for each in self.classes if each.how == how]:
                 told.append(f"{len(found):,} of {len(self.classes):,} classes {what}: {_listed(found)}.")
