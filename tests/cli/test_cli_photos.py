@@ -75,7 +75,7 @@ def test_a_table_says_which_class_is_which_output(network: Path, tmp_path: Path)
     assert "answers with 10 classes, but photos has 4" in refusal(*asked)
     found = call(*asked, "--class-map", table, "--json").json
     assert found["accuracy"] > 0.8
-    assert any("left out as you have asked: 'what is it'" in note for note in found["notes"])
+    assert any("left out as requested: 'what is it'" in note for note in found["notes"])
     table.write_text("zer0,0\n")
     assert "'zer0', which is not a class of photos" in refusal(*asked, "--class-map", table)
     table.write_text("zero,77\n")

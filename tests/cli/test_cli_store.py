@@ -73,7 +73,7 @@ def test_jobs_are_listed_and_cancelled(store: Store) -> None:
     states = {job["id"][0]: job["state"] for job in json.loads(call("jobs", "list", "--json"))}
     assert states == {"a": "waiting", "b": "interrupted", "c": "interrupted"}
     assert "interrupted" in call("jobs", "list")
-    assert call("jobs", "cancel", "aaaa").split() == ["asked", "to", "stop", "job", "a"]
+    assert call("jobs", "cancel", "aaaa").split() == ["stopping", "job", "a"]
     assert store.jobs.get("a" * 32).wanted == "cancel"
     assert "has ended already: it is interrupted" in call("jobs", "cancel", "bb", code=2)
     assert "Unknown job 'zz'; known are" in call("jobs", "cancel", "zz", code=2)

@@ -107,7 +107,7 @@ def test_numbers_that_may_count_from_one_are_left_open() -> None:
 def test_corrections_come_first() -> None:
     found = match(["crane", "xyz", "tench"], IMAGENET, {"crane": "517", "xyz": "goldfish", "tench": LEFT_OUT})
     assert found.indices == (517, 1, None) and found.open == ()
-    assert "left out as you have asked: 'tench'" in found.sentences[0]
+    assert "left out as requested: 'tench'" in found.sentences[0]
 
 
 @pytest.mark.parametrize(("wanted", "why"), [("crane", "several"), ("1000", "none"), ("x" * 5000, "none")])

@@ -100,8 +100,8 @@ def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Desk]:
     ("settings", "step", "why"),
     [
         ({"schedule": "cubic"}, 300, "Until step 133,333 more and more weights go"),
-        ({"until": 1000}, 50_000, "Nothing that this training has learned"),  # another one has
-        ({}, 0, "Nothing that this training has learned"),
+        ({"until": 1000}, 50_000, "This training has no checkpoint"),  # another one has
+        ({}, 0, "This training has no checkpoint"),
     ],
 )
 def test_a_training_is_not_ended_where_it_leaves_no_network(

@@ -85,7 +85,7 @@ def test_an_added_network_is_kept_and_rebuilt_from_its_card(network: nn.Module, 
     assert (card.origin, card.classes, card.class_names) == (f"timm:{NETWORK}", 5, ("a", "b", "c", "d", "e"))
     assert card.test_accuracy is None and card.preprocess is not None
     assert card.input_shape == (3, 160, 160) and card.mean == card.preprocess.mean
-    assert "answers as the original" in card.checked
+    assert "gives the original's outputs" in card.checked
     assert torch.equal(answers(models.network("mine", models.OWN)), answers(network))
     assert torch.equal(answers(compression.load_model("mine")), answers(network))
     assert len(said) >= 3
@@ -101,7 +101,7 @@ def test_a_file_takes_the_place_of_a_librarys_network(network: nn.Module, tmp_pa
     card = models.add("mine", str(tmp_path / "whole.pt2"))
     assert (card.input_shape, card.classes) == ((3, 160, 160), CLASSES)
     assert card.preprocess == Preprocess(160, 160, resize_to=183) and "are assumed" in card.checked
-    assert "does not tell its preprocessing" in card.checked
+    assert "does not specify the preprocessing" in card.checked
     assert [path.suffix for path in user_weights().iterdir() if path.suffix in FORMATS] == [".pt2"]
     torch.testing.assert_close(answers(models.network("mine", models.OWN)), answers(network))
 

@@ -73,7 +73,7 @@ def test_a_folder_takes_any_trained_network() -> None:
     assert fewer.title.endswith("on some images, 1,000 test images")
     shown = widget_values.fill(fewer, Recipe())
     assert (shown["folder"], shown["test_images"]) == ("/some images", TestSample(1000))
-    with pytest.raises(InvalidSetting, match="no sample of test images"):
+    with pytest.raises(InvalidSetting, match="not a sample of test images"):
         subject.from_query(link | {"dataset": "folder:/some images::test=few"})
     assert dict(found.options())["--weights"].endswith("lenet300-digits.safetensors")
 

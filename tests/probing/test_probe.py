@@ -122,7 +122,7 @@ def test_a_report_lands_on_its_run_once_and_leaves_what_was_measured_here(
     [machine] = store.probes.machines()
     assert store.probes.times(machine.key)[before.file_hash].threads == 1
     [told] = machines.sentences(before, answers, [probed])
-    assert told.startswith("The same file, two machines") and "all 200 answers are the same" in told
+    assert told.startswith("The same file, two machines") and "all 200 predictions are equal" in told
     assert [row["Threads"] for row in machines.rows(before, [probed])] == [1, 1, 2]
     store.probes.forget(machine.key)
     assert not store.probes.machines() and not store.probes.of_run(run)
@@ -135,7 +135,7 @@ def test_charts_show_the_milliseconds_of_the_machine_that_is_chosen(store: Store
     times = store.probes.times(added.machine)
     [there] = Timing(added.machine, added.title, times).trail(trail).points
     assert there.measurement.latency == times[here.file_hash] != here.latency
-    assert there.measurement.provenance.endswith("time on Board")
+    assert there.measurement.provenance.endswith("latency on Board")
     [untimed] = Timing("f" * 16, "x", {}).trail(trail).points
     assert untimed.measurement.latency is None
     assert View.from_query(View(machine=added.machine).to_query()).machine == added.machine
@@ -160,7 +160,7 @@ def test_charts_show_the_milliseconds_of_the_machine_that_is_chosen(store: Store
     (("files", 0, "latency", 0, "ratio"), 10**400, "files.0.latency.0.ratio"),
     (("files", 0, "latency", 0, "ratio_low"), 99.0, "ratio must lie in its interval"),
     (("files", 0, "latency"), [[[[]]]], "files.0.latency.0"),
-    (("data_fingerprint",), "0" * 64, "for other images"),
+    (("data_fingerprint",), "0" * 64, "with other test images"),
 ])  # fmt: skip
 def test_a_report_that_is_none_is_refused_in_a_sentence(
     store: Store, run: str, report: bytes, path: tuple[str | int, ...], value: Any, said: str
@@ -180,7 +180,7 @@ def test_what_is_no_report_is_refused_in_a_sentence(content: bytes) -> None:
 
 
 def test_files_that_are_of_no_run_here_are_refused(store: Store, report: bytes) -> None:
-    with pytest.raises(InvalidFile, match="of a run here"):
+    with pytest.raises(InvalidFile, match="no file of a stored run"):
         store.probes.add(read_report(report))
 
 
@@ -204,7 +204,7 @@ def test_machines_that_cut_sums_off_are_told_apart_from_those_that_round() -> No
     assert found is not None
     assert (found.n, found.differing, found.confidence_differing) == (4, 1, 0.5)
     told = machines.sentence("Old PC", found)
-    assert "two machines (Old PC and this one): 1 of 4 answers differ" in told and "16 bits" in told
+    assert "two machines (Old PC and this one): 1 of 4 predictions differ" in told and "16 bits" in told
     floats = apart(here, there, ours, replace(theirs, onnxruntime="1.0"), integer=False)
     assert floats is not None and floats.why.startswith("ONNX Runtime is 1.0 there")
 

@@ -29,5 +29,5 @@ def test_a_search_of_another_version_is_not_gone_on_with() -> None:
     study = Study(optuna.storages.InMemoryStorage(), "s", SearchSettings())
     study.check()
     study.keep(SPACE, "another")
-    with pytest.raises(Unsupported, match="begun by another version"):
+    with pytest.raises(Unsupported, match="started by another version"):
         study.check()
