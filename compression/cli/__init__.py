@@ -192,9 +192,7 @@ def _compressed_rows(
 
 @app.command()
 def measure(
-    file: Annotated[
-        Path, typer.Argument(metavar="FILE", help="An .onnx or .tflite classifier for the dataset.")
-    ],
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="An .onnx or .tflite classifier for the dataset.")],
     dataset: DatasetOption,
     baseline: Annotated[Path | None, typer.Option(help="Baseline FILE.onnx. Default: the file itself.")] = None,
     model: Annotated[

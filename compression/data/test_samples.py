@@ -45,8 +45,8 @@ class TestSample:
         if self.images is None or self.images >= total:
             return ""
         return (
-            f"Measured on {self.images:,} of the {total:,} test images, drawn by seed {self.seed}: the intervals are "
-            "those of so many."
+            f"Measured on {self.images:,} of the {total:,} test images, drawn by seed {self.seed}; the intervals are "
+            "for this sample."
         )
 
 

@@ -27,7 +27,7 @@ def in_integers(recipe: Recipe) -> Recipe:
     quantize = recipe.get("quantize")
     if quantize is None or quantize.activation_bits != 8:  # type: ignore[attr-defined]
         raise InvalidSetting(
-            "A .tflite file computes in whole numbers: it needs --set quantize.activation_bits=8, and "
+            "A .tflite file computes in integers: it needs --set quantize.activation_bits=8, and "
             "quantize.weight_bits of at most 8."
         )
     return recipe.with_setting("quantize.placement", "everywhere")

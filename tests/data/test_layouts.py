@@ -302,7 +302,7 @@ def test_a_sample_of_the_test_images_is_drawn_by_seed(tmp_path: Path) -> None:
     assert torch.equal(load(f"folder:{root}::test=5", P).test.images, five.test.images)
     assert not torch.equal(load(f"folder:{root}::test=5,seed=1", P).test.images, five.test.images)
     assert five.fingerprint != whole.fingerprint
-    assert five.notes == ("Measured on 5 of the 20 test images, drawn by seed 0: the intervals are those of so many.",)
+    assert five.notes == ("Measured on 5 of the 20 test images, drawn by seed 0; the intervals are for this sample.",)
     all_of_them = load(f"folder:{root}::test=1000", P)
     assert len(all_of_them.test) == 20 and not all_of_them.notes
     digits = load("digits::test=100")

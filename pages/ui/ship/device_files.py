@@ -19,7 +19,7 @@ AT_ONCE = 2_000_000
 
 HOW = (
     "LiteRT and TensorFlow Lite Micro read .tflite files. This one has the scales of the ONNX file, and "
-    "computes in whole numbers alone."
+    "computes in integers only."
 )
 
 BOARD = (
@@ -100,11 +100,11 @@ def rows(found: TfliteMeasurement, estimate: Deployment, point: Point) -> list[d
          f"{wording.size(need.activations)} estimated"),
         (words, wording.percent(right.value, right.n), f"measured with LiteRT, {found.n_test:,} images",
          f"{wording.percent(onnx.accuracy.value, onnx.accuracy.n)} measured, ONNX file"),
-        ("Answers as the ONNX file's", wording.percent(found.equal or 0.0, found.n_test), "measured", ""),
-        ("An image on this machine", wording.milliseconds(found.times.p50_ms), "measured with LiteRT",
+        ("Agreement with the ONNX file", wording.percent(found.equal or 0.0, found.n_test), "measured", ""),
+        ("Latency on this machine", wording.milliseconds(found.times.p50_ms), "measured with LiteRT",
          f"{wording.milliseconds(onnx.latency.p50_ms)} measured, ONNX file" if onnx.latency else ""),
     ]  # fmt: skip
-    return [dict(zip(("", ".tflite file", "How", "Beside it"), line, strict=True)) for line in lines]
+    return [dict(zip(("", ".tflite file", "How", "For comparison"), line, strict=True)) for line in lines]
 
 
 def told(found: TfliteMeasurement) -> str:
