@@ -53,7 +53,7 @@ class Report:
     def header(self) -> tuple[str, ...]:
         """What stands above a row's `cells`."""
         return (
-            "Recipe", f"{self.words.measure}, 95% interval", "Drop", "Size", "Smaller", "Latency (fp32 = 1)",
+            "Recipe", f"{self.words.measure}, 95% interval", "Drop", "Size", "Compression ratio", "Latency (fp32 = 1)",
             "Test images", "Machine",
         )  # fmt: skip
 
