@@ -52,7 +52,7 @@ SHOTS = {
     "explore": Shot(f"explore?{LINK}", "on all 359 test images"),
     "layers": Shot(f"layers?{LINK}", "relative output error", _swept),
     "compare": Shot("compare", "Differing settings"),
-    "bring": Shot("bring", "saved by PyTorch"),
+    "bring": Shot("bring", "How to export a network"),
     "jobs": Shot("jobs", "Store"),
     "deploy": Shot(f"deploy?{LINK}", "Time per operator"),
     "report": Shot(f"report?{LINK}&budget=drop:1,smallest", "The HTML file works offline"),
