@@ -9,7 +9,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 SOURCES = [ROOT / "app.py", *(ROOT / "pages").rglob("*.py"), *(ROOT / "compression").rglob("*.py")]
-DOCUMENTS = [path for path in sorted((ROOT / "docs").glob("*.md")) if path.name != "GLOSSARY.md"]
+DOCUMENTS = [path for path in sorted((ROOT / "docs").rglob("*.md")) if path.name != "GLOSSARY.md"]
 TEXTS = [ROOT / "README.md", *DOCUMENTS, *(ROOT / "pages").rglob("*.yaml")]
 DOCUMENTED = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
 
