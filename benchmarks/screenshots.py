@@ -55,7 +55,7 @@ SHOTS = {
     "bring": Shot("bring", "How to export a network"),
     "jobs": Shot("jobs", "Store"),
     "deploy": Shot(f"deploy?{LINK}", "Time per operator"),
-    "report": Shot(f"report?{LINK}&budget=drop:1,smallest", "The HTML file works offline"),
+    "report": Shot(f"report?{LINK}&budget=drop:1,smallest", "All files work offline"),
     "demo": Shot("demo", "1 of 4", _last_slide),
 } | {name: Shot(name, "predictions made") for name in LESSONS}  # fmt: skip
 
