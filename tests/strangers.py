@@ -562,9 +562,11 @@ def check(sentence: str) -> None:
 def ways(folder: Path, only: str = "") -> list[Way]:
     """All of them, or the one of that name; `share` is how many of 100 cases go there."""
     from tests.stranger_networks import LibraryWeights, OnnxNetworks
+    from tests.stranger_tflite import TfliteFiles
 
     makers: list[tuple[str, int, Callable[[], Any]]] = [
-        (".pt2", 26, lambda: Networks(folder)), ("weights", 8, Weights), ("cards", 8, Cards), ("ONNX", 4, Onnx),
+        (".pt2", 24, lambda: Networks(folder)), (".tflite", 2, TfliteFiles),
+        ("weights", 8, Weights), ("cards", 8, Cards), ("ONNX", 4, Onnx),
         ("ONNX networks", 4, OnnxNetworks), ("library weights", 4, LibraryWeights),
         ("images", 6, Images), ("recipe, JSON", 8, Json), ("recipe, YAML", 8, Yaml), ("settings", 4, Settings),
         ("links", 12, Links), ("searches", 4, Searches), ("requests", 4, Requests),

@@ -36,7 +36,7 @@ from compression.cli.inputs import (
     read_recipe,
     sampled,
 )
-from compression.cli.tflite import is_tflite, measure_tflite, tflite_json, tflite_rows, write_tflite
+from compression.cli.tflite import is_tflite, measure_tflite, prepared_recipe, tflite_json, tflite_rows, write_tflite
 from compression.errors import InvalidSetting
 from compression.host.machine_lock import work_turn
 from compression.models import OWN
@@ -117,7 +117,10 @@ def compress(
     seed: Annotated[int | None, typer.Option(help="Same as --set seed=N.")] = None,
     threads: ThreadsOption = 1,
     test_images: TestImagesOption = None,
-    out: Annotated[Path | None, typer.Option(help="Output file: .onnx, or .tflite (int8).")] = None,
+    out: Annotated[Path | None, typer.Option(help="Output file: .onnx or .tflite.")] = None,
+    in_4_bits: Annotated[
+        bool, typer.Option("--tflite-4-bit", help="In a .tflite file, weights take 4 bits where they fit.")
+    ] = False,
     with_preprocessing: Annotated[
         bool, typer.Option("--with-preprocessing", help="Also write FILE.pixels.onnx, which takes uint8 images.")
     ] = False,
@@ -132,10 +135,10 @@ def compress(
     chosen = read_recipe(recipe, settings or [], seed, preset=preset)
     dataset = sampled(dataset, test_images, chosen.seed)
     as_tflite = is_tflite(out)
+    if in_4_bits and not as_tflite:
+        raise InvalidSetting("--tflite-4-bit goes with --out FILE.tflite, whose weights then take 4 bits.")
     if as_tflite:
-        from compression.pipeline.tflite_file import in_integers
-
-        chosen = in_integers(chosen)
+        chosen, form = prepared_recipe(chosen, in_4_bits)
     if with_preprocessing and (not out or as_tflite):
         raise InvalidSetting("--with-preprocessing goes with --out FILE.onnx: the second file is written beside it.")
     if out:
@@ -158,7 +161,7 @@ def compress(
             candidate, measurement = carry_out(
                 chosen, prepared, threads=threads, progress=progress, stop=pause_for_others
             )
-            device = write_tflite(out, candidate, prepared) if out and as_tflite else None
+            device = write_tflite(out, candidate, prepared, form) if out and as_tflite else None
             if out and not as_tflite:
                 write_file(out, candidate.onnx)
             pixels = write_pixels(out, candidate, prepared) if out and with_preprocessing else None

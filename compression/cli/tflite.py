@@ -9,7 +9,9 @@ from compression.cli.console import Row, write_file
 
 if TYPE_CHECKING:
     from compression.data import Dataset
+    from compression.export.tflite import Form
     from compression.pipeline.candidate import Candidate, Prepared
+    from compression.recipe import Recipe
     from compression.records.tflite import TfliteMeasurement
 
 
@@ -18,11 +20,19 @@ def is_tflite(file: Path | None) -> bool:
     return file is not None and file.name.lower().endswith(".tflite")
 
 
-def write_tflite(out: Path, candidate: "Candidate", prepared: "Prepared") -> "TfliteMeasurement":
+def prepared_recipe(recipe: "Recipe", in_4_bits: bool) -> tuple["Recipe", "Form"]:
+    """The recipe of a file, and its form; see `pipeline.tflite_file.form_of`."""
+    from compression.pipeline.tflite_file import form_of, in_integers
+
+    form = form_of(recipe, in_4_bits)
+    return (recipe if form == "float" else in_integers(recipe)), form
+
+
+def write_tflite(out: Path, candidate: "Candidate", prepared: "Prepared", form: "Form") -> "TfliteMeasurement":
     """Writes the file of a compressed network once it is measured."""
     from compression.pipeline.tflite_file import measured
 
-    content, found = measured(candidate, prepared)
+    content, found = measured(candidate, prepared, form)
     write_file(out, content)
     return found
 
@@ -43,8 +53,8 @@ def tflite_json(found: "TfliteMeasurement") -> dict[str, Any]:
     return {
         "size_bytes": found.size_bytes, "n_test": found.n_test, "reference": right.reference,
         "accuracy": right.value, "accuracy_low": right.interval.low, "accuracy_high": right.interval.high,
-        "equal": found.equal, "latency_p50_ms": found.times.p50_ms, "latency_p95_ms": found.times.p95_ms, "threads": 1,
-        "arena_bytes": found.arena.size_bytes, "arena_reason": found.arena.reason or None,
+        "equal": found.equal, "latency_p50_ms": found.times.p50_ms, "latency_p95_ms": found.times.p95_ms,
+        "batch": found.times.batch, "threads": 1, "arena_bytes": found.arena.size_bytes, "arena_reason": found.arena.reason or None,
         "kernels": dict(found.kernels), "machine": asdict(found.machine),
     }  # fmt: skip
 
@@ -55,12 +65,13 @@ def tflite_rows(found: "TfliteMeasurement", beside: str = "baseline") -> list[Ro
     low, high = right.interval.low, right.interval.high
     alike = "" if found.equal is None else f"{found.equal:.2%} of the answers as the {beside}'s, "
     told = f"{arena.size_bytes / 1000:,.1f} KB" if arena.size_bytes else "not measured"
+    together = f" for {found.times.batch} images at once" if found.times.batch > 1 else ""
     name = "accuracy" if right.reference == "labels" else "agreement"
     above = "" if beside == "baseline" else f"the lines above are of the {beside}"
     return [
         (".tflite size", f"{found.size_bytes / 1000:,.1f} KB", above),
         (f"LiteRT {name}", f"{right.value:.2%} ({low:.2%} to {high:.2%})", f"{alike}{found.n_test:,} images"),
-        ("LiteRT latency", f"{found.times.p50_ms:.3f} ms (p95 {found.times.p95_ms:.3f}), threads: 1", "here"),
+        ("LiteRT latency", f"{found.times.p50_ms:.3f} ms{together} (p95 {found.times.p95_ms:.3f}), threads: 1", "here"),
         ("TFLM arena", told, "by TFLM's own count, for one image" if arena.size_bytes else f"TFLM: {arena.reason}"),
         ("kernels", ", ".join(f"{name} {n}" for name, n in found.kernels), ""),
     ]

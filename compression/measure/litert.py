@@ -70,7 +70,10 @@ def read(
     pixels = np.frombuffer(rest[1024 * shape[0] :], np.uint8).reshape(images, *shape)
     times = _asked("answer an image", lambda: _timed(file, _fed(file.takes, pixels[:1], table))) if timed else None
     named, confidences = _asked("answer the images", lambda: _answers(file, pixels, table))
-    told = {} if times is None else {"p50_ms": float(np.median(times)), "p95_ms": float(np.quantile(times, 0.95))}
+    if times is None:
+        told: dict[str, Any] = {}
+    else:
+        told = {"p50_ms": float(np.median(times)), "p95_ms": float(np.quantile(times, 0.95)), "batch": file.takes.batch}
     return told, named.astype(np.int32).tobytes() + confidences.tobytes()
 
 

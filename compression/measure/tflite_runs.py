@@ -92,7 +92,10 @@ def predict(
     parts.append(first)
     times = _times(told)
     pixels = int(np.prod(data.input_shape))
-    each, seconds = max(1, min(int(1e3 * PART_S / times.p50_ms), PART_BYTES // pixels)), 4 * int(PART_S) + SECONDS
+    each, seconds = (
+        max(1, min(int(1e3 * PART_S / times.p50_ms) * times.batch, PART_BYTES // pixels)),
+        4 * int(PART_S) + SECONDS,
+    )
     for start in range(FIRST, len(images), each):
         look()
         if stop and stop():
@@ -166,4 +169,4 @@ def _times(told: dict[str, Any]) -> Times:
     p50, p95 = told.get("p50_ms"), told.get("p95_ms")
     if not (isinstance(p50, float) and isinstance(p95, float) and 0 < p50 <= p95 < 1e9):
         raise InvalidFile(refusal(Ending(0)))
-    return Times(p50, p95)
+    return Times(p50, p95, _number(told, "batch"))

@@ -8,7 +8,7 @@ from torch import fx
 
 from compression.data import Dataset, for_outputs
 from compression.errors import InvalidData, InvalidFile, InvalidSetting
-from compression.export.tflite import export
+from compression.export.tflite import Form, export
 from compression.host.machine import this_machine
 from compression.host.onnx_runtime import session
 from compression.measure import accuracy, tflite_runs
@@ -27,21 +27,38 @@ def in_integers(recipe: Recipe) -> Recipe:
     quantize = recipe.get("quantize")
     if quantize is None or quantize.activation_bits != 8:  # type: ignore[attr-defined]
         raise InvalidSetting(
-            "A .tflite file computes in integers: it needs --set quantize.activation_bits=8, and "
-            "quantize.weight_bits of at most 8."
+            "A .tflite file for microcontrollers computes in integers: it needs "
+            "--set quantize.activation_bits=8, and quantize.weight_bits of at most 8."
         )
     return recipe.with_setting("quantize.placement", "everywhere")
 
 
-def measured(candidate: Candidate, prepared: Prepared) -> tuple[bytes, TfliteMeasurement]:
+def form_of(recipe: Recipe, in_4_bits: bool = False) -> Form:
+    """The form of a recipe's file: floats where activations are, else whole numbers.
+
+    Raises `InvalidSetting` for weights in 4 bits where the recipe has others.
+    """
+    quantize = recipe.get("quantize")
+    integers = quantize is not None and quantize.activation_bits == 8  # type: ignore[attr-defined]
+    if in_4_bits and not (integers and quantize.weight_bits <= 4):  # type: ignore[union-attr]
+        raise InvalidSetting(
+            "A .tflite file with weights in 4 bits needs --set quantize.weight_bits=4 (or less), and "
+            "quantize.activation_bits=8."
+        )
+    return "int4" if in_4_bits else "int8" if integers else "float"
+
+
+def measured(candidate: Candidate, prepared: Prepared, form: Form = "int8") -> tuple[bytes, TfliteMeasurement]:
     """The file of a candidate, with its measurement on all test images. Raises `Unsupported` as `export` does."""
-    return written(candidate.books.graph, prepared, candidate.onnx)
+    return written(candidate.books.graph, prepared, candidate.onnx, form)
 
 
-def written(graph: fx.GraphModule, prepared: Prepared, onnx: bytes) -> tuple[bytes, TfliteMeasurement]:
+def written(
+    graph: fx.GraphModule, prepared: Prepared, onnx: bytes, form: Form = "int8"
+) -> tuple[bytes, TfliteMeasurement]:
     """The file of a compressed `graph`, measured on all test images beside an ONNX file of our own."""
     data = prepared.data
-    content = export(graph, data.input_shape, prepared.calibration.images)
+    content = export(graph, data.input_shape, prepared.calibration.images, form)
     about = tflite_runs.about(content, data.input_shape)
     expected = accuracy.predict(session(onnx), data, order(len(data.test)))
     return content, _measurement(content, data, about, expected)

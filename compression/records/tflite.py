@@ -7,10 +7,11 @@ from compression.records.measurement import Accuracy, Machine
 
 @dataclass(frozen=True)
 class Times:
-    """Milliseconds of one run of LiteRT on one thread of this machine."""
+    """Milliseconds of one run of LiteRT, which answers `batch` images, on one thread of this machine."""
 
     p50_ms: float
     p95_ms: float
+    batch: int = 1
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from compression.network.graph import layers
 from compression.network.storage import stored
 from compression.network.tracing import trace
 from compression.pipeline.compress import compress_prepared, prepare
-from compression.pipeline.tflite_file import in_integers, measured
+from compression.pipeline.tflite_file import form_of, in_integers, measured
 from compression.recipe import Recipe
 from compression.steps import Quantize
 
@@ -36,6 +36,21 @@ def test_litert_answers_as_onnx_runtime(name):
         scales = tensors[f"{layer}.weight"]["quantization_parameters"]["scales"]
         if name == "lenet5":  # no batch norm is folded in
             assert np.array_equal(scales, stored(module).scale)
+
+
+@pytest.mark.parametrize(("recipe", "form"), [
+    (Recipe(steps=(Quantize(weight_bits=3, activation_bits=8, placement="everywhere"),), quality="fast"), "int4"),
+    (Recipe(quality="fast"), "float"),
+])  # fmt: skip
+def test_weights_in_4_bits_and_floats_answer_as_the_onnx_file(recipe, form):
+    prepared = prepare(models.load("lenet5", "digits"), load("digits"))
+    candidate = compress_prepared(prepared, recipe)
+    _, found = measured(candidate, prepared, form)
+    assert form_of(recipe, in_4_bits=form == "int4") == form
+    assert found.equal >= 0.995
+    weights = prepared.baseline.parameters * (0.5 if form == "int4" else 4)
+    assert weights < found.size_bytes < weights + 40_000
+    assert not COUNTS_ARENAS or found.arena.size_bytes
 
 
 def test_what_the_file_cannot_hold_is_named():

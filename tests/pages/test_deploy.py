@@ -88,7 +88,7 @@ def test_an_integer_recipe_is_offered_for_microcontrollers_and_measured(page):
     known = dict(zip(devices["Device"], devices["Memory"], strict=True))
     assert known["Arduino Nano 33 BLE"] == ("measured" if COUNTS_ARENAS else "estimated")
     assert known["Raspberry Pi 4"] == "estimated"
-    assert board["How"][0] == "file measured, program counted"
+    assert board["Source"][0] == "file measured, program counted"
     assert board[".tflite file"][3].startswith(("99.", "100"))
     assert [b for b in page.get("download_button") if ".tflite" in str(b.proto)]
     page.button("board.write").click().run()

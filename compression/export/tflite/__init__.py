@@ -1,8 +1,10 @@
-"""The compressed network as one int8 `.tflite` file, for LiteRT and for microcontrollers.
+"""The compressed network as one `.tflite` file, for LiteRT and for microcontrollers.
 
 The same codes, scales and zero-points as in the ONNX file: weights are symmetric, a scale for each output channel;
 activations have a zero-point, 128 less than theirs in uint8; biases are int32. Maps lie as [n, H, W, C].
 """
+
+from typing import Literal
 
 import numpy as np
 import torch
@@ -17,23 +19,29 @@ from compression.network.graph import LAYERS, folded_norm, is_size, module_of, o
 from compression.network.parametrizations import ActivationQuantizer, HardSigmoidQuantizer
 from compression.network.quantized_values import LISTS, PASS, clip_of
 
+Form = Literal["int8", "int4", "float"]
 
-def export(graph: fx.GraphModule, input_shape: tuple[int, int, int], images: torch.Tensor) -> bytes:
+
+def export(
+    graph: fx.GraphModule, input_shape: tuple[int, int, int], images: torch.Tensor, form: Form = "int8"
+) -> bytes:
     """The file of a canonical `graph` whose values are 8-bit, for one image of [H, W, C] in int8 at a time.
 
     images: float32 [n, C, H, W], normalized, from training; values that have no quantizer, as the scores, take the
-    range that they have on these. Raises `Unsupported` for layers without 8-bit weights and operators without form.
+    range that they have on these. `form`: "int8"; "int4", in which weights whose codes are -8 to 7 take 4 bits, as
+    those of 3 bits always do; "float", for a graph without 8-bit values. Raises `Unsupported` for layers without 8-bit
+    weights and operators without form.
     """
-    return _Exporter(graph, input_shape, images).run()
+    return _Exporter(graph, input_shape, images, form).run()
 
 
 class _Exporter:
     """One pass over the graph."""
 
-    def __init__(self, graph: fx.GraphModule, input_shape: tuple[int, int, int], images: torch.Tensor):
+    def __init__(self, graph: fx.GraphModule, input_shape: tuple[int, int, int], images: torch.Tensor, form: Form):
         self.graph, self.file = graph, TfliteFile()
-        self.ranges = _ranges(graph, images)
-        self.translator = Translator(graph, self.file, {}, shapes(graph, input_shape))
+        self.ranges = None if form == "float" else _ranges(graph, images)
+        self.translator = Translator(graph, self.file, {}, shapes(graph, input_shape), form == "int4")
 
     def run(self) -> bytes:
         """The bytes of the file."""
@@ -50,12 +58,17 @@ class _Exporter:
                 t.split(node)
             else:
                 self._operator(node)
+        if t.halves and not self.file.has_halves:
+            raise Unsupported(
+                "No layer's weights fit 4 bits of a .tflite file, whose codes are -8 to 7; those of "
+                "quantize.weight_bits=3 always do."
+            )
         return self.file.finish(first, last)
 
     def _operator(self, node: fx.Node) -> None:
         t, module = self.translator, module_of(self.graph, node)
         if isinstance(module, HardSigmoidQuantizer):
-            t.tensors[node] = hard_sigmoid(t, node, HardSigmoidQuantizer.STEP)
+            t.tensors[node] = hard_sigmoid(t, node)
             return
         if isinstance(module, ActivationQuantizer):
             t.tensors[node] = t.on_grid(t.tensors[node.args[0]], _grid(module))  # type: ignore[index]
@@ -110,7 +123,9 @@ class _Exporter:
         t.tensors |= dict.fromkeys(chain, given)
         return given
 
-    def _seen(self, node: fx.Node) -> Grid:
+    def _seen(self, node: fx.Node) -> Grid | None:
+        if self.ranges is None:
+            return None
         low, high = self.ranges[node.name]
         scale = np.float32(max(high - low, 1e-6) / 255)
         return Grid(float(scale), int(np.clip(np.round(-128 - low / scale), -128, 127)))

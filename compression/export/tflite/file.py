@@ -16,7 +16,14 @@ VERSIONS = {"CONV_2D": 3, "DEPTHWISE_CONV_2D": 3, "FULLY_CONNECTED": 4, "PAD": 2
             "RELU6": 2, "RESHAPE": 1, "QUANTIZE": 1, "MUL": 2, "LOGISTIC": 2, "TANH": 2, "SOFTMAX": 2, "LEAKY_RELU": 2,
             "HARD_SWISH": 1, "PADV2": 2}  # fmt: skip
 """The least version of each kernel that takes int8, by `tflite/tools/versioning/op_version.cc`."""
-TYPES = {"int8": schema.TensorType.INT8, "int32": schema.TensorType.INT32, "float32": schema.TensorType.FLOAT32}
+IN_4_BITS = {"CONV_2D": 7, "DEPTHWISE_CONV_2D": 7, "FULLY_CONNECTED": 10}
+"""The same with weights of 4 bits."""
+TYPES = {
+    "int8": schema.TensorType.INT8,
+    "int32": schema.TensorType.INT32,
+    "float32": schema.TensorType.FLOAT32,
+    "int4": schema.TensorType.INT4,
+}
 
 
 class Grid(NamedTuple):
@@ -43,10 +50,14 @@ class TfliteFile:
             return self._tensor(shape, "float32", 0, name)
         return self._tensor(shape, "int8", 0, name, [grid.scale], [grid.zero_point], 0, grid)
 
-    def weights(self, codes: np.ndarray, scales: np.ndarray, axis: int, name: str) -> int:
-        """The number of a stored tensor, int8 or int32, with a scale for each index along `axis`."""
-        zeros = [0] * len(scales)
-        return self._tensor(codes.shape, str(codes.dtype), self._stored(codes), name, scales.tolist(), zeros, axis)
+    def weights(self, codes: np.ndarray, scales: np.ndarray, axis: int, name: str, *, bits: int = 8) -> int:
+        """The number of a stored tensor, int8 or int32, with a scale for each index along `axis`.
+
+        Of 4 bits are two codes in a byte, the first in its lower half.
+        """
+        zeros, kind = [0] * len(scales), "int4" if bits == 4 else str(codes.dtype)
+        stored = self._stored(_in_halves(codes) if bits == 4 else codes)
+        return self._tensor(codes.shape, kind, stored, name, scales.tolist(), zeros, axis)
 
     def number(self, code: int, grid: Grid, name: str) -> int:
         """The number of a stored int8 tensor of one value."""
@@ -76,6 +87,11 @@ class TfliteFile:
         self._operators.append(made)
         return outputs[0]
 
+    @property
+    def has_halves(self) -> bool:
+        """Whether a stored tensor has 4 bits."""
+        return any(tensor.type == TYPES["int4"] for tensor in self._tensors)
+
     def finish(self, first: int, last: int) -> bytes:
         """The file whose input is tensor `first` and whose output is `last`."""
         graph = schema.SubGraphT()
@@ -83,8 +99,9 @@ class TfliteFile:
         graph.inputs, graph.outputs, graph.name = [first], [last], "main"
         self._tensors[first].name, self._tensors[last].name = "image", "scores"
         model = schema.ModelT()
-        model.version, model.description, model.subgraphs = VERSION, "int8", [graph]
-        model.buffers, model.operatorCodes = self._buffers, [_code(name) for name in self._codes]
+        kind = "int8" if self.grids[first] else "float32"
+        model.version, model.description, model.subgraphs = VERSION, kind, [graph]
+        model.buffers, model.operatorCodes = self._buffers, [_code(name, self.has_halves) for name in self._codes]
         builder = flatbuffers.Builder(1024)
         builder.Finish(model.Pack(builder), IDENTIFIER)
         return bytes(builder.Output())
@@ -111,9 +128,15 @@ class TfliteFile:
         return len(self._tensors) - 1
 
 
-def _code(name: str) -> Any:
+def _in_halves(codes: np.ndarray) -> np.ndarray:
+    flat = codes.reshape(-1).astype(np.uint8) & 15
+    flat = np.append(flat, np.zeros(len(flat) % 2, np.uint8))
+    return flat[::2] | flat[1::2] << 4
+
+
+def _code(name: str, in_4_bits: bool) -> Any:
     code = schema.OperatorCodeT()
     code.builtinCode = getattr(schema.BuiltinOperator, name)
     code.deprecatedBuiltinCode = min(code.builtinCode, 127)
-    code.version = VERSIONS[name]
+    code.version = IN_4_BITS.get(name, VERSIONS[name]) if in_4_bits else VERSIONS[name]
     return code

@@ -7,39 +7,72 @@ from torch import fx, nn
 
 from compression.errors import Unsupported
 from compression.export.tflite import pointwise
+from compression.export.tflite.file import Grid
 from compression.export.tflite.translator import Translator, moved, moved_shape
 from compression.network.graph import arguments, folded_norm, operator_name, padding_of, pair
 from compression.network.storage import stored
+from compression.network.stored_layer import StoredLayer
 
 SAME, VALID = 0, 1
+LOWEST = Grid(float(np.finfo(np.float32).max) / 128, 0)
+"""Its code -128 is less than every float32."""
 
 
 def layer(t: Translator, node: fx.Node, module: nn.Conv2d | nn.Linear, given: int, activation: int) -> None:
     """A convolution or linear layer, with its batch norm and clip."""
     source, name = t.tensors[node.args[0]], str(node.target)  # type: ignore[index]
-    grid = t.file.grids[source]
-    assert grid is not None
-    kept = stored(module, folded_norm(t.graph, node))
-    if kept.scale is None or kept.needs_zero_points:
-        raise Unsupported(f"A .tflite file takes 8-bit symmetric weights; those of {name!r} are not.")
-    kept = kept.with_bias_in_32_bits(np.float32(grid.scale)).plain()  # type: ignore[arg-type]
-    assert kept.scale is not None
-    steps = kept.scale.astype(np.float32) * np.float32(grid.scale)
-    bias = t.file.weights(np.round(kept.bias / steps).astype(np.int32), steps, 0, f"{name}.bias")
+    filters = _floats(t, module, node, name) if t.file.grids[source] is None else _codes(t, module, node, name)
     if isinstance(module, nn.Linear):
         if len(t.shapes[node.name]) != 2:
             raise Unsupported(f"A .tflite file takes linear layers of rows; {name!r} is one of maps.")
-        weights = t.file.weights(kept.values, kept.scale, 0, f"{name}.weight")
+        weights, bias = filters((0, 1), 0)
         t.file.operator("FULLY_CONNECTED", [source, weights, bias], [given], "FullyConnectedOptions",
                         fusedActivationFunction=activation)  # fmt: skip
         return
-    _convolution(t, module, [source, given, bias], kept.values, kept.scale, activation, name)
+    _convolution(t, module, source, given, filters, activation, name)
+
+
+Filters = Callable[[tuple[int, ...], int], tuple[int, int]]
+"""Gives the tensors of weights, with their axes in that order and a scale for each index along one, and of biases."""
+
+
+def _floats(t: Translator, module: nn.Module, node: fx.Node, name: str) -> Filters:
+    kept = stored(module, folded_norm(t.graph, node)).plain()  # type: ignore[arg-type]
+    values = kept.values.astype(np.float32)
+    values = values if kept.scale is None else values * kept.scale.reshape(-1, *[1] * (values.ndim - 1))
+    bias = t.file.floats(kept.bias, f"{name}.bias")
+    return lambda axes, _: (t.file.floats(values.transpose(axes), f"{name}.weight"), bias)
+
+
+def _codes(t: Translator, module: nn.Module, node: fx.Node, name: str) -> Filters:
+    grid = t.file.grids[t.source(node)]
+    assert grid is not None
+    kept = stored(module, folded_norm(t.graph, node))  # type: ignore[arg-type]
+    if kept.scale is None or kept.needs_zero_points:
+        raise Unsupported(f"A .tflite file takes 8-bit symmetric weights; those of {name!r} are not.")
+    kept = kept.with_bias_in_32_bits(np.float32(grid.scale))  # type: ignore[arg-type]
+    codes, scale, bits = _in_bits(kept, t.halves)
+    steps = scale * np.float32(grid.scale)
+    bias = t.file.weights(np.round(kept.bias / steps).astype(np.int32), steps, 0, f"{name}.bias")
+    return lambda axes, axis: (
+        t.file.weights(codes.transpose(axes), scale, axis, f"{name}.weight", bits=bits), bias
+    )  # fmt: skip
+
+
+def _in_bits(kept: StoredLayer, halves: bool) -> tuple[np.ndarray, np.ndarray, int]:
+    """Codes, scales and bits: those of at most 4 bits as they are with `halves`, others as 8-bit kernels take them."""
+    assert kept.scale is not None
+    plain = kept.plain()
+    assert plain.scale is not None
+    codes = plain.values // kept.gain
+    if halves and kept.bits <= 4 and kept.multipliers is None and codes.min() >= -8 and codes.max() <= 7:
+        return codes.astype(np.int8), plain.scale.astype(np.float32) * np.float32(kept.gain), 4
+    return plain.values, plain.scale.astype(np.float32), 8
 
 
 def _convolution(
-    t: Translator, module: nn.Conv2d, ends: list[int], codes: np.ndarray, scales: np.ndarray, activation: int, name: str
+    t: Translator, module: nn.Conv2d, source: int, given: int, filters: Filters, activation: int, name: str
 ) -> None:
-    source, given, bias = ends
     left, right, above, below = padding_of(module)
     window = [(above, below), (left, right)]
     source, padding = _padded(t, source, window, (module.kernel_size, module.stride, module.dilation), name)
@@ -47,12 +80,12 @@ def _convolution(
                "dilationHFactor": module.dilation[0], "dilationWFactor": module.dilation[1],
                "fusedActivationFunction": activation}  # fmt: skip
     if module.groups == module.in_channels and module.groups > 1:
-        weights = t.file.weights(codes.transpose(1, 2, 3, 0), scales, 3, f"{name}.weight")
+        weights, bias = filters((1, 2, 3, 0), 3)
         multiplier = module.out_channels // module.in_channels
         t.file.operator("DEPTHWISE_CONV_2D", [source, weights, bias], [given], "DepthwiseConv2DOptions",
                         depthMultiplier=multiplier, **options)  # fmt: skip
         return
-    weights = t.file.weights(codes.transpose(0, 2, 3, 1), scales, 0, f"{name}.weight")
+    weights, bias = filters((0, 2, 3, 1), 0)
     t.file.operator("CONV_2D", [source, weights, bias], [given], "Conv2DOptions", **options)
 
 
@@ -78,9 +111,9 @@ def _padded(
         return source, SAME
     wide = (shape[0], *(n + sum(p) for n, p in zip(shape[1:3], pads, strict=True)), shape[3])
     amounts, made = t.file.whole([(0, 0), *pads, (0, 0)], f"{name} padding"), t.like(source, wide, f"{name} padded")
-    if not least or grid is None or grid.zero_point == -128:
+    if not least or (grid and grid.zero_point == -128):
         return t.file.operator("PAD", [source, amounts], [made], "PadOptions"), VALID
-    lowest = t.file.number(-128, grid, f"{name} lowest")
+    lowest = t.constant(-128, grid or LOWEST, source, f"{name} lowest")
     return t.file.operator("PADV2", [source, amounts, lowest], [made], "PadV2Options"), VALID
 
 
@@ -180,7 +213,6 @@ def _transpose(t: Translator, node: fx.Node, given: int) -> int:
 def _concatenate(t: Translator, node: fx.Node, given: int, activation: int) -> int:
     """All parts on the grid of the answer: the kernel copies codes."""
     a, rank, grid = arguments(node), len(t.file.shapes[given]), t.file.grids[given]
-    assert grid is not None
     parts = [t.on_grid(t.tensors[part], grid) for part in a["tensors"]]
     return t.file.operator("CONCATENATION", parts, [given], "ConcatenationOptions",
                            axis=moved(rank).index(a["dim"] % rank))  # fmt: skip

@@ -48,7 +48,7 @@ def _on_unit(
 ) -> int:
     """A kernel that answers on a grid of its own, and what it answers on the wanted grid."""
     wanted = t.file.grids[given]
-    inner = given if wanted == grid else t.file.value(t.file.shapes[given], grid, f"{node.name} unit")
+    inner = given if wanted in (grid, None) else t.file.value(t.file.shapes[given], grid, f"{node.name} unit")
     t.file.operator(kernel, [t.source(node)], [inner], options, **fields)
     return given if inner == given else t.file.operator("QUANTIZE", [inner], [given], "QuantizeOptions")
 
@@ -81,30 +81,28 @@ def hard_swish(t: Translator, node: fx.Node, given: int, activation: int) -> int
     return t.file.operator("HARD_SWISH", [t.source(node)], [given])
 
 
-def hard_sigmoid(t: Translator, node: fx.Node, step: float) -> int:
-    """min(max(x + 3, 0), 6) / 6 in steps of 1/256: x + 3 in steps of 6/256 from 0 on, whose codes are the answer's.
-
-    step: that of x in the simulation, 6/256.
-    """
+def hard_sigmoid(t: Translator, node: fx.Node, given: int | None = None) -> int:
+    """min(max(x + 3, 0), 6) / 6 in steps of 1/256: x + 3 in steps of 6/256 from 0 on, whose codes are the answer's."""
     source, name = t.source(node), node.name
-    shape = t.file.shapes[source]
-    three = t.file.number(1, Grid(3.0, 0), f"{name} 3")
-    moved = t.file.value(shape, Grid(step, -128), f"{name} moved")
-    t.file.operator("ADD", [source, three], [moved], "AddOptions")
-    sixth = t.file.number(1, Grid(1 / 6, 0), f"{name} sixth")
-    return t.file.operator("MUL", [moved, sixth], [t.file.value(shape, UNIT, name)], "MulOptions")
+    shape, floats = t.file.shapes[source], t.file.grids[source] is None
+    three = t.constant(1, Grid(3.0, 0), source, f"{name} 3")
+    moved = t.file.value(shape, None if floats else Grid(6 / 256, -128), f"{name} moved")
+    t.file.operator("ADD", [source, three], [moved], "AddOptions", fusedActivationFunction=3)
+    sixth = t.constant(1, Grid(1 / 6, 0), source, f"{name} sixth")
+    made = given if floats and given is not None else t.file.value(shape, None if floats else UNIT, name)
+    return t.file.operator("MUL", [moved, sixth], [made], "MulOptions")
 
 
 def gate(t: Translator, node: fx.Node, given: int, activation: int) -> int:
     """Hard sigmoid where the simulation computes it in floats."""
-    made = hard_sigmoid(t, node, 6 / 256)
-    return t.file.operator("QUANTIZE", [made], [given], "QuantizeOptions")
+    made = hard_sigmoid(t, node, given)
+    return made if made == given else t.file.operator("QUANTIZE", [made], [given], "QuantizeOptions")
 
 
 def silu(t: Translator, node: fx.Node, given: int, activation: int) -> int:
     """x / (1 + exp(-x))."""
     source = t.source(node)
-    part = t.file.value(t.file.shapes[source], UNIT, f"{node.name} gate")
+    part = t.file.value(t.file.shapes[source], UNIT if t.file.grids[source] else None, f"{node.name} gate")
     t.file.operator("LOGISTIC", [source], [part])
     return t.file.operator("MUL", [source, part], [given], "MulOptions", fusedActivationFunction=activation)
 
@@ -113,18 +111,29 @@ def batch_norm(t: Translator, node: fx.Node, norm: nn.BatchNorm2d, given: int, a
     """A batch norm that no layer takes in: a depthwise convolution of 1 x 1 whose codes are 127 or -127."""
     source = t.source(node)
     grid, shape = t.file.grids[source], t.file.shapes[source]
-    if len(shape) != 4 or grid is None or norm.running_mean is None or norm.running_var is None:
+    if len(shape) != 4 or norm.running_mean is None or norm.running_var is None:
         raise Unsupported(f"A .tflite file takes batch norms of maps; {node.name!r} is another one.")
     gain = (1 / (norm.running_var + norm.eps).sqrt()).detach().numpy()
     gain = gain * norm.weight.detach().numpy() if norm.affine else gain
     shift = (norm.bias.detach().numpy() if norm.affine else 0.0) - gain * norm.running_mean.numpy()
+    weights, bias = (_float_line if grid is None else _exact_line)(t, source, gain, shift, node.name)
+    return t.file.operator(
+        "DEPTHWISE_CONV_2D", [source, weights, bias], [given], "DepthwiseConv2DOptions",
+        padding=1, strideH=1, strideW=1, dilationHFactor=1, dilationWFactor=1,
+        depthMultiplier=1, fusedActivationFunction=activation,
+    )  # fmt: skip
+
+
+def _float_line(t: Translator, source: int, gain: np.ndarray, shift: np.ndarray, name: str) -> tuple[int, int]:
+    return t.file.floats(gain.reshape(1, 1, 1, -1), f"{name}.weight"), t.file.floats(shift, f"{name}.bias")
+
+
+def _exact_line(t: Translator, source: int, gain: np.ndarray, shift: np.ndarray, name: str) -> tuple[int, int]:
+    """Weights of 127 or -127 whose scales are the gains, and biases."""
+    grid = t.file.grids[source]
+    assert grid is not None
     scales = (np.maximum(np.abs(gain), 1e-12) / 127).astype(np.float32)
     codes = np.where(gain < 0, -127, 127).astype(np.int8).reshape(1, 1, 1, -1)
     steps = scales * np.float32(grid.scale)
     bias = np.clip(np.round(shift / steps), -(2**31) + 1, 2**31 - 1).astype(np.int32)
-    weights = t.file.weights(codes, scales, 3, f"{node.name}.weight")
-    return t.file.operator(
-        "DEPTHWISE_CONV_2D", [source, weights, t.file.weights(bias, steps, 0, f"{node.name}.bias")], [given],
-        "DepthwiseConv2DOptions", padding=1, strideH=1, strideW=1, dilationHFactor=1, dilationWFactor=1,
-        depthMultiplier=1, fusedActivationFunction=activation,
-    )  # fmt: skip
+    return t.file.weights(codes, scales, 3, f"{name}.weight"), t.file.weights(bias, steps, 0, f"{name}.bias")

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+import numpy as np
 from torch import fx
 
 from compression.export.tflite.file import Grid, TfliteFile
@@ -26,23 +27,29 @@ class Translator:
     file: TfliteFile
     tensors: dict[fx.Node, int]
     shapes: dict[str, tuple[int, ...]]
+    halves: bool = False
+    """Whether weights of at most 4 bits take 4 in the file."""
 
     def source(self, node: fx.Node) -> int:
         """The tensor that an operator reads first."""
         return self.tensors[node.args[0]]  # type: ignore[index]
 
-    def on_grid(self, tensor: int, grid: Grid) -> int:
+    def constant(self, code: int, grid: Grid, like: int, name: str) -> int:
+        """A stored number, in codes or, where `like` is floats, as such."""
+        if self.file.grids[like] is None:
+            return self.file.floats(np.array([grid.scale * (code - grid.zero_point)]), name)
+        return self.file.number(code, grid, name)
+
+    def on_grid(self, tensor: int, grid: Grid | None) -> int:
         """The same value in the codes of `grid`."""
-        if self.file.grids[tensor] == grid:
+        if self.file.grids[tensor] == grid or grid is None:
             return tensor
         made = self.file.value(self.file.shapes[tensor], grid, f"value{tensor}")
         return self.file.operator("QUANTIZE", [tensor], [made], "QuantizeOptions")
 
     def like(self, tensor: int, shape: tuple[int, ...], name: str) -> int:
         """A new value of a shape in the file, on the grid of `tensor`."""
-        grid = self.file.grids[tensor]
-        assert grid is not None
-        return self.file.value(shape, grid, name)
+        return self.file.value(shape, self.file.grids[tensor], name)
 
     def reshaped(self, tensor: int, shape: tuple[int, ...], name: str) -> int:
         """The same numbers in another shape."""

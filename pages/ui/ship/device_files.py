@@ -104,7 +104,7 @@ def rows(found: TfliteMeasurement, estimate: Deployment, point: Point) -> list[d
         ("Latency on this machine", wording.milliseconds(found.times.p50_ms), "measured with LiteRT",
          f"{wording.milliseconds(onnx.latency.p50_ms)} measured, ONNX file" if onnx.latency else ""),
     ]  # fmt: skip
-    return [dict(zip(("", ".tflite file", "How", "For comparison"), line, strict=True)) for line in lines]
+    return [dict(zip(("", ".tflite file", "Source", "For comparison"), line, strict=True)) for line in lines]
 
 
 def told(found: TfliteMeasurement) -> str:
