@@ -54,8 +54,8 @@ def tflite_json(found: "TfliteMeasurement") -> dict[str, Any]:
         "size_bytes": found.size_bytes, "n_test": found.n_test, "reference": right.reference,
         "accuracy": right.value, "accuracy_low": right.interval.low, "accuracy_high": right.interval.high,
         "equal": found.equal, "latency_p50_ms": found.times.p50_ms, "latency_p95_ms": found.times.p95_ms,
-        "batch": found.times.batch, "threads": 1, "arena_bytes": found.arena.size_bytes, "arena_reason": found.arena.reason or None,
-        "kernels": dict(found.kernels), "machine": asdict(found.machine),
+        "batch": found.times.batch, "threads": 1, "arena_bytes": found.arena.size_bytes,
+        "arena_reason": found.arena.reason or None, "kernels": dict(found.kernels), "machine": asdict(found.machine),
     }  # fmt: skip
 
 

@@ -50,7 +50,7 @@ def test_weights_in_4_bits_and_floats_answer_as_the_onnx_file(recipe, form):
     assert found.equal >= 0.995
     weights = prepared.baseline.parameters * (0.5 if form == "int4" else 4)
     assert weights < found.size_bytes < weights + 40_000
-    assert not COUNTS_ARENAS or found.arena.size_bytes
+    assert not COUNTS_ARENAS or form == "int4" or found.arena.size_bytes  # TFLM refuses linear layers of 4 bits
 
 
 def test_what_the_file_cannot_hold_is_named():
