@@ -10,10 +10,10 @@ from compression.errors import UnknownName
 from compression.measure.outputs import output_errors
 from compression.network.capture import captured, output
 from compression.network.decisions import NONE, classes
-from compression.network.graph import layers, module_of, operator_name
-from compression.network.parametrizations import WeightQuantizer, find
+from compression.network.graph import LAYERS, is_size, layers, module_of, operator_name
+from compression.network.parametrizations import ActivationQuantizer, WeightQuantizer, find
 from compression.pipeline.candidate import Prepared
-from compression.records.analysis import FeatureMaps, Histogram, LayerView, Structure
+from compression.records.analysis import FeatureMaps, Histogram, LayerView, Operator, Structure
 
 BINS, KERNELS, MAPS, GRID = 60, 24, 12, 64
 
@@ -76,28 +76,52 @@ def _name(known: tuple[str, ...], found: int) -> str:
 
 
 def structure(graph: fx.GraphModule) -> Structure:
-    """The network's operators; batch norms and dropout are left out: their readers get the input of these instead."""
-    names: dict[fx.Node, str] = {}
-    nodes, edges = [], []
+    """The network's operators but batch norms, dropout, quantizers and sizes: their readers get what these read.
+
+    An operator without a module lies in the block of the module before it.
+    """
+    places: dict[fx.Node, int] = {}
+    operators: list[Operator] = []
+    edges: list[tuple[int, int]] = []
     for node in graph.graph.nodes:
         module = module_of(graph, node)
-        if node.op in ("output", "get_attr"):
+        if node.op in ("output", "get_attr") or is_size(node):
             continue
-        if isinstance(module, nn.BatchNorm2d | nn.Dropout):
-            names[node] = names[node.args[0]]
+        if isinstance(module, PASSED):
+            places[node] = places[node.args[0]]
             continue
-        names[node] = str(node.target) if module is not None else node.name
-        nodes.append((names[node], _called(node, module)))
-        edges += [(names[source], names[node]) for source in node.all_input_nodes if source in names]
-    return Structure(tuple(nodes), tuple(layers(graph)), tuple(dict.fromkeys(edges)))
+        edges += [(places[source], len(operators)) for source in node.all_input_nodes if source in places]
+        places[node] = len(operators)
+        operators.append(_operator(node, module, operators[-1].block if operators else ""))
+    return Structure(tuple(operators), tuple(layers(graph)), tuple(dict.fromkeys(edges)))
 
 
-def _called(node: fx.Node, module: nn.Module | None) -> str:
-    if isinstance(module, nn.Conv2d | nn.Linear):
-        return f"{node.target}  {' × '.join(map(str, module.weight.shape))}"
+PASSED = (nn.BatchNorm2d, nn.Dropout, ActivationQuantizer)
+
+
+def _operator(node: fx.Node, module: nn.Module | None, block: str) -> Operator:
+    name = _name_of(node, module)
     if module is not None:
-        return type(module).__name__
-    return "image" if node.op == "placeholder" else operator_name(node)
+        block = name.rpartition(".")[0]
+    if isinstance(module, LAYERS):
+        return Operator(name, " × ".join(map(str, module.weight.shape)), block, module.weight.numel())
+    if module is not None:
+        return Operator(name, type(module).__name__, block)
+    return Operator(name, "image" if node.op == "placeholder" else operator_name(node), block)
+
+
+def _name_of(node: fx.Node, module: nn.Module | None) -> str:
+    return str(node.target) if module is not None else node.name
+
+
+def shown_names(graph: fx.GraphModule) -> dict[str, str]:
+    """By name of each node, the operator's of a `Structure` that stands for it."""
+    found: dict[str, str] = {}
+    for node in graph.graph.nodes:
+        module = module_of(graph, node)
+        passed = isinstance(module, PASSED)
+        found[node.name] = found[node.args[0].name] if passed else _name_of(node, module)
+    return found
 
 
 def _layer(graph: nn.Module, name: str) -> nn.Conv2d | nn.Linear:

@@ -26,6 +26,7 @@ from compression.records.analysis import (
     Growth,
     LayerSensitivity,
     LayerView,
+    OperatorTimes,
     OverTheWire,
     Profile,
     Structure,
@@ -171,6 +172,24 @@ def network_structure(request: Request) -> Structure:
     from compression.analysis import layer_inspection
 
     return layer_inspection.structure(worker.prepared(request).dense)
+
+
+def compressed_structure(request: Request) -> Structure:
+    """The network that the request's recipe makes of it, as a graph."""
+    from compression.analysis import layer_inspection
+
+    return layer_inspection.structure(compressed_graph(request))
+
+
+def operator_times(request: Request) -> tuple[OperatorTimes, OperatorTimes]:
+    """Milliseconds of each operator before and after the request's recipe."""
+    from compression.analysis import operator_times
+
+    prepared, graph = worker.prepared(request), compressed_graph(request)
+    before, after = (
+        operator_times.operator_times(prepared, each, threads=request.threads) for each in (prepared.dense, graph)
+    )
+    return before, after
 
 
 def feature_maps(request: Request, layer: str, image: int) -> FeatureMaps:

@@ -25,7 +25,7 @@ from compression.host.interruption import look
 from compression.host.machine_lock import machine_lock
 from compression.host.onnx_runtime import session
 from compression.host.placements import EVERYWHERE, Placement
-from compression.measure.profile import kernels
+from compression.measure.profile import Kernel, kernels
 from compression.network.graph import LAYERS, folded_norm, is_size, layers, module_of, operator_name, shapes
 from compression.network.parametrizations import QUANTIZER, ActivationQuantizer, WeightQuantizer, attach
 from compression.network.placement import (
@@ -213,11 +213,16 @@ def _costs(
     graph: fx.GraphModule, shape: tuple[int, int, int], image: np.ndarray, able: set[str]
 ) -> tuple[dict[str, tuple[float, float]], list[Flow]]:
     """Milliseconds of each operator in integers and in floats, and of each value's conversions."""
-    heads = {node.name: kernel_of(graph, _end(graph, node)).name for node in graph.graph.nodes}
+    heads = kernel_heads(graph)
     integer = _by_operator(with_node_names(trial(graph, shape, able), shape), image, heads)
     floats = _by_operator(with_node_names(graph, shape), image, heads)
     costs = {name: (integer.get(name, 0.0), floats.get(name, 0.0)) for name in able}
     return costs, list(_flows(graph, shapes(graph, shape), able))
+
+
+def kernel_heads(graph: fx.GraphModule) -> dict[str, str]:
+    """By name of each node, that of the node whose kernel computes it too."""
+    return {node.name: kernel_of(graph, _end(graph, node)).name for node in graph.graph.nodes}
 
 
 def _end(graph: fx.GraphModule, node: fx.Node) -> fx.Node:
@@ -233,10 +238,19 @@ def _by_operator(model: bytes, image: np.ndarray, heads: dict[str, str]) -> dict
     for kernel in kernels(model, image, runs=PROFILED):
         if kernel.operator in CONVERSIONS:
             continue
-        node = origin(kernel.name.split("/")[0].removeprefix(QUANTIZER))
-        head = heads.get(node, node)
+        head = head_of(kernel, heads)
         found[head] = found.get(head, 0.0) + kernel.ms
     return found
+
+
+def head_of(kernel: Kernel, heads: dict[str, str]) -> str:
+    """The node whose time a kernel of a file `with_node_names` takes; heads: those of `kernel_heads`."""
+    node = origin(kernel.name.removeprefix(FUSED).split("/")[0].removeprefix(QUANTIZER))
+    return heads.get(node, node)
+
+
+FUSED = "fused "
+"""What ONNX Runtime puts before the name of a Gemm that takes in the activation after it."""
 
 
 CONVERSIONS = {"QuantizeLinear", "DequantizeLinear", "Transpose", "ReorderInput", "ReorderOutput"}

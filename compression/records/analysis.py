@@ -111,12 +111,36 @@ class LayerView:
 
 
 @dataclass(frozen=True)
-class Structure:
-    """A network as a graph: (name, what it is) of each operator in order, the layers' names, and who reads whom."""
+class Operator:
+    """An operator of a network: a layer's name, or the operator's own, and the path of the block that it lies in.
 
-    nodes: tuple[tuple[str, str], ...]
+    `text` says what it is: the shape of a layer's `weights` (their number), or what is computed.
+    """
+
+    name: str
+    text: str
+    block: str = ""
+    weights: int = 0
+
+
+@dataclass(frozen=True)
+class Structure:
+    """A network as a graph: its operators in order, the layers' names, and who is read by whom, by place in the order.
+
+    An operator is read by later ones only.
+    """
+
+    operators: tuple[Operator, ...]
     layers: tuple[str, ...]
-    edges: tuple[tuple[str, str], ...]
+    edges: tuple[tuple[int, int], ...]
+
+
+@dataclass(frozen=True)
+class OperatorTimes:
+    """Milliseconds of each operator for one image by its name in `Structure`, and of conversions between them."""
+
+    ms: dict[str, float]
+    conversions_ms: float
 
 
 @dataclass(frozen=True)

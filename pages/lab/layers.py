@@ -1,50 +1,61 @@
 """Layers: which of them pay for the result, what happened inside each, and what one alone would cost."""
 
 from collections.abc import Sequence
+from functools import partial
 
 import streamlit as st
 
 from compression import jobs
 from compression.records.analysis import LayerSensitivity
-from compression.records.measurement import LayerReport
 from pages.ui.charts import layer_figures
 from pages.ui.charts.plot import plot
-from pages.ui.explore import layer_bits, layer_sensitivity, panels
+from pages.ui.explore import layer_bits, layer_graph, layer_sensitivity, panels
 from pages.ui.model import wording
 from pages.ui.model.points import Point
-from pages.ui.state import Visit
+from pages.ui.page.guard import heard
+from pages.ui.state import Visit, put, shown
 
 VIEWS = ("Weights", "Rank", "Kernels", "Feature maps")
 
 
 def page() -> None:
-    """The table of layers, one of them in detail, and the sensitivity of all."""
+    """The network as a graph with one layer of it in detail, the table of layers, and the sensitivity of all."""
     visit, point = panels.explored()
     if point is None:
         return
     asked = visit.answer("structure", jobs.network_structure, visit.plain_request)
     network = panels.awaited(asked, "Reading the network")
-    if network is None:
+    both = layer_graph.sides(visit, point, network) if network is not None else None
+    if network is None or both is None:
         return
-    known, names = layer_sensitivity.known(visit), [report.name for report in point.layers]
-    left, right = st.columns([5, 4], gap="large")
-    with left:
-        chosen = choose(point.layers, known)
-    with right:
-        detail(visit, point, names[chosen], network.layers)
-    layer_sensitivity.sensitivity(visit, network.layers, names[chosen])
-    with st.expander("Network graph"):
-        st.graphviz_chart(layer_figures.drawing(network, names[chosen]), width="content")
+    known, name = layer_sensitivity.known(visit), layer_graph.chosen(point, network)
+    with st.container(key="layers.centre"):
+        left, right = st.columns([7, 4], gap="large")
+        with left:
+            layer_graph.draw(visit, point, both, known, name)
+        with right:
+            detail(visit, point, name, network.layers)
+    st.markdown("#### All layers")
+    table(point, known)
+    layer_sensitivity.sensitivity(visit, network.layers, name)
 
 
-def choose(reports: Sequence[LayerReport], known: dict[str, LayerSensitivity]) -> int:
-    """The table; its selected row, the first one at the start."""
-    told = st.dataframe(
-        layer_figures.rows(reports, known), hide_index=True, column_config=layer_figures.COLUMNS, key="layers.table",
-        on_select="rerun", selection_mode="single-row", height=min(700, 38 + 35 * len(reports)),
+def table(point: Point, known: dict[str, LayerSensitivity]) -> None:
+    """A row for each layer; a tick picks its layer."""
+    reports = point.layers
+    st.dataframe(
+        layer_figures.rows(reports, known), hide_index=True, column_config=layer_figures.COLUMNS,
+        key=layer_graph.TABLE, on_select=partial(tick, point), selection_mode="single-row",
+        height=min(420, 38 + 35 * len(reports)),
     )  # fmt: skip
-    rows = told["selection"]["rows"]
-    return rows[0] if rows and rows[0] < len(reports) else 0
+
+
+@heard
+def tick(point: Point) -> None:
+    """Picks the layer of the ticked row."""
+    rows = shown(layer_graph.TABLE)["selection"]["rows"]
+    if rows and rows[0] < len(point.layers):
+        put(layer_graph.CHOSEN, point.layers[rows[0]].name)
 
 
 def detail(visit: Visit, point: Point, name: str, known: Sequence[str]) -> None:

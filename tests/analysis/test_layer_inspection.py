@@ -6,14 +6,17 @@ import torch
 
 from compression import models
 from compression.analysis.layer_inspection import feature_maps, inspect, structure
+from compression.analysis.operator_times import operator_times
 from compression.data import load
 from compression.errors import UnknownName
 from compression.measure.outputs import IMAGES
 from compression.network.graph import layers
+from compression.network.parametrizations import ActivationQuantizer
+from compression.network.tracing import trace
 from compression.pipeline.compress import compress_prepared, prepare, simulate
 from compression.recipe import Recipe
 from compression.steps import Prune, Quantize
-from tests.networks import OnMaps
+from tests.networks import Again, OnMaps
 
 
 @pytest.fixture(scope="module")
@@ -98,8 +101,36 @@ def test_unknown_names_are_refused(both):
 def test_the_structure_has_every_layer_and_leads_from_image_to_scores():
     graph = prepare(models.load("resnet20", "digits"), load("digits"), calibration_images=16).dense
     found = structure(graph)
-    names = [name for name, _ in found.nodes]
-    assert set(found.layers) == set(layers(graph)) <= set(names)
+    names = [each.name for each in found.operators]
+    assert set(found.layers) == {each.name for each in found.operators if each.weights} == set(layers(graph))
     read = {a for a, _ in found.edges}
-    assert [name for name in names if name not in read] == [found.layers[-1]]
-    assert sum(text == "add" for _, text in found.nodes) == 9
+    assert [name for i, name in enumerate(names) if i not in read] == [found.layers[-1]]
+    assert sum(each.text == "add" for each in found.operators) == 9
+    assert all(a < b for a, b in found.edges) and len(names) == len(set(names))
+    blocks = {each.name: each.block for each in found.operators}
+    assert blocks["3.conv1"] == "3" and blocks[names[names.index("3.conv1") + 1]] == "3"  # the ReLU after it
+
+
+def test_each_operator_of_the_structure_has_a_name_of_its_own():
+    found = structure(trace(Again().eval(), (1, 8, 8)))  # one of its layers is called twice
+    names = [each.name for each in found.operators]
+    assert len(set(names)) == len(names) and set(found.layers) <= set(names)
+    assert all(a < b for a, b in found.edges)
+
+
+def test_the_compressed_structure_is_the_dense_ones_without_quantizers(both):
+    prepared, _ = both
+    recipe = Recipe(steps=(Quantize(weight_bits=4),), quality="fast", calibration_images=64)
+    graph = simulate(prepared, recipe)
+    assert any(isinstance(module, ActivationQuantizer) for module in graph.modules())
+    assert structure(graph) == structure(prepared.dense)
+
+
+def test_the_times_of_operators_are_those_of_all_kernels(both):
+    """Every layer has its time, the sum is the kernels', and nothing has a name that is not in the picture."""
+    prepared, _ = both
+    recipe = Recipe(steps=(Quantize(weight_bits=4),), quality="fast", calibration_images=64)
+    for graph in (prepared.dense, simulate(prepared, recipe)):
+        found, shown = operator_times(prepared, graph), structure(graph)
+        assert set(shown.layers) <= set(found.ms) <= {each.name for each in shown.operators}
+        assert all(ms > 0 for ms in found.ms.values()) and found.conversions_ms >= 0

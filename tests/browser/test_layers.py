@@ -1,12 +1,18 @@
 """The page Layers as a person sees it: one layer gets bits of its own, and the recipe carries them to Explore."""
 
 import re
+from typing import Any
 
 import pytest
 from playwright.sync_api import Page, expect
 
 from compression.recipe import Recipe
+from compression.records.analysis import Operator, Structure
 from compression.steps import Quantize
+from pages.ui.charts import network_graph
+from pages.ui.charts.network_graph import View, side_of
+from pages.ui.model.layer_paint import PAINTS, painted
+from pages.ui.model.network_blocks import blocks_of
 from tests.browser.links import link
 
 pytestmark = pytest.mark.browser
@@ -39,3 +45,63 @@ def test_the_sweep_goes_on_when_the_page_is_left(server: str, page: Page) -> Non
     job.get_by_role("link", name="Open result").click()
     expect(page.get_by_text("Simulated in PyTorch on validation images").last).to_be_visible()
     expect(page.get_by_text("Rank, share of full").last).to_be_visible()
+
+
+HOSTILE = "<img src=x onerror=window.harmed=1>"
+
+
+@pytest.fixture
+def graph(page: Page) -> Page:
+    """The picture alone, of a network whose names are hostile; `sent` has what it tells the app."""
+    operators = (
+        Operator("x", "image"),
+        Operator(f"{HOSTILE}.a", "8 × 8", HOSTILE, 64),
+        Operator(f"{HOSTILE}.b", "8 × 8", HOSTILE, 64),
+        Operator(f"fc{HOSTILE}", "10 × 8", "", 80),
+    )
+    structure = Structure(operators, tuple(each.name for each in operators[1:]), ((0, 1), (1, 2), (2, 3)))
+    colours = painted(PAINTS[0], {each.name: 4.0 * each.weights for each in operators[1:]}, {})
+    views = [View("before", HOSTILE, blocks_of(operators), structure, frozenset({""}), colours.before, {})] * 2
+    data: dict[str, Any] = {
+        "sides": [side_of(view, colours, f"fc{HOSTILE}", {}) for view in views], "low": HOSTILE, "high": HOSTILE,
+    }  # fmt: skip
+    page.set_content(f"<style>{network_graph.CSS}</style><div id=root>{network_graph.HTML}</div>")
+    script = network_graph.SCRIPT.replace("export default function", "window.draw = function")
+    page.add_script_tag(content=script, type="module")
+    page.wait_for_function("() => window.draw !== undefined")
+    page.evaluate(
+        "data => { window.sent = []; window.draw({ data, parentElement: document.querySelector('#root'),"
+        " setTriggerValue: (name, value) => window.sent.push([name, value.id]) }) }", data,
+    )  # fmt: skip
+    return page
+
+
+def test_names_are_text_whatever_is_in_them(graph: Page) -> None:
+    expect(graph.locator(".net-label", has_text="<img")).to_have_count(4)
+    expect(graph.locator("figcaption").first).to_have_text(HOSTILE)
+    assert graph.locator("#root img").count() == 0 and graph.evaluate("window.harmed") is None
+
+
+def test_the_picture_is_zoomed_dragged_and_clicked(graph: Page) -> None:
+    view, all_of_it = graph.locator(".net-view").first, graph.locator(".net-view > g")
+    start = all_of_it.first.get_attribute("transform")
+    graph.get_by_role("button", name="Zoom in").click()
+    zoomed = all_of_it.first.get_attribute("transform")
+    assert zoomed != start and all_of_it.nth(1).get_attribute("transform") == zoomed
+    box = view.bounding_box()
+    assert box is not None
+    graph.mouse.move(box["x"] + 15, box["y"] + 15)
+    graph.mouse.down()
+    graph.mouse.move(box["x"] + 75, box["y"] + 45)
+    graph.mouse.up()
+    assert all_of_it.first.get_attribute("transform") not in (start, zoomed)
+    assert graph.evaluate("window.sent") == []  # what is dragged is not clicked
+    graph.locator(".net-block").first.click()
+    graph.locator(".net-layer").first.click()
+    graph.locator(".net-operator").first.click()
+    assert graph.evaluate("window.sent") == [["toggled", "1-3"], ["picked", "3-4"]]
+    graph.get_by_role("button", name="Fit").click()
+    graph.locator(".net-block").first.focus()
+    graph.keyboard.press("+")
+    graph.keyboard.press("Enter")
+    assert graph.evaluate("window.sent")[-1] == ["toggled", "1-3"]

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from compression.records.analysis import LEVELS, Histogram, LayerSensitivity, LayerView, SensitivityPoint, Structure
+from compression.records.analysis import LEVELS, Histogram, LayerSensitivity, LayerView, SensitivityPoint
 from compression.records.measurement import LayerReport
 from pages.ui.charts import layer_figures
 from pages.ui.model import subject
@@ -50,13 +50,6 @@ def test_the_histogram_has_the_grid_and_both_sides():
 def test_pictures_of_both_sides_share_their_colours():
     figure = layer_figures.pictures((((1.0, -3.0),),) * 3, (((0.5, 0.5),),) * 3)
     assert len(figure.data) == 6 and figure.layout.coloraxis.cmax == 3.0
-
-
-def test_the_drawing_marks_the_chosen_layer():
-    text = layer_figures.drawing(
-        Structure((("x", "image"), ("conv", "conv 3 × 3")), ("conv",), (("x", "conv"),)), "conv"
-    )
-    assert '"x" -> "conv"' in text and text.count("#D55E00") == 1
 
 
 def slider(page: AppTest) -> Any:
@@ -110,3 +103,26 @@ def test_the_slider_shows_the_bits_that_a_link_sets(settings, bits, offered):
     assert shown.dataframe[0].value["Layer"][0] == "1"
     assert slider(shown).value == bits
     assert slider(shown).options == ["default", *map(str, offered)]
+
+
+def test_a_layer_is_excluded_and_included_again(page):
+    name = page.dataframe[0].value["Layer"][0]
+    for left_out in (True, False):
+        toggle = next(each for each in page.toggle if str(each.key).startswith("layers.out."))
+        toggle.set_value(left_out).run()
+        assert not page.exception
+        assert page.session_state["visit"].recipe.get("quantize").overrides == ({name: 32} if left_out else {})
+        assert slider(page).value == (32 if left_out else "default")
+
+
+@pytest.mark.parametrize("painted", ["Bits", "Error", "Sensitivity", "Milliseconds"])
+def test_the_graph_is_painted_by(page, painted):
+    page.segmented_control(key="layers.paint").set_value(painted).run()
+    assert not page.exception and not page.error
+
+
+def test_the_layer_that_was_picked_is_shown(page):
+    name = page.dataframe[0].value["Layer"][1]
+    page.session_state["layers.chosen"] = name
+    page.run()
+    assert any(text.value == f"#### Layer {name}" for text in page.markdown)

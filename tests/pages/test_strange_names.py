@@ -6,40 +6,7 @@ import pytest
 
 from compression.errors import LONGEST, InvalidFile, UnknownName, UserError, shown
 from compression.jobs.cluster import ROOT
-from compression.records.analysis import Structure
-from pages.ui.charts import layer_figures
-from pages.ui.charts.layer_figures import drawing
 from pages.ui.model import wording
-
-NAMES = ['a"b', 'x" URL="javascript:alert(1)', "back\\", '\\"; b [label="', "two\nlines", "<b>x</b>", "]; }"]
-
-
-def strings(text: str) -> list[str]:
-    """The quoted strings of a text in Graphviz's language, unquoted, by its grammar: only \\" ends no string."""
-    found, current, i = [], None, 0
-    while i < len(text):
-        if current is None:
-            current = "" if text[i] == '"' else None
-        elif text[i] == "\\" and text[i + 1] in '"\\':
-            current, i = current + text[i + 1], i + 1
-        elif text[i] == '"':
-            found.append(current)
-            current = None
-        else:
-            current += text[i]
-        i += 1
-    assert current is None, "a string is not closed"
-    return found
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_a_layers_name_stays_a_string_in_the_graph(name: str) -> None:
-    one_line = name.replace("\n", " ")
-    text = drawing(Structure(((name, f"{name}  8 × 8"), ("b", "relu")), (name,), ((name, "b"),)), "b")
-    body = strings("\n".join(text.splitlines()[3:]))
-    assert [s for s in body if s not in {"#D55E00", "white", layer_figures.AFTER}] == [
-        one_line, f"{one_line}  8 × 8", "b", "relu", one_line, "b",
-    ]  # fmt: skip
 
 
 @pytest.mark.parametrize(("text", "shown_as"), [

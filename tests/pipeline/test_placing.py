@@ -138,6 +138,14 @@ def test_kernels_are_named_by_the_operators_of_the_graph():
     assert len(found & names) >= 8
 
 
+def test_a_fused_gemm_is_its_layers_kernel():
+    graph = trace(nn.Sequential(nn.Flatten(), nn.Linear(64, 16), nn.ReLU(), nn.Linear(16, 10)).eval(), (1, 8, 8))
+    heads, targets = placing.kernel_heads(graph), {node.name: node.target for node in graph.graph.nodes}
+    found = kernels(with_node_names(graph, (1, 8, 8)), np.zeros((1, 1, 8, 8), np.float32), runs=2)
+    fused = [targets[placing.head_of(kernel, heads)] for kernel in found if kernel.operator == "FusedGemm"]
+    assert fused == ["1"]
+
+
 def test_what_is_measured_is_kept_told_and_can_be_spelled_out(prepared, monkeypatch):
     monkeypatch.setattr(placing, "FEW", 0.0)
     prepared.dense.meta.pop(placing.FOUND, None)

@@ -1,6 +1,5 @@
 """Inside the layers, as figures and rows: chart data come computed, nothing is computed here but places."""
 
-import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -8,10 +7,11 @@ import plotly.graph_objects as go
 import streamlit as st
 from plotly.subplots import make_subplots
 
-from compression.records.analysis import LEVELS, FeatureMaps, Histogram, LayerSensitivity, LayerView, Picture, Structure
+from compression.records.analysis import LEVELS, FeatureMaps, Histogram, LayerSensitivity, LayerView, Picture
 from compression.records.measurement import LayerReport
 from pages.ui.charts.lesson_figures import uprights
 from pages.ui.model import wording
+from pages.ui.model.layer_paint import drop
 from pages.ui.model.words import Words
 
 BEFORE, AFTER, DENSE = "#808790", "#D55E00", "#3987C9"
@@ -41,14 +41,10 @@ def rows(reports: Sequence[LayerReport], curves: Mapping[str, LayerSensitivity])
             "Bits": report.bits,
             "Sparsity": report.sparsity,
             "SQNR, dB": report.sqnr_db,
-            "Worst drop": _drop(curves.get(report.name)),
+            "Worst drop": drop(curves[report.name]) if report.name in curves else None,
         }
         for report in reports
     ]
-
-
-def _drop(curves: LayerSensitivity | None) -> float | None:
-    return None if curves is None else 100 * (curves.dense - curves.curve("bits")[-1].accuracy)
 
 
 def heatmap(curves: Sequence[LayerSensitivity]) -> go.Figure:
@@ -150,24 +146,6 @@ def errors(view: LayerView) -> str:
         f"{shape}. Relative weight error {view.weight_error:.1%}, relative output error "
         f"{view.output_error:.1%} (on calibration images, with all earlier layers compressed too)."
     )
-
-
-def drawing(found: Structure, chosen: str) -> str:
-    """The network in Graphviz's language, from image to scores."""
-    lines = ["digraph {", 'rankdir=TB; bgcolor="transparent";']
-    lines.append('node [shape=box, style="rounded,filled", fillcolor="#80879022", color="#808790", fontcolor="#808790",'
-                 ' fontname="sans-serif", fontsize=10, height=0.25]; edge [color="#808790"];')  # fmt: skip
-    for name, text in found.nodes:
-        mark = f', fillcolor="{AFTER}", fontcolor="white"' if name == chosen else ""
-        lines.append(f"{_quoted(name)} [label={_quoted(text)}{mark}];")
-    lines += [f"{_quoted(a)} -> {_quoted(b)};" for a, b in found.edges]
-    return "\n".join([*lines, "}"])
-
-
-def _quoted(text: str) -> str:
-    """A name as a string of Graphviz's language, which stands for itself whatever is in it."""
-    escaped = re.sub(r'(["\\])', r"\\\1", re.sub(r"[\0\r\n]", " ", text))
-    return f'"{escaped}"'
 
 
 def _level(technique: str, level: float) -> str:

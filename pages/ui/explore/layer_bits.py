@@ -1,4 +1,4 @@
-"""A number of bits for one layer alone."""
+"""A number of bits for one layer alone, or none: the layer is left as it is."""
 
 import streamlit as st
 
@@ -7,6 +7,8 @@ from pages.ui.page.guard import heard
 from pages.ui.state import Visit, put, shown
 
 AS_THE_REST = "default"
+WHOLE = 32
+"""Bits of a layer that is left as it is."""
 
 
 def draw(visit: Visit, name: str) -> None:
@@ -15,19 +17,38 @@ def draw(visit: Visit, name: str) -> None:
     if not isinstance(quantize, Quantize):
         st.caption("Enable quantization on Explore to set the bit width of a single layer.")
         return
-    put(key := f"layers.bits.{name}", quantize.overrides.get(name, AS_THE_REST))
+    own = quantize.overrides.get(name, AS_THE_REST)
+    put(out := f"layers.out.{name}", own == WHOLE)
+    put(key := f"layers.bits.{name}", own)
     choices = [
         bits for bits in Quantize.bits_choices() if bits >= 8 or not visit.recipe.get("share")
     ]  # Share.check_beside
+    st.toggle(
+        "Exclude this layer from quantization", key=out, on_change=_leave_out, args=(visit, name),
+        help="Its weights stay 32-bit floats; the recipe holds this as a bit width of 32.",
+    )  # fmt: skip
+    others = [type(step).title for step in visit.recipe.steps if step.kind not in ("quantize", "recover")]
+    if own == WHOLE and others:
+        st.caption(f"Other steps of the recipe still change this layer: {', '.join(others)}.")
     st.select_slider(
         "Bit width of this layer", [AS_THE_REST, *choices], key=key, on_change=_override, args=(visit, name)
     )
 
 
 @heard
+def _leave_out(visit: Visit, name: str) -> None:
+    """Takes a layer out of quantization, or in again with the bits of the rest."""
+    _give(visit, name, WHOLE if shown(f"layers.out.{name}") else AS_THE_REST)
+
+
+@heard
 def _override(visit: Visit, name: str) -> None:
     """Takes the slider's bits of a layer into the recipe."""
-    quantize, bits = visit.recipe.get("quantize"), shown(f"layers.bits.{name}")
+    _give(visit, name, shown(f"layers.bits.{name}"))
+
+
+def _give(visit: Visit, name: str, bits: int | str) -> None:
+    quantize = visit.recipe.get("quantize")
     if isinstance(quantize, Quantize):
         others = {k: v for k, v in quantize.overrides.items() if k != name}
         given = others if bits == AS_THE_REST else {**others, name: bits}

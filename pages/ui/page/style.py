@@ -17,6 +17,9 @@ STYLE = """
 .st-key-charts > [data-testid="stLayoutWrapper"] > [data-testid="stHorizontalBlock"] > [data-testid="stColumn"] {
   min-width: 22rem; }
 .st-key-charts [data-testid="stColumn"] [data-testid="stColumn"] { min-width: 5rem; }
+.st-key-layers-centre > [data-testid="stLayoutWrapper"] > [data-testid="stHorizontalBlock"] { flex-wrap: wrap; }
+.st-key-layers-centre > [data-testid="stLayoutWrapper"] > [data-testid="stHorizontalBlock"] > [data-testid="stColumn"] {
+  min-width: 22rem; }
 [class*="st-key-group-"] { padding: 0.55rem 0.75rem !important; }
 [class*="st-key-group-"] summary { padding: 0.25rem 0.5rem; min-height: 0; }
 [data-testid="stSidebar"] [data-testid="stVerticalBlock"] { gap: 0.6rem; }
@@ -38,8 +41,9 @@ div:has(> [data-testid="stMetricDeltaDescription"]) { flex-wrap: wrap; }
   [data-testid="stMainBlockContainer"] { padding: 3.75rem 1.25rem 2rem; }
   [data-testid="stMetricValue"] { font-size: 1.5rem; }
   [class*="st-key-written-"] { min-height: 4rem; align-items: center; }
-  .st-key-charts > [data-testid="stLayoutWrapper"] > [data-testid="stHorizontalBlock"] > [data-testid="stColumn"] {
-    flex-basis: 100%; }
+  .st-key-charts > [data-testid="stLayoutWrapper"] > [data-testid="stHorizontalBlock"] > [data-testid="stColumn"],
+  .st-key-layers-centre > [data-testid="stLayoutWrapper"] > [data-testid="stHorizontalBlock"] >
+  [data-testid="stColumn"] { flex-basis: 100%; }
 }
 </style>
 """
