@@ -27,7 +27,7 @@ def test_bits_of_one_layer_land_in_the_recipe_and_follow_to_explore(server: str,
     page.get_by_role("slider", name="Bit width of this layer").press("End")
     expect(page).to_have_url(re.compile(r"quantize\.layer_bits=1%3D32"))
     expect(page.get_by_text("bits per layer 1=32")).to_be_visible()
-    for view, drawn in (("Rank", "Singular value"), ("Feature maps", "fp32 says")):
+    for view, drawn in (("Rank", "Singular value"), ("Feature maps", ", compressed:")):
         page.get_by_role("radio", name=view, exact=True).click()
         expect(page.get_by_text(drawn).first).to_be_visible()
     page.get_by_test_id("stTopNavSection").filter(has_text="Lab").click()

@@ -131,7 +131,7 @@ def pictures(before: Sequence[Picture], after: Sequence[Picture] | None) -> go.F
 
 
 def answers(found: FeatureMaps) -> str:
-    """'Sneaker: fp32 says Sneaker (99%), this file Boot (61%).'"""
+    """'Sneaker: fp32: Sneaker (99%), compressed: Boot (61%).'"""
     said = [f"{a} ({100 * c:.0f}%)" for a, c in zip(found.answers, found.confidences, strict=True)]
     label = f"**{wording.said(found.label)}**: " if found.label else ""
     return f"{label}fp32: {wording.said(said[0])}, compressed: {wording.said(said[1])}."
