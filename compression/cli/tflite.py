@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from compression.export.tflite import Form
     from compression.pipeline.candidate import Candidate, Prepared
     from compression.recipe import Recipe
-    from compression.records.tflite import TfliteMeasurement
+    from compression.records.tflite import Arena, TfliteMeasurement
 
 
 def is_tflite(file: Path | None) -> bool:
@@ -55,8 +55,17 @@ def tflite_json(found: "TfliteMeasurement") -> dict[str, Any]:
         "accuracy": right.value, "accuracy_low": right.interval.low, "accuracy_high": right.interval.high,
         "equal": found.equal, "latency_p50_ms": found.times.p50_ms, "latency_p95_ms": found.times.p95_ms,
         "batch": found.times.batch, "threads": 1, "arena_bytes": found.arena.size_bytes,
-        "arena_reason": found.arena.reason or None, "kernels": dict(found.kernels), "machine": asdict(found.machine),
+        "arena_reason": found.arena.reason or None,
+        "tflm_answered": found.arena.answered, "tflm_equal": found.arena.equal,
+        "kernels": dict(found.kernels), "machine": asdict(found.machine),
     }  # fmt: skip
+
+
+def _about_tflm(arena: "Arena") -> str:
+    if arena.size_bytes is None:
+        return f"TFLM: {arena.reason}"
+    alike = "" if arena.equal is None else f"; {arena.equal:.0%} of {arena.answered} images get LiteRT's class"
+    return f"by TFLM's own count, for one image{alike}"
 
 
 def tflite_rows(found: "TfliteMeasurement", beside: str = "baseline") -> list[Row]:
@@ -72,6 +81,6 @@ def tflite_rows(found: "TfliteMeasurement", beside: str = "baseline") -> list[Ro
         (".tflite size", f"{found.size_bytes / 1000:,.1f} KB", above),
         (f"LiteRT {name}", f"{right.value:.2%} ({low:.2%} to {high:.2%})", f"{alike}{found.n_test:,} images"),
         ("LiteRT latency", f"{found.times.p50_ms:.3f} ms{together} (p95 {found.times.p95_ms:.3f}), threads: 1", "here"),
-        ("TFLM arena", told, "by TFLM's own count, for one image" if arena.size_bytes else f"TFLM: {arena.reason}"),
+        ("TFLM arena", told, _about_tflm(arena)),
         ("kernels", ", ".join(f"{name} {n}" for name, n in found.kernels), ""),
     ]

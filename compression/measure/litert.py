@@ -12,6 +12,7 @@ import numpy as np
 from ai_edge_litert.interpreter import Interpreter
 
 from compression.errors import InvalidFile
+from compression.measure.tflite_images import Takes, fed
 from compression.measure.tflite_outline import check_magic, kernels
 from compression.network.decisions import NONE, classes
 
@@ -22,17 +23,6 @@ LEAST = 5
 T = TypeVar("T")
 TYPES = (np.float32, np.int8, np.uint8)
 MOST_AT_ONCE, MOST_CLASSES = 1024, 100_000
-
-
-class Takes(NamedTuple):
-    """How the file takes images: `batch` at once, of `channels`, which stand last or first; `grid` is that of codes."""
-
-    tensor: int
-    batch: int
-    channels: int
-    channels_last: bool
-    dtype: type
-    grid: tuple[float, int]
 
 
 class File(NamedTuple):
@@ -64,11 +54,12 @@ def read(
     file = _asked("load the file", lambda: _opened(content, (shape[0], shape[1], shape[2])))
     if task == "about":
         about = {"channels": file.takes.channels, "classes": file.classes, "batch": file.takes.batch}
+        about |= {"channels_last": file.takes.channels_last}
         grids = {"image_grid": file.takes.grid, "score_grid": file.grid}
         return about | grids | {"kernels": kernels(content), "type": np.dtype(file.takes.dtype).name}, b""
     table = np.frombuffer(rest[: 1024 * shape[0]], np.float32).reshape(shape[0], 256)
     pixels = np.frombuffer(rest[1024 * shape[0] :], np.uint8).reshape(images, *shape)
-    times = _asked("answer an image", lambda: _timed(file, _fed(file.takes, pixels[:1], table))) if timed else None
+    times = _asked("answer an image", lambda: _timed(file, fed(file.takes, pixels[:1], table))) if timed else None
     named, confidences = _asked("answer the images", lambda: _answers(file, pixels, table))
     if times is None:
         told: dict[str, Any] = {}
@@ -122,18 +113,6 @@ def _grid(about: dict[str, Any]) -> tuple[float, int]:
     return float(scale), int(zero)
 
 
-def _fed(takes: Takes, pixels: np.ndarray, table: np.ndarray) -> np.ndarray:
-    """Pixels uint8 [n, C, H, W], n at most the file's batch, as the file takes them; the last fills up the batch."""
-    pixels = pixels[np.arange(takes.batch).clip(max=len(pixels) - 1)]
-    values = np.stack([table[channel][pixels[:, channel]] for channel in range(len(table))], axis=1)
-    values = values.transpose(0, 2, 3, 1) if takes.channels_last else values
-    if takes.dtype is np.float32:
-        return np.ascontiguousarray(values)
-    scale, zero = takes.grid
-    bounds = np.iinfo(takes.dtype)
-    return np.clip(np.round(values / np.float32(scale)) + zero, bounds.min, bounds.max).astype(takes.dtype)
-
-
 def _run(file: File, images: np.ndarray) -> np.ndarray:
     file.interpreter.set_tensor(file.takes.tensor, images)
     file.interpreter.invoke()
@@ -159,7 +138,7 @@ def _answers(file: File, pixels: np.ndarray, table: np.ndarray) -> tuple[np.ndar
     parts, batch = [], file.takes.batch
     for start in range(0, len(pixels), batch):
         part = pixels[start : start + batch]
-        scores = _run(file, _fed(file.takes, part, table))[: len(part)].astype(np.float32)
+        scores = _run(file, fed(file.takes, part, table))[: len(part)].astype(np.float32)
         parts.append((scores - file.grid[1]) * file.grid[0] if file.grid[0] > 0 else scores)
     scores = np.concatenate(parts)
     named = classes(scores)

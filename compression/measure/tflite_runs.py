@@ -20,6 +20,7 @@ from compression.host.interruption import look
 from compression.host.machine_lock import machine_lock
 from compression.measure.accuracy import normalized_values
 from compression.measure.admission import opened
+from compression.measure.tflite_images import Takes, fed
 from compression.network.decisions import NONE
 from compression.records.measurement import Predictions
 from compression.records.tflite import Arena, Times
@@ -31,6 +32,8 @@ SECONDS, MEMORY, WAIT = 20, 2 << 30, 120
 """CPU seconds and bytes of memory for loading a file and answering its first images; seconds by the clock."""
 FIRST = 32
 """Images that are answered with the timing."""
+TFLM_IMAGES = 100
+"""Images that TFLM answers too, as far as its seconds reach."""
 PART_S, PART_BYTES = 15.0, 128 << 20
 """Images go to LiteRT in parts that are answered in about so many seconds, and have at most so many bytes."""
 
@@ -48,6 +51,7 @@ class About:
     batch: int
     type: str
     kernels: dict[str, int]
+    channels_last: bool
     image_grid: tuple[float, int]
     score_grid: tuple[float, int]
 
@@ -60,9 +64,17 @@ def about(content: bytes, shape: tuple[int, int, int]) -> About:
         raise InvalidFile(refusal(Ending(0)))
     return About(
         channels=_number(told, "channels"), classes=_number(told, "classes"), batch=_number(told, "batch"),
-        type=str(told.get("type")), kernels={str(name): n for name, n in kernels.items() if isinstance(n, int)},
-        image_grid=_grid(told, "image_grid"), score_grid=_grid(told, "score_grid"),
+        type=_type(told), kernels={str(name): n for name, n in kernels.items() if isinstance(n, int)},
+        channels_last=told.get("channels_last") is True, image_grid=_grid(told, "image_grid"),
+        score_grid=_grid(told, "score_grid"),
     )  # fmt: skip
+
+
+def _type(told: dict[str, Any]) -> str:
+    kind = told.get("type")
+    if kind not in ("float32", "int8", "uint8"):
+        raise InvalidFile(refusal(Ending(0)))
+    return str(kind)
 
 
 def _number(told: dict[str, Any], name: str) -> int:
@@ -110,18 +122,46 @@ def predict(
     return Predictions(images, named.astype(np.uint16), confidences), times
 
 
-def arena(content: bytes) -> Arena:
-    """What TFLM takes of its arena for one image, or why it does not run the file."""
+def arena(
+    content: bytes, about: About | None = None, data: Dataset | None = None, found: Predictions | None = None
+) -> Arena:
+    """What TFLM takes of its arena for one run, or why it does not run the file.
+
+    With what LiteRT has `found` on `data`'s images it answers the first of them too.
+    """
     if not COUNTS_ARENAS:
         return Arena(None, "it is not installed")
+    inputs = (
+        np.zeros((0, 1), np.int8) if about is None or data is None or found is None else _inputs(about, data, found)
+    )
     limits = Limits(SECONDS, WAIT, MEMORY + 4 * len(content))
+    task = {
+        "model_bytes": len(content),
+        "images": len(inputs),
+        "shape": list(inputs.shape[1:]),
+        "dtype": str(inputs.dtype),
+    }
     try:
-        with opened(content) as file:
-            told, _ = confined.read("arena", file, limits, {}, lambda ending: "it breaks down on the file")
+        with opened(content + inputs.tobytes()) as file:
+            told, answers = confined.read("arena", file, limits, task, lambda ending: "it breaks down on the file")
     except InvalidFile as error:
         return Arena(None, str(error).rstrip("."))
     size = told.get("arena_bytes")
-    return Arena(size) if isinstance(size, int) else Arena(None, str(told.get("reason"))[:200])
+    if not isinstance(size, int):
+        return Arena(None, str(told.get("reason"))[:200])
+    named = np.frombuffer(answers[: len(answers) // 4 * 4], np.int32)
+    if found is None or not 0 < len(named) <= len(inputs):
+        return Arena(size)
+    return Arena(size, "", len(named), float(np.mean(named == found.classes[: len(named)])))
+
+
+def _inputs(about: About, data: Dataset, found: Predictions) -> np.ndarray:
+    """The first images as the file takes them, one at a time: none where it takes several at once."""
+    count = min(TFLM_IMAGES, len(found)) if about.batch == 1 else 0
+    takes = Takes(0, 1, about.channels, about.channels_last, np.dtype(about.type).type, about.image_grid)
+    pixels, table = data.test.images[found.images[:count]].numpy(), normalized_values(data)
+    shape = (0, 1) if count == 0 else (count, *fed(takes, pixels[:1], table).shape)
+    return np.array([fed(takes, pixels[i : i + 1], table) for i in range(count)], takes.dtype).reshape(shape)
 
 
 def refusal(ending: Ending) -> str:

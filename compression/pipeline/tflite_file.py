@@ -109,7 +109,7 @@ def _measurement(
     found, times = tflite_runs.predict(content, data, order(len(data.test)), about.classes, stop)
     equal = None if expected is None else float(np.mean(found.classes == expected.classes))
     right = accuracy.accuracy(found, expected or found, data.truth)
-    arena = tflite_runs.arena(content)
+    arena = tflite_runs.arena(content, about, data, found)
     return TfliteMeasurement(
         len(content), len(found), right, equal, times, arena, tuple(about.kernels.items()), this_machine()
     )

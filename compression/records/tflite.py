@@ -18,11 +18,14 @@ class Times:
 class Arena:
     """Bytes that TFLM takes of its arena for one image; None where it does not run the file, and why.
 
-    Counted in a 64-bit process: what it keeps beside the activations is smaller on a board of 32 bits.
+    Counted in a 64-bit process: what it keeps beside the activations is smaller on a board of 32 bits. `answered` test
+    images were run too; `equal` is the share of them that got LiteRT's class, None without any.
     """
 
     size_bytes: int | None
     reason: str = ""
+    answered: int = 0
+    equal: float | None = None
 
 
 @dataclass(frozen=True)

@@ -64,6 +64,7 @@ def test_codes_go_in_and_out_by_the_files_own_scales():
     )
     if tflite_runs.COUNTS_ARENAS:
         assert 500 < found.arena.size_bytes < 20_000
+        assert (found.arena.answered, found.arena.equal) == (100, 1.0)
 
 
 @pytest.mark.parametrize(("content", "sentence"), [

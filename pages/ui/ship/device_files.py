@@ -96,7 +96,7 @@ def rows(found: TfliteMeasurement, estimate: Deployment, point: Point) -> list[d
     lines = [
         ("Flash", f"{wording.size(found.size_bytes)} file + {wording.size(program)} program",
          "file measured, program counted", f"{wording.size(need.flash)} estimated"),
-        ("RAM: arena", wording.size(arena) if arena else "not measured", "measured by TFLM",
+        ("RAM: arena", wording.size(arena) if arena else "not measured", "measured by TFLM" if arena else "",
          f"{wording.size(need.activations)} estimated"),
         (words, wording.percent(right.value, right.n), f"measured with LiteRT, {found.n_test:,} images",
          f"{wording.percent(onnx.accuracy.value, onnx.accuracy.n)} measured, ONNX file"),
@@ -114,4 +114,6 @@ def told(found: TfliteMeasurement) -> str:
         arena = f"TensorFlow Lite Micro's arena is not measured: {found.arena.reason}. What fits is estimated."
     else:
         arena = "The arena is what TensorFlow Lite Micro took here, in 64 bits; on a board of 32 bits it takes less."
+        if found.arena.equal is not None:
+            arena += f" Its kernels and LiteRT agree on {found.arena.equal:.0%} of {found.arena.answered} test images."
     return f"{arena} Program: {SOURCE}. Kernels: {kernels}."
