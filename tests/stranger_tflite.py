@@ -72,7 +72,7 @@ def _forge(rng: Rng, model: Any, schema: Any) -> None:
         tensor.quantization.zeroPoint = [rng.choice((-(2**63), 0, 300, 2**62))]
         tensor.quantization.quantizedDimension = rng.choice((-1, 0, 9))
     elif kind == 6:
-        rng.choice((graph.inputs, graph.outputs))[0] = rng.choice((-1, 0, len(graph.tensors), 2**31 - 1))
+        setattr(graph, rng.choice(("inputs", "outputs")), [rng.choice((-1, 0, len(graph.tensors), 2**31 - 1))])
     elif kind == 7:
         operator.opcodeIndex = rng.choice((1, len(model.operatorCodes), 2**31))
     else:
