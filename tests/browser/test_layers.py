@@ -47,6 +47,28 @@ def test_the_sweep_goes_on_when_the_page_is_left(server: str, page: Page) -> Non
     expect(page.get_by_text("Rank, share of full").last).to_be_visible()
 
 
+def test_a_layer_is_picked_in_the_graph_and_excluded_from_quantization(server: str, page: Page) -> None:
+    page.goto(link(server, "layers", RECIPE))
+    after = page.locator(".net-side").nth(1)
+    expect(after.locator(".net-chosen")).to_have_attribute("aria-label", re.compile("^Layer 1, 300 × 64, "))
+    after.get_by_role("button", name=re.compile("^Layer 3,")).click()
+    expect(page.get_by_role("heading", name="Layer 3", exact=True)).to_be_visible()
+    expect(page.locator(".net-chosen")).to_have_count(2)  # on both sides
+    exclude = page.get_by_text("Exclude this layer from quantization")
+    expect(exclude).to_have_count(1)  # that of the layer before is gone
+    exclude.click()
+    expect(page).to_have_url(re.compile(r"quantize\.layer_bits=3%3D32"))
+    expect(after.locator(".net-own")).to_have_attribute("aria-label", re.compile("excluded from quantization"))
+    after.locator(".net-chosen").focus()
+    page.keyboard.press("ArrowDown")
+    page.keyboard.press("ArrowDown")
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("heading", name="Layer 5", exact=True)).to_be_visible()
+    page.get_by_role("radio", name="Milliseconds").click()
+    expect(page.get_by_text("Conversions of types and layouts")).to_be_visible()
+    expect(after.locator(".net-chosen .net-value")).to_have_text(re.compile("ms|µs"))
+
+
 HOSTILE = "<img src=x onerror=window.harmed=1>"
 
 
