@@ -3,7 +3,7 @@
 
 const WARM_UP_MS = 500  // browsers first interpret WebAssembly, and make code of it while it runs
 const LEAST = 20, MOST = 400, SECONDS = 2
-const CLEAR_MS = 2  // browsers round their clocks: so long a time is measured at once, over several runs
+const CLEAR_MS = 2  // browsers round their clocks, to a millisecond at worst: so long are runs timed together
 const LUMA = [19595, 38470, 7471]
 const places = new WeakMap()
 
@@ -161,15 +161,14 @@ function stop(state) {
 
 const tell = (state, text) => { state.note.textContent = text }
 
-async function timed(file, input, repeat) {
+// Milliseconds for one run: of as many as the clock needs to tell them from none.
+async function timed(file, input) {
   const began = performance.now()
-  for (let i = 0; i < repeat; i++) await run(file, input)
-  return (performance.now() - began) / repeat
-}
-
-async function repeats(file, input) {
-  for (let repeat = 1; ; repeat *= 2)
-    if (repeat * await timed(file, input, repeat) >= CLEAR_MS || repeat >= 4096) return repeat
+  for (let runs = 1; ; runs++) {
+    await run(file, input)
+    const took = performance.now() - began
+    if (took >= CLEAR_MS) return took / runs
+  }
 }
 
 // Milliseconds for one image of `ours`, in turns with the fp32 file.
@@ -178,14 +177,13 @@ async function pace(state, ours) {
   const [a, b] = [ours, theirs].map((file) => tensor(state.ort, state, pixels, file.batch))
   let warmUp = 0
   for (const began = performance.now(); warmUp < 2 || (warmUp < 9999 && performance.now() - began < WARM_UP_MS); warmUp++) {
-    await timed(ours, a, 1)
-    await timed(theirs, b, 1)
+    await run(ours, a)
+    await run(theirs, b)
   }
-  const counts = [await repeats(ours, a), await repeats(theirs, b)]
   const first = [], second = [], end = performance.now() + 1000 * SECONDS
   while (first.length < MOST && (first.length < LEAST || performance.now() < end)) {
-    first.push(await timed(ours, a, counts[0]))
-    second.push(await timed(theirs, b, counts[1]))
+    first.push(await timed(ours, a))
+    second.push(await timed(theirs, b))
     if (first.length % 10 === 0) await pause()
   }
   const ratio = first.map((ms, i) => ms / second[i]), [low, high] = medianInterval(ratio)
