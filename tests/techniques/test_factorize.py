@@ -98,6 +98,22 @@ def test_a_product_answers_like_its_weights_and_loses_what_it_says(kind):
         assert counted == split.macs
 
 
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize("kind", KINDS)
+@torch.no_grad()
+def test_a_product_keeps_the_mean_answers(kind, bias):
+    """Moments are about the mean: what of it a product does not let through, its bias gives."""
+    layer, x, _ = conv_problem()
+    layer.bias = layer.bias if bias else None
+    x = x + torch.linspace(0.5, 3, 12)[:, None, None]
+    m = moments(layer, [x], [layer(x)])
+    problem = Problem(layer, m.h[0], torch.ones(16), Place((14, 14), (7, 14)), m.mean_x[0])
+    for split in problem.splits(2, (kind,)):
+        made = nn.Sequential(*modules(layer, problem.factors(split), kind, problem.bias(split)))
+        torch.testing.assert_close(made(x).mean((0, 2, 3)), layer(x).mean((0, 2, 3)), atol=1e-3, rtol=1e-3)
+        assert [each.bias is None for each in made] == [True] * (len(made) - 1) + [False]
+
+
 @pytest.mark.parametrize("kind", KINDS[:3])
 @torch.no_grad()
 def test_higher_ranks_lose_less_and_full_rank_nothing(kind, monkeypatch):

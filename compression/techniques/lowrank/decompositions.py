@@ -67,10 +67,16 @@ class _Fitted:
 
 
 class Problem:
-    """One layer that may be split. h [d, d]: moments of its patches; importance [o]: what each answer counts."""
+    """One layer that may be split.
 
-    def __init__(self, layer: Layer, h: torch.Tensor, importance: torch.Tensor, place: Place):
-        self.layer, self.place, self.importance = layer, place, importance
+    h [d, d]: moments of its patches, without their mean [d], None where nothing was looked at; importance [o]: what
+    each answer counts.
+    """
+
+    def __init__(
+        self, layer: Layer, h: torch.Tensor, importance: torch.Tensor, place: Place, mean: torch.Tensor | None = None
+    ):
+        self.layer, self.place, self.importance, self.mean = layer, place, importance, mean
         weight = layer.weight.detach()
         self.weight = weight if weight.dim() == 4 else weight[..., None, None]  # [o, i, kh, kw]
         self.h = h + RIDGE * h.diagonal().mean() * torch.eye(len(h))
@@ -118,6 +124,14 @@ class Problem:
         if split.kind == "spatial":
             return torch.einsum("orl,rik->oikl", rest[:, :, 0], first[..., 0])
         return torch.einsum("orkl,ri->oikl", rest, first[..., 0, 0])
+
+    def bias(self, split: Split) -> torch.Tensor | None:
+        """The bias [o] with which the product's mean answers are the layer's; what is projected varies about them."""
+        bias = None if self.layer.bias is None else self.layer.bias.detach()
+        if self.mean is None:
+            return bias
+        lost = (self.weight - self.product(split)).flatten(1) @ self.mean
+        return lost if bias is None else bias + lost
 
     @cached_property
     def output_axes(self) -> tuple[torch.Tensor, torch.Tensor]:
@@ -248,13 +262,16 @@ def _ranks(saving: float, full: int, round_to: int) -> list[int]:
     return found[::-1][::every][::-1]
 
 
-def modules(layer: Layer, factors: tuple[torch.Tensor, ...], kind: str) -> list[Layer]:
-    """The layers of a product, first to last; the last one has the bias."""
+def modules(
+    layer: Layer, factors: tuple[torch.Tensor, ...], kind: str, bias: torch.Tensor | None = None
+) -> list[Layer]:
+    """The layers of a product, first to last; the last one has the bias [o]: the layer's own where none is given."""
+    if bias is None and layer.bias is not None:
+        bias = layer.bias.detach()
     made: list[Layer] = []
     for number, weight in enumerate(factors):
-        last = number == len(factors) - 1
-        bias = layer.bias.detach().clone() if last and layer.bias is not None else None
-        made.append(_linear(weight, bias) if isinstance(layer, nn.Linear) else _conv(layer, weight, bias, kind, number))
+        own = bias.clone() if bias is not None and number == len(factors) - 1 else None
+        made.append(_linear(weight, own) if isinstance(layer, nn.Linear) else _conv(layer, weight, own, kind, number))
     return made
 
 

@@ -82,10 +82,11 @@ def factorize_(graph: fx.GraphModule, settings: Factorize, calibration: Calibrat
     counted = macs(graph, _shape(calibration))
     options = _options(graph, settings, calibration)
     chosen = _by_energy(options, settings.energy) if by_energy else _by_budget(options, settings.amount, counted)
-    known = _problems(graph, settings, calibration)
+    known, nodes = _problems(graph, settings, calibration), _usable(graph)
     for name, split in chosen.items():
         problem = known(name)
-        _insert_(graph, name, modules(problem.layer, problem.factors(split), split.kind))
+        bias = None if folded_norm(graph, nodes[name]) else problem.bias(split)  # a norm's mean is settled later
+        _insert_(graph, name, modules(problem.layer, problem.factors(split), split.kind, bias))
     graph.recompile()
     reached = 1 - sum(macs(graph, _shape(calibration)).values()) / sum(counted.values())
     if not by_energy and reached < settings.amount - 1e-9:
@@ -173,7 +174,7 @@ def _measured(graph: fx.GraphModule, settings: Factorize, calibration: Calibrati
         splits = problem.splits(settings.round_to, FORMS[settings.form])
         if splits:
             typical = min(splits, key=lambda s: abs(s.error - TYPICAL))
-            with _weight(problem.layer, problem.product(typical)):
+            with _replaced(problem.layer, problem.product(typical), problem.bias(typical)):
                 now = graph(judges).log_softmax(1)
             moved = F.kl_div(now, answers, reduction="batchmean", log_target=True)
             found[name] = _Option(problem.macs, splits, max(float(moved), 1e-9) / max(typical.error, 1e-6))
@@ -181,14 +182,15 @@ def _measured(graph: fx.GraphModule, settings: Factorize, calibration: Calibrati
 
 
 @contextmanager
-def _weight(layer: Layer, weight: torch.Tensor) -> Iterator[None]:
-    """`layer` with another weight for a while."""
-    kept = layer.weight.detach().clone()
+def _replaced(layer: Layer, weight: torch.Tensor, bias: torch.Tensor | None) -> Iterator[None]:
+    """`layer` with another weight and bias for a while."""
+    kept = layer.weight, layer.bias
     try:
-        layer.weight.copy_(weight.reshape(kept.shape))
+        layer.weight = nn.Parameter(weight.reshape(layer.weight.shape))
+        layer.bias = None if bias is None else nn.Parameter(bias)
         yield
     finally:
-        layer.weight.copy_(kept)
+        layer.weight, layer.bias = kept
 
 
 def _problems(graph: fx.GraphModule, settings: Factorize, calibration: Calibration) -> Callable[[str], Problem]:
@@ -201,8 +203,9 @@ def _problems(graph: fx.GraphModule, settings: Factorize, calibration: Calibrati
         source = node.args[0]
         assert isinstance(layer, LAYERS) and isinstance(source, fx.Node)
         h = moments[name].h[0] if moments else torch.eye(layer.weight[0].numel())
+        mean = moments[name].mean_x[0] if moments else None
         sizes = [_size(layer, known[value.name]) for value in (source, node)]
-        return Problem(layer, h, _importance(graph, node), Place(*sizes))
+        return Problem(layer, h, _importance(graph, node), Place(*sizes), mean)
 
     return problem
 
