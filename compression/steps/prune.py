@@ -45,9 +45,10 @@ class Prune(Step):
         Literal["free", "2:4", "1:4", "4:8", "1x4", "4x1", "kernel"],
         Field(
             title="Pattern",
-            description="N:M keeps N of every M neighbouring weights in every layer and determines the sparsity. "
-            "Blocks are pruned as a whole: 1x4 (four neighbouring inputs of one output), 4x1 (one input "
-            "of four neighbouring outputs), kernel (all taps between an input and an output channel).",
+            description="N:M keeps N of every M neighbouring weights in every layer whose filters read at least M "
+            "channels, and determines the sparsity. Blocks are pruned as a whole: 1x4 (four neighbouring inputs of one "
+            "output), 4x1 (one input of four neighbouring outputs), kernel (all taps between an input and an output "
+            "channel).",
         ),
     ] = "free"  # fmt: skip
     refit: Annotated[

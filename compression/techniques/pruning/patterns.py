@@ -85,7 +85,13 @@ def _all_but(scores: torch.Tensor, gone: int) -> torch.Tensor:
 
 
 def _n_of_m(scores: torch.Tensor, n: int, m: int) -> torch.Tensor:
-    """The n largest of every m neighbours in each row of scores [out, …]; the last group of a row may be shorter."""
+    """The n largest of every m neighbours in each row of scores [out, …]; the last group of a row may be shorter.
+
+    Filters that read fewer than m channels (of depthwise convolutions, or of the image) stay whole: hardware has no
+    sparse products for them, they have few weights, and half of a depthwise kernel is much to lose.
+    """
+    if scores.dim() == 4 and scores.shape[1] < m:
+        return torch.ones_like(scores, dtype=torch.bool)
     rows = scores.flatten(1)
     padded = F.pad(rows, (0, -rows.shape[1] % m), value=-1.0).unflatten(1, (-1, m))  # [out, groups, m]
     keep = torch.zeros_like(padded, dtype=torch.bool).scatter_(2, padded.topk(n, dim=2).indices, True)
