@@ -60,6 +60,12 @@ def digest(graph: fx.GraphModule) -> str:
     return found.hexdigest()
 
 
+def answering(graph: fx.GraphModule) -> set[str]:
+    """The layer whose outputs are the network's answers, if they come straight from one."""
+    answer = next(node for node in graph.graph.nodes if node.op == "output").args[0]
+    return {str(answer.target)} if isinstance(answer, fx.Node) and answer.op == "call_module" else set()
+
+
 def channel_axis(layer: nn.Module) -> int:
     """Where the channels of what `layer` reads and gives lie: a linear layer has them last, in feature maps too."""
     return -1 if isinstance(layer, nn.Linear) else 1

@@ -15,6 +15,10 @@ DAMP = 0.01
 FEW = 4
 """Rows for each input of a layer below which the correlations of its inputs are shrunk."""
 
+ALIKE = 16
+"""Images that it takes to tell the outputs of a layer apart. EfficientNet-Lite1 at 50% zeros, by what 32 images say of
+them: 4.8 points are lost on 125 photos, 12.0 where that is believed as it is."""
+
 FAR = 30
 """Binary orders of magnitude: squares of numbers so far from one begin to leave those that 32 bits hold."""
 
@@ -121,6 +125,18 @@ def shrunk(h: torch.Tensor, g: torch.Tensor, w: torch.Tensor, rows: int) -> tupl
     share = ((1 - 2 / d) * alike + d * d) / ((rows + 1 - 2 / d) * (alike - d)).clamp_min(1e-9)
     share = share.clamp(0, 1)[:, None, None]
     return (1 - share) * h + share * torch.diag_embed(diagonal), (1 - share) * g + share * w * diagonal[:, None]
+
+
+def levelled(values: torch.Tensor, images: int, *, answers: bool = False) -> torch.Tensor:
+    """What each output of a layer is worth by so many images, [out], drawn towards the mean of the layer.
+
+    What few images say of single outputs is chance in part: the mean counts ALIKE / (ALIKE + images). Where outputs are
+    the network's `answers`, it counts at least their number by that of the images: of many classes, most are in none.
+    """
+    share = ALIKE / (ALIKE + images)
+    if answers:
+        share = max(share, min(1.0, len(values) / images))
+    return (1 - share) * values + share * values.mean()
 
 
 def thinned(

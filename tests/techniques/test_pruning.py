@@ -79,6 +79,26 @@ def test_the_blocks_that_go_are_the_least_ones():
     assert masks["a"].tolist() == [[False, True, True, False], [True, False, False, True]]
 
 
+@pytest.mark.parametrize(
+    ("channels", "pattern", "left"), [(1, "2:4", 1), (3, "2:4", 1), (4, "2:4", 0.5), (4, "4:8", 1)]
+)
+def test_filters_of_few_channels_stay_whole_beside_a_pattern(channels, pattern, left):
+    scores = {"filters": torch.rand(6, channels, 4, 4)}
+    assert float(kept(scores, Prune(pattern=pattern))["filters"].float().mean()) == left
+
+
+def test_outputs_that_few_images_tell_apart_count_alike():
+    """A network with more classes than images has no class that counts for nothing; many images tell them apart."""
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Flatten(), nn.Linear(16, 8), nn.ReLU(), nn.Linear(8, 40))
+    nn.init.constant_(network[3].bias[:20], 9.0)  # the others are never answered
+    graph = trace(network, (1, 4, 4))
+    for images, alike in ((20, True), (256, False)):
+        x = torch.randn(images, 1, 4, 4)
+        found = sensitivity(graph, Calibration(x, x, None, {}, network=graph))[next(reversed(layers(graph)))]
+        assert (float(found[20:].mean() / found[:20].mean()) > 0.99) == alike
+
+
 def test_a_threshold_is_compared_with_magnitudes(digits):
     graph, calibration = copy.deepcopy(digits[0]), digits[1]
     weights = {name: layer.weight.detach().clone() for name, layer in layers(graph).items()}

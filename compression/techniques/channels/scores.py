@@ -8,8 +8,9 @@ from torch import fx, nn
 
 from compression.calibration import Calibration
 from compression.network.capture import captured
-from compression.network.graph import channel_axis
+from compression.network.graph import answering, channel_axis
 from compression.solvers import patches
+from compression.solvers.moments import levelled
 from compression.techniques.channels.allocation import Order
 from compression.techniques.channels.coupling import Group
 from compression.techniques.channels.elimination import Elimination
@@ -61,7 +62,7 @@ def by_error(group: Group, rows: dict[str, Rows], fisher_of: dict[str, torch.Ten
 
 
 def fisher(graph: fx.GraphModule, groups: tuple[Group, ...], calibration: Calibration) -> dict[str, torch.Tensor]:
-    """Fisher information of each reader's outputs, summed over the places of an image: [out], by name."""
+    """Fisher information of each reader's outputs, summed over the places of an image: [out], by name; `levelled`."""
     total, images = dict[str, torch.Tensor](), 0
     for seed, part in enumerate(parts(calibration.images[:TAYLOR_IMAGES])):
         _, gradients, count = _gradients(graph, groups, part, of="outputs", seed=seed)
@@ -69,7 +70,8 @@ def fisher(graph: fx.GraphModule, groups: tuple[Group, ...], calibration: Calibr
         for name, gradient in gradients.items():
             squares = patches.flat(graph.get_submodule(name), gradient).square().sum(0)
             total[name] = total[name] + squares if name in total else squares
-    return {name: squares / images for name, squares in total.items()}
+    last = answering(graph)
+    return {name: levelled(squares / images, images, answers=name in last) for name, squares in total.items()}
 
 
 def taylor(graph: fx.GraphModule, groups: tuple[Group, ...], calibration: Calibration) -> list[torch.Tensor]:

@@ -15,10 +15,10 @@ from compression.calibration import Calibration
 from compression.host.interruption import look
 from compression.network.batches import batch_of
 from compression.network.capture import captured, output
-from compression.network.graph import channel_axis, layers
+from compression.network.graph import answering, channel_axis, layers
 from compression.network.parametrizations import original
 from compression.solvers import moments
-from compression.solvers.moments import Moments
+from compression.solvers.moments import Moments, levelled
 from compression.techniques.pruning.patterns import Scores
 
 IMAGES, BATCH = 256, 64
@@ -82,8 +82,11 @@ def damped(m: Moments) -> torch.Tensor:
 
 
 def sensitivity(graph: fx.GraphModule, calibration: Calibration) -> dict[str, torch.Tensor]:
-    """Diagonal Fisher information of each layer's outputs, summed over positions, mean over images: [out] by layer."""
-    found, images = dict[str, torch.Tensor](), calibration.images[:IMAGES]
+    """Diagonal Fisher information of each layer's outputs, summed over positions, mean over images: [out] by layer.
+
+    What few images say of single outputs is chance in part, so they are drawn towards their layer's mean (`levelled`).
+    """
+    found, images, last_layers = dict[str, torch.Tensor](), calibration.images[:IMAGES], answering(graph)
     with captured(graph, layers(graph), output) as outputs:
         for scores in _gradients(graph, images, BATCH):
             last = {name: values[-1] for name, values in outputs.items()}  # of a layer that is called several times
@@ -92,6 +95,7 @@ def sensitivity(graph: fx.GraphModule, calibration: Calibration) -> dict[str, to
                 squares = gradient.square().movedim(axis, 0).flatten(1).sum(1) / len(images)
                 found[name] = found.get(name, 0) + squares
             outputs.clear()
+    found = {name: levelled(values, len(images), answers=name in last_layers) for name, values in found.items()}
     return {name: values.maximum((FLOOR * values.max()).clamp_min(1e-30)) for name, values in found.items()}
 
 
