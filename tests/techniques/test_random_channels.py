@@ -88,8 +88,9 @@ class Network(nn.Module):
         super().__init__()
         self.stem, self.blocks, width = nn.Conv2d(SHAPE[0], 12, 3, padding=1), nn.ModuleList(), 12
         for drawn in blocks:
-            self.blocks.append(Block(drawn, width))
-            width = self.blocks[-1].outputs
+            block = Block(drawn, width)
+            self.blocks.append(block)
+            width = block.outputs
         self.head = nn.Linear(width, 5)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
