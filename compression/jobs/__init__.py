@@ -13,10 +13,12 @@ if TYPE_CHECKING:
     from compression.jobs.additions import (
         Inputs,
         LibraryNetwork,
+        Ranking,
         add_network,
         choose_preprocessing,
         inputs_of,
         library_networks,
+        ranked_preprocessings,
     )
     from compression.jobs.device_files import board_folder, device_file
     from compression.jobs.job import Job, News
@@ -72,14 +74,14 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Baseline", "Extracted", "Finished", "Inputs", "Job", "Lab", "LibraryNetwork", "News", "Outcome",
-    "PictureUsage", "Refusal", "Request", "SearchView", "Searching", "SmallNetwork", "Sweeping", "Training",
+    "PictureUsage", "Ranking", "Refusal", "Request", "SearchView", "Searching", "SmallNetwork", "Sweeping", "Training",
     "Watched", "Work", "add_network", "board_folder", "browser_images", "can_finish",
     "choose_preprocessing", "class_map_of", "clear_pictures",
     "compare_deployment", "compare_predictions", "compressed_structure", "correct_classes", "device_file",
     "end_orphans", "explain_latency", "feature_maps", "from_plain", "import_network", "inputs_of", "keep_uploaded",
     "known_sensitivities", "layer_view", "library_networks", "limit_pictures", "memory_growth", "network_structure",
     "operator_times", "picture_usage", "probe_package",
-    "reachable_amounts",
+    "ranked_preprocessings", "reachable_amounts",
     "search_importances", "search_of", "search_view", "searches",
     "small_network_of", "smallest_recipe", "softmax", "teacher_scores", "trained_networks", "unpack_pictures",
     "write_format", "write_with_preprocessing",
@@ -87,7 +89,8 @@ __all__ = [
 
 _MODULES = {
     "additions": (
-        "Inputs", "LibraryNetwork", "add_network", "choose_preprocessing", "inputs_of", "library_networks",
+        "Inputs", "LibraryNetwork", "Ranking", "add_network", "choose_preprocessing", "inputs_of", "library_networks",
+        "ranked_preprocessings",
     ),
     "device_files": ("board_folder", "device_file"),
     "job": ("Job", "News"),

@@ -43,9 +43,9 @@ class LibraryNetwork(NamedTuple):
 class Inputs:
     """How a dataset's images reach a network.
 
-    `pictures`: uint8 [H, W, 3] or [H, W], with a class each where labelled. `ranked`: (title, preprocessing, share of
-    `tried` training pictures in [0, 1]), best first; () where there are no labels or the network's preprocessing is not
-    the user's to choose. `classes` is None where the classes are the network's own, or there are no labels.
+    `pictures`: uint8 [H, W, 3] or [H, W], with a class each where labelled. `rankable`: whether preprocessings can be
+    told apart (`ranked_preprocessings`), which takes labels, and a preprocessing that is the user's to choose.
+    `classes` is None where the classes are the network's own, or there are no labels.
     """
 
     images: dict[str, int]
@@ -54,9 +54,17 @@ class Inputs:
     notes: tuple[str, ...]
     pictures: tuple["np.ndarray", ...]
     captions: tuple[str, ...]
+    rankable: bool
+    classes: "ClassMap | None"
+
+
+class Ranking(NamedTuple):
+    """`ranked`: (title, preprocessing, share of `tried` training pictures in [0, 1]), best first; () where no class of
+    the pictures is one of the network's.
+    """
+
     ranked: tuple[tuple[str, Preprocess, float], ...]
     tried: int
-    classes: "ClassMap | None"
 
 
 def library_networks() -> tuple[LibraryNetwork, ...]:
@@ -99,18 +107,18 @@ def add_network(
 def inputs_of(
     model: str, weights: str, dataset: str, *, progress: "Progress | None" = None, stop: "Stop | None" = None
 ) -> Inputs | Refusal:
-    """How the images of `dataset` reach a network: what it sees, which class is which output, what fits best."""
+    """How the images of `dataset` reach a network: what it sees, and which class is which output."""
     return refusal_on_error(lambda: _inputs_of(model, weights, dataset, progress, stop))
 
 
 def _inputs_of(model: str, weights: str, dataset: str, progress: "Progress | None", stop: "Stop | None") -> Inputs:
     from compression import data, models
+    from compression.data.loading import FOLDER_PREFIX
 
     card = models.card(model, weights)
     made = card.preprocess
     loaded = data.load(dataset, made, progress=progress, stop=stop)
     images, labels = loaded.test.images[:EXAMPLES], loaded.test.labels[:EXAMPLES]
-    ranked, tried = _ranked(card, dataset, progress, stop) if made and loaded.labelled else ((), 0)
     return Inputs(
         images={part: len(getattr(loaded, part)) for part in ("train", "validation", "test")},
         labelled=loaded.labelled,
@@ -118,8 +126,7 @@ def _inputs_of(model: str, weights: str, dataset: str, progress: "Progress | Non
         notes=loaded.notes,
         pictures=tuple(_shown(image.numpy(), made) for image in images),
         captions=tuple(loaded.classes[int(label)] if loaded.labelled else "" for label in labels),
-        ranked=ranked,
-        tried=tried,
+        rankable=made is not None and loaded.labelled and dataset.startswith(FOLDER_PREFIX),
         classes=data.class_map(loaded, card.classes, card.class_names) if loaded.labelled else None,
     )
 
@@ -131,28 +138,32 @@ def _shown(pixels: "np.ndarray", made: Preprocess | None) -> "np.ndarray":
     return pixels[:: -1 if made and made.channels == "BGR" else 1].transpose(1, 2, 0)
 
 
-def _ranked(
-    card: "Card", dataset: str, progress: "Progress | None", stop: "Stop | None"
-) -> tuple[tuple[tuple[str, Preprocess, float], ...], int]:
-    """Candidates by accuracy on training pictures, and on how many; nothing for images of one size and kind."""
+def ranked_preprocessings(
+    model: str, weights: str, dataset: str, *, progress: "Progress | None" = None, stop: "Stop | None" = None
+) -> Ranking | Refusal:
+    """The usual preprocessings by how often a network of the user's is right with them on training pictures."""
+    from compression import models
+
+    return refusal_on_error(lambda: _ranked(models.card(model, weights), dataset, progress, stop))
+
+
+def _ranked(card: "Card", dataset: str, progress: "Progress | None", stop: "Stop | None") -> Ranking:
+    """Candidates by accuracy on training pictures."""
     from compression import models
     from compression.data import class_names, names_of
-    from compression.data.loading import FOLDER_PREFIX
     from compression.models.preprocessing_candidates import Picture, rank_preprocessings, training_pictures
 
-    if not dataset.startswith(FOLDER_PREFIX):
-        return (), 0
     pictures, classes = training_pictures(dataset, RANKED)
     outputs = class_names.match(classes, names_of(card.classes, card.class_names)).indices
     if len(classes) == card.classes and None in outputs:
         outputs = tuple(range(card.classes))
     known = [Picture(p.path, output) for p in pictures if (output := outputs[p.label]) is not None]
     if not known:
-        return (), 0
+        return Ranking((), 0)
     channels, height, width = card.input_shape
     network = models.network(card.model, card.dataset)
     found = rank_preprocessings(network, known, (height, width), channels=channels, progress=progress, stop=stop)
-    return tuple((each.title, each.preprocess, each.accuracy) for each in found), found[0].n
+    return Ranking(tuple((each.title, each.preprocess, each.accuracy) for each in found), found[0].n)
 
 
 def choose_preprocessing(model: str, preprocess: Preprocess) -> "Card | Refusal":

@@ -53,8 +53,10 @@ IDLE_AFTER_S = 3.0
 
 DELETED = "This run was deleted. Use “Measure again” to recreate it."
 
-WANTED, QUESTION, IDLE = 100, 50, 10
-"""Priorities of jobs that users wait for, of questions, and of idle jobs. Trainings have their own."""
+WANTED, QUESTION, BESIDE, IDLE = 100, 50, 20, 10
+"""Priorities of jobs that users wait for, of questions, of those that nobody has to wait for, and of idle jobs.
+Trainings have their own.
+"""
 
 
 class Lab:
@@ -151,13 +153,21 @@ class Lab:
 
         return self._answers.submit(answer)
 
-    def watch(self, question: Callable[..., T | Refusal], *about: Any) -> Watched[T | Refusal]:
-        """As `ask`, for what takes long: `question` takes `progress` and `stop` too."""
+    def watch(self, question: Callable[..., T | Refusal], *about: Any, beside: bool = False) -> Watched[T | Refusal]:
+        """As `ask`, for what takes long: `question` takes `progress` and `stop` too. Done `beside`, it lets all others
+        go first.
+        """
         watched: Watched[T | Refusal] = Watched()
         self._watched[watched.id] = watched
         self._stop_idle_jobs()
         future = self._cluster_executor.submit(
-            self._submit_task, worker.run_watched, question, self._topic, watched.id, *about, priority=QUESTION
+            self._submit_task,
+            worker.run_watched,
+            question,
+            self._topic,
+            watched.id,
+            *about,
+            priority=BESIDE if beside else QUESTION,
         )
 
         def answer() -> T | Refusal:
@@ -315,6 +325,8 @@ class Lab:
     def _submit_task(self, task: Callable[..., Any], *about: Any, kind: str = QUICK, **how: Any) -> Future:
         connection = self._connected()
         run = worker.run_patiently if kind == LONG or how["priority"] <= IDLE else worker.run_task
+        if how["priority"] == BESIDE:
+            run = worker.run_beside
         return connection.send(run, task, *about, workers=connection.workers(kind, about=about), **how)
 
     def _current_connection(self) -> cluster.ClusterConnection:

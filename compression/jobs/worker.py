@@ -112,9 +112,19 @@ def run_watched(question: Callable[..., V], topic: str, id: str, *about: Any) ->
         turns.pause(channel.stop)
         return channel.stop()
 
-    _leave_the_line()
+    _secede()
     with work_turn(), interruptible(stop):
         return question(*about, progress=channel.progress, stop=stop)
+
+
+def run_beside(task: Callable[..., V], *about: Any) -> V:
+    """What Dask runs of a question that a user does not have to wait for: all others go first, without waiting in line
+    for it.
+    """
+    load()
+    _secede()
+    with turns.turn(patient=True), letting_others(_out_of_the_way):
+        return task(*about)
 
 
 def run(request: Request, topic: str, job: str) -> Outcome | Refusal:
@@ -397,12 +407,17 @@ def _leave_the_line() -> bool:
     """
     if turns.is_patient():
         return False
+    _secede()
+    return True
+
+
+def _secede() -> None:
+    """Has Dask give the next task a thread of its own."""
     with suppress(ValueError):  # not in a worker
         get_worker()
         if not getattr(_line, "left", False):
             secede()
             _line.left = True
-    return True
 
 
 _line = threading.local()

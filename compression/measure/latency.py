@@ -59,6 +59,12 @@ def precise(found: Latency) -> bool:
     return found.drift <= DRIFT and _narrow(found.ratio_interval)
 
 
+def is_slow(session: ort.InferenceSession, image: np.ndarray) -> bool:
+    """Whether a run that is not brief takes longer than a brief one may: by the quickest of three answers."""
+    feeds = _feeds(session, image)
+    return 2 * PAIRS[0] * min(_time(session, feeds) for _ in range(3)) > BRIEF_S
+
+
 def _narrow(interval: Interval) -> bool:
     return interval.high - interval.low < PRECISE * (interval.high + interval.low)
 

@@ -253,8 +253,8 @@ def test_a_long_question_tells_how_far_it_is_line_by_line_and_is_stopped(lab: La
     assert isinstance(found, Refusal) and "no_network" in found.sentence
 
 
-@pytest.mark.parametrize("downloads", [True, False])
-def test_a_long_question_lets_others_pass_and_is_stopped(lab: Lab, downloads: bool) -> None:
+@pytest.mark.parametrize(("downloads", "beside"), [(True, False), (False, False), (False, True)])
+def test_a_long_question_lets_others_pass_and_is_stopped(lab: Lab, downloads: bool, beside: bool) -> None:
     """During a download, in which nothing asks whether it is wanted, and between two pictures."""
 
     def long(begun: str, *, progress: Callable[[str, float], None], stop: Callable[[], bool]) -> None:
@@ -268,7 +268,7 @@ def test_a_long_question_lets_others_pass_and_is_stopped(lab: Lab, downloads: bo
                 time.sleep(0.01)
 
     begun = Path(lab.ask(mkdtemp).result(PATIENCE_S)) / "begun"
-    watched = lab.watch(long, str(begun))
+    watched = lab.watch(long, str(begun), beside=beside)
     assert until(begun.exists, 60)
     assert isinstance(lab.ask(os.getpid).result(60), int)
     assert done(lab.submit(request(0.26), owner="user")).state == "done"

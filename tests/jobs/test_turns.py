@@ -4,6 +4,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -99,6 +100,24 @@ def test_filling_a_cache_makes_way_for_whatever_is_wanted_more(monkeypatch: pyte
     state.ready.pop()
     own.state = "cancelled"
     assert stop()
+
+
+def test_what_nobody_has_to_wait_for_goes_last(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(worker, "turns", here := Turns())
+    order: list[str] = []
+
+    def wait_in_line(name: str, run: Callable[..., Any]) -> threading.Thread:
+        thread = threading.Thread(target=run, args=(partial(order.append, name),))
+        before = len(here._waiting)
+        thread.start()
+        assert until(lambda: len(here._waiting) > before)
+        return thread
+
+    with here.turn():
+        threads = [wait_in_line("beside", worker.run_beside), wait_in_line("first", worker.run_task)]
+    for thread in threads:
+        thread.join(60)
+    assert order == ["first", "beside"]
 
 
 class Prepared:

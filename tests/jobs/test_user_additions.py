@@ -13,7 +13,7 @@ from torch import nn
 from compression import models
 from compression.data.archives import added_folders, keep_pictures, title_of
 from compression.jobs import additions
-from compression.jobs.additions import Inputs
+from compression.jobs.additions import Inputs, Ranking
 from compression.jobs.messages import Refusal, Request
 from compression.jobs.questions import class_map_of, correct_classes
 from compression.models import Card
@@ -99,8 +99,11 @@ def test_classes_are_matched_corrected_and_ranked_by(network: Path, photos: str)
     assert seen.labelled and len(seen.skipped) == 1 and "damaged.png" in seen.skipped[0]
     assert seen.classes is not None and seen.classes.indices == (0, 1, 2)
     assert {picture.shape for picture in seen.pictures} == {(32, 32, 3)}
-    assert seen.ranked[0][2] == 1.0
-    caffe = next(share for title, _, share in seen.ranked if title.startswith("Caffe"))
+    assert seen.rankable
+    told = additions.ranked_preprocessings("strongest", models.OWN, photos)
+    assert isinstance(told, Ranking)
+    assert told.ranked[0][2] == 1.0
+    caffe = next(share for title, _, share in told.ranked if title.startswith("Caffe"))
     assert caffe < 0.7  # the outer channels are turned round
 
 
@@ -136,5 +139,5 @@ def test_pictures_without_labels_are_told_as_such(network: Path, tmp_path: Path)
     assert added_folders()[kept.dataset] == title_of(kept.folder) == "16 pictures"
     seen = additions.inputs_of("strongest", models.OWN, kept.dataset)
     assert isinstance(seen, Inputs)
-    assert not seen.labelled and seen.ranked == () and seen.classes is None
+    assert not seen.labelled and not seen.rankable and seen.classes is None
     assert sum(seen.images.values()) == 16

@@ -1,9 +1,11 @@
 """Links: written, read, refused in a sentence, and opened with a real worker on Digits."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
+from compression.data import archives
 from compression.data.test_samples import ALL, TestSample
 from compression.errors import InvalidSetting, UserError
 from compression.models.provenance import producer_id
@@ -12,7 +14,7 @@ from compression.recipe.presets import PRESETS
 from compression.records.measurement import (
     Measurement,
 )
-from compression.steps import Prune
+from compression.steps import Prune, Quantize
 from pages.ui import state
 from pages.ui.explore import panels
 from pages.ui.model import links, subject, widget_values, wording
@@ -60,6 +62,25 @@ def test_a_bad_link_is_refused_in_one_sentence(link: dict[str, str]) -> None:
     with pytest.raises(UserError) as caught:
         links.read_link(link)
     assert str(caught.value).endswith((".", ")"))
+
+
+def test_pictures_that_were_handed_over_are_shown_by_their_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COMPRESSION_HOME", str(tmp_path))
+    folder = archives.uploads() / "0123456789abcdef"
+    folder.mkdir(parents=True)
+    (folder / archives.TITLE).write_text("holidays")
+    found = subject.from_query({"model": "lenet300", "weights": "digits", "dataset": f"folder:{folder}"})
+    shown = widget_values.fill(found, Recipe())
+    assert (shown["images"], shown["folder"]) == (f"folder:{folder}", "")
+    assert found.title.endswith("on holidays")
+
+
+def test_what_is_shown_first_of_a_network_of_ones_own() -> None:
+    assert links.first_of_own(links.START) == links.OWN_START
+    chosen = Recipe(steps=(Quantize(weight_bits=4),))
+    assert links.first_of_own(chosen) is chosen
 
 
 def test_a_folder_takes_any_trained_network() -> None:

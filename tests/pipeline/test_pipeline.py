@@ -15,6 +15,7 @@ from compression.data import load
 from compression.errors import Cancelled, InvalidModel
 from compression.export import export
 from compression.host.onnx_runtime import session
+from compression.measure.latency import is_slow
 from compression.measure.outputs import IMAGES
 from compression.models import load as load_model
 from compression.network.graph import layers, macs
@@ -92,6 +93,33 @@ def test_stream_gives_a_first_point_and_then_the_full_one(prepared):
         "baseline_size_bytes", "latency_ms", "latency_ratio", "latency_ratio_low", "latency_ratio_high", "threads",
         "macs", "n_test", "seconds",
     }  # fmt: skip
+
+
+def test_a_slow_file_is_timed_briefly_for_its_first_point_and_then_again(prepared, monkeypatch):
+    candidate = compress_prepared(prepared, W8A8)
+    (quick,) = stream(candidate, prepared)
+    briefly, latency = [], measuring.latency
+
+    def timed(*about, brief=False):
+        briefly.append(brief)
+        return latency(*about, brief=brief)
+
+    monkeypatch.setattr(measuring, "latency", timed)
+    monkeypatch.setattr(measuring, "is_slow", lambda *_: True)
+    monkeypatch.setattr(measuring, "precise", lambda _: False)
+    waited, points = [], []
+    for point in stream(candidate, prepared, aside=lambda: waited.append(len(points))):
+        points.append(point)
+    assert waited == [1]  # nobody waits for the second
+    assert [point.accuracy for point in points] == [quick.accuracy] * 2
+    assert briefly == [True, False]
+
+
+def test_a_file_is_slow_where_eighty_pairs_take_longer_than_a_brief_run(monkeypatch):
+    seconds = iter([0.001, 0.004, 0.006, 0.1, 0.02, 0.0051])
+    monkeypatch.setattr("compression.measure.latency._feeds", lambda *_: [])
+    monkeypatch.setattr("compression.measure.latency._time", lambda *_: next(seconds))
+    assert [is_slow(None, None), is_slow(None, None)] == [False, True]
 
 
 def test_slow_files_are_measured_on_more_and_more_images(prepared, monkeypatch):

@@ -8,19 +8,19 @@ import streamlit as st
 
 from compression import jobs, models
 from compression.data import added_folders
-from compression.jobs import Extracted, Inputs, Refusal
+from compression.jobs import Extracted, Inputs, Ranking, Refusal
 from compression.models import Card
 from compression.recipe import Recipe
 from compression.records.preprocess import Preprocess
 from pages.ui.bring import network_form
 from pages.ui.model import wording
 from pages.ui.model.choice import Choice
-from pages.ui.model.links import link_of
+from pages.ui.model.links import first_of_own, link_of
 from pages.ui.model.subject import FOLDER, Subject
-from pages.ui.page.guard import heard
+from pages.ui.page.guard import heard, repeated
 from pages.ui.page.test_images import sampled
-from pages.ui.page.waiting import followed
-from pages.ui.state import Visit, asked, forgotten, put, shown, shown_or_none, taken, watched
+from pages.ui.page.waiting import answered, followed, progress_of
+from pages.ui.state import Visit, asked, forgotten, put, shown, shown_or_none, taken, watched, watched_beside
 
 TYPES = [
     ".zip",
@@ -52,7 +52,7 @@ WANTED = "images.wanted"
 ADDED = "images.added"
 """The dataset that was added last in this tab, and how that went."""
 
-WAIT_S = 60.0
+WAIT_S, LOOK_S = 60.0, 1.0
 GIB = 1 << 30
 
 
@@ -158,20 +158,27 @@ def _look(visit: Visit, card: Card, dataset: str) -> None:
         with st.expander(f"{len(found.skipped):,} files skipped"):
             st.dataframe([{"File": line} for line in found.skipped], hide_index=True)
     st.image(list(found.pictures), caption=[wording.plain(name) or " " for name in found.captions], width=150)
-    _preprocessing(card, found)
+    if card.preprocess is not None:
+        st.markdown(f"**Preprocessing** · {wording.said(told(card.preprocess))}")
+    if found.rankable:
+        _rank(card, dataset)
     _classes(visit, card, dataset, found)
     with st.expander("Network details"):
         network_form.facts(card)
 
 
-def _preprocessing(card: Card, found: Inputs) -> None:
-    """How pictures become inputs, and other ways that do better or worse on labelled training pictures."""
-    now = card.preprocess
-    if now is None:
-        return
-    st.markdown(f"**Preprocessing** · {wording.said(told(now))}")
-    if not found.ranked:
-        return
+def _rank(card: Card, dataset: str) -> None:
+    """Other preprocessings, tried while the page goes on: nobody has to wait for them."""
+    key = ("ranking", card.model, card.sha256, card.reading, dataset)
+    answer = watched_beside(key, jobs.ranked_preprocessings, card.model, models.OWN, dataset)
+    if not answer.done():
+        repeated(partial(progress_of, answer), LOOK_S)
+    elif isinstance(found := answered(answer, "Finishing"), Ranking) and found.ranked and card.preprocess:
+        _preprocessings(card, card.preprocess, found)
+
+
+def _preprocessings(card: Card, now: Preprocess, found: Ranking) -> None:
+    """Ways in which pictures become inputs that do better or worse on labelled training pictures."""
     rows = [
         {"Preprocessing": title, "Accuracy": accuracy, "In use": "✓" if same(preprocess, now) else ""}
         for title, preprocess, accuracy in found.ranked
@@ -241,12 +248,12 @@ def _correct(subject: Subject, corrections: dict[str, str]) -> None:
 def _done(answer: Future[Any]) -> None:
     """Waits for what the worker writes, so that the page shows it. Raises what the worker does."""
     found = answer.result(WAIT_S)
-    forgotten(lambda key: isinstance(key, tuple) and key[0] in ("inputs", "preprocess", "classes"))
+    forgotten(lambda key: isinstance(key, tuple) and key[0] in ("inputs", "ranking", "preprocess", "classes"))
     if isinstance(found, Refusal):
         st.toast(wording.said(found.sentence))
 
 
 def _to_explore(visit: Visit, subject: Subject) -> None:
-    link = link_of(subject, visit.recipe)
+    link = link_of(subject, first_of_own(visit.recipe))
     label = f"Compress {wording.said(subject.model)} with these images"
     st.page_link("pages/lab/explore.py", label=label, icon=":material/arrow_forward:", query_params=link)

@@ -13,7 +13,7 @@ from compression.data import DATASETS
 from compression.jobs import LibraryNetwork
 from compression.models import Card
 from pages.ui.model import wording
-from pages.ui.model.links import link_of
+from pages.ui.model.links import first_of_own, link_of
 from pages.ui.model.subject import Subject, dataset_title
 from pages.ui.page.guard import guarded
 from pages.ui.page.waiting import awaited, followed
@@ -181,7 +181,7 @@ def _dismiss(name: str) -> None:
 
 def _remove(name: str) -> None:
     models.dismiss(name)
-    forgotten(lambda key: isinstance(key, tuple) and key[0] in ("bring", "inputs"))
+    forgotten(lambda key: isinstance(key, tuple) and key[0] in ("bring", "inputs", "ranking"))
     put(SAID, f"{wording.said(name)} removed from the list. Its runs remain on Compare.")
 
 
@@ -196,7 +196,7 @@ def _welcome(card: Card, visit: Visit) -> None:
     right = "" if card.test_accuracy is None else f": accuracy {card.test_accuracy:.1%} on {card.test_images:,} images"
     st.success(f"{name} added to the list of networks{right}.")
     if card.test_images:
-        link = link_of(Subject(card.model, models.OWN, shown("bring.images")), visit.recipe)
+        link = link_of(Subject(card.model, models.OWN, shown("bring.images")), first_of_own(visit.recipe))
         st.page_link("pages/lab/explore.py", label=f"Compress {name} on Explore", query_params=link)
     else:
         st.button(f"Choose images for {name}", type="primary", on_click=_go_to_images, args=(card.model,))

@@ -11,7 +11,7 @@ import streamlit as st
 from pydantic.fields import FieldInfo
 from streamlit.delta_generator import DeltaGenerator
 
-from compression.data import DATASETS
+from compression.data import DATASETS, added_folders
 from compression.data.test_samples import ALL, base_of
 from compression.models import OWN, title
 from compression.recipe import Recipe
@@ -20,7 +20,7 @@ from pages.ui.model import wording
 from pages.ui.model.subject import FOLDER, Pair, Subject, fitting, trainable
 from pages.ui.model.widget_values import QUALITY, SEGMENTS, SHARED, Positions, Shown
 from pages.ui.page.test_images import sampled
-from pages.ui.state import shown_or_none
+from pages.ui.state import put, shown_or_none
 
 UNTRAINED = "Networks at the end of the list may have no weights for this dataset yet; they can be trained here."
 
@@ -30,14 +30,20 @@ def subject() -> tuple[Subject | None, str]:
 
     A network of the zoo that has no weights for the images yet can be chosen too, in order to train it.
     """
-    kind = st.selectbox("Dataset", [*DATASETS, FOLDER], key="images", format_func=_images)
+    added = added_folders()
+    if shown_or_none("images") not in (None, *DATASETS, *added, FOLDER):  # removed meanwhile
+        put("images", FOLDER)
+    titles = {name: DATASETS[name].title for name in DATASETS} | {FOLDER: "Image folder"}
+    titles |= {name: f"{said} (imported)" for name, said in added.items()}
+    kind = st.selectbox("Dataset", titles, key="images", format_func=titles.__getitem__)
     folder, network = st.empty(), st.empty()
     dataset = _folder(folder) if kind == FOLDER else _named(folder, kind)
+    like = FOLDER if kind in added else kind
     if dataset == FOLDER:
         return None, "Enter the path of an image folder with train/CLASS/IMAGE and test/CLASS/IMAGE."
     known = [*fitting(dataset), *trainable(dataset)]
     chosen = network.selectbox(
-        "Network", known, key=f"network.{kind}", format_func=lambda pair: _network(pair, dataset), help=UNTRAINED
+        "Network", known, key=f"network.{like}", format_func=lambda pair: _network(pair, dataset), help=UNTRAINED
     )  # fmt: skip
     return Subject(*chosen, dataset), ""
 
@@ -55,14 +61,11 @@ LARGE = 64
 
 def _named(slot: DeltaGenerator, name: str) -> str:
     """A dataset with a name; of one with large images, or where a link names a sample, how many are tested."""
-    if DATASETS[name].input_shape[1] < LARGE and shown_or_none("test_images") in (None, ALL):
+    small = name in DATASETS and DATASETS[name].input_shape[1] < LARGE
+    if small and shown_or_none("test_images") in (None, ALL):
         return name
     with slot.container():
         return sampled(name, "test_images")
-
-
-def _images(name: str) -> str:
-    return DATASETS[name].title if name in DATASETS else "Image folder"
 
 
 def _network(pair: Pair, dataset: str) -> str:

@@ -18,8 +18,16 @@ from pages.ui.model.view import PARTS, View
 START = Recipe(steps=(Prune(), Quantize()), quality="fast")
 """What a first visit shows: the two best-known techniques at their defaults, found quickly enough to play with."""
 
+OWN_START = Recipe(steps=(Quantize(),), quality="fast")
+"""The same for a network of the user's: large ones answer soonest in 8 bits, which cost little accuracy."""
+
 RUN = "run"
 """The name of a run's id in a link."""
+
+
+def first_of_own(recipe: Recipe) -> Recipe:
+    """What is shown first of a network of the user's: what is chosen now, unless nothing has been chosen yet."""
+    return OWN_START if recipe == START else recipe
 
 
 def address(link: dict[str, str]) -> str:

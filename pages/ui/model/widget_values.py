@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from compression.data import DATASETS
+from compression.data import DATASETS, added_folders
 from compression.data.test_samples import parted
 from compression.recipe import Recipe
 from compression.recipe.machine_defaults import default_of
@@ -23,7 +23,7 @@ SHARED = tuple(name for name in Recipe.model_fields if name != "steps")
 def fill(subject: Subject, recipe: Recipe) -> dict[str, Any]:
     """What each widget shows for this choice; those of a technique that is switched off, their defaults."""
     base, sample = parted(subject.dataset)
-    named = base in DATASETS
+    named = base in DATASETS or base in added_folders()
     shown: dict[str, Any] = {"images": base if named else FOLDER, "test_images": sample}
     shown["folder"] = "" if named else base.removeprefix(FOLDER)
     for name in (*DATASETS, FOLDER):

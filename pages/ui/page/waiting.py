@@ -78,6 +78,13 @@ def followed(answer: "Watched[Any]", again: Callable[[], None] | None = None) ->
     return answered(answer, "Finishing")
 
 
+def progress_of(answer: "Watched[Any]") -> None:
+    """How far it is, in one line, for a part of a page that is drawn alone; the page again when it is there."""
+    _drawn_again(answer)
+    now = answer.lines[-1] if answer.lines else "Waiting until nothing else is to be done"
+    st.progress(answer.share, f"{wording.said(now)} …")
+
+
 def _draw_part_again(answer: "Watched[Any]") -> None:
     """Where not a part but the page is being drawn, it is drawn anew once the answer is there."""
     try:

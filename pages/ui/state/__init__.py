@@ -16,11 +16,12 @@ from pages.ui.state.tab import (
     shown_or_none,
     taken,
     watched,
+    watched_beside,
 )
 from pages.ui.state.visit import Visit, opened
 
 __all__ = [
     "Learning", "Table", "Visit", "asked", "awaited_once", "begun", "came", "chosen_lesson", "elsewhere", "forgotten",
     "kept", "known", "lab", "learning", "opened", "put", "shown", "shown_or_none", "store", "table", "taken", "tale",
-    "watched",
+    "watched", "watched_beside",
 ]  # fmt: skip

@@ -51,6 +51,11 @@ def watched(key: Hashable, question: Callable[..., Any], *about: Any) -> Any:
     return awaited_once(key, lambda: lab().watch(question, *about))
 
 
+def watched_beside(key: Hashable, question: Callable[..., Any], *about: Any) -> Any:
+    """The same for a question that lets all others go first."""
+    return awaited_once(key, lambda: lab().watch(question, *about, beside=True))
+
+
 def asked_about(subject: Hashable, name: str, question: Callable[..., Any], *about: Any) -> Future[Any]:
     """The same for a question about a network and its images; files among what it is `about` are no part of the key."""
     return asked((name, subject, *(a for a in about if not isinstance(a, bytes))), question, *about)
