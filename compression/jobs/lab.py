@@ -324,9 +324,10 @@ class Lab:
 
     def _submit_task(self, task: Callable[..., Any], *about: Any, kind: str = QUICK, **how: Any) -> Future:
         connection = self._connected()
-        run = worker.run_patiently if kind == LONG or how["priority"] <= IDLE else worker.run_task
-        if how["priority"] == BESIDE:
-            run = worker.run_beside
+        if kind == LONG:
+            run = worker.run_patiently
+        else:
+            run = worker.run_beside if how["priority"] <= BESIDE else worker.run_task
         return connection.send(run, task, *about, workers=connection.workers(kind, about=about), **how)
 
     def _current_connection(self) -> cluster.ClusterConnection:

@@ -80,7 +80,7 @@ def run_task(task: Callable[..., V], *about: Any) -> V:
 
 
 def run_patiently(task: Callable[..., V], *about: Any) -> V:
-    """The same for a training, or a task that no user waits for: those that one waits for go first."""
+    """The same for a training: tasks that a user waits for go first."""
     load()
     with turns.turn(patient=True), letting_others(_out_of_the_way):
         return task(*about)
@@ -118,9 +118,7 @@ def run_watched(question: Callable[..., V], topic: str, id: str, *about: Any) ->
 
 
 def run_beside(task: Callable[..., V], *about: Any) -> V:
-    """What Dask runs of a question that a user does not have to wait for: all others go first, without waiting in line
-    for it.
-    """
+    """The same for a task that no user waits for: all others go first, and none waits in Dask's line behind it."""
     load()
     _secede()
     with turns.turn(patient=True), letting_others(_out_of_the_way):

@@ -253,6 +253,26 @@ def test_a_long_question_tells_how_far_it_is_line_by_line_and_is_stopped(lab: La
     assert isinstance(found, Refusal) and "no_network" in found.sentence
 
 
+def test_who_waits_in_line_for_a_turn_keeps_nobody_waiting(lab: Lab) -> None:
+    """Of two tasks that no user waits for, the second waits for the first; a user's job waits for neither."""
+
+    def long(begun: str, *, progress: Callable[[str, float], None], stop: Callable[[], bool]) -> None:
+        from pathlib import Path
+
+        Path(begun).touch()
+        while not stop():
+            time.sleep(0.01)
+
+    begun = Path(lab.ask(mkdtemp).result(PATIENCE_S)) / "begun"
+    first = lab.watch(long, str(begun), beside=True)
+    assert until(begun.exists, 60)
+    second = lab._submit_task(worker.run_question, os.getpid, priority=jobs.IDLE)
+    assert done(lab.submit(request(0.27), owner="user")).state == "done"
+    assert not first.done() and not second.done()
+    first.stop()
+    assert isinstance(second.result(60), int)
+
+
 @pytest.mark.parametrize(("downloads", "beside"), [(True, False), (False, False), (False, True)])
 def test_a_long_question_lets_others_pass_and_is_stopped(lab: Lab, downloads: bool, beside: bool) -> None:
     """During a download, in which nothing asks whether it is wanted, and between two pictures."""
