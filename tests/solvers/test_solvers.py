@@ -84,6 +84,16 @@ def test_enough_rows_are_believed():
     assert not torch.equal(moments.shrunk(h, g, w, 5 * moments.FEW - 1)[0], h)
 
 
+def test_a_wide_layer_that_answers_as_it_should_is_not_solved(monkeypatch):
+    monkeypatch.setattr(least_squares, "WIDE", 8)
+    torch.manual_seed(0)
+    layer, x = torch.nn.Linear(12, 5), torch.randn(500, 12)
+    m, w = moments.moments(layer, [x], [layer(x)]), layer.weight.detach()[None]
+    assert least_squares.refit(w, None, m) is w and "root" not in m.found
+    other = least_squares.refit(1.01 * w, None, m)
+    torch.testing.assert_close(other, w, rtol=1e-3, atol=1e-4)
+
+
 def test_refit_is_least_squares_over_the_kept_weights(monkeypatch):
     monkeypatch.setattr(moments, "DAMP", 1e-6)
     x, y, w, m = problem()
