@@ -50,6 +50,7 @@ def test_another_version_of_streamlit_is_left_as_it_is(
     own = lambda *_: None  # noqa: E731 - stands for the method of another version
     monkeypatch.setattr(SafeSessionState, "on_script_will_rerun", own)
     monkeypatch.setattr(streamlit, "__version__", "1.68.0")
+    caplog.set_level("WARNING")  # a cluster that is open silences the handlers, also pytest's
     streamlit_patches.hear_all.__wrapped__()
     assert SafeSessionState.on_script_will_rerun is own
     assert "Streamlit 1.68.0 is not 1.67.x, whose loss of clicks is mended here" in caplog.text

@@ -8,6 +8,7 @@ from typing import Any
 
 import streamlit as st
 from streamlit.runtime.scriptrunner import get_script_run_ctx
+from streamlit.runtime.uploaded_file_manager import DeletedFile
 
 from pages.ui.state.server import lab
 
@@ -100,8 +101,9 @@ def shown(key: str) -> Any:
 
 
 def shown_or_none(key: str) -> Any:
-    """What a widget shows that may not be drawn; None then."""
-    return st.session_state.get(key)
+    """What a widget shows that may not be drawn, or whose file is no longer there; None then."""
+    found = st.session_state.get(key)
+    return None if isinstance(found, DeletedFile) else found
 
 
 def went_through_history() -> bool:
