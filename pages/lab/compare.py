@@ -23,7 +23,10 @@ def page() -> None:
     if here.notice:
         st.warning(wording.said(here.notice))
     everything = store().runs()
-    undo(here)
+    if here.deleted:
+        with st.container(horizontal=True, vertical_alignment="center"):
+            st.caption(f"{len(here.deleted)} deleted.")
+            st.button("Undo", on_click=heard(here.restore))
     if not everything:
         st.info(EMPTY)
         ways_to_a_size.draw()
@@ -69,9 +72,8 @@ def act(here: Table, chosen: list[Run], found: list[Run]) -> None:
     count = wording.counted(len(found), "run")
     with st.container(horizontal=True, gap="small", vertical_alignment="bottom"):
         st.button("Compare selected", type="primary", disabled=len(chosen) != 2, on_click=here.put, args=(chosen,))
-        if st.button(
-            "Tell as a story", disabled=bool(run_story.refusal(chosen)), help=run_story.refusal(chosen) or None
-        ):
+        untold = run_story.refusal(chosen)
+        if st.button("Tell as a story", disabled=bool(untold), help=untold or None):
             st.switch_page("pages/ship/demo.py", query_params={"runs": ",".join(run.id for run in chosen)})
         starred = bool(chosen) and all(run.favourite for run in chosen)
         st.button("Remove from favourites" if starred else "Add to favourites", disabled=not chosen,
@@ -93,14 +95,6 @@ def act(here: Table, chosen: list[Run], found: list[Run]) -> None:
 def keep_note(here: Table, chosen: list[Run], key: str) -> None:
     """Takes the text as it stands now, though it was not left yet when the button was drawn."""
     here.annotate(chosen, shown(key))
-
-
-def undo(here: Table) -> None:
-    """Brings back what was deleted last."""
-    if here.deleted:
-        with st.container(horizontal=True, vertical_alignment="center"):
-            st.caption(f"{len(here.deleted)} deleted.")
-            st.button("Undo", on_click=heard(here.restore))
 
 
 def two(here: Table, everything: list[Run]) -> None:

@@ -79,7 +79,7 @@ def test_a_file_is_added_with_what_is_assumed_of_it(network: Path) -> None:
 def test_a_file_that_is_none_is_refused_without_the_place_it_was_read_at() -> None:
     told = additions.add_network("mine", "", "holiday.onnx", b"nothing")
     assert isinstance(told, Refusal)
-    assert "no ONNX file" in told.sentence and "/tmp" not in told.sentence
+    assert "not an ONNX file" in told.sentence and "/tmp" not in told.sentence
 
 
 def test_a_network_that_no_library_has_is_refused() -> None:

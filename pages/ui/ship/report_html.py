@@ -31,13 +31,13 @@ footer, li { color: var(--soft); font-size: .85rem; }
 @media (max-width: 700px) { dl { grid-template-columns: 1fr; } .charts { grid-template-columns: 1fr; } }
 @page { size: A4; margin: 14mm; }
 @media print { body { margin: 0; padding: 0; max-width: none; font-size: 11px; }
-  tr, figure, pre { break-inside: avoid; } table { font-size: 9px; } }
+  dl { gap: 0 .6rem; margin: .4rem 0; } tr, figure, pre { break-inside: avoid; } table { font-size: 9px; } }
 """
 
 WIDTH, HEIGHT = 440, 300
 LEFT, RIGHT, TOP, BOTTOM = 46, 12, 10, 40
 
-MOST_ROWS = 40
+MOST_ROWS = 32
 """More would not fit four pages."""
 
 
