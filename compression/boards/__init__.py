@@ -142,7 +142,8 @@ def _readme(board: Board) -> str:
         program_bytes=f"{program_bytes(name for name, _ in found.kernels):,}", program_source=SOURCE,
         arena_taken=(f"{arena:,} bytes by TensorFlow Lite Micro's own count" if arena else "not counted")
         + f"; the sketch sets aside {arena_bytes(board):,}",
-        accuracy=f"{right.value:.2%} of {right.n:,} test images, by LiteRT",
+        accuracy=f"{right.value:.2%} of {right.n:,} test images, by LiteRT"
+        + (", as the fp32 file names them" if right.reference == "fp32" else ""),
         kernel_list=", ".join(f"{name} {count}" for name, count in found.kernels),
     )  # fmt: skip
 

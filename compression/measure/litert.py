@@ -12,7 +12,7 @@ import numpy as np
 from ai_edge_litert.interpreter import Interpreter
 
 from compression.errors import InvalidFile
-from compression.measure.tflite_images import Takes, fed
+from compression.measure.tflite_images import MOST_CLASSES, Takes, fed
 from compression.measure.tflite_outline import check_magic, kernels
 from compression.network.decisions import NONE, classes
 
@@ -22,7 +22,7 @@ LEAST = 5
 """Runs that are timed even where they take longer than `SECONDS`."""
 T = TypeVar("T")
 TYPES = (np.float32, np.int8, np.uint8)
-MOST_AT_ONCE, MOST_CLASSES = 1024, 100_000
+MOST_AT_ONCE = 1024
 
 
 class File(NamedTuple):

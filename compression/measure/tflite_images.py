@@ -4,6 +4,9 @@ from typing import NamedTuple
 
 import numpy as np
 
+MOST_CLASSES = 65_536
+"""A class is kept in 16 bits."""
+
 
 class Takes(NamedTuple):
     """How the file takes images: `batch` at once, of `channels`, which stand last or first; `grid` is that of codes."""

@@ -20,7 +20,7 @@ from compression.host.interruption import look
 from compression.host.machine_lock import machine_lock
 from compression.measure.accuracy import normalized_values
 from compression.measure.admission import opened
-from compression.measure.tflite_images import Takes, fed
+from compression.measure.tflite_images import MOST_CLASSES, Takes, fed
 from compression.network.decisions import NONE
 from compression.records.measurement import Predictions
 from compression.records.tflite import Arena, Times
@@ -79,14 +79,14 @@ def _type(told: dict[str, Any]) -> str:
 
 def _number(told: dict[str, Any], name: str) -> int:
     found = told.get(name)
-    if not isinstance(found, int) or found < 1:
+    if not isinstance(found, int) or not 1 <= found <= MOST_CLASSES:
         raise InvalidFile(refusal(Ending(0)))
     return found
 
 
 def _grid(told: dict[str, Any], name: str) -> tuple[float, int]:
     match told.get(name):
-        case [int() | float() as scale, int(zero)] if 0 <= scale < np.inf:
+        case [int() | float() as scale, int(zero)] if 0 <= scale < np.inf and -(2**31) <= zero < 2**31:
             return float(scale), zero
     raise InvalidFile(refusal(Ending(0)))
 

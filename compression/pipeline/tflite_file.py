@@ -61,7 +61,8 @@ def written(
     content = export(graph, data.input_shape, prepared.calibration.images, form)
     about = tflite_runs.about(content, data.input_shape)
     expected = accuracy.predict(session(onnx), data, order(len(data.test)))
-    return content, _measurement(content, data, about, expected)
+    fp32 = prepared.answers.first(len(data.test), None)
+    return content, _measurement(content, data, about, expected, fp32)
 
 
 def measure_tflite(
@@ -87,7 +88,7 @@ def measure_tflite(
     about = tflite_runs.about(content, data.input_shape)
     data = for_outputs(data.with_channels(about.channels), about.classes)
     check_scores((1, about.classes), 1, max(2, len(data.classes)))
-    return _measurement(content, data, about, _answers(baseline, data, stop), stop)
+    return _measurement(content, data, about, _answers(baseline, data, stop), stop=stop)
 
 
 def _answers(baseline: bytes | str | Path | None, data: Dataset, stop: Callable[[], bool] | None) -> Predictions | None:
@@ -104,11 +105,13 @@ def _measurement(
     data: Dataset,
     about: tflite_runs.About,
     expected: Predictions | None,
+    fp32: Predictions | None = None,
     stop: Callable[[], bool] | None = None,
 ) -> TfliteMeasurement:
+    """`expected` is what the answers are compared with; `fp32` takes the labels' place where there are none."""
     found, times = tflite_runs.predict(content, data, order(len(data.test)), about.classes, stop)
     equal = None if expected is None else float(np.mean(found.classes == expected.classes))
-    right = accuracy.accuracy(found, expected or found, data.truth)
+    right = accuracy.accuracy(found, fp32 or expected or found, data.truth)
     arena = tflite_runs.arena(content, about, data, found)
     return TfliteMeasurement(
         len(content), len(found), right, equal, times, arena, tuple(about.kernels.items()), this_machine()

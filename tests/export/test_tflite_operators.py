@@ -34,6 +34,7 @@ class Around(nn.Module):
         nn.init.uniform_(self.norm.get_buffer("running_mean"), -0.2, 0.2)
         nn.init.uniform_(self.norm.get_buffer("running_var"), 0.05, 0.2)
         self.norm.weight.data.uniform_(-1, 1)
+        self.norm.weight.data[0], self.norm.bias.data[0] = 0.0, 0.5  # a channel that no longer looks
         self.grouped = nn.Conv2d(8, 8, 3, groups=2, padding=(0, 1))
         self.operator = operator
 
@@ -61,6 +62,7 @@ OPERATORS: dict[str, tuple[Callable[..., torch.Tensor], str]] = {
     "batch norm": (lambda n, x: F.relu(n.norm(F.relu(x))), "DEPTHWISE_CONV_2D"),
     "groups": (lambda n, x: F.relu6(n.grouped(F.relu(x))), "CONV_2D"),
     "squeezed": (lambda n, x: x * x.mean((2, 3)).unsqueeze(2).unsqueeze(3), "MUL"),
+    "uneven": (lambda n, x: torch.cat([F.relu(x).chunk(3, 1)[2]] * 4, 1), "STRIDED_SLICE"),
     "joined": (lambda n, x: torch.cat([n.gate(x), x], 1).chunk(2, 1)[0] + x, "CONCATENATION"),
 }
 

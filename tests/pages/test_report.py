@@ -103,7 +103,7 @@ def test_a_chart_has_a_dot_for_every_point_and_the_baseline():
 
 def test_the_first_questions_are_answered_with_measured_numbers():
     facts = dict(told().facts)
-    assert facts["How much smaller?"].startswith("4.4×: 250.0 KB instead of 1.09 MB")
+    assert facts["How much smaller?"].startswith("4.4× smaller: 250.0 KB instead of 1.09 MB")
     assert facts["What is lost?"] == "1.00 points of accuracy, within noise, on 10,000 test images."
     assert "not stored here" in facts["For which classes?"]
     classes = (ClassAccuracy("seal", 40, 0.9, 0.5), ClassAccuracy("otter", 40, 0.5, 0.9))
@@ -112,7 +112,7 @@ def test_the_first_questions_are_answered_with_measured_numbers():
     told_of = report.report("x", MEASURED, WITHIN, WHEN, found)
     assert told_of is not None
     answer = dict(told_of.facts)["For which classes?"]
-    assert answer == "Most for seal: 50.0% instead of 90.0% of 40 images. 16 images are lost, 16 won."
+    assert answer.startswith("Most for seal: 50.0% instead of 90.0% of 40 images. 16 images are correct only with fp32")
     for text in (report.to_markdown(told_of), report_html.to_html(told_of)):
         assert answer in text
 
@@ -120,9 +120,13 @@ def test_the_first_questions_are_answered_with_measured_numbers():
 def test_the_pdf_answers_on_its_first_page_and_takes_any_title():
     named = replace(told(), title="较小 <b>& faster")
     first, *rest = pages_of(report_pdf.to_pdf(named))
-    assert "How much smaller?" in first and "4.4×: 250.0 KB" in first and "& faster" in first and "较小" in first
+    assert all(text in first for text in ("How much smaller?", "4.4× smaller: 250.0 KB", "& faster", "较小"))
     assert rest and "93.00%" in rest[0] and "sparsity: 0.7" in "".join(rest)
     assert report_pdf.to_pdf(named) == report_pdf.to_pdf(named)
+    odd = replace(told(), title="a\1b\0c\ud800", facts=(("x" * 9000, "\1"),))
+    assert pages_of(report_pdf.to_pdf(odd))
+    long = replace(told().rows[0], recipe="stage.layer 4 bit, " * 200)
+    assert pages_of(report_pdf.to_pdf(replace(told(), rows=(long, *told().rows))))
     many = trail(*(point(0.5 + i / 1000, 0.935, 400_000 - i) for i in range(300)))
     assert 3 <= len(pages_of(report_pdf.to_pdf(told(known=many)))) <= 5
 

@@ -129,11 +129,12 @@ def _float_line(t: Translator, source: int, gain: np.ndarray, shift: np.ndarray,
 
 
 def _exact_line(t: Translator, source: int, gain: np.ndarray, shift: np.ndarray, name: str) -> tuple[int, int]:
-    """Weights of 127 or -127 whose scales are the gains, and biases."""
+    """Weights of 127 or -127 whose scales are the gains, and biases; less where a bias would not fit in 32 bits."""
     grid = t.file.grids[source]
     assert grid is not None
-    scales = (np.maximum(np.abs(gain), 1e-12) / 127).astype(np.float32)
-    codes = np.where(gain < 0, -127, 127).astype(np.int8).reshape(1, 1, 1, -1)
+    fits = np.abs(shift) / (2**30 * grid.scale)
+    scales = np.maximum(np.maximum(np.abs(gain), 1e-12) / 127, fits).astype(np.float32)
+    codes = np.clip(np.round(gain / scales), -127, 127).astype(np.int8).reshape(1, 1, 1, -1)
     steps = scales * np.float32(grid.scale)
     bias = np.clip(np.round(shift / steps), -(2**31) + 1, 2**31 - 1).astype(np.int32)
     return t.file.weights(codes, scales, 3, f"{name}.weight"), t.file.weights(bias, steps, 0, f"{name}.bias")

@@ -67,12 +67,12 @@ class Translator:
 
     def split(self, node: fx.Node) -> None:
         """Parts of a value along an axis; each 'getitem' of `node` gives one."""
-        source, at = self.source(node), 0
+        source, about = self.source(node), arguments(node)
         rank = len(self.file.shapes[source])
-        axis = moved(rank).index(arguments(node)["dim"] % rank)
-        for reader in sorted(node.users, key=lambda user: user.args[1]):  # type: ignore[arg-type, return-value]
+        axis = moved(rank).index(about["dim"] % rank)
+        parts = -(-self.file.shapes[source][axis] // about["chunks"]) if "chunks" in about else about["split_size"]
+        for reader in node.users:
             shape = moved_shape(self.shapes[reader.name])
-            parts = arguments(node).get("split_size") or shape[axis]
             at = int(reader.args[1]) * parts if isinstance(parts, int) else sum(parts[: int(reader.args[1])])  # type: ignore[arg-type]
             begin, end = [0] * rank, list(self.file.shapes[source])
             begin[axis], end[axis] = at, at + shape[axis]

@@ -99,8 +99,9 @@ def rows(found: TfliteMeasurement, estimate: Deployment, point: Point) -> list[d
         ("RAM: arena", wording.size(arena) if arena else "not measured", "measured by TFLM" if arena else "",
          f"{wording.size(need.activations)} estimated"),
         (words, wording.percent(right.value, right.n), f"measured with LiteRT, {found.n_test:,} images",
-         f"{wording.percent(onnx.accuracy.value, onnx.accuracy.n)} measured, ONNX file"),
-        ("Agreement with the ONNX file", wording.percent(found.equal or 0.0, found.n_test), "measured", ""),
+         f"{wording.percent(onnx.accuracy.value, onnx.accuracy.n)} measured, ONNX file, {onnx.accuracy.n:,} images"),
+        ("Agreement with the ONNX file", wording.percent(found.equal, found.n_test) if found.equal is not None else "–",
+         "measured" if found.equal is not None else "not measured", ""),
         ("Latency on this machine", wording.milliseconds(found.times.p50_ms), "measured with LiteRT",
          f"{wording.milliseconds(onnx.latency.p50_ms)} measured, ONNX file" if onnx.latency else ""),
     ]  # fmt: skip

@@ -132,7 +132,7 @@ def facts(point: Point, compared: Comparison | None) -> tuple[tuple[str, str], .
     found = point.measurement
     accuracy, latency, n = found.accuracy, found.latency, found.accuracy.n
     words = WORDS[accuracy.reference]
-    drop = wording.points(accuracy.drop, n).removeprefix("+") or "0 points"
+    drop = wording.points(max(accuracy.drop, 0.0), n).removeprefix("+") or "0 points"
     noise = "" if accuracy.significant else ", within noise"
     faster = "Not measured on this machine."
     if latency:
@@ -141,7 +141,7 @@ def facts(point: Point, compared: Comparison | None) -> tuple[tuple[str, str], .
         faster = f"{share} of fp32's latency: {wording.milliseconds(latency.p50_ms)} for one image."
     sizes = f"{wording.size(found.size_bytes)} instead of {wording.size(found.baseline_size_bytes)}"
     return (
-        ("How much smaller?", f"{found.size_ratio:.1f}×: {sizes}."),
+        ("How much smaller?", f"{wording.times(found.size_ratio) or 'Not smaller'}: {sizes}."),
         ("How much faster?", faster),
         ("What is lost?", f"{drop} of {words.measure.lower()}{noise}, on {n:,} test images."),
         ("For which classes?", _worst(compared)),
@@ -159,7 +159,8 @@ def _worst(compared: Comparison | None) -> str:
     if worst.a <= worst.b:
         return f"No class loses: {compared.n:,} images compared."
     where = f"{wording.percent(worst.b, worst.n)} instead of {wording.percent(worst.a, worst.n)} of {worst.n:,} images"
-    return f"Most for {worst.name}: {where}. {compared.a_only:,} images are lost, {compared.b_only:,} won."
+    only = f"{compared.a_only:,} images are correct only with fp32, {compared.b_only:,} only with this file."
+    return f"Most for {worst.name}: {where}. {only}"
 
 
 def machines(points: Sequence[Point]) -> str:

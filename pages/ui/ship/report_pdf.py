@@ -1,6 +1,7 @@
 """The report as a PDF of A4 pages: the answers and the charts on the first, all measured files after it."""
 
 import io
+import re
 from collections.abc import Callable
 from functools import cache
 from xml.sax.saxutils import escape
@@ -47,7 +48,7 @@ def to_pdf(told: Report) -> bytes:
     file = io.BytesIO()
     document = SimpleDocTemplate(
         file, pagesize=A4, leftMargin=MARGIN, rightMargin=MARGIN, topMargin=MARGIN, bottomMargin=MARGIN,
-        title=told.title, author="Compression Lab", invariant=1,
+        title=_printable(told.title), author="Compression Lab", invariant=1,
     )  # fmt: skip
     document.build(_content(told), onFirstPage=_foot(told), onLaterPages=_foot(told))
     return file.getvalue()
@@ -68,7 +69,7 @@ def _content(told: Report) -> list[Flowable]:
     ]  # fmt: skip
     if told.facts:
         rows = [[_text(ask, 9, **soft), _text(say, 9)] for ask, say in told.facts]
-        parts += [Table(rows, [0.24 * WIDTH, 0.76 * WIDTH], style=[("VALIGN", (0, 0), (-1, -1), "TOP")])]
+        parts += [Table(rows, [0.24 * WIDTH, 0.76 * WIDTH], style=[("VALIGN", (0, 0), (-1, -1), "TOP")], splitInRow=1)]
     parts += [Spacer(0, 4 * mm), Table([[drawing(data) for data in told.charts]], [WIDTH / 2] * 2), PageBreak()]
     parts += [_text("All measured files", 12, face=BOLD), Spacer(0, 2 * mm), *_table(told), Spacer(0, 3 * mm)]
     parts.append(
@@ -86,14 +87,20 @@ def _table(told: Report) -> list[Flowable]:
     rows += [[_text(cell, 7) for cell in cells(row)] for row in shown]
     style = [("VALIGN", (0, 0), (-1, -1), "TOP"), ("LINEBELOW", (0, 0), (-1, -1), 0.4, RULE)]
     style += [("BACKGROUND", (0, i + 1), (-1, i + 1), MARKED) for i, row in enumerate(shown) if row.chosen]
-    parts: list[Flowable] = [Table(rows, [share * WIDTH for share in COLUMNS], style=style, repeatRows=1)]
+    parts: list[Flowable] = [Table(rows, [share * WIDTH for share in COLUMNS], style=style, repeatRows=1, splitInRow=1)]
     if left_out := len(told.rows) - len(shown):
         parts.append(_text(f"{left_out} more files are listed in the CSV.", 8))
     return parts
 
 
+def _printable(text: str) -> str:
+    """The text with a sign in place of what is no character of a page."""
+    return re.sub(r"[\0-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff]", "\ufffd", text)
+
+
 def _text(text: str, size: int, *, face: str = FACE, colour: HexColor = INK) -> Paragraph:
     """A paragraph; characters that its font lacks are set in another."""
+    text = _printable(text)
     known = pdfmetrics.getFont(face).face.charToGlyph
     parts = [c if ord(c) in known or c.isspace() else f"\0{c}\1" for c in text]
     marked = escape("".join(parts).replace("\1\0", ""))

@@ -1,7 +1,6 @@
 """A story of stored runs: what the network was, what it became, what that cost, and on which machines it runs."""
 
 from collections.abc import Callable, Sequence
-from html import escape
 
 from compression.analysis.comparison import Comparison
 from compression.records.measurement import Measurement
@@ -69,10 +68,11 @@ def _step(found: Sequence[tuple[str, Measurement]]) -> Slide:
     name, measured = found[-1]
     latency = f" Latency {measured.latency.ratio:.2f} of fp32." if measured.latency else ""
     slow = measured.latency is not None and measured.latency.ratio > AS_SLOW
+    smaller = measured.size_ratio >= 1
     return Slide(
         name,
-        f"{measured.size_ratio:.1f}×",
-        f"smaller: {wording.size(measured.size_bytes)}",
+        f"{measured.size_ratio if smaller else 1 / measured.size_ratio:.1f}×",
+        f"{'smaller' if smaller else 'larger'}: {wording.size(measured.size_bytes)}",
         f"{_quality(measured)}.{latency}",
         _sizes([each for each, _ in found], measured.baseline_size_bytes, [m.size_bytes for _, m in found]),
         notes=f"Every figure was measured on this very file.{f' {NOT_FASTER}' if slow else ''}",
@@ -116,8 +116,12 @@ def _changed(found: Comparison | None) -> Slide:
 
 
 def _machines(last: Measurement, probed: Sequence[Probed]) -> Slide | None:
-    timed = [(THIS_MACHINE, last.latency)] if last.latency else []
-    timed += [(escape(each.machine.title), took) for each in probed for took in each.latencies[:1]]
+    here = last.latency
+    timed = [(f"{THIS_MACHINE}, {wording.counted(here.threads, 'thread')}", here)] if here else []
+    for each in reversed(probed):  # the one that reported last is marked
+        if each.latencies:
+            took = min(each.latencies, key=lambda latency: latency.threads)
+            timed.append((f"{each.machine.title}, {wording.counted(took.threads, 'thread')}", took))
     if not timed:
         return None
     name, latency = timed[-1]

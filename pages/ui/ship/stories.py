@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from html import escape
 from textwrap import wrap
 
 import plotly.graph_objects as go
@@ -215,7 +216,7 @@ def chart(bars: Bars) -> go.Figure:
     """Lying bars, large enough for the last row of a room."""
     colours = [GREY] * (len(bars.names) - 1) + [MARK]
     fig = go.Figure(go.Bar(
-        x=bars.values, y=bars.names, text=bars.texts, orientation="h", marker={"color": colours},
+        x=bars.values, y=list(range(len(bars.names))), text=bars.texts, orientation="h", marker={"color": colours},
         textposition="outside", textfont={"size": 26}, cliponaxis=False, hoverinfo="skip",
     ))  # fmt: skip
     fig.update_layout(
@@ -226,11 +227,11 @@ def chart(bars: Bars) -> go.Figure:
     fig.update_xaxes(visible=False, rangemode="tozero")
     fig.update_yaxes(
         autorange="reversed", ticks="", automargin=True, showgrid=False, tickfont={"size": 20},
-        tickvals=list(bars.names), ticktext=[_wrapped(name) for name in bars.names],
+        tickvals=list(range(len(bars.names))), ticktext=[_wrapped(name) for name in bars.names],
     )  # fmt: skip
     return fig
 
 
 def _wrapped(name: str) -> str:
     """A long name in lines of about 24 characters."""
-    return "<br>".join(wrap(name, 24))
+    return "<br>".join(escape(line) for line in wrap(name, 24))
