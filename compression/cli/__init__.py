@@ -212,6 +212,8 @@ def measure(
     dataset = sampled(dataset, test_images, 0)
     for given in filter(None, (file, baseline)):
         check_readable(given)
+    if is_tflite(file) and threads != 1:
+        raise InvalidSetting("A .tflite file is timed on one thread; leave --threads out.")
     with working() as progress:
         from compression.pipeline import measuring
 

@@ -77,7 +77,8 @@ class Lab:
         self._store_executor = ThreadPoolExecutor(1, thread_name_prefix="store")  # looks into the store first
         self._store_executor.submit(self._recorder.begin)
         self._answers = ThreadPoolExecutor(4, thread_name_prefix="answers")
-        self._threads: set[threading.Thread] = set()
+        self._threads: set[threading.Thread] = set()  # those that have begun
+        self._threads_lock = threading.Lock()
         self._warming: dict[tuple[str, str, str], threading.Event] = {}  # set once its caches are filled
         self._closing = threading.Event()
         self.long = LongJobs(self._recorder, self._current_connection, self._topic, self._record_baseline)
@@ -210,7 +211,9 @@ class Lab:
         for job in list(self._jobs.values()):
             job.stop()
         end = time.monotonic() + CLOSE_TIMEOUT_S
-        for thread in list(self._threads):
+        with self._threads_lock:
+            begun = list(self._threads)
+        for thread in begun:
             thread.join(timeout=max(0.0, end - time.monotonic()))
         self._cluster_executor.submit(self._disconnect).result(timeout=30)
         self._cluster_executor.shutdown()
@@ -316,11 +319,13 @@ class Lab:
             try:
                 wait(*about)
             finally:
-                self._threads.discard(thread)
+                with self._threads_lock:
+                    self._threads.discard(thread)
 
         thread = threading.Thread(target=act, name="job", daemon=True)
-        self._threads.add(thread)
-        thread.start()
+        with self._threads_lock:
+            thread.start()
+            self._threads.add(thread)
 
     def _submit_task(self, task: Callable[..., Any], *about: Any, kind: str = QUICK, **how: Any) -> Future:
         connection = self._connected()

@@ -6,6 +6,7 @@ Whoever made the file: both are native code that trusts its tables, and neither 
 import signal
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from importlib.util import find_spec
 from typing import Any
 
@@ -164,15 +165,15 @@ def _inputs(about: About, data: Dataset, found: Predictions) -> np.ndarray:
     return np.array([fed(takes, pixels[i : i + 1], table) for i in range(count)], takes.dtype).reshape(shape)
 
 
-def refusal(ending: Ending) -> str:
-    """The sentence about a file on which LiteRT did not answer."""
+def refusal(ending: Ending, seconds: int = SECONDS) -> str:
+    """The sentence about a file on which LiteRT did not answer within so many `seconds` of the processor."""
     code = ending.status
     if ending.failed:
         return f"The .tflite file cannot be read: {': '.join(filter(None, ending.failed))}."
     if code is None or code == -signal.SIGALRM:
-        return f"LiteRT did not answer about the .tflite file within {WAIT} seconds."
+        return f"LiteRT did not answer about the .tflite file within {max(WAIT, 4 * seconds)} seconds."
     if code in (-signal.SIGXCPU, -signal.SIGKILL):
-        return f"The .tflite file takes more than {SECONDS} seconds of computing to load and answer a few images."
+        return f"The .tflite file takes more than {seconds} seconds of computing to load and answer images."
     if code == OUT_OF_MEMORY:
         return f"The .tflite file takes more than {MEMORY >> 30} GiB of memory to load."
     if code < 0:
@@ -185,7 +186,9 @@ def _asked(content: bytes, task: dict[str, Any], rest: Sequence[bytes], seconds:
     memory = MEMORY + 4 * (len(content) + len(behind))
     limits = Limits(seconds, max(WAIT, 4 * seconds), memory, answer_bytes=100_000 + 6 * int(task.get("images", 0)))
     with opened(content + behind) as file:
-        return confined.read("litert", file, limits, {"model_bytes": len(content), **task}, refusal)
+        return confined.read(
+            "litert", file, limits, {"model_bytes": len(content), **task}, partial(refusal, seconds=seconds)
+        )
 
 
 def _answers(

@@ -164,6 +164,7 @@ class TestCompress:
         same = ("size_bytes", "accuracy", "accuracy_low", "arena_bytes", "kernels", "n_test")
         assert {k: again[k] for k in same} == {k: found["tflite"][k] for k in same}
         assert again["latency_p50_ms"] > 0
+        assert "leave --threads out" in call("measure", out, "--dataset", "digits", "--threads", "2").sentence
         assert "activation_bits=8" in call(*DIGITS, "--out", out, "--tflite-4-bit").sentence
 
     def test_the_result_joins_those_that_the_app_shows(self, exported: tuple[Path, dict[str, Any]]) -> None:

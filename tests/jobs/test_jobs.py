@@ -8,6 +8,7 @@ import re
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -390,6 +391,26 @@ def test_without_a_store_there_are_results_all_the_same(monkeypatch: pytest.Monk
         assert until(lambda: "/proc/nowhere/store.sqlite cannot be used" in lost.trouble)
     finally:
         lost.close()
+
+
+@pytest.mark.usefixtures("scheduler")
+def test_a_lab_closes_while_the_thread_of_a_job_begins(monkeypatch: pytest.MonkeyPatch) -> None:
+    begins, start = threading.Event(), threading.Thread.start
+
+    def slowly(thread: threading.Thread) -> None:
+        if thread.name == "job":
+            begins.set()
+            time.sleep(0.2)
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", slowly)
+    closing, ended = Lab(), threading.Event()
+    beginner = threading.Thread(target=closing._in_thread, args=(ended.set,))
+    beginner.start()
+    assert begins.wait(PATIENCE_S)
+    closing.close()
+    beginner.join()
+    assert ended.wait(PATIENCE_S)
 
 
 def test_a_newer_request_overtakes_the_older_one_of_the_same_owner(lab: Lab) -> None:

@@ -81,7 +81,7 @@ def followed(answer: "Watched[Any]", again: Callable[[], None] | None = None) ->
 def progress_of(answer: "Watched[Any]") -> None:
     """How far it is, in one line, for a part of a page that is drawn alone; the page again when it is there."""
     _drawn_again(answer)
-    now = answer.lines[-1] if answer.lines else "Waiting until nothing else is to be done"
+    now = answer.lines[-1] if answer.lines else "Waiting: other tasks go first"
     st.progress(answer.share, f"{wording.said(now)} …")
 
 
