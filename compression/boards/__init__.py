@@ -81,6 +81,7 @@ def _network(board: Board) -> str:
     if unknown := [kernel for kernel in kernels if kernel not in ADDS]:
         raise Unsupported(f"The folder for boards has no name for the kernel {unknown[0]} of TensorFlow Lite Micro.")
     about = tflite_runs.about(board.content, data.input_shape)
+    _check_taken(about)
     channels, height, width = data.input_shape
     counted = board.measured.arena.size_bytes
     told = f"TensorFlow Lite Micro took {counted:,} bytes" if counted else "Not counted: a guess"
@@ -93,6 +94,16 @@ def _network(board: Board) -> str:
         adds="\n".join(f"  if (resolver.{ADDS[name]}() != kTfLiteOk) return kTfLiteError;" for name in kernels),
         codes=",\n".join(f"    {{{_rows(row)}}}" for row in pixel_codes(data, about.image_grid)),
     )  # fmt: skip
+
+
+def _check_taken(about: tflite_runs.About) -> None:
+    """Raises `Unsupported` for a file that the sketch cannot feed: it knows one image of int8 codes, channels last."""
+    if (about.type, about.score_type, about.batch, about.channels_last) != ("int8", "int8", 1, True):
+        order, count = "last" if about.channels_last else "first", f"{about.batch} image{'s'[: about.batch > 1]}"
+        raise Unsupported(
+            "The folder for boards needs a file that takes one image of int8 codes with its channels last and gives "
+            f"int8 scores; this one takes {count} of {about.type} with channels {order} and gives {about.score_type}."
+        )
 
 
 def pixel_codes(data: Dataset, grid: tuple[float, int]) -> np.ndarray:

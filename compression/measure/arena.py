@@ -24,6 +24,7 @@ TOTAL = re.compile(rb"Arena allocation total (\d+) bytes")
 REASONS = (
     (re.compile(rb"Didn't find op for builtin opcode '([A-Z0-9_]{1,60})'"), "it has no kernel for {}"),
     (re.compile(rb"Failed to get registration from op code ([A-Z0-9_]{1,60})"), "it has no kernel for {}"),
+    (re.compile(rb"[Ff]ailed to (?:resize|allocate)[^\n]{0,60}Requested: \d+"), f"it takes more than {MOST >> 20} MiB"),
     (re.compile(rb"Node ([A-Z0-9_]{1,60}) \(number \d+\w*\) failed to (?:prepare|invoke)"), "its kernel {} refuses it"),
 )
 """What TFLM reports, and what that means."""
@@ -68,7 +69,8 @@ def read(
     except (RuntimeError, ValueError):
         return {"arena_bytes": None, "reason": _reason(_told())}, b""
     total = TOTAL.search(_told())
-    return {"arena_bytes": int(total[1]) if total else None, "reason": ""}, named.tobytes()
+    reason = "" if total else "it does not tell how much it takes"
+    return {"arena_bytes": int(total[1]) if total else None, "reason": reason}, named.tobytes()
 
 
 def _answers(found: runtime.Interpreter, inputs: np.ndarray) -> np.ndarray:

@@ -26,12 +26,13 @@ MOST_AT_ONCE = 1024
 
 
 class File(NamedTuple):
-    """An open file: its interpreter, how images go in, and the index, classes and grid of what it gives."""
+    """An open file: its interpreter, how images go in, and the index, classes, type and grid of what it gives."""
 
     interpreter: Interpreter
     takes: Takes
     scores: int
     classes: int
+    type: str
     grid: tuple[float, int]
 
 
@@ -55,8 +56,9 @@ def read(
     if task == "about":
         about = {"channels": file.takes.channels, "classes": file.classes, "batch": file.takes.batch}
         about |= {"channels_last": file.takes.channels_last}
-        grids = {"image_grid": file.takes.grid, "score_grid": file.grid}
-        return about | grids | {"kernels": kernels(content), "type": np.dtype(file.takes.dtype).name}, b""
+        about |= {"image_grid": file.takes.grid, "score_grid": file.grid}  # type: ignore[dict-item]
+        types = {"type": np.dtype(file.takes.dtype).name, "score_type": file.type}
+        return about | types | {"kernels": kernels(content)}, b""
     table = np.frombuffer(rest[: 1024 * shape[0]], np.float32).reshape(shape[0], 256)
     pixels = np.frombuffer(rest[1024 * shape[0] :], np.uint8).reshape(images, *shape)
     times = _asked("answer an image", lambda: _timed(file, fed(file.takes, pixels[:1], table))) if timed else None
@@ -65,7 +67,7 @@ def read(
         told: dict[str, Any] = {}
     else:
         told = {"p50_ms": float(np.median(times)), "p95_ms": float(np.quantile(times, 0.95)), "batch": file.takes.batch}
-    return told, named.astype(np.int32).tobytes() + confidences.tobytes()
+    return told, named.tobytes() + confidences.tobytes()
 
 
 def _asked(what: str, ask: Callable[[], T]) -> T:
@@ -87,7 +89,7 @@ def _opened(content: bytes, shape: tuple[int, int, int]) -> File:
     scores = tuple(map(int, gives[0]["shape"]))
     if len(scores) != 2 or scores[0] != takes.batch or not 2 <= scores[1] <= MOST_CLASSES:
         raise InvalidFile(f"The file must give [{takes.batch}, classes] scores, not {list(scores)[:8]}.")
-    return File(found, takes, gives[0]["index"], scores[1], _grid(gives[0]))
+    return File(found, takes, gives[0]["index"], scores[1], np.dtype(gives[0]["dtype"]).name, _grid(gives[0]))
 
 
 def _takes(needed: list[dict[str, Any]], shape: tuple[int, int, int]) -> Takes:
@@ -109,7 +111,8 @@ def _takes(needed: list[dict[str, Any]], shape: tuple[int, int, int]) -> Takes:
 
 
 def _grid(about: dict[str, Any]) -> tuple[float, int]:
-    scale, zero = about["quantization"]
+    """Scale and zero-point of codes; (0, 0) of floats, whatever the file says about them."""
+    scale, zero = about["quantization"] if about["dtype"] is not np.float32 else (0.0, 0)
     return float(scale), int(zero)
 
 
@@ -134,13 +137,15 @@ def _timed(file: File, images: np.ndarray) -> np.ndarray:
 
 
 def _answers(file: File, pixels: np.ndarray, table: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The class [n] of each image, or `NONE`, and its confidence."""
-    parts, batch = [], file.takes.batch
+    """The class [n] of each image, or `NONE`, and its confidence; scores are kept for a batch at a time."""
+    batch = file.takes.batch
+    named, confidences = np.zeros(len(pixels), np.int32), np.zeros(len(pixels), np.float16)
     for start in range(0, len(pixels), batch):
-        part = pixels[start : start + batch]
-        scores = _run(file, fed(file.takes, part, table))[: len(part)].astype(np.float32)
-        parts.append((scores - file.grid[1]) * file.grid[0] if file.grid[0] > 0 else scores)
-    scores = np.concatenate(parts)
-    named = classes(scores)
-    scores[named == NONE] = 0.0
-    return named, (1 / np.exp(scores - scores.max(1, keepdims=True)).sum(1)).astype(np.float16)
+        part = slice(start, start + batch)
+        images = pixels[part]
+        scores = _run(file, fed(file.takes, images, table))[: len(images)].astype(np.float32)
+        scores = (scores - file.grid[1]) * file.grid[0] if file.grid[0] > 0 else scores
+        named[part] = classes(scores)
+        scores[named[part] == NONE] = 0.0
+        confidences[part] = 1 / np.exp(scores - scores.max(1, keepdims=True)).sum(1)
+    return named, confidences

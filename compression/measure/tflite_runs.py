@@ -43,7 +43,7 @@ PART_S, PART_BYTES = 15.0, 128 << 20
 class About:
     """What a file takes and gives: images of `channels`, `batch` at once, in `type`; scores of `classes`.
 
-    `kernels` are TFLite's names of its operators, with how many there are of each; a grid is scale and zero-point of
+    `score_type` is that of the scores, `kernels` are TFLite's names of its operators, with how many there are of each; a grid is scale and zero-point of
     codes, (0, 0) of floats.
     """
 
@@ -51,6 +51,7 @@ class About:
     classes: int
     batch: int
     type: str
+    score_type: str
     kernels: dict[str, int]
     channels_last: bool
     image_grid: tuple[float, int]
@@ -65,14 +66,15 @@ def about(content: bytes, shape: tuple[int, int, int]) -> About:
         raise InvalidFile(refusal(Ending(0)))
     return About(
         channels=_number(told, "channels"), classes=_number(told, "classes"), batch=_number(told, "batch"),
-        type=_type(told), kernels={str(name): n for name, n in kernels.items() if isinstance(n, int)},
+        type=_type(told, "type"), score_type=_type(told, "score_type"),
+        kernels={str(name): n for name, n in kernels.items() if isinstance(n, int)},
         channels_last=told.get("channels_last") is True, image_grid=_grid(told, "image_grid"),
         score_grid=_grid(told, "score_grid"),
     )  # fmt: skip
 
 
-def _type(told: dict[str, Any]) -> str:
-    kind = told.get("type")
+def _type(told: dict[str, Any], name: str) -> str:
+    kind = told.get(name)
     if kind not in ("float32", "int8", "uint8"):
         raise InvalidFile(refusal(Ending(0)))
     return str(kind)
@@ -147,9 +149,9 @@ def arena(
             told, answers = confined.read("arena", file, limits, task, lambda ending: "it breaks down on the file")
     except InvalidFile as error:
         return Arena(None, str(error).rstrip("."))
-    size = told.get("arena_bytes")
-    if not isinstance(size, int):
-        return Arena(None, str(told.get("reason"))[:200])
+    size, reason = told.get("arena_bytes"), told.get("reason")
+    if type(size) is not int or size < 1:
+        return Arena(None, reason[:200] if isinstance(reason, str) and reason else "its kernels refuse it")
     named = np.frombuffer(answers[: len(answers) // 4 * 4], np.int32)
     if found is None or not 0 < len(named) <= len(inputs):
         return Arena(size)

@@ -60,10 +60,24 @@ def digest(graph: fx.GraphModule) -> str:
     return found.hexdigest()
 
 
+KEEPS_CHANNELS = {
+    "flatten", "reshape", "squeeze", "unsqueeze", "softmax", "log_softmax", "sigmoid", "relu", "hardtanh", "mean",
+    "adaptive_avg_pool2d", "avg_pool2d", "max_pool2d", "adaptive_max_pool2d", "amax",
+}  # fmt: skip
+"""Operators whose answers have a channel for each that they read, where maps have become single numbers before rows."""
+
+
 def answering(graph: fx.GraphModule) -> set[str]:
-    """The layer whose outputs are the network's answers, if they come straight from one."""
+    """The layer whose outputs are the network's answers, at once or as pools, clips and softmax leave them; or none."""
     answer = next(node for node in graph.graph.nodes if node.op == "output").args[0]
-    return {str(answer.target)} if isinstance(answer, fx.Node) and answer.op == "call_module" else set()
+    while isinstance(answer, fx.Node) and len(answer.all_input_nodes) == 1:
+        module = module_of(graph, answer)
+        if isinstance(module, LAYERS):
+            return {str(answer.target)}
+        if operator_name(answer) not in KEEPS_CHANNELS and not isinstance(module, (nn.Dropout, nn.BatchNorm2d)):
+            break
+        answer = answer.all_input_nodes[0]
+    return set()
 
 
 def channel_axis(layer: nn.Module) -> int:

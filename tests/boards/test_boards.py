@@ -5,6 +5,7 @@ import re
 import shutil
 import subprocess
 import zipfile
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -13,10 +14,14 @@ from compression import boards
 from compression.boards import Board, folder, literal, pixel_codes
 from compression.data import load
 from compression.errors import Unsupported
+from compression.export.tflite.file import Grid, TfliteFile
 from compression.measure import tflite_runs
+from compression.measure.tflite_outline import largest_filter
 from compression.pipeline.tflite_file import measure_tflite
-from tests.pipeline.test_tflite_file import quantized
+from compression.records.tflite import Arena
+from tests.pipeline.test_tflite_file import linear, quantized
 
+GRID = Grid(0.1, 0)
 GCC = shutil.which("g++")
 
 STUBS = {
@@ -86,6 +91,7 @@ struct MicroInterpreter {
 """,
 }
 MAIN = """#include "model.h"
+#include "network.h"
 #include <Arduino.h>
 Port Serial;
 void setup();
@@ -94,6 +100,8 @@ int main() {
   std::printf("aligned %d\\n", static_cast<int>(reinterpret_cast<unsigned long>(kModel) % 16));
   setup();
   loop();
+  for (int half = -600; half <= 600; ++half) std::printf("%d ", Quantize(0.5f * half * kInputScale));
+  std::printf("%d\\n", Quantize(NAN));
   std::FILE* file = std::fopen("model.out", "wb");
   std::fwrite(kModel, 1, kModelBytes, file);
   return std::fclose(file);
@@ -120,12 +128,15 @@ def test_the_sketch_compiles_and_runs_against_stubs(board, tmp_path):
     parts = ["-x", "c++", sketch / "classify.ino", sketch / "model.cpp", tmp_path / "main.cpp", "-o", tmp_path / "run"]
     subprocess.run([str(GCC), *strict, "-include", "Arduino.h", *map(str, parts)], check=True, timeout=60)
     told = subprocess.run([str(tmp_path / "run")], cwd=tmp_path, capture_output=True, text=True, check=True, timeout=10)
-    lines = told.stdout.splitlines()
+    *lines, quantized_halves = told.stdout.splitlines()
     assert lines[:2] == ["aligned 0", f"kernels 2 arena {boards.arena_bytes(board)}"]
     assert re.fullmatch(r"Class 2 \(2\), score -?\d+\.\d{3}, (as expected|NOT as on the computer), 21 us", lines[-1])
     assert (tmp_path / "model.out").read_bytes() == board.content
     sent = np.array(lines[-2].split(), int).reshape(8, 8)
     grid = tflite_runs.about(board.content, (1, 8, 8)).image_grid
+    halves = np.float32(0.5) * np.arange(-600, 601, dtype=np.float32) * np.float32(grid[0]) / np.float32(grid[0])
+    rounded = np.clip(np.round(halves) + grid[1], -128, 127).astype(int)
+    assert quantized_halves.split() == [*map(str, rounded), "-128"]
     codes = pixel_codes(board.data, grid)[0]
     (image,) = re.findall(r"Test image (\d+)", (sketch / "test_image.h").read_text())
     assert np.array_equal(sent, codes[board.data.test.images[int(image), 0].numpy()])
@@ -135,6 +146,28 @@ def test_an_arena_holds_what_was_counted(board):
     if board.measured.arena.size_bytes:
         assert boards.arena_bytes(board) >= board.measured.arena.size_bytes + 1024
     assert boards.arena_bytes(board) % 16 == 0
+
+
+def test_the_arena_has_room_for_two_columns_of_the_largest_filter(board):
+    file = TfliteFile()
+    image, last = file.value((1, 8, 8, 3), GRID, "x"), file.value((1, 8, 8, 4), GRID, "y")
+    for outputs, shape in ((last, (4, 3, 5, 3)), (file.value((1, 8, 8, 9), GRID, "z"), (9, 1, 1, 3))):
+        weights = file.weights(np.ones(shape, np.int8), np.ones(shape[0], np.float32), 0, "w")
+        file.operator("CONV_2D", [image, weights, -1], [outputs], "Conv2DOptions")
+    content = file.finish(image, last)
+    assert largest_filter(content) == 3 * 5 * 3 and largest_filter(board.content) == 0
+    counted = replace(board, content=content, measured=replace(board.measured, arena=Arena(10_000)))
+    assert boards.arena_bytes(counted) == 11_216  # 10,000 + 2 columns x 45 inputs x 2 bytes + 1024, in steps of 16
+
+
+@pytest.mark.parametrize(("content", "told"), [
+    (linear(), "1 image of float32 with channels last and gives float32"),
+    (linear((1, 1, 8, 8)), "1 image of float32 with channels first"),
+    (linear((2, 8, 8, 1)), "2 images of float32 with channels last"),
+])  # fmt: skip
+def test_a_file_that_the_sketch_cannot_feed_is_refused(board, content, told):
+    with pytest.raises(Unsupported, match=told):
+        folder(replace(board, content=content))
 
 
 def test_names_of_strangers_are_data_in_c():

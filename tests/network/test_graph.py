@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from compression.errors import InvalidFile, InvalidModel
-from compression.network.graph import layers, macs, operator_name
+from compression.network.graph import answering, layers, macs, operator_name
 from compression.network.pt2 import load_pt2
 from compression.network.tracing import trace
 from tests.networks import tiny
@@ -88,6 +88,20 @@ class Squeezed(nn.Module):
 
     def forward(self, x):
         return x.squeeze()
+
+
+CONV = nn.Conv2d(1, 10, 3)
+
+
+@pytest.mark.parametrize(("tail", "named"), [
+    ([nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(10, 4)], {"3"}),
+    ([nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(10, 4), nn.Softmax(1)], {"3"}),
+    ([nn.Dropout(), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten()], {"0"}),
+    ([nn.BatchNorm2d(10), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.LogSoftmax(1)], {"0"}),
+    ([nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.LayerNorm(10)], set()),
+])  # fmt: skip
+def test_the_answering_layer_is_found_behind_pools_and_softmax(tail, named):
+    assert answering(trace(nn.Sequential(CONV, *tail).eval(), SHAPE)) == named
 
 
 def test_macs_are_those_of_the_formula():

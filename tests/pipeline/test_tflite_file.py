@@ -11,6 +11,7 @@ from compression.errors import InvalidFile
 from compression.export.tflite.file import Grid, TfliteFile
 from compression.measure import tflite_runs
 from compression.pipeline.tflite_file import measure_tflite
+from compression.records.tflite import Arena
 from tests.damage import damaged_bytes
 
 WEIGHTS = np.random.default_rng(0).standard_normal((10, 192)).astype(np.float32)
@@ -19,10 +20,11 @@ WEIGHTS = np.random.default_rng(0).standard_normal((10, 192)).astype(np.float32)
 def linear(shape: tuple[int, ...] = (1, 8, 8, 1), classes: int = 10, operator: str = "FULLY_CONNECTED") -> bytes:
     """A float classifier of one layer, by no exporter of ours."""
     file = TfliteFile()
-    n = int(np.prod(shape))
-    image, rows = file.value(shape, None, "x"), file.value((1, n), None, "rows")
-    file.operator("RESHAPE", [image, file.whole([1, n], "lengths")], [rows], "ReshapeOptions", newShape=[1, n])
-    scores = file.value((1, classes), None, "y")
+    rows_of, n = shape[0], int(np.prod(shape[1:]))
+    image, rows = file.value(shape, None, "x"), file.value((rows_of, n), None, "rows")
+    lengths = [rows_of, n]
+    file.operator("RESHAPE", [image, file.whole(lengths, "lengths")], [rows], "ReshapeOptions", newShape=lengths)
+    scores = file.value((rows_of, classes), None, "y")
     weights = file.floats(WEIGHTS[:classes, :n], "w")
     file.operator(operator, [rows, weights, -1], [scores], "FullyConnectedOptions")
     return file.finish(image, scores)
@@ -93,3 +95,41 @@ def test_damaged_files_end_in_a_measurement_or_a_sentence(seed):
 def test_the_arena_of_what_tflm_cannot_run_is_a_reason():
     found = tflite_runs.arena(linear()[:40] + bytes(100))
     assert found.size_bytes is None and found.reason
+
+
+@pytest.mark.skipif(not tflite_runs.COUNTS_ARENAS, reason="no tflite-micro here")
+def test_a_network_larger_than_the_arena_is_told_so():
+    file, wide = TfliteFile(), (1, 6000, 6000, 1)
+    image, large = file.value((1, 8, 8, 1), Grid(0.1, 0), "x"), file.value(wide, Grid(0.1, 0), "wide")
+    beside = file.whole([[0, 0], [0, 5992], [0, 5992], [0, 0]], "padding")
+    file.operator("PAD", [image, beside], [large], "PadOptions")
+    clipped, last = file.value(wide, Grid(0.1, 0), "clipped"), file.value((1, 1), Grid(0.1, 0), "y")
+    file.operator("RELU", [large], [clipped])
+    file.operator("MEAN", [clipped, file.whole([1, 2], "axes")], [last], "ReducerOptions", keepDims=False)
+    assert tflite_runs.arena(file.finish(image, last)) == Arena(None, "it takes more than 64 MiB")
+
+
+@pytest.mark.parametrize("told", [{}, {"arena_bytes": None, "reason": ""}, {"arena_bytes": True, "reason": 7}])
+def test_an_arena_that_is_not_told_has_a_reason(told, monkeypatch):
+    monkeypatch.setattr(tflite_runs, "COUNTS_ARENAS", True)
+    monkeypatch.setattr(tflite_runs.confined, "read", lambda *a: (told, b""))
+    assert tflite_runs.arena(linear()) == Arena(None, "its kernels refuse it")
+
+
+def test_floats_have_no_grid_whatever_the_file_says():
+    import flatbuffers
+    from ai_edge_litert import schema_py_generated as schema
+
+    model = schema.ModelT.InitFromObj(schema.Model.GetRootAs(linear(), 0))
+    for tensor in model.subgraphs[0].tensors:
+        if tensor.name in (b"image", b"scores"):
+            tensor.quantization = schema.QuantizationParametersT()
+            tensor.quantization.scale, tensor.quantization.zeroPoint = [0.5], [9]
+    builder = flatbuffers.Builder(1024)
+    builder.Finish(model.Pack(builder), b"TFL3")
+    data = load("digits")
+    about = tflite_runs.about(bytes(builder.Output()), data.input_shape)
+    assert about.image_grid == about.score_grid == (0, 0) and about.score_type == "float32"
+    found, _ = tflite_runs.predict(bytes(builder.Output()), data, np.arange(40), 10)
+    plain, _ = tflite_runs.predict(linear(), data, np.arange(40), 10)
+    assert np.array_equal(found.confidences, plain.confidences) and np.array_equal(found.classes, plain.classes)
