@@ -43,8 +43,8 @@ PART_S, PART_BYTES = 15.0, 128 << 20
 class About:
     """What a file takes and gives: images of `channels`, `batch` at once, in `type`; scores of `classes`.
 
-    `score_type` is that of the scores, `kernels` are TFLite's names of its operators, with how many there are of each; a grid is scale and zero-point of
-    codes, (0, 0) of floats.
+    `score_type` is that of the scores. `kernels` are TFLite's names of its operators, with how many there are of each;
+    a grid is scale and zero-point of codes, (0, 0) of floats.
     """
 
     channels: int

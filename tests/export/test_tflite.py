@@ -31,11 +31,10 @@ def test_litert_answers_as_onnx_runtime(name):
     assert content[4:8] == b"TFL3" and found.size_bytes == len(content)
     assert not COUNTS_ARENAS or (found.arena.answered > 0 and found.arena.equal >= 0.99)
     assert not COUNTS_ARENAS or 1_000 < found.arena.size_bytes < 1_000_000
-    assert found.accuracy.n == len(prepared.data.test) and sum(dict(found.kernels).values()) >= len(
-        layers(candidate.books.graph)
-    )
+    written = layers(candidate.books.graph)
+    assert found.accuracy.n == len(prepared.data.test) and sum(dict(found.kernels).values()) >= len(written)
     tensors = {each["name"]: each for each in Interpreter(model_content=content).get_tensor_details()}
-    for layer, module in layers(candidate.books.graph).items():
+    for layer, module in written.items():
         scales = tensors[f"{layer}.weight"]["quantization_parameters"]["scales"]
         if name == "lenet5":  # no batch norm is folded in
             assert np.array_equal(scales, stored(module).scale)
