@@ -166,6 +166,17 @@ def ui(model: ModelOption = "lenet5", dataset: DatasetOption = "digits", out: Ou
 
 
 @app.command()
+def browser(model: ModelOption = "resnet20", dataset: DatasetOption = "digits", out: OutOption = None) -> None:
+    """Packed files beside unpacked ones in Chromium's WebAssembly, in turns; what else runs slows all alike."""
+    from benchmarks import browser as measurement
+    from benchmarks.quiet import found
+
+    with working() as progress:
+        report = measurement.run(model, dataset, found(), progress)
+    publish(report, out)
+
+
+@app.command()
 def jobs(model: ModelOption = "lenet5", dataset: DatasetOption = "digits", out: OutOption = None) -> None:
     """How soon a training is cancelled from elsewhere, and how soon a slider is answered beside one."""
     _run("jobs", model, dataset, out)
