@@ -54,8 +54,9 @@ MEASURE = """async ({ names, values, shape, turns, block, warmUp, loads }) => {
     file.together = Math.max(1, Math.ceil(block * runs / (performance.now() - began)))
   }
   for (let turn = 0; turn < turns; turn++) {
-    for (let i = 0; i < files.length; i++) {
-      const file = files[(turn + i) % files.length], input = feed(file)
+    const order = files.map((file) => [Math.random(), file]).sort((a, b) => a[0] - b[0])
+    for (const [, file] of order) {
+      const input = feed(file)
       const began = performance.now()
       for (let k = 0; k < file.together; k++) await file.session.run(input)
       file.ms.push((performance.now() - began) / file.together)
