@@ -22,6 +22,9 @@ PARSERS = {
     "MEAN": "Reducer", "MUL": "Mul", "PAD": "Pad", "PADV2": "PadV2", "QUANTIZE": "Quantize",
     "RELU": "Relu", "RELU6": "Relu6", "RESHAPE": "Reshape", "SOFTMAX": "Softmax", "STRIDED_SLICE": "StridedSlice",
     "SUB": "Sub", "TANH": "Tanh", "TRANSPOSE": "Transpose",
+    "ABS": "Abs", "BATCH_MATMUL": "BatchMatMul", "COS": "Cos", "DIV": "Div", "ELU": "Elu", "EXP": "Exp", "LOG": "Log",
+    "MAXIMUM": "Maximum", "MINIMUM": "Minimum", "NEG": "Neg", "REDUCE_MAX": "Reducer", "RSQRT": "Rsqrt", "SIN": "Sin",
+    "SQRT": "Sqrt", "SQUARE": "Square",
 }  # fmt: skip
 CORE = re.compile(
     r"^_ZN6tflite5micro(16MicroInterpreterC1|16MicroInterpreter(6Invoke|15AllocateTensors)|14MicroAllocator6Create)"

@@ -28,6 +28,9 @@ ADDS = {
     "MAX_POOL_2D": "AddMaxPool2D", "MEAN": "AddMean", "MUL": "AddMul", "PAD": "AddPad", "PADV2": "AddPadV2",
     "QUANTIZE": "AddQuantize", "RELU": "AddRelu", "RELU6": "AddRelu6", "RESHAPE": "AddReshape", "SOFTMAX": "AddSoftmax",
     "STRIDED_SLICE": "AddStridedSlice", "SUB": "AddSub", "TANH": "AddTanh", "TRANSPOSE": "AddTranspose",
+    "ABS": "AddAbs", "BATCH_MATMUL": "AddBatchMatMul", "COS": "AddCos", "DIV": "AddDiv", "ELU": "AddElu",
+    "EXP": "AddExp", "LOG": "AddLog", "MAXIMUM": "AddMaximum", "MINIMUM": "AddMinimum", "NEG": "AddNeg",
+    "REDUCE_MAX": "AddReduceMax", "RSQRT": "AddRsqrt", "SIN": "AddSin", "SQRT": "AddSqrt", "SQUARE": "AddSquare",
 }  # fmt: skip
 """What `MicroMutableOpResolver` calls each kernel."""
 

@@ -26,7 +26,10 @@ RECIPES: dict[str, TrainingConfig] = {
     ),
 }
 
-_EPOCHS = {("resnet20", "cifar10"): 24, ("resnet8", "cifar10"): 24}  # where a dataset is given another number than its architecture
+_EPOCHS = {
+    ("resnet20", "cifar10"): 24,
+    ("resnet8", "cifar10"): 24,
+}  # where a dataset is given another number than its architecture
 
 
 def recipe(name: str, data: Dataset, *, epochs: int | None = None) -> TrainingConfig:

@@ -4,22 +4,24 @@ The same codes, scales and zero-points as in the ONNX file: weights are symmetri
 activations have a zero-point, 128 less than theirs in uint8; biases are int32. Maps lie as [n, H, W, C].
 """
 
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
 from torch import fx, nn
 
 from compression.errors import Unsupported
+from compression.export.tflite import moves, pointwise, tokens
 from compression.export.tflite.file import Grid, TfliteFile
-from compression.export.tflite.operators import TRANSLATIONS, layer
-from compression.export.tflite.pointwise import batch_norm, hard_sigmoid
+from compression.export.tflite.operators import MOVES, TRANSLATIONS, layer
 from compression.export.tflite.translator import Translator, moved_shape
 from compression.network.graph import LAYERS, folded_norm, is_size, module_of, only_reader, operator_name, shapes
 from compression.network.parametrizations import ActivationQuantizer, HardSigmoidQuantizer
-from compression.network.quantized_values import LISTS, PASS, clip_of
+from compression.network.quantized_values import clip_of
 
 Form = Literal["int8", "int4", "float"]
+NORMS = (nn.LayerNorm, nn.GroupNorm)
+MODULES = (*LAYERS, nn.BatchNorm2d, *NORMS)
 
 
 def export(
@@ -41,22 +43,20 @@ class _Exporter:
     def __init__(self, graph: fx.GraphModule, input_shape: tuple[int, int, int], images: torch.Tensor, form: Form):
         self.graph, self.file = graph, TfliteFile()
         self.ranges = None if form == "float" else _ranges(graph, images)
-        self.translator = Translator(graph, self.file, {}, shapes(graph, input_shape), form == "int4")
+        self.translator = Translator(graph, self.file, {}, shapes(graph, input_shape), form == "int4", form != "float")
 
     def run(self) -> bytes:
         """The bytes of the file."""
         t = self.translator
         first = last = -1
         for node in self.graph.graph.nodes:
-            if node in t.tensors or is_size(node):
+            if node in t.tensors or is_size(node) or operator_name(node) == "getitem":
                 continue
             if node.op == "output":
-                last = t.tensors[node.args[0]]
+                last = t.on_grid(t.tensors[node.args[0]], self._seen(node.args[0]))
             elif node.op == "placeholder":
                 first = self._kept(node, self._chain(node))
-            elif operator_name(node) in LISTS:
-                t.split(node)
-            else:
+            elif node.op != "get_attr":
                 self._operator(node)
         if t.halves and not self.file.has_halves:
             raise Unsupported(
@@ -66,39 +66,89 @@ class _Exporter:
         return self.file.finish(first, last)
 
     def _operator(self, node: fx.Node) -> None:
-        t, module = self.translator, module_of(self.graph, node)
-        if isinstance(module, HardSigmoidQuantizer):
-            t.tensors[node] = hard_sigmoid(t, node)
-            return
-        if isinstance(module, ActivationQuantizer):
-            t.tensors[node] = t.on_grid(t.tensors[node.args[0]], _grid(module))  # type: ignore[index]
-            return
-        if isinstance(module, nn.Dropout):
-            t.tensors[node] = t.tensors[node.args[0]]  # type: ignore[index]
-            return
-        if operator_name(node) == "getitem":
-            return
-        if isinstance(module, nn.BatchNorm2d) and node not in t.tensors:
-            chain = self._chain(node)
-            batch_norm(t, node, module, self._kept(node, chain), _activation(chain))
-            return
-        clip = clip_of(node)
-        name = "clip" if clip else operator_name(node)
-        if not isinstance(module, LAYERS) and name not in TRANSLATIONS:
-            known = ", ".join(sorted(TRANSLATIONS))
-            raise Unsupported(
-                f"A .tflite file cannot hold {name or type(module).__name__!r} yet; it can hold convolutions, linear "
-                f"layers, {known}."
-            )
-        if name in PASS:
-            t.tensors[node] = TRANSLATIONS[name](t, node, -1)
-            return
-        chain = self._chain(node)
-        given = self._kept(node, chain)
-        if isinstance(module, LAYERS):
-            layer(t, node, module, given, _activation(chain))
+        t, module, name = self.translator, module_of(self.graph, node), operator_name(node)
+        if isinstance(module, ActivationQuantizer | nn.Dropout):
+            t.tensors[node] = self._passed(node, module)
+        elif name in moves.LISTS:
+            moves.split(t, node)
+        elif name in MOVES:
+            t.tensors[node] = TRANSLATIONS[name](t, node, -1) if name in TRANSLATIONS else self._refuse(node)
         else:
-            TRANSLATIONS[name](t, node, given, _activation(chain))
+            self._computed(node, module)
+
+    def _passed(self, node: fx.Node, module: nn.Module) -> int:
+        t = self.translator
+        if isinstance(module, HardSigmoidQuantizer):
+            return pointwise.hard_sigmoid(t, node)
+        return t.on_grid(t.source(node), _grid(module)) if isinstance(module, ActivationQuantizer) else t.source(node)
+
+    def _computed(self, node: fx.Node, module: nn.Module | None) -> None:
+        chain, name = self._chain(node), "clip" if clip_of(node) else operator_name(node)
+        if not isinstance(module, MODULES) and name not in TRANSLATIONS:
+            self._refuse(node)
+        if self.ranges is not None and self._floats(node, module, chain):
+            self._in_floats(node, module, chain)
+            return
+        self._give_codes(node)
+        made = self._write(node, module, self._kept(node, chain), _activation(chain))
+        self.translator.tensors |= dict.fromkeys(chain, made)
+
+    def _write(self, node: fx.Node, module: nn.Module | None, given: int, activation: int) -> int:
+        """The tensor of what a node computes: mostly that is `given`."""
+        t, name = self.translator, "clip" if clip_of(node) else operator_name(node)
+        if isinstance(module, LAYERS):
+            return layer(t, node, module, given, activation)
+        if isinstance(module, nn.BatchNorm2d):
+            return pointwise.batch_norm(t, node, module, given, activation)
+        if isinstance(module, nn.LayerNorm):
+            return tokens.layer_norm(t, node, module, given)
+        if isinstance(module, nn.GroupNorm):
+            return tokens.group_norm(t, node, module, given)
+        return TRANSLATIONS[name](t, node, given, activation)
+
+    def _floats(self, node: fx.Node, module: nn.Module | None, chain: list[fx.Node]) -> bool:
+        """Whether a node of a file of codes is computed in floats.
+
+        That is where no kernel comes near it in codes, where it reads floats, and where a stored value is joined whose
+        sum or product nothing rounds, as a mask of attention.
+        """
+        if isinstance(module, (*LAYERS, nn.BatchNorm2d)):
+            return False
+        t, reads = self.translator, node.all_input_nodes
+        joins = any(read.op == "get_attr" for read in reads) and not self._rounded(chain)
+        floats = any(read in t.tensors and t.file.grids[t.tensors[read]] is None for read in reads)
+        return isinstance(module, NORMS) or operator_name(node) in tokens.IN_FLOATS or joins or floats
+
+    def _rounded(self, chain: list[fx.Node]) -> bool:
+        return isinstance(module_of(self.graph, chain[-1]), ActivationQuantizer)
+
+    def _in_floats(self, node: fx.Node, module: nn.Module | None, chain: list[fx.Node]) -> None:
+        """Computes a node between two roundings, as the ONNX file does; what nothing rounds stays in floats."""
+        t, reads = self.translator, [read for read in node.all_input_nodes if read in self.translator.tensors]
+        codes = {read: t.tensors[read] for read in reads}
+        t.tensors |= {read: t.floats(tensor) for read, tensor in codes.items()}
+        t.codes = False
+        given = self.file.value(moved_shape(t.shapes[node.name]), None, f"{node.name} floats")
+        made = self._write(node, module, given, _activation(chain))
+        t.codes = True
+        t.tensors |= codes
+        quantizer = module_of(self.graph, chain[-1])
+        grid = _grid(quantizer) if isinstance(quantizer, ActivationQuantizer) else None
+        t.tensors |= dict.fromkeys(chain, t.on_grid(made, grid))
+
+    def _refuse(self, node: fx.Node) -> int:
+        module, known = module_of(self.graph, node), ", ".join(sorted(TRANSLATIONS))
+        raise Unsupported(
+            f"A .tflite file cannot hold {(operator_name(node) or type(module).__name__)!r} yet; it can hold "
+            f"convolutions, linear layers, batch, layer and group norms, {known}."
+        )
+
+    def _give_codes(self, node: fx.Node) -> None:
+        """Has what an operator of codes reads lie on grids where it was left as floats."""
+        t = self.translator
+        for read in node.all_input_nodes:
+            if self.ranges is not None and read in t.tensors and t.file.grids[t.tensors[read]] is None:
+                t.tensors[read] = t.on_grid(t.tensors[read], self._seen(read))
 
     def _chain(self, node: fx.Node) -> list[fx.Node]:
         """The nodes that one kernel computes from `node` on: batch norm, a clip, and the rounding of the result."""
@@ -123,7 +173,7 @@ class _Exporter:
         t.tensors |= dict.fromkeys(chain, given)
         return given
 
-    def _seen(self, node: fx.Node) -> Grid | None:
+    def _seen(self, node: Any) -> Grid | None:
         if self.ranges is None:
             return None
         low, high = self.ranges[node.name]

@@ -14,8 +14,8 @@ IDENTIFIER = b"TFL3"
 VERSIONS = {"CONV_2D": 3, "DEPTHWISE_CONV_2D": 3, "FULLY_CONNECTED": 4, "PAD": 2, "ADD": 2, "MAX_POOL_2D": 2,
             "AVERAGE_POOL_2D": 2, "MEAN": 2, "CONCATENATION": 2, "TRANSPOSE": 2, "STRIDED_SLICE": 2, "RELU": 2,
             "RELU6": 2, "RESHAPE": 1, "QUANTIZE": 1, "MUL": 2, "LOGISTIC": 2, "TANH": 2, "SOFTMAX": 2, "LEAKY_RELU": 2,
-            "HARD_SWISH": 1, "PADV2": 2}  # fmt: skip
-"""The least version of each kernel that takes int8, by `tflite/tools/versioning/op_version.cc`."""
+            "HARD_SWISH": 1, "PADV2": 2, "DEQUANTIZE": 2, "REDUCE_MAX": 2, "GELU": 2, "SUB": 2}  # fmt: skip
+"""The least version of each kernel that takes int8, by `tflite/tools/versioning/op_version.cc`; of others it is 1."""
 IN_4_BITS = {"CONV_2D": 7, "DEPTHWISE_CONV_2D": 7, "FULLY_CONNECTED": 10}
 """The same with weights of 4 bits."""
 TYPES = {
@@ -59,10 +59,9 @@ class TfliteFile:
         stored = self._stored(_in_halves(codes) if bits == 4 else codes)
         return self._tensor(codes.shape, kind, stored, name, scales.tolist(), zeros, axis)
 
-    def number(self, code: int, grid: Grid, name: str) -> int:
-        """The number of a stored int8 tensor of one value."""
-        codes = np.array([code], np.int8)
-        return self._tensor((1,), "int8", self._stored(codes), name, [grid.scale], [grid.zero_point], 0, grid)
+    def stored(self, codes: np.ndarray, grid: Grid, name: str) -> int:
+        """The number of a stored int8 tensor on a grid, which is read as values are."""
+        return self._tensor(codes.shape, "int8", self._stored(codes), name, [grid.scale], [grid.zero_point], 0, grid)
 
     def floats(self, numbers: np.ndarray, name: str) -> int:
         """The number of a stored float32 tensor."""
@@ -94,17 +93,38 @@ class TfliteFile:
 
     def finish(self, first: int, last: int) -> bytes:
         """The file whose input is tensor `first` and whose output is `last`."""
-        graph = schema.SubGraphT()
-        graph.tensors, graph.operators = self._tensors, self._operators
-        graph.inputs, graph.outputs, graph.name = [first], [last], "main"
         self._tensors[first].name, self._tensors[last].name = "image", "scores"
-        model = schema.ModelT()
+        graph, model = schema.SubGraphT(), schema.ModelT()
+        graph.operators, codes = self._read(last)
+        used = sorted({first, *(i for each in graph.operators for i in (*each.inputs, *each.outputs) if i >= 0)})
+        graph.tensors, places = [self._tensors[i] for i in used], {-1: -1} | {i: n for n, i in enumerate(used)}
+        for each in graph.operators:
+            each.inputs, each.outputs = ([places[i] for i in ends] for ends in (each.inputs, each.outputs))
+        graph.inputs, graph.outputs, graph.name = [places[first]], [places[last]], "main"
+        model.buffers = self._buffers[:1]
+        for tensor in graph.tensors:
+            if tensor.buffer:
+                model.buffers.append(self._buffers[tensor.buffer])
+                tensor.buffer = len(model.buffers) - 1
         kind = "int8" if self.grids[first] else "float32"
         model.version, model.description, model.subgraphs = VERSION, kind, [graph]
-        model.buffers, model.operatorCodes = self._buffers, [_code(name, self.has_halves) for name in self._codes]
+        model.operatorCodes = [_code(name, self.has_halves) for name in codes]
         builder = flatbuffers.Builder(1024)
         builder.Finish(model.Pack(builder), IDENTIFIER)
         return bytes(builder.Output())
+
+    def _read(self, last: int) -> tuple[list[Any], list[str]]:
+        """The operators whose answers are read, with the names of their kinds, to which they are numbered anew."""
+        wanted, found = {last}, []
+        for made in reversed(self._operators):
+            if wanted & set(made.outputs):
+                wanted |= set(made.inputs)
+                found.append(made)
+        names = [self._codes[made.opcodeIndex] for made in reversed(found)]
+        codes = list(dict.fromkeys(names))
+        for made, name in zip(reversed(found), names, strict=True):
+            made.opcodeIndex = codes.index(name)
+        return found[::-1], codes
 
     def _stored(self, array: np.ndarray) -> int:
         buffer = schema.BufferT()
@@ -138,5 +158,5 @@ def _code(name: str, in_4_bits: bool) -> Any:
     code = schema.OperatorCodeT()
     code.builtinCode = getattr(schema.BuiltinOperator, name)
     code.deprecatedBuiltinCode = min(code.builtinCode, 127)
-    code.version = IN_4_BITS.get(name, VERSIONS[name]) if in_4_bits else VERSIONS[name]
+    code.version = IN_4_BITS.get(name, VERSIONS.get(name, 1)) if in_4_bits else VERSIONS.get(name, 1)
     return code

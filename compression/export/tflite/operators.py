@@ -6,10 +6,11 @@ import numpy as np
 from torch import fx, nn
 
 from compression.errors import Unsupported
-from compression.export.tflite import pointwise
+from compression.export.tflite import moves, pointwise, tokens
 from compression.export.tflite.file import Grid
 from compression.export.tflite.translator import Translator, moved, moved_shape
 from compression.network.graph import arguments, folded_norm, operator_name, padding_of, pair
+from compression.network.quantized_values import PASS
 from compression.network.storage import stored
 from compression.network.stored_layer import StoredLayer
 
@@ -18,18 +19,13 @@ LOWEST = Grid(float(np.finfo(np.float32).max) / 128, 0)
 """Its code -128 is less than every float32."""
 
 
-def layer(t: Translator, node: fx.Node, module: nn.Conv2d | nn.Linear, given: int, activation: int) -> None:
+def layer(t: Translator, node: fx.Node, module: nn.Conv2d | nn.Linear, given: int, activation: int) -> int:
     """A convolution or linear layer, with its batch norm and clip."""
     source, name = t.tensors[node.args[0]], str(node.target)  # type: ignore[index]
     filters = _floats(t, module, node, name) if t.file.grids[source] is None else _codes(t, module, node, name)
     if isinstance(module, nn.Linear):
-        if len(t.shapes[node.name]) != 2:
-            raise Unsupported(f"A .tflite file takes linear layers of rows; {name!r} is one of maps.")
-        weights, bias = filters((0, 1), 0)
-        t.file.operator("FULLY_CONNECTED", [source, weights, bias], [given], "FullyConnectedOptions",
-                        fusedActivationFunction=activation)  # fmt: skip
-        return
-    _convolution(t, module, source, given, filters, activation, name)
+        return tokens.linear(t, node, [source, *filters((0, 1), 0)], given, activation)
+    return _convolution(t, module, source, given, filters, activation, name)
 
 
 Filters = Callable[[tuple[int, ...], int], tuple[int, int]]
@@ -72,7 +68,7 @@ def _in_bits(kept: StoredLayer, halves: bool) -> tuple[np.ndarray, np.ndarray, i
 
 def _convolution(
     t: Translator, module: nn.Conv2d, source: int, given: int, filters: Filters, activation: int, name: str
-) -> None:
+) -> int:
     left, right, above, below = padding_of(module)
     window = [(above, below), (left, right)]
     source, padding = _padded(t, source, window, (module.kernel_size, module.stride, module.dilation), name)
@@ -82,11 +78,10 @@ def _convolution(
     if module.groups == module.in_channels and module.groups > 1:
         weights, bias = filters((1, 2, 3, 0), 3)
         multiplier = module.out_channels // module.in_channels
-        t.file.operator("DEPTHWISE_CONV_2D", [source, weights, bias], [given], "DepthwiseConv2DOptions",
-                        depthMultiplier=multiplier, **options)  # fmt: skip
-        return
+        return t.file.operator("DEPTHWISE_CONV_2D", [source, weights, bias], [given], "DepthwiseConv2DOptions",
+                               depthMultiplier=multiplier, **options)  # fmt: skip
     weights, bias = filters((0, 2, 3, 1), 0)
-    t.file.operator("CONV_2D", [source, weights, bias], [given], "Conv2DOptions", **options)
+    return t.file.operator("CONV_2D", [source, weights, bias], [given], "Conv2DOptions", **options)
 
 
 def _same(size: int, kernel: int, stride: int, dilation: int) -> tuple[int, int]:
@@ -119,16 +114,27 @@ def _padded(
 
 def _mean(t: Translator, node: fx.Node, given: int, activation: int) -> int:
     """The mean of each whole map."""
-    a, name = arguments(node), operator_name(node)
-    whole = pair(a["output_size"]) == (1, 1) if "output_size" in a else sorted(d % 4 for d in a["dim"]) == [2, 3]
-    source = t.tensors[a["self"]]
-    if not whole and "output_size" in a:
+    a, source = arguments(node), t.source(node)
+    if "output_size" in a and pair(a["output_size"]) != (1, 1):
         return _evenly(t, node, given)
-    if not whole or len(t.file.shapes[source]) != 4:
-        raise Unsupported(f"A .tflite file takes {name} over whole maps only.")
-    axes = t.file.whole([1, 2], f"{node.name} axes")
-    return t.file.operator("MEAN", [source, axes], [given], "ReducerOptions",
-                           keepDims=len(t.file.shapes[given]) == 4)  # fmt: skip
+    return _over_axes(t, node, source, "MEAN", given)
+
+
+def _over_axes(t: Translator, node: fx.Node, source: int, kernel: str, given: int) -> int:
+    """One number in place of all along some axes, or of whole maps."""
+    a, rank, after = arguments(node), len(t.file.shapes[source]), len(t.file.shapes[given])
+    asked = [-2, -1] if "output_size" in a else list(a["dim"] or range(rank))
+    if after not in (rank, 2) and max(rank, after) >= 4:
+        raise Unsupported(f"A .tflite file takes {operator_name(node)} into rows, or with all axes; not {node.name!r}.")
+    places = t.file.whole(sorted(moved(rank).index(axis % rank) for axis in asked), f"{node.name} axes")
+    return t.file.operator(kernel, [source, places], [given], "ReducerOptions", keepDims=after == rank)
+
+
+def _largest(t: Translator, node: fx.Node, given: int, activation: int) -> int:
+    """The largest along some axes: the kernel answers in the codes that it reads."""
+    source = t.source(node)
+    made = t.like(source, t.file.shapes[given], f"{node.name} largest")
+    return t.fill(given, _over_axes(t, node, source, "REDUCE_MAX", made))
 
 
 def _evenly(t: Translator, node: fx.Node, given: int) -> int:
@@ -184,46 +190,19 @@ def _max_pool(t: Translator, node: fx.Node, given: int, activation: int = 0) -> 
     )  # fmt: skip
 
 
-def _reshape(t: Translator, node: fx.Node, given: int) -> int:
-    """Maps become rows channel by channel, as PyTorch lays them."""
-    source, before = t.tensors[node.args[0]], t.shapes[node.args[0].name]  # type: ignore[index, union-attr]
-    after = t.shapes[node.name]
-    if before[-2:] == after[-2:] and min(len(before), len(after)) >= 4:
-        return t.reshaped(source, moved_shape(after), node.name)
-    if len(after) == 4 and after[-2:] == (1, 1) and len(before) < 4:
-        return t.reshaped(source, moved_shape(after), node.name)
-    if len(after) >= 4:
-        raise Unsupported("A .tflite file cannot hold a reshape of rows into maps yet.")
-    if len(before) >= 4 and np.prod(before[-2:]) > 1 and np.prod(before[1:-2]) > 1:
-        order = moved(len(before))
-        source = t.transposed(source, [order.index(axis) for axis in range(len(before))], f"{node.name} channels")
-    return t.reshaped(source, after, node.name)
-
-
-def _transpose(t: Translator, node: fx.Node, given: int) -> int:
-    """Axes of channels change places."""
-    a, rank = arguments(node), len(t.shapes[node.name])
-    order = list(range(rank))
-    first, second = a["dim0"] % rank, a["dim1"] % rank
-    order[first], order[second] = second, first
-    places = moved(rank)
-    return t.transposed(t.tensors[a["self"]], [places.index(order[axis]) for axis in places], node.name)
-
-
-def _concatenate(t: Translator, node: fx.Node, given: int, activation: int) -> int:
-    """All parts on the grid of the answer: the kernel copies codes."""
-    a, rank, grid = arguments(node), len(t.file.shapes[given]), t.file.grids[given]
-    parts = [t.on_grid(t.tensors[part], grid) for part in a["tensors"]]
-    return t.file.operator("CONCATENATION", parts, [given], "ConcatenationOptions",
-                           axis=moved(rank).index(a["dim"] % rank))  # fmt: skip
-
-
 TRANSLATIONS: dict[str, Callable[..., int]] = {
-    "clip": pointwise.clip, "add": pointwise.add, "mul": pointwise.multiply, "sigmoid": pointwise.sigmoid,
-    "tanh": pointwise.tanh, "softmax": pointwise.softmax, "leaky_relu": pointwise.leaky,
-    "hardswish": pointwise.hard_swish, "hardsigmoid": pointwise.gate, "silu": pointwise.silu,
-    "mean": _mean, "adaptive_avg_pool2d": _mean, "avg_pool2d": _average_pool,
-    "max_pool2d": _max_pool, "flatten": _reshape, "reshape": _reshape, "squeeze": _reshape, "unsqueeze": _reshape,
-    "unflatten": _reshape, "transpose": _transpose, "cat": _concatenate,
+    "clip": pointwise.clip, "add": pointwise.add, "mul": pointwise.multiply, "sub": pointwise.subtract,
+    "sigmoid": pointwise.sigmoid, "tanh": pointwise.tanh, "softmax": pointwise.softmax, "leaky_relu": pointwise.leaky,
+    "hardswish": pointwise.hard_swish, "hardsigmoid": pointwise.gate, "silu": pointwise.silu, "gelu": pointwise.gelu,
+    "elu": pointwise.elu, "mean": _mean, "adaptive_avg_pool2d": _mean, "avg_pool2d": _average_pool,
+    "max_pool2d": _max_pool, "amax": _largest,
+    "flatten": moves.reshape, "reshape": moves.reshape, "squeeze": moves.reshape, "unsqueeze": moves.reshape,
+    "unflatten": moves.reshape, "transpose": moves.permute, "permute": moves.permute, "cat": moves.concatenate,
+    "slice": moves.slice_, "select": moves.select, "expand": moves.expand, "roll": moves.roll, "pad": moves.pad,
+    "scaled_dot_product_attention": tokens.attention, "matmul": tokens.product, "bmm": tokens.product,
+    **{name: tokens.plainly(kernel) for name, kernel in tokens.PLAIN.items()},
 }  # fmt: skip
 """By the operator's name in the graph; those that only move values give their tensor, others fill `given`."""
+
+MOVES = PASS | {"expand", "roll"}
+"""Operators that give a tensor of their own, in the codes of what they read."""

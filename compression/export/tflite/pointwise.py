@@ -5,7 +5,7 @@ from torch import fx, nn
 
 from compression.errors import Unsupported
 from compression.export.tflite.file import Grid
-from compression.export.tflite.translator import Translator
+from compression.export.tflite.translator import Translator, moved
 from compression.network.graph import arguments
 
 UNIT = Grid(1 / 256, -128)
@@ -20,21 +20,21 @@ def clip(t: Translator, node: fx.Node, given: int, activation: int) -> int:
 
 
 def _terms(t: Translator, node: fx.Node, what: str) -> list[int]:
-    a = arguments(node)
-    terms = [a["self"], a["other"]]
-    if a.get("alpha", 1) != 1 or not all(isinstance(term, fx.Node) and term in t.tensors for term in terms):
-        raise Unsupported(f"A .tflite file takes {what} of two computed values; {node.name!r} is another one.")
-    found = [t.tensors[term] for term in terms]
-    if len({len(t.file.shapes[term]) for term in found}) > 1:
-        raise Unsupported(
-            f"A .tflite file takes {what} of values with equally many axes; {node.name!r} is another one."
-        )
-    return found
+    """What is joined: computed and stored values and numbers, all with as many axes as the answer."""
+    a, rank = arguments(node), len(t.shapes[node.name])
+    if a.get("alpha", 1) != 1:
+        raise Unsupported(f"A .tflite file takes {what} of two values without a factor; {node.name!r} has one.")
+    return [t.read(a[term], rank) for term in ("self", "other")]
 
 
 def add(t: Translator, node: fx.Node, given: int, activation: int) -> int:
     """The sum of two values."""
     return t.file.operator("ADD", _terms(t, node, "sums"), [given], "AddOptions", fusedActivationFunction=activation)
+
+
+def subtract(t: Translator, node: fx.Node, given: int, activation: int) -> int:
+    """The difference of two values."""
+    return t.file.operator("SUB", _terms(t, node, "differences"), [given], "SubOptions")
 
 
 def multiply(t: Translator, node: fx.Node, given: int, activation: int) -> int:
@@ -64,10 +64,32 @@ def tanh(t: Translator, node: fx.Node, given: int, activation: int) -> int:
 
 
 def softmax(t: Translator, node: fx.Node, given: int, activation: int) -> int:
-    """Softmax over the last axis of rows."""
-    if len(t.file.shapes[given]) != 2 or arguments(node)["dim"] not in (1, -1):
-        raise Unsupported("A .tflite file takes softmax over the classes only.")
-    return _on_unit(t, node, given, "SOFTMAX", UNIT, "SoftmaxOptions", beta=1.0)
+    """Softmax over an axis, which becomes the last one."""
+    shape = t.file.shapes[given]
+    axis, last = moved(len(shape)).index(arguments(node)["dim"] % len(shape)), len(shape) - 1
+    if axis == last:
+        return _on_unit(t, node, given, "SOFTMAX", UNIT, "SoftmaxOptions", beta=1.0)
+    order = [*range(last + 1)]
+    order[axis], order[last] = last, axis
+    source = t.transposed(t.source(node), order, f"{node.name} last")
+    grid = None if t.file.grids[source] is None else UNIT
+    inner = t.file.value(t.file.shapes[source], grid, f"{node.name} unit")
+    t.file.operator("SOFTMAX", [source], [inner], "SoftmaxOptions", beta=1.0)
+    return t.fill(given, t.transposed(inner, order, f"{node.name} back"))
+
+
+def gelu(t: Translator, node: fx.Node, given: int, activation: int) -> int:
+    """x · Φ(x), exact or by tanh (Hendrycks & Gimpel 2016)."""
+    tanh = arguments(node)["approximate"] == "tanh"
+    return t.file.operator("GELU", [t.source(node)], [given], "GeluOptions", approximate=tanh)
+
+
+def elu(t: Translator, node: fx.Node, given: int, activation: int) -> int:
+    """x, or exp(x) - 1 where it is negative."""
+    a = arguments(node)
+    if (a["alpha"], a["scale"], a["input_scale"]) != (1, 1, 1):
+        raise Unsupported(f"A .tflite file takes elu with an alpha of 1; {node.name!r} has another.")
+    return t.file.operator("ELU", [t.source(node)], [given])
 
 
 def leaky(t: Translator, node: fx.Node, given: int, activation: int) -> int:
