@@ -107,8 +107,10 @@ def _in_turns(files: dict[str, bytes], image: np.ndarray) -> dict[str, dict[str,
 
 
 def _timed(address: str, names: list[str], image: np.ndarray) -> list[dict[str, Any]]:
-    about = {"names": names, "ending": AS_WRITTEN, "values": image.reshape(-1).tolist(), "shape": list(image.shape), "turns": TURNS,
-             "block": BLOCK_MS, "warmUp": WARM_UP_MS, "loads": LOADS}  # fmt: skip
+    about = {
+        "names": names, "ending": AS_WRITTEN, "values": image.reshape(-1).tolist(), "shape": list(image.shape),
+        "turns": TURNS, "block": BLOCK_MS, "warmUp": WARM_UP_MS, "loads": LOADS,
+    }  # fmt: skip
     with sync_playwright() as playwright:
         path = CHROMIUM if Path(CHROMIUM).exists() else None
         browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
