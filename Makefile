@@ -8,13 +8,14 @@ VENV := .venv$(if $(PYTHON),-$(notdir $(PYTHON)))
 BIN := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip install --disable-pip-version-check
 
-.PHONY: help setup run test check bench clean
+.PHONY: help setup run test check words bench clean
 
 help:
 	@echo "make run    set everything up and open the app at http://localhost:8501"
 	@echo "make setup  set everything up (about 6 GB, once)"
 	@echo "make test   run all tests, in a real browser too"
 	@echo "make check  lint, format and types"
+	@echo "make words  bring the catalogues of translations up to date with the sources"
 	@echo "make bench  run the benchmarks"
 	@echo "make clean  delete what make installed and the tools' caches"
 
@@ -30,6 +31,9 @@ check: $(VENV)/.installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+words: $(VENV)/.installed
+	$(BIN)/python -m compression.language.extraction
 
 bench: setup
 	$(BIN)/python -m benchmarks $(ARGS)

@@ -7,27 +7,31 @@ from typing import Literal
 import streamlit as st
 from streamlit.runtime.pages_manager import PagesManager
 
+from compression.language import LANGUAGES, _
 from pages.ui.lessons.lesson import LESSONS, page_of
 from pages.ui.page.guard import guarded
 from pages.ui.page.style import ICON, LOGO, RELOAD, STYLE
-from pages.ui.state import streamlit_patches
+from pages.ui.state import language, streamlit_patches
 
 streamlit_patches.hear_all()
+language.settle()
 
 # Streamlit takes a folder `pages` for pages of its own until `st.navigation` is called for the first time. So the first
 # visitor of a server, if led here by a page's address, is told that there is none; opened again, all is well.
 misled = bool(PagesManager.uses_pages_directory and st.context.url)
 
-search = st.Page("pages/lab/search.py", title="Search")
-compare = st.Page("pages/lab/compare.py", title="Compare")
-deploy = st.Page("pages/ship/deploy.py", title="Deploy")
-layers = st.Page("pages/lab/layers.py", title="Layers")
-demo = st.Page("pages/ship/demo.py", title="Demo")
-report = st.Page("pages/ship/report.py", title="Report")
-bring = st.Page("pages/lab/bring.py", title="Bring your own")
-jobs = st.Page("pages/lab/jobs.py", title="Jobs")
-browser = st.Page("pages/ship/browser.py", title="Browser")
-explore = st.Page("pages/lab/explore.py", title="Explore")  # an icon would be fetched from another server for the tab
+search = st.Page("pages/lab/search.py", title=_("Search"))
+compare = st.Page("pages/lab/compare.py", title=_("Compare"))
+deploy = st.Page("pages/ship/deploy.py", title=_("Deploy"))
+layers = st.Page("pages/lab/layers.py", title=_("Layers"))
+demo = st.Page("pages/ship/demo.py", title=_("Demo"))
+report = st.Page("pages/ship/report.py", title=_("Report"))
+bring = st.Page("pages/lab/bring.py", title=_("Bring your own"))
+jobs = st.Page("pages/lab/jobs.py", title=_("Jobs"))
+browser = st.Page("pages/ship/browser.py", title=_("Browser"))
+explore = st.Page(
+    "pages/lab/explore.py", title=_("Explore")
+)  # an icon would be fetched from another server for the tab
 
 
 def start() -> None:
@@ -36,15 +40,15 @@ def start() -> None:
     st.switch_page(demo if link.pop("demo", "") == "1" else explore, query_params=link)
 
 
-home = st.Page(start, title="Start", default=True, visibility="hidden", url_path="start")
-learn = [st.Page(page_of(name), title=title) for name, title in LESSONS.items()]
-learn.append(st.Page("pages/learn/teacher.py", title="Teacher's sheets"))
+home = st.Page(start, title=_("Start"), default=True, visibility="hidden", url_path="start")
+learn = [st.Page(page_of(name), title=_(title)) for name, title in LESSONS.items()]
+learn.append(st.Page("pages/learn/teacher.py", title=_("Teacher's sheets")))
 page = st.navigation(
     {
         "": [home],
-        "Lab": [explore, search, layers, compare, bring, jobs],
-        "Ship": [deploy, browser, report, demo],
-        "Learn": learn,
+        _("Lab"): [explore, search, layers, compare, bring, jobs],
+        _("Ship"): [deploy, browser, report, demo],
+        _("Learn"): learn,
     },
     position="top",
 )
@@ -53,6 +57,9 @@ sidebar: Literal["auto", "expanded"] = "auto" if page is browser else "expanded"
 st.set_page_config(page_title=title, page_icon=ICON, layout="wide", initial_sidebar_state=sidebar)
 st.logo(LOGO, size="large")
 st.html(STYLE)
+with st.container(key="language"):
+    other = language.other()
+    st.button(LANGUAGES[other], on_click=language.choose, args=(other,), type="tertiary", icon=":material/translate:")
 if misled and page is not home:
     st.html(RELOAD, unsafe_allow_javascript=True)
     st.stop()

@@ -19,7 +19,7 @@ PAGES = sorted((ROOT / "pages").rglob("*.py"))
 
 # From the bottom up. A package imports only what stands in a line above its own, or left of it.
 LAYERS = """
-errors
+errors language
 records host confined
 steps recipe
 data network store

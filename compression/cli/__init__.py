@@ -39,6 +39,7 @@ from compression.cli.inputs import (
 from compression.cli.tflite import is_tflite, measure_tflite, prepared_recipe, tflite_json, tflite_rows, write_tflite
 from compression.errors import InvalidSetting
 from compression.host.machine_lock import work_turn
+from compression.language import N_, _
 from compression.models import OWN
 from compression.models.sources import parse
 from compression.recipe import Recipe
@@ -51,7 +52,7 @@ if TYPE_CHECKING:
     from compression.records.measurement import Measurement
     from compression.records.tflite import TfliteMeasurement
 
-app = group(help="Compress image classifiers and measure the resulting file.")
+app = group(help=N_("Compress image classifiers and measure the resulting file."))
 app.add_typer(zoo.zoo_app, name="models")
 app.add_typer(zoo.zoo_app, name="zoo", hidden=True)
 app.add_typer(pictures.data_app, name="data")
@@ -67,7 +68,7 @@ app.command()(cluster.certificates)
 
 def settings_help() -> str:
     """Every setting of a recipe with what it takes, its default and its description, read from the settings' fields."""
-    lines = ["\b", "Settings for --set KEY=VALUE:"]
+    lines = ["\b", _("Settings for --set KEY=VALUE:")]
     every: dict[str, type[Settings]] = {"": Recipe, **{f"{kind}.": settings for kind, settings in STEPS.items()}}
     for prefix, settings in every.items():
         lines += _fields_help(prefix, settings)
@@ -186,9 +187,14 @@ def _compressed_rows(
     rows += measurement_rows(measurement)
     rows += [("file", context["out"])] if context["out"] else []
     rows += tflite_rows(device, ".onnx file") if device else []
-    rows += [("takes pixels", context["out_pixels"])] if context["out_pixels"] else []
+    rows += [(_("takes pixels"), context["out_pixels"])] if context["out_pixels"] else []
     if skipped := context["skipped"]:
-        rows.append(("left out", f"{len(skipped):,} images that cannot be decoded, first {skipped[0]}"))
+        rows.append(
+            (
+                _("left out"),
+                _("{count:,} images that cannot be decoded, first {skipped}", count=len(skipped), skipped=skipped[0]),
+            )
+        )
     rows += [("note", note) for note in context["notes"]]
     return [*rows, ("run", context["run"])] if context["run"] else rows
 
@@ -218,7 +224,7 @@ def measure(
         from compression.pipeline import measuring
 
         data = load_images(model, dataset, mean, std) if model else load_data(dataset, mean, std)
-        progress("Measuring the file", 0.0)
+        progress(_("Measuring the file"), 0.0)
         with work_turn(quick=True):
             if is_tflite(file):
                 told, rows = measure_tflite(file, data, baseline, pause_for_others)
@@ -247,17 +253,24 @@ def carry_out(
 
     candidate = compress_prepared(prepared, recipe, progress=progress, stop=stop)
     if progress:
-        progress("Measuring the file", 0.0)
+        progress(_("Measuring the file"), 0.0)
     return candidate, measuring.measure(candidate, prepared, threads=threads, stop=stop)
 
 
 def _answers_row(measurement: "Measurement") -> Row:
     """Accuracy or, of images without labels, agreement with the baseline."""
     found = measurement.accuracy
-    share = f"{found.value:.2%} ({found.interval.low:.2%} to {found.interval.high:.2%})"
+    share = _(
+        "{value:.2%} ({low:.2%} to {high:.2%})", value=found.value, low=found.interval.low, high=found.interval.high
+    )
     if found.reference == "fp32":
-        return "agreement", share, f"with the fp32 file, {measurement.n_test:,} unlabelled images"
-    told = f"baseline {found.baseline:.2%}, {0.0 - 100 * found.drop:+.2f} points, {measurement.n_test:,} images"
+        return "agreement", share, _("with the fp32 file, {n_test:,} unlabelled images", n_test=measurement.n_test)
+    told = _(
+        "baseline {baseline:.2%}, {drop:+.2f} points, {n_test:,} images",
+        baseline=found.baseline,
+        drop=0.0 - 100 * found.drop,
+        n_test=measurement.n_test,
+    )
     return "accuracy", share, told
 
 
@@ -285,25 +298,65 @@ def measurement_rows(measurement: "Measurement") -> list[Row]:
         (
             "size",
             f"{measurement.size_bytes / 1000:,.1f} KB",
-            f"baseline {measurement.baseline_size_bytes / 1000:,.1f} KB, {measurement.size_ratio:.1f}× smaller",
+            _(
+                "baseline {baseline_size_bytes:,.1f} KB, {size_ratio:.1f}× smaller",
+                baseline_size_bytes=measurement.baseline_size_bytes / 1000,
+                size_ratio=measurement.size_ratio,
+            ),
         ),
     ]
     if latency:
         low, high = latency.ratio_interval.low, latency.ratio_interval.high
-        together = f" for {latency.batch} images at once" if latency.batch > 1 else ""
-        rows.append((
-            "latency",
-            f"{latency.p50_ms:.3f} ms{together} (p95 {latency.p95_ms:.3f}), threads: {latency.threads}",
-            f"baseline {latency.baseline_p50_ms:.3f} ms, ratio {latency.ratio:.2f} ({low:.2f} to {high:.2f})",
-        ))  # fmt: skip
+        together = _(" for {batch} images at once", batch=latency.batch) if latency.batch > 1 else ""
+        rows.append(
+            (
+                "latency",
+                _(
+                    "{p50_ms:.3f} ms{together} (p95 {p95_ms:.3f}), threads: {threads}",
+                    p50_ms=latency.p50_ms,
+                    together=together,
+                    p95_ms=latency.p95_ms,
+                    threads=latency.threads,
+                ),
+                _(
+                    "baseline {baseline_p50_ms:.3f} ms, ratio {ratio:.2f} ({low:.2f} to {high:.2f})",
+                    baseline_p50_ms=latency.baseline_p50_ms,
+                    ratio=latency.ratio,
+                    low=low,
+                    high=high,
+                ),
+            )
+        )
     if measurement.macs:
-        rows.append(("cost", f"{measurement.macs:,} MACs, {measurement.parameters:,} parameters"))
+        rows.append(
+            (
+                "cost",
+                _("{macs:,} MACs, {parameters:,} parameters", macs=measurement.macs, parameters=measurement.parameters),
+            )
+        )
     from compression.records.measurement import OPERATORS
 
     for found in measurement.reached:
         if found.measure == OPERATORS:
-            rows.append((found.step, f"{found.reached:.0%} of the {found.measure}", found.note))
+            rows.append(
+                (
+                    found.step,
+                    _("{reached:.0%} of the {measure}", reached=found.reached, measure=found.measure),
+                    found.note,
+                )
+            )
             continue
-        asked = "" if found.requested is None else f", {found.requested:.1%} requested"
-        rows.append((found.step, f"{found.reached:.1%} of the {found.measure} removed{asked}", found.note))
+        asked = "" if found.requested is None else _(", {requested:.1%} requested", requested=found.requested)
+        rows.append(
+            (
+                found.step,
+                _(
+                    "{reached:.1%} of the {measure} removed{asked}",
+                    reached=found.reached,
+                    measure=found.measure,
+                    asked=asked,
+                ),
+                found.note,
+            )
+        )
     return rows

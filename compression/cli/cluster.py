@@ -14,6 +14,7 @@ import typer
 
 from compression.cli.console import print_table
 from compression.errors import InvalidSetting, Unsupported, shown
+from compression.language import _
 
 POLL_S = 0.5
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
@@ -37,8 +38,8 @@ def scheduler(
     from compression.jobs.joined import check_trusted
 
     address = f"{'tcp' if plain else 'tls'}://{host}:{port}"
-    check_trusted(address, "The scheduler's address")
-    typer.echo(f"Address for the app and workers: {address}. Stop with Ctrl+C.", err=True)
+    check_trusted(address, _("The scheduler's address"))
+    typer.echo(_("Address for the app and workers: {address}. Stop with Ctrl+C.", address=address), err=True)
     arguments = ["--host", f"{'tcp' if plain else 'tls'}://{host}", "--port", str(port), *_served(host)]
     _become("distributed.cli.dask_scheduler", [*arguments, *_tls(address, certificates)])
 
@@ -53,7 +54,7 @@ def worker(
     """Start workers for a scheduler on this machine. They need no folder in common with the app."""
     from compression.jobs.joined import check_trusted
 
-    check_trusted(address, "The scheduler's address")
+    check_trusted(address, _("The scheduler's address"))
     if not long and not quick:
         raise InvalidSetting("At least one process must be started: --long or --quick must be above 0.")
     called, host = name or socket.gethostname(), _own_address(address)
@@ -65,7 +66,15 @@ def worker(
         for kind, count in counts.items()
         if count
     ]
-    typer.echo(f"{long + quick} processes of {called} connected to {address}. Stop with Ctrl+C.", err=True)
+    typer.echo(
+        _(
+            "{long} processes of {called} connected to {address}. Stop with Ctrl+C.",
+            long=long + quick,
+            called=called,
+            address=address,
+        ),
+        err=True,
+    )
     _wait(started)
 
 
@@ -79,7 +88,7 @@ def certificates(
 
     place = folder or joined.certificates()
     files = joined.make_certificates(place)
-    print_table([("certificate", str(files[0])), ("key, to be kept secret", str(files[1]))])
+    print_table([("certificate", str(files[0])), (_("key, to be kept secret"), str(files[1]))])
 
 
 def _tls(address: str, folder: Path | None) -> list[str]:
@@ -157,10 +166,10 @@ def _wait(started: list[subprocess.Popen[bytes]]) -> None:
         while not (ended := [code for process in started if (code := process.poll()) is not None]):
             time.sleep(POLL_S)
         if failed := [code for code in ended if code]:
-            typer.echo("A process of the workers failed; ending the others.", err=True)
+            typer.echo(_("A process of the workers failed; ending the others."), err=True)
             raise typer.Exit(failed[0] if failed[0] > 0 else 128 - failed[0])
     except KeyboardInterrupt:
-        typer.echo("Ending the workers.", err=True)
+        typer.echo(_("Ending the workers."), err=True)
     finally:
         for process in started:
             process.terminate()

@@ -17,6 +17,7 @@ from typer.core import TyperGroup
 
 from compression.errors import CompressionError, InvalidFile, UserError
 from compression.host.atomic_files import atomic_write
+from compression.language import _
 
 Row = tuple[str, ...]
 GAP = "  "
@@ -40,10 +41,10 @@ class Sentences(TyperGroup):
         try:
             return super().invoke(ctx)
         except CompressionError as error:
-            typer.echo(f"Error: {printable(' '.join(str(error).split()))}", err=True)
+            typer.echo(_("Error: {printable}", printable=printable(" ".join(str(error).split()))), err=True)
             raise typer.Exit(2 if isinstance(error, UserError) else 1) from None
         except UnicodeEncodeError as error:  # what is no text reached the store, or a library that takes text alone
-            typer.echo(f"Error: {str(error.object)[:200]!r} is not valid UTF-8 text.", err=True)
+            typer.echo(_("Error: {object!r} is not valid UTF-8 text.", object=str(error.object)[:200]), err=True)
             raise typer.Exit(2) from None
 
 

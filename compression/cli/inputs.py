@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 from compression.cli.console import Progress, read_bytes
 from compression.errors import InvalidFile, InvalidModel, InvalidRecipe, InvalidSetting, UnknownName
 from compression.host.machine_lock import yield_turn
+from compression.language import _
 from compression.recipe import Recipe
 from compression.recipe.presets import PRESETS
 
@@ -107,7 +108,7 @@ def load_images(model: str, dataset: str, mean: str | None, std: str | None) -> 
     from compression import models
     from compression.models.images import images_for
 
-    check_known("network of your own", model, [card.model for card in models.brought()])
+    check_known(_("network of your own"), model, [card.model for card in models.brought()])
     return _normalized(images_for(models.card(model, models.OWN), dataset), mean, std)
 
 

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from compression.cli.console import print_json, print_table, working
+from compression.language import _
 
 
 def machine(
@@ -18,7 +19,7 @@ def machine(
         from compression.host.machine import this_machine
         from compression.measure import channel_multiple
 
-        progress("Timing small layers", 0.0)
+        progress(_("Timing small layers"), 0.0)
         if again:
             save(channel_multiple.measured())
         found, here = channel_multiple.rounding(), this_machine()
@@ -26,5 +27,5 @@ def machine(
         return print_json({"machine": dataclasses.asdict(here), "rounding": dataclasses.asdict(found)})
     print_table([
         ("processor", here.cpu), ("cores", str(here.cores)), ("system", here.system),
-        ("ONNX Runtime", here.onnxruntime), ("channels.round_to", str(found.multiple)), ("because", found.reason),
+        (_("ONNX Runtime"), here.onnxruntime), ("channels.round_to", str(found.multiple)), ("because", found.reason),
     ])  # fmt: skip

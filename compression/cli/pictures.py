@@ -9,6 +9,7 @@ import typer
 from compression.cli.console import JsonOption, Row, print_json, print_table, working
 from compression.cli.inputs import check_dataset
 from compression.cli.zoo import data_app
+from compression.language import _
 
 
 @data_app.command("show")
@@ -27,9 +28,12 @@ def data_show(
         return print_json({"dataset": name, "classes": listing.classes, **counts, "left_out": listing.skipped})
     rows: list[Row] = [
         ("pictures", ", ".join(f"{n:,} {part}" for part, n in counts.items())),
-        ("classes", f"{len(listing.classes):,}: {', '.join(listing.classes[:5])}…" if listing.classes else "no labels"),
+        (
+            "classes",
+            f"{len(listing.classes):,}: {', '.join(listing.classes[:5])}…" if listing.classes else _("no labels"),
+        ),
     ]
-    rows += [("left out", sentence) for sentence in listing.skipped[:20]]
+    rows += [(_("left out"), sentence) for sentence in listing.skipped[:20]]
     print_table(rows)
 
 
@@ -46,7 +50,7 @@ def data_add(
     if as_json:
         return print_json({"dataset": found.dataset, "pictures": found.pictures, "ignored": found.ignored})
     print_table(
-        [("dataset", found.dataset), ("pictures", f"{found.pictures:,}"), ("no pictures", f"{found.ignored:,}")]
+        [("dataset", found.dataset), ("pictures", f"{found.pictures:,}"), (_("no pictures"), f"{found.ignored:,}")]
     )
 
 
@@ -68,8 +72,11 @@ def data_cache(
     if as_json:
         return print_json(dataclasses.asdict(now) | {"removed_bytes": removed, "folder": str(cache_limit.folder())})
     rows: list[Row] = [
-        ("decoded pictures", f"{now.size_bytes / 2**30:.2f} GiB in {now.files} files"),
-        ("limit", f"{now.limit_bytes / 2**30:g} GiB"),
+        (
+            _("decoded pictures"),
+            _("{size_bytes:.2f} GiB in {files} files", size_bytes=now.size_bytes / 2**30, files=now.files),
+        ),
+        ("limit", _("{limit_bytes:g} GiB", limit_bytes=now.limit_bytes / 2**30)),
         ("folder", str(cache_limit.folder())),
     ]
-    print_table([*rows, ("removed", f"{removed / 2**30:.2f} GiB")] if clear else rows)
+    print_table([*rows, ("removed", _("{removed:.2f} GiB", removed=removed / 2**30))] if clear else rows)

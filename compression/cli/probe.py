@@ -19,12 +19,13 @@ from compression.cli.console import (
     write_file,
 )
 from compression.errors import InvalidFile, InvalidSetting, Unsupported
+from compression.language import N_, _
 from compression.records.probe import MOST_CHARACTERS, read_report
 
 if TYPE_CHECKING:
     from compression.store import Run, Store
 
-probe_app = group(help="Measure files on other machines and import their reports.")
+probe_app = group(help=N_("Measure files on other machines and import their reports."))
 
 
 @probe_app.command("pack")
@@ -45,7 +46,7 @@ def pack(
         raise InvalidSetting("All runs in a package must have the same network and dataset.")
     contents = tuple((run.id, _title(run), _content(run)) for run in found)
     with working() as progress:
-        progress("Preparing the network", 0.0)
+        progress(_("Preparing the network"), 0.0)
         request = Request(subject.model, subject.weights, subject.dataset, found[0].recipe_json)
         content = probe_package(request, contents)
     write_file(out, content)
@@ -66,9 +67,9 @@ def add(
     if as_json:
         return print_json(dataclasses.asdict(found))
     rows: list[Row] = [("machine", found.title), ("key", found.machine), ("runs", f"{found.runs:,}")]
-    rows += [("note", "This report had been added before.")] if found.again else []
-    rows += [("not here", f"{found.unknown:,} files of no stored run")] if found.unknown else []
-    print_table(rows + [("failed there", sentence) for sentence in found.failed])
+    rows += [("note", _("This report had been added before."))] if found.again else []
+    rows += [(_("not here"), _("{unknown:,} files of no stored run", unknown=found.unknown))] if found.unknown else []
+    print_table(rows + [(_("failed there"), sentence) for sentence in found.failed])
 
 
 @probe_app.command("browser")
@@ -77,7 +78,7 @@ def browser(as_json: JsonOption = False) -> None:
     from compression.probing import browser_runtime
 
     with working() as progress:
-        progress("Fetching it", 0.0)
+        progress(_("Fetching it"), 0.0)
         place = browser_runtime.fetch()
     if as_json:
         return print_json({"folder": str(place), "version": browser_runtime.VERSION})
@@ -108,7 +109,7 @@ def _store() -> "Store":
 
 def _title(run: "Run") -> str:
     steps = run.readable.steps if run.readable else ()
-    return ", ".join(step.kind for step in steps) or "no step"
+    return ", ".join(step.kind for step in steps) or _("no step")
 
 
 def _content(run: "Run") -> bytes:

@@ -8,6 +8,7 @@ import typer
 from compression.cli.console import JsonOption, Row, print_json, print_table, working
 from compression.cli.inputs import check_dataset, check_model
 from compression.errors import Unsupported
+from compression.language import _
 from compression.models.sources import parse
 from compression.recipe import Recipe
 from compression.searching.settings import TECHNIQUES, SearchSettings, amount
@@ -90,7 +91,7 @@ def plain(found: "SearchView") -> dict[str, Any]:
         "best": _point(found.best) if found.best else None, "reason": found.reason or None,
         "front": [_point(trial) for trial in found.front], "trials": len(found.trials), "complete": found.complete,
         "seconds": found.seconds, "baseline": found.baseline, "job": found.job,
-        "settings": found.settings.model_dump(), "chosen_on": "validation images",
+        "settings": found.settings.model_dump(), "chosen_on": _("validation images"),
     }  # fmt: skip
 
 
@@ -107,16 +108,27 @@ def _point(trial: "Trial") -> dict[str, Any]:
 
 def rows(found: "SearchView") -> list[Row]:
     """The front for people, the smallest first, the best marked."""
-    table: list[Row] = [("", "SIZE", "LATENCY", "DROP (VALIDATION)", "DROP (TEST)", "RUN", "STEPS")]
+    table: list[Row] = [("", "SIZE", "LATENCY", _("DROP (VALIDATION)"), _("DROP (TEST)"), "RUN", "STEPS")]
     for trial in found.front:
         here = trial.found
         assert here
         lost = "-" if trial.test_drop is None else f"{100 * trial.test_drop:+.2f}"
         steps = ", ".join(step.kind for step in Recipe.from_json(trial.recipe).steps) or "none"
         mark = "best" if found.best and trial.number == found.best.number else ""
-        table.append((
-            mark, f"{here.size_bytes / 1000:,.1f} KB", f"{here.latency_ratio:.2f} of fp32", f"{100 * here.drop:+.2f}",
-            lost, trial.run or "-", steps,
-        ))  # fmt: skip
-    told = f"{len(found.trials)} trials in {found.seconds:.0f} s; selected on validation images."
+        table.append(
+            (
+                mark,
+                f"{here.size_bytes / 1000:,.1f} KB",
+                _("{latency_ratio:.2f} of fp32", latency_ratio=here.latency_ratio),
+                f"{100 * here.drop:+.2f}",
+                lost,
+                trial.run or "-",
+                steps,
+            )
+        )
+    told = _(
+        "{count} trials in {seconds:.0f} s; selected on validation images.",
+        count=len(found.trials),
+        seconds=found.seconds,
+    )
     return [*table, ("", told if found.best else f"{told} {found.reason}")]

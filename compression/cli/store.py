@@ -9,6 +9,7 @@ import typer
 
 from compression.cli.console import JsonOption, Row, check_writable, group, print_json, print_table, write_file
 from compression.errors import InvalidFile, InvalidSetting, UnknownName
+from compression.language import N_, _
 
 if TYPE_CHECKING:
     from compression.jobs.messages import Request
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from compression.records.measurement import Measurement
     from compression.store import JobRecord, Run, Store
 
-runs_app, jobs_app = group(help="Stored measurements."), group(help="Background jobs of the app.")
+runs_app, jobs_app = group(help=N_("Stored measurements.")), group(help=N_("Background jobs of the app."))
 
 SHOWN = 20
 ModelOption = Annotated[str | None, typer.Option(help="Only runs of this network.")]
@@ -39,7 +40,7 @@ def runs_list(
         return print_json([_plain(run) for run in found])
     kinds = {"labels": "ACCURACY", "fp32": "AGREEMENT"}
     share = " / ".join(dict.fromkeys(kinds[run.accuracy.reference] for run in found)) or "ACCURACY"
-    rows: list[Row] = [("RUN", "MODEL", "DATASET", share, "SIZE", "LATENCY HERE", "MEASURED", "STEPS")]
+    rows: list[Row] = [("RUN", "MODEL", "DATASET", share, "SIZE", _("LATENCY HERE"), "MEASURED", "STEPS")]
     print_table(rows + [_row(run) for run in found])
 
 
@@ -105,7 +106,7 @@ def store_result(
     if not recorder.trouble and recorder.lacks_baseline(made.subject):
         recorder.keep(worker.baseline_outcome(request, prepared))
     if recorder.trouble:
-        typer.echo(f"The result is not kept: {recorder.trouble}", err=True)
+        typer.echo(_("The result is not kept: {trouble}", trouble=recorder.trouble), err=True)
     return None if recorder.trouble else run_of(made)
 
 
@@ -125,10 +126,10 @@ def _one(jobs: "list[JobRecord]", beginning: str) -> "JobRecord":
 def _row(run: "Run") -> Row:
     took = f"{run.latency.p50_ms:.3f} ms" if run.latency else "-"
     recipe = run.readable
-    steps = ", ".join(step.kind for step in recipe.steps) or "none" if recipe else "(written by another version)"
+    steps = ", ".join(step.kind for step in recipe.steps) or "none" if recipe else _("(written by another version)")
     size = f"{run.size_bytes / 1000:,.1f} KB"
     share = f"{run.accuracy.value:.2%}{' agreement' if run.accuracy.reference == 'fp32' else ''}"
-    share += " on validation images" if run.accuracy.split == "validation" else ""
+    share += _(" on validation images") if run.accuracy.split == "validation" else ""
     measured = f"{run.measured.astimezone():%Y-%m-%d %H:%M}"
     return run.id, run.subject.model, run.subject.dataset, share, size, took, measured, steps
 

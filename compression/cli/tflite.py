@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from compression.cli.console import Row, write_file
+from compression.language import _
 
 if TYPE_CHECKING:
     from compression.data import Dataset
@@ -64,23 +65,44 @@ def tflite_json(found: "TfliteMeasurement") -> dict[str, Any]:
 def _about_tflm(arena: "Arena") -> str:
     if arena.size_bytes is None:
         return f"TFLM: {arena.reason}"
-    alike = "" if arena.equal is None else f"; {arena.equal:.0%} of {arena.answered} images get LiteRT's class"
-    return f"by TFLM's own count, for one image{alike}"
+    alike = (
+        ""
+        if arena.equal is None
+        else _("; {equal:.0%} of {answered} images get LiteRT's class", equal=arena.equal, answered=arena.answered)
+    )
+    return _("by TFLM's own count, for one image{alike}", alike=alike)
 
 
 def tflite_rows(found: "TfliteMeasurement", beside: str = "baseline") -> list[Row]:
     """A measurement as (name, value, remark) for people; `beside` is the file whose answers were compared."""
     right, arena = found.accuracy, found.arena
     low, high = right.interval.low, right.interval.high
-    alike = "" if found.equal is None else f"{found.equal:.2%} of the answers as the {beside}'s, "
-    told = f"{arena.size_bytes / 1000:,.1f} KB" if arena.size_bytes else "not measured"
-    together = f" for {found.times.batch} images at once" if found.times.batch > 1 else ""
+    alike = (
+        ""
+        if found.equal is None
+        else _("{equal:.2%} of the answers as the {beside}'s, ", equal=found.equal, beside=beside)
+    )
+    told = f"{arena.size_bytes / 1000:,.1f} KB" if arena.size_bytes else _("not measured")
+    together = _(" for {batch} images at once", batch=found.times.batch) if found.times.batch > 1 else ""
     name = "accuracy" if right.reference == "labels" else "agreement"
-    above = "" if beside == "baseline" else f"the lines above are of the {beside}"
+    above = "" if beside == "baseline" else _("the lines above are of the {beside}", beside=beside)
     return [
         (".tflite size", f"{found.size_bytes / 1000:,.1f} KB", above),
-        (f"LiteRT {name}", f"{right.value:.2%} ({low:.2%} to {high:.2%})", f"{alike}{found.n_test:,} images"),
-        ("LiteRT latency", f"{found.times.p50_ms:.3f} ms{together} (p95 {found.times.p95_ms:.3f}), threads: 1", "here"),
-        ("TFLM arena", told, _about_tflm(arena)),
+        (
+            _("LiteRT {name}", name=name),
+            _("{value:.2%} ({low:.2%} to {high:.2%})", value=right.value, low=low, high=high),
+            _("{alike}{n_test:,} images", alike=alike, n_test=found.n_test),
+        ),
+        (
+            _("LiteRT latency"),
+            _(
+                "{p50_ms:.3f} ms{together} (p95 {p95_ms:.3f}), threads: 1",
+                p50_ms=found.times.p50_ms,
+                together=together,
+                p95_ms=found.times.p95_ms,
+            ),
+            "here",
+        ),
+        (_("TFLM arena"), told, _about_tflm(arena)),
         ("kernels", ", ".join(f"{name} {n}" for name, n in found.kernels), ""),
     ]

@@ -11,12 +11,13 @@ from compression.cli.console import JsonOption, Progress, Row, group, print_json
 from compression.cli.inputs import check_dataset, check_known, load_data, pause_for_others
 from compression.errors import InvalidFile, InvalidSetting, UnknownName
 from compression.host.machine_lock import work_turn
+from compression.language import N_, _
 
 if TYPE_CHECKING:
     from compression import training
     from compression.models import Card
 
-zoo_app, data_app = group(help="Networks with trained weights."), group(help="Datasets.")
+zoo_app, data_app = group(help=N_("Networks with trained weights.")), group(help=N_("Datasets."))
 
 
 @zoo_app.command("list")
@@ -33,7 +34,7 @@ def zoo_list(as_json: JsonOption = False) -> None:
         about = card.origin or title(card.model)
         rows.append((card.model, card.dataset, measured, f"{card.parameters:,}", about))
     stored = {card.model for card in known}
-    rows += [(name, "(none yet)", "", "", a.title) for name, a in ARCHITECTURES.items() if name not in stored]
+    rows += [(name, _("(none yet)"), "", "", a.title) for name, a in ARCHITECTURES.items() if name not in stored]
     print_table(rows)
 
 
@@ -76,11 +77,30 @@ def zoo_train(
         )  # fmt: skip
     if as_json:
         return print_json(dataclasses.asdict(card))
-    print_table([
-        ("model", model), ("dataset", card.source),
-        ("accuracy", f"{card.test_accuracy or 0:.2%} of {card.test_images:,} test images"),
-        ("training", f"{card.epochs} epochs, seed {card.seed}, {card.training_seconds:.0f} s on {card.hardware}"),
-    ])  # fmt: skip
+    print_table(
+        [
+            ("model", model),
+            ("dataset", card.source),
+            (
+                "accuracy",
+                _(
+                    "{value:.2%} of {test_images:,} test images",
+                    value=card.test_accuracy or 0,
+                    test_images=card.test_images,
+                ),
+            ),
+            (
+                "training",
+                _(
+                    "{epochs} epochs, seed {seed}, {training_seconds:.0f} s on {hardware}",
+                    epochs=card.epochs,
+                    seed=card.seed,
+                    training_seconds=card.training_seconds,
+                    hardware=card.hardware,
+                ),
+            ),
+        ]
+    )
 
 
 @zoo_app.command("add")
@@ -115,7 +135,7 @@ def zoo_add(
     with working() as progress, work_turn():
         from compression import models
 
-        progress("Reading the network", 0.0)
+        progress(_("Reading the network"), 0.0)
         if dataset:
             card = models.bring(Path(source), name, load_data(dataset, mean, std))
         else:
@@ -131,12 +151,33 @@ def _card_rows(card: "Card") -> list[Row]:
         ("input", "×".join(map(str, card.input_shape))), ("classes", f"{card.classes:,}"),
     ]  # fmt: skip
     if made := card.preprocess:
-        resized = f"{made.resize} side to {made.resize_to}" if made.resize == "shorter" else made.resize
-        rows.append(("images", f"{resized}, {made.interpolation}, {made.channels}, mean {made.mean}, std {made.std}"))
+        resized = (
+            _("{resize} side to {resize_to}", resize=made.resize, resize_to=made.resize_to)
+            if made.resize == "shorter"
+            else made.resize
+        )
+        rows.append(
+            (
+                "images",
+                _(
+                    "{resized}, {interpolation}, {channels}, mean {mean}, std {std}",
+                    resized=resized,
+                    interpolation=made.interpolation,
+                    channels=made.channels,
+                    mean=made.mean,
+                    std=made.std,
+                ),
+            )
+        )
     rows += [("licence", card.licence)] if card.licence else []
     rows += [("SHA-256", card.sha256), ("checked", card.checked)] if card.checked else []
     if card.test_accuracy is not None:
-        told = f"{card.test_accuracy:.2%} of {card.test_images:,} test images of {card.source}"
+        told = _(
+            "{test_accuracy:.2%} of {test_images:,} test images of {source}",
+            test_accuracy=card.test_accuracy,
+            test_images=card.test_images,
+            source=card.source,
+        )
         rows.append(("accuracy", told))
     return rows
 
@@ -149,7 +190,7 @@ def zoo_search(
 ) -> None:
     """Search the classifiers of torchvision and timm."""
     with working() as progress:
-        progress("Listing the libraries", 0.0)
+        progress(_("Listing the libraries"), 0.0)
         from compression.models import libraries
 
         found = libraries.search(text)
@@ -165,7 +206,7 @@ def zoo_search(
         rows.append((each.source, f"{each.classes:,}", shape, *numbers, published, each.licence))
     print_table(rows)
     if len(found) > limit:
-        typer.echo(f"{len(found) - limit} more; --limit shows them.", err=True)
+        typer.echo(_("{count} more; --limit shows them.", count=len(found) - limit), err=True)
 
 
 @zoo_app.command("remove")
@@ -190,7 +231,7 @@ def data_list(as_json: JsonOption = False) -> None:
     for spec in DATASETS.values():
         rows.append((spec.name, spec.title, str(spec.classes), "×".join(map(str, spec.input_shape))))
     print_table(
-        [*rows, ("folder:PATH", "your own images: class folders, train and test, a label table, or unlabelled")]
+        [*rows, ("folder:PATH", _("your own images: class folders, train and test, a label table, or unlabelled"))]
     )
 
 
@@ -201,7 +242,7 @@ def data_fetch(
     """Download a dataset and show its source."""
     check_dataset(name)
     with working() as progress:
-        progress(f"Fetching {name}", 0.0)
+        progress(_("Fetching {name}", name=name), 0.0)
         data = load_data(name)
     counts = {part: len(getattr(data, part)) for part in ("train", "validation", "test")}
     if as_json:
@@ -221,8 +262,21 @@ def _training_line(progress: Progress) -> "Callable[[training.Progress], None]":
     """A training's progress as a sentence and a share; off a terminal that is one line an epoch."""
 
     def show(now: "training.Progress") -> None:
-        reached = "" if now.accuracy is None else f", validation {now.accuracy:.2%}"
-        left = f", loss {now.loss:.3f}, {now.seconds_left:.0f} s left" if progress.live else ""
-        progress(f"Epoch {now.epoch + 1} of {now.epochs}{reached}{left}", now.step / now.steps)
+        reached = "" if now.accuracy is None else _(", validation {accuracy:.2%}", accuracy=now.accuracy)
+        left = (
+            _(", loss {loss:.3f}, {seconds_left:.0f} s left", loss=now.loss, seconds_left=now.seconds_left)
+            if progress.live
+            else ""
+        )
+        progress(
+            _(
+                "Epoch {epoch} of {epochs}{reached}{left}",
+                epoch=now.epoch + 1,
+                epochs=now.epochs,
+                reached=reached,
+                left=left,
+            ),
+            now.step / now.steps,
+        )
 
     return show

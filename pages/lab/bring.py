@@ -4,6 +4,7 @@ from functools import partial
 
 import streamlit as st
 
+from compression.language import _
 from pages.ui.bring import images_form, network_form
 from pages.ui.page.guard import repeated
 from pages.ui.state import Visit, elsewhere, opened, put, shown_or_none
@@ -21,7 +22,7 @@ def page() -> None:
     visit = opened()
     elsewhere()
     st.space("small")
-    st.subheader("Bring your own network and dataset", anchor=False)
+    st.subheader(_("Bring your own network and dataset"), anchor=False)
     repeated(partial(form, visit), None)
 
 
@@ -29,7 +30,7 @@ def form(visit: Visit) -> None:
     """What is added, and its form."""
     if shown_or_none(network_form.WHAT) is None:
         put(network_form.WHAT, network_form.NETWORK)
-    kind = st.segmented_control("What", FORMS, key=network_form.WHAT, required=True, label_visibility="collapsed")
+    kind = st.segmented_control(_("What"), FORMS, key=network_form.WHAT, required=True, label_visibility="collapsed")
     FORMS[kind or network_form.NETWORK](visit)
 
 

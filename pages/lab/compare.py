@@ -4,6 +4,7 @@ from functools import partial
 
 import streamlit as st
 
+from compression.language import N_, _
 from compression.store import FORMS, Run, export
 from pages.ui.charts.plot import plot
 from pages.ui.compare import run_rows, sections, ways_to_a_size
@@ -12,36 +13,35 @@ from pages.ui.page.guard import heard
 from pages.ui.ship import run_story
 from pages.ui.state import Table, shown, store, table
 
-DRAG = "Drag along an axis to filter runs; double-click it to clear the filter."
-EMPTY = "No runs yet. Every file measured on Explore appears here."
+DRAG = N_("Drag along an axis to filter runs; double-click it to clear the filter.")
 
 
 def page() -> None:
     """Filters and table, parallel coordinates, two runs."""
     here = table()
-    st.subheader("Compare", anchor=False)
+    st.subheader(_("Compare"), anchor=False)
     if here.notice:
         st.warning(wording.said(here.notice))
     everything = store().runs()
     if here.deleted:
         with st.container(horizontal=True, vertical_alignment="center"):
-            st.caption(f"{len(here.deleted)} deleted.")
-            st.button("Undo", on_click=heard(here.restore))
+            st.caption(_("{count} deleted.", count=len(here.deleted)))
+            st.button(_("Undo"), on_click=heard(here.restore))
     if not everything:
-        st.info(EMPTY)
+        st.info(_("No runs yet. Every file measured on Explore appears here."))
         ways_to_a_size.draw()
         return
     found = list(filter(choose(everything).keeps, everything))
     if not found:
-        st.info("No runs match these filters.")
+        st.info(_("No runs match these filters."))
         return
     act(here, listed(here, found), found)
     lines = wording.counted(min(len(found), run_rows.LINES), "run")
-    title = f"Settings and measures of {lines} as parallel coordinates"
+    title = _("Settings and measures of {lines} as parallel coordinates", lines=lines)
     with (opened := st.expander(title, key="runs.parallel", on_change="rerun")):
         if opened.open:
-            plot(run_rows.parallel(found), "Settings and measures of each run as a line.", key="parallel")
-            st.caption(f"{DRAG} {run_rows.untimed(found)}")
+            plot(run_rows.parallel(found), _("Settings and measures of each run as a line."), key="parallel")
+            st.caption(f"{_(DRAG)} {run_rows.untimed(found)}")
     ways_to_a_size.draw(everything[0].subject.dataset)
     two(here, everything + store().runs(role="baseline"))
 
@@ -51,10 +51,10 @@ def choose(everything: list[Run]) -> run_rows.Filter:
     text, subject, favourites = st.columns([3, 3, 2], vertical_alignment="bottom")
     subjects = {(run.subject.model, run.subject.dataset): run_rows.title(run) for run in everything}
     return run_rows.Filter(
-        text.text_input("Search", key="runs.text", placeholder="a setting, a value, a note"),
-        subject.selectbox("Network and dataset", [None, *subjects], key="runs.subject",
-                          format_func=lambda pair: subjects.get(pair, "All")),
-        favourites.toggle("Favourites only", key="runs.favourites"),
+        text.text_input(_("Search"), key="runs.text", placeholder=_("a setting, a value, a note")),
+        subject.selectbox(_("Network and dataset"), [None, *subjects], key="runs.subject",
+                          format_func=lambda pair: subjects.get(pair, _("All"))),
+        favourites.toggle(_("Favourites only"), key="runs.favourites"),
     )  # fmt: skip
 
 
@@ -71,24 +71,27 @@ def act(here: Table, chosen: list[Run], found: list[Run]) -> None:
     """What can be done with the ticked runs, and the table as a file."""
     count = wording.counted(len(found), "run")
     with st.container(horizontal=True, gap="small", vertical_alignment="bottom"):
-        st.button("Compare selected", type="primary", disabled=len(chosen) != 2, on_click=here.put, args=(chosen,))
+        st.button(_("Compare selected"), type="primary", disabled=len(chosen) != 2, on_click=here.put, args=(chosen,))
         untold = run_story.refusal(chosen)
-        if st.button("Tell as a story", disabled=bool(untold), help=untold or None):
+        if st.button(_("Tell as a story"), disabled=bool(untold), help=untold or None):
             st.switch_page("pages/ship/demo.py", query_params={"runs": ",".join(run.id for run in chosen)})
         starred = bool(chosen) and all(run.favourite for run in chosen)
-        st.button("Remove from favourites" if starred else "Add to favourites", disabled=not chosen,
+        st.button(_("Remove from favourites") if starred else _("Add to favourites"), disabled=not chosen,
                   on_click=heard(here.favour), args=(chosen, not starred))  # fmt: skip
-        st.button("Delete", disabled=not chosen, on_click=heard(here.delete), args=(chosen,))
-        with st.popover("Note", disabled=len(chosen) != 1):
+        st.button(_("Delete"), disabled=not chosen, on_click=heard(here.delete), args=(chosen,))
+        with st.popover(_("Note"), disabled=len(chosen) != 1):
             key = f"note.{[run.id for run in chosen]}"
-            st.text_area("Note", chosen[0].note if len(chosen) == 1 else "", key=key)
-            st.button("Save", on_click=keep_note, args=(here, chosen, key))
-        with st.popover("Export"):
+            st.text_area(_("Note"), chosen[0].note if len(chosen) == 1 else "", key=key)
+            st.button(_("Save"), on_click=keep_note, args=(here, chosen, key))
+        with st.popover(_("Export")):
             for form in FORMS:
                 content = partial(export, store(), found, form)
-                st.download_button(f"{count} as {form}", content, f"runs.{form}", key=f"export.{form}",
-                                   on_click="ignore", width="stretch")  # fmt: skip
-        st.caption(f"{count}, {len(chosen)} selected. Stored in {wording.place(store().place)}.")
+                st.download_button(_("{count} as {form}", count=count, form=form), content, f"runs.{form}",
+                                   key=f"export.{form}", on_click="ignore", width="stretch")  # fmt: skip
+        place = wording.place(store().place)
+        st.caption(
+            _("{count}, {selected} selected. Stored in {place}.", count=count, selected=len(chosen), place=place)
+        )
 
 
 @heard
@@ -101,15 +104,14 @@ def two(here: Table, everything: list[Run]) -> None:
     """A and B, of which one may be a network's fp32 file, and one section at a time of what tells them apart."""
     by_id, labels = {run.id: run for run in everything}, run_rows.labels(everything)
     here.fit(everything)
-    sides = st.columns(2)
-    for side, place in zip("ab", sides, strict=True):
+    for side, place in zip("ab", st.columns(2), strict=True):
         place.selectbox(side.upper(), list(by_id), key=f"compare.{side}", format_func=labels.__getitem__)
     here.look()
     a, b = by_id[here.a], by_id[here.b]
     if a.id == b.id:
-        st.info("Choose two different runs.")
+        st.info(_("Choose two different runs."))
         return
-    section = st.segmented_control("Section", list(sections.SECTIONS), key="compare.section", default="Measures",
+    section = st.segmented_control(_("Section"), list(sections.SECTIONS), key="compare.section", default=_("Measures"),
                                    required=True, label_visibility="collapsed")  # fmt: skip
     sections.SECTIONS[section](a, b)
 

@@ -4,6 +4,7 @@ import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
 from compression.errors import UserError
+from compression.language import _
 from pages.ui.bring import network_form
 from pages.ui.explore import (
     chart_grid,
@@ -26,7 +27,7 @@ def page() -> None:
     visit, notes = opened(), st.empty()
     with st.sidebar:
         obstacle, untrained = choose(visit)
-    stays = "The previous selection is shown below." if obstacle and visit.subject.is_trained else ""
+    stays = _("The previous selection is shown below.") if obstacle and visit.subject.is_trained else ""
     if said := " ".join(filter(None, (visit.notice, obstacle, stays, lab().trouble))):
         notes.warning(said)
     elif visit.remark:
@@ -42,8 +43,8 @@ def page() -> None:
 def choose(visit: Visit) -> tuple[str, Pair | None]:
     """The controls; what they name cannot be measured where a sentence says why, or a network is not trained yet."""
     subject, lack = forms.subject()
-    st.page_link("pages/lab/bring.py", label="Bring your own network", icon=":material/upload_file:")
-    if st.button("Bring your own images", icon=":material/add_photo_alternate:", type="tertiary"):
+    st.page_link("pages/lab/bring.py", label=_("Bring your own network"), icon=":material/upload_file:")
+    if st.button(_("Bring your own images"), icon=":material/add_photo_alternate:", type="tertiary"):
         put(network_form.WHAT, network_form.IMAGES)
         st.switch_page("pages/lab/bring.py")
     slots: dict[str, DeltaGenerator] = {}

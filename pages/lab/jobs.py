@@ -6,6 +6,7 @@ from functools import partial
 import streamlit as st
 
 from compression.jobs import Training, end_orphans
+from compression.language import N_, _
 from compression.store import FORMS, JobRecord, export
 from pages.ui.charts.plot import plot
 from pages.ui.explore.learning_curve import curve_figure
@@ -17,14 +18,14 @@ from pages.ui.state import elsewhere, lab
 
 EVERY_S = 1.0
 SHOWN = 50
-NOTHING = "No jobs yet. Jobs continue when you close the browser."
+NOTHING = N_("No jobs yet. Jobs continue when you close the browser.")
 
 
 def page() -> None:
     """What can be trained, what is being trained, and where everything is kept."""
     elsewhere()
     st.space("small")
-    st.subheader("Jobs", anchor=False)
+    st.subheader(_("Jobs"), anchor=False)
     begin()
     end_orphans(lab().store)
     busy = any(job.open for job in lab().store.jobs.all(limit=SHOWN))
@@ -36,14 +37,14 @@ def page() -> None:
 def begin() -> None:
     """Trains any network of the zoo on any dataset that has a name."""
     networks, images = job_rows.networks(), job_rows.images()
-    with st.expander("Train a network from scratch"), st.form("train", border=False):
+    with st.expander(_("Train a network from scratch")), st.form("train", border=False):
         places = st.columns([3, 3, 2, 2], vertical_alignment="bottom")
-        model = places[0].selectbox("Network", networks, format_func=networks.__getitem__)
-        dataset = places[1].selectbox("Dataset", images, format_func=images.__getitem__)
-        minutes = places[2].number_input("Minutes", 0.0, 10_000.0, 0.0, 1.0, "%g", help=OWN)
-        seed = places[3].number_input("Seed", 0, 2**31 - 1, 0)
-        st.caption("Existing weights of the network for this dataset are replaced.")
-        if st.form_submit_button("Train", type="primary"):
+        model = places[0].selectbox(_("Network"), networks, format_func=networks.__getitem__)
+        dataset = places[1].selectbox(_("Dataset"), images, format_func=images.__getitem__)
+        minutes = places[2].number_input(_("Minutes"), 0.0, 10_000.0, 0.0, 1.0, "%g", help=_(OWN))
+        seed = places[3].number_input(_("Seed"), 0, 2**31 - 1, 0)
+        st.caption(_("Existing weights of the network for this dataset are replaced."))
+        if st.form_submit_button(_("Train"), type="primary"):
             guarded(lab().long.start)(Training(model, dataset, seed=int(seed)), minutes=minutes or None)
 
 
@@ -53,7 +54,7 @@ def listing(busy: bool) -> None:
     if busy != any(job.open for job in jobs):
         st.rerun()  # begins or ends the looking again
     if not jobs:
-        st.info(NOTHING)
+        st.info(_(NOTHING))
     for job in jobs:
         with st.container(border=True, key=f"job.{job.id}"):
             draw(job, job_rows.row(job, lab().store.machine.id))
@@ -70,7 +71,7 @@ def draw(job: JobRecord, row: Row) -> None:
         st.progress(min(row.share, 1.0), wording.said(row.line) or None)
     elif row.line:
         st.caption(wording.said(row.line))
-    shown = job.progress and st.toggle("Learning curve", job.state == "working", key=f"curve.{row.id}")
+    shown = job.progress and st.toggle(_("Learning curve"), job.state == "working", key=f"curve.{row.id}")
     if shown and (curve := lab().store.jobs.curve(row.id)):
         plot(curve_figure(curve, HEIGHT, ended=not job.open), job_rows.alt(curve), key=f"figure.{row.id}")
 
@@ -78,10 +79,10 @@ def draw(job: JobRecord, row: Row) -> None:
 def actions(row: Row) -> None:
     """What can be done about a job."""
     if row.link:
-        st.page_link(row.page, label="Open result", query_params=row.link)
+        st.page_link(row.page, label=_("Open result"), query_params=row.link)
     offered: dict[str, tuple[bool, Callable[[str], object]]] = {
         "Cancel": (row.can_cancel, lab().long.cancel), "Resume": (row.can_resume, lab().long.resume),
-        job_rows.KEEP: (row.can_finish, lab().long.finish), "Remove": (row.can_remove, lab().long.forget),
+        _(job_rows.KEEP): (row.can_finish, lab().long.finish), "Remove": (row.can_remove, lab().long.forget),
     }  # fmt: skip
     for label, (can, act) in offered.items():
         if can:
@@ -96,14 +97,14 @@ def action(label: str, act: Callable[[str], object], row: Row) -> None:
 def keeping() -> None:
     """The store: where it is, what is in it, and its table as a file."""
     store, runs = lab().store, lab().store.runs(role=None)
-    st.markdown("**Store**", help="Every measured file with its results.")
+    st.markdown("**Store**", help=_("Every measured file with its results."))
     if lab().trouble:
         st.warning(wording.said(lab().trouble))
-    st.caption(f"{wording.counted(len(runs), 'file')} in `{wording.place(store.place)}`")
+    st.caption(_("{count} in `{place}`", count=wording.counted(len(runs), "file"), place=wording.place(store.place)))
     with st.container(horizontal=True):
         for form in FORMS:
             st.download_button(
-                form.upper() if form != "parquet" else "Parquet", partial(export, store, runs, form),
+                form.upper() if form != "parquet" else _("Parquet"), partial(export, store, runs, form),
                 f"compression-runs.{form}", on_click="ignore", disabled=not runs, key=f"export.{form}",
             )  # fmt: skip
 

@@ -6,6 +6,7 @@ from functools import partial
 import streamlit as st
 
 from compression import jobs
+from compression.language import N_, _
 from compression.records.analysis import LayerSensitivity
 from pages.ui.charts import layer_figures
 from pages.ui.charts.plot import plot
@@ -15,7 +16,7 @@ from pages.ui.model.points import Point
 from pages.ui.page.guard import heard
 from pages.ui.state import Visit, put, shown
 
-VIEWS = ("Weights", "Rank", "Kernels", "Feature maps")
+VIEWS = (N_("Weights"), N_("Rank"), N_("Kernels"), N_("Feature maps"))
 
 
 def page() -> None:
@@ -24,7 +25,7 @@ def page() -> None:
     if point is None:
         return
     asked = visit.answer("structure", jobs.network_structure, visit.plain_request)
-    network = panels.awaited(asked, "Reading the network")
+    network = panels.awaited(asked, _("Reading the network"))
     both = layer_graph.sides(visit, point, network) if network is not None else None
     if network is None or both is None:
         return
@@ -62,19 +63,23 @@ def detail(visit: Visit, point: Point, name: str, known: Sequence[str]) -> None:
     """One layer before and after, and its own number of bits."""
     st.markdown(f"#### Layer {wording.said(name)}")
     if name not in known:
-        st.caption("The recipe added this layer; the dense network has no counterpart.")
+        st.caption(_("The recipe added this layer; the dense network has no counterpart."))
         return
     request = visit.request_for(point.recipe)
-    view = panels.awaited(visit.answer("look", jobs.layer_view, request, name), "Inspecting the layer")
+    view = panels.awaited(visit.answer("look", jobs.layer_view, request, name), _("Inspecting the layer"))
     if view is None:
         return
     st.caption(layer_figures.errors(view))
     layer_bits.draw(visit, name)
     chosen = st.segmented_control(
-        "View", VIEWS, default=VIEWS[0], key="layers.view", required=True, label_visibility="collapsed"
+        _("View"), VIEWS, default=VIEWS[0], key="layers.view", required=True, label_visibility="collapsed"
     )
     if chosen == "Rank":
-        plot(layer_figures.singular(view), f"Singular values of {name}, before and after.", key="layers.singular")
+        plot(
+            layer_figures.singular(view),
+            _("Singular values of {name}, before and after.", name=name),
+            key="layers.singular",
+        )
     elif chosen == "Kernels":
         kernels(view.kernels, view.kernels_after)
     elif chosen == "Feature maps":
@@ -82,7 +87,7 @@ def detail(visit: Visit, point: Point, name: str, known: Sequence[str]) -> None:
     else:
         plot(
             layer_figures.histogram(view),
-            f"Histogram of the weights of {name}, before and after.",
+            _("Histogram of the weights of {name}, before and after.", name=name),
             key="layers.weights",
         )
 
@@ -90,25 +95,29 @@ def detail(visit: Visit, point: Point, name: str, known: Sequence[str]) -> None:
 def kernels(before: Sequence, after: Sequence | None) -> None:
     """The first kernels as images, before above after."""
     if not before:
-        st.caption("This layer has no kernels larger than one pixel.")
+        st.caption(_("This layer has no kernels larger than one pixel."))
         return
-    plot(layer_figures.pictures(before, after), f"{len(before)} kernels, before and after.", key="layers.kernels")
+    plot(
+        layer_figures.pictures(before, after),
+        _("{count} kernels, before and after.", count=len(before)),
+        key="layers.kernels",
+    )
 
 
 def maps(visit: Visit, point: Point, name: str) -> None:
     """What the layer makes of a test image, before above after."""
-    image = st.number_input("Test image", 0, point.measurement.n_test - 1, 0, key="layers.image")
+    image = st.number_input(_("Test image"), 0, point.measurement.n_test - 1, 0, key="layers.image")
     request = visit.request_for(point.recipe)
     found = panels.awaited(
-        visit.answer("features", jobs.feature_maps, request, name, int(image)), "Computing feature maps"
+        visit.answer("features", jobs.feature_maps, request, name, int(image)), _("Computing feature maps")
     )
     if found is None:
         return
     st.markdown(layer_figures.answers(found))
     if not found.before:
-        st.caption("This layer outputs a vector, not feature maps.")
+        st.caption(_("This layer outputs a vector, not feature maps."))
         return
-    plot(layer_figures.pictures(found.before, found.after), "Feature maps, before and after.", key="layers.maps")
+    plot(layer_figures.pictures(found.before, found.after), _("Feature maps, before and after."), key="layers.maps")
 
 
 page()

@@ -5,6 +5,7 @@ from functools import partial
 import streamlit as st
 
 from compression.jobs import end_orphans, search_of, search_view, searches
+from compression.language import N_, _
 from compression.searching.settings import SearchSettings
 from compression.store import JobRecord
 from pages.ui.explore import forms
@@ -15,7 +16,9 @@ from pages.ui.search import findings, limits_form, standing
 from pages.ui.state import Visit, elsewhere, lab, opened, put, shown_or_none
 
 EVERY_S = 2.0
-NOTHING = "No searches for this network yet. A search continues when you close the browser and resumes after a crash."
+NOTHING = N_(
+    "No searches for this network yet. A search continues when you close the browser and resumes after a crash."
+)
 SELECTED = "search.selected"
 
 
@@ -26,16 +29,16 @@ def page() -> None:
     with st.sidebar:
         subject, lack = forms.subject()
     if subject is None or not subject.is_trained:
-        st.info(lack or "This network has no weights for this dataset yet. Train it on Explore.")
+        st.info(lack or _("This network has no weights for this dataset yet. Train it on Explore."))
         return
     take(visit, subject)
-    st.subheader(f"Search: {wording.said(subject.title)}", anchor=False)
+    st.subheader(_("Search: {title}", title=wording.said(subject.title)), anchor=False)
     end_orphans(lab().store)
     jobs = searches(lab().store, subject.model, subject.dataset)
-    with st.expander("New search", expanded=not jobs, key=f"search.new.{len(jobs)}"):
+    with st.expander(_("New search"), expanded=not jobs, key=f"search.new.{len(jobs)}"):
         guarded(begin)(subject)
     if not jobs:
-        st.info(NOTHING)
+        st.info(_(NOTHING))
         return
     job = chosen(jobs)
     if job.open:
@@ -64,14 +67,19 @@ def chosen(jobs: list[JobRecord]) -> JobRecord:
     if shown_or_none("search.job") not in ids:
         put("search.job", jobs[0].id)
     if len(jobs) > 1:
-        st.selectbox("Search", list(ids), key="search.job", format_func=lambda job: called(ids[job]))
+        st.selectbox(_("Search"), list(ids), key="search.job", format_func=lambda job: called(ids[job]))
     return ids[str(shown_or_none("search.job"))]
 
 
 def called(job: JobRecord) -> str:
     """'1 Dec 14:02: accuracy drop ≤ 1 point, 10 minutes'."""
     settings = SearchSettings.from_json(str(job.request["settings"]))
-    return f"{job.created.astimezone():%d %b %H:%M}: {search_points.asked(settings)}, {settings.minutes:g} minutes"
+    return _(
+        "{astimezone:%d %b %H:%M}: {asked}, {minutes:g} minutes",
+        astimezone=job.created.astimezone(),
+        asked=search_points.asked(settings),
+        minutes=settings.minutes,
+    )
 
 
 def watch(job: str, subject: Subject) -> None:

@@ -2,6 +2,7 @@
 
 import streamlit as st
 
+from compression.language import _
 from compression.lessons import measured, pruning
 from compression.lessons.images import fashion
 from compression.lessons.pictures import mosaic
@@ -26,13 +27,13 @@ def page() -> None:
         frame.text(lesson, "why")
         if frame.ask(lesson, "speed"):
             frame.text(lesson, "speed")
-            frame.table(measured.rows("patterns"), "Accuracy of five pruning patterns.")
+            frame.table(measured.rows("patterns"), _("Accuracy of five pruning patterns."))
         if frame.ask(lesson, "cliff"):
             frame.text(lesson, "breaks")
-            frame.table(measured.rows("sparsity-naive"), "Accuracy by sparsity, without refitting.")
-            frame.table(measured.rows("sparsity"), "Accuracy by sparsity, with refitted weights.")
-        frame.explore([{"step": "prune", "sparsity": 0.8}], "80% sparsity")
-        frame.explore([{"step": "channels", "amount": 0.5}], "channels removed, half the MACs")
+            frame.table(measured.rows("sparsity-naive"), _("Accuracy by sparsity, without refitting."))
+            frame.table(measured.rows("sparsity"), _("Accuracy by sparsity, with refitted weights."))
+        frame.explore([{"step": "prune", "sparsity": 0.8}], _("80% sparsity"))
+        frame.explore([{"step": "channels", "amount": 0.5}], _("channels removed, half the MACs"))
         frame.closing(lesson)
 
 
@@ -40,30 +41,35 @@ def see(lesson: LessonText) -> None:
     """The weights of one layer as they are."""
     frame.text(lesson, "see")
     shown = mosaic(pruning.layer(pruning.STUDIED).weight, columns=16)
-    frame.draw(lesson_figures.picture(shown, height=420), "All weights of one convolution.")
+    frame.draw(lesson_figures.picture(shown, height=420), _("All weights of one convolution."))
     frame.ask(lesson, "energy")
 
 
 @fragment
 def play(lesson: LessonText) -> None:
     """Pattern and share, and what they do to one layer and to one image."""
-    name = st.selectbox("Layer", pruning.LAYERS, format_func=lambda name: pruning.layer(name).title, key="layer")
+    name = st.selectbox(_("Layer"), pruning.LAYERS, format_func=lambda name: pruning.layer(name).title, key="layer")
     pattern = st.segmented_control(
-        "Pattern", list(pruning.PATTERNS), default="weights", required=True, format_func=pruning.PATTERNS.__getitem__,
-        key="pattern", width="stretch",
-    )  # fmt: skip
+        _("Pattern"),
+        list(pruning.PATTERNS),
+        default="weights",
+        required=True,
+        format_func=pruning.PATTERNS.__getitem__,
+        key="pattern",
+        width="stretch",
+    )
     share = st.slider(
-        "Removed", 0.0, 0.95, 0.5, 0.05, format="percent", disabled=pattern == "2:4", key="share",
-        help="The 2:4 pattern always removes half.",
+        _("Removed"), 0.0, 0.95, 0.5, 0.05, format="percent", disabled=pattern == "2:4", key="share",
+        help=_("The 2:4 pattern always removes half."),
     )  # fmt: skip
     cut = pruning.cut(name, share, pattern)
     figures(cut)
     left, right = st.columns(2)
-    frame.draw(lesson_figures.histogram(cut.histogram), "Histogram of the layer's weights.", left)
-    frame.draw(lesson_figures.picture(cut.picture, height=280), "Pruning mask of the filters.", right)
+    frame.draw(lesson_figures.histogram(cut.histogram), _("Histogram of the layer's weights."), left)
+    frame.draw(lesson_figures.picture(cut.picture, height=280), _("Pruning mask of the filters."), right)
     frame.text(lesson, "look")
     photo = fashion()
-    number = st.select_slider("Image", range(len(photo.labels)), 3, format_func=photo.title)
+    number = st.select_slider(_("Image"), range(len(photo.labels)), 3, format_func=photo.title)
     sight = pruning.sight(name, share, pattern, number)
     show = {"Input image": "", f"**Dense**: {sight.dense_answer}": "dense", f"**Pruned**: {sight.cut_answer}": "cut"}
     for place, (caption, which) in zip(st.columns([1, 2, 2]), show.items(), strict=True):
@@ -74,15 +80,15 @@ def play(lesson: LessonText) -> None:
 
 def figures(cut: pruning.Cut) -> None:
     """Four figures of the cut layer."""
-    about = f"fp32 values and their positions; dense {wording.size(cut.dense_bytes)}."
+    about = _("fp32 values and their positions; dense {size}.", size=wording.size(cut.dense_bytes))
     with st.container(key="figures-pruning"):
         zeros, change, size = st.columns(3)
-    zeros.metric("Removed", f"{cut.sparsity:.1%}")
+    zeros.metric(_("Removed"), f"{cut.sparsity:.1%}")
     change.metric(
-        "Output change", f"{cut.error:.1%}", help="Squared change of the layer's output, relative to its power."
+        _("Output change"), f"{cut.error:.1%}", help=_("Squared change of the layer's output, relative to its power.")
     )
-    size.metric("Layer size", wording.size(cut.stored_bytes), help=about)
-    st.caption(f"**Faster?** {cut.speed}")
+    size.metric(_("Layer size"), wording.size(cut.stored_bytes), help=about)
+    st.caption(_("**Faster?** {speed}", speed=cut.speed))
 
 
 def allocate(lesson: LessonText) -> None:
@@ -90,8 +96,8 @@ def allocate(lesson: LessonText) -> None:
     frame.text(lesson, "allocate")
     if frame.ask(lesson, "layer"):
         frame.text(lesson, "allocated")
-        frame.draw(lesson_figures.shares(pruning.allocation(0.8)), "Sparsity of each layer at 80% overall.")
-        frame.table(measured.rows("allocation"), "Accuracy at 80% sparsity by scope and criterion.")
+        frame.draw(lesson_figures.shares(pruning.allocation(0.8)), _("Sparsity of each layer at 80% overall."))
+        frame.table(measured.rows("allocation"), _("Accuracy at 80% sparsity by scope and criterion."))
 
 
 def compare(lesson: LessonText) -> None:
@@ -106,14 +112,16 @@ def compare(lesson: LessonText) -> None:
 @fragment
 def measures() -> None:
     """What each measure keeps at a share of the reader's choice."""
-    share = st.slider("Sparsity", 0.1, 0.95, 0.8, 0.05, format="percent", key="criteria")
+    share = st.slider(_("Sparsity"), 0.1, 0.95, 0.8, 0.05, format="percent", key="criteria")
     with st.container(key="figures-criteria"):
         places = st.columns(4)
     for place, found in zip(places, pruning.criteria(share), strict=True):
         place.markdown(f"**{found.name}** ${found.formula}$")
         mask = lesson_figures.picture(found.picture, height=180)
-        frame.draw(mask, f"Kept by {found.name}.", place, f"mask-{found.name}")
-        place.caption(f"Output change {found.error:.1%}, after refit {found.refitted:.1%}")
+        frame.draw(mask, _("Kept by {name}.", name=found.name), place, f"mask-{found.name}")
+        place.caption(
+            _("Output change {error:.1%}, after refit {refitted:.1%}", error=found.error, refitted=found.refitted)
+        )
 
 
 page()

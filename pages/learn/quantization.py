@@ -2,6 +2,7 @@
 
 import streamlit as st
 
+from compression.language import _
 from compression.lessons import measured, quantization
 from compression.lessons.images import fashion
 from pages.ui.charts import lesson_figures
@@ -26,11 +27,11 @@ def page() -> None:
         frame.text(lesson, "why")
         if frame.ask(lesson, "two"):
             frame.text(lesson, "breaks")
-            frame.table(measured.rows("bits-naive"), "Accuracy by bit width, nearest rounding.")
-            frame.table(measured.rows("bits"), "Accuracy by bit width, second-order rounding.")
+            frame.table(measured.rows("bits-naive"), _("Accuracy by bit width, nearest rounding."))
+            frame.table(measured.rows("bits"), _("Accuracy by bit width, second-order rounding."))
         frame.text(lesson, "ladder")
-        frame.table(measured.rows("ladder"), "Accuracy of each step at 3 bits.")
-        frame.explore([{"step": "quantize", "weight_bits": 3}], "3-bit weights")
+        frame.table(measured.rows("ladder"), _("Accuracy of each step at 3 bits."))
+        frame.explore([{"step": "quantize", "weight_bits": 3}], _("3-bit weights"))
         frame.closing(lesson)
 
 
@@ -38,19 +39,19 @@ def page() -> None:
 def play() -> None:
     """Layer, bits, scheme and the end of the grid; every weight's error, and the trade-off between the two kinds."""
     (above, beside), (left, right) = st.columns(2), st.columns(2)
-    name = above.selectbox("Layer", quantization.LAYERS, format_func=quantization.title, key="layer")
+    name = above.selectbox(_("Layer"), quantization.LAYERS, format_func=quantization.title, key="layer")
     schemes = quantization.SCHEMES
-    scheme = beside.selectbox("Scheme", list(schemes), format_func=schemes.__getitem__, key="scheme")
+    scheme = beside.selectbox(_("Scheme"), list(schemes), format_func=schemes.__getitem__, key="scheme")
     fixed = scheme in ("ternary", "binary")
-    bits = left.slider("Bits", 2, 8, 3, key="bits", disabled=fixed)
-    clip = right.slider("Clipping range", 0.1, 1.0, 1.0, 0.02, format="percent", key="clip", disabled=fixed)
+    bits = left.slider(_("Bits"), 2, 8, 3, key="bits", disabled=fixed)
+    clip = right.slider(_("Clipping range"), 0.1, 1.0, 1.0, 0.02, format="percent", key="clip", disabled=fixed)
     shown = quantization.number_line(name, bits, scheme, clip)
     with st.container(key="figures-quantization"):
         levels, clipped, ratio = st.columns(3)
-    levels.metric("Levels", len(shown.levels))
-    clipped.metric("Clipped weights", f"{shown.clipped:.1%}")
-    ratio.metric("SQNR", f"{shown.sqnr_db:.1f} dB", help="Power of the weights over power of the rounding errors.")
-    frame.draw(lesson_figures.number_line(shown), "Rounding error of every weight.")
+    levels.metric(_("Levels"), len(shown.levels))
+    clipped.metric(_("Clipped weights"), f"{shown.clipped:.1%}")
+    ratio.metric("SQNR", f"{shown.sqnr_db:.1f} dB", help=_("Power of the weights over power of the rounding errors."))
+    frame.draw(lesson_figures.number_line(shown), _("Rounding error of every weight."))
 
 
 def ends(lesson: LessonText) -> None:
@@ -66,14 +67,14 @@ def ends(lesson: LessonText) -> None:
 @fragment
 def curves() -> None:
     """The two errors by the end of the grid, and the ratio by how many scales there are."""
-    bits = st.slider("Bits (symmetric grid)", 2, 8, 3, key="clip-bits")
+    bits = st.slider(_("Bits (symmetric grid)"), 2, 8, 3, key="clip-bits")
     name = quantization.STUDIED
     figure = lesson_figures.lines(
-        quantization.clip_curve(name, bits), "Clipping range, share of the largest weight", "Error power",
+        quantization.clip_curve(name, bits), _("Clipping range, share of the largest weight"), _("Error power"),
         percent=True, log_y=True, mark=quantization.best_clip(name, bits),
     )  # fmt: skip
-    frame.draw(figure, "Error from rounding, from clipping, and their sum.")
-    frame.draw(lesson_figures.bars(quantization.granularity(name, bits)), "SQNR by number of scales.")
+    frame.draw(figure, _("Error from rounding, from clipping, and their sum."))
+    frame.draw(lesson_figures.bars(quantization.granularity(name, bits)), _("SQNR by number of scales."))
 
 
 def calibrate(lesson: LessonText) -> None:
@@ -87,9 +88,9 @@ def calibrate(lesson: LessonText) -> None:
 @fragment
 def looked() -> None:
     """Ends of the range by images, for a percentile of the reader's choice."""
-    percentile = st.select_slider("Percentile", (90.0, 99.0, 99.9, 99.99), 99.9, key="percentile")
-    figure = lesson_figures.lines(quantization.ranges(percentile), "Calibration images", "Upper end", points=True)
-    frame.draw(figure, "Upper end of the range by number of calibration images.")
+    percentile = st.select_slider(_("Percentile"), (90.0, 99.0, 99.9, 99.99), 99.9, key="percentile")
+    figure = lesson_figures.lines(quantization.ranges(percentile), _("Calibration images"), _("Upper end"), points=True)
+    frame.draw(figure, _("Upper end of the range by number of calibration images."))
 
 
 def integer(lesson: LessonText) -> None:
@@ -104,16 +105,24 @@ def step() -> None:
     """Image, channel and place, and the nine products."""
     photo = fashion()
     left, right = st.columns(2)
-    image = left.select_slider("Image", range(len(photo.labels)), 3, format_func=photo.title, key="image")
-    channel = right.slider("Output channel", 0, 15, 4, key="channel")
-    row, column = left.slider("Row", 0, 27, 10, key="row"), right.slider("Column", 0, 27, 12, key="column")
+    image = left.select_slider(_("Image"), range(len(photo.labels)), 3, format_func=photo.title, key="image")
+    channel = right.slider(_("Output channel"), 0, 15, 4, key="channel")
+    row, column = left.slider(_("Row"), 0, 27, 10, key="row"), right.slider(_("Column"), 0, 27, 12, key="column")
     shown = quantization.convolution(image, channel, row, column)
     parts = {f"Pixels, zero point {shown.zero}": shown.pixels, "Weights": shown.weights, "Products": shown.products}
     for number, (place, (title, values)) in enumerate(zip(st.columns(3), parts.items(), strict=True)):
         place.caption(f"**{title}**")
         frame.draw(lesson_figures.matrix(values), title, place, f"matrix-{number}")
     scales = f"× {shown.pixel_scale:.5f} × {shown.weight_scale:.5f}"
-    st.markdown(f"Sum **{shown.total:,}** {scales} = **{shown.result:.4f}**; in float it is {shown.exact:.4f}.")
+    st.markdown(
+        _(
+            "Sum **{total:,}** {scales} = **{result:.4f}**; in float it is {exact:.4f}.",
+            total=shown.total,
+            scales=scales,
+            result=shown.result,
+            exact=shown.exact,
+        )
+    )
 
 
 page()

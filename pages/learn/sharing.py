@@ -2,6 +2,7 @@
 
 import streamlit as st
 
+from compression.language import _
 from compression.lessons import measured, sharing
 from pages.ui.charts import lesson_figures
 from pages.ui.lessons import frame
@@ -17,7 +18,7 @@ def page() -> None:
         frame.text(lesson, "see")
         frame.draw(
             lesson_figures.codebook(sharing.codebook(sharing.STUDIED, 16, "linear")),
-            "Weights and sixteen codebook values.",
+            _("Weights and sixteen codebook values."),
         )
         frame.ask(lesson, "bits")
         frame.text(lesson, "try")
@@ -31,31 +32,33 @@ def page() -> None:
         frame.ask(lesson, "speed")
         frame.text(lesson, "breaks")
         shared = [{"step": "prune", "sparsity": 0.8}, {"step": "share", "entries": 16}]
-        frame.explore(shared, "pruned and shared", "lenet300", "digits")
+        frame.explore(shared, _("pruned and shared"), "lenet300", "digits")
         frame.closing(lesson)
 
 
 @fragment
 def play() -> None:
     """Layer, number of values and start of k-means."""
-    name = st.selectbox("Layer", list(sharing.LAYERS), 1, format_func=sharing.title, key="layer")
+    name = st.selectbox(_("Layer"), list(sharing.LAYERS), 1, format_func=sharing.title, key="layer")
     left, right = st.columns(2)
-    entries = left.select_slider("Values", (2, 4, 8, 16, 32, 64), 16, key="entries")
-    start = right.selectbox("Initialization", list(sharing.STARTS), format_func=sharing.STARTS.__getitem__, key="start")
+    entries = left.select_slider(_("Values"), (2, 4, 8, 16, 32, 64), 16, key="entries")
+    start = right.selectbox(
+        _("Initialization"), list(sharing.STARTS), format_func=sharing.STARTS.__getitem__, key="start"
+    )
     found = sharing.codebook(name, entries, start)
     with st.container(key="figures-sharing"):
         plain, coded, least, error = st.columns(4)
-    plain.metric("Fixed-length code", f"{found.plain_bits} bit")
-    coded.metric("Huffman", f"{found.huffman_bits:.2f} bit")
-    least.metric("Entropy", f"{found.entropy_bits:.2f} bit")
+    plain.metric(_("Fixed-length code"), f"{found.plain_bits} bit")
+    coded.metric(_("Huffman"), f"{found.huffman_bits:.2f} bit")
+    least.metric(_("Entropy"), f"{found.entropy_bits:.2f} bit")
     error.metric(
-        "Error",
+        _("Error"),
         f"{found.history[-1]:.2%}",
-        help="Squared distance to the nearest value, relative to the power of the weights.",
+        help=_("Squared distance to the nearest value, relative to the power of the weights."),
     )
-    frame.draw(lesson_figures.codebook(found), "Weights and codebook values.")
+    frame.draw(lesson_figures.codebook(found), _("Weights and codebook values."))
     if entries <= 32:
-        frame.draw(lesson_figures.columns(sharing.code_lengths(found), "Value"), "Code length of each value.")
+        frame.draw(lesson_figures.columns(sharing.code_lengths(found), _("Value")), _("Code length of each value."))
 
 
 def ledger(lesson: LessonText) -> None:
@@ -65,18 +68,20 @@ def ledger(lesson: LessonText) -> None:
     if frame.ask(lesson, "positions"):
         frame.text(lesson, "staged")
         frame.text(lesson, "measured")
-        frame.table(measured.rows("deep"), "Accuracy of pruned and shared files.")
+        frame.table(measured.rows("deep"), _("Accuracy of pruned and shared files."))
 
 
 @fragment
 def stages() -> None:
     """Sparsity and bits, the stages' bytes and their accuracy."""
     left, right = st.columns(2)
-    sparsity = left.slider("Sparsity", 0.0, 0.95, 0.8, 0.05, format="percent", key="stage-sparsity")
-    bits = right.slider("Bits per code", 1, 6, 4, key="stage-bits")
+    sparsity = left.slider(_("Sparsity"), 0.0, 0.95, 0.8, 0.05, format="percent", key="stage-sparsity")
+    bits = right.slider(_("Bits per code"), 1, 6, 4, key="stage-bits")
     found = sharing.stages(sparsity, bits)
-    frame.draw(lesson_figures.stages(found), "Bytes after each stage.")
-    frame.draw(lesson_figures.bars(sharing.accuracies(found), percent=True, height=220), "Accuracy after each stage.")
+    frame.draw(lesson_figures.stages(found), _("Bytes after each stage."))
+    frame.draw(
+        lesson_figures.bars(sharing.accuracies(found), percent=True, height=220), _("Accuracy after each stage.")
+    )
     st.caption(" · ".join(f"{stage.name}: {wording.size(round(stage.size_bytes))}" for stage in found))
 
 

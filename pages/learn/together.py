@@ -2,6 +2,7 @@
 
 import streamlit as st
 
+from compression.language import _
 from compression.lessons import measured, together
 from compression.lessons.together import Budget
 from pages.ui.charts import lesson_figures
@@ -28,7 +29,7 @@ def page() -> None:
         frame.ask(lesson, "choosing")
         frame.text(lesson, "breaks")
         both = [{"step": "prune", "sparsity": 0.8}, {"step": "quantize", "weight_bits": 4}]
-        frame.explore(both, "80% sparsity and 4 bits")
+        frame.explore(both, _("80% sparsity and 4 bits"))
         frame.closing(lesson)
 
 
@@ -36,17 +37,17 @@ def page() -> None:
 def order() -> None:
     """Sparsity and bits, and the error of both orders."""
     left, right = st.columns(2)
-    sparsity = left.slider("Sparsity", 0.1, 0.9, 0.7, 0.1, format="percent", key="order-sparsity")
-    bits = right.slider("Bits", 2, 8, 2, key="order-bits")
+    sparsity = left.slider(_("Sparsity"), 0.1, 0.9, 0.7, 0.1, format="percent", key="order-sparsity")
+    bits = right.slider(_("Bits"), 2, 8, 2, key="order-bits")
     bars = lesson_figures.bars(together.orders(sparsity, bits), height=180, percent=True)
-    frame.draw(bars, "Output error for both orders.")
+    frame.draw(bars, _("Output error for both orders."))
 
 
 def hardware(lesson: LessonText) -> None:
     """What runs in whole numbers, and what may overflow."""
     if frame.ask(lesson, "bits"):
         frame.text(lesson, "hardware")
-        frame.draw(lesson_figures.axes(measured.rows("axes")), "File size and latency of measured files.")
+        frame.draw(lesson_figures.axes(measured.rows("axes")), _("File size and latency of measured files."))
         st.caption(frame.provenance(measured.rows("axes")))
     if frame.ask(lesson, "saturation"):
         frame.text(lesson, "saturation")
@@ -57,29 +58,29 @@ def choose() -> None:
     """A device's budget, the files within it, and the most accurate one."""
     left, middle, right = st.columns(3)
     budget = Budget(
-        left.select_slider("Size, KB", (50, 75, 100, 150, 200, 300, 600, 1100), 300, key="budget-size"),
-        middle.slider("Latency, fp32 = 1", 0.3, 2.0, 2.0, 0.05, key="budget-time"),
-        right.slider("Accuracy drop", 0.0, 0.03, 0.01, 0.001, format="percent", key="budget-drop"),
+        left.select_slider(_("Size, KB"), (50, 75, 100, 150, 200, 300, 600, 1100), 300, key="budget-size"),
+        middle.slider(_("Latency, fp32 = 1"), 0.3, 2.0, 2.0, 0.05, key="budget-time"),
+        right.slider(_("Accuracy drop"), 0.0, 0.03, 0.01, 0.001, format="percent", key="budget-drop"),
     )
     found = together.choose(budget)
     if found.best is None or found.best.measurement is None:
-        st.warning("No measured file is within this budget.")
+        st.warning(_("No measured file is within this budget."))
         return
     best = found.best.measurement
     accuracy = wording.percent(best.accuracy.value, best.accuracy.n)
     st.success(f"**{found.best.planned.name}**: {accuracy}, {wording.size(best.size_bytes)}.")
-    st.caption("Within the budget: " + ", ".join(row.planned.name for row in found.fitting) + ".")
+    st.caption(_("Within the budget: ") + ", ".join(row.planned.name for row in found.fitting) + ".")
 
 
 def pitfalls(lesson: LessonText) -> None:
     """Calibration, batch norm, first and last layers."""
     frame.text(lesson, "pitfalls")
-    frame.table(measured.rows("calibration"), "Accuracy at 3 bits by calibration images.")
+    frame.table(measured.rows("calibration"), _("Accuracy at 3 bits by calibration images."))
     if frame.ask(lesson, "norm"):
         frame.text(lesson, "norm")
-        frame.table(measured.rows("batch-norm"), "Accuracy with old and re-estimated statistics.")
+        frame.table(measured.rows("batch-norm"), _("Accuracy with old and re-estimated statistics."))
     frame.text(lesson, "ends")
-    frame.table(measured.rows("ends"), "Accuracy with and without 8-bit first and last layers.")
+    frame.table(measured.rows("ends"), _("Accuracy with and without 8-bit first and last layers."))
 
 
 page()

@@ -2,6 +2,7 @@
 
 import streamlit as st
 
+from compression.language import _
 from compression.lessons import measured, why
 from pages.ui.charts import lesson_figures
 from pages.ui.lessons import frame
@@ -28,11 +29,11 @@ def page() -> None:
         if frame.ask(lesson, "axes"):
             frame.text(lesson, "axes")
             rows = measured.rows("axes")
-            frame.draw(lesson_figures.axes(rows), "File size and latency of measured files, accuracy as colour.")
-            frame.table(rows, "Accuracy of seven compressed files.")
+            frame.draw(lesson_figures.axes(rows), _("File size and latency of measured files, accuracy as colour."))
+            frame.table(rows, _("Accuracy of seven compressed files."))
         frame.text(lesson, "breaks")
-        frame.explore([{"step": "prune", "sparsity": 0.8}], "80% sparsity")
-        frame.explore([{"step": "quantize", "weight_bits": 8}], "8 bits")
+        frame.explore([{"step": "prune", "sparsity": 0.8}], _("80% sparsity"))
+        frame.explore([{"step": "quantize", "weight_bits": 8}], _("8 bits"))
         frame.closing(lesson)
 
 
@@ -47,34 +48,34 @@ def look(lesson: LessonText) -> None:
 @fragment
 def layers() -> None:
     """Shares of weights and work, layer by layer."""
-    name = st.segmented_control("Network", list(why.NETWORKS), default="ResNet-20", required=True, key="network")
-    shares = lesson_figures.shares(why.shares(name), "Share", ("Weights", "MACs"))
-    frame.draw(shares, "Each layer's share of the weights and of the MACs.")
+    name = st.segmented_control(_("Network"), list(why.NETWORKS), default="ResNet-20", required=True, key="network")
+    shares = lesson_figures.shares(why.shares(name), _("Share"), (_("Weights"), "MACs"))
+    frame.draw(shares, _("Each layer's share of the weights and of the MACs."))
 
 
 @fragment
 def pay() -> None:
     """Network, bits and link, and what they cost."""
     left, middle, right = st.columns(3)
-    name = left.selectbox("Network", list(why.NETWORKS), key="bill-network")
-    bits = middle.select_slider("Bits per weight", why.BITS[::-1], 32, key="bill-bits")
-    link = right.selectbox("Connection", list(why.LINKS), 1, key="bill-link")
+    name = left.selectbox(_("Network"), list(why.NETWORKS), key="bill-network")
+    bits = middle.select_slider(_("Bits per weight"), why.BITS[::-1], 32, key="bill-bits")
+    link = right.selectbox(_("Connection"), list(why.LINKS), 1, key="bill-link")
     found = why.bill(name, bits, link)
     with st.container(key="figures-why"):
         size, seconds, macs, energy, memory = st.columns(5)
-    size.metric("Weights", wording.size(round(found.size_bytes)))
-    seconds.metric("Transfer time", f"{found.seconds:.2g} s")
-    macs.metric("MACs, million", f"{found.million_macs:.3g}")
-    energy.metric("Compute energy (estimated)", f"{found.compute_uj:.3g} µJ")
-    memory.metric("Memory energy (estimated)", f"{found.memory_uj:.3g} µJ")
+    size.metric(_("Weights"), wording.size(round(found.size_bytes)))
+    seconds.metric(_("Transfer time"), f"{found.seconds:.2g} s")
+    macs.metric(_("MACs, million"), f"{found.million_macs:.3g}")
+    energy.metric(_("Compute energy (estimated)"), f"{found.compute_uj:.3g} µJ")
+    memory.metric(_("Memory energy (estimated)"), f"{found.memory_uj:.3g} µJ")
 
 
 @fragment
 def remove() -> None:
     """Smallest weights against random ones, by a seed of the reader's choice."""
-    seed = st.number_input("Random seed", 0, 99, 0, key="seed")
-    lines = lesson_figures.lines(why.removal(seed), "Sparsity", "Accuracy (simulated)", percent=True, points=True)
-    frame.draw(lines, "Accuracy after removing the smallest weights, and random ones.")
+    seed = st.number_input(_("Random seed"), 0, 99, 0, key="seed")
+    lines = lesson_figures.lines(why.removal(seed), _("Sparsity"), _("Accuracy (simulated)"), percent=True, points=True)
+    frame.draw(lines, _("Accuracy after removing the smallest weights, and random ones."))
 
 
 page()

@@ -6,6 +6,7 @@ import streamlit as st
 
 from compression import jobs
 from compression.errors import UserError
+from compression.language import N_, _
 from compression.probing import browser_runtime
 from compression.records.probe import read_report
 from pages.ui.explore import panels
@@ -19,7 +20,7 @@ MISSING = (
     f"ONNX Runtime for browsers ({browser_runtime.PACKAGE} {browser_runtime.VERSION}) is not installed yet. Run "
     "the command below once: it downloads the package with npm, verifies it and stores 14 MB. Then reload this page."
 )
-ABOUT = (
+ABOUT = N_(
     "Both files run in this browser (WebAssembly, one thread). "
     "Your pictures and camera images do not leave the browser. It crops and resizes them itself, so the pixels can "
     "differ slightly from those in Python."
@@ -35,11 +36,11 @@ def page() -> None:
         st.info(MISSING)
         st.code("python -m compression probe browser", language="bash")
         return
-    images = awaited(visit.answer("browser", jobs.browser_images, visit.plain_request), "Packing test images")
+    images = awaited(visit.answer("browser", jobs.browser_images, visit.plain_request), _("Packing test images"))
     file = kept(point.file)
     if images is None or file is None:
         return
-    st.caption(ABOUT)
+    st.caption(_(ABOUT))
     told = browser_view.draw(images, file, point.measurement.file_hash, key="browser")
     if told is not None:
         put("browser.told", told)
@@ -57,7 +58,7 @@ def landed(visit: Visit, point: Point) -> None:
         st.error(wording.said(str(error)))
         return
     probe.told(replace(found, again=False, unknown=0))
-    if st.button("Show these latencies on the charts"):
+    if st.button(_("Show these latencies on the charts")):
         visit.look_next(replace(visit.view, machine=found.machine))
         st.switch_page("pages/lab/explore.py")
 

@@ -6,6 +6,7 @@ import streamlit as st
 
 from compression.analysis.comparison import Comparison
 from compression.errors import UserError
+from compression.language import _
 from compression.lessons import measured
 from compression.store import Run
 from pages.ui.charts import pictures
@@ -36,12 +37,12 @@ def page() -> None:
         for number, each in enumerate(told):  # buttons, because a list of radios keeps the arrow keys to itself
             st.button(each.title, on_click=place.open, args=(number,), key=f"demo.story.{number}",
                       type="primary" if number == place.story else "secondary")  # fmt: skip
-        st.button("Your runs", on_click=place.open, args=(OWN,), key="demo.story.own",
+        st.button(_("Your runs"), on_click=place.open, args=(OWN,), key="demo.story.own",
                   type="primary" if place.story == OWN else "secondary")  # fmt: skip
     story = own(place) if place.story == OWN else told[min(place.story, len(told) - 1)] if told else None
     if story is None:
         if place.story != OWN:
-            st.info("No measurements for the demo yet. Run `python -m benchmarks lessons` to create them.")
+            st.info(_("No measurements for the demo yet. Run `python -m benchmarks lessons` to create them."))
         return
     draw(story.slide(place.slide))
     turn(place, story)
@@ -51,14 +52,18 @@ def own(place: Tale) -> Story | None:
     """The story of the runs that are chosen here; None, with a line that says why, where none can be told."""
     everything = store().runs()
     if not everything:
-        st.info("No runs yet. Every file measured on Explore can be part of a story.")
+        st.info(_("No runs yet. Every file measured on Explore can be part of a story."))
         return None
     labels = run_rows.labels(everything)
     place.fit(list(labels))
     st.multiselect(
-        f"Runs, {run_story.FEWEST} to {run_story.MOST} of one network", list(labels), format_func=labels.__getitem__,
-        key="demo.runs", max_selections=run_story.MOST, on_change=place.take_over,
-    )  # fmt: skip
+        _("Runs, {FEWEST} to {MOST} of one network", FEWEST=run_story.FEWEST, MOST=run_story.MOST),
+        list(labels),
+        format_func=labels.__getitem__,
+        key="demo.runs",
+        max_selections=run_story.MOST,
+        on_change=place.take_over,
+    )
     chosen = [run for run in everything if run.id in place.runs]
     if reason := run_story.refusal(chosen):
         st.info(reason)
@@ -89,7 +94,7 @@ def draw(slide: Slide) -> None:
         if slide.pictures:
             pictures.row(slide.pictures, width=190)
     if slide.notes:
-        with st.expander("Presenter's notes", key="demo.notes"):
+        with st.expander(_("Presenter's notes"), key="demo.notes"):
             st.markdown(wording.said(slide.notes))
 
 
@@ -97,17 +102,33 @@ def turn(place: Tale, story: Story) -> None:
     """Back and Next, also by the arrow keys, and where the story stands."""
     with st.container(horizontal=True, vertical_alignment="center"):
         last = place.slide >= len(story.slides) - 1
-        st.button("Back", on_click=place.turn, args=(-1,), disabled=place.slide == 0, shortcut="ArrowLeft")
-        st.button("Next", on_click=place.turn, args=(1,), disabled=last, shortcut="ArrowRight", type="primary")
-        st.page_link("pages/ship/browser.py", label="Run a file in your browser")
+        st.button(_("Back"), on_click=place.turn, args=(-1,), disabled=place.slide == 0, shortcut="ArrowLeft")
+        st.button(_("Next"), on_click=place.turn, args=(1,), disabled=last, shortcut="ArrowRight", type="primary")
+        st.page_link("pages/ship/browser.py", label=_("Run a file in your browser"))
         about = "" if place.story == OWN else f" · {provenance()}"
-        st.caption(f"{min(place.slide + 1, len(story.slides))} of {len(story.slides)}{about}")
+        st.caption(
+            _(
+                "{slide} of {count}{about}",
+                slide=min(place.slide + 1, len(story.slides)),
+                count=len(story.slides),
+                about=about,
+            )
+        )
 
 
 def provenance() -> str:
     """On what the numbers were measured, and when."""
     machine = measured.machine()
-    return f"Measured on {machine.cpu}, {machine.cores} cores, {measured.measured_at()[:10]}." if machine else ""
+    return (
+        _(
+            "Measured on {cpu}, {cores} cores, {measured_at}.",
+            cpu=machine.cpu,
+            cores=machine.cores,
+            measured_at=measured.measured_at()[:10],
+        )
+        if machine
+        else ""
+    )
 
 
 page()

@@ -5,6 +5,7 @@ import streamlit as st
 from compression import jobs
 from compression.analysis.devices import Deployment, on_board
 from compression.export import snippets
+from compression.language import N_, _
 from compression.models import OWN
 from pages.ui.explore import figures_of_merit, panels
 from pages.ui.model import wording
@@ -12,9 +13,9 @@ from pages.ui.model.points import Point
 from pages.ui.ship import device_files, device_rows, probe
 from pages.ui.state import Visit, kept
 
-PHOTO = "Python, a photo"  # lines that run the file with preprocessing inside
+PHOTO = N_("Python, a photo")  # lines that run the file with preprocessing inside
 
-DEVICES = (
+DEVICES = N_(
     "Microcontrollers: memory is measured on the .tflite file where there is one, else estimated. Others: counted on "
     "the ONNX file. Times and energies are estimates (roofline)."
 )
@@ -37,12 +38,12 @@ def devices(visit: Visit, point: Point) -> None:
     file, request = kept(point.file) or b"", visit.request_for(point.recipe)
     weights = point.measurement.parameters or 0
     found = panels.awaited(
-        visit.answer("deploy", jobs.compare_deployment, request, file, weights), "Estimating memory and latency"
+        visit.answer("deploy", jobs.compare_deployment, request, file, weights), _("Estimating memory and latency")
     )
     if found is None:
         return
     estimate, fp32 = found
-    st.markdown("#### Devices", help=DEVICES)
+    st.markdown("#### Devices", help=_(DEVICES))
     table = st.container()
     written = device_files.written(visit, point, file)
     board = device_files.board(written)
@@ -62,7 +63,7 @@ def verdicts(ours: Deployment, fp32: Deployment) -> None:
     st.caption(
         "\n".join(f"- {line}" for line in device_rows.details(picked[0]))
         if picked
-        else "Select a device to see the calculation."
+        else _("Select a device to see the calculation.")
     )
 
 
@@ -74,11 +75,11 @@ def beside(visit: Visit, point: Point, ours: Deployment) -> None:
         st.markdown("#### This machine")
         st.markdown(device_rows.on_this_machine(ours, point.measurement.latency))
         grown = None
-        if st.toggle("Measure process memory", key="deploy.grow"):
-            grown = panels.awaited(visit.answer("grow", jobs.memory_growth, request, file), "Running a large batch")
+        if st.toggle(_("Measure process memory"), key="deploy.grow"):
+            grown = panels.awaited(visit.answer("grow", jobs.memory_growth, request, file), _("Running a large batch"))
         st.markdown(device_rows.memory(ours, grown))
     with transfer:
-        st.markdown("#### Transfer time", help="At an assumed typical data rate of each connection.")
+        st.markdown("#### Transfer time", help=_("At an assumed typical data rate of each connection."))
         sizes = point.measurement.size_bytes, point.measurement.baseline_size_bytes
         st.dataframe(device_rows.transfers(*sizes), hide_index=True)
 
@@ -92,10 +93,12 @@ def take_along(visit: Visit, point: Point) -> None:
     stem = wording.file_name(visit.subject, point.recipe).removesuffix(".onnx")
     shape, brought = visit.subject.input_shape, visit.subject.weights == OWN
     with code:
-        texts = {PHOTO: snippets.photo_snippet(stem, visit.subject.preprocess)}
-        texts |= {f"Python, {name}": snippets.snippet(name, stem, brought=brought) for name in snippets.PYTHON}
+        texts = {_(PHOTO): snippets.photo_snippet(stem, visit.subject.preprocess)}
+        texts |= {
+            _("Python, {name}", name=name): snippets.snippet(name, stem, brought=brought) for name in snippets.PYTHON
+        }
         texts |= {name: snippets.foreign_snippet(name, stem, shape) for name in snippets.LANGUAGES}
-        language = st.selectbox("Example code", texts, key="deploy.language")
+        language = st.selectbox(_("Example code"), texts, key="deploy.language")
         st.code(texts[language], language={"C++": "cpp", "JavaScript": "javascript"}.get(language, "python"))
 
 

@@ -6,6 +6,7 @@ from datetime import datetime
 import streamlit as st
 
 from compression.analysis.comparison import Comparison
+from compression.language import N_, _
 from pages.ui.compare import sections
 from pages.ui.explore import view_controls
 from pages.ui.model import wording
@@ -15,8 +16,8 @@ from pages.ui.ship import report, report_html, report_pdf
 from pages.ui.ship.report import Report
 from pages.ui.state import opened, store
 
-NO_LIMIT = "Switch on “{}” to set your own limit."
-NOTHING = "Nothing has been measured yet for this network and dataset. Measure a few recipes on Explore first."
+NO_LIMIT = N_("Switch on “{}” to set your own limit.")
+NOTHING = N_("Nothing has been measured yet for this network and dataset. Measure a few recipes on Explore first.")
 
 
 def page() -> None:
@@ -31,15 +32,15 @@ def page() -> None:
         budget = view_controls.budget(visit.trail.words)
         visit.look(replace(visit.view, budget=budget))
     with named:
-        title = st.text_input("Title", f"{visit.subject.title}: compression results", max_chars=120)
+        title = st.text_input(_("Title"), _("{title}: compression results", title=visit.subject.title), max_chars=120)
         files = st.container()
         if budget.asked != budget:
             st.info(f"{usual(visit.trail.words)} {NO_LIMIT.format(visit.trail.words.limit)}")
     when, compared = datetime.now().astimezone(), beside_fp32(report.recommended(visit.trail, budget))
     told = report.report(title.strip() or visit.subject.title, visit.trail, budget, when, compared)
     if told is None:
-        st.info(NOTHING)
-        st.page_link("pages/lab/explore.py", label="Open Explore")
+        st.info(_(NOTHING))
+        st.page_link("pages/lab/explore.py", label=_("Open Explore"))
         return
     with files:
         downloads(told, wording.file_name(visit.subject, visit.recipe).removesuffix(".onnx"))
@@ -71,7 +72,7 @@ def downloads(told: Report, stem: str) -> None:
                 name, content, f"{stem}-report.{suffix}", kind, key=f"report.{suffix}", on_click="ignore",
                 type="primary" if name == "PDF" else "secondary",
             )  # fmt: skip
-        st.caption("All files work offline. PDF and HTML are laid out for A4.")
+        st.caption(_("All files work offline. PDF and HTML are laid out for A4."))
 
 
 page()

@@ -9,6 +9,7 @@ import streamlit as st
 from compression import jobs, models
 from compression.data import added_folders
 from compression.jobs import Extracted, Inputs, Ranking, Refusal
+from compression.language import N_, _
 from compression.models import Card
 from compression.recipe import Recipe
 from compression.records.preprocess import Preprocess
@@ -38,14 +39,14 @@ TYPES = [
     ".pgm",
     ".gif",
 ]
-ABOUT = (
+ABOUT = N_(
     "An archive (.zip, .tar) or single images. Layouts: train/CLASS and test/CLASS, one folder per class, a table of "
     "paths and labels (.csv, .tsv), or images without labels (files are then compared by agreement with fp32)."
 )
 ARCHIVES = (".zip", ".tar", ".tgz", ".gz")
-PATH = "A folder on this computer"
-CLASS, OUTPUT = "Image class", "Network output"
-PARTS = {"train": "for calibration and training", "validation": "for validation", "test": "for testing"}
+PATH = N_("A folder on this computer")
+CLASS, OUTPUT = N_("Image class"), N_("Network output")
+PARTS = {"train": N_("for calibration and training"), "validation": N_("for validation"), "test": N_("for testing")}
 WANTED = "images.wanted"
 """Set by a click on the button that adds: what the button says may come again where the page is drawn anew."""
 
@@ -66,7 +67,7 @@ def _for_network(visit: Visit, dataset: str) -> None:
     """The network that the images are for, and how it sees them."""
     networks = models.brought()
     if not networks:
-        st.info("Add a network first, or use these images on Explore with one of the built-in networks.")
+        st.info(_("Add a network first, or use these images on Explore with one of the built-in networks."))
         if dataset:
             _to_explore(visit, Subject(visit.subject.model, visit.subject.weights, dataset))
         return
@@ -78,27 +79,27 @@ def _for_network(visit: Visit, dataset: str) -> None:
 
 def _images() -> str:
     """The name of the dataset that is chosen; '' while there is none."""
-    st.caption(ABOUT)
-    files = st.file_uploader("Archive or images", type=TYPES, accept_multiple_files=True, key="images.files")
-    offer = f"Add {len(files)} files" if len(files) > 1 else "Add these images"
+    st.caption(_(ABOUT))
+    files = st.file_uploader(_("Archive or images"), type=TYPES, accept_multiple_files=True, key="images.files")
+    offer = _("Add {count} files", count=len(files)) if len(files) > 1 else _("Add these images")
     st.button(offer, key="images.add", type="primary", disabled=not files, on_click=put, args=(WANTED, True))
     if taken(WANTED) and files:
         _add(files)
     added, said = shown_or_none(ADDED) or ("", "")
     if said and added == shown_or_none("images.dataset"):
         st.success(said)
-    known = {**added_folders(), PATH: PATH}
-    chosen = st.selectbox("Images", known, key="images.dataset", format_func=lambda name: known.get(name, name))
+    known = {**added_folders(), _(PATH): _(PATH)}
+    chosen = st.selectbox(_("Images"), known, key="images.dataset", format_func=lambda name: known.get(name, name))
     if chosen == PATH:
-        path = st.text_input("Folder", key="images.path", placeholder="/path/to/images").strip()
+        path = st.text_input(_("Folder"), key="images.path", placeholder="/path/to/images").strip()
         chosen = f"{FOLDER}{path}" if path else ""
     return sampled(chosen, "images.test") if chosen else ""
 
 
 def _add(files: list[Any]) -> None:
     """Unpacks one archive, or keeps pictures, with a bar; a click meanwhile stops it and leaves nothing."""
-    bar, stop = st.progress(0.0, "Reading"), st.empty()
-    stop.button("Cancel", key="images.stop")
+    bar, stop = st.progress(0.0, _("Reading")), st.empty()
+    stop.button(_("Cancel"), key="images.stop")
 
     def show(text: str, share: float) -> None:
         bar.progress(share, text)
@@ -106,7 +107,7 @@ def _add(files: list[Any]) -> None:
     packed = [file for file in files if file.name.lower().endswith(ARCHIVES)]
     found: Extracted | Refusal
     if packed and len(files) > 1:
-        found = Refusal(f"{packed[0].name!r} is an archive: add it alone, or add images without it.")
+        found = Refusal(_("{name!r} is an archive: add it alone, or add images without it.", name=packed[0].name))
     elif packed:
         found = jobs.unpack_pictures(packed[0], packed[0].name, progress=show)
     else:
@@ -116,7 +117,7 @@ def _add(files: list[Any]) -> None:
     if isinstance(found, Refusal):
         st.error(wording.said(found.sentence))
         return
-    besides = f" {found.ignored:,} other files were skipped." if found.ignored else ""
+    besides = _(" {ignored:,} other files were skipped.", ignored=found.ignored) if found.ignored else ""
     put("images.dataset", found.dataset)
     put(ADDED, (found.dataset, f"{found.pictures:,} images added.{besides}"))
 
@@ -125,11 +126,11 @@ def _decoded() -> None:
     """What decoded pictures take on the disk; their limit, and a button that removes them."""
     now = jobs.picture_usage()
     taken = wording.size(now.size_bytes) if now.files else "nothing"
-    with st.expander(f"Image cache: {taken} of {now.limit_bytes / GIB:g} GiB"):
-        st.caption("Images are decoded once per size. The least recently used are removed first.")
-        limit = st.number_input("Limit, GiB", 1.0, value=now.limit_bytes / GIB, step=1.0, key="images.limit")
-        st.button("Set limit", disabled=limit * GIB == now.limit_bytes, on_click=_limit, args=(limit,))
-        st.button("Clear cache", disabled=not now.files, on_click=_clear)
+    with st.expander(_("Image cache: {taken} of {limit_bytes:g} GiB", taken=taken, limit_bytes=now.limit_bytes / GIB)):
+        st.caption(_("Images are decoded once per size. The least recently used are removed first."))
+        limit = st.number_input(_("Limit, GiB"), 1.0, value=now.limit_bytes / GIB, step=1.0, key="images.limit")
+        st.button(_("Set limit"), disabled=limit * GIB == now.limit_bytes, on_click=_limit, args=(limit,))
+        st.button(_("Clear cache"), disabled=not now.files, on_click=_clear)
 
 
 @heard
@@ -151,19 +152,21 @@ def _look(visit: Visit, card: Card, dataset: str) -> None:
         return
     _to_explore(visit, Subject(card.model, models.OWN, dataset))
     counts = ", ".join(f"{n:,} {PARTS[part]}" for part, n in found.images.items())
-    st.markdown(f"**Images** · {counts}{'' if found.labelled else ' · without labels'}")
+    st.markdown(
+        _("**Images** · {counts}{value}", counts=counts, value="" if found.labelled else _(" · without labels"))
+    )
     for note in found.notes:
         st.caption(wording.said(note))
     if found.skipped:
-        with st.expander(f"{len(found.skipped):,} files skipped"):
+        with st.expander(_("{count:,} files skipped", count=len(found.skipped))):
             st.dataframe([{"File": line} for line in found.skipped], hide_index=True)
     st.image(list(found.pictures), caption=[wording.plain(name) or " " for name in found.captions], width=150)
     if card.preprocess is not None:
-        st.markdown(f"**Preprocessing** · {wording.said(told(card.preprocess))}")
+        st.markdown(_("**Preprocessing** · {told}", told=wording.said(told(card.preprocess))))
     if found.rankable:
         _rank(card, dataset)
     _classes(visit, card, dataset, found)
-    with st.expander("Network details"):
+    with st.expander(_("Network details")):
         network_form.facts(card)
 
 
@@ -173,7 +176,7 @@ def _rank(card: Card, dataset: str) -> None:
     answer = watched_beside(key, jobs.ranked_preprocessings, card.model, models.OWN, dataset)
     if not answer.done():
         repeated(partial(progress_of, answer), LOOK_S)
-    elif isinstance(found := answered(answer, "Finishing"), Ranking) and found.ranked and card.preprocess:
+    elif isinstance(found := answered(answer, _("Finishing")), Ranking) and found.ranked and card.preprocess:
         _preprocessings(card, card.preprocess, found)
 
 
@@ -183,24 +186,36 @@ def _preprocessings(card: Card, now: Preprocess, found: Ranking) -> None:
         {"Preprocessing": title, "Accuracy": accuracy, "In use": "✓" if same(preprocess, now) else ""}
         for title, preprocess, accuracy in found.ranked
     ]
-    st.caption(f"Tried on {found.tried:,} training images:")
+    st.caption(_("Tried on {tried:,} training images:", tried=found.tried))
     st.dataframe(rows, hide_index=True, column_config={"Accuracy": st.column_config.NumberColumn(format="percent")})
     titles = [title for title, preprocess, _ in found.ranked if not same(preprocess, now)]
-    st.selectbox("Change preprocessing", titles, index=None, key="images.preprocess", placeholder="Keep current")
+    st.selectbox(_("Change preprocessing"), titles, index=None, key="images.preprocess", placeholder=_("Keep current"))
     chosen = shown("images.preprocess")
     preprocess = next((each for title, each, _ in found.ranked if title == chosen), None)
-    st.button("Apply", disabled=preprocess is None, on_click=_prefer, args=(card.model, preprocess))
+    st.button(_("Apply"), disabled=preprocess is None, on_click=_prefer, args=(card.model, preprocess))
 
 
 def told(preprocess: Preprocess) -> str:
     """'shorter side to 256 px, crop to 224×224, bilinear, RGB, mean …'."""
     resized = {
-        "shorter": f"shorter side to {preprocess.resize_to or min(preprocess.height, preprocess.width)} px, crop to",
-        "exact": "stretched to", "letterbox": "padded to",
-    }[preprocess.resize]  # fmt: skip
+        "shorter": _(
+            "shorter side to {value} px, crop to",
+            value=preprocess.resize_to or min(preprocess.height, preprocess.width),
+        ),
+        "exact": _("stretched to"),
+        "letterbox": _("padded to"),
+    }[preprocess.resize]
     mean, std = (", ".join(f"{value:.3g}" for value in values) for values in (preprocess.mean, preprocess.std))
     sides = f"{preprocess.height}×{preprocess.width}"
-    return f"{resized} {sides}, {preprocess.interpolation}, {preprocess.channels}, mean {mean}, std {std}"
+    return _(
+        "{resized} {sides}, {interpolation}, {channels}, mean {mean}, std {std}",
+        resized=resized,
+        sides=sides,
+        interpolation=preprocess.interpolation,
+        channels=preprocess.channels,
+        mean=mean,
+        std=std,
+    )
 
 
 def same(one: Preprocess, other: Preprocess) -> bool:
@@ -226,16 +241,22 @@ def _classes(visit: Visit, card: Card, dataset: str, found: Inputs) -> None:
         {CLASS: each.name, OUTPUT: None if each.output is None else outputs[each.output], "Matched by": each.how}
         for each in found.classes.classes
     ]
-    st.markdown(f"**Classes** · {len(rows) - len(found.classes.open):,} of {len(rows):,} matched to network outputs")
+    st.markdown(
+        _(
+            "**Classes** · {count:,} of {count_2:,} matched to network outputs",
+            count=len(rows) - len(found.classes.open),
+            count_2=len(rows),
+        )
+    )
     column = st.column_config.SelectboxColumn(options=sorted(set(outputs)))
     edited = st.data_editor(
-        rows, hide_index=True, disabled=[CLASS, "Matched by"], key=f"images.classes.{card.model}",
+        rows, hide_index=True, disabled=[CLASS, _("Matched by")], key=f"images.classes.{card.model}",
         column_config={OUTPUT: column},
     )  # fmt: skip
     changed = {
         row[CLASS]: row[OUTPUT] or "" for row, before in zip(edited, rows, strict=True) if row[OUTPUT] != before[OUTPUT]
     }
-    st.button("Apply class mapping", disabled=not changed, on_click=_correct,
+    st.button(_("Apply class mapping"), disabled=not changed, on_click=_correct,
               args=(Subject(card.model, models.OWN, dataset), changed))  # fmt: skip
 
 
@@ -255,5 +276,5 @@ def _done(answer: Future[Any]) -> None:
 
 def _to_explore(visit: Visit, subject: Subject) -> None:
     link = link_of(subject, first_of_own(visit.recipe))
-    label = f"Compress {wording.said(subject.model)} with these images"
+    label = _("Compress {model} with these images", model=wording.said(subject.model))
     st.page_link("pages/lab/explore.py", label=label, icon=":material/arrow_forward:", query_params=link)

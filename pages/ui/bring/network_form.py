@@ -11,6 +11,7 @@ import streamlit as st
 from compression import jobs, models
 from compression.data import DATASETS
 from compression.jobs import LibraryNetwork
+from compression.language import N_, _
 from compression.models import Card
 from pages.ui.model import wording
 from pages.ui.model.links import first_of_own, link_of
@@ -19,8 +20,8 @@ from pages.ui.page.guard import guarded
 from pages.ui.page.waiting import awaited, followed
 from pages.ui.state import Visit, asked, begun, forgotten, put, shown, shown_or_none, taken, watched
 
-WHAT, NETWORK, IMAGES = "bring.what", "A network", "Images"
-FILE, LIBRARY = "A file", "torchvision or timm"
+WHAT, NETWORK, IMAGES = "bring.what", N_("A network"), N_("Images")
+FILE, LIBRARY = N_("A file"), N_("torchvision or timm")
 
 SAVING = {
     "ONNX, from PyTorch": """torch.onnx.export(
@@ -30,10 +31,10 @@ SAVING = {
 torch.export.save(program, "mine.pt2")""",
 }
 
-ABOUT = (
+ABOUT = N_(
     "An ONNX file (.onnx), a PyTorch program (.pt2), or weights of a torchvision or timm network (.safetensors, .pth)."
 )
-EACH = "One number per channel, for example 0.49,0.48,0.45. Empty: computed from the dataset."
+EACH = N_("One number per channel, for example 0.49,0.48,0.45. Empty: computed from the dataset.")
 WEIGHTS = (".safetensors", ".pth", ".pt", ".bin")
 OTHERS = (".h5", ".keras", ".tflite", ".pb")
 """What is no network that can be read, and gets a sentence with the way to ONNX."""
@@ -45,22 +46,22 @@ SAID = "bring.said"
 def draw(visit: Visit) -> None:
     """The source, the network's name here, a button that takes it in, how that went, and what is in the list."""
     source = st.segmented_control(
-        "Source", (FILE, LIBRARY), default=FILE, key="bring.source", label_visibility="collapsed", required=True
+        _("Source"), (FILE, LIBRARY), default=FILE, key="bring.source", label_visibility="collapsed", required=True
     )
     if source == LIBRARY:
         _library()
     else:
         _file(visit)
     st.text_input(
-        "Name",
+        _("Name"),
         key="bring.name",
         placeholder=_suggested() or "mine",
-        help="Letters a-z, digits and _; must start with a letter.",
+        help=_("Letters a-z, digits and _; must start with a letter."),
     )
     if source == FILE and _suffix() == ".pt2":
         mean, std = st.columns(2)
-        mean.text_input("Mean of the input images", key="bring.mean", help=EACH)
-        std.text_input("Standard deviation", key="bring.std", help=EACH)
+        mean.text_input(_("Mean of the input images"), key="bring.mean", help=_(EACH))
+        std.text_input(_("Standard deviation"), key="bring.std", help=_(EACH))
     wish = _wish()
     st.button(_offer(), type="primary", disabled=wish is None, on_click=_take)
     if wish and (answer := begun(wish)):
@@ -68,50 +69,56 @@ def draw(visit: Visit) -> None:
     if said := taken(SAID):
         st.toast(said)
     for network in models.brought():
-        st.button(f"Remove {network.model}", icon=":material/delete:", on_click=_dismiss, args=(network.model,))
+        st.button(
+            _("Remove {model}", model=network.model), icon=":material/delete:", on_click=_dismiss, args=(network.model,)
+        )
 
 
 def _file(visit: Visit) -> None:
-    st.caption(ABOUT)
-    with st.expander("How to export a network"):
+    st.caption(_(ABOUT))
+    with st.expander(_("How to export a network")):
         for title, lines in SAVING.items():
             st.caption(title)
             st.code(lines, language="python")
     types = [".onnx", ".pt2", *WEIGHTS, *OTHERS]
-    st.file_uploader("File", type=types, key="bring.file")
+    st.file_uploader(_("File"), type=types, key="bring.file")
     if _suffix() in WEIGHTS:
-        _choose_network("Architecture of the weights")
+        _choose_network(_("Architecture of the weights"))
     if _suffix() == ".pt2":
         known = list(dict.fromkeys([*DATASETS, visit.subject.dataset]))
         here = known.index(visit.subject.dataset)
-        st.selectbox("Dataset of the network", known, here, format_func=dataset_title, key="bring.images")
+        st.selectbox(_("Dataset of the network"), known, here, format_func=dataset_title, key="bring.images")
 
 
 def _library() -> None:
-    chosen = _choose_network("Network")
+    chosen = _choose_network(_("Network"))
     if chosen:
         st.caption(wording.said(described(chosen)))
 
 
 def _choose_network(label: str) -> LibraryNetwork | None:
     """The list of both libraries, in which the browser searches."""
-    found = awaited(asked("bring.libraries", jobs.library_networks), "Listing torchvision and timm networks")
+    found = awaited(asked("bring.libraries", jobs.library_networks), _("Listing torchvision and timm networks"))
     if not found:
         return None
     known = {each.source: each for each in found}
-    chosen = st.selectbox(label, known, index=None, key="bring.library", placeholder="Search, e.g. efficientnet lite0")
+    chosen = st.selectbox(
+        label, known, index=None, key="bring.library", placeholder=_("Search, e.g. efficientnet lite0")
+    )
     return known[chosen] if chosen else None
 
 
 def described(network: LibraryNetwork) -> str:
     """'4.7 million parameters · 0.4 billion MACs · 224×224 pixels · …'; what is unknown is left out."""
     parts = [
-        f"{network.parameters / 1e6:.1f} million parameters" if network.parameters else "",
-        f"{network.macs / 1e9:.2f} billion MACs" if network.macs else "",
-        f"{network.height}×{network.width} pixels",
-        f"{network.classes:,} classes",
-        f"{network.accuracy:.1%} on ImageNet (as published)" if network.accuracy else "",
-        f"licence {network.licence}" if network.licence else "licence unknown",
+        _("{parameters:.1f} million parameters", parameters=network.parameters / 1000000.0)
+        if network.parameters
+        else "",
+        _("{macs:.2f} billion MACs", macs=network.macs / 1000000000.0) if network.macs else "",
+        _("{height}×{width} pixels", height=network.height, width=network.width),
+        _("{classes:,} classes", classes=network.classes),
+        _("{accuracy:.1%} on ImageNet (as published)", accuracy=network.accuracy) if network.accuracy else "",
+        _("licence {licence}", licence=network.licence) if network.licence else _("licence unknown"),
     ]
     return " · ".join(filter(None, parts))
 
@@ -135,10 +142,10 @@ def _suggested() -> str:
 def _offer() -> str:
     """The button says what it takes in: a file that is still on its way here is not yet offered."""
     if shown("bring.source") == LIBRARY:
-        return f"Add {wording.plain(shown_or_none('bring.library') or 'to the list')}"
+        return _("Add {plain}", plain=wording.plain(shown_or_none("bring.library") or _("to the list")))
     if not (file := shown_or_none("bring.file")):
-        return "Add to the list"
-    return f"Add {wording.plain(file.name)} to the list"
+        return _("Add to the list")
+    return _("Add {name} to the list", name=wording.plain(file.name))
 
 
 def _wish() -> Hashable | None:
@@ -193,13 +200,21 @@ def _tell(answer: Any, visit: Visit) -> None:
 
 def _welcome(card: Card, visit: Visit) -> None:
     name = wording.said(card.model)
-    right = "" if card.test_accuracy is None else f": accuracy {card.test_accuracy:.1%} on {card.test_images:,} images"
-    st.success(f"{name} added to the list of networks{right}.")
+    right = (
+        ""
+        if card.test_accuracy is None
+        else _(
+            ": accuracy {test_accuracy:.1%} on {test_images:,} images",
+            test_accuracy=card.test_accuracy,
+            test_images=card.test_images,
+        )
+    )
+    st.success(_("{name} added to the list of networks{right}.", name=name, right=right))
     if card.test_images:
         link = link_of(Subject(card.model, models.OWN, shown("bring.images")), first_of_own(visit.recipe))
-        st.page_link("pages/lab/explore.py", label=f"Compress {name} on Explore", query_params=link)
+        st.page_link("pages/lab/explore.py", label=_("Compress {name} on Explore", name=name), query_params=link)
     else:
-        st.button(f"Choose images for {name}", type="primary", on_click=_go_to_images, args=(card.model,))
+        st.button(_("Choose images for {name}", name=name), type="primary", on_click=_go_to_images, args=(card.model,))
     facts(card)
 
 
@@ -212,8 +227,12 @@ def facts(card: Card) -> None:
     """What is known of a network that was added, and what was checked."""
     sides = "×".join(map(str, card.input_shape))
     rows = {
-        "Source": card.origin or card.source, "Licence": card.licence or "unknown",
-        "Input": f"{sides} (channels, height, width)", "Outputs": f"{card.classes:,} classes",
-        "Parameters": f"{card.parameters:,}", "SHA-256": card.sha256[:16], "Checked": card.checked,
-    }  # fmt: skip
+        "Source": card.origin or card.source,
+        "Licence": card.licence or "unknown",
+        "Input": _("{sides} (channels, height, width)", sides=sides),
+        "Outputs": _("{classes:,} classes", classes=card.classes),
+        "Parameters": f"{card.parameters:,}",
+        "SHA-256": card.sha256[:16],
+        "Checked": card.checked,
+    }
     st.dataframe([{"": name, "Details": value} for name, value in rows.items() if value], hide_index=True)

@@ -4,6 +4,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
 from compression.jobs import Baseline
+from compression.language import _
 from pages.ui.model.axes import Name
 from pages.ui.model.budget import Budget
 from pages.ui.model.view import LIMITS, labels
@@ -42,7 +43,7 @@ def _handle(budget: Budget, axis: Any, name: Name, baseline: Baseline | None) ->
         best = 100 * baseline.accuracy.value
         low, high = best - high, best - low
     called = labels(words_of([baseline.accuracy] if baseline else []))[limit][0]
-    return Handle(limit, axis, f"Limit of {called}", edge, low, high, step)
+    return Handle(limit, axis, _("Limit of {called}", called=called), edge, low, high, step)
 
 
 def moved(budget: Budget, limit: str, value: float, baseline: Baseline | None) -> Budget:

@@ -5,13 +5,14 @@ from dataclasses import dataclass
 
 import plotly.graph_objects as go
 
+from compression.language import N_, _
 from compression.records.analysis import Finding, OverTheWire, Profile
 from compression.records.measurement import LayerBytes, Ledger
 from pages.ui.model import wording
 
 PARTS = {
-    "payload": "Weight codes", "positions": "Positions", "codebooks": "Codebooks", "scales": "Scales",
-    "biases": "Biases", "functions": "Decoders", "graph": "Graph",
+    "payload": N_("Weight codes"), "positions": N_("Positions"), "codebooks": N_("Codebooks"), "scales": N_("Scales"),
+    "biases": N_("Biases"), "functions": N_("Decoders"), "graph": N_("Graph"),
 }  # fmt: skip
 LAYER_PARTS = ("payload", "positions", "codebooks", "scales", "biases")
 COLOURS = {
@@ -47,14 +48,14 @@ def whole_file(ledger: Ledger) -> ByteChart:
     told = ", ".join(
         f"{bar.title.lower()} {wording.size(getattr(ledger, bar.part))}" for bar in bars if any(bar.kilobytes)
     )
-    alt = f"The file's {wording.size(ledger.size_bytes)}: {told}."
-    return ByteChart(("File",), _shown(bars), None if entropy is None else entropy / 1000, alt)
+    alt = _("The file's {size}: {told}.", size=wording.size(ledger.size_bytes), told=told)
+    return ByteChart((_("File"),), _shown(bars), None if entropy is None else entropy / 1000, alt)
 
 
 def layer_by_layer(ledger: Ledger) -> ByteChart:
     """A row for each layer, in the order of the network."""
     bars = [_bar(part, ledger.layers, ledger.size_bytes) for part in LAYER_PARTS]
-    alt = f"The bytes of {len(ledger.layers)} layers."
+    alt = _("The bytes of {count} layers.", count=len(ledger.layers))
     return ByteChart(tuple(layer.name for layer in ledger.layers), _shown(bars), None, alt)
 
 
@@ -63,9 +64,21 @@ def summary(ledger: Ledger, wire: OverTheWire | None = None) -> str:
     told = []
     if ledger.entropy_bits is not None and ledger.entropy_bytes is not None:
         least = wording.size(round(ledger.entropy_bytes))
-        told.append(f"entropy of the codes {ledger.entropy_bits:.2f} bit per weight, {least}")
+        told.append(
+            _(
+                "entropy of the codes {entropy_bits:.2f} bit per weight, {least}",
+                entropy_bits=ledger.entropy_bits,
+                least=least,
+            )
+        )
     if wire is not None:
-        told.append(f"transfer size {wording.size(wire.gzip)} with gzip, {wording.size(wire.zstd)} with zstd")
+        told.append(
+            _(
+                "transfer size {size} with gzip, {size_2} with zstd",
+                size=wording.size(wire.gzip),
+                size_2=wording.size(wire.zstd),
+            )
+        )
     text = "; ".join(told)
     return text[:1].upper() + text[1:]
 
@@ -81,7 +94,7 @@ def figure(books: ByteChart) -> go.Figure:
             )
         )  # fmt: skip
     if books.entropy_kilobytes is not None:
-        fig.add_vline(x=books.entropy_kilobytes, line={"dash": "dot"}, annotation_text="entropy of the codes")
+        fig.add_vline(x=books.entropy_kilobytes, line={"dash": "dot"}, annotation_text=_("entropy of the codes"))
     return fig
 
 
@@ -98,7 +111,7 @@ def operators(candidate: Profile, baseline: Profile) -> list[dict[str, object]]:
     ours, theirs = ({o.operator: o for o in profile.operators} for profile in (candidate, baseline))
     names = sorted(ours.keys() | theirs.keys(), key=lambda n: -max(p[n].ms if n in p else 0.0 for p in (ours, theirs)))
     return [
-        {"Operator": name, **_column("", ours.get(name)), **_column(" in fp32", theirs.get(name))} for name in names
+        {"Operator": name, **_column("", ours.get(name)), **_column(_(" in fp32"), theirs.get(name))} for name in names
     ]
 
 
@@ -112,7 +125,10 @@ def _column(suffix: str, found: object) -> dict[str, object]:
 
 def _bar(part: str, rows: Sequence[Ledger | LayerBytes], total: int) -> Bar:
     sizes = [getattr(row, part) for row in rows]
-    texts = [f"{PARTS[part]}: {wording.size(size)}, {size / total:.1%} of the file" for size in sizes]
+    texts = [
+        _("{PARTS}: {size}, {size_2:.1%} of the file", PARTS=PARTS[part], size=wording.size(size), size_2=size / total)
+        for size in sizes
+    ]
     return Bar(part, PARTS[part], tuple(size / 1000 for size in sizes), tuple(texts))
 
 

@@ -7,6 +7,7 @@ import plotly.graph_objects as go
 import streamlit as st
 from plotly.subplots import make_subplots
 
+from compression.language import N_, _
 from compression.records.analysis import LEVELS, FeatureMaps, Histogram, LayerSensitivity, LayerView, Picture
 from compression.records.measurement import LayerReport
 from pages.ui.charts.lesson_figures import uprights
@@ -15,7 +16,7 @@ from pages.ui.model.layer_paint import drop
 from pages.ui.model.words import Words
 
 BEFORE, AFTER, DENSE = "#808790", "#D55E00", "#3987C9"
-TITLES = {"sparsity": "Sparsity", "bits": "Bit width", "rank": "Rank, share of full"}
+TITLES = {"sparsity": N_("Sparsity"), "bits": N_("Bit width"), "rank": N_("Rank, share of full")}
 ACROSS = 6
 
 COLUMNS = {
@@ -24,8 +25,8 @@ COLUMNS = {
     "Sparsity": st.column_config.NumberColumn(format="percent"),
     "SQNR, dB": st.column_config.NumberColumn(format="%.1f"),
     "Worst drop": st.column_config.NumberColumn(
-        "Drop at 2 bits", format="%.1f",
-        help="Drop in points on validation images when only this layer has 2 bits; simulated in PyTorch.",
+        N_("Drop at 2 bits"), format="%.1f",
+        help=N_("Drop in points on validation images when only this layer has 2 bits; simulated in PyTorch."),
     ),
 }  # fmt: skip
 
@@ -80,19 +81,19 @@ def curves(found: LayerSensitivity, words: Words) -> go.Figure:
         line = {"color": AFTER, "width": 2}
         fig.add_trace(go.Scatter(x=xs, y=ys, mode="lines+markers", line=line, showlegend=False), row=1, col=column)
     fig.add_hline(y=100 * found.dense, line={"color": DENSE, "dash": "dot"})
-    fig.update_yaxes(title=f"{words.title} (validation)", col=1)
+    fig.update_yaxes(title=_("{title} (validation)", title=words.title), col=1)
     return _styled(fig, 260)
 
 
 def histogram(view: LayerView) -> go.Figure:
     """Weights before and after, and the values that the first channel's weights may take."""
     fig = go.Figure()
-    for name, found, colour in (("Before", view.before, BEFORE), ("After", view.after, AFTER)):
+    for name, found, colour in ((_("Before"), view.before, BEFORE), (_("After"), view.after, AFTER)):
         if found is not None:
             fig.add_trace(_bars(name, found, colour))
     uprights(fig, view.grid, {"color": AFTER, "width": 1, "dash": "dot"}, opacity=0.5)
-    counts = {"title": "Weights", "type": "log", "dtick": 1}
-    fig.update_layout(barmode="overlay", xaxis={"title": "Weight"}, yaxis=counts)
+    counts = {"title": _("Weights"), "type": "log", "dtick": 1}
+    fig.update_layout(barmode="overlay", xaxis={"title": _("Weight")}, yaxis=counts)
     return _styled(fig, 300)
 
 
@@ -105,11 +106,11 @@ def _bars(name: str, found: Histogram, colour: str) -> go.Bar:
 def singular(view: LayerView) -> go.Figure:
     """Singular values of the weights as a matrix, before and after."""
     fig = go.Figure()
-    for name, found, colour in (("Before", view.singular, BEFORE), ("After", view.singular_after, AFTER)):
+    for name, found, colour in ((_("Before"), view.singular, BEFORE), (_("After"), view.singular_after, AFTER)):
         if found is not None:
             xs = list(range(1, len(found) + 1))
             fig.add_trace(go.Scatter(x=xs, y=found, name=name, line={"color": colour}, mode="lines+markers"))
-    fig.update_layout(xaxis={"title": "Number"}, yaxis={"title": "Singular value", "rangemode": "tozero"})
+    fig.update_layout(xaxis={"title": _("Number")}, yaxis={"title": _("Singular value"), "rangemode": "tozero"})
     return _styled(fig, 300)
 
 
@@ -134,13 +135,18 @@ def answers(found: FeatureMaps) -> str:
     """'Sneaker: fp32: Sneaker (99%), compressed: Boot (61%).'"""
     said = [f"{a} ({100 * c:.0f}%)" for a, c in zip(found.answers, found.confidences, strict=True)]
     label = f"**{wording.said(found.label)}**: " if found.label else ""
-    return f"{label}fp32: {wording.said(said[0])}, compressed: {wording.said(said[1])}."
+    return _(
+        "{label}fp32: {said}, compressed: {said_2}.",
+        label=label,
+        said=wording.said(said[0]),
+        said_2=wording.said(said[1]),
+    )
 
 
 def errors(view: LayerView) -> str:
     """How far weights and answers moved, in words."""
     if view.weight_error is None or view.output_error is None:
-        return "The recipe replaced this layer with others."
+        return _("The recipe replaced this layer with others.")
     shape = " × ".join(map(str, view.shape))
     return (
         f"{shape}. Relative weight error {view.weight_error:.1%}, relative output error "

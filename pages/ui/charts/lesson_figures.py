@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import plotly.graph_objects as go
 
+from compression.language import _
 from compression.lessons.architectures import Timed
 from compression.lessons.curves import Bars, Line
 from compression.lessons.distillation import Pair
@@ -38,7 +39,7 @@ def uprights(fig: go.Figure, places: Iterable[float], line: dict[str, Any], opac
 def histogram(shown: Histogram, unit: str = "Weight") -> go.Figure:
     """How many weights lie where, what is removed in another colour, and the threshold on both sides of zero."""
     fig = go.Figure(layout=_layout(280, unit, "Weights", barmode="stack", bargap=0.05))
-    for name, counts, colour in (("Kept", shown.kept, VISITED), ("Removed", shown.removed, NOW)):
+    for name, counts, colour in ((_("Kept"), shown.kept, VISITED), (_("Removed"), shown.removed, NOW)):
         fig.add_trace(go.Bar(x=shown.centres, y=counts, width=shown.width, name=name, marker={"color": colour}))
     return uprights(fig, () if shown.threshold is None else (-shown.threshold, shown.threshold),
                     {"color": NOW, "dash": "dot"})  # fmt: skip
@@ -71,7 +72,7 @@ def shares(
     """Two shares of each layer: the first as bars, the second as a dotted line."""
     fig = go.Figure(layout=_layout(110 + 20 * len(found), x, ""))
     titles = [share.title for share in found]
-    texts = [f"{share.title}, {share.weights:,} weights" for share in found]
+    texts = [_("{title}, {weights:,} weights", title=share.title, weights=share.weights) for share in found]
     fig.add_trace(go.Bar(
         y=titles, x=[share.together for share in found], orientation="h", name=names[0],
         marker={"color": VISITED}, customdata=texts, hovertemplate="%{customdata}: %{x:.1%}<extra></extra>",
@@ -91,7 +92,7 @@ def axes(rows: Sequence[Row]) -> go.Figure:
     found = [(row, m) for row in rows if (m := row.measurement) is not None and m.latency]
     if not found:
         fig.add_annotation(
-            text="Latencies are not measured yet.", showarrow=False, xref="paper", yref="paper", x=0.5, y=0.5
+            text=_("Latencies are not measured yet."), showarrow=False, xref="paper", yref="paper", x=0.5, y=0.5
         )
     fig.add_trace(go.Scatter(
         x=[row.size_share for row, _ in found], y=[row.latency_ratio for row, _ in found], mode="markers+text",
@@ -154,7 +155,7 @@ def ladder(rows: Sequence[Row]) -> go.Figure:
     ))  # fmt: skip
     for row in rows:
         if row.measurement is None:
-            fig.add_annotation(x=0.02, xref="paper", y=row.planned.name, text="not measured", showarrow=False,
+            fig.add_annotation(x=0.02, xref="paper", y=row.planned.name, text=_("not measured"), showarrow=False,
                                xanchor="left", opacity=0.6)  # fmt: skip
     if found:
         fig.add_vline(x=found[0][1].accuracy.baseline, line={"color": BASELINE, "dash": "dash"},
@@ -262,7 +263,7 @@ def stages(found: Sequence[Stage]) -> go.Figure:
 def learning(pair: Pair, epochs: int) -> go.Figure:
     """Two students' accuracy on validation images, epoch by epoch."""
     fig = go.Figure(layout=_layout(300, "Epoch", "Accuracy on validation images"))
-    for name, told, colour in (("Distilled", pair.taught, VISITED), ("Labels only", pair.alone, NOW)):
+    for name, told, colour in ((_("Distilled"), pair.taught, VISITED), (_("Labels only"), pair.alone, NOW)):
         fig.add_trace(go.Scatter(
             x=[e.number for e in told], y=[e.accuracy for e in told], name=name, line={"color": colour, "width": 2}
         ))  # fmt: skip

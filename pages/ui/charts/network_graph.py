@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 import streamlit as st
 
+from compression.language import _
 from compression.records.analysis import Operator, Structure
 from pages.ui.model.layer_paint import Painted, Values
 from pages.ui.model.network_blocks import Part
@@ -92,9 +93,17 @@ def _node(spot: Spot, view: View, painted: Painted, chosen: str, own: Mapping[st
 
 def _block_texts(part: Part, inside: tuple[Operator, ...]) -> tuple[str, str, str]:
     layers = sum(bool(each.weights) for each in inside)
-    count = f"{layers} layer{'' if layers == 1 else 's'}" if layers else f"{len(inside)} operators"
+    count = (
+        _("{layers} layer{value}", layers=layers, value="" if layers == 1 else "s")
+        if layers
+        else _("{count} operators", count=len(inside))
+    )
     path = part.key.partition(":")[2] or part.title
-    return shortened(part.title, LABEL), count, f"Block {shortened(path, TOLD)}, {count}"
+    return (
+        shortened(part.title, LABEL),
+        count,
+        _("Block {shortened}, {count}", shortened=shortened(path, TOLD), count=count),
+    )
 
 
 def _texts(operator: Operator, title: str, shapes: Mapping[str, str]) -> tuple[str, str, str]:
@@ -102,7 +111,9 @@ def _texts(operator: Operator, title: str, shapes: Mapping[str, str]) -> tuple[s
     if not operator.weights:
         return shortened(operator.text, LABEL), "", f"{shortened(operator.text, TOLD)}, {shortened(title, TOLD)}"
     shape = shapes.get(operator.name, operator.text)
-    told = f"Layer {shortened(operator.name, TOLD)}, {shortened(shape, TOLD)}"
+    told = _(
+        "Layer {shortened}, {shortened_2}", shortened=shortened(operator.name, TOLD), shortened_2=shortened(shape, TOLD)
+    )
     return shortened(own, LABEL), shortened(shape, DETAIL), told
 
 

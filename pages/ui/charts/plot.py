@@ -13,13 +13,15 @@ import plotly.graph_objects as go
 import streamlit as st
 from streamlit.components.v1 import declare_component
 
+from compression.language import N_, _
+
 HERE = Path(__file__).resolve().parent
 PACKAGED = Path(plotly.__file__).resolve().parent / "package_data"
 CONFIG = {
     "displaylogo": False, "responsive": True, "displayModeBar": False, "scrollZoom": False,
     "doubleClick": "reset+autosize",
 }  # fmt: skip
-GHOST = "Interpolated"
+GHOST = N_("Interpolated")
 """The trace that follows a slider while it is dragged."""
 
 HTML = """<div class="plot-frame"><div class="plot" role="img" style="width:100%"></div></div>
@@ -56,7 +58,7 @@ def plot(
         key=key,
         data={
             "figure": json.loads(figure.to_json()), "alt": alt, "library": library(),
-            "config": CONFIG, "foresight": foresight, "ghost": GHOST, "handles": handles,
+            "config": CONFIG, "foresight": foresight, "ghost": _(GHOST), "handles": handles,
         },
         height=height,
         on_clicked_change=_heard,

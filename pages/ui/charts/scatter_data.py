@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from compression.host.machine import this_machine
+from compression.language import _
 from compression.records.measurement import Accuracy, Interval, LearningPoint
 from pages.ui.model import wording
 from pages.ui.model.axes import AXES, Axis, Name
@@ -90,8 +91,19 @@ def course(start: Point, curve: Sequence[LearningPoint], x_name: Name, y_name: N
     for point in (p for p in curve if p.accuracy is not None):
         percent = 100 * float(point.accuracy or 0)
         x, y = (percent, other[0]) if x_name == "accuracy" else (other[0], percent)
-        stages.append(Stage(x, y, point.step, f"Step {point.step:,}: validation {percent:.2f}%<br>"
-                            "simulated during training; the file is measured at the end"))  # fmt: skip
+        stages.append(
+            Stage(
+                x,
+                y,
+                point.step,
+                _(
+                    "Step {step:,}: validation {percent:.2f}%<br>simulated during training; the file is measured "
+                    "at the end",
+                    step=point.step,
+                    percent=percent,
+                ),
+            )
+        )
     return tuple(stages)
 
 
@@ -155,7 +167,9 @@ def text(point: Point) -> str:
     told = [f"<b>{line}</b>" for line in wording.recipe_lines(point.recipe)]
     told += [_accuracy(accuracy), wording.size(measured.size_bytes)]
     if latency:
-        told.append(f"{wording.milliseconds(latency.p50_ms)}, {latency.ratio:.2f} of fp32")
+        told.append(
+            _("{p50_ms}, {ratio:.2f} of fp32", p50_ms=wording.milliseconds(latency.p50_ms), ratio=latency.ratio)
+        )
     told.append(f"{html.escape(measured.provenance)}, {_images(point)}")
     if point.source != "visit":
         told.append(html.escape(where(point)))
@@ -166,37 +180,41 @@ def _images(point: Point) -> str:
     """'all 10,000 test images', or which others."""
     found = point.measurement.accuracy
     if found.split == "validation":
-        return f"{found.n:,} validation images"
-    return f"{'all' if point.full else 'first'} {found.n:,} test images"
+        return _("{n:,} validation images", n=found.n)
+    return _("{value} {n:,} test images", value="all" if point.full else "first", n=found.n)
 
 
 def where(point: Point) -> str:
     """'this machine', 'reference machine (AMD EPYC)', or the processor of another one that shares the store."""
     machine = point.measurement.machine
     if point.source == "reference":
-        return f"reference machine ({machine.cpu})"
-    return "this machine" if machine.id == this_machine().id else f"another machine ({machine.cpu})"
+        return _("reference machine ({cpu})", cpu=machine.cpu)
+    return _("this machine") if machine.id == this_machine().id else _("another machine ({cpu})", cpu=machine.cpu)
 
 
 def baseline_text(trail: Trail) -> str:
     """What a hover tells of the fp32 file."""
     assert trail.baseline is not None
     accuracy = trail.baseline.accuracy
-    told = "the reference for agreement" if accuracy.reference == "fp32" else _accuracy(accuracy)
+    told = _("the reference for agreement") if accuracy.reference == "fp32" else _accuracy(accuracy)
     return f"<b>{wording.BASELINE}</b><br>{told}<br>{wording.size(trail.baseline.size_bytes)}"
 
 
 def _accuracy(found: Accuracy) -> str:
     bounds, n = found.interval, found.n
-    alike = " agreement with fp32" if found.reference == "fp32" else ""
+    alike = _(" agreement with fp32") if found.reference == "fp32" else ""
     return f"{wording.percent(found.value, n)}{alike} ({wording.interval(bounds.low, bounds.high, n)})"
 
 
 def _alt(marks: Sequence[Mark], x: Axis, y: Axis) -> str:
     """The chart in a sentence, for those who hear it."""
-    what = f"{y.short[:1].upper()}{y.short[1:]} against {x.short}"
+    what = _("{upper}{short} against {short_2}", upper=y.short[:1].upper(), short=y.short[1:], short_2=x.short)
     now = next((mark for mark in marks if mark.role == "now"), None)
     if now is None:
-        return f"{what}, {len(marks)} points." if marks else f"{what}; nothing measured yet."
+        return (
+            _("{what}, {count} points.", what=what, count=len(marks))
+            if marks
+            else _("{what}; nothing measured yet.", what=what)
+        )
     current = now.text.replace("<br>", ", ").replace("<b>", "").replace("</b>", "")
-    return f"{what}, {len(marks)} points. Current: {current}."
+    return _("{what}, {count} points. Current: {current}.", what=what, count=len(marks), current=current)

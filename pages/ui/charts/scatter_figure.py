@@ -5,12 +5,13 @@ from typing import Any
 
 import plotly.graph_objects as go
 
+from compression.language import N_, _
 from pages.ui.charts.budget_handles import LIMIT_OF
 from pages.ui.charts.plot import GHOST
 from pages.ui.charts.scatter_data import Chart, Mark
 from pages.ui.model.axes import Axis
 
-EMPTY = "The first point appears here."
+EMPTY = N_("The first point appears here.")
 HEIGHT = 400
 FOCUS = 8.0
 """So many points of accuracy below the best a chart begins with."""
@@ -34,7 +35,7 @@ def figure(chart: Chart) -> go.Figure:
     fig = go.Figure(layout=_layout(chart))
     _shade(fig, chart)
     if not chart.marks:
-        fig.add_annotation(text=EMPTY, showarrow=False, xref="paper", yref="paper", x=0.5, y=0.5, opacity=0.6)
+        fig.add_annotation(text=_(EMPTY), showarrow=False, xref="paper", yref="paper", x=0.5, y=0.5, opacity=0.6)
         return fig
     fig.add_trace(_staircase(chart))
     fig.add_trace(_way(chart))
@@ -42,10 +43,10 @@ def figure(chart: Chart) -> go.Figure:
     for technique in sorted({mark.technique for mark in others}, key=lambda kinds: (len(kinds), kinds)):
         marks = [mark for mark in others if mark.technique == technique]
         fig.add_trace(_points(marks, _called(technique), colour(technique), 8))
-    fig.add_trace(_points(chart.of("baseline"), "fp32 baseline", BASELINE, 10))
+    fig.add_trace(_points(chart.of("baseline"), _("fp32 baseline"), BASELINE, 10))
     fig.add_trace(_ghost(chart))
     fig.add_trace(_course(chart))
-    fig.add_trace(_points(chart.of("now"), "Current", NOW, 14))
+    fig.add_trace(_points(chart.of("now"), _("Current"), NOW, 14))
     return fig
 
 
@@ -55,7 +56,7 @@ def colour(technique: tuple[str, ...]) -> str:
 
 
 def _called(technique: tuple[str, ...]) -> str:
-    return " + ".join(technique).capitalize() if technique else "Uncompressed"
+    return " + ".join(technique).capitalize() if technique else _("Uncompressed")
 
 
 def _layout(chart: Chart) -> go.Layout:
@@ -100,9 +101,14 @@ def _shade(fig: go.Figure, chart: Chart) -> None:
         far = _far(axis, edge, _along(axis, chart)[0])
         name = "x" if axis is chart.x else "y"
         limit, ends = LIMIT_OF.get(axis.name, ""), {f"{name}0": edge, f"{name}1": far}
-        draw(**ends, fillcolor=BUDGET, opacity=0.10, line_width=0, layer="below", name=f"area {limit}")
+        draw(**ends, fillcolor=BUDGET, opacity=0.10, line_width=0, layer="below", name=_("area {limit}", limit=limit))
         line = fig.add_vline if axis is chart.x else fig.add_hline
-        line(**{name: edge}, line={"color": BUDGET, "width": 2, "dash": "dash"}, layer="below", name=f"edge {limit}")
+        line(
+            **{name: edge},
+            line={"color": BUDGET, "width": 2, "dash": "dash"},
+            layer="below",
+            name=_("edge {limit}", limit=limit),
+        )
 
 
 def _far(axis: Axis, edge: float, values: list[float]) -> float:
@@ -115,14 +121,14 @@ def _far(axis: Axis, edge: float, values: list[float]) -> float:
 def _staircase(chart: Chart) -> go.Scatter:
     xs, ys = [x for x, _ in chart.front], [y for _, y in chart.front]
     line = {"shape": "hv" if chart.x.better == "less" else "vh", "color": FRONT, "width": 2}
-    return go.Scatter(x=xs, y=ys, mode="lines", name="Pareto front", line=line, hoverinfo="skip")
+    return go.Scatter(x=xs, y=ys, mode="lines", name=_("Pareto front"), line=line, hoverinfo="skip")
 
 
 def _way(chart: Chart) -> go.Scatter:
     line = {"color": NOW, "width": 1, "dash": "dot"}
     return go.Scatter(
         x=[x for x, _ in chart.way], y=[y for _, y in chart.way], mode="lines", line=line, opacity=0.5,
-        hoverinfo="skip", showlegend=False, name="History",
+        hoverinfo="skip", showlegend=False, name=_("History"),
     )  # fmt: skip
 
 
@@ -130,10 +136,17 @@ def _ghost(chart: Chart) -> go.Scatter:
     """Where the point is expected: empty but while a slider is dragged, or while the present recipe is measured."""
     at = [chart.ghost] if chart.ghost else []
     return go.Scatter(
-        x=[x for x, _ in at], y=[y for _, y in at], mode="markers+text", name=GHOST, showlegend=False, hoverinfo="skip",
+        x=[x for x, _ in at],
+        y=[y for _, y in at],
+        mode="markers+text",
+        name=_(GHOST),
+        showlegend=False,
+        hoverinfo="skip",
         marker={"symbol": "circle-open-dot", "size": 16, "color": NOW, "opacity": 0.8},
-        text=["interpolated"] * len(at), textposition="top right", textfont={"size": 12, "color": NOW},
-    )  # fmt: skip
+        text=["interpolated"] * len(at),
+        textposition="top right",
+        textfont={"size": 12, "color": NOW},
+    )
 
 
 def _course(chart: Chart) -> go.Scatter:
@@ -141,13 +154,19 @@ def _course(chart: Chart) -> go.Scatter:
     stages = chart.course
     last = len(stages) - 1
     return go.Scatter(
-        x=[s.x for s in stages], y=[s.y for s in stages], mode="lines+markers+text", name="Training (validation)",
-        showlegend=bool(stages), line={"color": NOW, "width": 1.5},
+        x=[s.x for s in stages],
+        y=[s.y for s in stages],
+        mode="lines+markers+text",
+        name=_("Training (validation)"),
+        showlegend=bool(stages),
+        line={"color": NOW, "width": 1.5},
         marker={"symbol": "circle-open", "color": NOW, "size": [6 + 6 * (i == last) for i in range(len(stages))]},
-        text=[f"step {s.step:,}" if i == last else "" for i, s in enumerate(stages)], textposition="middle right",
+        text=[_("step {step:,}", step=s.step) if i == last else "" for i, s in enumerate(stages)],
+        textposition="middle right",
         textfont={"size": 12, "color": NOW},
-        customdata=[[s.text, ""] for s in stages], hovertemplate="%{customdata[0]}<extra></extra>",
-    )  # fmt: skip
+        customdata=[[s.text, ""] for s in stages],
+        hovertemplate="%{customdata[0]}<extra></extra>",
+    )
 
 
 def _points(marks: Sequence[Mark], name: str, shade: str, size: int) -> go.Scatter:

@@ -4,6 +4,8 @@ from collections.abc import Sequence
 
 import plotly.graph_objects as go
 
+from compression.language import _
+
 GROWTH = "#3987C9"
 HEIGHT = 220
 
@@ -41,7 +43,7 @@ def importance(pairs: Sequence[tuple[str, float]]) -> go.Figure:
     shown = list(reversed(pairs))
     layout = go.Layout(
         template="none", height=60 + 26 * len(shown), margin={"l": 150, "r": 16, "t": 4, "b": 36},
-        xaxis={"title": "Importance, %", "rangemode": "tozero"}, yaxis={"automargin": True},
+        xaxis={"title": _("Importance, %"), "rangemode": "tozero"}, yaxis={"automargin": True},
     )  # fmt: skip
     return go.Figure(
         go.Bar(x=[100 * share for _, share in shown], y=[name for name, _ in shown], orientation="h",

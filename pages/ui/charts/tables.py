@@ -6,6 +6,7 @@ from typing import Any
 import streamlit as st
 
 from compression.analysis.energy import energy_microjoules
+from compression.language import N_
 from compression.records.measurement import LayerReport
 from pages.ui.charts.scatter_data import where
 from pages.ui.model import wording
@@ -14,43 +15,46 @@ from pages.ui.model.words import WORDS
 
 MEASURED = {
     **{words.measure: st.column_config.NumberColumn(words.title, format="%.2f") for words in WORDS.values()},
-    "Drop": st.column_config.NumberColumn("Drop, points", format="%.2f"),
-    "Size": st.column_config.NumberColumn("Size, KB", format="%.1f"),
-    "Latency": st.column_config.NumberColumn("Latency, fp32 = 1", format="%.2f"),
-    "MACs": st.column_config.NumberColumn("MACs, million", format="%.2f"),
-    "Images": st.column_config.NumberColumn("Test images", format="localized"),
+    "Drop": st.column_config.NumberColumn(N_("Drop, points"), format="%.2f"),
+    "Size": st.column_config.NumberColumn(N_("Size, KB"), format="%.1f"),
+    "Latency": st.column_config.NumberColumn(N_("Latency, fp32 = 1"), format="%.2f"),
+    "MACs": st.column_config.NumberColumn(N_("MACs, million"), format="%.2f"),
+    "Images": st.column_config.NumberColumn(N_("Test images"), format="localized"),
 }
 """Columns of every table of measured files."""
 
 COLUMNS = {
     "key": None,
     **MEASURED,
-    "Energy": st.column_config.NumberColumn("Energy, µJ (estimated)", format="%.1f"),
+    "Energy": st.column_config.NumberColumn(N_("Energy, µJ (estimated)"), format="%.1f"),
 }
 
 OPERATORS = {
     name: st.column_config.NumberColumn(format=form)
-    for form, names in {"%.3f": ("ms", "ms in fp32"), "percent": ("Share", "Share in fp32")}.items() for name in names
-}  # fmt: skip
+    for form, names in {"%.3f": ("ms", N_("ms in fp32")), "percent": (N_("Share"), N_("Share in fp32"))}.items()
+    for name in names
+}
 
 LAYERS = {
     "Sparsity": st.column_config.NumberColumn(format="percent"),
     "Bytes": st.column_config.NumberColumn(format="localized"),
     "Weights": st.column_config.NumberColumn(format="localized"),
     "MACs": st.column_config.NumberColumn(format="localized"),
-    "SQNR, dB": st.column_config.NumberColumn(format="%.1f", help="Signal-to-quantization-noise ratio of the weights."),
+    "SQNR, dB": st.column_config.NumberColumn(
+        format="%.1f", help=N_("Signal-to-quantization-noise ratio of the weights.")
+    ),
     "Output error": st.column_config.NumberColumn(
         format="percent",
-        help="Relative error of the layer's output on calibration images, with all earlier layers compressed too.",
+        help=N_("Relative error of the layer's output on calibration images, with all earlier layers compressed too."),
     ),
 }
 
 FORMATS = {
-    "onnx": "ONNX, packed weights (the measured file)",
-    "pixels": "ONNX with preprocessing (input: uint8 pixels, n × height × width × channels)",
-    "qdq": "ONNX, QDQ format (QuantizeLinear, DequantizeLinear)",
-    "ort": "ORT format (ONNX Runtime)",
-    "safetensors": "PyTorch weights and settings",
+    "onnx": N_("ONNX, packed weights (the measured file)"),
+    "pixels": N_("ONNX with preprocessing (input: uint8 pixels, n × height × width × channels)"),
+    "qdq": N_("ONNX, QDQ format (QuantizeLinear, DequantizeLinear)"),
+    "ort": N_("ORT format (ONNX Runtime)"),
+    "safetensors": N_("PyTorch weights and settings"),
 }
 """The formats of `export.formats`, and the measured file with preprocessing inside, in the words of the page."""
 

@@ -3,17 +3,18 @@
 from typing import Any
 
 from compression.analysis.machines import Apart, apart
+from compression.language import N_, _
 from compression.records.measurement import Latency, Predictions
 from compression.store import Run
 from compression.store.probes import Probed
 from pages.ui.model import wording
 
-HERE = "This machine"
+HERE = N_("This machine")
 
 
 def rows(run: Run, probed: list[Probed]) -> list[dict[str, Any]]:
     """A row for each machine and number of threads; this one first."""
-    found = [_row(HERE, run.latency, run.latency_machine.onnxruntime)] if run.latency and run.latency_machine else []
+    found = [_row(_(HERE), run.latency, run.latency_machine.onnxruntime)] if run.latency and run.latency_machine else []
     for each in probed:
         for latency in sorted(each.latencies, key=lambda took: took.threads):
             row = _row(each.machine.title, latency, each.machine.onnxruntime)
@@ -33,7 +34,7 @@ def _row(machine: str, latency: Latency, runtime: str) -> dict[str, Any]:
 def sentences(run: Run, here: Predictions | None, probed: list[Probed]) -> list[str]:
     """For each machine, how many of its answers differ from those here, and why."""
     if here is None:
-        return ["Predictions were not stored on this machine, so they cannot be compared."]
+        return [_("Predictions were not stored on this machine, so they cannot be compared.")]
     quantize = run.readable.get("quantize") if run.readable else None
     integer = getattr(quantize, "activation_bits", 32) == 8
     told = []
@@ -46,11 +47,19 @@ def sentences(run: Run, here: Predictions | None, probed: list[Probed]) -> list[
 
 def sentence(machine: str, found: Apart) -> str:
     """'The same file on two machines, A and this one: 3 of 200 predictions differ. …'."""
-    head = f"The same file, two machines ({machine} and this one)"
+    head = _("The same file, two machines ({machine} and this one)", machine=machine)
     if not found.differing:
-        return f"{head}: all {found.n:,} predictions are equal."
-    sure = (
-        f"Their median confidence here is {wording.percent(found.confidence_differing, found.n)}, against "
-        f"{wording.percent(found.confidence, found.n)} over all images."
+        return _("{head}: all {n:,} predictions are equal.", head=head, n=found.n)
+    sure = _(
+        "Their median confidence here is {confidence_differing}, against {confidence} over all images.",
+        confidence_differing=wording.percent(found.confidence_differing, found.n),
+        confidence=wording.percent(found.confidence, found.n),
     )
-    return f"{head}: {found.differing:,} of {found.n:,} predictions differ. {found.why} {sure}"
+    return _(
+        "{head}: {differing:,} of {n:,} predictions differ. {why} {sure}",
+        head=head,
+        differing=found.differing,
+        n=found.n,
+        why=found.why,
+        sure=sure,
+    )

@@ -6,6 +6,7 @@ from typing import Any
 
 import plotly.graph_objects as go
 
+from compression.language import N_, _
 from compression.models import title as network_title
 from compression.store import Run
 from pages.ui.model import wording
@@ -38,13 +39,21 @@ class Filter:
 def title(run: Run) -> str:
     """'ResNet-20 on Fashion-MNIST'."""
     model = run.subject.model
-    return f"{network_title(model)} on {dataset_title(run.subject.dataset)}"
+    return _(
+        "{network_title} on {dataset_title}",
+        network_title=network_title(model),
+        dataset_title=dataset_title(run.subject.dataset),
+    )
 
 
 def recipe_line(run: Run) -> str:
     """The recipe in words; its hash where another version wrote one that this cannot read."""
     recipe = run.readable
-    return wording.recipe_line(recipe) if recipe else f"recipe {run.recipe_hash[:8]} (written by another version)"
+    return (
+        wording.recipe_line(recipe)
+        if recipe
+        else _("recipe {recipe_hash} (written by another version)", recipe_hash=run.recipe_hash[:8])
+    )
 
 
 def labels(runs: Sequence[Run]) -> dict[str, str]:
@@ -54,8 +63,8 @@ def labels(runs: Sequence[Run]) -> dict[str, str]:
 
 
 def _label(run: Run) -> str:
-    alike = " agreement with fp32" if run.accuracy.reference == "fp32" else ""
-    alike += " on validation images" if run.accuracy.split == "validation" else ""
+    alike = _(" agreement with fp32") if run.accuracy.reference == "fp32" else ""
+    alike += _(" on validation images") if run.accuracy.split == "validation" else ""
     accuracy = f"{wording.percent(run.accuracy.value, run.accuracy.n)}{alike}"
     return f"{recipe_line(run)} – {accuracy}, {wording.size(run.size_bytes)} – {run.created.astimezone():%d %b %H:%M}"
 
@@ -82,9 +91,11 @@ def row(run: Run) -> dict[str, Any]:
 
 
 DIMENSIONS = {
-    "channels.amount": "Channels removed, %", "prune.sparsity": "Sparsity, %", "quantize.weight_bits": "Weight bits",
-    "quantize.activation_bits": "Activation bits",
-}  # fmt: skip
+    "channels.amount": N_("Channels removed, %"),
+    "prune.sparsity": N_("Sparsity, %"),
+    "quantize.weight_bits": N_("Weight bits"),
+    "quantize.activation_bits": N_("Activation bits"),
+}
 
 
 def parallel(runs: Sequence[Run]) -> go.Figure:
@@ -92,8 +103,8 @@ def parallel(runs: Sequence[Run]) -> go.Figure:
     chosen = [run for run in runs if run.latency and run.readable is not None][:LINES]
     columns = [(told, [_setting(run, path) for run in chosen]) for path, told in DIMENSIONS.items()]
     columns += [
-        ("Size, KB", [run.size_bytes / 1000 for run in chosen]),
-        ("Latency, fp32 = 1", [run.latency.ratio for run in chosen if run.latency]),
+        (_("Size, KB"), [run.size_bytes / 1000 for run in chosen]),
+        (_("Latency, fp32 = 1"), [run.latency.ratio for run in chosen if run.latency]),
         (_of_all(chosen), [100 * run.accuracy.value for run in chosen]),
     ]
     accuracy = columns[-1][1]
@@ -113,7 +124,9 @@ def _of_all(runs: Sequence[Run]) -> str:
 def untimed(runs: Sequence[Run]) -> str:
     """How many runs `parallel` leaves out because nothing tells how long they take here."""
     count = sum(run.latency is None for run in runs)
-    return f"Left out: {wording.counted(count, 'run')} without a latency on this machine." if count else ""
+    return (
+        _("Left out: {count} without a latency on this machine.", count=wording.counted(count, "run")) if count else ""
+    )
 
 
 def _setting(run: Run, path: str) -> float:

@@ -7,6 +7,7 @@ import streamlit as st
 from compression import jobs
 from compression.analysis.comparison import Comparison, Flip
 from compression.jobs import Request
+from compression.language import N_, _
 from compression.records.measurement import Predictions
 from compression.store import Run
 from pages.ui.charts import byte_figures, pictures, tables
@@ -21,19 +22,19 @@ COLUMNS = {
     "Favourite": st.column_config.TextColumn("★", width=40),
     "Recipe": st.column_config.TextColumn(width="large"),
     **tables.MEASURED,
-    "Smaller": st.column_config.NumberColumn("Compression ratio", format="%.1f"),
+    "Smaller": st.column_config.NumberColumn(N_("Compression ratio"), format="%.1f"),
     "Measured": st.column_config.DatetimeColumn(format="YYYY-MM-DD HH:mm"),
     "Run": st.column_config.TextColumn(width="small"),
 }
 
 
 MACHINES = {
-    "Median": st.column_config.NumberColumn("Median, ms", format="%.3f"),
+    "Median": st.column_config.NumberColumn(N_("Median, ms"), format="%.3f"),
     "p95": st.column_config.NumberColumn("p95, ms", format="%.3f"),
     "p99": st.column_config.NumberColumn("p99, ms", format="%.3f"),
-    "fp32": st.column_config.NumberColumn("fp32, ms", format="%.3f"),
-    "Latency": st.column_config.NumberColumn("Latency, fp32 = 1", format="%.2f"),
-    "Memory": st.column_config.NumberColumn("Memory, MB", format="%.1f"),
+    "fp32": st.column_config.NumberColumn(N_("fp32, ms"), format="%.3f"),
+    "Latency": st.column_config.NumberColumn(N_("Latency, fp32 = 1"), format="%.2f"),
+    "Memory": st.column_config.NumberColumn(N_("Memory, MB"), format="%.1f"),
     "°C": st.column_config.NumberColumn(format="%.0f"),
     "MHz": st.column_config.NumberColumn(format="%.0f"),
 }
@@ -43,8 +44,8 @@ def measures(a: Run, b: Run) -> None:
     """The settings that differ, and what that changed."""
     left, right = st.columns([2, 3])
     rows = two_runs.settings(a, b)
-    left.markdown("**Differing settings**")
-    left.dataframe(rows, hide_index=True) if rows else left.caption("None: the same recipe on the same network.")
+    left.markdown(_("**Differing settings**"))
+    left.dataframe(rows, hide_index=True) if rows else left.caption(_("None: the same recipe on the same network."))
     right.markdown("**Results**")
     right.dataframe(two_runs.rows(two_runs.deltas(a, b, compared(a, b))), hide_index=True)
 
@@ -57,18 +58,24 @@ def classes(a: Run, b: Run) -> None:
     left, right = st.columns(2)
     with left:
         measure = WORDS[found.reference].measure
-        st.markdown(f"**{measure} per class{' predicted by fp32' if found.reference == 'fp32' else ''}**")
-        plot(two_runs.by_class(found), f"{measure} of A and B per class.", key="duel.classes")
+        st.markdown(
+            _(
+                "**{measure} per class{value}**",
+                measure=measure,
+                value=_(" predicted by fp32") if found.reference == "fp32" else "",
+            )
+        )
+        plot(two_runs.by_class(found), _("{measure} of A and B per class.", measure=measure), key="duel.classes")
         st.dataframe([vars(c) for c in found.classes], hide_index=True, column_config={
-            "name": "Class", "n": "Images", "a": st.column_config.NumberColumn("A", format="percent"),
+            "name": _("Class"), "n": _("Images"), "a": st.column_config.NumberColumn("A", format="percent"),
             "b": st.column_config.NumberColumn("B", format="percent"),
         })  # fmt: skip
     with right:
-        st.markdown("**Confusion matrix, B − A**" if found.reference == "labels" else
-                    "**Confusion with fp32's predictions, B − A**")  # fmt: skip
+        st.markdown(_("**Confusion matrix, B − A**") if found.reference == "labels" else
+                    _("**Confusion with fp32's predictions, B − A**"))  # fmt: skip
         plot(
             two_runs.confusion(found),
-            "For each class, how many more images B predicts as another class.",
+            _("For each class, how many more images B predicts as another class."),
             key="duel.confusion",
         )
 
@@ -80,17 +87,17 @@ def flipped(a: Run, b: Run) -> None:
         return
     st.caption(two_runs.summary(found))
     if found.reference == "fp32":
-        _flips("A agrees with fp32, B does not", found.lost, found.a_only)
-        _flips("B agrees with fp32, A does not", found.won, found.b_only)
+        _flips(_("A agrees with fp32, B does not"), found.lost, found.a_only)
+        _flips(_("B agrees with fp32, A does not"), found.won, found.b_only)
     else:
-        _flips("A correct, B wrong", found.lost, found.a_only)
-        _flips("B correct, A wrong", found.won, found.b_only)
+        _flips(_("A correct, B wrong"), found.lost, found.a_only)
+        _flips(_("B correct, A wrong"), found.won, found.b_only)
 
 
 def _flips(heading: str, flips: tuple[Flip, ...], count: int) -> None:
-    st.markdown(f"**{heading}** ({count:,}{f', {len(flips)} shown' if count > len(flips) else ''})")
+    st.markdown(f"**{heading}** ({count:,}{(_(', {count} shown', count=len(flips)) if count > len(flips) else '')})")
     if not flips:
-        st.caption("None.")
+        st.caption(_("None."))
         return
     pictures.row((flip.png, _told(flip)) for flip in flips)
 
@@ -103,11 +110,15 @@ def confidence(a: Run, b: Run) -> None:
     """Whether the files are right, or answer like the fp32 file, as often as they say."""
     found = compared(a, b)
     if found is not None:
-        plot(two_runs.reliability(found), f"Confidence against how often A and B {two_runs.does(found)}.",
+        plot(two_runs.reliability(found), _("Confidence against how often A and B {does}.", does=two_runs.does(found)),
              key="duel.reliability")  # fmt: skip
-        does = "is correct" if found.reference == "labels" else "agrees with fp32"
+        does = _("is correct") if found.reference == "labels" else _("agrees with fp32")
         st.caption(
-            f"One point per confidence decile. Below the diagonal, a file {does} less often than its confidence says."
+            _(
+                "One point per confidence decile. Below the diagonal, a file {does} less often than its "
+                "confidence says.",
+                does=does,
+            )
         )
 
 
@@ -117,7 +128,7 @@ def books(a: Run, b: Run) -> None:
         found = store().ledger(run.id)
         st.markdown(f"**{side}**")
         if found is None:
-            st.caption("No size breakdown is stored for this file.")
+            st.caption(_("No size breakdown is stored for this file."))
             continue
         shown = byte_figures.whole_file(found)
         figure = byte_figures.figure(shown)
@@ -133,13 +144,13 @@ def speed(a: Run, b: Run) -> None:
             st.markdown(f"**{side}**")
             file = kept(store().file(run))
             if file is None:
-                st.caption("The file is no longer on this machine.")
+                st.caption(_("The file is no longer on this machine."))
                 continue
             subject = run.subject
             request = Request(subject.model, subject.weights, subject.dataset, run.recipe_json)
             layers = store().layers(run.id)
             told = awaited(
-                asked(("explain", run.id), jobs.explain_latency, request, file, layers), "Profiling the file"
+                asked(("explain", run.id), jobs.explain_latency, request, file, layers), _("Profiling the file")
             )
             if told is not None:
                 st.dataframe(byte_figures.operators(told.profile, told.baseline), hide_index=True,
@@ -153,7 +164,7 @@ def elsewhere(a: Run, b: Run) -> None:
         st.markdown(f"**{side}**")
         probed = store().probes.of_run(run.id)
         if not probed:
-            st.caption("No report from another machine yet. Deploy has the probe that measures this file there.")
+            st.caption(_("No report from another machine yet. Deploy has the probe that measures this file there."))
             continue
         st.dataframe(machines.rows(run, probed), hide_index=True, column_config=MACHINES)
         for sentence in machines.sentences(run, store().predictions(run.id), probed):
@@ -163,17 +174,17 @@ def elsewhere(a: Run, b: Run) -> None:
 def compared(a: Run, b: Run) -> Comparison | None:
     """Both runs' answers image by image, or None and a line that says why not."""
     if a.subject.data_fingerprint != b.subject.data_fingerprint:
-        st.caption("These runs were measured on different images, so predictions cannot be compared.")
+        st.caption(_("These runs were measured on different images, so predictions cannot be compared."))
         return None
     ours, theirs = store().predictions(a.id), store().predictions(b.id)
     if ours is None or theirs is None:
-        st.caption("Predictions are not stored for one of these runs.")
+        st.caption(_("Predictions are not stored for one of these runs."))
         return None
     subject = a.subject
     request = Request(subject.model, subject.weights, subject.dataset, a.recipe_json)
     fp32 = _fp32(a)
     answer = asked(("compare", a.id, b.id), jobs.compare_predictions, request, ours, theirs, fp32)
-    return awaited(answer, "Comparing predictions")
+    return awaited(answer, _("Comparing predictions"))
 
 
 def _fp32(run: Run) -> Predictions | None:

@@ -10,6 +10,7 @@ import streamlit as st
 
 from compression.data import DATASETS
 from compression.jobs import Outcome, SmallNetwork, small_network_of, trained_networks
+from compression.language import N_, _
 from compression.models import ARCHITECTURES
 from compression.models import title as network_title
 from compression.records.measurement import Accuracy, Interval
@@ -24,15 +25,15 @@ from pages.ui.state import awaited_once, lab, store
 
 Kind = Literal["dense", "taught", "compressed"]
 NAMES: dict[Kind, str] = {
-    "dense": "Small network, trained directly",
-    "taught": "Small network, distilled",
-    "compressed": "Compressed",
+    "dense": N_("Small network, trained directly"),
+    "taught": N_("Small network, distilled"),
+    "compressed": N_("Compressed"),
 }
 COLOURS: dict[Kind, str] = {"dense": "#808790", "taught": "#3987C9", "compressed": "#D55E00"}
 SYMBOLS: dict[Kind, str] = {"dense": "square", "taught": "diamond", "compressed": "circle"}
 EVERY_S = 1.0
-TITLE = "Accuracy at a given size: small, distilled and compressed networks"
-ABOUT = (
+TITLE = N_("Accuracy at a given size: small, distilled and compressed networks")
+ABOUT = N_(
     "Every point is an ONNX file measured on all test images; lines are the Pareto fronts. To add a distilled network: "
     "`python -m compression models train resnet8 fashion-mnist --teacher resnet20`."
 )
@@ -69,7 +70,11 @@ def _references(dataset: str) -> list[Way]:
     for model, architecture in ARCHITECTURES.items():
         sweep = reference_sweep(Subject(model, dataset, dataset))
         for recipe, told in sweep.points if sweep else ():
-            label = f"{architecture.title}: {wording.recipe_line(recipe)} (reference machine)"
+            label = _(
+                "{title}: {recipe_line} (reference machine)",
+                title=architecture.title,
+                recipe_line=wording.recipe_line(recipe),
+            )
             found.append(Way("compressed", label, _spot(told.accuracy, told.size_bytes)))
     return found
 
@@ -82,7 +87,11 @@ def _spot(accuracy: Accuracy, size_bytes: int) -> Spot:
 def title(small: SmallNetwork) -> str:
     """'ResNet-8, distilled from ResNet-56'."""
     own = network_title(small.model)
-    return f"{own}, distilled from {network_title(small.teacher)}" if small.teacher in ARCHITECTURES else own
+    return (
+        _("{own}, distilled from {network_title}", own=own, network_title=network_title(small.teacher))
+        if small.teacher in ARCHITECTURES
+        else own
+    )
 
 
 def missing(dataset: str, runs: Sequence[Run]) -> list[SmallNetwork]:
@@ -131,20 +140,24 @@ def _told(way: Way) -> str:
 
 def draw(first: str = "") -> None:
     """The chart for a dataset, at first the one named, and the measuring of what is missing on it."""
-    with (shown := st.expander(TITLE, key="ways.shown", on_change="rerun")):
+    with (shown := st.expander(_(TITLE), key="ways.shown", on_change="rerun")):
         if not shown.open:
             return
         known = [name for name in DATASETS if trained_networks(name)]
         at = known.index(first) if first in known else 0
-        dataset = st.selectbox("Dataset", known, at, key="ways.images", format_func=lambda name: DATASETS[name].title)
+        dataset = st.selectbox(
+            _("Dataset"), known, at, key="ways.images", format_func=lambda name: DATASETS[name].title
+        )
         if dataset is None:
             return
         runs = store().runs(role=None, dataset=dataset)
         found, lacking = ways(dataset, runs), missing(dataset, runs)
-        if lacking and st.toggle(f"Measure the remaining small networks ({len(lacking)})", key="ways.on"):
+        if lacking and st.toggle(
+            _("Measure the remaining small networks ({count})", count=len(lacking)), key="ways.on"
+        ):
             repeated(partial(measure, dataset, lacking[0]), EVERY_S)
-        plot(figure(found), f"Accuracy against file size of {len(found)} files, by method.", key="ways")
-        st.caption(ABOUT)
+        plot(figure(found), _("Accuracy against file size of {count} files, by method.", count=len(found)), key="ways")
+        st.caption(_(ABOUT))
         rows = [{"Method": NAMES[way.kind], "File": way.label, "Accuracy, %": round(way.spot.y, 2),
                  "Size, KB": round(way.spot.x, 1)} for way in found if way.kind != "compressed"]  # fmt: skip
         if rows:
@@ -155,7 +168,7 @@ def measure(dataset: str, small: SmallNetwork) -> None:
     """Has one small network measured; the page is drawn anew when it is kept."""
     answer = awaited_once(("small", dataset, small), partial(lab().small, small.model, dataset, small.teacher))
     if not answer.done():
-        st.progress(0.0, f"Measuring {title(small)} …")
+        st.progress(0.0, _("Measuring {title} …", title=title(small)))
         return
     found = answer.result() if answer.exception() is None else None
     if isinstance(found, Outcome) and not lab().trouble:

@@ -5,6 +5,7 @@ from dataclasses import replace
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
+from compression.language import _
 from pages.ui.charts import scatter_figure
 from pages.ui.charts.budget_handles import handles, moved
 from pages.ui.charts.plot import plot
@@ -24,7 +25,7 @@ def draw(visit: Visit) -> list[Chart]:
         timing = clock(visit)
         trail = timing.trail(visit.trail)
         st.markdown(
-            "**Budget**", help="Shaded on the charts. The best measured point within the budget is shown below."
+            "**Budget**", help=_("Shaded on the charts. The best measured point within the budget is shown below.")
         )
         budget = view_controls.budget(visit.trail.words)
         toolbar.advice(visit, trail, budget)
@@ -45,7 +46,7 @@ def clock(visit: Visit) -> Timing:
     chosen = view_controls.machine(known, visit.view.machine)
     if not chosen:
         return Timing()
-    return Timing(chosen, known.get(chosen, view_controls.UNKNOWN), store().probes.times(chosen))
+    return Timing(chosen, known.get(chosen, _(view_controls.UNKNOWN)), store().probes.times(chosen))
 
 
 def _chart(visit: Visit, timing: Timing, number: int, slot: DeltaGenerator, pair: Pair, expected: Foreseen) -> Chart:

@@ -6,6 +6,7 @@ from typing import Literal
 
 from streamlit.delta_generator import DeltaGenerator
 
+from compression.language import N_, _
 from compression.records.measurement import Measurement
 from compression.store.records import FROM_STORE
 from pages.ui.model import wording
@@ -31,8 +32,8 @@ class Figure:
     help: str
 
 
-SIZE = "Size of the .onnx file, and its compression ratio to the smallest plain fp32 file."
-LATENCY = (
+SIZE = N_("Size of the .onnx file, and its compression ratio to the smallest plain fp32 file.")
+LATENCY = N_(
     "Median latency for one image in ONNX Runtime and its ratio to the fp32 file, ± half of the 95% interval. "
     "Both files are timed alternately."
 )
@@ -61,11 +62,22 @@ def _metric(place: DeltaGenerator, figure: Figure, *, old: bool) -> DeltaGenerat
 
 def provenance(measured: Measurement, full: bool) -> str:
     """'Measured on all 10,000 test images. Latency: 1 thread, Intel(R) Xeon(R) …'."""
-    which, latency = "all" if full else "the first", measured.latency
-    images = f"{measured.provenance.capitalize()} on {which} {measured.accuracy.n:,} test images."
+    which, latency = "all" if full else _("the first"), measured.latency
+    images = _(
+        "{capitalize} on {which} {n:,} test images.",
+        capitalize=measured.provenance.capitalize(),
+        which=which,
+        n=measured.accuracy.n,
+    )
     if latency is None:
         return images
-    return f"{images} Latency: {latency.threads} thread{'s' if latency.threads > 1 else ''}, {measured.machine.cpu}."
+    return _(
+        "{images} Latency: {threads} thread{value}, {cpu}.",
+        images=images,
+        threads=latency.threads,
+        value="s" if latency.threads > 1 else "",
+        cpu=measured.machine.cpu,
+    )
 
 
 def is_kept(measured: Measurement) -> bool:
@@ -79,9 +91,9 @@ def _accuracy(measured: Measurement | None, words: Words) -> Figure:
     accuracy, n = measured.accuracy, measured.accuracy.n
     words, noise = WORDS[accuracy.reference], not accuracy.significant
     change = wording.points(-accuracy.drop, n)
-    remark = f"fp32 {wording.percent(accuracy.baseline, n)}{', within noise' if noise and change else ''}"
+    remark = f"fp32 {wording.percent(accuracy.baseline, n)}{(_(', within noise') if noise and change else '')}"
     if accuracy.reference == "fp32":
-        remark = f"with fp32, {wording.counted(n, 'image')}"
+        remark = _("with fp32, {n}", n=wording.counted(n, "image"))
     half = wording.half_width(accuracy.interval.low, accuracy.interval.high, n)
     colour: Literal["normal", "off"] = "off" if noise else "normal"
     return Figure(words.measure, wording.percent(accuracy.value, n), half, change, remark, colour, words.about)
@@ -89,17 +101,17 @@ def _accuracy(measured: Measurement | None, words: Words) -> Figure:
 
 def _size(measured: Measurement | None) -> Figure:
     if measured is None:
-        return Figure("File size", NOTHING, "", "", "", "off", SIZE)
+        return Figure(_("File size"), NOTHING, "", "", "", "off", _(SIZE))
     value, small = wording.size(measured.size_bytes), wording.times(measured.size_ratio)
     change = wording.change(measured.size_bytes / measured.baseline_size_bytes)
     remark = f"fp32 {wording.size(measured.baseline_size_bytes)}"
-    return Figure("File size", value, small, change, remark, "inverse", SIZE)
+    return Figure(_("File size"), value, small, change, remark, "inverse", _(SIZE))
 
 
 def _latency(measured: Measurement | None) -> Figure:
     if measured is None or measured.latency is None:
-        return Figure("Latency", NOTHING, "", "", "", "off", LATENCY)
+        return Figure(_("Latency"), NOTHING, "", "", "", "off", _(LATENCY))
     latency, value = measured.latency, wording.milliseconds(measured.latency.p50_ms)
     ratio = wording.ratio(latency.ratio, latency.ratio_interval.low, latency.ratio_interval.high)
     remark = f"fp32 {wording.milliseconds(latency.baseline_p50_ms)}"
-    return Figure("Latency", value, ratio, wording.change(latency.ratio), remark, "inverse", LATENCY)
+    return Figure(_("Latency"), value, ratio, wording.change(latency.ratio), remark, "inverse", _(LATENCY))

@@ -13,6 +13,7 @@ from streamlit.delta_generator import DeltaGenerator
 
 from compression.data import DATASETS, added_folders
 from compression.data.test_samples import ALL, base_of
+from compression.language import N_, _
 from compression.models import OWN, title
 from compression.recipe import Recipe
 from compression.steps import STEPS, Settings, bounds_of, choices_of, step
@@ -22,7 +23,7 @@ from pages.ui.model.widget_values import QUALITY, SEGMENTS, SHARED, Positions, S
 from pages.ui.page.test_images import sampled
 from pages.ui.state import put, shown_or_none
 
-UNTRAINED = "Networks at the end of the list may have no weights for this dataset yet; they can be trained here."
+UNTRAINED = N_("Networks at the end of the list may have no weights for this dataset yet; they can be trained here.")
 
 
 def subject() -> tuple[Subject | None, str]:
@@ -33,25 +34,25 @@ def subject() -> tuple[Subject | None, str]:
     added = added_folders()
     if shown_or_none("images") not in (None, *DATASETS, *added, FOLDER):  # removed meanwhile
         put("images", FOLDER)
-    titles = {name: DATASETS[name].title for name in DATASETS} | {FOLDER: "Image folder"}
-    titles |= {name: f"{said} (imported)" for name, said in added.items()}
-    kind = st.selectbox("Dataset", titles, key="images", format_func=titles.__getitem__)
+    titles = {name: DATASETS[name].title for name in DATASETS} | {FOLDER: _("Image folder")}
+    titles |= {name: _("{said} (imported)", said=said) for name, said in added.items()}
+    kind = st.selectbox(_("Dataset"), titles, key="images", format_func=titles.__getitem__)
     folder, network = st.empty(), st.empty()
     dataset = _folder(folder) if kind == FOLDER else _named(folder, kind)
     like = FOLDER if kind in added else kind
     if dataset == FOLDER:
-        return None, "Enter the path of an image folder with train/CLASS/IMAGE and test/CLASS/IMAGE."
+        return None, _("Enter the path of an image folder with train/CLASS/IMAGE and test/CLASS/IMAGE.")
     known = [*fitting(dataset), *trainable(dataset)]
     chosen = network.selectbox(
-        "Network", known, key=f"network.{like}", format_func=lambda pair: _network(pair, dataset), help=UNTRAINED
+        _("Network"), known, key=f"network.{like}", format_func=lambda pair: _network(pair, dataset), help=_(UNTRAINED)
     )  # fmt: skip
     return Subject(*chosen, dataset), ""
 
 
 def _folder(slot: Any) -> str:
-    about = "Layout: train/CLASS/IMAGE and test/CLASS/IMAGE."
+    about = _("Layout: train/CLASS/IMAGE and test/CLASS/IMAGE.")
     with slot.container():
-        path = st.text_input("Folder", key="folder", placeholder="/path/to/images", help=about).strip()
+        path = st.text_input(_("Folder"), key="folder", placeholder="/path/to/images", help=about).strip()
         return sampled(f"{FOLDER}{path}", "test_images") if path else FOLDER
 
 
@@ -71,8 +72,8 @@ def _named(slot: DeltaGenerator, name: str) -> str:
 def _network(pair: Pair, dataset: str) -> str:
     model, trained_on = pair
     if trained_on in (base_of(dataset), OWN):
-        return title(model) if trained_on != OWN else f"{title(model)} (imported)"
-    return f"{title(model)}, trained on {DATASETS[trained_on].title}"
+        return title(model) if trained_on != OWN else _("{title} (imported)", title=title(model))
+    return _("{title}, trained on {title_2}", title=title(model), title_2=DATASETS[trained_on].title)
 
 
 def recipe(
@@ -85,9 +86,9 @@ def recipe(
     groups = {kind: _group(kind, settings, positions, slots, shown) for kind, settings in STEPS.items()}
     shared = {QUALITY: control(Recipe, QUALITY, QUALITY)}
     rest = {name: name for name in SHARED if name != QUALITY}
-    values, place = _folded("Seed and calibration", "shared", Recipe, rest, shown)
+    values, place = _folded(_("Seed and calibration"), "shared", Recipe, rest, shown)
     if place:
-        place.button("New random seed", on_click=draw_seed, width="stretch")
+        place.button(_("New random seed"), on_click=draw_seed, width="stretch")
     shared |= values
     steps = tuple(step(kind, **values) for kind, values in groups.items() if values is not None)
     return Recipe(steps=steps, **shared)
@@ -110,7 +111,7 @@ def _group(
         values = {name: control(settings, name, f"{kind}.{name}", positions) for name in main}
         slots[kind] = st.empty()
         if finer:
-            values |= _folded("Options", kind, settings, finer, shown)[0]
+            values |= _folded(_("Options"), kind, settings, finer, shown)[0]
     return values
 
 

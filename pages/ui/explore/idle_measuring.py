@@ -5,12 +5,13 @@ from functools import partial
 
 import streamlit as st
 
+from compression.language import N_, _
 from pages.ui.page.guard import repeated
 from pages.ui.state import Visit
 
 EVERY_S = 1.5
-SWITCH = "Measure nearby recipes when idle"
-HELP = (
+SWITCH = N_("Measure nearby recipes when idle")
+HELP = N_(
     "While the worker is idle, it measures recipes that differ from yours in one setting. This improves the predicted "
     "points of a dragged slider. Your own requests have priority."
 )
@@ -21,7 +22,7 @@ def draw(visit: Visit) -> None:
     """The switch, and what is being measured; looked at again while there is something left."""
     with st.container(horizontal=True, vertical_alignment="center", key="idle"):
         here = visit.neighbours
-        here.on = st.toggle(SWITCH, ON and here.on, key="idle.on", help=HELP)
+        here.on = st.toggle(_(SWITCH), ON and here.on, key="idle.on", help=_(HELP))
         if here.on and (here.current or here.left(visit.choice, visit.trail)):
             repeated(partial(watch, visit), EVERY_S)
 
@@ -34,4 +35,10 @@ def watch(visit: Visit) -> None:
         st.rerun()
     everything = len(here.around(visit.choice, visit.trail))
     if everything and here.current:
-        st.caption(f"Measuring nearby recipe {everything - left + 1} of {everything} …")
+        st.caption(
+            _(
+                "Measuring nearby recipe {everything} of {everything_2} …",
+                everything=everything - left + 1,
+                everything_2=everything,
+            )
+        )

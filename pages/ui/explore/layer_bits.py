@@ -2,6 +2,7 @@
 
 import streamlit as st
 
+from compression.language import _
 from compression.steps import Quantize
 from pages.ui.page.guard import heard
 from pages.ui.state import Visit, put, shown
@@ -15,7 +16,7 @@ def draw(visit: Visit, name: str) -> None:
     """Bits of this layer alone; the recipe carries them."""
     quantize = visit.recipe.get("quantize")
     if not isinstance(quantize, Quantize):
-        st.caption("Enable quantization on Explore to set the bit width of a single layer.")
+        st.caption(_("Enable quantization on Explore to set the bit width of a single layer."))
         return
     own = quantize.overrides.get(name, AS_THE_REST)
     put(out := f"layers.out.{name}", own == WHOLE)
@@ -24,14 +25,14 @@ def draw(visit: Visit, name: str) -> None:
         bits for bits in Quantize.bits_choices() if bits >= 8 or not visit.recipe.get("share")
     ]  # Share.check_beside
     st.toggle(
-        "Exclude this layer from quantization", key=out, on_change=_leave_out, args=(visit, name),
-        help="Its weights stay 32-bit floats; the recipe holds this as a bit width of 32.",
+        _("Exclude this layer from quantization"), key=out, on_change=_leave_out, args=(visit, name),
+        help=_("Its weights stay 32-bit floats; the recipe holds this as a bit width of 32."),
     )  # fmt: skip
     others = [type(step).title for step in visit.recipe.steps if step.kind not in ("quantize", "recover")]
     if own == WHOLE and others:
-        st.caption(f"Other steps of the recipe still change this layer: {', '.join(others)}.")
+        st.caption(_("Other steps of the recipe still change this layer: {others}.", others=", ".join(others)))
     st.select_slider(
-        "Bit width of this layer", [AS_THE_REST, *choices], key=key, on_change=_override, args=(visit, name)
+        _("Bit width of this layer"), [AS_THE_REST, *choices], key=key, on_change=_override, args=(visit, name)
     )
 
 

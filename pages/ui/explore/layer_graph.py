@@ -7,6 +7,7 @@ from functools import partial
 import streamlit as st
 
 from compression import jobs
+from compression.language import _
 from compression.records.analysis import LayerSensitivity, OperatorTimes, Structure
 from compression.steps import Quantize
 from pages.ui.charts import network_graph
@@ -37,7 +38,7 @@ def sides(visit: Visit, point: Point, dense: Structure) -> Sides | None:
     after: Structure | None = dense
     if {report.name for report in point.layers} != set(dense.layers):
         request = visit.request_for(point.recipe)
-        after = panels.awaited(visit.answer("compressed", jobs.compressed_structure, request), "Reading the network")
+        after = panels.awaited(visit.answer("compressed", jobs.compressed_structure, request), _("Reading the network"))
     if after is None:
         return None
     before = blocks_of(dense.operators)
@@ -66,8 +67,8 @@ def draw(visit: Visit, point: Point, both: Sides, known: Mapping[str, LayerSensi
     shapes = {report.name: " × ".join(map(str, report.shape)) for report in point.layers}
     network_graph.graph(
         [
-            View("before", "Before: fp32", both.networks["before"], both.before, opened, before, {}),
-            View("after", "After: this file", both.networks["after"], both.after, opened, after, shapes),
+            View("before", _("Before: fp32"), both.networks["before"], both.before, opened, before, {}),
+            View("after", _("After: this file"), both.networks["after"], both.after, opened, after, shapes),
         ],
         colours, name, _own(visit), key=GRAPH,
         on_picked=partial(_picked, point, both), on_toggled=partial(_toggled, visit, both, name),
@@ -77,23 +78,28 @@ def draw(visit: Visit, point: Point, both: Sides, known: Mapping[str, LayerSensi
 
 def _paint() -> Paint:
     names = [paint.name for paint in PAINTS]
-    name = st.segmented_control("Color by", names, default=names[0], key=PAINT, required=True)
+    name = st.segmented_control(_("Color by"), names, default=names[0], key=PAINT, required=True)
     return next(paint for paint in PAINTS if paint.name == (name or names[0]))
 
 
 def _times(visit: Visit, point: Point) -> tuple[OperatorTimes, OperatorTimes] | None:
     request = visit.request_for(point.recipe)
-    return panels.awaited(visit.answer("times", jobs.operator_times, request), "Profiling both files")
+    return panels.awaited(visit.answer("times", jobs.operator_times, request), _("Profiling both files"))
 
 
 def _about(
     paint: Paint, known: Mapping[str, LayerSensitivity], times: tuple[OperatorTimes, OperatorTimes] | None
 ) -> str:
     if paint.name == "Sensitivity" and not known:
-        return f"{paint.about} Not measured yet; see Sensitivity below."
+        return _("{about} Not measured yet; see Sensitivity below.", about=paint.about)
     if times is not None:
         before, after = (paint.said(each.conversions_ms) for each in times)
-        return f"{paint.about} Conversions of types and layouts: {before} before, {after} after."
+        return _(
+            "{about} Conversions of types and layouts: {before} before, {after} after.",
+            about=paint.about,
+            before=before,
+            after=after,
+        )
     return paint.about
 
 
@@ -102,7 +108,8 @@ def _own(visit: Visit) -> dict[str, str]:
     quantize = visit.recipe.get("quantize")
     bits = quantize.overrides if isinstance(quantize, Quantize) else {}
     return {
-        name: "excluded from quantization" if b == 32 else f"{b} bits set for this layer" for name, b in bits.items()
+        name: _("excluded from quantization") if b == 32 else _("{b} bits set for this layer", b=b)
+        for name, b in bits.items()
     }
 
 
@@ -135,12 +142,12 @@ def _picked(point: Point, both: Sides) -> None:
 def _toggled(visit: Visit, both: Sides, name: str) -> None:
     """Opens or closes the block that was clicked, on both sides."""
     found = network_graph.found(shown(GRAPH).get("toggled"), both.networks)
-    _, opened, seen = shown_or_none(OPENED) or (None, frozenset[str](), name)
+    _rest, opened, seen = shown_or_none(OPENED) or (None, frozenset[str](), name)
     if found is None or not found[0].is_block:
         return
     part, network = found
     wanted = opened ^ {part.key}
     if shown_parts(network, wanted) > MOST:
-        st.toast(f"The graph shows at most {MOST} operators and blocks. Close another block first.")
+        st.toast(_("The graph shows at most {MOST} operators and blocks. Close another block first.", MOST=MOST))
         return
     put(OPENED, (visit.subject, wanted, seen))

@@ -6,6 +6,7 @@ import plotly.graph_objects as go
 import streamlit as st
 
 from compression import jobs, models
+from compression.language import N_, _
 from compression.records.measurement import LearningPoint
 from compression.steps import STEPS, Recover
 from pages.ui.charts import pictures
@@ -17,22 +18,22 @@ from pages.ui.state import Visit
 LOSS, ACCURACY, TEACHER = "#808790", "#D55E00", "#3987C9"
 IMAGES = 6
 BARS = 20
-OFF = "Switch on “{title}” to fine-tune the compressed network. Its learning curve appears here."
-UNLABELLED = "This dataset has no labels: the network learns from the teacher’s outputs only."
+OFF = N_("Switch on “{title}” to fine-tune the compressed network. Its learning curve appears here.")
+UNLABELLED = N_("This dataset has no labels: the network learns from the teacher’s outputs only.")
 
 
 def learning(visit: Visit) -> None:
     """The curve, and the teacher's answers softened by the recipe's temperature."""
     step = visit.recipe.get("recover")
     if step is None:
-        st.caption(OFF.format(title=STEPS["recover"].title))
+        st.caption(_(OFF).format(title=STEPS["recover"].title))
     if visit.trail.words is WORDS["fp32"]:
-        st.caption(UNLABELLED)
+        st.caption(_(UNLABELLED))
     curve, teacher = st.columns(2, gap="large")
     with curve:
-        st.markdown("**Learning curve**")
+        st.markdown(_("**Learning curve**"))
         drawn = curve_figure(visit.curve, ended=visit.training is None)
-        plot(drawn, f"Learning curve of {len(visit.curve)} points.", key="learning.curve")
+        plot(drawn, _("Learning curve of {count} points.", count=len(visit.curve)), key="learning.curve")
     with teacher:
         teaching(visit, step if isinstance(step, Recover) else Recover(temperature=1.0))
 
@@ -40,21 +41,25 @@ def learning(visit: Visit) -> None:
 def teaching(visit: Visit, step: Recover) -> None:
     """Real images with the teacher's probabilities, as the student is shown them."""
     if step.method == "fine-tune":
-        st.caption("Fine-tuning uses no teacher, only the labels.")
+        st.caption(_("Fine-tuning uses no teacher, only the labels."))
         return
     temperature, request = step.temperature, visit.request_for(visit.plain)
-    who = "teacher" if step.teacher == "self" else f"teacher ({models.title(step.teacher)})"
-    st.markdown(f"**Outputs of the {who} at temperature {temperature:g}**")
+    who = "teacher" if step.teacher == "self" else _("teacher ({title})", title=models.title(step.teacher))
+    st.markdown(_("**Outputs of the {who} at temperature {temperature:g}**", who=who, temperature=temperature))
     answer = visit.answer("teach", jobs.teacher_scores, request, step.teacher, tuple(range(IMAGES)))
-    told = awaited(answer, "Running the teacher")
+    told = awaited(answer, _("Running the teacher"))
     if told is None:
         return
     captions = (f"{i + 1}. {label}".rstrip() for i, label in enumerate(told.labels))
     pictures.row(zip(told.pictures, captions, strict=True), width=80)
-    chosen = st.segmented_control("Image", list(range(IMAGES)), key="learning.image", default=0, required=True,
+    chosen = st.segmented_control(_("Image"), list(range(IMAGES)), key="learning.image", default=0, required=True,
                                   format_func=lambda i: str(i + 1))  # fmt: skip
     softened = jobs.softmax(told.scores[chosen], temperature)
-    plot(softened_figure(told.classes, softened), f"Probabilities at temperature {temperature:g}.", key="learning.soft")
+    plot(
+        softened_figure(told.classes, softened),
+        _("Probabilities at temperature {temperature:g}.", temperature=temperature),
+        key="learning.soft",
+    )
 
 
 def curve_figure(points: Sequence[LearningPoint], height: int = 340, *, ended: bool) -> go.Figure:
@@ -62,9 +67,9 @@ def curve_figure(points: Sequence[LearningPoint], height: int = 340, *, ended: b
     end = (points[-1].step if ended else points[-1].steps) if points else 0
     layout = go.Layout(
         template="none", height=height, margin={"l": 8, "r": 8, "t": 8, "b": 8}, uirevision="curve",
-        xaxis={"title": "Step", "range": [0, end] if end else None},
-        yaxis={"title": "Loss", "rangemode": "tozero", "nticks": 4},
-        yaxis2={"title": "Validation, %", "overlaying": "y", "side": "right", "showgrid": False, "tickmode": "auto",
+        xaxis={"title": _("Step"), "range": [0, end] if end else None},
+        yaxis={"title": _("Loss"), "rangemode": "tozero", "nticks": 4},
+        yaxis2={"title": _("Validation, %"), "overlaying": "y", "side": "right", "showgrid": False, "tickmode": "auto",
                 "nticks": 4, "tickformat": ".1f"},
         legend={"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0, "xanchor": "left"},
     )  # fmt: skip
@@ -73,13 +78,13 @@ def curve_figure(points: Sequence[LearningPoint], height: int = 340, *, ended: b
         fig.update_xaxes(showticklabels=False)
         fig.update_yaxes(showticklabels=False)
         fig.add_annotation(
-            text="The learning curve appears here.", showarrow=False, xref="paper", yref="paper", x=0.5, y=0.5
+            text=_("The learning curve appears here."), showarrow=False, xref="paper", yref="paper", x=0.5, y=0.5
         )
     learned = [point for point in points if point.step > 0]
-    fig.add_trace(go.Scatter(x=[p.step for p in learned], y=[p.loss for p in learned], mode="lines", name="Loss",
+    fig.add_trace(go.Scatter(x=[p.step for p in learned], y=[p.loss for p in learned], mode="lines", name=_("Loss"),
                              line={"color": LOSS, "width": 1.5}))  # fmt: skip
     tested = [(p.step, 100 * p.accuracy) for p in points if p.accuracy is not None]
-    fig.add_trace(go.Scatter(x=[x for x, _ in tested], y=[y for _, y in tested], name="Validation",
+    fig.add_trace(go.Scatter(x=[x for x, _ in tested], y=[y for _, y in tested], name=_("Validation"),
                              mode="lines+markers", yaxis="y2", line={"color": ACCURACY},
                              marker={"size": 8}))  # fmt: skip
     return fig
@@ -91,7 +96,7 @@ def softened_figure(classes: Sequence[str], probabilities: Sequence[float]) -> g
     shown = sorted(likely)
     layout = go.Layout(
         template="none", height=260, margin={"l": 8, "r": 8, "t": 8, "b": 8}, uirevision="soft",
-        xaxis={"type": "category"}, yaxis={"title": "Probability, %", "range": [0, 100]},
+        xaxis={"type": "category"}, yaxis={"title": _("Probability, %"), "range": [0, 100]},
     )  # fmt: skip
     return go.Figure(go.Bar(x=[classes[i] for i in shown], y=[100 * probabilities[i] for i in shown],
                             marker={"color": TEACHER},

@@ -8,6 +8,7 @@ import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
 from compression import jobs
+from compression.language import N_, _
 from compression.store.records import digest
 from pages.ui.charts import byte_figures, tables
 from pages.ui.charts.plot import plot
@@ -19,15 +20,15 @@ from pages.ui.model.view import PANELS
 from pages.ui.page.waiting import awaited, tell
 from pages.ui.state import Visit, kept, opened, shown
 
-COMES = "Available after the full measurement."
-GONE = "The file is not on this machine. Measure again to recreate it."
-WAITING = "Available after the first measurement."
+COMES = N_("Available after the full measurement.")
+GONE = N_("The file is not on this machine. Measure again to recreate it.")
+WAITING = N_("Available after the first measurement.")
 
 
 def draw(visit: Visit, point: Point | None, drawn: list[Chart]) -> None:
     """The choice of a panel, and the panel."""
     chosen = (
-        st.segmented_control("Panel", PANELS, key="panel", required=True, label_visibility="collapsed") or PANELS[0]
+        st.segmented_control(_("Panel"), PANELS, key="panel", required=True, label_visibility="collapsed") or PANELS[0]
     )
     visit.look(replace(visit.view, panel=chosen))
     with st.container(key="panel-body"):
@@ -38,7 +39,7 @@ def points(visit: Visit, point: Point | None, drawn: list[Chart]) -> None:
     """The table behind the charts; a row selects its point."""
     rows = tables.points(visit.trail, point)
     if not rows:
-        st.caption(WAITING)
+        st.caption(_(WAITING))
         return
     keys, height = [row["key"] for row in rows], min(420, 45 + 36 * len(rows))
     name = f"points.{digest(*keys, str(visit.selection.cleared))}"  # a tick is of a row: among other rows it comes off
@@ -55,9 +56,9 @@ def _tick(visit: Visit, keys: list[str], name: str) -> None:
 def books(visit: Visit, point: Point | None, drawn: list[Chart]) -> None:
     """Where the bytes of the file went."""
     if point is None or point.ledger is None:
-        st.caption(COMES)
+        st.caption(_(COMES))
         return
-    by_layer = st.toggle("Per layer", key="books.layers")
+    by_layer = st.toggle(_("Per layer"), key="books.layers")
     shown = byte_figures.layer_by_layer(point.ledger) if by_layer else byte_figures.whole_file(point.ledger)
     plot(byte_figures.figure(shown), shown.alt, key=f"books.{by_layer}")
     st.caption(byte_figures.summary(point.ledger))
@@ -67,22 +68,28 @@ def speed(visit: Visit, point: Point | None, drawn: list[Chart]) -> None:
     """Why is it not faster? And ONNX Runtime's own account, beside the fp32 file's."""
     file = kept(point.file) if point else None
     if point is None or file is None:
-        st.caption(GONE if point and point.full else COMES)
+        st.caption(_(GONE) if point and point.full else _(COMES))
         return
     request = visit.request_for(point.recipe)
     answer = visit.answer("explain", jobs.explain_latency, request, file, point.layers)
-    told = awaited(answer, "Profiling the file")
+    told = awaited(answer, _("Profiling the file"))
     if told is None:
         return
     reasons, times = st.columns(2, gap="large")
     with reasons:
-        st.markdown("**Why isn't it faster?**")
-        st.markdown("\n".join(f"- {line}" for line in byte_figures.findings(told.findings)) or "No known bottleneck.")
+        st.markdown(_("**Why isn't it faster?**"))
+        st.markdown(
+            "\n".join(f"- {line}" for line in byte_figures.findings(told.findings)) or _("No known bottleneck.")
+        )
         st.caption(
-            f"Transfer size: {wording.size(told.wire.gzip)} with gzip, {wording.size(told.wire.zstd)} with zstd."
+            _(
+                "Transfer size: {size} with gzip, {size_2} with zstd.",
+                size=wording.size(told.wire.gzip),
+                size_2=wording.size(told.wire.zstd),
+            )
         )
     with times:
-        st.markdown("**Time per operator**", help="ONNX Runtime's profiler; medians of 50 runs with one image.")
+        st.markdown(_("**Time per operator**"), help=_("ONNX Runtime's profiler; medians of 50 runs with one image."))
         st.dataframe(
             byte_figures.operators(told.profile, told.baseline), hide_index=True, column_config=tables.OPERATORS
         )
@@ -91,7 +98,7 @@ def speed(visit: Visit, point: Point | None, drawn: list[Chart]) -> None:
 def layers(visit: Visit, point: Point | None, drawn: list[Chart]) -> None:
     """One row for each layer of the file."""
     if point is None or not point.layers:
-        st.caption(COMES)
+        st.caption(_(COMES))
         return
     st.dataframe(tables.layers(point.layers), hide_index=True, column_config=tables.LAYERS)
 
@@ -112,7 +119,7 @@ def files(visit: Visit, point: Point | None, drawn: list[Chart]) -> None:
     """The file, and the same network in other formats, which are written when they are asked for."""
     file = kept(point.file) if point else None
     if point is None or file is None:
-        st.caption(GONE if point and point.full else COMES)
+        st.caption(_(GONE) if point and point.full else _(COMES))
         return
     stem = wording.file_name(visit.subject, point.recipe).removesuffix(".onnx")
     for format_name, title in tables.FORMATS.items():
@@ -126,7 +133,7 @@ def _downloads(visit: Visit, point: Point, file: bytes, format_name: str, stem: 
     with place.container(key=f"written.{format_name}", horizontal=True, gap="small"):
         contents: dict[str, bytes] | None = {".onnx": file}
         if format_name != "onnx" and key not in visit.prepared_files:
-            st.button("Prepare", key=key, on_click=visit.prepared_files.add, args=(key,))
+            st.button(_("Prepare"), key=key, on_click=visit.prepared_files.add, args=(key,))
             return
         if format_name != "onnx":
             request = visit.request_for(point.recipe)
@@ -134,7 +141,7 @@ def _downloads(visit: Visit, point: Point, file: bytes, format_name: str, stem: 
                 answer = visit.answer(format_name, jobs.write_with_preprocessing, request, file)
             else:
                 answer = visit.answer(format_name, jobs.write_format, request, format_name)
-            contents = awaited(answer, "Exporting")
+            contents = awaited(answer, _("Exporting"))
         for suffix, content in (contents or {}).items():
             st.download_button(f"{suffix}, {wording.size(len(content))}", content, f"{stem}{suffix}", on_click="ignore",
                                key=f"download.{suffix}.{point.key}")  # fmt: skip
@@ -151,7 +158,7 @@ def explored() -> tuple[Visit, Point | None]:
     st.caption(wording.said(wording.recipe_line(visit.recipe)))
     point = measured(visit, st.empty())
     if point and point.recipe != visit.recipe:
-        st.caption("This is the file before training. Start the training on Explore.")
+        st.caption(_("This is the file before training. Start the training on Explore."))
     return visit, point
 
 
@@ -166,8 +173,8 @@ def measured(visit: Visit, status: DeltaGenerator) -> Point | None:
     status.empty()
     if kept(point.file) is None:
         with status.container():
-            st.warning(GONE)
-            st.button("Measure again", on_click=visit.measure_again)
+            st.warning(_(GONE))
+            st.button(_("Measure again"), on_click=visit.measure_again)
         return None
     return point
 

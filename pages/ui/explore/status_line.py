@@ -5,6 +5,7 @@ import time
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
+from compression.language import _
 from pages.ui.explore import figures_of_merit
 from pages.ui.model.points import Point
 from pages.ui.page.waiting import tell
@@ -45,4 +46,4 @@ def provenance(visit: Visit, now: Point, status: DeltaGenerator) -> None:
     with status.container(horizontal=True, vertical_alignment="center"):
         st.caption(figures_of_merit.provenance(now.measurement, now.full), width="content")
         if figures_of_merit.is_kept(now.measurement) and visit.point:
-            st.button("Measure again", on_click=visit.measure_again, type="tertiary", key="anew")
+            st.button(_("Measure again"), on_click=visit.measure_again, type="tertiary", key="anew")

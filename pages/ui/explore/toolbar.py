@@ -3,6 +3,7 @@
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
+from compression.language import N_, _
 from compression.recipe.presets import PRESETS
 from pages.ui.charts.scatter_data import where
 from pages.ui.model import wording
@@ -11,16 +12,16 @@ from pages.ui.model.links import START, address, link_of
 from pages.ui.model.points import Point, Trail
 from pages.ui.page import copy
 from pages.ui.page.waiting import awaited
-from pages.ui.state import Visit, kept
+from pages.ui.state import Visit, kept, language
 
-FIXED = "The same recipe for every network."
-SMALLEST = "Smallest file, 1 point drop"
-CHOSEN = (
+FIXED = N_("The same recipe for every network.")
+SMALLEST = N_("Smallest file, 1 point drop")
+CHOSEN = N_(
     "Tries a fixed list of recipes and takes the smallest file that loses at most 1 point on the validation "
     "images. The drop on the test images can differ slightly. Takes seconds."
 )
-DOING = "Trying recipes on validation images"
-NONE = "No recipe in the list stays within 1 point on the validation images. Try “Recover by training”."
+DOING = N_("Trying recipes on validation images")
+NONE = N_("No recipe in the list stays within 1 point on the validation images. Try “Recover by training”.")
 
 
 def chosen(visit: Visit) -> None:
@@ -28,19 +29,26 @@ def chosen(visit: Visit) -> None:
     answer = visit.search
     if answer is None:
         return
-    found = awaited(answer, DOING)
+    found = awaited(answer, _(DOING))
     if not answer.done():
         return
     visit.search = None
     if answer.exception() is not None:
         return
     if found:
-        said = f"{found.images:,} validation images, accuracy drop {100 * found.drop:.2f} points"
+        said = _(
+            "{images:,} validation images, accuracy drop {drop:.2f} points", images=found.images, drop=100 * found.drop
+        )
         if found.reference == "fp32":
-            said = f"{found.images:,} validation images, disagreement with fp32 {found.drop:.2%}"
-        visit.load_next(found.recipe, f"Chosen on {said}; {found.tried} of {found.of} recipes tried.")
+            said = _(
+                "{images:,} validation images, disagreement with fp32 {drop:.2%}", images=found.images, drop=found.drop
+            )
+        visit.load_next(
+            found.recipe,
+            _("Chosen on {said}; {tried} of {of} recipes tried.", said=said, tried=found.tried, of=found.of),
+        )
     else:
-        visit.load_next(visit.recipe, NONE)
+        visit.load_next(visit.recipe, _(NONE))
     st.rerun()
 
 
@@ -49,57 +57,76 @@ def draw(visit: Visit) -> DeltaGenerator:
     with st.container(key="toolbar", horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
         st.subheader(wording.said(visit.subject.title), anchor=False, width="content")
         with st.container(horizontal=True, width="content", gap="small"):
-            with st.popover("Presets"):
-                st.caption(FIXED)
+            with st.popover(_("Presets")):
+                st.caption(_(FIXED))
                 for name, preset in PRESETS.items():
                     st.button(preset.title, key=f"preset.{name}", on_click=visit.load, args=(preset.recipe,),
                               help=preset.about, width="stretch")  # fmt: skip
                 st.divider()
-                st.button(SMALLEST, key="preset.smallest", on_click=visit.find_smallest, help=CHOSEN, width="stretch")
-            st.button("Undo", on_click=visit.undo, disabled=not visit.history.past)
-            st.button("Redo", on_click=visit.redo, disabled=not visit.history.undone)
-            st.button("Reset", on_click=visit.load, args=(START,), disabled=visit.recipe == START)
-            return st.popover("Share")
+                st.button(
+                    _(SMALLEST), key="preset.smallest", on_click=visit.find_smallest, help=_(CHOSEN), width="stretch"
+                )
+            st.button(_("Undo"), on_click=visit.undo, disabled=not visit.history.past)
+            st.button(_("Redo"), on_click=visit.redo, disabled=not visit.history.undone)
+            st.button(_("Reset"), on_click=visit.load, args=(START,), disabled=visit.recipe == START)
+            return st.popover(_("Share"))
 
 
 def share(visit: Visit) -> None:
     """A link that opens the same network, images, recipe and view, and what was measured now."""
     run = visit.point.run if visit.point else ""
-    same = f" and the measured run {run}" if run else ""
-    st.caption(f"Opens this network, dataset, recipe, charts{same}.")
-    copy.button("Copy link", address(link_of(visit.subject, visit.recipe, visit.view, run)), key="share.link")
+    same = _(" and the measured run {run}", run=run) if run else ""
+    st.caption(_("Opens this network, dataset, recipe, charts{same}.", same=same))
+    copy.button(
+        _("Copy link"),
+        address(link_of(visit.subject, visit.recipe, visit.view, run) | language.in_link()),
+        key="share.link",
+    )
 
 
 def selection(visit: Visit) -> None:
     """The point that was clicked, and what can be done with it."""
     point = visit.trail.find(visit.selection.key)
     if (elsewhere := next((p for p in visit.trail.points if p.source == "reference"), None)) is not None:
-        st.caption(f"Diamonds: reference results from the {where(elsewhere)}. "
-                   "Click a point to select it; drag to zoom, double-click to reset.")  # fmt: skip
+        st.caption(
+            _(
+                "Diamonds: reference results from the {where}. Click a point to select it; drag to zoom, "
+                "double-click to reset.",
+                where=where(elsewhere),
+            )
+        )
     if point is None:
         return
     with st.container(key="selection", border=True):
-        st.markdown(f"**Selected** · {wording.said(described(point))} · {wording.said(where(point))}")
+        st.markdown(
+            _(
+                "**Selected** · {described} · {where}",
+                described=wording.said(described(point)),
+                where=wording.said(where(point)),
+            )
+        )
         with st.container(horizontal=True, gap="small"):
             act(visit, point, "selected")
-            st.button("Deselect", on_click=visit.selection.clear)
+            st.button(_("Deselect"), on_click=visit.selection.clear)
 
 
 def act(visit: Visit, point: Point, place: str) -> None:
     """Load the recipe of a point, pin it, download its file."""
-    st.button("Load this recipe", key=f"{place}.load", on_click=visit.load, args=(point.recipe,),
+    st.button(_("Load this recipe"), key=f"{place}.load", on_click=visit.load, args=(point.recipe,),
               disabled=point.recipe == visit.recipe)  # fmt: skip
     pinned = point.key in visit.trail.pinned
-    st.button("Unpin" if pinned else "Pin", key=f"{place}.pin", on_click=visit.trail.toggle_pin, args=(point.key,))
+    st.button(
+        _("Unpin") if pinned else _("Pin"), key=f"{place}.pin", on_click=visit.trail.toggle_pin, args=(point.key,)
+    )
     if file := kept(point.file):
-        st.download_button("Download .onnx", file, wording.file_name(visit.subject, point.recipe),
+        st.download_button(_("Download .onnx"), file, wording.file_name(visit.subject, point.recipe),
                            key=f"{place}.download", on_click="ignore")  # fmt: skip
 
 
 def advice(visit: Visit, trail: Trail, budget: Budget) -> None:
     """The best measured point within the budget, and why."""
     if not budget.limits:
-        st.caption("Set a limit to see the best measured point within it.")
+        st.caption(_("Set a limit to see the best measured point within it."))
         return
     found = advise(budget, trail.points)
     if found.point is None:
@@ -115,7 +142,7 @@ def described(point: Point) -> str:
     """'Prune weights: sparsity 50% - 93.8%, 62.0 KB, × 0.49'."""
     measured = point.measurement
     latency = f", × {measured.latency.ratio:.2f}" if measured.latency else ""
-    alike = " agreement with fp32" if measured.accuracy.reference == "fp32" else ""
+    alike = _(" agreement with fp32") if measured.accuracy.reference == "fp32" else ""
     share = wording.percent(measured.accuracy.value, measured.accuracy.n)
     figures = f"{share}{alike}, {wording.size(measured.size_bytes)}"
     return f"{wording.recipe_line(point.recipe)} – {figures}{latency}"

@@ -6,6 +6,7 @@ from functools import partial
 import streamlit as st
 
 from compression.jobs import Job, Training
+from compression.language import N_, _
 from compression.records.measurement import LearningPoint
 from pages.ui.charts.plot import plot
 from pages.ui.explore.learning_curve import curve_figure
@@ -18,10 +19,10 @@ from pages.ui.state import Visit, lab, shown
 EVERY_S = 1.0
 HEIGHT = 170
 MINUTES = 3.0
-STARTING = "The training speed is measured first; the minutes are then converted to steps and stored in the recipe."
-OWN = "0 uses the number of epochs of the network's default training recipe."
-KEPT = "Exports the network as trained so far; the recipe records where training stopped."
-BEFORE = "All results shown are of the file **before** this training."
+STARTING = N_("The training speed is measured first; the minutes are then converted to steps and stored in the recipe.")
+OWN = N_("0 uses the number of epochs of the network's default training recipe.")
+KEPT = N_("Exports the network as trained so far; the recipe records where training stopped.")
+BEFORE = N_("All results shown are of the file **before** this training.")
 
 
 def draw(visit: Visit) -> None:
@@ -35,7 +36,7 @@ def draw(visit: Visit) -> None:
         elif visit.point is None:
             offer(visit)
         elif visit.curve:
-            st.markdown(f"**Trained** · {told(visit.curve, ended=True)}")
+            st.markdown(_("**Trained** · {told}", told=told(visit.curve, ended=True)))
             _figure(visit.curve, "ended", ended=True)
 
 
@@ -47,19 +48,27 @@ def offer(visit: Visit) -> None:
     stopped = bool(curve)
     end = int(getattr(jobs.trained(choice).recipe.get("recover"), "end", 0))
     with st.container(horizontal=True, vertical_alignment="bottom", gap="small"):
-        st.markdown(f"**Stopped** · {told(curve, ended=True)}" if stopped else "**Recover by training**")
-        minutes = st.number_input("Minutes", 0.1, 10_000.0, MINUTES, 1.0, "%g", key="train.minutes", help=STARTING,
-                                  width=150)  # fmt: skip
-        st.button(f"Train for {minutes:g} min", type="secondary" if stopped else "primary", on_click=_train,
-                  args=(visit,), key="train.begin")  # fmt: skip
-        label = f"Continue to step {end:,}" if stopped else f"Train {end:,} steps"
+        st.markdown(
+            _("**Stopped** · {told}", told=told(curve, ended=True)) if stopped else _("**Recover by training**")
+        )
+        minutes = st.number_input(
+            _("Minutes"), 0.1, 10_000.0, MINUTES, 1.0, "%g", key="train.minutes", help=_(STARTING), width=150
+        )
+        st.button(
+            _("Train for {minutes:g} min", minutes=minutes),
+            type="secondary" if stopped else "primary",
+            on_click=_train,
+            args=(visit,),
+            key="train.begin",
+        )
+        label = _("Continue to step {end:,}", end=end) if stopped else _("Train {end:,} steps", end=end)
         st.button(label, type="primary" if stopped else "secondary", on_click=visit.train, key="train.steps")
         if stopped and jobs.can_keep(choice):
-            st.button(KEEP, help=KEPT, on_click=visit.keep, key="train.keep")
+            st.button(_(KEEP), help=_(KEPT), on_click=visit.keep, key="train.keep")
     if news and news.state in ("lost", "refused"):
         st.error(wording.said(news.sentence))
     else:
-        st.caption(BEFORE)
+        st.caption(_(BEFORE))
     if stopped:
         _figure(curve, "ended", ended=True)
 
@@ -91,8 +100,8 @@ def watch(job: Job, moved: Callable[[], bool]) -> None:
     standing, curve = st.columns([2, 3], gap="medium", vertical_alignment="center")
     with standing:
         st.progress(min(news.share, 1.0), f"{news.sentence} …")
-        st.caption(told(news.curve) if news.curve else "The curve appears after the first steps.")
-        st.button("Cancel", key=f"train.cancel.{job.id}", on_click=heard(lab().long.cancel), args=(job.id,))
+        st.caption(told(news.curve) if news.curve else _("The curve appears after the first steps."))
+        st.button(_("Cancel"), key=f"train.cancel.{job.id}", on_click=heard(lab().long.cancel), args=(job.id,))
     with curve:
         _figure(news.curve, job.id, ended=False)
 
@@ -100,15 +109,15 @@ def watch(job: Job, moved: Callable[[], bool]) -> None:
 def told(curve: tuple[LearningPoint, ...], *, ended: bool = False) -> str:
     """'loss 0.52 · validation 91.2% · 3 min left'; of one that has ended, how far it came."""
     last, measured = curve[-1], evaluations(curve)
-    parts = [f"step {last.step:,} of {last.steps:,}"] if ended else []
-    parts += [f"loss {last.loss:.3f}"] if last.step else []
-    parts += [f"validation {measured[-1].accuracy:.1%}"] if measured else []
-    parts += [f"{duration(last.seconds_left)} left"] if last.step and not ended else []
+    parts = [_("step {step:,} of {steps:,}", step=last.step, steps=last.steps)] if ended else []
+    parts += [_("loss {loss:.3f}", loss=last.loss)] if last.step else []
+    parts += [_("validation {accuracy:.1%}", accuracy=measured[-1].accuracy)] if measured else []
+    parts += [_("{duration} left", duration=duration(last.seconds_left))] if last.step and not ended else []
     return " · ".join(parts)
 
 
 def _figure(points: tuple[LearningPoint, ...], about: str, *, ended: bool) -> None:
-    heard = alt(points) if points else "The learning curve is still empty."
+    heard = alt(points) if points else _("The learning curve is still empty.")
     plot(curve_figure(points, HEIGHT, ended=ended), heard, key=f"train.curve.{about}")
 
 
@@ -125,11 +134,11 @@ def baseline(model: str, dataset: str) -> None:
         if job:
             repeated(partial(watch, job, lambda: job.news.state != "working"), EVERY_S)
             return
-        st.markdown("**Not trained yet.** Train the network here, then compress it.")
+        st.markdown(_("**Not trained yet.** Train the network here, then compress it."))
         with st.container(horizontal=True, vertical_alignment="bottom", gap="small"):
-            st.number_input("Minutes", 0.0, 10_000.0, 0.0, 1.0, "%g", key="baseline.minutes", help=OWN, width=150)
-            st.button("Train", type="primary", key="baseline.begin", on_click=_begin, args=(model, dataset))
-        st.caption("Training continues when you close the browser. See Jobs for its status.")
+            st.number_input(_("Minutes"), 0.0, 10_000.0, 0.0, 1.0, "%g", key="baseline.minutes", help=_(OWN), width=150)
+            st.button(_("Train"), type="primary", key="baseline.begin", on_click=_begin, args=(model, dataset))
+        st.caption(_("Training continues when you close the browser. See Jobs for its status."))
 
 
 @heard

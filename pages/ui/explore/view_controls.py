@@ -2,12 +2,13 @@
 
 import streamlit as st
 
+from compression.language import N_, _
 from pages.ui.model.axes import AXES, Name
 from pages.ui.model.budget import WISHES, Budget, Wish, called
 from pages.ui.model.view import LIMITS, Pair, labels
 from pages.ui.model.words import Words
 
-UNKNOWN = "unknown machine"
+UNKNOWN = N_("unknown machine")
 
 
 def axes(number: int, words: Words) -> Pair:
@@ -15,13 +16,16 @@ def axes(number: int, words: Words) -> Pair:
     short = {name: axis.called(words).short for name, axis in AXES.items()}
     up, along = st.columns(2, gap="small", vertical_alignment="bottom")
     y = up.selectbox(
-        "Vertical axis", list(AXES), key=f"axis.{number}.y", label_visibility="collapsed",
+        _("Vertical axis"), list(AXES), key=f"axis.{number}.y", label_visibility="collapsed",
         format_func=lambda name: f"{short[name][:1].upper()}{short[name][1:]}",
     )  # fmt: skip
     x = along.selectbox(
-        "Horizontal axis", list(AXES), key=f"axis.{number}.x", format_func=lambda name: f"against {short[name]}",
+        _("Horizontal axis"),
+        list(AXES),
+        key=f"axis.{number}.x",
+        format_func=lambda name: _("against {short}", short=short[name]),
         label_visibility="collapsed",
-    )  # fmt: skip
+    )
     return (x if x != y else _other(y), y)
 
 
@@ -34,9 +38,9 @@ def machine(known: dict[str, str], chosen: str) -> str:
     """Whose milliseconds the charts show: the key of a machine in `known`, by its title, or '' for this one."""
     if not known and not chosen:
         return ""
-    names = {chosen: UNKNOWN, **known, "": "this machine"}
-    return st.selectbox("Latencies of", ["", *filter(None, names)], key="machine", format_func=names.__getitem__,
-                        help="Machines with a probe report (see Deploy).")  # fmt: skip
+    names = {chosen: _(UNKNOWN), **known, "": _("this machine")}
+    return st.selectbox(_("Latencies of"), ["", *filter(None, names)], key="machine", format_func=names.__getitem__,
+                        help=_("Machines with a probe report (see Deploy)."))  # fmt: skip
 
 
 def budget(words: Words) -> Budget:
@@ -53,7 +57,7 @@ def budget(words: Words) -> Budget:
         limits[name] = float(value) if on else None
     wish: Wish = (
         st.segmented_control(
-            "Objective",
+            _("Objective"),
             WISHES,
             key="budget.wish",
             required=True,

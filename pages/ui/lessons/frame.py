@@ -6,6 +6,7 @@ from typing import Any
 import plotly.graph_objects as go
 import streamlit as st
 
+from compression.language import _
 from compression.lessons import measured
 from compression.lessons.measured import Row
 from compression.recipe import Recipe
@@ -26,8 +27,18 @@ def opened(name: str, facts: Facts) -> LessonText:
     done, count = here.answered(name), len(lesson.questions)
     st.title(lesson.title, anchor=False)
     st.markdown(lesson.claim, unsafe_allow_html=True)
-    st.caption(f"Lesson {list(LESSONS).index(name) + 1} of {len(LESSONS)} · about {lesson.minutes} minutes")
-    st.progress(done / count, f"{done} of {count} predictions made, {here.right(name)} correct")
+    st.caption(
+        _(
+            "Lesson {index} of {count} · about {minutes} minutes",
+            index=list(LESSONS).index(name) + 1,
+            count=len(LESSONS),
+            minutes=lesson.minutes,
+        )
+    )
+    st.progress(
+        done / count,
+        _("{done} of {count} predictions made, {right} correct", done=done, count=count, right=here.right(name)),
+    )
     return lesson
 
 
@@ -41,15 +52,15 @@ def ask(lesson: LessonText, key: str) -> bool:
     question, here = lesson.questions[key], learning()
     chosen = here.answers.get((lesson.name, key))
     with st.container(border=True, key=f"question-{lesson.name}-{key}"):
-        st.markdown(f"**Predict.** {question.ask}", unsafe_allow_html=True)
+        st.markdown(_("**Predict.** {ask}", ask=question.ask), unsafe_allow_html=True)
         picked = st.radio(
-            "Your prediction", range(len(question.options)), index=chosen, key=f"pick-{lesson.name}-{key}",
+            _("Your prediction"), range(len(question.options)), index=chosen, key=f"pick-{lesson.name}-{key}",
             format_func=lambda number: question.options[number].text, label_visibility="collapsed",
             disabled=chosen is not None,
         )  # fmt: skip
         if chosen is None:
             st.button(
-                "Reveal", key=f"reveal-{lesson.name}-{key}", type="primary", disabled=picked is None,
+                _("Reveal"), key=f"reveal-{lesson.name}-{key}", type="primary", disabled=picked is None,
                 on_click=_answer, args=(here, lesson.name, question),
             )  # fmt: skip
         else:
@@ -66,9 +77,9 @@ def _answer(here: Learning, lesson: str, question: Question) -> None:
 def _feedback(question: Question, chosen: int) -> None:
     option, right = question.options[chosen], question.options[question.right]
     if option.right:
-        st.success(f"**Correct.** {option.says}")
+        st.success(_("**Correct.** {says}", says=option.says))
         return
-    st.warning(f"**Not quite.** {option.says}")
+    st.warning(_("**Not quite.** {says}", says=option.says))
     st.info(f"**{right.text}** {right.says}")
 
 
@@ -81,7 +92,7 @@ def table(rows: Sequence[Row], alt: str) -> None:
     """Measured rows as a chart, with what they were measured on and the numbers behind it."""
     draw(lesson_figures.ladder(rows), alt)
     st.caption(provenance(rows))
-    with st.expander("Table of results"):
+    with st.expander(_("Table of results")):
         st.dataframe([_numbers(row) for row in rows], hide_index=True)
 
 
@@ -90,19 +101,32 @@ def provenance(rows: Sequence[Row]) -> str:
     found = [row.measurement for row in rows if row.measurement]
     where = measured.machine()
     missing = [row.planned.name for row in rows if row.measurement is None]
-    told = f"Not measured yet: {', '.join(missing)}." if missing else ""
+    told = _("Not measured yet: {missing}.", missing=", ".join(missing)) if missing else ""
     if not found or where is None:
         return told
-    images = f"{found[0].accuracy.n:,} test images"
+    images = _("{n:,} test images", n=found[0].accuracy.n)
     on = Subject(rows[0].planned.model, rows[0].planned.dataset, rows[0].planned.dataset).title
-    bars = "bars are 95% intervals"
-    return f"Measured on the exported files: {on}, {images}, {bars}. {where.cpu}, {measured.measured_at()[:10]}. {told}"
+    bars = _("bars are 95% intervals")
+    return _(
+        "Measured on the exported files: {on}, {images}, {bars}. {cpu}, {measured_at}. {told}",
+        on=on,
+        images=images,
+        bars=bars,
+        cpu=where.cpu,
+        measured_at=measured.measured_at()[:10],
+        told=told,
+    )
 
 
 def measured_on(what: str) -> str:
     """'Measured: Digits, five seeds. Intel(R) …, 2026-11-24.'"""
     where = measured.machine()
-    return f"Measured: {what}. {where.cpu if where else ''}, {measured.measured_at()[:10]}."
+    return _(
+        "Measured: {what}. {value}, {measured_at}.",
+        what=what,
+        value=where.cpu if where else "",
+        measured_at=measured.measured_at()[:10],
+    )
 
 
 def _numbers(row: Row) -> dict[str, Any]:
@@ -124,26 +148,26 @@ def _numbers(row: Row) -> dict[str, Any]:
 def explore(steps: Sequence[dict[str, Any]], label: str, model: str = "resnet20", data: str = "fashion-mnist") -> None:
     """A link that carries a recipe over to Explore."""
     link = link_of(Subject(model, data, data), Recipe.from_dict({"steps": list(steps), "quality": "fast"}))
-    st.page_link(EXPLORE, label=f"Open in Explore: {label}", query_params=link)
+    st.page_link(EXPLORE, label=_("Open in Explore: {label}", label=label), query_params=link)
 
 
 def closing(lesson: LessonText) -> None:
     """Where to read on, the teacher's sheet, and the way to the next lesson."""
     text(lesson, "deeper")
     st.markdown("\n".join(_source(s.title, s.where, s.link) for s in lesson.sources), unsafe_allow_html=True)
-    st.page_link(SHEETS, label="Printable teacher's sheet", query_params={"lesson": lesson.name})
+    st.page_link(SHEETS, label=_("Printable teacher's sheet"), query_params={"lesson": lesson.name})
     after = list(LESSONS)[list(LESSONS).index(lesson.name) + 1 :]
     if after:
-        st.page_link(page_of(after[0]), label=f"Next lesson: {LESSONS[after[0]]}")
+        st.page_link(page_of(after[0]), label=_("Next lesson: {LESSONS}", LESSONS=LESSONS[after[0]]))
 
 
 def sheet(lesson: LessonText) -> None:
     """The teacher's sheet: objectives, timing, discussion, exercises with their solutions."""
-    st.title(f"{lesson.title}: teacher's sheet", anchor=False)
+    st.title(_("{title}: teacher's sheet", title=lesson.title), anchor=False)
     st.markdown(lesson.claim, unsafe_allow_html=True)
     for heading, points in (
-        ("Objectives", lesson.teacher.objectives), ("Timing", lesson.teacher.timing),
-        ("Discussion", lesson.teacher.discussion),
+        (_("Objectives"), lesson.teacher.objectives), (_("Timing"), lesson.teacher.timing),
+        (_("Discussion"), lesson.teacher.discussion),
     ):  # fmt: skip
         st.markdown(f"#### {heading}\n" + "\n".join(f"- {point}" for point in points), unsafe_allow_html=True)
     st.markdown("#### Questions and answers\n" + "\n".join(map(_key, lesson.questions.values())),
@@ -159,12 +183,20 @@ def _key(question: Question) -> str:
 
 
 def _exercise(number: int, exercise: Exercise) -> None:
-    st.markdown(f"**{number}.** {exercise.task}\n\n*Solution.* {exercise.solution}", unsafe_allow_html=True)
+    st.markdown(
+        _(
+            "**{number}.** {task}\n\n*Solution.* {solution}",
+            number=number,
+            task=exercise.task,
+            solution=exercise.solution,
+        ),
+        unsafe_allow_html=True,
+    )
     if exercise.recipe is not None:
         recipe = Recipe.from_dict(exercise.recipe)
         subject = Subject(exercise.model, exercise.dataset, exercise.dataset)
         st.code(recipe.to_yaml(), language="yaml")
-        st.page_link(EXPLORE, label="Open in Explore", query_params=link_of(subject, recipe))
+        st.page_link(EXPLORE, label=_("Open in Explore"), query_params=link_of(subject, recipe))
 
 
 def _source(title: str, where: str, link: str) -> str:

@@ -13,23 +13,25 @@ from typing import Any
 
 import yaml
 
+from compression.language import N_, _
+
 TEXTS = Path(__file__).resolve().parents[2] / "learn" / "texts"
 
 LESSONS = {
-    "why": "Why networks compress",
-    "pruning": "Pruning",
-    "quantization": "Quantization",
-    "distillation": "Distillation",
-    "sharing": "Sharing and coding",
-    "lowrank": "Low rank",
-    "architectures": "Efficient architectures",
-    "together": "Putting it together",
+    "why": N_("Why networks compress"),
+    "pruning": N_("Pruning"),
+    "quantization": N_("Quantization"),
+    "distillation": N_("Distillation"),
+    "sharing": N_("Sharing and coding"),
+    "lowrank": N_("Low rank"),
+    "architectures": N_("Efficient architectures"),
+    "together": N_("Putting it together"),
 }
 """Title of each lesson in the menu, in the order of the course."""
 
 FIGURE = re.compile(r"<<([\w-]+)(?::([^>]*))?>>")
 TERM = re.compile(r"\[\[([^\]|]+)(?:\|([^\]]+))?\]\]")
-MISSING = "(not measured yet)"
+MISSING = N_("(not measured yet)")
 
 Facts = Mapping[str, Any]
 
@@ -151,7 +153,7 @@ def with_figures(value: Any, facts: Facts) -> Any:
 
 def _figure(match: re.Match[str], facts: Facts) -> str:
     found = facts[match[1]]
-    return MISSING if found is None else format(found, match[2] or "")
+    return _(MISSING) if found is None else format(found, match[2] or "")
 
 
 def _term(match: re.Match[str]) -> str:

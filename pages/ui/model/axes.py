@@ -6,6 +6,7 @@ from typing import Literal
 
 from compression.analysis.energy import energy_microjoules, estimate_microjoules
 from compression.jobs import Baseline
+from compression.language import N_
 from compression.records.measurement import Interval
 from pages.ui.model.points import Point
 from pages.ui.model.words import Words
@@ -66,19 +67,68 @@ def _baseline_energy(baseline: Baseline) -> Reading | None:
 AXES: dict[Name, Axis] = {
     axis.name: axis
     for axis in (
-        Axis("accuracy", "Accuracy, %", "accuracy", "%", "more", False, _accuracy,
-             lambda b: _percent(b.accuracy.value, b.accuracy.interval)),
-        Axis("size", "File size, KB", "file size", "KB", "less", True,
-             lambda p: _exact(p.measurement.size_bytes / 1000), lambda b: _exact(b.size_bytes / 1000)),
-        Axis("latency", "Latency (fp32 = 1)", "latency", "of fp32", "less", False, _latency, lambda b: _exact(1.0)),
-        Axis("macs", "MACs, millions", "MACs", "million", "less", False,
-             lambda p: _scaled(p.measurement.macs, 1e6), lambda b: _scaled(b.macs, 1e6)),
-        Axis("parameters", "Weights, thousands", "weights", "thousand", "less", False,
-             lambda p: _scaled(p.measurement.parameters, 1e3), lambda b: _scaled(b.parameters, 1e3)),
-        Axis("energy", "Energy per image, µJ (estimated)", "estimated energy", "µJ", "less", True,
-             lambda p: _exact(energy_microjoules(p.recipe, p.measurement)), _baseline_energy),
+        Axis(
+            "accuracy",
+            N_("Accuracy, %"),
+            "accuracy",
+            "%",
+            "more",
+            False,
+            _accuracy,
+            lambda b: _percent(b.accuracy.value, b.accuracy.interval),
+        ),
+        Axis(
+            "size",
+            N_("File size, KB"),
+            N_("file size"),
+            "KB",
+            "less",
+            True,
+            lambda p: _exact(p.measurement.size_bytes / 1000),
+            lambda b: _exact(b.size_bytes / 1000),
+        ),
+        Axis(
+            "latency",
+            N_("Latency (fp32 = 1)"),
+            "latency",
+            N_("of fp32"),
+            "less",
+            False,
+            _latency,
+            lambda b: _exact(1.0),
+        ),
+        Axis(
+            "macs",
+            N_("MACs, millions"),
+            "MACs",
+            "million",
+            "less",
+            False,
+            lambda p: _scaled(p.measurement.macs, 1e6),
+            lambda b: _scaled(b.macs, 1e6),
+        ),
+        Axis(
+            "parameters",
+            N_("Weights, thousands"),
+            "weights",
+            "thousand",
+            "less",
+            False,
+            lambda p: _scaled(p.measurement.parameters, 1e3),
+            lambda b: _scaled(b.parameters, 1e3),
+        ),
+        Axis(
+            "energy",
+            N_("Energy per image, µJ (estimated)"),
+            N_("estimated energy"),
+            "µJ",
+            "less",
+            True,
+            lambda p: _exact(energy_microjoules(p.recipe, p.measurement)),
+            _baseline_energy,
+        ),
     )
-}  # fmt: skip
+}
 """Every axis by name."""
 
 START: tuple[tuple[Name, Name], ...] = (("size", "accuracy"), ("latency", "accuracy"), ("size", "latency"))

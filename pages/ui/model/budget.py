@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from typing import Literal, Self
 
 from compression.jobs import Baseline
+from compression.language import N_, _
 from compression.records.measurement import Measurement
 from pages.ui.model import wording
 from pages.ui.model.axes import Name
@@ -13,7 +14,7 @@ from pages.ui.model.words import WORDS, Words
 from pages.ui.model.words import of as words_of
 
 Wish = Literal["smallest", "fastest", "most accurate"]
-WISHES: tuple[Wish, ...] = ("smallest", "fastest", "most accurate")
+WISHES: tuple[Wish, ...] = ("smallest", "fastest", N_("most accurate"))
 
 
 USUAL_DROP = 1.0
@@ -47,8 +48,8 @@ class Budget:
                 if self.drop is not None
                 else []
             ),
-            *([f"size ≤ {self.size:g} KB"] if self.size is not None else []),
-            *([f"latency ≤ {self.latency:g} of fp32"] if self.latency is not None else []),
+            *([_("size ≤ {size:g} KB", size=self.size)] if self.size is not None else []),
+            *([_("latency ≤ {latency:g} of fp32", latency=self.latency)] if self.latency is not None else []),
         ]
 
     def edges(self, x: Name, y: Name, baseline: Baseline | None) -> tuple[float | None, float | None]:
@@ -87,15 +88,29 @@ def advise(budget: Budget, points: Sequence[Point]) -> Advice:
     if not within:
         return Advice(None, f"{_nothing(asked, measured, words)}{unasked if measured else ''}")
     best = min(within, key=lambda point: (_rank(point.measurement, asked.wish), -point.measurement.accuracy.value))
-    count = f"{len(within)} of {len(measured)} measured points"
-    keep = "are within the budget" if len(within) != 1 else "is within the budget"
+    count = _("{count} of {count_2} measured points", count=len(within), count_2=len(measured))
+    keep = _("are within the budget") if len(within) != 1 else _("is within the budget")
     flattered = f" {words.flattered}" if len(within) > 1 else ""  # choosing among many test results flatters
-    return Advice(best, f"{count} {keep}; this one is the {called(asked.wish, words)}.{flattered}{unasked}")
+    return Advice(
+        best,
+        _(
+            "{count} {keep}; this one is the {called}.{flattered}{unasked}",
+            count=count,
+            keep=keep,
+            called=called(asked.wish, words),
+            flattered=flattered,
+            unasked=unasked,
+        ),
+    )
 
 
 def usual(words: Words) -> str:
     """What is said where nobody sets a limit of accuracy."""
-    return f"No limit on {words.short} is set; the default is a drop of at most {USUAL_DROP:g} point."
+    return _(
+        "No limit on {short} is set; the default is a drop of at most {USUAL_DROP:g} point.",
+        short=words.short,
+        USUAL_DROP=USUAL_DROP,
+    )
 
 
 def called(wish: Wish, words: Words) -> str:
@@ -113,12 +128,16 @@ def _rank(measured: Measurement, wish: Wish) -> float:
 
 def _nothing(budget: Budget, measured: Sequence[Point], words: Words) -> str:
     if not measured:
-        return "Nothing measured yet."
+        return _("Nothing measured yet.")
     closest = {
         "accuracy": min(100 * p.measurement.accuracy.drop for p in measured),
         "size": min(p.measurement.size_bytes for p in measured),
     }
-    return (
-        f"None of the {len(measured)} measured points meets {' and '.join(budget.limits_in(words))}. The smallest drop "
-        f"is {max(0.0, closest['accuracy']):.2f} points, the smallest file {wording.size(int(closest['size']))}."
+    return _(
+        "None of the {count} measured points meets {limits_in}. The smallest drop is {max:.2f} "
+        "points, the smallest file {size}.",
+        count=len(measured),
+        limits_in=" and ".join(budget.limits_in(words)),
+        max=max(0.0, closest["accuracy"]),
+        size=wording.size(int(closest["size"])),
     )

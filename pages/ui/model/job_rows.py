@@ -8,6 +8,7 @@ from typing import Literal
 from compression.data import DATASETS
 from compression.errors import UserError
 from compression.jobs import Searching, Sweeping, Training, can_finish, from_plain
+from compression.language import N_, _
 from compression.models import ARCHITECTURES
 from compression.recipe import Recipe
 from compression.records.measurement import LearningPoint
@@ -16,7 +17,7 @@ from pages.ui.model.links import START, link_of
 from pages.ui.model.subject import Subject
 
 Colour = Literal["gray", "blue", "green", "orange", "red"]
-KEEP = "Keep this result"
+KEEP = N_("Keep this result")
 """What the button says that ends a stopped training where it is."""
 
 EXPLORE, LAYERS, SEARCH = "pages/lab/explore.py", "pages/lab/layers.py", "pages/lab/search.py"
@@ -51,12 +52,12 @@ class Row:
 def row(job: JobRecord, here: str) -> Row:
     """A job as the machine `here` shows it."""
     state, colour = STATES[job.state]
-    remark = [] if job.app.get("machine") == here else ["on another machine"]
-    remark += [f"started {_clock(job.started or job.created)}"]
+    remark = [] if job.app.get("machine") == here else [_("on another machine")]
+    remark += [_("started {clock}", clock=_clock(job.started or job.created))]
     if job.started and job.ended and job.ended > job.started:
-        remark.append(f"took {duration((job.ended - job.started).total_seconds())}")
+        remark.append(_("took {duration}", duration=duration((job.ended - job.started).total_seconds())))
     if job.priority:
-        remark.append(f"priority {job.priority}")
+        remark.append(_("priority {priority}", priority=job.priority))
     share = _learned(job) if job.open or (0 < job.share < 1) else None
     return Row(
         job.id, job.title, state, colour, share, _line(job), " · ".join(remark),
@@ -79,13 +80,19 @@ def duration(seconds: float) -> str:
     if seconds < 90:
         return f"{max(seconds, 0):.0f} s"
     minutes = round(seconds / 60)
-    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60:02d} min"
+    return (
+        _("{minutes} min", minutes=minutes)
+        if minutes < 90
+        else _("{minutes} h {minutes_2:02d} min", minutes=minutes // 60, minutes_2=minutes % 60)
+    )
 
 
 def alt(curve: Sequence[LearningPoint]) -> str:
     """The curve in a sentence, for those who hear it."""
     last = curve[-1]
-    return f"Loss and validation by step; after {last.step:,} steps the loss is {last.loss:.3f}."
+    return _(
+        "Loss and validation by step; after {step:,} steps the loss is {loss:.3f}.", step=last.step, loss=last.loss
+    )
 
 
 def networks() -> dict[str, str]:
@@ -102,12 +109,12 @@ def _line(job: JobRecord) -> str:
     """'Epoch 3 of 40 · step 1,200 of 10,000 · loss 0.52 · validation 91.2% · 3 min left'."""
     told, known = [job.sentence] if job.sentence else [], job.progress
     if known:
-        told.append(f"step {known['step']:,} of {known['steps']:,}")
-        told.append(f"loss {known['loss']:.3f}")
+        told.append(_("step {known:,} of {known_2:,}", known=known["step"], known_2=known["steps"]))
+        told.append(_("loss {known:.3f}", known=known["loss"]))
         if known.get("accuracy") is not None:
-            told.append(f"validation {known['accuracy']:.1%}")
+            told.append(_("validation {known:.1%}", known=known["accuracy"]))
         if job.open and known.get("seconds_left"):
-            told.append(f"{duration(known['seconds_left'])} left")
+            told.append(_("{duration} left", duration=duration(known["seconds_left"])))
     return " · ".join(told)
 
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from math import sqrt
 from typing import Literal
 
+from compression.language import N_, _
 from compression.records.analysis import LayerSensitivity, OperatorTimes, Structure
 from compression.records.measurement import LayerReport
 from pages.ui.model import wording
@@ -37,18 +38,43 @@ def _mean(values: Sequence[tuple[float, int]]) -> float:
 
 
 PAINTS: tuple[Paint, ...] = (
-    Paint("Bytes", "Bytes of each layer's weights in the file; a closed block shows the sum.",
-          lambda value: wording.size(round(value)) if value >= 1000 else f"{value:.0f} B", _sum),
-    Paint("Bits", "Bit width of each layer's weights; a closed block shows the mean over its weights.",
-          lambda value: f"{value:.3g} bits" if value != 1 else "1 bit", _mean),
-    Paint("Error", "Relative change of each layer's outputs on calibration images; a closed block shows the largest.",
-          lambda value: f"{100 * value:.3g}%", _most),
-    Paint("Sensitivity", "Drop in points on validation images when only this layer has 2 bits, simulated in PyTorch; "
-          "a closed block shows the largest.", lambda value: f"{value:.1f} points", _most),
-    Paint("Milliseconds", "Time per operator for one image from ONNX Runtime's profiler, with decoded weights; a fused "
-          "kernel counts as its first operator. A closed block shows the sum.",
-          wording.milliseconds, _sum),
-)  # fmt: skip
+    Paint(
+        N_("Bytes"),
+        N_("Bytes of each layer's weights in the file; a closed block shows the sum."),
+        lambda value: wording.size(round(value)) if value >= 1000 else f"{value:.0f} B",
+        _sum,
+    ),
+    Paint(
+        N_("Bits"),
+        N_("Bit width of each layer's weights; a closed block shows the mean over its weights."),
+        lambda value: _("{value:.3g} bits", value=value) if value != 1 else "1 bit",
+        _mean,
+    ),
+    Paint(
+        N_("Error"),
+        N_("Relative change of each layer's outputs on calibration images; a closed block shows the largest."),
+        lambda value: f"{100 * value:.3g}%",
+        _most,
+    ),
+    Paint(
+        N_("Sensitivity"),
+        N_(
+            "Drop in points on validation images when only this layer has 2 bits, simulated in PyTorch; "
+            "a closed block shows the largest."
+        ),
+        lambda value: _("{value:.1f} points", value=value),
+        _most,
+    ),
+    Paint(
+        N_("Milliseconds"),
+        N_(
+            "Time per operator for one image from ONNX Runtime's profiler, with decoded weights; a fused "
+            "kernel counts as its first operator. A closed block shows the sum."
+        ),
+        wording.milliseconds,
+        _sum,
+    ),
+)
 
 
 @dataclass(frozen=True)
@@ -68,8 +94,8 @@ class Painted:
     def ends(self) -> tuple[str, str]:
         """What is said at both ends of the scale, on which all layers lie; sums of blocks lie beyond it."""
         if not self.most:
-            return "", "not measured"
-        more = " or more" if self.paint.together is _sum else ""
+            return "", _("not measured")
+        more = _(" or more") if self.paint.together is _sum else ""
         return self.paint.said(0), f"{self.paint.said(self.most)}{more}"
 
 

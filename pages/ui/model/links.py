@@ -6,6 +6,7 @@ from urllib.parse import parse_qsl, urlencode
 import streamlit as st
 
 from compression.errors import UserError
+from compression.language import _
 from compression.models.provenance import producer_id
 from compression.recipe import Recipe
 from compression.steps import Prune, Quantize
@@ -60,17 +61,31 @@ def read_link(link: dict[str, str]) -> tuple[Subject, Recipe, View]:
 def told(run: Run, latencies: Sequence[StoredLatency]) -> str:
     """What there is to say of a run that a link names: when and where it was measured, and by which engine."""
     cpu = wording.said(run.accuracy_machine.cpu)
-    parts = [f"This is run {run.id}, measured {run.measured.astimezone():%Y-%m-%d %H:%M} on {cpu}."]
+    parts = [
+        _(
+            "This is run {id}, measured {astimezone:%Y-%m-%d %H:%M} on {cpu}.",
+            id=run.id,
+            astimezone=run.measured.astimezone(),
+            cpu=cpu,
+        )
+    ]
     if run.latency is None and latencies:
         other = latencies[0]
         parts.append(
-            f"Its latency was measured on another machine ({wording.said(other.machine.cpu)}: "
-            f"{wording.milliseconds(other.latency.p50_ms)}, {other.latency.ratio:.2f} of fp32) and is not shown here."
+            _(
+                "Its latency was measured on another machine ({cpu}: {p50_ms}, {ratio:.2f} of fp32) and is "
+                "not shown here.",
+                cpu=wording.said(other.machine.cpu),
+                p50_ms=wording.milliseconds(other.latency.p50_ms),
+                ratio=other.latency.ratio,
+            )
         )
     if run.engine != _maker(run):
         parts.append(
-            "It was made by another version of the engine or with another teacher; measuring again may give a "
-            "different file."
+            _(
+                "It was made by another version of the engine or with another teacher; measuring again may give a "
+                "different file."
+            )
         )
     return " ".join(parts)
 

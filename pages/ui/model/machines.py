@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
+from compression.language import N_, _
 from compression.records.probe import ProbeLatency
 from pages.ui.model.points import Point, Trail
 
@@ -12,7 +13,7 @@ class Timing:
     """The machine with the key `machine`, called `title`, and its `times` by the SHA-256 of files; '' is this one."""
 
     machine: str = ""
-    title: str = "this machine"
+    title: str = N_("this machine")
     times: Mapping[str, ProbeLatency] = field(default_factory=dict)
 
     def trail(self, trail: Trail) -> Trail:
@@ -29,6 +30,8 @@ class Timing:
         measured = point.measurement
         latency = self.times.get(measured.file_hash)
         told = (
-            f"{measured.provenance}, latency on {self.title}" if latency else f"{measured.provenance}, no latency there"
+            _("{provenance}, latency on {title}", provenance=measured.provenance, title=self.title)
+            if latency
+            else _("{provenance}, no latency there", provenance=measured.provenance)
         )
         return replace(point, measurement=replace(measured, latency=latency, provenance=told))

@@ -5,6 +5,7 @@ from typing import Any
 
 from compression.host.machine import this_machine
 from compression.jobs import Baseline, SearchView
+from compression.language import N_, _
 from compression.recipe import Recipe
 from compression.records.measurement import Accuracy, Measurement, wilson
 from compression.records.search import Found, Trial
@@ -16,8 +17,8 @@ from pages.ui.model.links import link_of
 from pages.ui.model.points import Point, Trail
 from pages.ui.model.subject import Subject
 
-FIGURES = {"drop": "accuracy", "size_bytes": "file size", "latency_ratio": "latency"}
-MARKS = {"best": "★ best", "knee": "knee"}
+FIGURES = {"drop": "accuracy", "size_bytes": N_("file size"), "latency_ratio": "latency"}
+MARKS = {"best": N_("★ best"), "knee": "knee"}
 
 
 def trail(view: SearchView) -> Trail:
@@ -67,13 +68,13 @@ def asked(view: SearchView | SearchSettings) -> str:
     """'accuracy drop ≤ 1 point, file size ≤ 100 KB'; 'whole Pareto front' without a limit."""
     settings = view if isinstance(view, SearchSettings) else view.settings
     told = [
-        f"accuracy drop ≤ {100 * settings.drop:g} points" if settings.drop is not None else "",
-        f"file size ≤ {wording.size(settings.size_bytes)}" if settings.size_bytes is not None else "",
-        f"latency ≤ {settings.latency:g} of fp32" if settings.latency is not None else "",
+        _("accuracy drop ≤ {drop:g} points", drop=100 * settings.drop) if settings.drop is not None else "",
+        _("file size ≤ {size}", size=wording.size(settings.size_bytes)) if settings.size_bytes is not None else "",
+        _("latency ≤ {latency:g} of fp32", latency=settings.latency) if settings.latency is not None else "",
     ]
     others = len(settings.limits) - sum(map(bool, told))
     told += [f"{wording.counted(others, 'other limit')}" if others else ""]
-    return ", ".join(filter(None, told)) or "whole Pareto front"
+    return ", ".join(filter(None, told)) or _("whole Pareto front")
 
 
 def rows(view: SearchView) -> list[dict[str, Any]]:
@@ -104,10 +105,20 @@ def offers(view: SearchView, most: int = 3) -> list[str]:
     told = []
     for trial, offer in objectives.offers(view.front, start)[:most]:
         assert trial.found is not None
-        faster = f" and {100 * offer.latency_ratio:.0f}% of fp32's latency" if offer.latency_ratio >= 0.01 else ""
+        faster = (
+            _(" and {latency_ratio:.0f}% of fp32's latency", latency_ratio=100 * offer.latency_ratio)
+            if offer.latency_ratio >= 0.01
+            else ""
+        )
         told.append(
-            f"Another {100 * offer.drop:.2f} points of drop save {wording.size(offer.size_bytes)}{faster}: "
-            f"{wording.size(trial.found.size_bytes)} instead of {wording.size(start.found.size_bytes)}."
+            _(
+                "Another {drop:.2f} points of drop save {size}{faster}: {size_2} instead of {size_3}.",
+                drop=100 * offer.drop,
+                size=wording.size(offer.size_bytes),
+                faster=faster,
+                size_2=wording.size(trial.found.size_bytes),
+                size_3=wording.size(start.found.size_bytes),
+            )
         )
     return told
 
@@ -115,8 +126,11 @@ def offers(view: SearchView, most: int = 3) -> list[str]:
 def count(view: SearchView) -> str:
     """'41 trials: 18 complete, 22 stopped early, 1 failed'."""
     states = [trial.state for trial in view.trials]
-    parts = [f"{states.count('complete')} complete", f"{states.count('cut')} stopped early"]
-    parts += [f"{states.count('failed')} failed"] if "failed" in states else []
+    parts = [
+        _("{count} complete", count=states.count("complete")),
+        _("{count} stopped early", count=states.count("cut")),
+    ]
+    parts += [_("{count} failed", count=states.count("failed"))] if "failed" in states else []
     return f"{wording.counted(len(states), 'trial')}: {', '.join(parts)}"
 
 
@@ -141,7 +155,7 @@ def described(trial: Trial) -> str:
     """'Prune weights: sparsity 50% – 48.2 KB, × 0.49, drop 0.31 points'."""
     found = trial.found
     assert found is not None
-    lost = f"drop {100 * found.drop:.2f} points"
+    lost = _("drop {drop:.2f} points", drop=100 * found.drop)
     figures = f"{wording.size(found.size_bytes)}, × {found.latency_ratio:.2f}, {lost}"
     return f"{wording.recipe_line(Recipe.from_json(trial.recipe))} – {figures}"
 

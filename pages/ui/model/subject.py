@@ -7,6 +7,7 @@ from compression import reference
 from compression.data import DATASETS, title_of
 from compression.data.test_samples import ALL, OFFERED, TestSample, base_of, parted
 from compression.errors import InvalidSetting, UnknownName
+from compression.language import _
 from compression.models import ARCHITECTURES, OWN, Card, card, cards, preprocess_of
 from compression.models import title as network_title
 from compression.models.model_cards import card_path, read, ships, weights_path
@@ -41,7 +42,11 @@ class Subject:
     @property
     def title(self) -> str:
         """'ResNet-20 on Fashion-MNIST'."""
-        return f"{network_title(self.model)} on {dataset_title(self.dataset)}"
+        return _(
+            "{network_title} on {dataset_title}",
+            network_title=network_title(self.model),
+            dataset_title=dataset_title(self.dataset),
+        )
 
     @property
     def input_shape(self) -> tuple[int, int, int]:
@@ -139,8 +144,10 @@ def dataset_title(dataset: str) -> str:
 
 def sample_title(sample: TestSample) -> str:
     """'1,000 test images'."""
-    drawn = f", seed {sample.seed}" if sample.seed else ""
-    return f"{sample.images:,} test images{drawn}" if sample.images else "All test images"
+    drawn = _(", seed {seed}", seed=sample.seed) if sample.seed else ""
+    return (
+        _("{images:,} test images{drawn}", images=sample.images, drawn=drawn) if sample.images else _("All test images")
+    )
 
 
 def samples(dataset: str) -> list[TestSample]:

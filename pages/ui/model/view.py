@@ -5,11 +5,12 @@ from dataclasses import dataclass, field
 from typing import Any, Self
 
 from compression.errors import InvalidSetting, UnknownName, shown
+from compression.language import N_, _
 from pages.ui.model.axes import AXES, START, Name
 from pages.ui.model.budget import WISHES, Budget
 from pages.ui.model.words import Words
 
-PANELS = ("Points", "Bytes", "Speed", "Layers", "Learning", "Recipe", "Files")
+PANELS = (N_("Points"), N_("Bytes"), N_("Speed"), N_("Layers"), N_("Learning"), N_("Recipe"), N_("Files"))
 
 
 PARTS = ("charts", "panel", "budget", "machine")
@@ -52,13 +53,17 @@ class View:
         usual = cls()
         charts = tuple(_pair(text) for text in query["charts"].split(",")) if "charts" in query else usual.charts
         if len(charts) != len(usual.charts):
-            raise InvalidSetting(f"A link names {len(usual.charts)} charts, not {len(charts)}.")
+            raise InvalidSetting(
+                _("A link names {count} charts, not {count_2}.", count=len(usual.charts), count_2=len(charts))
+            )
         panel = next((p for p in PANELS if p.lower() == query.get("panel", usual.panel.lower())), None)
         if panel is None:
             raise UnknownName("panel", query["panel"], [name.lower() for name in PANELS])
         machine = query.get("machine", "")
         if not re.fullmatch("([0-9a-f]{16})?", machine):
-            raise InvalidSetting(f"A link names a machine by 16 hexadecimal digits, not {shown(machine)}.")
+            raise InvalidSetting(
+                _("A link names a machine by 16 hexadecimal digits, not {machine}.", machine=shown(machine))
+            )
         return cls(charts, panel, _budget(query["budget"]) if "budget" in query else usual.budget, machine)
 
 
@@ -68,7 +73,7 @@ def _pair(text: str) -> Pair:
         if name not in AXES:
             raise UnknownName("axis", name, AXES)
     if len(names) != 2 or names[0] == names[1]:
-        raise InvalidSetting(f"A chart has two different axes, not {text!r}.")
+        raise InvalidSetting(_("A chart has two different axes, not {text!r}.", text=text))
     return names[0], names[1]  # type: ignore[return-value]
 
 
@@ -78,16 +83,26 @@ def _budget(text: str) -> Budget:
         raise UnknownName("wish", wish, WISHES)
     found: dict[str, float] = {}
     for limit in limits:
-        name, _, value = limit.partition(":")
+        name, _colon, value = limit.partition(":")
         if name not in LIMITS:
             raise UnknownName("limit", name, LIMITS)
         try:
             found[name] = float(value)
         except ValueError:
-            raise InvalidSetting(f"The limit of {name} must be a number, not {value!r}.") from None
-        low, high, _ = LIMITS[name]
+            raise InvalidSetting(
+                _("The limit of {name} must be a number, not {value!r}.", name=name, value=value)
+            ) from None
+        low, high, _rest = LIMITS[name]
         if not low <= found[name] <= high:
-            raise InvalidSetting(f"The limit of {name} must be a number from {low:g} to {high:g}, not {value}.")
+            raise InvalidSetting(
+                _(
+                    "The limit of {name} must be a number from {low:g} to {high:g}, not {value}.",
+                    name=name,
+                    low=low,
+                    high=high,
+                    value=value,
+                )
+            )
     return Budget(**found, wish=wish)
 
 
@@ -95,7 +110,7 @@ def fill(view: View) -> dict[str, Any]:
     """What each widget of the view shows."""
     filled: dict[str, Any] = {f"axis.{i}.{side}": name for i, pair in enumerate(view.charts)
                              for side, name in zip("xy", pair, strict=True)}  # fmt: skip
-    for name, (low, high, _) in LIMITS.items():
+    for name, (low, high, _rest) in LIMITS.items():
         limit = getattr(view.budget, name)
         filled[f"budget.{name}.on"] = limit is not None
         filled[f"budget.{name}"] = limit if limit is not None else USUAL[name]
@@ -113,6 +128,6 @@ def labels(words: Words) -> dict[str, tuple[str, str]]:
 
 
 LABELS = {
-    "size": ("File size, KB", "Maximum file size in KB."),
-    "latency": ("Latency, fp32 = 1", "Maximum latency for one image, relative to the fp32 file."),
+    "size": (N_("File size, KB"), N_("Maximum file size in KB.")),
+    "latency": (N_("Latency, fp32 = 1"), N_("Maximum latency for one image, relative to the fp32 file.")),
 }

@@ -7,13 +7,14 @@ import shlex
 import string
 from functools import lru_cache
 
+from compression.language import N_, _, n_, shown
 from compression.recipe import Recipe
 from compression.recipe.machine_defaults import default_of
 from compression.records.measurement import OPERATORS, Reached
 from compression.steps import STEPS, Settings
 from pages.ui.model.subject import Subject
 
-BASELINE = "fp32 baseline"
+BASELINE = N_("fp32 baseline")
 SAME = 0.0005
 """Shares that differ by less look the same."""
 
@@ -24,8 +25,11 @@ def plain(text: str) -> str:
 
 
 def said(text: str) -> str:
-    """A sentence that may quote what somebody brought, for Markdown: it makes no link, picture, formula or emphasis."""
-    return re.sub(r"([\\`*\[\]<$~]|(?<!\w)_|_(?!\w))", r"\\\1", text)
+    """A sentence that may quote what somebody brought, in the visitor's language, for Markdown.
+
+    It makes no link, picture, formula or emphasis.
+    """
+    return re.sub(r"([\\`*\[\]<$~]|(?<!\w)_|_(?!\w))", r"\\\1", shown(text))
 
 
 def place(path: str) -> str:
@@ -42,12 +46,12 @@ def percent(share: float, n: int) -> str:
 def points(change: float, n: int) -> str:
     """A change of a share in percentage points: '-0.12 points'; '' where it rounds to none."""
     text = f"{100 * change:+.{_digits(n)}f}"
-    return f"{text} points" if float(text) else ""
+    return _("{text} points", text=text) if float(text) else ""
 
 
 def interval(low: float, high: float, n: int) -> str:
     """'93.5 to 94.4%'."""
-    return f"{100 * low:.{_digits(n)}f} to {percent(high, n)}"
+    return _("{low:.{digits}f} to {high}", digits=_digits(n), low=100 * low, high=percent(high, n))
 
 
 def half_width(low: float, high: float, n: int) -> str:
@@ -62,7 +66,7 @@ def ratio(value: float, low: float, high: float) -> str:
 
 def times(smaller: float) -> str:
     """'6.1 times smaller'; '' for a file that is not smaller."""
-    return f"{smaller:.1f}× smaller" if smaller > 1 else ""
+    return _("{smaller:.1f}× smaller", smaller=smaller) if smaller > 1 else ""
 
 
 def size(size_bytes: int) -> str:
@@ -87,13 +91,13 @@ def change(ratio: float) -> str:
 
 def counted(count: int, what: str) -> str:
     """'1 run', '2,000 runs'."""
-    return f"{count:,} {what}{'' if count == 1 else 's'}"
+    return n_(f"{{n:,}} {what}", f"{{n:,}} {what}s", count)
 
 
 def recipe_lines(recipe: Recipe) -> list[str]:
     """One line for each step, 'Prune weights: sparsity 50%', and one for what else is not as usual."""
     if not recipe.steps:
-        return [BASELINE]
+        return [_(BASELINE)]
     unusual = [f"{Recipe.model_fields[name].title} {value}" for name, value in _unusual(recipe)]
     return [
         *(f"{step.title}: {step_values(step)}" for step in recipe.steps),
@@ -125,8 +129,13 @@ def reached(found: Reached) -> str:
         return found.note
     if found.requested is not None and abs(found.requested - found.reached) < SAME:
         return ""
-    asked = "" if found.requested is None else f" (requested: {100 * found.requested:.3g}%)"
-    return f"Removed {100 * found.reached:.1f}% of the {MEASURES.get(found.measure, found.measure)}{asked}."
+    asked = "" if found.requested is None else _(" (requested: {requested:.3g}%)", requested=100 * found.requested)
+    return _(
+        "Removed {reached:.1f}% of the {get}{asked}.",
+        reached=100 * found.reached,
+        get=MEASURES.get(found.measure, found.measure),
+        asked=asked,
+    )
 
 
 def unit_of(settings: type[Settings], name: str) -> str | None:
@@ -148,7 +157,7 @@ def command(subject: Subject, recipe: Recipe) -> str:
     options = [*subject.options(), *(("--set", f"{path}={value}") for path, value in settings)]
     options.append(("--out", file_name(subject, recipe)))
     lines = (f"{name} {shlex.quote(value)}" for name, value in options)
-    return " \\\n  ".join(["python -m compression compress", *lines])
+    return " \\\n  ".join([_("python -m compression compress"), *lines])
 
 
 def file_name(subject: Subject, recipe: Recipe) -> str:

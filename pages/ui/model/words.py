@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from compression.language import N_
 from compression.records.measurement import Accuracy, Reference
 
 
@@ -28,23 +29,23 @@ class Words:
 
 WORDS: dict[Reference, Words] = {
     "labels": Words(
-        measure="Accuracy", title="Accuracy, %", short="accuracy",
-        about="Share of test images classified correctly, ± half of the 95% interval.",
-        like="right", limit="Accuracy drop, points",
-        limit_about="Maximum accuracy drop from the fp32 file, in percentage points.",
-        best="most accurate", lost="accuracy drop",
-        flattered="Selected on the test images, so its accuracy is slightly optimistic.",
-        validation="Accuracy",
+        measure=N_("Accuracy"), title=N_("Accuracy, %"), short="accuracy",
+        about=N_("Share of test images classified correctly, ± half of the 95% interval."),
+        like="right", limit=N_("Accuracy drop, points"),
+        limit_about=N_("Maximum accuracy drop from the fp32 file, in percentage points."),
+        best=N_("most accurate"), lost=N_("accuracy drop"),
+        flattered=N_("Selected on the test images, so its accuracy is slightly optimistic."),
+        validation=N_("Accuracy"),
     ),
     "fp32": Words(
-        measure="Agreement", title="Agreement with fp32, %", short="agreement with fp32",
-        about="Share of test images that this file and the fp32 file classify alike, ± half of the 95% interval. "
-        "This dataset has no labels.",
-        like="as fp32", limit="Disagreement with fp32, points",
-        limit_about="Maximum share of images that the file classifies differently from the fp32 file, in percent.",
-        best="closest to fp32", lost="disagreement with fp32",
-        flattered="Selected on the test images, so its agreement is slightly optimistic.",
-        validation="Agreement",
+        measure=N_("Agreement"), title=N_("Agreement with fp32, %"), short=N_("agreement with fp32"),
+        about=N_("Share of test images that this file and the fp32 file classify alike, ± half of the 95% interval. "
+        "This dataset has no labels."),
+        like=N_("as fp32"), limit=N_("Disagreement with fp32, points"),
+        limit_about=N_("Maximum share of images that the file classifies differently from the fp32 file, in percent."),
+        best=N_("closest to fp32"), lost=N_("disagreement with fp32"),
+        flattered=N_("Selected on the test images, so its agreement is slightly optimistic."),
+        validation=N_("Agreement"),
     ),
 }  # fmt: skip
 

@@ -9,6 +9,7 @@ from typing import ParamSpec
 import streamlit as st
 
 from compression.errors import UserError
+from compression.language import _
 from pages.ui.model import wording
 from pages.ui.page.fragment import fragment
 
@@ -28,7 +29,7 @@ def guarded(draw: Callable[P, object], tell: Callable[[str], object] = st.error)
         except Exception:  # the one boundary: nobody should see a traceback on a page
             number = uuid.uuid4().hex[:8]
             log.exception("%s: unexpected failure of a page", number)
-            tell(f"Something went wrong on this page. See the log, entry {number}.")
+            tell(_("Something went wrong on this page. See the log, entry {number}.", number=number))
 
     return tried
 

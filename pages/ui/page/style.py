@@ -8,6 +8,7 @@ STYLE = """
 [data-testid="stElementContainer"]:has([data-testid="stSpinner"]) {
   position: relative; z-index: 2; width: auto; height: 0; margin-bottom: -1rem; }
 [data-testid="stSpinner"] { padding: 0.25rem 0.75rem; border-radius: 0.5rem; background: var(--st-background-color); }
+.st-key-language { position: fixed; top: 0.65rem; right: 3.5rem; z-index: 999991; width: auto; }
 .st-key-status { min-height: 2.75rem; }
 [class*="st-key-written-"] { min-height: 2.5rem; }
 [class*="st-key-written-"]:has([class*="st-key-download-"]) [class*="st-key-files-"] { display: none; }

@@ -3,15 +3,16 @@
 import streamlit as st
 
 from compression.data.test_samples import named, parted
+from compression.language import N_, _
 from pages.ui.model.subject import sample_title, samples
 from pages.ui.state import shown_or_none
 
-ABOUT = "Fewer images are faster to measure, with wider intervals."
+ABOUT = N_("Fewer images are faster to measure, with wider intervals.")
 
 
 def sampled(dataset: str, key: str) -> str:
     """The picker, whose state is called `key`, and the name of the dataset with what is chosen."""
     base, now = parted(dataset)
     offered = samples(named(base, shown_or_none(key) or now))
-    chosen = st.selectbox("Test images", offered, key=key, format_func=sample_title, help=ABOUT)
+    chosen = st.selectbox(_("Test images"), offered, key=key, format_func=sample_title, help=_(ABOUT))
     return named(base, chosen)

@@ -11,6 +11,7 @@ from streamlit.errors import StreamlitAPIException
 
 from compression.errors import UserError, WorkerLost
 from compression.jobs import News, Refusal, Watched
+from compression.language import _
 from pages.ui.model import wording
 from pages.ui.page.guard import repeated
 from pages.ui.state import came
@@ -28,7 +29,7 @@ def awaited(answer: "Future[Any]", doing: str) -> Any:
     with st.spinner(f"{doing} …"):
         there = came(answer, PATIENCE_S)
     if not there:
-        st.caption("Waiting: the worker is busy with another task.")
+        st.caption(_("Waiting: the worker is busy with another task."))
         repeated(partial(_drawn_again, answer), EVERY_S)
         return None
     try:
@@ -66,22 +67,22 @@ def followed(answer: "Watched[Any]", again: Callable[[], None] | None = None) ->
     """
     if not answer.done():
         _tell_lines(st.empty(), answer)
-        st.button("Cancel", key=f"stop.{answer.id}", on_click=answer.stop)
+        st.button(_("Cancel"), key=f"stop.{answer.id}", on_click=answer.stop)
         came(answer, LOOK_S)
         _draw_part_again(answer)
         return None
     if answer.stopped:
-        st.info("Stopped.")
+        st.info(_("Stopped."))
         if again:
-            st.button("Start again", key=f"again.{answer.id}", on_click=again)
+            st.button(_("Start again"), key=f"again.{answer.id}", on_click=again)
         return None
-    return answered(answer, "Finishing")
+    return answered(answer, _("Finishing"))
 
 
 def progress_of(answer: "Watched[Any]") -> None:
     """How far it is, in one line, for a part of a page that is drawn alone; the page again when it is there."""
     _drawn_again(answer)
-    now = answer.lines[-1] if answer.lines else "Waiting: other tasks go first"
+    now = answer.lines[-1] if answer.lines else _("Waiting: other tasks go first")
     st.progress(answer.share, f"{wording.said(now)} …")
 
 
@@ -94,7 +95,7 @@ def _draw_part_again(answer: "Watched[Any]") -> None:
 
 
 def _tell_lines(place: DeltaGenerator, answer: "Watched[Any]") -> None:
-    done, now = answer.lines[:-1], answer.lines[-1] if answer.lines else "Waiting for the worker"
+    done, now = answer.lines[:-1], answer.lines[-1] if answer.lines else _("Waiting for the worker")
     with place.container():
         for line in done:
             st.markdown(f":material/check: {wording.said(line)}")
@@ -107,4 +108,4 @@ def tell(news: News, again: Callable[[], None]) -> None:
         st.progress(min(news.share, 1.0), f"{wording.said(news.sentence)} …")
     elif news.state in ("lost", "refused"):
         st.error(wording.said(news.sentence))
-        st.button("Measure again", on_click=again)
+        st.button(_("Measure again"), on_click=again)

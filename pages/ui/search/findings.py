@@ -3,6 +3,7 @@
 import streamlit as st
 
 from compression.jobs import SearchView, search_importances
+from compression.language import N_, _
 from compression.records.search import Trial
 from pages.ui.charts import search_figures
 from pages.ui.charts.plot import plot
@@ -11,21 +12,21 @@ from pages.ui.model.subject import Subject
 from pages.ui.state import store
 
 COLUMNS = {
-    "Size": st.column_config.NumberColumn("Size, KB", format="%.1f"),
-    "Latency": st.column_config.NumberColumn("Latency, fp32 = 1", format="%.2f"),
-    "Drop": st.column_config.NumberColumn("Drop, points (validation)", format="%.2f"),
-    "Drop on test": st.column_config.NumberColumn("Drop, points (test)", format="%.2f"),
-    "Worst class": st.column_config.NumberColumn("Worst-class accuracy, %", format="%.1f"),
-    "Agreement": st.column_config.NumberColumn("Agreement, %", format="%.1f"),
-    "MACs": st.column_config.NumberColumn("MACs, million", format="%.2f"),
-    "Memory": st.column_config.NumberColumn("Peak memory, KB", format="%.1f"),
+    "Size": st.column_config.NumberColumn(N_("Size, KB"), format="%.1f"),
+    "Latency": st.column_config.NumberColumn(N_("Latency, fp32 = 1"), format="%.2f"),
+    "Drop": st.column_config.NumberColumn(N_("Drop, points (validation)"), format="%.2f"),
+    "Drop on test": st.column_config.NumberColumn(N_("Drop, points (test)"), format="%.2f"),
+    "Worst class": st.column_config.NumberColumn(N_("Worst-class accuracy, %"), format="%.1f"),
+    "Agreement": st.column_config.NumberColumn(N_("Agreement, %"), format="%.1f"),
+    "MACs": st.column_config.NumberColumn(N_("MACs, million"), format="%.2f"),
+    "Memory": st.column_config.NumberColumn(N_("Peak memory, KB"), format="%.1f"),
 }
 PAGES = {
     "Explore": "pages/lab/explore.py", "Deploy": "pages/ship/deploy.py", "Report": "pages/ship/report.py",
 }  # fmt: skip
-SLICES = {"drop": ("Drop, points", False), "size_bytes": ("File size, KB", True)}
-FEW = "Importances appear after 20 finished or stopped trials."
-ALIKE = "fANOVA over the settings that all recipes share."
+SLICES = {"drop": (N_("Drop, points"), False), "size_bytes": (N_("File size, KB"), True)}
+FEW = N_("Importances appear after 20 finished or stopped trials.")
+ALIKE = N_("fANOVA over the settings that all recipes share.")
 
 
 def front(view: SearchView) -> str:
@@ -45,13 +46,13 @@ def front(view: SearchView) -> str:
 def take_along(trial: Trial, subject: Subject) -> None:
     """One file, and where it goes."""
     with st.container(border=True, key="search-selection"):
-        st.markdown(f"**Selected** · {wording.said(search_points.described(trial))}")
+        st.markdown(_("**Selected** · {described}", described=wording.said(search_points.described(trial))))
         with st.container(horizontal=True, gap="small"):
             for label, page in PAGES.items():
                 st.page_link(page, label=label, query_params=search_points.link(trial, subject),
                              icon=":material/arrow_forward:")  # fmt: skip
         if trial.test_accuracy is None:
-            st.caption("Not on the Pareto front, or not tested yet. Open it to measure it on the test images.")
+            st.caption(_("Not on the Pareto front, or not tested yet. Open it to measure it on the test images."))
 
 
 def told(view: SearchView) -> None:
@@ -64,30 +65,34 @@ def told(view: SearchView) -> None:
 
 def importances(view: SearchView) -> None:
     """How much each setting decides of each figure."""
-    with st.expander("Parameter importance", on_change="rerun", key="search.importances") as folded:
+    with st.expander(_("Parameter importance"), on_change="rerun", key="search.importances") as folded:
         if not folded.open:
             return
         found = search_points.fronts(view, _importances(view.job, len(view.trials)))
         if not found:
-            st.caption(FEW)
+            st.caption(_(FEW))
             return
         for (title, pairs), place in zip(found, st.columns(len(found)), strict=True):
             with place:
                 st.markdown(f"**{title.capitalize()}**")
                 plot(
                     search_figures.importance(pairs),
-                    f"Importance of each setting for {title}.",
+                    _("Importance of each setting for {title}.", title=title),
                     key=f"search.importance.{title}",
                 )
-        st.caption(ALIKE)
-        name = st.selectbox("Slice by setting", search_points.settings_of(view), key="search.slice")
+        st.caption(_(ALIKE))
+        name = st.selectbox(_("Slice by setting"), search_points.settings_of(view), key="search.slice")
         if name is None:
             return
         for (figure, (title, log)), place in zip(SLICES.items(), st.columns(len(SLICES)), strict=True):
             points = search_points.along(view, name, figure)
             with place:
                 drawn = search_figures.slices(points, name, title, log=log)
-                plot(drawn, f"{title} of {len(points)} trials by {name}.", key=f"search.slice.{figure}")
+                plot(
+                    drawn,
+                    _("{title} of {count} trials by {name}.", title=title, count=len(points), name=name),
+                    key=f"search.slice.{figure}",
+                )
 
 
 @st.cache_data(show_spinner="Comparing trials …", max_entries=20)

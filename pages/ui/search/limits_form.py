@@ -4,19 +4,25 @@ from typing import Any
 
 import streamlit as st
 
+from compression.language import N_, _
 from compression.searching.settings import TECHNIQUES, SearchSettings
 from compression.steps import STEPS
 
 ANY = "any"
-WISHES = {"front": "Whole Pareto front", "size": "Smallest", "latency": "Fastest", "drop": "Most accurate"}
+WISHES = {
+    "front": N_("Whole Pareto front"),
+    "size": N_("Smallest"),
+    "latency": N_("Fastest"),
+    "drop": N_("Most accurate"),
+}
 LIMITS: dict[str, tuple[str, float, float, float, float, str]] = {
-    "drop": ("Accuracy drop, points", 0.0, 100.0, 0.1, 0.01, "%.2f"),
-    "size_bytes": ("File size, KB", 0.1, 1e6, 10.0, 1000, "%.1f"),
-    "latency": ("Latency, fp32 = 1", 0.05, 10.0, 0.05, 1, "%.2f"),
-    "worst_class": ("Worst-class accuracy, %", 0.0, 100.0, 1.0, 0.01, "%.1f"),
-    "agreement": ("Agreement with fp32, %", 0.0, 100.0, 0.5, 0.01, "%.1f"),
-    "macs": ("MACs, million", 0.001, 1e7, 1.0, 1e6, "%.2f"),
-    "memory_bytes": ("Peak memory, KB", 0.1, 1e7, 10.0, 1000, "%.1f"),
+    "drop": (N_("Accuracy drop, points"), 0.0, 100.0, 0.1, 0.01, "%.2f"),
+    "size_bytes": (N_("File size, KB"), 0.1, 1e6, 10.0, 1000, "%.1f"),
+    "latency": (N_("Latency, fp32 = 1"), 0.05, 10.0, 0.05, 1, "%.2f"),
+    "worst_class": (N_("Worst-class accuracy, %"), 0.0, 100.0, 1.0, 0.01, "%.1f"),
+    "agreement": (N_("Agreement with fp32, %"), 0.0, 100.0, 0.5, 0.01, "%.1f"),
+    "macs": (N_("MACs, million"), 0.001, 1e7, 1.0, 1e6, "%.2f"),
+    "memory_bytes": (N_("Peak memory, KB"), 0.1, 1e7, 10.0, 1000, "%.1f"),
 }
 """Each limit: its label, lowest and highest value, pace, what one of its unit is, and how it is written."""
 
@@ -26,24 +32,24 @@ MAIN = ("drop", "size_bytes", "latency", "worst_class")
 def form() -> SearchSettings | None:
     """The form; what was asked for when its button is pressed. Raises `InvalidSetting`."""
     with st.form("search", border=False):
-        st.markdown("**Limits**", help="Empty fields set no limit.")
+        st.markdown("**Limits**", help=_("Empty fields set no limit."))
         limits = _limits(MAIN, st.columns(len(MAIN)))
-        with st.expander("More limits"):
+        with st.expander(_("More limits")):
             more = tuple(name for name in LIMITS if name not in MAIN)
             limits |= _limits(more, st.columns(len(more)))
         wish = st.segmented_control(
-            "Objective", list(WISHES), default="front", format_func=WISHES.__getitem__, required=True,
+            _("Objective"), list(WISHES), default="front", format_func=WISHES.__getitem__, required=True,
             key="search.wish",
         )  # fmt: skip
         places = st.columns(3)
-        minutes = places[0].number_input("Minutes", 0.1, 10_000.0, 10.0, 1.0, "%g", help=_about("minutes"))
-        trials = places[1].number_input("Trials", 0, 100_000, 0, help=_about("trials"))
-        workers = places[2].number_input("Workers", 1, 64, 1, help=_about("workers"))
+        minutes = places[0].number_input(_("Minutes"), 0.1, 10_000.0, 10.0, 1.0, "%g", help=_about("minutes"))
+        trials = places[1].number_input(_("Trials"), 0, 100_000, 0, help=_about("trials"))
+        workers = places[2].number_input(_("Workers"), 1, 64, 1, help=_about("workers"))
         chosen = st.pills(
-            "Techniques", TECHNIQUES, default=TECHNIQUES, selection_mode="multi", key="search.techniques",
+            _("Techniques"), TECHNIQUES, default=TECHNIQUES, selection_mode="multi", key="search.techniques",
             format_func=lambda kind: STEPS[kind].title,
         )  # fmt: skip
-        begun = st.form_submit_button("Search", type="primary")
+        begun = st.form_submit_button(_("Search"), type="primary")
     if not begun:
         return None
     return SearchSettings(

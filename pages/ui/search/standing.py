@@ -3,6 +3,7 @@
 import streamlit as st
 
 from compression.jobs import SearchView
+from compression.language import N_, _
 from compression.store import JobRecord
 from pages.ui.charts import scatter_figure, search_figures
 from pages.ui.charts.plot import plot
@@ -18,8 +19,8 @@ HONEST = (
     "All selection uses {images:,} validation images. Only the Pareto front is measured on the test images, once, at "
     "the end."
 )
-NONE_YET = "No file within the limits yet."
-VOLUME = (
+NONE_YET = N_("No file within the limits yet.")
+VOLUME = N_(
     "Share of the objective space that the Pareto front dominates: accuracy drop (up to 10 points), size and latency, "
     "each relative to fp32. It never decreases."
 )
@@ -29,12 +30,19 @@ def head(job: JobRecord, view: SearchView | None) -> None:
     """The state, how far it is, and the buttons."""
     state, colour = STATES[job.state]
     left, buttons = st.columns([5, 2], vertical_alignment="center")
-    left.markdown(f"**Started {job.created.astimezone():%d %b %H:%M}** :{colour}-badge[{state}]")
+    left.markdown(
+        _(
+            "**Started {astimezone:%d %b %H:%M}** :{colour}-badge[{state}]",
+            astimezone=job.created.astimezone(),
+            colour=colour,
+            state=state,
+        )
+    )
     with buttons.container(horizontal=True, horizontal_alignment="right"):
         if job.open and job.wanted is None:
-            st.button("Cancel", key=f"search.cancel.{job.id}", on_click=heard(lab().long.cancel), args=(job.id,))
+            st.button(_("Cancel"), key=f"search.cancel.{job.id}", on_click=heard(lab().long.cancel), args=(job.id,))
         elif not job.open and job.state != "done":
-            st.button("Resume", key=f"search.resume.{job.id}", on_click=heard(lab().long.resume), args=(job.id,))
+            st.button(_("Resume"), key=f"search.resume.{job.id}", on_click=heard(lab().long.resume), args=(job.id,))
     if job.open:
         st.progress(min(job.share, 1.0), f"{wording.said(job.sentence)} …" if job.sentence else None)
     elif job.sentence:
@@ -46,15 +54,19 @@ def head(job: JobRecord, view: SearchView | None) -> None:
 def figures(job: JobRecord, view: SearchView) -> None:
     """The best so far, trials, pace, what is left."""
     best, gone, whole = view.best.found if view.best else None, view.seconds, 60 * view.settings.minutes
-    lost = f"drop {100 * best.drop:+.2f} points, × {best.latency_ratio:.2f}" if best else NONE_YET
+    lost = (
+        _("drop {drop:+.2f} points, × {latency_ratio:.2f}", drop=100 * best.drop, latency_ratio=best.latency_ratio)
+        if best
+        else _(NONE_YET)
+    )
     told = (
-        ("Best within limits", wording.size(best.size_bytes) if best else "–", lost),
-        ("Pareto-optimal files", str(len(view.front)), search_points.count(view)),
-        ("Trials per minute", f"{search_points.rate(view):.1f}", wording.counted(view.settings.workers, "worker")),
+        (_("Best within limits"), wording.size(best.size_bytes) if best else "–", lost),
+        (_("Pareto-optimal files"), str(len(view.front)), search_points.count(view)),
+        (_("Trials per minute"), f"{search_points.rate(view):.1f}", wording.counted(view.settings.workers, "worker")),
         (
-            "Time left",
+            _("Time left"),
             duration(max(whole - gone, 0)) if job.open else "–",
-            f"{duration(gone)} of {duration(whole)} elapsed",
+            _("{duration} of {duration_2} elapsed", duration=duration(gone), duration_2=duration(whole)),
         ),
     )
     for place, (label, value, remark) in zip(st.columns(len(told)), told, strict=True):
@@ -75,12 +87,18 @@ def charts(view: SearchView, selected: str) -> str | None:
     for number, (x, y) in enumerate(CHARTS):
         data = chart(trail, None, x, y, budget=search_points.budget(view), selected=selected)
         with places[number]:
-            found, _ = plot(scatter_figure.figure(data), data.alt, key=f"search.plot.{number}")
+            found, _rest = plot(scatter_figure.figure(data), data.alt, key=f"search.plot.{number}")
         clicked = found if found and found != selected else clicked
     with places[3]:
-        st.markdown("**Hypervolume**", help=VOLUME)
+        st.markdown("**Hypervolume**", help=_(VOLUME))
         grown = view.volumes
-        last = f"{100 * grown[-1][1]:.1f}% after {duration(grown[-1][0])}" if grown else "nothing yet"
-        plot(search_figures.growth(grown), f"Hypervolume of the Pareto front: {last}.", key="search.growth")
+        last = (
+            _("{grown:.1f}% after {duration}", grown=100 * grown[-1][1], duration=duration(grown[-1][0]))
+            if grown
+            else _("nothing yet")
+        )
+        plot(
+            search_figures.growth(grown), _("Hypervolume of the Pareto front: {last}.", last=last), key="search.growth"
+        )
         st.caption(last)
     return clicked

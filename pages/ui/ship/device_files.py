@@ -7,6 +7,7 @@ import streamlit as st
 from compression import jobs
 from compression.analysis.devices import TFLM, Deployment, OnBoard
 from compression.analysis.tflm_kernels import SOURCE, program_bytes
+from compression.language import N_, _
 from compression.recipe import Recipe
 from compression.records.tflite import DeviceFile, TfliteMeasurement
 from pages.ui.model import wording
@@ -17,12 +18,12 @@ from pages.ui.state import Visit
 AT_ONCE = 2_000_000
 """Weights up to which the file is written unasked; larger networks fit on no microcontroller here."""
 
-HOW = (
+HOW = N_(
     "LiteRT and TensorFlow Lite Micro read .tflite files. This one has the scales of the ONNX file, and "
     "computes in integers only."
 )
 
-BOARD = (
+BOARD = N_(
     "An Arduino sketch and PlatformIO project: the model as a C array, its kernels and arena, and a test image that it "
     "classifies; it prints class and microseconds."
 )
@@ -32,11 +33,15 @@ def written(visit: Visit, point: Point, file: bytes) -> DeviceFile | None:
     """The `.tflite` file of the explored recipe once it is measured; None before, or where nobody has asked for it."""
     key = f"tflite.{point.key}"
     if not computes_in_codes(point.recipe):
-        return DeviceFile(reason="This recipe keeps activations as floats; a file for microcontrollers needs 8 bits.")
+        return DeviceFile(
+            reason=_("This recipe keeps activations as floats; a file for microcontrollers needs 8 bits.")
+        )
     quick = (point.measurement.parameters or AT_ONCE) < AT_ONCE and point.recipe.get("recover") is None
     if not quick and key not in visit.prepared_files:
         return None
-    return awaited(visit.answer("tflite", jobs.device_file, visit.request_for(point.recipe), file), "Measuring .tflite")
+    return awaited(
+        visit.answer("tflite", jobs.device_file, visit.request_for(point.recipe), file), _("Measuring .tflite")
+    )
 
 
 def computes_in_codes(recipe: Recipe) -> bool:
@@ -56,14 +61,16 @@ def board(found: DeviceFile | None) -> OnBoard | None:
 
 def draw(visit: Visit, point: Point, found: DeviceFile | None, estimate: Deployment) -> None:
     """What was measured of the file, what had been estimated, and the file itself."""
-    st.markdown("#### Microcontrollers", help=HOW)
+    st.markdown("#### Microcontrollers", help=_(HOW))
     if found is None:
         key = f"tflite.{point.key}"
         if key not in visit.prepared_files:
-            st.button("Write and measure .tflite", on_click=visit.prepared_files.add, args=(key,), key="tflite.write")
+            st.button(
+                _("Write and measure .tflite"), on_click=visit.prepared_files.add, args=(key,), key="tflite.write"
+            )
         return
     if found.measured is None:
-        st.caption(wording.said(f"No .tflite file: {found.reason}"))
+        st.caption(wording.said(_("No .tflite file: {reason}", reason=found.reason)))
         return
     st.dataframe(rows(found.measured, estimate, point), hide_index=True)
     st.caption(wording.said(told(found.measured)))
@@ -78,13 +85,21 @@ def downloads(visit: Visit, point: Point, found: DeviceFile) -> None:
                        on_click="ignore", key="tflite.download")  # fmt: skip
     key = f"board.{point.key}"
     if key not in visit.prepared_files:
-        st.button("Prepare board.zip", on_click=visit.prepared_files.add, args=(key,), key="board.write", help=BOARD)
+        st.button(
+            _("Prepare board.zip"), on_click=visit.prepared_files.add, args=(key,), key="board.write", help=_(BOARD)
+        )
         return
     request = visit.request_for(point.recipe)
-    content = awaited(visit.answer(key, jobs.board_folder, request, found, visit.subject.title), "Packing it")
+    content = awaited(visit.answer(key, jobs.board_folder, request, found, visit.subject.title), _("Packing it"))
     if content is not None:
-        st.download_button(f"board.zip, {wording.size(len(content))}", content, "board.zip", on_click="ignore",
-                           key="board.download", help=BOARD)  # fmt: skip
+        st.download_button(
+            _("board.zip, {size}", size=wording.size(len(content))),
+            content,
+            "board.zip",
+            on_click="ignore",
+            key="board.download",
+            help=_(BOARD),
+        )
 
 
 def rows(found: TfliteMeasurement, estimate: Deployment, point: Point) -> list[dict[str, Any]]:
@@ -92,29 +107,60 @@ def rows(found: TfliteMeasurement, estimate: Deployment, point: Point) -> list[d
     need = next(fit.need for fit in estimate.fits.values() if fit.device.runtime == TFLM)
     program, arena = program_bytes(name for name, _ in found.kernels), found.arena.size_bytes
     right, onnx = found.accuracy, point.measurement
-    words = "Accuracy" if right.reference == "labels" else "Agreement with fp32"
+    words = _("Accuracy") if right.reference == "labels" else _("Agreement with fp32")
     lines = [
-        ("Flash", f"{wording.size(found.size_bytes)} file + {wording.size(program)} program",
-         "file measured, program counted", f"{wording.size(need.flash)} estimated"),
-        ("RAM: arena", wording.size(arena) if arena else "not measured", "measured by TFLM" if arena else "",
-         f"{wording.size(need.activations)} estimated"),
-        (words, wording.percent(right.value, right.n), f"measured with LiteRT, {found.n_test:,} images",
-         f"{wording.percent(onnx.accuracy.value, onnx.accuracy.n)} measured, ONNX file, {onnx.accuracy.n:,} images"),
-        ("Agreement with the ONNX file", wording.percent(found.equal, found.n_test) if found.equal is not None else "–",
-         "measured" if found.equal is not None else "not measured", ""),
-        ("Latency on this machine", wording.milliseconds(found.times.p50_ms), "measured with LiteRT",
-         f"{wording.milliseconds(onnx.latency.p50_ms)} measured, ONNX file" if onnx.latency else ""),
-    ]  # fmt: skip
-    return [dict(zip(("", ".tflite file", "Source", "For comparison"), line, strict=True)) for line in lines]
+        (
+            _("Flash"),
+            _("{size} file + {size_2} program", size=wording.size(found.size_bytes), size_2=wording.size(program)),
+            _("file measured, program counted"),
+            _("{size} estimated", size=wording.size(need.flash)),
+        ),
+        (
+            _("RAM: arena"),
+            wording.size(arena) if arena else _("not measured"),
+            _("measured by TFLM") if arena else "",
+            _("{size} estimated", size=wording.size(need.activations)),
+        ),
+        (
+            words,
+            wording.percent(right.value, right.n),
+            _("measured with LiteRT, {n_test:,} images", n_test=found.n_test),
+            _(
+                "{percent} measured, ONNX file, {n:,} images",
+                percent=wording.percent(onnx.accuracy.value, onnx.accuracy.n),
+                n=onnx.accuracy.n,
+            ),
+        ),
+        (
+            _("Agreement with the ONNX file"),
+            wording.percent(found.equal, found.n_test) if found.equal is not None else "–",
+            "measured" if found.equal is not None else _("not measured"),
+            "",
+        ),
+        (
+            _("Latency on this machine"),
+            wording.milliseconds(found.times.p50_ms),
+            _("measured with LiteRT"),
+            _("{p50_ms} measured, ONNX file", p50_ms=wording.milliseconds(onnx.latency.p50_ms)) if onnx.latency else "",
+        ),
+    ]
+    return [dict(zip(("", ".tflite file", _("Source"), _("For comparison")), line, strict=True)) for line in lines]
 
 
 def told(found: TfliteMeasurement) -> str:
     """Where the numbers come from, and what they leave open."""
     kernels = ", ".join(f"{name} {count}" for name, count in found.kernels)
     if found.arena.size_bytes is None:
-        arena = f"TensorFlow Lite Micro's arena is not measured: {found.arena.reason}. What fits is estimated."
+        arena = _(
+            "TensorFlow Lite Micro's arena is not measured: {reason}. What fits is estimated.",
+            reason=found.arena.reason,
+        )
     else:
-        arena = "The arena is what TensorFlow Lite Micro took here, in 64 bits; on a board of 32 bits it takes less."
+        arena = _("The arena is what TensorFlow Lite Micro took here, in 64 bits; on a board of 32 bits it takes less.")
         if found.arena.equal is not None:
-            arena += f" Its kernels and LiteRT agree on {found.arena.equal:.0%} of {found.arena.answered} test images."
-    return f"{arena} Program: {SOURCE}. Kernels: {kernels}."
+            arena += _(
+                " Its kernels and LiteRT agree on {equal:.0%} of {answered} test images.",
+                equal=found.arena.equal,
+                answered=found.arena.answered,
+            )
+    return _("{arena} Program: {SOURCE}. Kernels: {kernels}.", arena=arena, SOURCE=SOURCE, kernels=kernels)

@@ -6,19 +6,20 @@ import streamlit as st
 
 from compression.analysis.devices import NETWORKS, Deployment, Fit, transfer_seconds
 from compression.analysis.tflm_kernels import SOURCE
+from compression.language import N_, _
 from compression.records.analysis import Growth
 from compression.records.measurement import Latency
 from pages.ui.model import wording
 
-YES, NO = "fits", "does not fit"
+YES, NO = "fits", N_("does not fit")
 MEASURED = "measured"
 
 COLUMNS = {
-    "Flash": st.column_config.ProgressColumn("Flash used", format="percent", min_value=0, max_value=1),
-    "RAM": st.column_config.ProgressColumn("RAM used", format="percent", min_value=0, max_value=1),
-    "ms": st.column_config.NumberColumn("Latency, ms (estimated)", format="%.2f"),
-    "fp32 ms": st.column_config.NumberColumn("fp32 latency, ms (estimated)", format="%.2f"),
-    "mJ": st.column_config.NumberColumn("Energy per image, mJ (estimated)", format="%.2f"),
+    "Flash": st.column_config.ProgressColumn(N_("Flash used"), format="percent", min_value=0, max_value=1),
+    "RAM": st.column_config.ProgressColumn(N_("RAM used"), format="percent", min_value=0, max_value=1),
+    "ms": st.column_config.NumberColumn(N_("Latency, ms (estimated)"), format="%.2f"),
+    "fp32 ms": st.column_config.NumberColumn(N_("fp32 latency, ms (estimated)"), format="%.2f"),
+    "mJ": st.column_config.NumberColumn(N_("Energy per image, mJ (estimated)"), format="%.2f"),
 }
 
 
@@ -47,7 +48,7 @@ def verdict(found: Fit) -> str:
     if found.fits:
         return YES
     lacking = [name for name, enough in (("flash", found.flash), ("RAM", found.ram)) if not enough]
-    return f"{' and '.join(lacking)} too small"
+    return _("{lacking} too small", lacking=" and ".join(lacking))
 
 
 def details(found: Fit) -> list[str]:
@@ -56,15 +57,30 @@ def details(found: Fit) -> list[str]:
     if need.measured:
         return [*_measured(found), *_sources(found)]
     stored = (
-        "the packed file" if device.runtime.decodes else "unpacked weights (this runtime cannot decode packed ones)"
+        _("the packed file")
+        if device.runtime.decodes
+        else _("unpacked weights (this runtime cannot decode packed ones)")
     )
     lines = [
-        f"Flash {wording.size(need.flash)} of {wording.size(device.flash_bytes)}: "
-        f"{wording.size(need.weights)} for {stored}, {wording.size(need.runtime_flash)} for {device.runtime.title}.",
-        f"RAM {wording.size(need.ram)} of {wording.size(device.ram_bytes)}: "
-        f"{wording.size(need.activations)} for peak activations, "
-        f"{wording.size(need.decoded_weights)} for decoded weights, {wording.size(need.runtime_ram)} for "
-        f"{device.runtime.title}.",
+        _(
+            "Flash {size} of {size_2}: {size_3} for {stored}, {size_4} for {title}.",
+            size=wording.size(need.flash),
+            size_2=wording.size(device.flash_bytes),
+            size_3=wording.size(need.weights),
+            stored=stored,
+            size_4=wording.size(need.runtime_flash),
+            title=device.runtime.title,
+        ),
+        _(
+            "RAM {size} of {size_2}: {size_3} for peak activations, {size_4} for decoded weights, "
+            "{size_5} for {title}.",
+            size=wording.size(need.ram),
+            size_2=wording.size(device.ram_bytes),
+            size_3=wording.size(need.activations),
+            size_4=wording.size(need.decoded_weights),
+            size_5=wording.size(need.runtime_ram),
+            title=device.runtime.title,
+        ),
     ]
     return [*lines, *_sources(found)]
 
@@ -72,40 +88,69 @@ def details(found: Fit) -> list[str]:
 def _measured(found: Fit) -> list[str]:
     need, device = found.need, found.device
     return [
-        f"Flash {wording.size(need.flash)} of {wording.size(device.flash_bytes)}: "
-        f"{wording.size(need.weights)} for the .tflite file (measured), {wording.size(need.runtime_flash)} for the "
-        f"program with its kernels ({SOURCE}).",
-        f"RAM {wording.size(need.ram)} of {wording.size(device.ram_bytes)}: {wording.size(need.activations)} of arena "
-        f"(measured), {wording.size(need.runtime_ram)} for stack and program (assumed).",
+        _(
+            "Flash {size} of {size_2}: {size_3} for the .tflite file (measured), {size_4} for the program"
+            " with its kernels ({SOURCE}).",
+            size=wording.size(need.flash),
+            size_2=wording.size(device.flash_bytes),
+            size_3=wording.size(need.weights),
+            size_4=wording.size(need.runtime_flash),
+            SOURCE=SOURCE,
+        ),
+        _(
+            "RAM {size} of {size_2}: {size_3} of arena (measured), {size_4} for stack and program (assumed).",
+            size=wording.size(need.ram),
+            size_2=wording.size(device.ram_bytes),
+            size_3=wording.size(need.activations),
+            size_4=wording.size(need.runtime_ram),
+        ),
     ]
 
 
 def _sources(found: Fit) -> list[str]:
     device = found.device
     return [
-        f"Memory and clock: {device.source}.",
-        f"Speed: {device.basis}; a fraction of the peak is assumed to be reached.",
+        _("Memory and clock: {source}.", source=device.source),
+        _("Speed: {basis}; a fraction of the peak is assumed to be reached.", basis=device.basis),
     ]
 
 
 def on_this_machine(found: Deployment, measured: Latency | None) -> str:
     """The estimate for this machine beside what was measured, and the factor between them."""
-    text = f"Estimated {wording.milliseconds(found.estimated_ms)} for one image over {found.operators} operators"
+    text = _(
+        "Estimated {estimated_ms} for one image over {operators} operators",
+        estimated_ms=wording.milliseconds(found.estimated_ms),
+        operators=found.operators,
+    )
     if measured is None:
-        return f"{text}; not measured yet."
+        return _("{text}; not measured yet.", text=text)
     factor = found.estimated_ms / measured.p50_ms
-    return f"{text}; measured {wording.milliseconds(measured.p50_ms)} (estimate ÷ measured = {factor:.2f})."
+    return _(
+        "{text}; measured {p50_ms} (estimate ÷ measured = {factor:.2f}).",
+        text=text,
+        p50_ms=wording.milliseconds(measured.p50_ms),
+        factor=factor,
+    )
 
 
 def memory(found: Deployment, grown: Growth | None) -> str:
     """Live activations, and what a process really grew by."""
-    text = f"Peak activation memory: {wording.size(found.peak_bytes)}, at a {found.peak_operator} operator."
+    text = _(
+        "Peak activation memory: {size}, at a {peak_operator} operator.",
+        size=wording.size(found.peak_bytes),
+        peak_operator=found.peak_operator,
+    )
     if grown is None:
         return text
-    rest = ", buffers of the 8-bit kernels for the rest" if found.integer else ""
-    return (
-        f"{text} With a batch of {grown.batch:,} images, the process grew by {wording.size(grown.growth_bytes)}; "
-        f"activations account for {wording.size(grown.expected_bytes)} of it{rest}."
+    rest = _(", buffers of the 8-bit kernels for the rest") if found.integer else ""
+    return _(
+        "{text} With a batch of {batch:,} images, the process grew by {size}; activations account for"
+        " {size_2} of it{rest}.",
+        text=text,
+        batch=grown.batch,
+        size=wording.size(grown.growth_bytes),
+        size_2=wording.size(grown.expected_bytes),
+        rest=rest,
     )
 
 

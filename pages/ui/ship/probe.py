@@ -4,6 +4,7 @@ import streamlit as st
 
 from compression import jobs
 from compression.errors import UserError
+from compression.language import N_, _
 from compression.records.probe import MOST_CHARACTERS, read_report
 from compression.store import Run
 from compression.store.probes import Added
@@ -15,7 +16,7 @@ from pages.ui.state import Visit, kept, put, shown_or_none, store
 OFFERED = 30
 """The newest runs of a network that can be chosen."""
 
-HOW = (
+HOW = N_(
     "Unpack the zip on a Raspberry Pi, a Jetson, a server or a phone (Termux) with Python, NumPy and ONNX Runtime, and "
     "run `python probe.py` there. It measures the latency of every file against the fp32 file and classifies 200 test "
     "images; nothing is sent anywhere. Upload the report.json that it writes here."
@@ -24,8 +25,8 @@ HOW = (
 
 def draw(visit: Visit, point: Point) -> None:
     """Choose runs, take the zip along, and bring the report back."""
-    st.markdown("#### Another machine", help=HOW)
-    st.page_link("pages/ship/browser.py", label="Run this file in your browser", icon=":material/open_in_browser:")
+    st.markdown("#### Another machine", help=_(HOW))
+    st.page_link("pages/ship/browser.py", label=_("Run this file in your browser"), icon=":material/open_in_browser:")
     there, back = st.columns(2, gap="large")
     with there:
         package(visit, point)
@@ -39,27 +40,32 @@ def package(visit: Visit, point: Point) -> None:
     titles = {run: _title(each) for run, each in runs.items()}
     wanted = shown_or_none("probe.runs")
     put("probe.runs", [run for run in ([point.run] if wanted is None else wanted) if run in runs])
-    chosen = st.multiselect("Runs to measure", list(runs), key="probe.runs", format_func=titles.__getitem__)
+    chosen = st.multiselect(_("Runs to measure"), list(runs), key="probe.runs", format_func=titles.__getitem__)
     contents = {run: kept(store().file(runs[run])) for run in chosen}
     there = tuple((run, titles[run], file) for run, file in contents.items() if file is not None)
     if len(there) < len(contents):
-        st.caption("Runs whose file is no longer on this machine are left out.")
+        st.caption(_("Runs whose file is no longer on this machine are left out."))
     key = f"probe.{'.'.join(run for run, *_ in there)}"
     if not there:
-        st.caption("Choose at least one run; the fp32 file is always included.")
+        st.caption(_("Choose at least one run; the fp32 file is always included."))
     elif key not in visit.prepared_files:
-        st.button("Prepare probe.zip", on_click=visit.prepared_files.add, args=(key,))
+        st.button(_("Prepare probe.zip"), on_click=visit.prepared_files.add, args=(key,))
     else:
         request = visit.request_for(point.recipe)
-        content = awaited(visit.answer(key, jobs.probe_package, request, there), "Packing the files")
+        content = awaited(visit.answer(key, jobs.probe_package, request, there), _("Packing the files"))
         if content is not None:
-            st.download_button(f"probe.zip, {wording.size(len(content))}", content, "probe.zip", on_click="ignore",
-                               key="probe.download")  # fmt: skip
+            st.download_button(
+                _("probe.zip, {size}", size=wording.size(len(content))),
+                content,
+                "probe.zip",
+                on_click="ignore",
+                key="probe.download",
+            )
 
 
 def report() -> None:
     """The report of a probe, as a file."""
-    file = st.file_uploader("Upload report.json", type=["json"], key="probe.report", max_upload_size=4)
+    file = st.file_uploader(_("Upload report.json"), type=["json"], key="probe.report", max_upload_size=4)
     if file is not None:
         try:
             found = store().probes.add(read_report(file.getvalue()[: MOST_CHARACTERS + 1]))
@@ -68,7 +74,7 @@ def report() -> None:
         else:
             told(found)
     if machines := store().probes.machines():
-        st.caption("Machines with reports. The charts on Explore can show the latencies of each.")
+        st.caption(_("Machines with reports. The charts on Explore can show the latencies of each."))
         rows = [
             {"Machine": each.machine.title, "Processor": each.machine.cpu, "Cores": each.machine.cores,
              "ONNX Runtime": each.machine.onnxruntime, "Files": each.files, "Measured": each.measured}
@@ -80,12 +86,14 @@ def report() -> None:
 
 def told(found: Added) -> None:
     """What a report brought, in sentences."""
-    said = f"{found.title}: results for {wording.counted(found.runs, 'run')} added."
-    st.success(wording.said(f"{said} This report had been added before." if found.again else said))
+    said = _("{title}: results for {runs} added.", title=found.title, runs=wording.counted(found.runs, "run"))
+    st.success(wording.said(_("{said} This report had been added before.", said=said) if found.again else said))
     if found.unknown:
-        st.caption(f"{wording.counted(found.unknown, 'file')} in the report belong to no stored run.")
+        st.caption(
+            _("{unknown} in the report belong to no stored run.", unknown=wording.counted(found.unknown, "file"))
+        )
     for sentence in found.failed:
-        st.caption(wording.said(f"A file failed on that machine: {sentence}"))
+        st.caption(wording.said(_("A file failed on that machine: {sentence}", sentence=sentence)))
 
 
 def _runs(visit: Visit, point: Point) -> list[Run]:
@@ -98,5 +106,5 @@ def _runs(visit: Visit, point: Point) -> list[Run]:
 
 def _title(run: Run) -> str:
     recipe = run.readable
-    line = wording.recipe_line(recipe) if recipe else f"recipe {run.recipe_hash[:8]}"
+    line = wording.recipe_line(recipe) if recipe else _("recipe {recipe_hash}", recipe_hash=run.recipe_hash[:8])
     return f"{line} – {wording.percent(run.accuracy.value, run.accuracy.n)}, {wording.size(run.size_bytes)}"

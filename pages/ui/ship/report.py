@@ -9,6 +9,7 @@ from datetime import datetime
 from typing import Any
 
 from compression.analysis.comparison import Comparison
+from compression.language import N_, _
 from pages.ui.charts.scatter_data import Chart, chart, where
 from pages.ui.model import wording
 from pages.ui.model.budget import Advice, Budget, advise, called
@@ -53,15 +54,21 @@ class Report:
     def header(self) -> tuple[str, ...]:
         """What stands above a row's `cells`."""
         return (
-            "Recipe", f"{self.words.measure}, 95% interval", "Drop", "Size", "Compression ratio", "Latency (fp32 = 1)",
-            "Test images", "Machine",
-        )  # fmt: skip
+            _("Recipe"),
+            _("{measure}, 95% interval", measure=self.words.measure),
+            _("Drop"),
+            _("Size"),
+            _("Compression ratio"),
+            _("Latency (fp32 = 1)"),
+            _("Test images"),
+            _("Machine"),
+        )
 
     @property
     def notes(self) -> tuple[str, ...]:
         """How the numbers were taken."""
-        about = AGREEMENT if self.words is WORDS["fp32"] else ACCURACY
-        return f"{self.words.measure}, {MEASURED}", about, LATENCY
+        about = _(AGREEMENT) if self.words is WORDS["fp32"] else _(ACCURACY)
+        return f"{self.words.measure}, {MEASURED}", about, _(LATENCY)
 
 
 def recommended(trail: Trail, budget: Budget) -> Point | None:
@@ -102,28 +109,34 @@ def report(
 
 def question(budget: Budget, words: Words) -> str:
     """'Which file is the smallest with accuracy drop ≤ 1 point?'."""
-    limits = f" with {' and '.join(budget.limits_in(words))}" if budget.limits else ""
-    return f"Which file is the {called(budget.wish, words)}{limits}?"
+    limits = _(" with {limits_in}", limits_in=" and ".join(budget.limits_in(words))) if budget.limits else ""
+    return _("Which file is the {called}{limits}?", called=called(budget.wish, words), limits=limits)
 
 
 def answer(advice: Advice) -> str:
     """The recommended file in a sentence with its three figures."""
     if advice.point is None:
-        return "No measured file meets the budget."
+        return _("No measured file meets the budget.")
     measured = advice.point.measurement
     accuracy, n = measured.accuracy, measured.accuracy.n
     told = f"{wording.recipe_line(advice.point.recipe)}. {wording.size(measured.size_bytes)}"
     smaller = wording.times(measured.size_ratio)
-    told += f", {smaller} than fp32" if smaller else ""
+    told += _(", {smaller} than fp32", smaller=smaller) if smaller else ""
     if accuracy.reference == "fp32":
         bounds = wording.interval(accuracy.interval.low, accuracy.interval.high, n)
-        told += f"; agreement with fp32 {wording.percent(accuracy.value, n)} ({bounds})"
+        told += _(
+            "; agreement with fp32 {percent} ({bounds})", percent=wording.percent(accuracy.value, n), bounds=bounds
+        )
     else:
-        told += f"; accuracy {wording.percent(accuracy.value, n)} (fp32: {wording.percent(accuracy.baseline, n)})"
+        told += _(
+            "; accuracy {percent} (fp32: {baseline})",
+            percent=wording.percent(accuracy.value, n),
+            baseline=wording.percent(accuracy.baseline, n),
+        )
     if measured.latency:
         ratio = measured.latency.ratio_interval
         share = wording.ratio(measured.latency.ratio, ratio.low, ratio.high).removeprefix("× ")
-        told += f"; {share} of fp32's latency for one image"
+        told += _("; {share} of fp32's latency for one image", share=share)
     return f"{told}."
 
 
@@ -132,41 +145,81 @@ def facts(point: Point, compared: Comparison | None) -> tuple[tuple[str, str], .
     found = point.measurement
     accuracy, latency, n = found.accuracy, found.latency, found.accuracy.n
     words = WORDS[accuracy.reference]
-    drop = wording.points(max(accuracy.drop, 0.0), n).removeprefix("+") or "0 points"
-    noise = "" if accuracy.significant else ", within noise"
-    faster = "Not measured on this machine."
+    drop = wording.points(max(accuracy.drop, 0.0), n).removeprefix("+") or _("0 points")
+    noise = "" if accuracy.significant else _(", within noise")
+    faster = _("Not measured on this machine.")
     if latency:
         bounds = latency.ratio_interval
         share = wording.ratio(latency.ratio, bounds.low, bounds.high).removeprefix("× ")
-        faster = f"{share} of fp32's latency: {wording.milliseconds(latency.p50_ms)} for one image."
-    sizes = f"{wording.size(found.size_bytes)} instead of {wording.size(found.baseline_size_bytes)}"
+        faster = _(
+            "{share} of fp32's latency: {p50_ms} for one image.",
+            share=share,
+            p50_ms=wording.milliseconds(latency.p50_ms),
+        )
+    sizes = _(
+        "{size} instead of {size_2}",
+        size=wording.size(found.size_bytes),
+        size_2=wording.size(found.baseline_size_bytes),
+    )
     return (
-        ("How much smaller?", f"{wording.times(found.size_ratio) or 'Not smaller'}: {sizes}."),
-        ("How much faster?", faster),
-        ("What is lost?", f"{drop} of {words.measure.lower()}{noise}, on {n:,} test images."),
-        ("For which classes?", _worst(compared)),
-        ("On which machine?", f"{machines([point])}."),
-        ("What was not measured?", "Other devices, energy, and images unlike the test images. The app's page Deploy "
-         "estimates devices, and packs a probe that measures on them."),
-    )  # fmt: skip
+        (_("How much smaller?"), f"{wording.times(found.size_ratio) or _('Not smaller')}: {sizes}."),
+        (_("How much faster?"), faster),
+        (
+            _("What is lost?"),
+            _(
+                "{drop} of {lower}{noise}, on {n:,} test images.",
+                drop=drop,
+                lower=words.measure.lower(),
+                noise=noise,
+                n=n,
+            ),
+        ),
+        (_("For which classes?"), _worst(compared)),
+        (_("On which machine?"), f"{machines([point])}."),
+        (
+            _("What was not measured?"),
+            _(
+                "Other devices, energy, and images unlike the test images. The app's page Deploy "
+                "estimates devices, and packs a probe that measures on them."
+            ),
+        ),
+    )
 
 
 def _worst(compared: Comparison | None) -> str:
     """The class that loses most."""
     if compared is None:
-        return "Not compared: the predictions of both files are not stored here."
+        return _("Not compared: the predictions of both files are not stored here.")
     worst = max(compared.classes, key=lambda c: c.a - c.b)
     if worst.a <= worst.b:
-        return f"No class loses: {compared.n:,} images compared."
-    where = f"{wording.percent(worst.b, worst.n)} instead of {wording.percent(worst.a, worst.n)} of {worst.n:,} images"
-    only = f"{compared.a_only:,} images are correct only with fp32, {compared.b_only:,} only with this file."
-    return f"Most for {worst.name}: {where}. {only}"
+        return _("No class loses: {n:,} images compared.", n=compared.n)
+    where = _(
+        "{b} instead of {a} of {n:,} images",
+        b=wording.percent(worst.b, worst.n),
+        a=wording.percent(worst.a, worst.n),
+        n=worst.n,
+    )
+    only = _(
+        "{a_only:,} images are correct only with fp32, {b_only:,} only with this file.",
+        a_only=compared.a_only,
+        b_only=compared.b_only,
+    )
+    return _("Most for {name}: {where}. {only}", name=worst.name, where=where, only=only)
 
 
 def machines(points: Sequence[Point]) -> str:
     """On what the numbers were taken: processors and versions, each once."""
     found = dict.fromkeys(point.measurement.machine for point in points)
-    return "; ".join(f"{m.cpu}, {m.cores} cores, {m.system}, ONNX Runtime {m.onnxruntime}" for m in found)
+    return "; ".join(
+        _(
+            "{cpu}, {cores} cores, {system}, ONNX Runtime {onnxruntime}",
+            cpu=m.cpu,
+            cores=m.cores,
+            system=m.system,
+            onnxruntime=m.onnxruntime,
+        )
+        for m in found
+    )
 
 
 def values(point: Point) -> dict[str, Any]:
@@ -209,21 +262,28 @@ def to_markdown(told: Report) -> str:
     for row in told.rows:
         first, *rest = cells(row)
         lines.append("| " + " | ".join([f"**{first}**" if row.chosen else first, *rest]) + " |")
-    lines += ["", *told.notes, "", f"Measured on {told.machine}. Written {told.written}."]
+    lines += [
+        "",
+        *told.notes,
+        "",
+        _("Measured on {machine}. Written {written}.", machine=told.machine, written=told.written),
+    ]
     if told.recipe_yaml:
         lines += ["", "```yaml", told.recipe_yaml.rstrip(), "```"]
     return "\n".join(lines) + "\n"
 
 
-MEASURED = "bytes and milliseconds are measured on the files themselves in ONNX Runtime."
-ACCURACY = (
+MEASURED = N_("bytes and milliseconds are measured on the files themselves in ONNX Runtime.")
+ACCURACY = N_(
     "Accuracy is over the whole test split with its 95% Wilson interval; a drop in brackets is within noise (McNemar)."
 )
-AGREEMENT = (
+AGREEMENT = N_(
     "The images have no labels: agreement is the share of the whole test split that gets the same class from a file as "
     "from the fp32 file, with its 95% Wilson interval. How often fp32 itself errs is not known."
 )
-LATENCY = "Latency is for one image, taken in turns with the fp32 file, with the 95% interval of the ratio's median."
+LATENCY = N_(
+    "Latency is for one image, taken in turns with the fp32 file, with the 95% interval of the ratio's median."
+)
 
 
 def _row(point: Point, front: bool, chosen: bool) -> Row:

@@ -26,6 +26,7 @@ from reportlab.platypus import (
     Table,
 )
 
+from compression.language import _
 from pages.ui.charts.scatter_data import Chart
 from pages.ui.charts.scatter_figure import BASELINE, NOW
 from pages.ui.ship.report import Report, cells
@@ -71,12 +72,12 @@ def _content(told: Report) -> list[Flowable]:
         rows = [[_text(ask, 9, **soft), _text(say, 9)] for ask, say in told.facts]
         parts += [Table(rows, [0.24 * WIDTH, 0.76 * WIDTH], style=[("VALIGN", (0, 0), (-1, -1), "TOP")], splitInRow=1)]
     parts += [Spacer(0, 4 * mm), Table([[drawing(data) for data in told.charts]], [WIDTH / 2] * 2), PageBreak()]
-    parts += [_text("All measured files", 12, face=BOLD), Spacer(0, 2 * mm), *_table(told), Spacer(0, 3 * mm)]
+    parts += [_text(_("All measured files"), 12, face=BOLD), Spacer(0, 2 * mm), *_table(told), Spacer(0, 3 * mm)]
     parts.append(
         ListFlowable([_text(note, 8, **soft) for note in told.notes], bulletType="bullet", start="–", bulletFontSize=8)
     )
     if told.recipe_yaml:
-        parts += [Spacer(0, 4 * mm), _text("Recommended recipe", 12, face=BOLD), Spacer(0, 2 * mm)]
+        parts += [Spacer(0, 4 * mm), _text(_("Recommended recipe"), 12, face=BOLD), Spacer(0, 2 * mm)]
         parts += [Preformatted(told.recipe_yaml, _style(8, FACE, INK))]
     return parts
 
@@ -89,7 +90,7 @@ def _table(told: Report) -> list[Flowable]:
     style += [("BACKGROUND", (0, i + 1), (-1, i + 1), MARKED) for i, row in enumerate(shown) if row.chosen]
     parts: list[Flowable] = [Table(rows, [share * WIDTH for share in COLUMNS], style=style, repeatRows=1, splitInRow=1)]
     if left_out := len(told.rows) - len(shown):
-        parts.append(_text(f"{left_out} more files are listed in the CSV.", 8))
+        parts.append(_text(_("{left_out} more files are listed in the CSV.", left_out=left_out), 8))
     return parts
 
 
@@ -113,7 +114,12 @@ def _style(size: int, face: str, colour: HexColor) -> ParagraphStyle:
 
 def _foot(told: Report) -> Callable[[Canvas, SimpleDocTemplate], None]:
     def draw(canvas: Canvas, document: SimpleDocTemplate) -> None:
-        about = f"Measured on {told.machine}. Written {told.written} by Compression Lab. Page {document.page}"
+        about = _(
+            "Measured on {machine}. Written {written} by Compression Lab. Page {page}",
+            machine=told.machine,
+            written=told.written,
+            page=document.page,
+        )
         line = _text(about, 6, colour=SOFT)
         line.wrapOn(canvas, WIDTH, MARGIN)
         line.drawOn(canvas, MARGIN, 5 * mm)

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 
 from compression.analysis.comparison import Comparison
+from compression.language import N_, _
 from compression.records.measurement import Measurement
 from compression.store import Run
 from compression.store.probes import Probed
@@ -14,18 +15,18 @@ FEWEST, MOST = 2, 5
 """Runs in a story."""
 PICTURES = 6
 """Images whose prediction changed that are shown at most."""
-AS_SLOW, NOT_FASTER = 0.95, "Zeros, and weights below 8 bits, save bytes but no time."
-THIS_MACHINE = "This machine"
+AS_SLOW, NOT_FASTER = 0.95, N_("Zeros, and weights below 8 bits, save bytes but no time.")
+THIS_MACHINE = N_("This machine")
 
 
 def refusal(runs: Sequence[Run]) -> str:
     """Why no story can be told of these runs; '' where one can."""
     if not FEWEST <= len(runs) <= MOST:
-        return f"A story needs {FEWEST} to {MOST} runs; {len(runs)} selected."
+        return _("A story needs {FEWEST} to {MOST} runs; {count} selected.", FEWEST=FEWEST, MOST=MOST, count=len(runs))
     if len({run.subject for run in runs}) > 1:
-        return "A story needs runs of one network on the same images."
+        return _("A story needs runs of one network on the same images.")
     if len({(run.accuracy.split, run.accuracy.n) for run in runs}) > 1:
-        return "A story needs runs that were measured on the same number of images."
+        return _("A story needs runs that were measured on the same number of images.")
     return ""
 
 
@@ -49,7 +50,7 @@ def story(
     if last.accuracy.reference == "labels":
         slides.append(lambda: _changed(changed(last)))
     machines = _machines(found[-1][1], probed)
-    return Story("Your runs", (*slides, *([machines] if machines else [])))
+    return Story(_("Your runs"), (*slides, *([machines] if machines else [])))
 
 
 def _original(title: str, found: Measurement) -> Slide:
@@ -59,14 +60,14 @@ def _original(title: str, found: Measurement) -> Slide:
     )
     if found.accuracy.reference == "fp32":
         about = f"{title}. The {found.n_test:,} images have no labels: its own predictions are the reference."
-    notes = "Say what the network is for and who waits for its answers. This is the smallest plain fp32 file."
-    unit = "with 32-bit weights"
-    return Slide("The original classifier", wording.size(size), unit, about, _sizes([], size, []), notes=notes)
+    notes = _("Say what the network is for and who waits for its answers. This is the smallest plain fp32 file.")
+    unit = _("with 32-bit weights")
+    return Slide(_("The original classifier"), wording.size(size), unit, about, _sizes([], size, []), notes=notes)
 
 
 def _step(found: Sequence[tuple[str, Measurement]]) -> Slide:
     name, measured = found[-1]
-    latency = f" Latency {measured.latency.ratio:.2f} of fp32." if measured.latency else ""
+    latency = _(" Latency {ratio:.2f} of fp32.", ratio=measured.latency.ratio) if measured.latency else ""
     slow = measured.latency is not None and measured.latency.ratio > AS_SLOW
     smaller = measured.size_ratio >= 1
     return Slide(
@@ -75,7 +76,7 @@ def _step(found: Sequence[tuple[str, Measurement]]) -> Slide:
         f"{'smaller' if smaller else 'larger'}: {wording.size(measured.size_bytes)}",
         f"{_quality(measured)}.{latency}",
         _sizes([each for each, _ in found], measured.baseline_size_bytes, [m.size_bytes for _, m in found]),
-        notes=f"Every figure was measured on this very file.{f' {NOT_FASTER}' if slow else ''}",
+        notes=_("Every figure was measured on this very file.{value}", value=f" {NOT_FASTER}" if slow else ""),
     )
 
 
@@ -91,28 +92,48 @@ def _cost(found: Sequence[tuple[str, Measurement]]) -> Slide:
     fp32 = [("fp32", accuracy.baseline)] if accuracy.reference == "labels" else []
     bars = [*fp32, *((name, m.accuracy.value) for name, m in found)]
     noise = accuracy.p_value is None or accuracy.p_value > 0.05
-    sure = "within noise" if noise else f"McNemar p = {accuracy.p_value:.2g}"
+    sure = _("within noise") if noise else _("McNemar p = {p_value:.2g}", p_value=accuracy.p_value)
     return Slide(
-        "What it costs", wording.points(-accuracy.drop, accuracy.n) or "0 points",
-        f"of {words.measure.lower()}, {sure}" if accuracy.reference == "labels" else "of agreement with fp32",
+        _("What it costs"),
+        wording.points(-accuracy.drop, accuracy.n) or _("0 points"),
+        _("of {lower}, {sure}", lower=words.measure.lower(), sure=sure)
+        if accuracy.reference == "labels"
+        else _("of agreement with fp32"),
         f"{found[-1][0]}: {_quality(found[-1][1])}.",
-        Bars(words.title, tuple(n for n, _ in bars), tuple(100 * v for _, v in bars),
-             tuple(wording.percent(v, accuracy.n) for _, v in bars)),
-        notes="The interval in brackets is 95% (Wilson). Ask the audience which drop they could live with.",
-    )  # fmt: skip
+        Bars(
+            words.title,
+            tuple(n for n, _ in bars),
+            tuple(100 * v for _, v in bars),
+            tuple(wording.percent(v, accuracy.n) for _, v in bars),
+        ),
+        notes=_("The interval in brackets is 95% (Wilson). Ask the audience which drop they could live with."),
+    )
 
 
 def _changed(found: Comparison | None) -> Slide:
     if found is None:
-        return Slide("Which images changed", "–", "predictions are not stored for both files",
-                     "Measure the recipe on Explore with all test images, and open this slide again.")  # fmt: skip
+        return Slide(_("Which images changed"), "–", _("predictions are not stored for both files"),
+                     _("Measure the recipe on Explore with all test images, and open this slide again."))  # fmt: skip
     shown = [*found.lost[:PICTURES]]
     return Slide(
-        "Which images changed", f"{found.a_only:,}", "images that only fp32 classifies correctly",
-        f"{found.b_only:,} images went the other way, of {found.n:,}.",
-        pictures=tuple((flip.png, f"{flip.label}: predicted {flip.b} ({flip.b_confidence:.0%})") for flip in shown),
-        notes="Look at them: would a person be sure?",
-    )  # fmt: skip
+        _("Which images changed"),
+        f"{found.a_only:,}",
+        _("images that only fp32 classifies correctly"),
+        _("{b_only:,} images went the other way, of {n:,}.", b_only=found.b_only, n=found.n),
+        pictures=tuple(
+            (
+                flip.png,
+                _(
+                    "{label}: predicted {b} ({b_confidence:.0%})",
+                    label=flip.label,
+                    b=flip.b,
+                    b_confidence=flip.b_confidence,
+                ),
+            )
+            for flip in shown
+        ),
+        notes=_("Look at them: would a person be sure?"),
+    )
 
 
 def _machines(last: Measurement, probed: Sequence[Probed]) -> Slide | None:
@@ -126,16 +147,28 @@ def _machines(last: Measurement, probed: Sequence[Probed]) -> Slide | None:
         return None
     name, latency = timed[-1]
     return Slide(
-        "On which machines", f"{latency.ratio:.2f}×", f"the latency of fp32: {name}" if len(timed) > 1 else
-        "the latency of fp32, measured on this machine",
-        f"{wording.milliseconds(latency.p50_ms)} for one image; fp32 takes "
-        f"{wording.milliseconds(latency.baseline_p50_ms)}.",
-        Bars("Latency for one image, fp32 = 1", ("fp32", *(n for n, _ in timed)), (1.0, *(t.ratio for _, t in timed)),
-             ("1.00", *(f"{t.ratio:.2f}" for _, t in timed))),
-        notes="The ratio carries over to similar machines, the milliseconds do not. Deploy packs a probe for others.",
-    )  # fmt: skip
+        _("On which machines"),
+        f"{latency.ratio:.2f}×",
+        _("the latency of fp32: {name}", name=name)
+        if len(timed) > 1
+        else _("the latency of fp32, measured on this machine"),
+        _(
+            "{p50_ms} for one image; fp32 takes {baseline_p50_ms}.",
+            p50_ms=wording.milliseconds(latency.p50_ms),
+            baseline_p50_ms=wording.milliseconds(latency.baseline_p50_ms),
+        ),
+        Bars(
+            _("Latency for one image, fp32 = 1"),
+            ("fp32", *(n for n, _ in timed)),
+            (1.0, *(t.ratio for _, t in timed)),
+            ("1.00", *(f"{t.ratio:.2f}" for _, t in timed)),
+        ),
+        notes=_(
+            "The ratio carries over to similar machines, the milliseconds do not. Deploy packs a probe for others."
+        ),
+    )
 
 
 def _sizes(names: Sequence[str], fp32: int, sizes: Sequence[int]) -> Bars:
     every = [fp32, *sizes]
-    return Bars("File size", ("fp32", *names), tuple(s / 1000 for s in every), tuple(map(wording.size, every)))
+    return Bars(_("File size"), ("fp32", *names), tuple(s / 1000 for s in every), tuple(map(wording.size, every)))

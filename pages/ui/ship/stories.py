@@ -7,6 +7,7 @@ from textwrap import wrap
 
 import plotly.graph_objects as go
 
+from compression.language import _
 from compression.lessons import distillation, measured
 from compression.lessons.measured import Row
 from compression.records.measurement import Measurement
@@ -70,26 +71,57 @@ def _bytes() -> Story | None:
     accuracies = [last.accuracy.baseline, *(m.accuracy.value for _, m in rows)]
     times = last.size_ratio
     return Story(
-        f"{times:.0f}× smaller, {_price(last)}",
+        _("{times:.0f}× smaller, {price}", times=times, price=_price(last)),
         (
-            Slide("The original classifier", wording.size(sizes[0]), "with 32-bit weights",
-                  f"Accuracy {wording.percent(accuracies[0], last.accuracy.n)} on {last.accuracy.n:,} test images. "
-                  "Every weight takes four bytes.", _sizes(names[:1], sizes[:1]),
-                  notes="Ask what the file on a phone may weigh. fp32 stores every weight in four bytes."),
-            Slide("Quantized: fewer bits per weight", wording.size(sizes[2]), f"with {names[2]}",
-                  f"Accuracy {wording.percent(accuracies[2], last.accuracy.n)}. The remaining weights are adjusted to "
-                  "compensate for each rounding error.", _sizes(names[:3], sizes[:3]),
-                  notes="Calibration images show which rounding errors matter; no labels and no training are used."),
-            Slide("Pruned as well: most weights become zero", wording.size(sizes[3]), f"with {names[3].lower()}",
-                  f"Accuracy {wording.percent(accuracies[3], last.accuracy.n)}: {_lost(last)}. {times:.1f}× smaller.",
-                  _sizes(names, sizes),
-                  notes="A zero costs one bit in the file: a mask says where the other weights stand."),
-            Slide("Still one standard ONNX file", f"{times:.0f} ×", "smaller, and runs in standard ONNX Runtime",
-                  f"{_latency(last)} No custom operators, no custom runtime: weights are unpacked on loading.",
-                  _accuracies(names, accuracies),
-                  notes="The file on the screen is the file to download: Explore, panel Files."),
+            Slide(
+                _("The original classifier"),
+                wording.size(sizes[0]),
+                _("with 32-bit weights"),
+                _(
+                    "Accuracy {accuracies} on {n:,} test images. Every weight takes four bytes.",
+                    accuracies=wording.percent(accuracies[0], last.accuracy.n),
+                    n=last.accuracy.n,
+                ),
+                _sizes(names[:1], sizes[:1]),
+                notes=_("Ask what the file on a phone may weigh. fp32 stores every weight in four bytes."),
+            ),
+            Slide(
+                _("Quantized: fewer bits per weight"),
+                wording.size(sizes[2]),
+                _("with {names}", names=names[2]),
+                _(
+                    "Accuracy {accuracies}. The remaining weights are adjusted to compensate for each rounding error.",
+                    accuracies=wording.percent(accuracies[2], last.accuracy.n),
+                ),
+                _sizes(names[:3], sizes[:3]),
+                notes=_("Calibration images show which rounding errors matter; no labels and no training are used."),
+            ),
+            Slide(
+                _("Pruned as well: most weights become zero"),
+                wording.size(sizes[3]),
+                _("with {lower}", lower=names[3].lower()),
+                _(
+                    "Accuracy {accuracies}: {lost}. {times:.1f}× smaller.",
+                    accuracies=wording.percent(accuracies[3], last.accuracy.n),
+                    lost=_lost(last),
+                    times=times,
+                ),
+                _sizes(names, sizes),
+                notes=_("A zero costs one bit in the file: a mask says where the other weights stand."),
+            ),
+            Slide(
+                _("Still one standard ONNX file"),
+                f"{times:.0f} ×",
+                _("smaller, and runs in standard ONNX Runtime"),
+                _(
+                    "{latency} No custom operators, no custom runtime: weights are unpacked on loading.",
+                    latency=_latency(last),
+                ),
+                _accuracies(names, accuracies),
+                notes=_("The file on the screen is the file to download: Explore, panel Files."),
+            ),
         ),
-    )  # fmt: skip
+    )
 
 
 def _zeros() -> Story | None:
@@ -101,26 +133,57 @@ def _zeros() -> Story | None:
     shown = [1.0, *ratios]
     sparse, channels, integer = rows[1][1], rows[2][1], rows[3][1]
     return Story(
-        "90% sparsity, no speedup: why?",
+        _("90% sparsity, no speedup: why?"),
         (
-            Slide("Prune half of the weights", f"{ratios[0]:.2f} ×", "the latency of the fp32 file",
-                  f"{_lost(rows[0][1]).capitalize()}, and the file is {rows[0][1].size_ratio:.1f}× smaller. "
-                  "The latency has not changed.", _ratios(names[:2], shown[:2]),
-                  notes="Let the audience guess the latency first. Most guess half."),
-            Slide("Prune 90% of the weights", f"{ratios[1]:.2f} ×", "the latency of the fp32 file",
-                  f"{sparse.size_ratio:.1f}× smaller, and just as slow. A processor multiplies whole blocks of "
-                  "numbers at once, and zeros take as long as any other value.", _ratios(names[:3], shown[:3]),
-                  notes="Some hardware skips zeros in fixed patterns; ONNX Runtime on this machine does not."),
-            Slide("Remove whole channels instead", f"{ratios[2]:.2f} ×", "the latency of the fp32 file",
-                  f"{channels.size_ratio:.1f}× smaller; {_lost(channels)}. Now there is less to multiply.",
-                  _ratios(names[:4], shown[:4]),
-                  notes="The matrices themselves get smaller, so every runtime gains."),
-            Slide("Or compute with 8-bit integers", f"{ratios[3]:.2f} ×", "the latency of the fp32 file",
-                  f"All weights are kept, in 8 bits; {_lost(integer)}. One instruction multiplies four times as many.",
-                  _ratios(names, shown),
-                  notes="It needs instructions for 8-bit products: VNNI, AMX, Arm dot product."),
+            Slide(
+                _("Prune half of the weights"),
+                f"{ratios[0]:.2f} ×",
+                _("the latency of the fp32 file"),
+                _(
+                    "{capitalize}, and the file is {size_ratio:.1f}× smaller. The latency has not changed.",
+                    capitalize=_lost(rows[0][1]).capitalize(),
+                    size_ratio=rows[0][1].size_ratio,
+                ),
+                _ratios(names[:2], shown[:2]),
+                notes=_("Let the audience guess the latency first. Most guess half."),
+            ),
+            Slide(
+                _("Prune 90% of the weights"),
+                f"{ratios[1]:.2f} ×",
+                _("the latency of the fp32 file"),
+                _(
+                    "{size_ratio:.1f}× smaller, and just as slow. A processor multiplies whole blocks of numbers "
+                    "at once, and zeros take as long as any other value.",
+                    size_ratio=sparse.size_ratio,
+                ),
+                _ratios(names[:3], shown[:3]),
+                notes=_("Some hardware skips zeros in fixed patterns; ONNX Runtime on this machine does not."),
+            ),
+            Slide(
+                _("Remove whole channels instead"),
+                f"{ratios[2]:.2f} ×",
+                _("the latency of the fp32 file"),
+                _(
+                    "{size_ratio:.1f}× smaller; {lost}. Now there is less to multiply.",
+                    size_ratio=channels.size_ratio,
+                    lost=_lost(channels),
+                ),
+                _ratios(names[:4], shown[:4]),
+                notes=_("The matrices themselves get smaller, so every runtime gains."),
+            ),
+            Slide(
+                _("Or compute with 8-bit integers"),
+                f"{ratios[3]:.2f} ×",
+                _("the latency of the fp32 file"),
+                _(
+                    "All weights are kept, in 8 bits; {lost}. One instruction multiplies four times as many.",
+                    lost=_lost(integer),
+                ),
+                _ratios(names, shown),
+                notes=_("It needs instructions for 8-bit products: VNNI, AMX, Arm dot product."),
+            ),
         ),
-    )  # fmt: skip
+    )
 
 
 def _student() -> Story | None:
@@ -132,31 +195,58 @@ def _student() -> Story | None:
     means = [found[t, TAUGHT].mean for t in temperatures]
     best = temperatures[means.index(max(means))]
     alone, hard, soft = found[1.0, 0.0], found[1.0, TAUGHT], found[TEMPERATURE, TAUGHT]
-    names = ("Labels only", "Distilled, T = 1", f"Distilled, T = {TEMPERATURE:g}")
+    names = (_("Labels only"), _("Distilled, T = 1"), _("Distilled, T = {TEMPERATURE:g}", TEMPERATURE=TEMPERATURE))
     outcomes = (alone, hard, soft)
     facts = distillation.facts()
-    small = f"{facts['student_weights']:,} weights; the teacher has {facts['teacher_weights']:,}"
+    small = _(
+        "{facts:,} weights; the teacher has {facts_2:,}",
+        facts=facts["student_weights"],
+        facts_2=facts["teacher_weights"],
+    )
     return Story(
-        f"Knowledge distillation at T = {TEMPERATURE:g}",
+        _("Knowledge distillation at T = {TEMPERATURE:g}", TEMPERATURE=TEMPERATURE),
         (
-            Slide("A small network and few labels", _percent(alone), f"accuracy, trained on {facts['labelled']} labels",
-                  f"{small}. A label only says which digit it is.", _outcomes(names[:1], outcomes[:1]),
-                  notes="Show the lesson on distillation for the set-up."),
-            Slide("The teacher labels the rest", _percent(hard), "accuracy, trained on the teacher's outputs",
-                  "The teacher classifies all training images, and the student learns to match its outputs.",
-                  _outcomes(names[:2], outcomes[:2]),
-                  notes="Ask what the teacher knows that a label does not say."),
-            Slide("Softened outputs carry more information", _percent(soft), f"accuracy at T = {TEMPERATURE:g}",
-                  "A temperature above 1 shows the student which digits the teacher finds similar. "
-                  f"Standard deviation over several students: {100 * soft.deviation:.1f} points.",
-                  _outcomes(names, outcomes),
-                  notes="Ask which digits look alike."),
-            Slide("Which temperature is best?", f"T = {best:g}", "gives the highest accuracy here",
-                  f"The best and the worst temperature differ by {100 * (max(means) - min(means)):.1f} points.",
-                  _outcomes([f"T = {t:g}" for t in temperatures], [found[t, TAUGHT] for t in temperatures]),
-                  notes="Explore, Recover by training, has the slider for the temperature."),
+            Slide(
+                _("A small network and few labels"),
+                _percent(alone),
+                _("accuracy, trained on {facts} labels", facts=facts["labelled"]),
+                f"{small}. A label only says which digit it is.",
+                _outcomes(names[:1], outcomes[:1]),
+                notes=_("Show the lesson on distillation for the set-up."),
+            ),
+            Slide(
+                _("The teacher labels the rest"),
+                _percent(hard),
+                _("accuracy, trained on the teacher's outputs"),
+                _("The teacher classifies all training images, and the student learns to match its outputs."),
+                _outcomes(names[:2], outcomes[:2]),
+                notes=_("Ask what the teacher knows that a label does not say."),
+            ),
+            Slide(
+                _("Softened outputs carry more information"),
+                _percent(soft),
+                _("accuracy at T = {TEMPERATURE:g}", TEMPERATURE=TEMPERATURE),
+                _(
+                    "A temperature above 1 shows the student which digits the teacher finds similar. Standard "
+                    "deviation over several students: {deviation:.1f} points.",
+                    deviation=100 * soft.deviation,
+                ),
+                _outcomes(names, outcomes),
+                notes=_("Ask which digits look alike."),
+            ),
+            Slide(
+                _("Which temperature is best?"),
+                f"T = {best:g}",
+                _("gives the highest accuracy here"),
+                _(
+                    "The best and the worst temperature differ by {means:.1f} points.",
+                    means=100 * (max(means) - min(means)),
+                ),
+                _outcomes([f"T = {t:g}" for t in temperatures], [found[t, TAUGHT] for t in temperatures]),
+                notes=_("Explore, Recover by training, has the slider for the temperature."),
+            ),
         ),
-    )  # fmt: skip
+    )
 
 
 def _percent(found: distillation.Outcome) -> str:
@@ -164,7 +254,7 @@ def _percent(found: distillation.Outcome) -> str:
 
 
 def _outcomes(names: Sequence[str], found: Sequence[distillation.Outcome]) -> Bars:
-    title = "Accuracy on Digits, mean of several students"
+    title = _("Accuracy on Digits, mean of several students")
     return Bars(title, tuple(names), tuple(100 * o.mean for o in found), tuple(map(_percent, found)))
 
 
@@ -184,32 +274,41 @@ def _price(found: Measurement) -> str:
     """'0.7 points less accurate', or 'just as accurate' where the difference is within noise."""
     drop, p = 100 * found.accuracy.drop, found.accuracy.p_value
     noise = p is None or p > 0.05
-    return "just as accurate" if noise else f"{abs(drop):.1f} points {'less' if drop > 0 else 'more'} accurate"
+    return (
+        _("just as accurate")
+        if noise
+        else _("{drop:.1f} points {value} accurate", drop=abs(drop), value="less" if drop > 0 else "more")
+    )
 
 
 def _lost(found: Measurement) -> str:
     """'accuracy drops by 0.12 points (within noise)'."""
     drop, p = 100 * found.accuracy.drop, found.accuracy.p_value
-    noise = " (within noise)" if p is None or p > 0.05 else ""
+    noise = _(" (within noise)") if p is None or p > 0.05 else ""
     if abs(drop) < 0.005:
-        return "no accuracy drop"
-    return f"accuracy {'drops' if drop > 0 else 'rises'} by {abs(drop):.2f} points{noise}"
+        return _("no accuracy drop")
+    return _(
+        "accuracy {value} by {drop:.2f} points{noise}",
+        value="drops" if drop > 0 else "rises",
+        drop=abs(drop),
+        noise=noise,
+    )
 
 
 def _latency(found: Measurement) -> str:
-    return f"Latency is {found.latency.ratio:.2f} of the fp32 file's." if found.latency else ""
+    return _("Latency is {ratio:.2f} of the fp32 file's.", ratio=found.latency.ratio) if found.latency else ""
 
 
 def _sizes(names: Sequence[str], sizes: Sequence[int]) -> Bars:
-    return Bars("File size", tuple(names), tuple(s / 1000 for s in sizes), tuple(map(wording.size, sizes)))
+    return Bars(_("File size"), tuple(names), tuple(s / 1000 for s in sizes), tuple(map(wording.size, sizes)))
 
 
 def _ratios(names: Sequence[str], ratios: Sequence[float]) -> Bars:
-    return Bars("Latency for one image, fp32 = 1", tuple(names), tuple(ratios), tuple(f"{r:.2f}" for r in ratios))
+    return Bars(_("Latency for one image, fp32 = 1"), tuple(names), tuple(ratios), tuple(f"{r:.2f}" for r in ratios))
 
 
 def _accuracies(names: Sequence[str], found: Sequence[float]) -> Bars:
-    return Bars("Accuracy", tuple(names), tuple(100 * a for a in found), tuple(f"{100 * a:.2f}%" for a in found))
+    return Bars(_("Accuracy"), tuple(names), tuple(100 * a for a in found), tuple(f"{100 * a:.2f}%" for a in found))
 
 
 def chart(bars: Bars) -> go.Figure:

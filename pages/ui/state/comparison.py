@@ -5,7 +5,9 @@ from dataclasses import dataclass, field
 import streamlit as st
 
 from compression.errors import Unsupported, UserError
+from compression.language import _
 from compression.store import Run
+from pages.ui.state import language
 from pages.ui.state.server import store
 from pages.ui.state.tab import went_through_history
 
@@ -52,8 +54,8 @@ class Table:
         """Takes over which two runs the lists show, and writes the link."""
         self.a, self.b = st.session_state["compare.a"], st.session_state["compare.b"]
         link = {"a": self.a, "b": self.b}
-        if st.query_params.to_dict() != link:
-            st.query_params.from_dict(link)
+        if language.query() != link:
+            language.show(link)
 
     def favour(self, chosen: list[Run], value: bool) -> None:
         """Marks runs as favourites, or takes the mark off."""
@@ -85,7 +87,7 @@ def table() -> Table:
     """This tab's page Compare, with the link opened that a new tab or the Back button brings."""
     new = "table" not in st.session_state
     here: Table = st.session_state.setdefault("table", Table())
-    link = st.query_params.to_dict()
+    link = language.query()
     if link and (new or went_through_history()):
         here.notice = ""
         try:
@@ -94,7 +96,7 @@ def table() -> Table:
                     setattr(here, side, _there(link[side]).id)
                     st.session_state[f"compare.{side}"] = link[side]
         except UserError as error:
-            here.notice = f"This link cannot be opened, so the page shows the newest runs. {error}"
+            here.notice = _("This link cannot be opened, so the page shows the newest runs. {error}", error=error)
     return here
 
 
@@ -108,5 +110,5 @@ def _beside(run: Run | None, runs: list[Run]) -> Run:
 def _there(wanted: str) -> Run:
     run = store().run(wanted)
     if run.deleted:
-        raise Unsupported(f"The run {wanted} was deleted.")
+        raise Unsupported(_("The run {wanted} was deleted.", wanted=wanted))
     return run

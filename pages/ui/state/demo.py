@@ -5,7 +5,9 @@ from dataclasses import dataclass, field
 import streamlit as st
 
 from compression.errors import Unsupported, UserError
+from compression.language import _
 from compression.store import Run
+from pages.ui.state import language
 from pages.ui.state.server import store
 
 OWN = -1
@@ -36,7 +38,7 @@ class Tale:
         """The story of these runs begins, and the link names them."""
         self.runs, self.story, self.slide, self.notice = runs, OWN, 0, ""
         st.session_state["demo.runs"] = runs
-        st.query_params.from_dict({"runs": ",".join(runs)} if runs else {})
+        language.show({"runs": ",".join(runs)} if runs else {})
 
     def fit(self, ids: list[str]) -> None:
         """Keeps the runs among those there are, and has the page's list show them."""
@@ -58,12 +60,12 @@ def tale() -> Tale:
         try:
             here.tell([_there(run).id for run in named])
         except UserError as error:
-            here.notice = f"This link cannot be opened, so the page shows the ready stories. {error}"
+            here.notice = _("This link cannot be opened, so the page shows the ready stories. {error}", error=error)
     return here
 
 
 def _there(wanted: str) -> Run:
     run = store().run(wanted)
     if run.deleted:
-        raise Unsupported(f"The run {wanted} was deleted.")
+        raise Unsupported(_("The run {wanted} was deleted.", wanted=wanted))
     return run

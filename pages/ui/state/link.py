@@ -2,9 +2,8 @@
 
 from dataclasses import dataclass, field, replace
 
-import streamlit as st
-
 from compression.errors import UnknownName, UserError
+from compression.language import N_, _
 from pages.ui.model import links
 from pages.ui.model import subject as subjects
 from pages.ui.model.choice import Choice
@@ -12,10 +11,15 @@ from pages.ui.model.links import RUN, START, link_of, read_link
 from pages.ui.model.points import Point
 from pages.ui.model.subject import Subject
 from pages.ui.model.view import View
+from pages.ui.state import language
 from pages.ui.state.server import is_of, remembered, store
 
-OUTDATED = "The run {run} is of weights that this network has no more. Its recipe is measured on those that it has now."
-MISSING = "The run {run} is not in the store here: it was deleted, or measured elsewhere. Its recipe is measured here."
+OUTDATED = N_(
+    "The run {run} is of weights that this network has no more. Its recipe is measured on those that it has now."
+)
+MISSING = N_(
+    "The run {run} is not in the store here: it was deleted, or measured elsewhere. Its recipe is measured here."
+)
 
 
 @dataclass(frozen=True)
@@ -41,7 +45,7 @@ class Link:
         try:
             subject, recipe, view = read_link(query)
         except UserError as error:
-            notice = f"This link cannot be opened, so the page shows its usual start. {error}"
+            notice = _("This link cannot be opened, so the page shows its usual start. {error}", error=error)
             return Opened(Choice(subjects.default(), START), View(), notice=notice)
         opened = Opened(Choice(subject, recipe), view)
         return _with_run(opened, query[RUN]) if RUN in query else opened
@@ -49,9 +53,9 @@ class Link:
     def write(self, choice: Choice, view: View, run: Point | None) -> None:
         """Has the browser show the link to what is shown."""
         query = link_of(*choice, view, run.run if run else "")
-        if query != self.query or not st.query_params.to_dict():  # which the menu's links to other pages leave behind
+        if query != self.query or not language.query():  # which the menu's links to other pages leave behind
             self.query = query
-            st.query_params.from_dict(query)
+            language.show(query)
 
 
 def _with_run(opened: Opened, wanted: str) -> Opened:
@@ -62,10 +66,10 @@ def _with_run(opened: Opened, wanted: str) -> Opened:
         if not subject.is_trained:
             raise UnknownName("network", subject.title, [])
     except UserError:
-        return replace(opened, remark=MISSING.format(run=wanted))
+        return replace(opened, remark=_(MISSING).format(run=wanted))
     opened = replace(opened, choice=Choice(subject, recipe))
     if not is_of(run, subject):
-        return replace(opened, remark=OUTDATED.format(run=wanted))
+        return replace(opened, remark=_(OUTDATED).format(run=wanted))
     if run.accuracy.split == "validation":  # a trial of a search: nothing was measured on the test images yet
         return opened
     return replace(opened, run=remembered(run), remark=links.told(run, store().latencies(run.id)))

@@ -23,6 +23,7 @@ from pages.ui.model.links import START
 from pages.ui.model.points import Point, Trail
 from pages.ui.model.subject import Subject
 from pages.ui.model.view import View, fill
+from pages.ui.state import language
 from pages.ui.state.choice_jobs import ChoiceJobs
 from pages.ui.state.history import History
 from pages.ui.state.link import Link
@@ -306,7 +307,7 @@ def opened() -> Visit:
     Any other link is one that the page wrote itself; the browser reports it late, when it has written more of them.
     """
     new = st.session_state.pop("elsewhere", False) or "visit" not in st.session_state
-    here, link = visit(), st.query_params.to_dict()
+    here, link = visit(), language.query()
     if link and link != here.link.query and (new or went_through_history()):
         here.open(link)
     here.draw_next()

@@ -1,0 +1,156 @@
+"""Collects every message of the sources into the catalogues: `python -m compression.language.extraction`.
+
+The app and the command line mark theirs with `_`, `N_` and `n_`. The engine marks nothing: each text of it with words
+is one, where it is made; see `engine_messages`. Translations that are there stay, with messages that are gone they go.
+"""
+
+import ast
+import inspect
+import re
+from collections.abc import Iterator
+from io import BytesIO
+from pathlib import Path
+
+from babel.messages.catalog import Catalog
+from babel.messages.pofile import read_po, write_po
+
+from compression.language.catalog import ENGINE, ENGLISH, LANGUAGES, file_of
+
+ROOT = Path(__file__).resolve().parents[2]
+PACKAGE = ROOT / "compression"
+
+SILENT = (
+    "boards/texts", "class_names", "export/decoders.py", "export/moves.py", "export/pack.py", "export/pointwise.py",
+    "export/snippets.py", "export/translate.py", "export/windows.py", "export/writer.py", "language", "lessons",
+    "migrations", "probing/probe.py", "reference", "store/database.py",
+)  # fmt: skip
+"""Parts of the engine that say nothing to users: code that is written into files, SQL, figures of lessons."""
+
+LOGGED = {"debug", "info", "warning", "error", "exception", "compile", "execute", "text", "getLogger"}
+COUNTED = "counted"
+"""The function of `pages.ui.model.wording` that makes '2 runs' of 2 and 'run'."""
+
+TITLES = {"title", "description", "label", "unit"}
+"""Keywords under which one word is a message too."""
+
+WORDS = re.compile(r"[A-Za-z]{2,},? [A-Za-z({]|[a-z]{2,}[.:]$|^[A-Z][a-z]+ ")
+CODE = re.compile(
+    r"[<>]|::|\w\(\)|^\W*$|^[A-Z_]+$|^SELECT |^PRAGMA |%s|\[[A-Z]|import |^tuple\[|^dict\[|^list\[| \| None"
+)
+
+HEADER = """msgid ""
+msgstr ""
+"Language: {tag}\\n"
+"Plural-Forms: nplurals=1; plural=0;\\n"
+"Content-Type: text/plain; charset=utf-8\\n"
+"Content-Transfer-Encoding: 8bit\\n"
+
+"""
+
+Message = tuple[str | tuple[str, str], bool]
+"""A message, or its two forms, and whether it is the engine's."""
+
+
+def update() -> None:
+    """Brings the catalogue of each language up to date with the sources."""
+    found = messages()
+    for tag in set(LANGUAGES) - {ENGLISH}:
+        _write(file_of(tag), tag, found)
+
+
+def messages() -> dict[str | tuple[str, str], tuple[bool, str]]:
+    """Every message of the sources: whether the engine says it, and the file that has it first."""
+    found: dict[str | tuple[str, str], tuple[bool, str]] = {}
+    for path in [ROOT / "app.py", *sorted((ROOT / "pages").rglob("*.py")), *sorted(PACKAGE.rglob("*.py"))]:
+        name = path.relative_to(ROOT).as_posix()
+        for message, engine in _of_file(path):
+            before = found.get(message, (False, name))
+            found[message] = (before[0] or engine, before[1])
+    return found
+
+
+def _of_file(path: Path) -> Iterator[Message]:
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    yield from ((message, False) for message in marked(tree))
+    if path.is_relative_to(PACKAGE) and not any(part in path.as_posix() for part in SILENT):
+        yield from ((message, True) for message in engine_messages(tree))
+    if path.is_relative_to(PACKAGE / "cli"):
+        yield from ((message, True) for message in _commands(tree))
+
+
+def marked(tree: ast.AST) -> Iterator[str | tuple[str, str]]:
+    """What stands in calls of `_`, `N_` and `n_`."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call) and node.args:
+            name = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
+            texts = [arg.value for arg in node.args if isinstance(arg, ast.Constant) and isinstance(arg.value, str)]
+            if name in ("_", "N_") and texts:
+                yield texts[0]
+            elif name == "n_" and len(texts) == 2:
+                yield texts[0], texts[1]
+            elif name == COUNTED and texts:
+                yield f"{{n:,}} {texts[0]}", f"{{n:,}} {texts[0]}s"
+
+
+def _commands(tree: ast.AST) -> Iterator[str]:
+    """The help of commands: the docstrings of functions that are commands."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.FunctionDef) and any("command" in ast.unparse(each) for each in node.decorator_list):
+            yield inspect.cleandoc(ast.get_docstring(node) or "")
+
+
+def engine_messages(tree: ast.AST) -> Iterator[str]:
+    """Texts with words, their parts that are computed as {0}, {1}: errors, progress, notes, titles and help."""
+    passed = _passed_over(tree)
+    for node in ast.walk(tree):
+        if node in passed:
+            passed.update(ast.iter_child_nodes(node))
+            continue
+        if isinstance(node, ast.keyword) and node.arg in TITLES and re.search("[a-z]{2}", _template(node.value) or ""):
+            yield _template(node.value) or ""
+        text = _template(node)
+        if text is None:
+            continue
+        passed.update(ast.iter_child_nodes(node))
+        literal = re.sub(r"\{\d+\}", "{", text)
+        if "\n\n" not in text and WORDS.search(literal) and not CODE.search(literal):
+            yield text
+
+
+def _passed_over(tree: ast.AST) -> set[ast.AST]:
+    """Docstrings, what is logged, and the arguments of marks."""
+    found: set[ast.AST] = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant):
+            found.add(node.value)
+        elif isinstance(node, ast.Call):
+            name = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
+            if name in LOGGED or name in ("_", "N_", "n_"):
+                found.update(node.args)
+    return found
+
+
+def _template(node: ast.AST) -> str | None:
+    if isinstance(node, ast.Constant):
+        return node.value if isinstance(node.value, str) else None
+    if not isinstance(node, ast.JoinedStr):
+        return None
+    places = iter(range(100))
+    return "".join(str(v.value) if isinstance(v, ast.Constant) else f"{{{next(places)}}}" for v in node.values)
+
+
+def _write(path: Path, tag: str, found: dict[str | tuple[str, str], tuple[bool, str]]) -> None:
+    known = {}
+    if path.is_file():
+        with path.open("rb") as file:
+            known = {message.id: message.string for message in read_po(file, locale=tag.replace("-", "_"))}
+    fresh = Catalog(locale=tag.replace("-", "_"), project="Compression Lab", fuzzy=False, charset="utf-8")
+    for message, (engine, place) in sorted(found.items(), key=lambda each: (each[1][1], str(each[0]))):
+        fresh.add(message, known.get(message) or "", locations=[(place, 0)], auto_comments=[ENGINE] if engine else [])
+    written = BytesIO()
+    write_po(written, fresh, width=120, omit_header=True, include_lineno=False)
+    path.write_bytes(HEADER.format(tag=tag.replace("-", "_")).encode() + written.getvalue())
+
+
+if __name__ == "__main__":
+    update()

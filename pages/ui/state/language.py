@@ -1,0 +1,60 @@
+"""The language of a visitor: the link names it, else the one chosen in this tab, else the browser's."""
+
+from functools import lru_cache
+from urllib.parse import parse_qs
+
+import streamlit as st
+from streamlit.runtime.scriptrunner import get_script_run_ctx
+
+from compression import language
+from compression.language import ENGLISH, LANGUAGES, current, fitting
+
+NAME = "lang"
+"""Its name in a link."""
+
+
+def settle() -> None:
+    """Puts the chosen language into the link of the page that opens; to be called first in a run of the app."""
+    language.ask(_of_visitor)
+    named = fitting(st.query_params.get(NAME))
+    if named:
+        st.session_state[NAME] = named
+    elif chosen := st.session_state.get(NAME):
+        st.query_params[NAME] = chosen
+
+
+def choose(tag: str) -> None:
+    """Has the app speak another language from now on."""
+    st.session_state[NAME] = st.query_params[NAME] = tag
+
+
+def other() -> str:
+    """The language that is not spoken now."""
+    return next(tag for tag in LANGUAGES if tag != current())
+
+
+def query() -> dict[str, str]:
+    """The link without the language: what else it names."""
+    return {name: value for name, value in st.query_params.to_dict().items() if name != NAME}
+
+
+def show(query: dict[str, str]) -> None:
+    """Has the browser show a link, in which the language stays."""
+    st.query_params.from_dict(query | in_link())
+
+
+def in_link() -> dict[str, str]:
+    """The part of a link that names the language, where one was chosen."""
+    return {NAME: st.session_state[NAME]} if NAME in st.session_state else {}
+
+
+def _of_visitor() -> str | None:
+    """Streamlit keeps both with each run of a page, also of a part of it, and of a callback."""
+    context = get_script_run_ctx(suppress_warning=True)
+    return _named(context.query_string, st.context.locale or "") if context else None
+
+
+@lru_cache(maxsize=1_000)
+def _named(query: str, locale: str) -> str:
+    named = parse_qs(query).get(NAME, [""])[0]
+    return fitting(named[:20]) or fitting(locale[:20]) or ENGLISH
