@@ -6,6 +6,7 @@ axis is a product with the weights that PyTorch itself uses. Nearest places by o
 because they would depend on how a quotient is rounded.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -27,7 +28,7 @@ MOST_WEIGHTS = 2**22
 def _nearest(c: Context, node: fx.Node, a: dict[str, Any]) -> str:
     (before, after, scales), value = _lengths(c, node, a), c.value(a["self"])
     if all(m % n == 0 and s in (None, m / n) for n, m, s in zip(before, after, scales, strict=True)):
-        return _resize(c, value, "nearest", "asymmetric", after)
+        return _resize(c, value, "nearest", "asymmetric", before, after)
     for axis, (n, m, scale) in enumerate(zip(before, after, scales, strict=True), 2):
         places = _along_one_axis(node, torch.arange(n)[None, None].float(), m, (scale,))[0, 0].long()
         if n != m or not torch.equal(places, torch.arange(n)):
@@ -41,28 +42,33 @@ def _interpolated(mode: str) -> Translation:
     def write(c: Context, node: fx.Node, a: dict[str, Any]) -> str:
         (before, after, scales), value = _lengths(c, node, a), c.value(a["self"])
         if a["align_corners"]:
-            return _resize(c, value, mode, "align_corners", after)
+            return _resize(c, value, mode, "align_corners", before, after)
         each = list(zip(before, after, scales, strict=True))
         if all(s is None or n * s == m for n, m, s in each):
-            return _resize(c, value, mode, "half_pixel", after)
+            return _resize(c, value, mode, "half_pixel", before, after)
         kept = mode == "linear"  # PyTorch leaves an axis of the same length as it is there, whatever its scale
         asked = [np.float32(m / n if s is None or (kept and n == m) else s) for n, m, s in each]
         copied = not kept and any(n == m for n, m, _ in each)  # ONNX Runtime may look at no scale here
         if copied or [int(np.float32(n) * s) for n, s in zip(before, asked, strict=True)] != list(after):
             return _products(c, node, a)
-        return _resize(c, value, mode, "half_pixel", np.array(asked))
+        return _resize(c, value, mode, "half_pixel", before, np.array(asked))
 
     return write
 
 
-def _resize(c: Context, value: str, mode: str, places: str, target: Any) -> str:
-    """`target`: the lengths of the last axes as whole numbers, or their scales as an array of floats."""
-    scaled = isinstance(target, np.ndarray)
-    reads = ["", c.writer.constant(target)] if scaled else ["", "", c.whole(target)]
-    return c.writer.node(
-        "Resize", [value, *reads], mode=mode, coordinate_transformation_mode=places,
-        axes=list(range(2, 2 + len(target))), **RESIZE[mode],
-    )  # fmt: skip
+def _resize(c: Context, value: str, mode: str, places: str, before: Sequence[int], target: Any) -> str:
+    """`target`: the lengths of the last axes as whole numbers, or their scales as an array of floats.
+
+    The attribute `axes` is not used: ONNX Runtime 1.32 misreads it in an 8-bit network whose maps it keeps
+    channels-last.
+    """
+    scales = target if isinstance(target, np.ndarray) else np.float32(target) / np.float32(before)
+    if scales is target or [int(np.float32(n) * s) for n, s in zip(before, scales, strict=True)] == list(target):
+        reads = ["", c.writer.constant(np.concatenate([np.ones(2, np.float32), scales]))]
+    else:
+        front = c.writer.node("Shape", [value], start=0, end=2)
+        reads = ["", "", c.writer.node("Concat", [front, c.whole(target)], axis=0)]
+    return c.writer.node("Resize", [value, *reads], mode=mode, coordinate_transformation_mode=places, **RESIZE[mode])
 
 
 def _products(c: Context, node: fx.Node, a: dict[str, Any]) -> str:

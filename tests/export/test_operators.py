@@ -305,3 +305,32 @@ def test_what_one_kernel_computes_is_written_so_that_it_does(operator, kernel, t
         found = {node.op_type for node in onnx.load(tmp_path / "run.onnx").graph.node}
         assert kernel in found and not {"Erf", "Tanh", "Sigmoid", "Mul"} & found
     assert "QLinearConv" in found
+
+
+class Enlarged(nn.Module):
+    """Gates of half the size, made as large as the maps between two convolutions."""
+
+    def __init__(self, size, mode):
+        super().__init__()
+        self.before, self.after = nn.Conv2d(1, 8, 3, padding=1), nn.Conv2d(8, 8, 3)
+        self.gate = nn.Sequential(nn.Conv2d(1, 8, 3, padding=1), nn.Conv2d(8, 8, 3, padding=1), nn.Sigmoid())
+        self.last = nn.LazyLinear(10)
+        self.size, self.mode = size, mode
+
+    def forward(self, x):
+        x = F.interpolate(x, self.size)
+        gates = self.gate(F.avg_pool2d(x, 2))
+        maps = self.before(x) * F.interpolate(gates, size=self.size, mode=self.mode)
+        return self.last(F.relu(self.after(maps)).flatten(1))
+
+
+@pytest.mark.parametrize(("size", "mode"), [((16, 16), "nearest"), ((16, 24), "bilinear"), ((9, 11), "bilinear")])
+def test_maps_are_enlarged_in_integers(size, mode):
+    torch.manual_seed(0)
+    network, shape = Enlarged(size, mode), (1, 8, 8)
+    images = torch.randn(4, *shape)
+    network(images)
+    graph = trace(network.eval(), shape)
+    written = trial(graph, shape, {node.name for node in graph.graph.nodes})
+    answers = session(export(written, shape).onnx).run(None, {"image": images.numpy()})[0]
+    assert np.abs(answers - written(images).detach().numpy()).max() < 2 * 8 / 255  # two of the answers' steps
