@@ -21,10 +21,10 @@ PACKAGE = ROOT / "compression"
 
 SILENT = (
     "boards/texts", "class_names", "export/decoders.py", "export/moves.py", "export/pack.py", "export/pointwise.py",
-    "export/snippets.py", "export/translate.py", "export/windows.py", "export/writer.py", "language", "lessons",
+    "export/snippets.py", "export/translate.py", "export/windows.py", "export/writer.py", "language",
     "migrations", "probing/probe.py", "reference", "store/database.py",
 )  # fmt: skip
-"""Parts of the engine that say nothing to users: code that is written into files, SQL, figures of lessons."""
+"""Parts of the engine that say nothing to users: code that is written into files, SQL."""
 
 LOGGED = {"debug", "info", "warning", "error", "exception", "compile", "execute", "text", "getLogger"}
 COUNTED = "counted"

@@ -6,13 +6,14 @@ from typing import Any
 
 import numpy as np
 
+from compression.language import N_
 from compression.lessons import measured
 from compression.lessons.curves import Bars
 from compression.models.model_cards import card
 
 KINDS = {
-    "standard": "Standard",
-    "grouped": "Grouped",
+    "standard": N_("Standard"),
+    "grouped": N_("Grouped"),
     "shuffled": "Grouped 1×1, shuffled, depthwise, grouped 1×1",
     "separable": "Depthwise, then 1×1",
 }

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from compression.data.catalog import DATASETS
+from compression.language import N_
 from compression.lessons import forward, measured, networks
 from compression.lessons.curves import Bars, Line
 from compression.lessons.forward import softmax
@@ -94,7 +95,7 @@ class Outcome:
 
 def soft(image: int, temperature: float) -> Bars:
     """The teacher's softened answer for one image."""
-    return Bars("Share", CLASSES, softmax(_teacher_scores()[image], temperature))
+    return Bars(N_("Probability"), CLASSES, softmax(_teacher_scores()[image], temperature))
 
 
 @lru_cache(maxsize=32)
@@ -116,7 +117,7 @@ def gradients() -> tuple[Line, Line]:
     sizes = np.array([
         np.abs((softmax(student, t) - softmax(_teacher_scores(), t)) / t).mean() for t in temperatures
     ])  # fmt: skip
-    return Line("Gradient", temperatures, sizes), Line("Gradient × T²", temperatures, sizes * temperatures**2)
+    return Line(N_("Gradient"), temperatures, sizes), Line("Gradient × T²", temperatures, sizes * temperatures**2)
 
 
 def teach(course: Course) -> Iterator[tuple[Epoch, Student]]:

@@ -9,6 +9,7 @@ import numpy as np
 from safetensors.numpy import load_file
 
 from compression.errors import InvalidFile
+from compression.language import N_
 from compression.models.model_cards import card, card_path
 
 Weights = Mapping[str, np.ndarray]
@@ -79,7 +80,7 @@ def title(model: str, name: str) -> str:
         }[model][first]
     if not rest:
         return "First convolution" if first == "0" else "Output layer"
-    which = {"conv1": "first convolution", "conv2": "second convolution", "shortcut.0": "shortcut"}[rest]
+    which = {"conv1": "first convolution", "conv2": "second convolution", "shortcut.0": N_("shortcut")}[rest]
     return f"Block {STAGES[int(first)]}, {which}"
 
 

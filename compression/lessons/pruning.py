@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from compression.language import N_
 from compression.lessons import forward, measured, networks
 from compression.lessons.images import CLASSES, fashion
 from compression.lessons.networks import RESNET, Layer
@@ -21,7 +22,7 @@ PATTERNS = {
     "2:4": "2 of every 4",
     "kernels": "3×3 kernels",
     "inputs": "Input channels",
-    "filters": "Filters",
+    "filters": N_("Filters"),
 }
 SPEED = {
     "weights": "No: ONNX Runtime multiplies the zeros too.",
@@ -151,10 +152,10 @@ def criteria(share: float) -> tuple[Criterion, ...]:
     rows = weight.reshape(len(weight), -1).astype(np.float64)  # [out, d]
     inverse = np.linalg.inv(h + RIDGE * np.trace(h) / len(h) * np.eye(len(h)))
     scores = {
-        "Weight": (r"|w|", np.abs(rows)),
-        "Activation": (r"|w|\,\lVert x\rVert_2", np.abs(rows) * np.sqrt(np.diag(h))),
-        "Gradient": (r"\overline{(g\,w)^2}", kept["gradient_square"].reshape(rows.shape) * np.square(rows)),
-        "Hessian": (r"w^2 / (2\,[H^{-1}]_{ii})", np.square(rows) / (2 * np.diag(inverse))),
+        N_("Weight"): (r"|w|", np.abs(rows)),
+        N_("Activation"): (r"|w|\,\lVert x\rVert_2", np.abs(rows) * np.sqrt(np.diag(h))),
+        N_("Gradient"): (r"\overline{(g\,w)^2}", kept["gradient_square"].reshape(rows.shape) * np.square(rows)),
+        N_("Hessian"): (r"w^2 / (2\,[H^{-1}]_{ii})", np.square(rows) / (2 * np.diag(inverse))),
     }
     by_weight = _largest(scores["Weight"][1], share)
     return tuple(_criterion(name, f, _largest(s, share), by_weight) for name, (f, s) in scores.items())

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from compression.language import N_
 from compression.lessons import forward, measured, networks
 from compression.lessons.curves import Bars, Line
 from compression.lessons.images import fashion
@@ -17,8 +18,8 @@ SCHEMES = {
     "symmetric": "Linear, symmetric",
     "asymmetric": "Linear, asymmetric",
     "logarithmic": "Powers of two",
-    "ternary": "Ternary",
-    "binary": "Binary",
+    "ternary": N_("Ternary"),
+    "binary": N_("Binary"),
 }
 CLIPS = np.linspace(0.1, 1.0, 46)
 COUNTS = (1, 2, 5, 10, 20)
@@ -117,7 +118,11 @@ def clip_curve(name: str, bits: int) -> tuple[Line, ...]:
     power, tops = np.square(w).sum(), CLIPS[:, None] * np.abs(w).max()  # [clips, 1]
     error, outside = np.square(on_symmetric_grid(w, tops, bits) - w), np.abs(w) > tops  # [clips, n]
     parts = np.stack([np.where(outside, 0, error).sum(1), np.where(outside, error, 0).sum(1)]) / power
-    return Line("Rounding", CLIPS, parts[0]), Line("Clipping", CLIPS, parts[1]), Line("Together", CLIPS, parts.sum(0))
+    return (
+        Line(N_("Rounding"), CLIPS, parts[0]),
+        Line(N_("Clipping"), CLIPS, parts[1]),
+        Line(N_("Together"), CLIPS, parts.sum(0)),
+    )
 
 
 @lru_cache(maxsize=64)

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from compression.language import N_
 from compression.lessons import forward, networks
 from compression.lessons.curves import Bars
 from compression.lessons.distillation import digits
@@ -20,6 +21,9 @@ LAYERS = {
 }
 STUDIED = "resnet 11.conv2"
 STARTS = {"linear": "Evenly spaced", "density": "Equal shares of the weights", "random": "Random weights"}
+WEIGHTS, POSITIONS, CODEBOOKS, BIASES = N_("Weights"), N_("Positions"), N_("Codebooks"), N_("Biases")
+"""What the bytes of a stage are for."""
+
 ROUNDS = 30
 BINS = 120
 GAP_BITS = 5
@@ -147,12 +151,12 @@ def stages(sparsity: float, bits: int) -> tuple[Stage, ...]:
         sums["gaps huffman"] += _coded_bytes(np.bincount(gaps))
     accuracies = [_accuracy(dense), _accuracy({**dense, **pruned}), _accuracy({**dense, **shared})]
     return (
-        Stage("Dense, fp32", {"Weights": sums["weights"], "Biases": biases}, accuracies[0]),
-        Stage("Pruned", {"Weights": sums["kept"], "Positions": sums["gaps"], "Biases": biases}, accuracies[1]),
-        Stage("Shared", {"Weights": sums["codes"], "Positions": sums["gaps"], "Codebooks": sums["books"],
-                         "Biases": biases}, accuracies[2]),
-        Stage("Huffman coded", {"Weights": sums["codes huffman"], "Positions": sums["gaps huffman"],
-                                "Codebooks": sums["books"], "Biases": biases}, accuracies[2]),
+        Stage("Dense, fp32", {WEIGHTS: sums["weights"], BIASES: biases}, accuracies[0]),
+        Stage(N_("Pruned"), {WEIGHTS: sums["kept"], POSITIONS: sums["gaps"], BIASES: biases}, accuracies[1]),
+        Stage(N_("Shared"), {WEIGHTS: sums["codes"], POSITIONS: sums["gaps"], CODEBOOKS: sums["books"],
+                         BIASES: biases}, accuracies[2]),
+        Stage("Huffman coded", {WEIGHTS: sums["codes huffman"], POSITIONS: sums["gaps huffman"],
+                                CODEBOOKS: sums["books"], BIASES: biases}, accuracies[2]),
     )  # fmt: skip
 
 
@@ -163,7 +167,7 @@ def accuracies(found: tuple[Stage, ...]) -> Bars:
 
 def code_lengths(found: Codebook) -> Bars:
     """Huffman's code length by value of the codebook."""
-    return Bars("Bits", tuple(f"{centre:.4f}" for centre in found.centres), huffman(found.counts).astype(float))
+    return Bars(N_("Bits"), tuple(f"{centre:.4f}" for centre in found.centres), huffman(found.counts).astype(float))
 
 
 @lru_cache(maxsize=1)
@@ -188,7 +192,7 @@ def facts() -> dict[str, Any]:
         "coded_ratio": steps[0].size_bytes / steps[3].size_bytes,
         "dense_accuracy": steps[0].accuracy,
         "shared_accuracy": steps[2].accuracy,
-        "positions_share": steps[2].parts["Positions"] / steps[2].size_bytes,
+        "positions_share": steps[2].parts[POSITIONS] / steps[2].size_bytes,
     }
 
 

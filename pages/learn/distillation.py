@@ -3,6 +3,7 @@
 import streamlit as st
 
 from compression.language import _
+from compression.language import shown as spoken
 from compression.lessons import distillation
 from compression.lessons.distillation import ALPHAS, EPOCHS, TEMPERATURES, Course
 from compression.lessons.images import CLASSES, fashion
@@ -46,10 +47,12 @@ def look() -> None:
     """One image and the teacher's softened answer."""
     photo = fashion()
     left, right = st.columns(2)
-    image = left.select_slider(_("Image"), range(len(photo.labels)), 12, format_func=photo.title, key="image")
+    image = left.select_slider(
+        _("Image"), range(len(photo.labels)), 12, format_func=lambda number: spoken(photo.title(number)), key="image"
+    )
     temperature = right.select_slider(_("Temperature"), TEMPERATURES, 1.0, key="temperature")
     left, right = st.columns([1, 2])
-    frame.draw(lesson_figures.image(photo.pixels[image, 0], height=220), photo.title(image), left)
+    frame.draw(lesson_figures.image(photo.pixels[image, 0], height=220), spoken(photo.title(image)), left)
     answer = lesson_figures.bars(distillation.soft(image, temperature), height=300, percent=True)
     frame.draw(answer, _("Probability of each class."), right)
 

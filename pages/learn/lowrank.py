@@ -3,6 +3,7 @@
 import streamlit as st
 
 from compression.language import _
+from compression.language import shown as spoken
 from compression.lessons import lowrank, measured
 from pages.ui.charts import lesson_figures
 from pages.ui.lessons import frame
@@ -43,8 +44,12 @@ def page() -> None:
 def play() -> None:
     """Layer, form and rank."""
     left, right = st.columns(2)
-    name = left.selectbox(_("Layer"), lowrank.LAYERS, 2, format_func=lowrank.title, key="layer")
-    form = right.selectbox(_("Form"), list(lowrank.FORMS), format_func=lowrank.FORMS.__getitem__, key="form")
+    name = left.selectbox(
+        _("Layer"), lowrank.LAYERS, 2, format_func=lambda name: spoken(lowrank.title(name)), key="layer"
+    )
+    form = right.selectbox(
+        _("Form"), list(lowrank.FORMS), format_func=lambda name: spoken(lowrank.FORMS[name]), key="form"
+    )
     most = lowrank.full_rank(name, form)
     rank = st.slider(_("Rank"), 1, most, min(16, most), key=f"rank-{most}")
     found = lowrank.product(name, form, rank)

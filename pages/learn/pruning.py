@@ -3,6 +3,7 @@
 import streamlit as st
 
 from compression.language import _
+from compression.language import shown as spoken
 from compression.lessons import measured, pruning
 from compression.lessons.images import fashion
 from compression.lessons.pictures import mosaic
@@ -17,13 +18,19 @@ def page() -> None:
     """See it, predict, try it, reveal, why, where it breaks, go deeper."""
     with st.container(key="lesson"):
         lesson = frame.opened("pruning", pruning.facts())
-        see(lesson)
+        frame.text(lesson, "see")
+        shown = mosaic(pruning.layer(pruning.STUDIED).weight, columns=16)
+        frame.draw(lesson_figures.picture(shown, height=420), _("All weights of one convolution."))
+        frame.ask(lesson, "energy")
         frame.text(lesson, "try")
         if frame.ask(lesson, "pattern"):
             frame.text(lesson, "pattern")
         play(lesson)
         allocate(lesson)
-        compare(lesson)
+        frame.text(lesson, "criteria")
+        if frame.ask(lesson, "criterion"):
+            measures()
+            frame.text(lesson, "criteria-why")
         frame.text(lesson, "why")
         if frame.ask(lesson, "speed"):
             frame.text(lesson, "speed")
@@ -37,27 +44,15 @@ def page() -> None:
         frame.closing(lesson)
 
 
-def see(lesson: LessonText) -> None:
-    """The weights of one layer as they are."""
-    frame.text(lesson, "see")
-    shown = mosaic(pruning.layer(pruning.STUDIED).weight, columns=16)
-    frame.draw(lesson_figures.picture(shown, height=420), _("All weights of one convolution."))
-    frame.ask(lesson, "energy")
-
-
 @fragment
 def play(lesson: LessonText) -> None:
     """Pattern and share, and what they do to one layer and to one image."""
-    name = st.selectbox(_("Layer"), pruning.LAYERS, format_func=lambda name: pruning.layer(name).title, key="layer")
+    titles = {name: spoken(pruning.layer(name).title) for name in pruning.LAYERS}
+    name = st.selectbox(_("Layer"), pruning.LAYERS, format_func=titles.__getitem__, key="layer")
     pattern = st.segmented_control(
-        _("Pattern"),
-        list(pruning.PATTERNS),
-        default="weights",
-        required=True,
-        format_func=pruning.PATTERNS.__getitem__,
-        key="pattern",
-        width="stretch",
-    )
+        _("Pattern"), list(pruning.PATTERNS), default="weights", required=True, key="pattern", width="stretch",
+        format_func=lambda name: spoken(pruning.PATTERNS[name]),
+    )  # fmt: skip
     share = st.slider(
         _("Removed"), 0.0, 0.95, 0.5, 0.05, format="percent", disabled=pattern == "2:4", key="share",
         help=_("The 2:4 pattern always removes half."),
@@ -69,9 +64,13 @@ def play(lesson: LessonText) -> None:
     frame.draw(lesson_figures.picture(cut.picture, height=280), _("Pruning mask of the filters."), right)
     frame.text(lesson, "look")
     photo = fashion()
-    number = st.select_slider(_("Image"), range(len(photo.labels)), 3, format_func=photo.title)
+    images = [spoken(photo.title(number)) for number in range(len(photo.labels))]
+    number = st.select_slider(_("Image"), range(len(images)), 3, format_func=images.__getitem__)
     sight = pruning.sight(name, share, pattern, number)
-    show = {"Input image": "", f"**Dense**: {sight.dense_answer}": "dense", f"**Pruned**: {sight.cut_answer}": "cut"}
+    show = {
+        _("Input image"): "", _("**Dense**: {answer}", answer=spoken(sight.dense_answer)): "dense",
+        _("**Pruned**: {answer}", answer=spoken(sight.cut_answer)): "cut",
+    }  # fmt: skip
     for place, (caption, which) in zip(st.columns([1, 2, 2]), show.items(), strict=True):
         shown = lesson_figures.picture(getattr(sight, which), height=200, maps=True) if which else None
         frame.draw(shown or lesson_figures.image(sight.image, height=200), caption, place, f"maps-{which}")
@@ -84,11 +83,10 @@ def figures(cut: pruning.Cut) -> None:
     with st.container(key="figures-pruning"):
         zeros, change, size = st.columns(3)
     zeros.metric(_("Removed"), f"{cut.sparsity:.1%}")
-    change.metric(
-        _("Output change"), f"{cut.error:.1%}", help=_("Squared change of the layer's output, relative to its power.")
-    )
+    moved = _("Squared change of the layer's output, relative to its power.")
+    change.metric(_("Output change"), f"{cut.error:.1%}", help=moved)
     size.metric(_("Layer size"), wording.size(cut.stored_bytes), help=about)
-    st.caption(_("**Faster?** {speed}", speed=cut.speed))
+    st.caption(_("**Faster?** {speed}", speed=spoken(cut.speed)))
 
 
 def allocate(lesson: LessonText) -> None:
@@ -100,28 +98,18 @@ def allocate(lesson: LessonText) -> None:
         frame.table(measured.rows("allocation"), _("Accuracy at 80% sparsity by scope and criterion."))
 
 
-def compare(lesson: LessonText) -> None:
-    """Four measures of importance on the same layer."""
-    frame.text(lesson, "criteria")
-    if not frame.ask(lesson, "criterion"):
-        return
-    measures()
-    frame.text(lesson, "criteria-why")
-
-
 @fragment
 def measures() -> None:
-    """What each measure keeps at a share of the reader's choice."""
+    """What each of four measures of importance keeps of a layer, at a share of the reader's choice."""
     share = st.slider(_("Sparsity"), 0.1, 0.95, 0.8, 0.05, format="percent", key="criteria")
     with st.container(key="figures-criteria"):
         places = st.columns(4)
     for place, found in zip(places, pruning.criteria(share), strict=True):
-        place.markdown(f"**{found.name}** ${found.formula}$")
+        place.markdown(f"**{spoken(found.name)}** ${found.formula}$")
         mask = lesson_figures.picture(found.picture, height=180)
-        frame.draw(mask, _("Kept by {name}.", name=found.name), place, f"mask-{found.name}")
-        place.caption(
-            _("Output change {error:.1%}, after refit {refitted:.1%}", error=found.error, refitted=found.refitted)
-        )
+        frame.draw(mask, _("Kept by {name}.", name=spoken(found.name)), place, f"mask-{found.name}")
+        told = _("Output change {error:.1%}, after refit {refit:.1%}", error=found.error, refit=found.refitted)
+        place.caption(told)
 
 
 page()

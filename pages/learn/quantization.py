@@ -3,6 +3,7 @@
 import streamlit as st
 
 from compression.language import _
+from compression.language import shown as spoken
 from compression.lessons import measured, quantization
 from compression.lessons.images import fashion
 from pages.ui.charts import lesson_figures
@@ -22,8 +23,13 @@ def page() -> None:
         if frame.ask(lesson, "log"):
             frame.text(lesson, "schemes")
         ends(lesson)
-        calibrate(lesson)
-        integer(lesson)
+        frame.text(lesson, "calibrate")
+        if frame.ask(lesson, "outlier"):
+            frame.text(lesson, "outlier")
+            looked()
+        frame.text(lesson, "integer")
+        step()
+        frame.ask(lesson, "accumulator")
         frame.text(lesson, "why")
         if frame.ask(lesson, "two"):
             frame.text(lesson, "breaks")
@@ -39,9 +45,10 @@ def page() -> None:
 def play() -> None:
     """Layer, bits, scheme and the end of the grid; every weight's error, and the trade-off between the two kinds."""
     (above, beside), (left, right) = st.columns(2), st.columns(2)
-    name = above.selectbox(_("Layer"), quantization.LAYERS, format_func=quantization.title, key="layer")
+    titles = {name: spoken(quantization.title(name)) for name in quantization.LAYERS}
+    name = above.selectbox(_("Layer"), list(titles), format_func=titles.__getitem__, key="layer")
     schemes = quantization.SCHEMES
-    scheme = beside.selectbox(_("Scheme"), list(schemes), format_func=schemes.__getitem__, key="scheme")
+    scheme = beside.selectbox(_("Scheme"), list(schemes), format_func=lambda name: spoken(schemes[name]), key="scheme")
     fixed = scheme in ("ternary", "binary")
     bits = left.slider(_("Bits"), 2, 8, 3, key="bits", disabled=fixed)
     clip = right.slider(_("Clipping range"), 0.1, 1.0, 1.0, 0.02, format="percent", key="clip", disabled=fixed)
@@ -77,14 +84,6 @@ def curves() -> None:
     frame.draw(lesson_figures.bars(quantization.granularity(name, bits)), _("SQNR by number of scales."))
 
 
-def calibrate(lesson: LessonText) -> None:
-    """What calibration sees, and what one outlier does."""
-    frame.text(lesson, "calibrate")
-    if frame.ask(lesson, "outlier"):
-        frame.text(lesson, "outlier")
-        looked()
-
-
 @fragment
 def looked() -> None:
     """Ends of the range by images, for a percentile of the reader's choice."""
@@ -93,36 +92,25 @@ def looked() -> None:
     frame.draw(figure, _("Upper end of the range by number of calibration images."))
 
 
-def integer(lesson: LessonText) -> None:
-    """One output pixel in whole numbers."""
-    frame.text(lesson, "integer")
-    step()
-    frame.ask(lesson, "accumulator")
-
-
 @fragment
 def step() -> None:
-    """Image, channel and place, and the nine products."""
+    """One output pixel in whole numbers: image, channel and place, and the nine products."""
     photo = fashion()
     left, right = st.columns(2)
-    image = left.select_slider(_("Image"), range(len(photo.labels)), 3, format_func=photo.title, key="image")
+    images = [spoken(photo.title(number)) for number in range(len(photo.labels))]
+    image = left.select_slider(_("Image"), range(len(images)), 3, format_func=images.__getitem__, key="image")
     channel = right.slider(_("Output channel"), 0, 15, 4, key="channel")
     row, column = left.slider(_("Row"), 0, 27, 10, key="row"), right.slider(_("Column"), 0, 27, 12, key="column")
     shown = quantization.convolution(image, channel, row, column)
-    parts = {f"Pixels, zero point {shown.zero}": shown.pixels, "Weights": shown.weights, "Products": shown.products}
+    pixels = _("Pixels, zero point {zero}", zero=shown.zero)
+    parts = {pixels: shown.pixels, _("Weights"): shown.weights, _("Products"): shown.products}
     for number, (place, (title, values)) in enumerate(zip(st.columns(3), parts.items(), strict=True)):
         place.caption(f"**{title}**")
         frame.draw(lesson_figures.matrix(values), title, place, f"matrix-{number}")
     scales = f"× {shown.pixel_scale:.5f} × {shown.weight_scale:.5f}"
-    st.markdown(
-        _(
-            "Sum **{total:,}** {scales} = **{result:.4f}**; in float it is {exact:.4f}.",
-            total=shown.total,
-            scales=scales,
-            result=shown.result,
-            exact=shown.exact,
-        )
-    )
+    said = _("Sum **{total:,}** {scales} = **{result:.4f}**; in float it is {exact:.4f}.", total=shown.total,
+             scales=scales, result=shown.result, exact=shown.exact)  # fmt: skip
+    st.markdown(said)
 
 
 page()

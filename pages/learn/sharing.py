@@ -3,6 +3,7 @@
 import streamlit as st
 
 from compression.language import _
+from compression.language import shown as spoken
 from compression.lessons import measured, sharing
 from pages.ui.charts import lesson_figures
 from pages.ui.lessons import frame
@@ -39,18 +40,20 @@ def page() -> None:
 @fragment
 def play() -> None:
     """Layer, number of values and start of k-means."""
-    name = st.selectbox(_("Layer"), list(sharing.LAYERS), 1, format_func=sharing.title, key="layer")
+    name = st.selectbox(
+        _("Layer"), list(sharing.LAYERS), 1, format_func=lambda name: spoken(sharing.title(name)), key="layer"
+    )
     left, right = st.columns(2)
     entries = left.select_slider(_("Values"), (2, 4, 8, 16, 32, 64), 16, key="entries")
     start = right.selectbox(
-        _("Initialization"), list(sharing.STARTS), format_func=sharing.STARTS.__getitem__, key="start"
+        _("Initialization"), list(sharing.STARTS), format_func=lambda name: spoken(sharing.STARTS[name]), key="start"
     )
     found = sharing.codebook(name, entries, start)
     with st.container(key="figures-sharing"):
         plain, coded, least, error = st.columns(4)
-    plain.metric(_("Fixed-length code"), f"{found.plain_bits} bit")
-    coded.metric(_("Huffman"), f"{found.huffman_bits:.2f} bit")
-    least.metric(_("Entropy"), f"{found.entropy_bits:.2f} bit")
+    plain.metric(_("Fixed-length code"), _("{n} bit", n=found.plain_bits))
+    coded.metric(_("Huffman"), _("{n} bit", n=f"{found.huffman_bits:.2f}"))
+    least.metric(_("Entropy"), _("{n} bit", n=f"{found.entropy_bits:.2f}"))
     error.metric(
         _("Error"),
         f"{found.history[-1]:.2%}",
@@ -82,7 +85,7 @@ def stages() -> None:
     frame.draw(
         lesson_figures.bars(sharing.accuracies(found), percent=True, height=220), _("Accuracy after each stage.")
     )
-    st.caption(" · ".join(f"{stage.name}: {wording.size(round(stage.size_bytes))}" for stage in found))
+    st.caption(" · ".join(f"{spoken(stage.name)}: {wording.size(round(stage.size_bytes))}" for stage in found))
 
 
 page()

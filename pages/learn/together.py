@@ -3,6 +3,7 @@
 import streamlit as st
 
 from compression.language import _
+from compression.language import shown as spoken
 from compression.lessons import measured, together
 from compression.lessons.together import Budget
 from pages.ui.charts import lesson_figures
@@ -68,8 +69,8 @@ def choose() -> None:
         return
     best = found.best.measurement
     accuracy = wording.percent(best.accuracy.value, best.accuracy.n)
-    st.success(f"**{found.best.planned.name}**: {accuracy}, {wording.size(best.size_bytes)}.")
-    st.caption(_("Within the budget: ") + ", ".join(row.planned.name for row in found.fitting) + ".")
+    st.success(f"**{spoken(found.best.planned.name)}**: {accuracy}, {wording.size(best.size_bytes)}.")
+    st.caption(_("Within the budget: ") + ", ".join(spoken(row.planned.name) for row in found.fitting) + ".")
 
 
 def pitfalls(lesson: LessonText) -> None:

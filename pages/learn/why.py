@@ -3,6 +3,7 @@
 import streamlit as st
 
 from compression.language import _
+from compression.language import shown as spoken
 from compression.lessons import measured, why
 from pages.ui.charts import lesson_figures
 from pages.ui.lessons import frame
@@ -49,7 +50,7 @@ def look(lesson: LessonText) -> None:
 def layers() -> None:
     """Shares of weights and work, layer by layer."""
     name = st.segmented_control(_("Network"), list(why.NETWORKS), default="ResNet-20", required=True, key="network")
-    shares = lesson_figures.shares(why.shares(name), _("Share"), (_("Weights"), "MACs"))
+    shares = lesson_figures.shares(why.shares(name), _("Share of the network"), (_("Weights"), _("MACs")))
     frame.draw(shares, _("Each layer's share of the weights and of the MACs."))
 
 
@@ -59,7 +60,7 @@ def pay() -> None:
     left, middle, right = st.columns(3)
     name = left.selectbox(_("Network"), list(why.NETWORKS), key="bill-network")
     bits = middle.select_slider(_("Bits per weight"), why.BITS[::-1], 32, key="bill-bits")
-    link = right.selectbox(_("Connection"), list(why.LINKS), 1, key="bill-link")
+    link = right.selectbox(_("Connection"), list(why.LINKS), 1, format_func=spoken, key="bill-link")
     found = why.bill(name, bits, link)
     with st.container(key="figures-why"):
         size, seconds, macs, energy, memory = st.columns(5)

@@ -6,7 +6,8 @@ from typing import Any
 import numpy as np
 import plotly.graph_objects as go
 
-from compression.language import _
+from compression.language import N_, _
+from compression.language import shown as spoken
 from compression.lessons.architectures import Timed
 from compression.lessons.curves import Bars, Line
 from compression.lessons.distillation import Pair
@@ -36,9 +37,9 @@ def uprights(fig: go.Figure, places: Iterable[float], line: dict[str, Any], opac
     return fig.update_layout(shapes=[*fig.layout.shapes, *({**common, "x0": float(x), "x1": float(x)} for x in places)])
 
 
-def histogram(shown: Histogram, unit: str = "Weight") -> go.Figure:
+def histogram(shown: Histogram, unit: str = N_("Weight")) -> go.Figure:
     """How many weights lie where, what is removed in another colour, and the threshold on both sides of zero."""
-    fig = go.Figure(layout=_layout(280, unit, "Weights", barmode="stack", bargap=0.05))
+    fig = go.Figure(layout=_layout(280, unit, N_("Weights"), barmode="stack", bargap=0.05))
     for name, counts, colour in ((_("Kept"), shown.kept, VISITED), (_("Removed"), shown.removed, NOW)):
         fig.add_trace(go.Bar(x=shown.centres, y=counts, width=shown.width, name=name, marker={"color": colour}))
     return uprights(fig, () if shown.threshold is None else (-shown.threshold, shown.threshold),
@@ -66,19 +67,19 @@ def image(pixels: np.ndarray, *, height: int) -> go.Figure:
 
 def shares(
     found: Sequence[LayerShare],
-    x: str = "Removed",
-    names: tuple[str, str] = ("One global threshold", "Same sparsity per layer"),
+    x: str = N_("Removed"),
+    names: tuple[str, str] = (N_("One global threshold"), N_("Same sparsity per layer")),
 ) -> go.Figure:
     """Two shares of each layer: the first as bars, the second as a dotted line."""
     fig = go.Figure(layout=_layout(110 + 20 * len(found), x, ""))
-    titles = [share.title for share in found]
-    texts = [_("{title}, {weights:,} weights", title=share.title, weights=share.weights) for share in found]
+    titles = [spoken(share.title) for share in found]
+    texts = [_("{title}, {weights:,} weights", title=spoken(share.title), weights=share.weights) for share in found]
     fig.add_trace(go.Bar(
-        y=titles, x=[share.together for share in found], orientation="h", name=names[0],
+        y=titles, x=[share.together for share in found], orientation="h", name=_(names[0]),
         marker={"color": VISITED}, customdata=texts, hovertemplate="%{customdata}: %{x:.1%}<extra></extra>",
     ))  # fmt: skip
     fig.add_trace(go.Scatter(
-        y=titles, x=[share.each for share in found], mode="lines+markers", name=names[1], customdata=texts,
+        y=titles, x=[share.each for share in found], mode="lines+markers", name=_(names[1]), customdata=texts,
         line={"color": NOW, "dash": "dot"}, hovertemplate="%{customdata}: %{x:.1%}<extra></extra>",
     ))  # fmt: skip
     fig.update_xaxes(tickformat=".0%", rangemode="tozero")
@@ -88,7 +89,7 @@ def shares(
 
 def axes(rows: Sequence[Row]) -> go.Figure:
     """Size against time of measured files, their accuracy as colour; the fp32 file at one and one."""
-    fig = go.Figure(layout=_layout(320, "File size, fp32 = 1", "Latency, fp32 = 1", showlegend=False))
+    fig = go.Figure(layout=_layout(320, N_("File size, fp32 = 1"), N_("Latency, fp32 = 1"), showlegend=False))
     found = [(row, m) for row in rows if (m := row.measurement) is not None and m.latency]
     if not found:
         fig.add_annotation(
@@ -96,14 +97,14 @@ def axes(rows: Sequence[Row]) -> go.Figure:
         )
     fig.add_trace(go.Scatter(
         x=[row.size_share for row, _ in found], y=[row.latency_ratio for row, _ in found], mode="markers+text",
-        text=[row.planned.name for row, _ in found], textposition="top center", cliponaxis=False,
+        text=[spoken(row.planned.name) for row, _m in found], textposition="top center", cliponaxis=False,
         marker={
             "size": 13, "color": [m.accuracy.value for _, m in found], "colorscale": "Cividis",
             "showscale": bool(found),
-            "colorbar": {"title": "Accuracy", "tickformat": ".1%"},
+            "colorbar": {"title": _("Accuracy"), "tickformat": ".1%"},
         },
         customdata=[m.accuracy.value for _, m in found],
-        hovertemplate="%{text}: size %{x:.2f}, latency %{y:.2f}, accuracy %{customdata:.2%}<extra></extra>",
+        hovertemplate=_("%{text}: size %{x:.2f}, latency %{y:.2f}, accuracy %{customdata:.2%}<extra></extra>"),
     ))  # fmt: skip
     fig.add_trace(go.Scatter(x=[1], y=[1], mode="markers+text", text=["fp32"], textposition="top center",
                              marker={"symbol": "square", "size": 11, "color": BASELINE}))  # fmt: skip
@@ -114,7 +115,7 @@ def axes(rows: Sequence[Row]) -> go.Figure:
 
 def reach(cells: np.ndarray) -> go.Figure:
     """Ones and zeros as a plane: which inputs (columns) reach which outputs (rows)."""
-    fig = go.Figure(layout=_layout(340, "Input channel", "Output channel"))
+    fig = go.Figure(layout=_layout(340, N_("Input channel"), N_("Output channel")))
     fig.add_trace(
         go.Heatmap(z=cells, colorscale=HEAT, zmin=0, zmax=1, showscale=False, xgap=1, ygap=1, hoverinfo="x+y")
     )
@@ -125,13 +126,15 @@ def reach(cells: np.ndarray) -> go.Figure:
 
 def clock(found: Sequence[Timed]) -> go.Figure:
     """Time by work, both of the standard block's; on the line both are the same."""
-    fig = go.Figure(layout=_layout(320, "MACs, standard block = 1", "Latency, standard block = 1", showlegend=False))
+    fig = go.Figure(
+        layout=_layout(320, N_("MACs, standard block = 1"), N_("Latency, standard block = 1"), showlegend=False)
+    )
     fig.add_trace(
         go.Scatter(x=[0, 1], y=[0, 1], mode="lines", line={"color": BASELINE, "dash": "dash"}, hoverinfo="skip")
     )
     fig.add_trace(go.Scatter(
         x=[b.macs_share for b in found], y=[b.time_share for b in found], mode="markers+text",
-        text=[b.name for b in found], textposition="bottom right", marker={"size": 12, "color": VISITED},
+        text=[spoken(b.name) for b in found], textposition="bottom right", marker={"size": 12, "color": VISITED},
     ))  # fmt: skip
     fig.update_xaxes(tickformat=".0%", range=[0, 1.3])
     fig.update_yaxes(tickformat=".0%", rangemode="tozero")
@@ -140,10 +143,11 @@ def clock(found: Sequence[Timed]) -> go.Figure:
 
 def ladder(rows: Sequence[Row]) -> go.Figure:
     """Accuracy of measured rows with their intervals, from top to bottom; the fp32 file as a line."""
-    fig = go.Figure(layout=_layout(110 + 34 * len(rows), "Accuracy on the test images", ""))
+    fig = go.Figure(layout=_layout(110 + 34 * len(rows), N_("Accuracy on the test images"), ""))
     found = [(row, row.measurement) for row in rows if row.measurement]
     fig.add_trace(go.Scatter(
-        x=[m.accuracy.value for _, m in found], y=[row.planned.name for row, _ in found], mode="markers+text",
+        x=[m.accuracy.value for _row, m in found], y=[spoken(row.planned.name) for row, _m in found],
+        mode="markers+text",
         marker={"color": VISITED, "size": 11}, showlegend=False, textposition="top center",
         text=[f"{m.accuracy.value:.1%}" for _, m in found],
         error_x={
@@ -155,25 +159,25 @@ def ladder(rows: Sequence[Row]) -> go.Figure:
     ))  # fmt: skip
     for row in rows:
         if row.measurement is None:
-            fig.add_annotation(x=0.02, xref="paper", y=row.planned.name, text=_("not measured"), showarrow=False,
-                               xanchor="left", opacity=0.6)  # fmt: skip
+            fig.add_annotation(x=0.02, xref="paper", y=spoken(row.planned.name), text=_("not measured"),
+                               showarrow=False, xanchor="left", opacity=0.6)  # fmt: skip
     if found:
         fig.add_vline(x=found[0][1].accuracy.baseline, line={"color": BASELINE, "dash": "dash"},
                       annotation_text="fp32", annotation_position="top")  # fmt: skip
     fig.update_xaxes(tickformat=".1~%", range=None if found else [0, 1])
-    names = [row.planned.name for row in rows]
+    names = [spoken(row.planned.name) for row in rows]
     fig.update_yaxes(type="category", categoryorder="array", categoryarray=names[::-1], range=[-0.7, len(names) - 0.3])
     return fig
 
 
 def number_line(shown: NumberLine) -> go.Figure:
     """Each weight where it lies, its rounding error upwards and in colour, the grid's levels as lines."""
-    fig = go.Figure(layout=_layout(300, "Weight", "Rounding error", showlegend=False))
+    fig = go.Figure(layout=_layout(300, N_("Weight"), N_("Rounding error"), showlegend=False))
     uprights(fig, shown.levels if len(shown.levels) <= MOST_LEVELS else (),
              {"color": BASELINE, "width": 1, "dash": "dot"})  # fmt: skip
     reach = float(np.abs(shown.errors).max())
     fig.add_trace(go.Scattergl(
-        x=shown.weights, y=shown.errors, mode="markers", hovertemplate="%{x:.4f} moves by %{y:.4f}<extra></extra>",
+        x=shown.weights, y=shown.errors, mode="markers", hovertemplate=_("%{x:.4f} moves by %{y:.4f}<extra></extra>"),
         marker={"size": 4, "color": np.abs(shown.errors), "colorscale": BLEND, "cmin": 0, "cmax": reach},
     ))  # fmt: skip
     return fig
@@ -185,7 +189,7 @@ def lines(shown: Sequence[Line], x: str, y: str, *, percent: bool = False, log_y
     fig = go.Figure(layout=_layout(300, x, y))
     for line, colour in zip(shown, COLOURS, strict=False):
         fig.add_trace(go.Scatter(
-            x=line.x, y=line.y, name=line.name, mode="lines+markers" if points else "lines",
+            x=line.x, y=line.y, name=spoken(line.name), mode="lines+markers" if points else "lines",
             line={"color": colour, "width": 2},
         ))  # fmt: skip
     if mark is not None:
@@ -200,8 +204,8 @@ def bars(shown: Bars, *, height: int = 260, percent: bool = False) -> go.Figure:
     fig = go.Figure(layout=_layout(height, shown.name, ""))
     form = "%{x:.1%}" if percent else "%{x:.3~s}" if max(shown.values, default=0) >= MANY else "%{x:,.4~g}"
     fig.add_trace(go.Bar(
-        y=shown.labels, x=shown.values, orientation="h", marker={"color": VISITED}, texttemplate=form,
-        textposition="outside", cliponaxis=False, hovertemplate="%{y}: " + form + "<extra></extra>",
+        y=[spoken(label) for label in shown.labels], x=shown.values, orientation="h", marker={"color": VISITED},
+        texttemplate=form, textposition="outside", cliponaxis=False, hovertemplate="%{y}: " + form + "<extra></extra>",
     ))  # fmt: skip
     fig.update_xaxes(tickformat=".0%" if percent else None)
     fig.update_yaxes(autorange="reversed", type="category")
@@ -234,25 +238,27 @@ def table(cells: np.ndarray, rows: Sequence[str], columns: Sequence[str], *, for
 def columns(shown: Bars, x: str) -> go.Figure:
     """One upright bar for each label."""
     fig = go.Figure(layout=_layout(220, x, shown.name))
-    fig.add_trace(go.Bar(x=shown.labels, y=shown.values, marker={"color": VISITED}))
+    fig.add_trace(go.Bar(x=[spoken(label) for label in shown.labels], y=shown.values, marker={"color": VISITED}))
     fig.update_xaxes(type="category")
     return fig
 
 
 def codebook(shown: Codebook) -> go.Figure:
     """A histogram of the weights, and the values they share as lines."""
-    fig = go.Figure(layout=_layout(280, "Weight", "Weights", bargap=0, showlegend=False))
+    fig = go.Figure(layout=_layout(280, N_("Weight"), N_("Weights"), bargap=0, showlegend=False))
     fig.add_trace(go.Bar(x=shown.bins, y=shown.shares, marker={"color": VISITED}))
     return uprights(fig, shown.centres, {"color": NOW, "width": 1})
 
 
 def stages(found: Sequence[Stage]) -> go.Figure:
     """Bytes after each stage, by what they are for."""
-    fig = go.Figure(layout=_layout(280, "Bytes (log scale)", "", barmode="group"))
+    fig = go.Figure(layout=_layout(280, N_("Bytes (log scale)"), "", barmode="group"))
     parts = dict.fromkeys(part for stage in found for part in stage.parts)
     for part, colour in zip(parts, COLOURS, strict=False):
         fig.add_trace(go.Bar(
-            y=[stage.name for stage in found], x=[stage.parts.get(part) for stage in found], name=part, orientation="h",
+            y=[spoken(stage.name) for stage in found],
+            x=[stage.parts.get(part) for stage in found], name=spoken(part),
+            orientation="h",
             marker={"color": colour},
         ))  # fmt: skip
     fig.update_xaxes(type="log", exponentformat="SI")
@@ -262,7 +268,7 @@ def stages(found: Sequence[Stage]) -> go.Figure:
 
 def learning(pair: Pair, epochs: int) -> go.Figure:
     """Two students' accuracy on validation images, epoch by epoch."""
-    fig = go.Figure(layout=_layout(300, "Epoch", "Accuracy on validation images"))
+    fig = go.Figure(layout=_layout(300, N_("Epoch"), N_("Accuracy on validation images")))
     for name, told, colour in ((_("Distilled"), pair.taught, VISITED), (_("Labels only"), pair.alone, NOW)):
         fig.add_trace(go.Scatter(
             x=[e.number for e in told], y=[e.accuracy for e in told], name=name, line={"color": colour, "width": 2}
@@ -274,8 +280,9 @@ def learning(pair: Pair, epochs: int) -> go.Figure:
 
 def _layout(height: int, x: str, y: str, **more: object) -> go.Layout:
     return go.Layout(
-        height=height, margin=MARGIN, xaxis={"title": x}, yaxis={"title": y}, legend=LEGEND, hovermode="closest", **more
-    )
+        height=height, margin=MARGIN, xaxis={"title": spoken(x)}, yaxis={"title": spoken(y)}, legend=LEGEND,
+        hovermode="closest", **more,
+    )  # fmt: skip
 
 
 def _bare(height: int) -> go.Layout:

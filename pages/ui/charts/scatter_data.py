@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from compression.host.machine import this_machine
-from compression.language import _
+from compression.language import _, n_
 from compression.records.measurement import Accuracy, Interval, LearningPoint
 from pages.ui.model import wording
 from pages.ui.model.axes import AXES, Axis, Name
@@ -181,7 +181,8 @@ def _images(point: Point) -> str:
     found = point.measurement.accuracy
     if found.split == "validation":
         return _("{n:,} validation images", n=found.n)
-    return _("{value} {n:,} test images", value="all" if point.full else "first", n=found.n)
+    told = n_("all {n:,} test image", "all {n:,} test images", found.n)
+    return told if point.full else n_("first {n:,} test image", "first {n:,} test images", found.n)
 
 
 def where(point: Point) -> str:
@@ -197,7 +198,7 @@ def baseline_text(trail: Trail) -> str:
     assert trail.baseline is not None
     accuracy = trail.baseline.accuracy
     told = _("the reference for agreement") if accuracy.reference == "fp32" else _accuracy(accuracy)
-    return f"<b>{wording.BASELINE}</b><br>{told}<br>{wording.size(trail.baseline.size_bytes)}"
+    return f"<b>{_(wording.BASELINE)}</b><br>{told}<br>{wording.size(trail.baseline.size_bytes)}"
 
 
 def _accuracy(found: Accuracy) -> str:

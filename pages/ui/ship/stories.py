@@ -277,7 +277,9 @@ def _price(found: Measurement) -> str:
     return (
         _("just as accurate")
         if noise
-        else _("{drop:.1f} points {value} accurate", drop=abs(drop), value="less" if drop > 0 else "more")
+        else _("{drop:.1f} points less accurate", drop=drop)
+        if drop > 0
+        else _("{drop:.1f} points more accurate", drop=-drop)
     )
 
 
@@ -287,12 +289,9 @@ def _lost(found: Measurement) -> str:
     noise = _(" (within noise)") if p is None or p > 0.05 else ""
     if abs(drop) < 0.005:
         return _("no accuracy drop")
-    return _(
-        "accuracy {value} by {drop:.2f} points{noise}",
-        value="drops" if drop > 0 else "rises",
-        drop=abs(drop),
-        noise=noise,
-    )
+    if drop > 0:
+        return _("accuracy drops by {drop:.2f} points{noise}", drop=drop, noise=noise)
+    return _("accuracy rises by {drop:.2f} points{noise}", drop=-drop, noise=noise)
 
 
 def _latency(found: Measurement) -> str:
