@@ -62,7 +62,7 @@ def _resize(c: Context, value: str, mode: str, places: str, before: Sequence[int
     The attribute `axes` is not used: ONNX Runtime 1.32 misreads it in an 8-bit network whose maps it keeps
     channels-last.
     """
-    scales = target if isinstance(target, np.ndarray) else np.float32(target) / np.float32(before)
+    scales = target if isinstance(target, np.ndarray) else np.array(target, np.float32) / np.array(before, np.float32)
     if scales is target or [int(np.float32(n) * s) for n, s in zip(before, scales, strict=True)] == list(target):
         reads = ["", c.writer.constant(np.concatenate([np.ones(2, np.float32), scales]))]
     else:
