@@ -13,6 +13,7 @@ CompressionError
     ├── WeightsUnavailable  a network's weights that could not be reached
     ├── InvalidFile      a file that is not what it should be
     ├── StoreUnavailable a database that cannot be opened, read or written
+    ├── OutOfMemory      more memory than the process may have
     └── Unsupported      well-formed, but outside what the engine can do
 """
 
@@ -120,6 +121,10 @@ class InvalidFile(UserError):
 
 class StoreUnavailable(UserError):
     """The store's database is damaged, locked, newer than the program, or does not answer."""
+
+
+class OutOfMemory(UserError):
+    """What takes more memory than there is for it."""
 
 
 class Unsupported(UserError):

@@ -15,13 +15,13 @@ from torch import fx, nn
 from torch.nn.utils import parametrize
 
 from compression.calibration import moments_cache
-from compression.calibration.targets import Targets
 from compression.data import Dataset
 from compression.errors import Unsupported
 from compression.host.interruption import look
 from compression.network.batches import Batches, Watched, are_large, parts
 from compression.network.graph import LAYERS, layers, module_of
 from compression.network.quantized_values import quantized_values
+from compression.network.spilled import Spilled
 from compression.solvers import clipping, patches
 from compression.solvers.moments import Moments, grouped, moments_of_rows, thinned
 
@@ -38,6 +38,9 @@ PERCENTILE = 0.9999
 
 
 LEVELS = 255
+
+TARGETS = 128 << 20
+"""Bytes of the dense network's answers that stay in memory."""
 
 
 LARGEST = 1e12
@@ -58,7 +61,7 @@ class Calibration:
     images: torch.Tensor
     held_out: torch.Tensor
     answers: torch.Tensor | None
-    dense_moments: dict[str, Moments]
+    dense_moments: Mapping[str, Moments]
     targets: Mapping[str, torch.Tensor] = field(default_factory=dict)
     network: fx.GraphModule | None = None
     range_images: int = RANGE_IMAGES
@@ -93,14 +96,18 @@ class Calibration:
         moments, targets = collect(graph, self.images)
         return replace(self, answers=self.reference, dense_moments=moments, targets=targets, network=graph)
 
-    def moments(self, graph: fx.GraphModule) -> dict[str, Moments]:
+    @cached_property
+    def _shapes(self) -> dict[str, torch.Size]:
+        return {name: m.g.shape for name, m in self.dense_moments.items()}
+
+    def moments(self, graph: fx.GraphModule) -> Mapping[str, Moments]:
         """Moments of `graph`'s layers: the dense network's, or collected now where layers have changed their shape."""
         found = layers(graph)
-        if all(name in self.dense_moments and _fits(m, self.dense_moments[name]) for name, m in found.items()):
+        if all(self._shapes.get(name) == _shape(layer) for name, layer in found.items()):
             return self.dense_moments
         return (self.fast and self._thinned(graph)) or collect(graph, self.images)[0]
 
-    def _thinned(self, graph: fx.GraphModule) -> dict[str, Moments] | None:
+    def _thinned(self, graph: fx.GraphModule) -> Mapping[str, Moments] | None:
         """Moments of a network that has lost channels, from the dense network's; None where it has changed otherwise.
 
         What the loss did to the values themselves is not seen.
@@ -108,13 +115,15 @@ class Calibration:
         removed = graph.meta.get("channels")
         if removed is None:
             return None
-        found = {}
+        found = Spilled[Moments]()
         for name, layer in layers(graph).items():
             dense = self.dense_moments.get(name)
             if dense is None:
                 return None
-            found[name] = thinned(layer, dense, removed.inputs.get(name), removed.outputs.get(name))
-        return found if all(_fits(layer, found[name]) for name, layer in layers(graph).items()) else None
+            found[name] = made = thinned(layer, dense, removed.inputs.get(name), removed.outputs.get(name))
+            if made.g.shape != _shape(layer):
+                return None
+        return found
 
 
 @dataclass(frozen=True)
@@ -144,7 +153,7 @@ def calibrate(graph: fx.GraphModule, data: Dataset, *, images: int, seed: int) -
     return Calibration(drawn, held_out, answers(graph, held_out), *found, graph)
 
 
-def _check_sizes(graph: fx.GraphModule, found: dict[str, Moments]) -> None:
+def _check_sizes(graph: fx.GraphModule, found: Mapping[str, Moments]) -> None:
     """Raises `Unsupported` for weights and values with which fits and errors could not be computed in 32 bits."""
     for name, layer in layers(graph).items():
         largest = float(layer.weight.detach().abs().max())
@@ -161,9 +170,9 @@ def _check_sizes(graph: fx.GraphModule, found: dict[str, Moments]) -> None:
 
 
 @torch.no_grad()
-def collect(graph: fx.GraphModule, images: torch.Tensor) -> tuple[dict[str, Moments], Mapping[str, torch.Tensor]]:
+def collect(graph: fx.GraphModule, images: torch.Tensor) -> tuple[Mapping[str, Moments], Mapping[str, torch.Tensor]]:
     """Moments and targets of every layer of `graph`, by name, on float images [n, C, H, W]."""
-    batches, found, targets = Batches(graph, images), dict[str, Moments](), Targets()
+    batches, found, targets = Batches(graph, images), Spilled[Moments](), Spilled[torch.Tensor](TARGETS)
     for node in batches.nodes:
         layer, name = module_of(graph, node), str(node.target)
         if not isinstance(layer, LAYERS):
@@ -172,7 +181,7 @@ def collect(graph: fx.GraphModule, images: torch.Tensor) -> tuple[dict[str, Mome
         rows = patches.rows_of(layer, batches.read(node))
         answers = patches.answers_of(layer, batches.run(node))
         found[name] = moments_of_rows(layer, rows, answers)
-        targets.keep(name, answers)
+        targets[name] = answers
     return found, targets
 
 
@@ -257,6 +266,6 @@ def _covered(counts: torch.Tensor, end: float, method: str) -> float:
     return end * shares[method](counts, LEVELS)
 
 
-def _fits(layer: nn.Module, known: Moments) -> bool:
-    weight = grouped(layer, layer.weight)  # type: ignore[arg-type]
-    return weight.shape == known.g.shape
+def _shape(layer: nn.Module) -> torch.Size:
+    """That of the moments `g` of a layer."""
+    return grouped(layer, layer.weight).shape  # type: ignore[arg-type]

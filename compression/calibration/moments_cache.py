@@ -15,16 +15,16 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import fx
 
-from compression.calibration.targets import Targets
 from compression.host.atomic_files import atomic_write
 from compression.host.engine_version import engine_hash
 from compression.host.folders import user_folder
 from compression.network.graph import digest
+from compression.network.spilled import Spilled
 from compression.solvers.moments import Moments
 
 log = logging.getLogger(__name__)
 
-Found = tuple[dict[str, Moments], Mapping[str, torch.Tensor]]
+Found = tuple[Mapping[str, Moments], Mapping[str, torch.Tensor]]
 """Moments and targets of each layer, by name."""
 
 LARGEST, ALL = 200_000_000, 600_000_000
@@ -62,7 +62,7 @@ def read(key: str) -> Found | None:
 def save(key: str, found: Found) -> Found:
     """Keeps what was found, unless it is too large or the disk is full; returns it laid out as `read` would."""
     moments, targets = found
-    if isinstance(targets, Targets) and not targets.in_memory:
+    if any(isinstance(numbers, Spilled) and not numbers.in_memory for numbers in found):
         return found
     tensors = {f"{layer}/{TARGET}": target.contiguous() for layer, target in targets.items()}
     for layer, of in moments.items():

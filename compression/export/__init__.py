@@ -14,6 +14,7 @@ from compression.export import decoders, pack
 from compression.export.context import Context
 from compression.export.translate import even_groups, translate
 from compression.export.writer import INPUT, OUTPUT, Writer
+from compression.host.process_memory import enough_memory
 from compression.network import integer_grids
 from compression.network.graph import LAYERS, folded_norm, is_size, module_of, only_reader, padding_of, values
 from compression.network.parametrizations import ActivationQuantizer, HardSigmoidQuantizer
@@ -35,6 +36,7 @@ class Exported:
     tensors: dict[str, dict[str, str]]
 
 
+@enough_memory()
 def export(graph: fx.GraphModule, input_shape: tuple[int, int, int], *, packed: bool = True) -> Exported:
     """Writes the canonical `graph`, activation quantizers included, for images of (C, H, W).
 

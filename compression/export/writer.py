@@ -94,8 +94,11 @@ class Writer:
         model = helper.make_model(
             graph, opset_imports=opsets, ir_version=IR_VERSION, functions=list(functions.values())
         )
-        onnx.checker.check_model(model)
-        return model.SerializeToString(deterministic=True), names
+        del graph  # of a large network each copy counts
+        file = model.SerializeToString(deterministic=True)
+        del model
+        onnx.checker.check_model(file)
+        return file, names
 
 
 def _by_frequency(nodes: list[NodeProto], fixed: dict[str, str]) -> dict[str, str]:

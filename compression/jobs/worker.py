@@ -18,6 +18,7 @@ from distributed import get_worker, secede
 from compression.errors import Cancelled, UserError
 from compression.host.interruption import interruptible, letting_others, look
 from compression.host.machine_lock import work_turn, yield_turn
+from compression.host.process_memory import enough_memory
 from compression.jobs.channel import Stop, TaskChannel
 from compression.jobs.lru_cache import LruCache
 from compression.jobs.messages import Baseline, Outcome, Refusal, Request
@@ -159,7 +160,8 @@ def task_channel(topic: str, job: str) -> TaskChannel:
 def refusal_on_error(task: Callable[[], V]) -> V | Refusal:
     """What `task` returns, or why it returns nothing."""
     try:
-        return task()
+        with enough_memory():
+            return task()
     except Cancelled:
         return Refusal("")
     except UserError as error:

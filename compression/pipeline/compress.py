@@ -17,7 +17,9 @@ from compression.errors import UserError
 from compression.export import Exported, export
 from compression.host.interruption import interruptible
 from compression.host.onnx_runtime import session
+from compression.host.process_memory import enough_memory, give_back
 from compression.models.provenance import producer_id
+from compression.network.batches import are_large
 from compression.network.graph import macs
 from compression.network.storage import settle_scales_
 from compression.network.tracing import fit_classes, traced
@@ -39,6 +41,7 @@ FEW = 100
 """Images: fewer, for calibration or for testing, are told."""
 
 
+@enough_memory()
 def prepare(
     model: nn.Module | ExportedProgram,
     data: Dataset,
@@ -60,6 +63,8 @@ def prepare(
     data = _with_notes(fit_classes(dense, data).with_validation(), calibration_images)
     say("Calibrating", 0.2)
     calibration = calibrate(dense, data, images=calibration_images, seed=seed)
+    if are_large(calibration.images):
+        give_back()
     recipe = Recipe(seed=seed, calibration_images=calibration_images)
     exported = export(dense, data.input_shape, packed=False)
     baseline = _candidate(dense, exported, recipe, calibration.images, seconds=0.0)
@@ -109,6 +114,7 @@ def compress(
     return compress_prepared(prepared, recipe, progress=progress, stop=stop, learn=learn, checkpoint=checkpoint)
 
 
+@enough_memory()
 def compress_prepared(
     prepared: Prepared,
     recipe: Recipe,
@@ -127,10 +133,13 @@ def compress_prepared(
 def candidate_of(prepared: Prepared, graph: fx.GraphModule, recipe: Recipe, begin: float) -> Candidate:
     """The file of a simulated network; its seconds are those since `begin`, by `time.perf_counter`."""
     exported = export(graph, prepared.data.input_shape)
+    if are_large(prepared.calibration.images):
+        give_back()
     seconds = time.perf_counter() - begin
     return _candidate(graph, exported, recipe, prepared.calibration.images, seconds=seconds, dense=prepared.dense)
 
 
+@enough_memory()
 def simulate(
     prepared: Prepared,
     recipe: Recipe,
@@ -159,6 +168,7 @@ def _simulated(
     prepared = _with_dense(prepared, techniques, say)
     graph, reference, weights = copy.deepcopy(prepared.dense), prepared.dense, prepared.dense
     calibration = prepared.calibration if best else prepared.calibration.fast_variant
+    large = are_large(calibration.images)
     for i, (technique, step) in enumerate(techniques):
         say(type(step).title, 0.2 * i / len(techniques))
         if technique.apply_:
@@ -168,8 +178,12 @@ def _simulated(
                 settle_batch_norm_(graph, recipe, calibration)
             weights = copy.deepcopy(graph)  # fast lets later steps answer like the network that this one left
             reference = technique.reference_for(reference, graph) if best and technique.reference_for else weights
+        if large:
+            give_back()
     say("Fitting the weights", 0.2)
     reconstruct_(graph, reference, recipe, calibration)
+    if large:
+        give_back()
     for technique, step in techniques:
         if technique.train_:
             say("Learning", 0.3)

@@ -1,5 +1,6 @@
 """Second moments of a layer's inputs and targets, and the layer's output error under them."""
 
+from collections.abc import MutableMapping
 from dataclasses import dataclass, field, replace
 
 import torch
@@ -39,7 +40,7 @@ class Moments:
     mean_x: torch.Tensor
     mean_y: torch.Tensor
     var_y: torch.Tensor | None = None
-    found: dict[str, torch.Tensor] = field(default_factory=dict, repr=False, compare=False)
+    found: MutableMapping[str, torch.Tensor] = field(default_factory=dict, repr=False, compare=False)
 
     def repeated(self, times: int) -> "Moments":
         """The same for a layer in which all rows stand `times` times."""
@@ -64,10 +65,11 @@ class Moments:
     @property
     def inverse_cholesky(self) -> torch.Tensor:
         """The upper U with UᵀU = (H + λI)⁻¹, [g, d, d]: what least squares and GPTQ work with. Computed once."""
-        if "root" not in self.found:
-            lower = cholesky(self.h + self.ridge * torch.eye(self.h.shape[2]))
-            self.found["root"] = cholesky(torch.cholesky_inverse(lower), upper=True)
-        return self.found["root"]
+        if "root" in self.found:
+            return self.found["root"]
+        lower = cholesky(self.h + self.ridge * torch.eye(self.h.shape[2]))
+        root = self.found["root"] = cholesky(torch.cholesky_inverse(lower), upper=True)
+        return root
 
 
 def cholesky(square: torch.Tensor, *, upper: bool = False) -> torch.Tensor:

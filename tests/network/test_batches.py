@@ -8,11 +8,10 @@ import torch
 from torch import fx, nn
 
 from compression import calibration
-from compression.calibration import targets
-from compression.calibration.targets import Targets
 from compression.network import batches
 from compression.network.batches import Batches, Plan, batch_of, plan
 from compression.network.quantized_values import quantized_values
+from compression.network.spilled import Spilled
 from compression.network.tracing import trace
 
 SHAPE = (3, 16, 16)
@@ -112,9 +111,9 @@ def test_moments_of_later_layers_are_those_of_all_images(
     wide, answers = calibration.collect(graph, images)
     monkeypatch.setattr(batches, "SMALL", 0)
     monkeypatch.setattr(batches, "BUDGET", 2 * 4 * 2 * 16 * 16 * 16 * 4)
-    monkeypatch.setattr(targets, "IN_MEMORY", 0)
+    monkeypatch.setattr(calibration, "TARGETS", 0)
     narrow, few = calibration.collect(graph, images)
-    assert isinstance(few, Targets)
+    assert isinstance(few, Spilled)
     assert not few.in_memory
     torch.testing.assert_close(narrow["7"].h, wide["7"].h)
     assert torch.equal(few["7"], answers["7"])

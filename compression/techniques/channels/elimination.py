@@ -26,7 +26,7 @@ class Elimination:
         gram = rows.gram.clone()
         gram.diagonal().add_(damping * gram.diagonal().mean() + 1e-8)
         factor = cholesky(gram)
-        share = 1 / (rows.outputs.var(0, correction=0).sum() + 1e-12)
+        share = 1 / (rows.variance.sum() + 1e-12)
         worth = (share * information).sqrt()  # of an output's error: [out]
         taps = len(gram) // rows.width
         order = member.unit.argsort(stable=True)

@@ -1,14 +1,16 @@
 """Least squares: layers whose inputs have changed are refitted to give the dense network's outputs again."""
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import fx, nn
 
+from compression.host.interruption import look
 from compression.network.graph import batch_norm_after, gain_of, layers, residual_operand
+from compression.network.spilled import Spilled
 from compression.solvers import patches
 from compression.solvers.moments import shrunk
 
@@ -34,14 +36,15 @@ class Rows:
     """What one layer of the dense network read (X) and gave (Y) at n drawn positions, d = in·kh·kw.
 
     gram [d, d] and cross [d, out]: XᵀX / n and XᵀY / n of centred X and Y, of few rows `moments.shrunk`; mean and power
-    [d]: of X and X²; outputs [n, out]; width: input channels of the layer.
+    [d]: of X and X²; target and variance [out]: mean and variance of Y; width: input channels of the layer.
     """
 
     gram: torch.Tensor
     cross: torch.Tensor
     mean: torch.Tensor
     power: torch.Tensor
-    outputs: torch.Tensor
+    target: torch.Tensor
+    variance: torch.Tensor
     width: int
 
     @classmethod
@@ -69,7 +72,7 @@ class Target:
         return Target(self.outputs[:, left], None if self.residual is None else self.residual[:, left])
 
 
-def rows_of(graph: fx.GraphModule, readers: set[str], images: torch.Tensor) -> dict[str, Rows]:
+def rows_of(graph: fx.GraphModule, readers: set[str], images: torch.Tensor) -> Mapping[str, Rows]:
     """The rows of the layers `readers` of the dense network, from a pass over each of the `parts` of `images`."""
     passes = parts(images)
     found = dict[str, _Sums]()
@@ -81,40 +84,48 @@ def rows_of(graph: fx.GraphModule, readers: set[str], images: torch.Tensor) -> d
         return outputs
 
     for part in passes:
+        look()
         _Visit(graph, readers, keep).run(part)
-    return {name: sums.rows(graph.get_submodule(name)) for name, sums in found.items()}  # type: ignore[arg-type]
+    rows = Spilled[Rows]()
+    for name in [*found]:
+        rows[name] = found.pop(name).rows(graph.get_submodule(name))  # type: ignore[arg-type]
+    return rows
 
 
 class _Sums:
     """Sums over the rows of several passes, from which `Rows` are made; inputs are counted from the first mean."""
 
     def __init__(self) -> None:
-        self.outputs: list[torch.Tensor] = []
+        self.n = 0
         self.squares = self.products = self.powers = self.moved = torch.zeros(())
-        self.origin = self.target = torch.zeros(())
+        self.origin = self.target = self.mean = self.variance = torch.zeros(())
 
     def add(self, inputs: torch.Tensor, outputs: torch.Tensor) -> None:
         """inputs [n, d] and outputs [n, out] of one pass."""
-        if not self.outputs:
-            self.origin, self.target = inputs.mean(0), outputs.mean(0)
+        mean, variance = outputs.mean(0), outputs.var(0, correction=0)
+        if not self.n:
+            self.origin, self.target, self.mean, self.variance = inputs.mean(0), mean, mean, variance
         x, y = inputs - self.origin, outputs - self.target
         self.squares, self.products = self.squares + x.T @ x, self.products + x.T @ y
         self.powers, self.moved = self.powers + inputs.square().sum(0), self.moved + x.sum(0)
-        self.outputs.append(outputs)
+        share = len(outputs) / (self.n + len(outputs))
+        apart = mean - self.mean  # 0 in the first pass, which stays as it is
+        self.variance = self.variance + share * (variance - self.variance + (1 - share) * apart.square())
+        self.mean, self.n = self.mean + share * apart, self.n + len(outputs)
 
     def rows(self, layer: Layer) -> Rows:
         """What all passes say together."""
-        outputs = torch.cat(self.outputs)
-        n, far = len(outputs), self.moved / len(outputs)
+        n, far = self.n, self.moved / self.n
         gram = self.squares / n - far[:, None] * far
-        cross = self.products / n - far[:, None] * (outputs.mean(0) - self.target)
+        cross = self.products / n - far[:, None] * (self.mean - self.target)
         gram, cross = _of_few(layer, gram, cross, n)
-        return Rows(gram, cross, self.origin + far, self.powers / n, outputs, layer.weight.shape[1])
+        width = layer.weight.shape[1]
+        return Rows(gram, cross, self.origin + far, self.powers / n, self.mean, self.variance, width)
 
 
-def targets_of(graph: fx.GraphModule, images: torch.Tensor) -> dict[str, Target]:
+def targets_of(graph: fx.GraphModule, images: torch.Tensor) -> Mapping[str, Target]:
     """The targets of all layers of the dense network that can be refitted, from one pass over `images`."""
-    targets = dict[str, Target]()
+    targets = Spilled[Target]()
 
     def keep(node: fx.Node, layer: Layer, value: torch.Tensor, run: Callable[[], torch.Tensor]) -> torch.Tensor:
         outputs, wanted, other = run(), _wanted(layer), visit.known(residual_operand(graph, node))
@@ -132,7 +143,7 @@ def _wanted(layer: Layer) -> int:
 
 
 def refit_(
-    graph: fx.GraphModule, targets: dict[str, Target], images: torch.Tensor, inputs: dict[str, torch.Tensor],
+    graph: fx.GraphModule, targets: Mapping[str, Target], images: torch.Tensor, inputs: dict[str, torch.Tensor],
     outputs: dict[str, torch.Tensor],
 ) -> None:  # fmt: skip
     """Refits the layers from the first in `inputs` on, one after the other, each on what the network gives it by then.
@@ -177,7 +188,7 @@ def _single(graph: fx.GraphModule) -> set[str]:
 
 
 def refit_at_once_(
-    graph: fx.GraphModule, rows: dict[str, Rows], inputs: dict[str, torch.Tensor], outputs: dict[str, torch.Tensor]
+    graph: fx.GraphModule, rows: Mapping[str, Rows], inputs: dict[str, torch.Tensor], outputs: dict[str, torch.Tensor]
 ) -> None:
     """Refits the layers named in `inputs` on what the dense network gave them: no pass, but what has moved is not seen.
 
@@ -193,7 +204,7 @@ def refit_at_once_(
         norm = graph.get_submodule(str(after.target)) if after else None
         rest = outputs.get(node.target, slice(None))
         gram, cross = seen.gram[wide][:, wide], seen.cross[wide][:, rest]
-        mean, target = seen.mean[wide], seen.outputs.mean(0)[rest]
+        mean, target = seen.mean[wide], seen.target[rest]
         if layer.bias is None and norm is None:
             gram, cross = gram + mean[:, None] * mean, cross + mean[:, None] * target
         _solve_(layer, norm, gram, cross, mean, target)  # type: ignore[arg-type]

@@ -7,6 +7,7 @@ neural networks", eq. 2).
 
 import copy
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import torch
@@ -69,12 +70,12 @@ def remove_channels_(graph: fx.GraphModule, settings: Channels, calibration: Cal
         raise Unsupported(_out_of_reach(settings, plan))
     inputs, outputs = (_left(graph, found, plan.removed, side) for side in ("in", "out"))
     if settings.compensate and not calibration.fast and not ranked.targets:
-        ranked.targets.update(targets_of(graph, calibration.images))
+        ranked.targets.append(targets_of(graph, calibration.images))
     cut_checked_(graph, found, plan.removed, calibration.images[:4])
     if settings.compensate and calibration.fast:
         refit_at_once_(graph, ranked.rows, inputs, outputs)
     elif settings.compensate:
-        refit_(graph, ranked.targets, calibration.images, inputs, outputs)
+        refit_(graph, ranked.targets[0], calibration.images, inputs, outputs)
     kept = {group.name: group.units - len(gone) for group, gone in zip(found, plan.removed, strict=True)}
     note = channel_multiple.why(settings.round_to)
     graph.meta["channels"] = Removed(settings.amount, plan.reached, plan.macs, kept, inputs, outputs, note)
@@ -170,9 +171,9 @@ class _Ranked:
     """
 
     found: tuple[Group, ...]
-    rows: dict[str, Rows]
+    rows: Mapping[str, Rows]
     orders: list[Order]
-    targets: dict[str, Target] = field(default_factory=dict)
+    targets: list[Mapping[str, Target]] = field(default_factory=list)
 
 
 _KNOWN: WeakIdKeyDictionary = WeakIdKeyDictionary()

@@ -1,5 +1,6 @@
 """What each channel is worth: the criteria of structured pruning."""
 
+from collections.abc import Mapping
 from typing import Literal
 
 import torch
@@ -7,6 +8,7 @@ import torch.nn.functional as F
 from torch import fx, nn
 
 from compression.calibration import Calibration
+from compression.network.batches import are_large, batch_of
 from compression.network.capture import captured
 from compression.network.graph import answering, channel_axis
 from compression.solvers import patches
@@ -21,7 +23,7 @@ TAYLOR_IMAGES = 256
 
 
 def orders(
-    graph: fx.GraphModule, groups: tuple[Group, ...], criterion: str, calibration: Calibration, rows: dict[str, Rows]
+    graph: fx.GraphModule, groups: tuple[Group, ...], criterion: str, calibration: Calibration, rows: Mapping[str, Rows]
 ) -> list[Order]:
     """For each group, its units from the least to the most worth.
 
@@ -40,7 +42,9 @@ def orders(
     return found
 
 
-def by_error(group: Group, rows: dict[str, Rows], fisher_of: dict[str, torch.Tensor], damping: float = 0.01) -> Order:
+def by_error(
+    group: Group, rows: Mapping[str, Rows], fisher_of: dict[str, torch.Tensor], damping: float = 0.01
+) -> Order:
     """Backward elimination: always the unit whose loss, once its readers are refitted, changes their outputs least.
 
     Block form of the optimal brain surgeon (Hassibi & Stork 1993, eq. 5): with A = (XᵀX/n + λI)⁻¹ over a reader's
@@ -64,7 +68,7 @@ def by_error(group: Group, rows: dict[str, Rows], fisher_of: dict[str, torch.Ten
 def fisher(graph: fx.GraphModule, groups: tuple[Group, ...], calibration: Calibration) -> dict[str, torch.Tensor]:
     """Fisher information of each reader's outputs, summed over the places of an image: [out], by name; `levelled`."""
     total, images = dict[str, torch.Tensor](), 0
-    for seed, part in enumerate(parts(calibration.images[:TAYLOR_IMAGES])):
+    for seed, part in enumerate(_batches(calibration.images)):
         _, gradients, count = _gradients(graph, groups, part, of="outputs", seed=seed)
         images += count
         for name, gradient in gradients.items():
@@ -72,6 +76,14 @@ def fisher(graph: fx.GraphModule, groups: tuple[Group, ...], calibration: Calibr
             total[name] = total[name] + squares if name in total else squares
     last = answering(graph)
     return {name: levelled(squares / images, images, answers=name in last) for name, squares in total.items()}
+
+
+def _batches(images: torch.Tensor) -> list[torch.Tensor]:
+    """Those that are looked at; of large images few at once, as what a network gives has to stay for its gradients."""
+    together = parts(images[:TAYLOR_IMAGES])
+    if not are_large(images):
+        return together
+    return [part for several in together for part in several.split(batch_of(images))]
 
 
 def taylor(graph: fx.GraphModule, groups: tuple[Group, ...], calibration: Calibration) -> list[torch.Tensor]:
@@ -171,7 +183,7 @@ def _worth(module: nn.Module, criterion: str) -> torch.Tensor | None:
     return None
 
 
-def _activation(group: Group, rows: dict[str, Rows]) -> torch.Tensor:
+def _activation(group: Group, rows: Mapping[str, Rows]) -> torch.Tensor:
     """Root mean square of what the readers see of each unit."""
     values = torch.zeros(group.units)
     for member in group.readers():

@@ -14,6 +14,7 @@ ShuffleNetV2 by 0.008 and of ResNet-56 by 0.0013; with √F alone by 0.036, 0.01
 hardly differ: 0.063 and 0.065.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
@@ -25,6 +26,7 @@ from compression.calibration import Calibration
 from compression.host.interruption import look
 from compression.network.graph import digest, layers
 from compression.network.parametrizations import original
+from compression.network.spilled import Spilled
 from compression.solvers.moments import Moments, grouped
 from compression.steps import Prune
 from compression.techniques.pruning.importance import Layer, damped, sensitivity
@@ -47,9 +49,9 @@ def joint_masks(graph: fx.GraphModule, settings: Prune, calibration: Calibration
         look()
         penalty = SOFTEST * (hardest / SOFTEST) ** (i / (rounds - 1))
         wished = {name: state.fit(problems[name], penalty) for name, state in states.items()}
-        masks = kept({name: problems[name].losses(w) for name, w in wished.items()}, settings)
+        masks = kept({name: states[name].losses(w) for name, w in wished.items()}, settings)
         for name, state in states.items():
-            state.settle_(wished[name], problems[name].rows(masks[name]))
+            state.settle_(wished.pop(name), state.rows(masks[name]))
     return masks
 
 
@@ -83,32 +85,37 @@ class _Problem:
             values.clamp_min(1e-6), vectors, scaled, scaled @ correlations, wide, len(weights), layer.weight.shape
         )
 
-    def losses(self, weights: torch.Tensor) -> torch.Tensor:
-        """What each of the weights [p, out/g, d] is worth by itself, in the shape of the layer's weight."""
-        return _joined(self.worth * weights.square(), self.groups, self.shape)
-
-    def rows(self, mask: torch.Tensor) -> torch.Tensor:
-        """A mask in the weight's shape as [p, out/g, d]; what only fills up the parts is kept."""
-        parts, length = len(self.values) // self.groups, self.values.shape[1]
-        return _split(mask.reshape(self.groups, self.shape[0] // self.groups, -1), parts, length)
-
 
 @dataclass
 class _State:
-    """Weights under the mask and the running sum of what they lack, both [p, out/g, d]."""
+    """Weights under the mask and the running sum of what they lack, both [p, out/g, d]; `worth` and all after it are
+    the problem's, which is not in memory while others are looked at."""
 
     masked: torch.Tensor
     lacking: torch.Tensor
+    worth: torch.Tensor
+    groups: int
+    shape: torch.Size
 
     @classmethod
     def of(cls, problem: _Problem) -> "_State":
-        return cls(problem.weights, torch.zeros_like(problem.weights))
+        weights = problem.weights
+        return cls(weights, torch.zeros_like(weights), problem.worth, problem.groups, problem.shape)
 
     def fit(self, problem: _Problem, penalty: float) -> torch.Tensor:
         """The weights that fit best while they are drawn to the masked ones, plus what has been lacking."""
         right = problem.answers + penalty * (self.masked - self.lacking)
         fitted = (right @ problem.vectors / (problem.values[:, None] + penalty)) @ problem.vectors.mT
         return fitted + self.lacking
+
+    def losses(self, weights: torch.Tensor) -> torch.Tensor:
+        """What each of the weights [p, out/g, d] is worth by itself, in the shape of the layer's weight."""
+        return _joined(self.worth * weights.square(), self.groups, self.shape)
+
+    def rows(self, mask: torch.Tensor) -> torch.Tensor:
+        """A mask in the weight's shape as [p, out/g, d]; what only fills up the parts is kept."""
+        parts, length = len(self.masked) // self.groups, self.masked.shape[2]
+        return _split(mask.reshape(self.groups, self.shape[0] // self.groups, -1), parts, length)
 
     def settle_(self, wished: torch.Tensor, keep: torch.Tensor) -> None:
         """The masked weights become the wished ones under `keep`."""
@@ -120,14 +127,15 @@ _KNOWN: WeakIdKeyDictionary = WeakIdKeyDictionary()
 """The problems of each set of calibration images: another sparsity of the same network needs no new factors."""
 
 
-def _problems(graph: fx.GraphModule, calibration: Calibration) -> dict[str, _Problem]:
+def _problems(graph: fx.GraphModule, calibration: Calibration) -> Mapping[str, _Problem]:
     key, known = digest(graph), _KNOWN.get(calibration.images)
     if known is None or known[0] != key:
         moments, sensitive = calibration.moments(graph), sensitivity(graph, calibration)
-        found = {
-            name: _Problem.of(layer, damped(moments[name]), (sensitive[name] / _variance(layer, moments[name])).sqrt())
-            for name, layer in layers(graph).items()
-        }
+        found = Spilled[_Problem]()
+        for name, layer in layers(graph).items():
+            look()
+            m = moments[name]
+            found[name] = _Problem.of(layer, damped(m), (sensitive[name] / _variance(layer, m)).sqrt())
         known = _KNOWN[calibration.images] = (key, found)
     return known[1]
 

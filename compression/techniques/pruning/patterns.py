@@ -36,9 +36,11 @@ def kept(scores: Scores, settings: Prune) -> dict[str, torch.Tensor]:
 
 def _blocks(score: torch.Tensor, pattern: str) -> tuple[torch.Tensor, torch.Tensor]:
     """Mean score and number of weights of each block, both [rows, blocks]; the last of a row may be smaller."""
-    lines = _lines(score, pattern)
-    sizes = _runs(torch.ones_like(lines), _length(score, pattern)).sum(2)
-    return _runs(lines, _length(score, pattern)).sum(2) / sizes, sizes.long()
+    lines, length = _lines(score, pattern), _length(score, pattern)
+    if length == 1:
+        return lines, torch.ones((), dtype=torch.int16).expand_as(lines)
+    sizes = _runs(torch.ones_like(lines), length).sum(2)
+    return _runs(lines, length).sum(2) / sizes, sizes.to(torch.int16)
 
 
 def _spread(chosen: torch.Tensor, score: torch.Tensor, pattern: str) -> torch.Tensor:

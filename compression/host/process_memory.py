@@ -1,0 +1,81 @@
+"""Memory of this process: what is said where it runs out, and how what was freed goes back to the system."""
+
+import ctypes
+import re
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
+from pathlib import Path
+
+from google.protobuf.message import EncodeError
+
+from compression.errors import OutOfMemory
+
+SHORT = re.compile(
+    r"can't allocate memory|not enough memory|out of memory|unable to allocate|bad[_ ]alloc|bfc_arena\.cc|"
+    r"failed to allocate memory|failed to serialize proto|errno 12",
+    re.IGNORECASE,
+)
+"""By which PyTorch, NumPy, ONNX Runtime, Protobuf and the system say that memory is short."""
+
+ASKED = re.compile(r"(\d+) bytes|([\d.]+) ([KMGT]iB)")
+"""How PyTorch and NumPy say what they asked for."""
+
+UNITS = {"KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40}
+
+
+@contextmanager
+def enough_memory() -> Iterator[None]:
+    """Raises `OutOfMemory`, in one sentence, where anything inside finds none left; other errors pass."""
+    try:
+        yield
+    except (MemoryError, RuntimeError, OSError, EncodeError) as error:
+        if not is_short_of_memory(error):
+            raise
+        raise OutOfMemory(_sentence(str(error))) from None
+
+
+def is_short_of_memory(error: BaseException) -> bool:
+    """Whether an error says that there is no memory left."""
+    return isinstance(error, MemoryError) or bool(SHORT.search(str(error)))
+
+
+def _sentence(said: str) -> str:
+    used = resident_bytes()
+    asked = ASKED.search(said)
+    more = f" {_written(_bytes(asked))} more were needed" if asked else " More was needed than the system gives"
+    beside = f", beside {_written(used)} that this process has" if used else ""
+    return (
+        f"There is not enough memory for this network and recipe:{more}{beside}; what helps is quality 'fast', fewer "
+        "calibration images, a smaller network, or a machine (or a limit) with more memory."
+    )
+
+
+def _bytes(asked: re.Match[str]) -> float:
+    plain, number, unit = asked.groups()
+    return float(plain) if plain else float(number) * UNITS[unit]
+
+
+def _written(size: float) -> str:
+    return f"{size / 1e9:,.1f} GB" if size >= 1e9 else f"{size / 1e6:,.1f} MB"
+
+
+def resident_bytes() -> int | None:
+    """Bytes that the process has in memory; None where the system does not say."""
+    try:
+        status = Path("/proc/self/status").read_text()
+    except OSError:
+        return None
+    return next((int(line.split()[1]) << 10 for line in status.splitlines() if line.startswith("VmRSS")), None)
+
+
+def give_back() -> None:
+    """Freed memory goes back to the system, where the C library keeps it (glibc): gigabytes after large networks."""
+    if trim := _trim():
+        trim(0)
+
+
+@cache
+def _trim() -> "ctypes._NamedFuncPointer | None":
+    return getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform == "linux" else None

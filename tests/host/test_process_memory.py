@@ -1,0 +1,60 @@
+"""Memory that runs out is one sentence, whoever says so."""
+
+import os
+
+import numpy as np
+import pytest
+import torch
+from google.protobuf.message import EncodeError
+from torch import nn
+
+from compression.errors import OutOfMemory, UserError
+from compression.host.process_memory import enough_memory, give_back, resident_bytes
+from compression.jobs.messages import Refusal
+from compression.jobs.worker import refusal_on_error
+from compression.pipeline import compress as pipeline
+
+HUGE = 1 << 50
+
+
+@pytest.mark.parametrize(
+    ("work", "asked"),
+    [
+        (lambda: torch.empty(HUGE, dtype=torch.uint8), f"{HUGE / 1e9:,.1f} GB"),
+        (lambda: np.empty(HUGE, np.uint8), f"{HUGE / 1e9:,.1f} GB"),
+        (lambda: bytearray(HUGE), "than the system gives"),
+    ],
+)
+def test_what_torch_numpy_and_python_lack_is_told(work, asked):  # type: ignore[no-untyped-def]
+    with pytest.raises(OutOfMemory, match="There is not enough memory") as told, enough_memory():
+        work()
+    assert asked in str(told.value)
+    assert "fewer calibration images" in str(told.value)
+
+
+@pytest.mark.parametrize("error", [EncodeError("Failed to serialize proto"), OSError(12, "Cannot allocate memory")])
+def test_what_others_say_of_it(error: Exception) -> None:
+    with pytest.raises(OutOfMemory), enough_memory():
+        raise error
+
+
+@pytest.mark.parametrize("error", [RuntimeError("shapes differ"), OSError(2, "No such file"), ValueError("memory")])
+def test_other_errors_pass(error: Exception) -> None:
+    with pytest.raises(type(error)) as passed, enough_memory():
+        raise error
+    assert passed.value is error
+
+
+def test_a_job_and_the_pipeline_refuse_in_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    answer = refusal_on_error(lambda: torch.empty(HUGE, dtype=torch.uint8))
+    assert isinstance(answer, Refusal)
+    assert "not enough memory" in answer.sentence
+    monkeypatch.setattr(pipeline, "traced", lambda *given: torch.empty(HUGE, dtype=torch.uint8))
+    with pytest.raises(UserError, match="not enough memory"):
+        pipeline.prepare(nn.Identity(), None)  # type: ignore[arg-type]
+
+
+def test_freed_memory_goes_back() -> None:
+    give_back()
+    if os.path.exists("/proc/self/status"):
+        assert 0 < (resident_bytes() or 0) < 1 << 44
