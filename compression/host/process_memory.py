@@ -1,6 +1,7 @@
 """Memory of this process: what is said where it runs out, and how what was freed goes back to the system."""
 
 import ctypes
+import gc
 import re
 import sys
 from collections.abc import Iterator
@@ -19,10 +20,10 @@ SHORT = re.compile(
 )
 """By which PyTorch, NumPy, ONNX Runtime, Protobuf and the system say that memory is short."""
 
-ASKED = re.compile(r"(\d+) bytes|([\d.]+) ([KMGT]iB)")
+ASKED = re.compile(r"(\d+) bytes|([\d.]+) ([KMGTPE]iB)")
 """How PyTorch and NumPy say what they asked for."""
 
-UNITS = {"KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40}
+UNITS = {"KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40, "PiB": 2**50, "EiB": 2**60}
 
 
 @contextmanager
@@ -44,7 +45,7 @@ def is_short_of_memory(error: BaseException) -> bool:
 def _sentence(said: str) -> str:
     used = resident_bytes()
     asked = ASKED.search(said)
-    more = f" {_written(_bytes(asked))} more were needed" if asked else " More was needed than the system gives"
+    more = f" {_written(_bytes(asked))} more were needed" if asked else " more was needed than the system gives"
     beside = f", beside {_written(used)} that this process has" if used else ""
     return (
         f"There is not enough memory for this network and recipe:{more}{beside}; what helps is quality 'fast', fewer "
@@ -70,8 +71,13 @@ def resident_bytes() -> int | None:
     return next((int(line.split()[1]) << 10 for line in status.splitlines() if line.startswith("VmRSS")), None)
 
 
-def give_back() -> None:
-    """Freed memory goes back to the system, where the C library keeps it (glibc): gigabytes after large networks."""
+def give_back(*, unreachable: bool = False) -> None:
+    """Freed memory goes back to the system, where the C library keeps it (glibc): gigabytes after large networks.
+
+    `unreachable` objects are freed first: a copied graph refers to itself, so that it stays until somebody looks.
+    """
+    if unreachable:
+        gc.collect()
     if trim := _trim():
         trim(0)
 

@@ -14,6 +14,7 @@ from typing import Any, BinaryIO, NamedTuple, TypeVar
 import torch
 
 from compression.host.folders import user_folder
+from compression.host.process_memory import give_back
 
 log = logging.getLogger(__name__)
 
@@ -21,6 +22,10 @@ T = TypeVar("T")
 
 IN_MEMORY = 192 << 20
 """Bytes of one mapping that stay in memory; once there are more, all of them lie in the file."""
+
+
+TRIMMED = 256 << 20
+"""After so many bytes went to a file, memory that was freed on the way goes back to the system."""
 
 
 class _Place(NamedTuple):
@@ -36,19 +41,24 @@ class _File:
 
     def __init__(self) -> None:
         self._file: BinaryIO | None = None
-        self._turn = threading.Lock()
+        self._turn, self._since = threading.Lock(), 0
 
-    def write(self, tensor: torch.Tensor) -> _Place:
-        """Appends a tensor. Raises `OSError` where the disk has no room."""
+    def write(self, tensor: torch.Tensor, over: _Place | None) -> _Place:
+        """Writes a tensor over one of its shape, else behind all. Raises `OSError` where the disk has no room."""
         with self._turn:
             if self._file is None:
                 folder = user_folder()
                 folder.mkdir(parents=True, exist_ok=True)
                 self._file = tempfile.TemporaryFile(prefix="compression-", dir=folder)  # noqa: SIM115 - as long as this lives
-            begin = self._file.seek(0, 2)
+            again = over is not None and (over.shape, over.dtype) == (tensor.shape, tensor.dtype)
+            begin = self._file.seek(over.begin) if over and again else self._file.seek(0, 2)
             self._file.write(tensor.contiguous().numpy().data)
             self._file.flush()
-            return _Place(begin, tensor.shape, tensor.dtype)
+            self._since += tensor.nbytes
+        if self._since > TRIMMED:
+            self._since = 0
+            give_back()
+        return _Place(begin, tensor.shape, tensor.dtype)
 
     def read(self, place: _Place) -> torch.Tensor:
         """The tensor at a place, where linear algebra finds it as aligned as any other."""
@@ -71,11 +81,13 @@ class Spilled(MutableMapping[str, T]):
     def __init__(self, in_memory: int = IN_MEMORY, file: _File | None = None) -> None:
         self._kept: dict[str, Any] = {}
         self._places: dict[str, dict[str, _Place]] = {}
+        self._free: dict[str, dict[str, _Place]] = {}  # where what has such a name next is written
         self._left, self._file = in_memory, file or _File()
 
     def __setitem__(self, name: str, value: T) -> None:
         self._kept[name] = value
-        self._places.pop(name, None)
+        if name in self._places:
+            self._free[name] = self._places.pop(name)
         self._left -= sum(tensor.nbytes for tensor in _tensors(value).values())
         if self._left < 0:
             for each in [each for each in self._kept if each not in self._places]:
@@ -84,13 +96,13 @@ class Spilled(MutableMapping[str, T]):
     def _spill(self, name: str) -> None:
         value = self._kept[name]
         tensors = _tensors(value)
-        if (places := self._write(tensors)) is not None:
+        if (places := self._write(tensors, self._free.get(name, {}))) is not None:
             self._places[name] = places
             self._kept[name] = _emptied(value, tensors, self._file)
 
-    def _write(self, tensors: dict[str, torch.Tensor]) -> dict[str, _Place] | None:
+    def _write(self, tensors: dict[str, torch.Tensor], free: dict[str, _Place]) -> dict[str, _Place] | None:
         try:
-            return {field: self._file.write(tensor) for field, tensor in tensors.items()}
+            return {field: self._file.write(tensor, free.get(field)) for field, tensor in tensors.items()}
         except OSError as error:
             log.warning("numbers about a network stay in memory, as they cannot be written to the disk (%s)", error)
             return None
@@ -104,7 +116,8 @@ class Spilled(MutableMapping[str, T]):
 
     def __delitem__(self, name: str) -> None:
         del self._kept[name]
-        self._places.pop(name, None)
+        if name in self._places:
+            self._free[name] = self._places.pop(name)
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._kept)

@@ -64,7 +64,7 @@ def prepare(
     say("Calibrating", 0.2)
     calibration = calibrate(dense, data, images=calibration_images, seed=seed)
     if are_large(calibration.images):
-        give_back()
+        give_back(unreachable=True)
     recipe = Recipe(seed=seed, calibration_images=calibration_images)
     exported = export(dense, data.input_shape, packed=False)
     baseline = _candidate(dense, exported, recipe, calibration.images, seconds=0.0)
@@ -134,7 +134,7 @@ def candidate_of(prepared: Prepared, graph: fx.GraphModule, recipe: Recipe, begi
     """The file of a simulated network; its seconds are those since `begin`, by `time.perf_counter`."""
     exported = export(graph, prepared.data.input_shape)
     if are_large(prepared.calibration.images):
-        give_back()
+        give_back(unreachable=True)
     seconds = time.perf_counter() - begin
     return _candidate(graph, exported, recipe, prepared.calibration.images, seconds=seconds, dense=prepared.dense)
 
@@ -179,11 +179,11 @@ def _simulated(
             weights = copy.deepcopy(graph)  # fast lets later steps answer like the network that this one left
             reference = technique.reference_for(reference, graph) if best and technique.reference_for else weights
         if large:
-            give_back()
+            give_back(unreachable=True)
     say("Fitting the weights", 0.2)
     reconstruct_(graph, reference, recipe, calibration)
     if large:
-        give_back()
+        give_back(unreachable=True)
     for technique, step in techniques:
         if technique.train_:
             say("Learning", 0.3)

@@ -105,7 +105,7 @@ def moments_of_rows(layer: nn.Conv2d | nn.Linear, rows: torch.Tensor, answers: t
     centred = answers - mean_y
     targets = centred.unflatten(1, (len(rows), -1)).transpose(0, 1)  # [g, m, out/g]
     n, order = rows.shape[1], patches.order(layer)
-    h, g = _gram(rows) / n, targets.mT @ rows / n
+    h, g = _gram(rows).div_(n), (targets.mT @ rows).div_(n)
     if order is not None:
         h, g, mean_x = h[:, order][:, :, order], g[..., order], mean_x[:, order]
     h, g = shrunk(h, g, grouped(layer, layer.weight.detach()), n)
@@ -123,10 +123,12 @@ def shrunk(h: torch.Tensor, g: torch.Tensor, w: torch.Tensor, rows: int) -> tupl
     if rows >= FEW * d or w.shape != g.shape:
         return h, g
     scale = diagonal.clamp_min(1e-20).rsqrt()
-    alike = (h * scale[:, :, None] * scale[:, None]).square().sum((1, 2))  # tr R² of the correlations R; tr R is d
+    alike = (h * scale[:, :, None]).mul_(scale[:, None]).square_().sum((1, 2))  # tr R² of the correlations R; tr R is d
     share = ((1 - 2 / d) * alike + d * d) / ((rows + 1 - 2 / d) * (alike - d)).clamp_min(1e-9)
     share = share.clamp(0, 1)[:, None, None]
-    return (1 - share) * h + share * torch.diag_embed(diagonal), (1 - share) * g + share * w * diagonal[:, None]
+    drawn = (1 - share) * h
+    drawn.diagonal(dim1=1, dim2=2).add_(share[:, 0] * diagonal)
+    return drawn, (1 - share) * g + share * w * diagonal[:, None]
 
 
 def levelled(values: torch.Tensor, images: int, *, answers: bool = False) -> torch.Tensor:

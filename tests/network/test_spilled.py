@@ -62,3 +62,11 @@ def test_without_room_on_the_disk_they_stay_in_memory(monkeypatch: pytest.Monkey
     kept["a"] = torch.arange(3)
     assert kept.in_memory
     assert kept["a"].tolist() == [0, 1, 2]
+
+
+def test_what_replaces_a_value_is_written_over_it() -> None:
+    kept = Spilled[torch.Tensor](in_memory=0)
+    for i in range(5):
+        kept["a"] = torch.full((1000,), float(kept.pop("a", torch.zeros(1))[0] + i))
+    assert float(kept["a"][-1]) == 10
+    assert kept._places["a"][""].begin == 0

@@ -181,8 +181,8 @@ def test_the_joint_choice_is_close_to_the_best_of_all_masks():
         for i in range(joint.ROUNDS):
             penalty = joint.SOFTEST * (joint.HARDEST / joint.SOFTEST) ** (i / (joint.ROUNDS - 1))
             wished = state.fit(problem, penalty)
-            chosen = kept({"1": problem.losses(wished)}, Prune(sparsity=21 / 24))["1"]
-            state.settle_(wished, problem.rows(chosen))
+            chosen = kept({"1": state.losses(wished)}, Prune(sparsity=21 / 24))["1"]
+            state.settle_(wished, state.rows(chosen))
         least = min(loss(0, keep) for keep in every)
         best.append(loss(0, chosen[0]) / least)
         worse.append(loss(0, torch.isin(torch.arange(8), w[0].abs().topk(3).indices)) / least)
@@ -195,10 +195,11 @@ def test_wide_layers_are_cut_into_parts_that_fit_together(monkeypatch):
     graph, calibration = linear(inputs)
     layer, h = graph.get_submodule("1"), calibration.dense_moments["1"].h
     problem = joint._Problem.of(layer, h, torch.ones(3))
-    assert problem.weights.shape == (3, 3, 4)
+    state = joint._State.of(problem)
+    assert state.masked.shape == (3, 3, 4)
     expected = layer.weight.detach().square() * h[0].diagonal()
-    torch.testing.assert_close(problem.losses(problem.weights), expected)
-    assert torch.equal(problem.rows(expected > 1)[0], (expected > 1)[:, :4])
+    torch.testing.assert_close(state.losses(state.masked), expected)
+    assert torch.equal(state.rows(expected > 1)[0], (expected > 1)[:, :4])
     assert int(joint_masks(graph, Prune(sparsity=0.5), calibration)["1"].sum()) == 15
 
 

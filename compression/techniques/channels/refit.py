@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -74,31 +74,44 @@ class Target:
 
 def rows_of(graph: fx.GraphModule, readers: set[str], images: torch.Tensor) -> Mapping[str, Rows]:
     """The rows of the layers `readers` of the dense network, from a pass over each of the `parts` of `images`."""
-    passes = parts(images)
-    found = dict[str, _Sums]()
+    passes, sums, rows = parts(images), Spilled[_Sums](), Spilled[Rows]()
+    last_calls = {str(node.target): node for node in graph.graph.nodes if node.op == "call_module"}
+    last = False
 
     def keep(node: fx.Node, layer: Layer, value: torch.Tensor, run: Callable[[], torch.Tensor]) -> torch.Tensor:
-        outputs, wanted = run(), -(-_wanted(layer) // len(passes))
-        sums = found.setdefault(str(node.target), _Sums())
-        sums.add(drawn_inputs(layer, value, wanted), drawn_outputs(layer, outputs, wanted))
+        outputs, wanted, name = run(), -(-_wanted(layer) // len(passes)), str(node.target)
+        known = sums.pop(name, None) or _Sums()
+        known.add(drawn_inputs(layer, value, wanted), drawn_outputs(layer, outputs, wanted))
+        if last and last_calls[name] is node:
+            rows[name] = known.rows(layer)
+        else:
+            sums[name] = known
         return outputs
 
-    for part in passes:
+    for number, part in enumerate(passes, 1):
         look()
+        last = number == len(passes)
         _Visit(graph, readers, keep).run(part)
-    rows = Spilled[Rows]()
-    for name in [*found]:
-        rows[name] = found.pop(name).rows(graph.get_submodule(name))  # type: ignore[arg-type]
     return rows
 
 
+def _zero() -> torch.Tensor:
+    return torch.zeros(())
+
+
+@dataclass
 class _Sums:
     """Sums over the rows of several passes, from which `Rows` are made; inputs are counted from the first mean."""
 
-    def __init__(self) -> None:
-        self.n = 0
-        self.squares = self.products = self.powers = self.moved = torch.zeros(())
-        self.origin = self.target = self.mean = self.variance = torch.zeros(())
+    n: int = 0
+    squares: torch.Tensor = field(default_factory=_zero)
+    products: torch.Tensor = field(default_factory=_zero)
+    powers: torch.Tensor = field(default_factory=_zero)
+    moved: torch.Tensor = field(default_factory=_zero)
+    origin: torch.Tensor = field(default_factory=_zero)
+    target: torch.Tensor = field(default_factory=_zero)
+    mean: torch.Tensor = field(default_factory=_zero)
+    variance: torch.Tensor = field(default_factory=_zero)
 
     def add(self, inputs: torch.Tensor, outputs: torch.Tensor) -> None:
         """inputs [n, d] and outputs [n, out] of one pass."""
@@ -106,7 +119,7 @@ class _Sums:
         if not self.n:
             self.origin, self.target, self.mean, self.variance = inputs.mean(0), mean, mean, variance
         x, y = inputs - self.origin, outputs - self.target
-        self.squares, self.products = self.squares + x.T @ x, self.products + x.T @ y
+        self.squares, self.products = (x.T @ x).add_(self.squares), (x.T @ y).add_(self.products)
         self.powers, self.moved = self.powers + inputs.square().sum(0), self.moved + x.sum(0)
         share = len(outputs) / (self.n + len(outputs))
         apart = mean - self.mean  # 0 in the first pass, which stays as it is
@@ -114,10 +127,10 @@ class _Sums:
         self.mean, self.n = self.mean + share * apart, self.n + len(outputs)
 
     def rows(self, layer: Layer) -> Rows:
-        """What all passes say together."""
+        """What all passes say together; the sums are no more then."""
         n, far = self.n, self.moved / self.n
-        gram = self.squares / n - far[:, None] * far
-        cross = self.products / n - far[:, None] * (self.mean - self.target)
+        gram = self.squares.div_(n).sub_(far[:, None] * far)
+        cross = self.products.div_(n).sub_(far[:, None] * (self.mean - self.target))
         gram, cross = _of_few(layer, gram, cross, n)
         width = layer.weight.shape[1]
         return Rows(gram, cross, self.origin + far, self.powers / n, self.mean, self.variance, width)
