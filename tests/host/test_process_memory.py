@@ -25,7 +25,7 @@ HUGE = 1 << 50
         (lambda: bytearray(HUGE), "than the system gives"),
     ],
 )
-def test_what_torch_numpy_and_python_lack_is_told(work, asked):  # type: ignore[no-untyped-def]
+def test_what_torch_numpy_and_python_lack_is_told(work, asked):
     with pytest.raises(OutOfMemory, match="There is not enough memory") as told, enough_memory():
         work()
     assert asked in str(told.value)

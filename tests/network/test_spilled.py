@@ -32,7 +32,7 @@ def test_what_does_not_fit_lies_in_a_file_and_is_the_same() -> None:
         found, given = kept[name], numbers(seed)
         assert found is not kept[name]
         assert torch.equal(found.square, given.square)
-        assert torch.equal(found.flags, given.flags)  # type: ignore[arg-type]
+        assert torch.equal(found.flags, given.flags)
         assert found.width == seed
     assert list(kept) == ["a", "b"]
     assert "a" in kept
