@@ -43,13 +43,16 @@ def is_short_of_memory(error: BaseException) -> bool:
 
 
 def _sentence(said: str) -> str:
-    used = resident_bytes()
-    asked = ASKED.search(said)
-    more = f" {_written(_bytes(asked))} more were needed" if asked else " more was needed than the system gives"
-    beside = f", beside {_written(used)} that this process has" if used else ""
+    used, asked = resident_bytes(), ASKED.search(said)
+    if used is None or asked is None:
+        return (
+            "There is not enough memory for this network and recipe; what helps is quality 'fast', fewer calibration "
+            "images, a smaller network, or a machine (or a limit) with more memory."
+        )
     return (
-        f"There is not enough memory for this network and recipe:{more}{beside}; what helps is quality 'fast', fewer "
-        "calibration images, a smaller network, or a machine (or a limit) with more memory."
+        f"There is not enough memory for this network and recipe: {_written(_bytes(asked))} more was needed, beside "
+        f"{_written(used)} that this process has; what helps is quality 'fast', fewer calibration images, a smaller "
+        "network, or a machine (or a limit) with more memory."
     )
 
 

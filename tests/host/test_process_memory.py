@@ -22,7 +22,7 @@ HUGE = 1 << 50
     [
         (lambda: torch.empty(HUGE, dtype=torch.uint8), f"{HUGE / 1e9:,.1f} GB"),
         (lambda: np.empty(HUGE, np.uint8), f"{HUGE / 1e9:,.1f} GB"),
-        (lambda: bytearray(HUGE), "than the system gives"),
+        (lambda: bytearray(HUGE), "for this network and recipe;"),
     ],
 )
 def test_what_torch_numpy_and_python_lack_is_told(work, asked):
