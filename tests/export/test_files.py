@@ -69,7 +69,13 @@ def random_norms(network):
     return network
 
 
-@pytest.fixture(scope="module", params=list(ARCHITECTURES))
+EACH_KIND = ("lenet5", "resnet20", "shufflenetv2")
+
+
+@pytest.fixture(
+    scope="module",
+    params=[name if name in EACH_KIND else pytest.param(name, marks=pytest.mark.slow) for name in ARCHITECTURES],
+)
 def any_network(request):
     network = random_norms(models.build(request.param, input_shape=SHAPE, classes=10))
     return prepare(network, load("digits"), calibration_images=16)

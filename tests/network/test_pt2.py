@@ -26,9 +26,17 @@ def answers(network: nn.Module, images: torch.Tensor) -> torch.Tensor:
         return network(images)
 
 
+EACH_KIND = ("lenet5", "resnet20", "shufflenetv2")
+
+
 @pytest.mark.parametrize(
     ("name", "decomposed"),
-    [*((name, False) for name in ARCHITECTURES), ("lenet5", True), ("resnet8", True), ("shufflenetv2", True)],
+    [
+        *(pytest.param(name, False, marks=[] if name in EACH_KIND else pytest.mark.slow) for name in ARCHITECTURES),
+        ("lenet5", True),
+        ("resnet8", True),
+        ("shufflenetv2", True),
+    ],
 )
 def test_every_architecture_of_the_zoo_answers_the_same(name: str, decomposed: bool, tmp_path: Path) -> None:
     network = build(name, input_shape=(3, 32, 32), classes=10)

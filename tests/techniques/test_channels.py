@@ -293,7 +293,7 @@ def test_worth_of_a_head_is_that_of_a_gate_on_it():
 
 
 @pytest.mark.parametrize("criterion", ["error", "taylor", "activation", "l1", "l2", "bn_scale", "geometric_median"])
-@pytest.mark.parametrize("scope", ["global", "uniform"])
+@pytest.mark.parametrize("scope", ["global", pytest.param("uniform", marks=pytest.mark.slow)])
 def test_every_criterion_reaches_the_budget(criterion, scope):
     data = load("digits")
     graph = trace(load_model("resnet20", "digits"), data.input_shape)
