@@ -134,7 +134,7 @@ class Recipe(Settings):
     def to_dict(self) -> dict[str, Any]:
         """Plain data: {'schema': 1, 'steps': [{'step': 'prune', 'sparsity': 0.5}], 'seed': 0, …}."""
         shared = {name: getattr(self, name) for name in type(self).model_fields if name != "steps"}
-        return {"schema": SCHEMA, "steps": [{"step": s.kind, **s.model_dump()} for s in self.steps], **shared}
+        return {"schema": SCHEMA, "steps": [{"step": s.kind, **s.to_dict()} for s in self.steps], **shared}
 
     @classmethod
     def from_dict(cls, values: Any) -> Self:

@@ -20,14 +20,14 @@ DEFAULTS: dict[int, dict[str, Values]] = {
         },
         "factorize": {
             "amount": 0.33, "rank": "macs", "energy": 0.98, "form": "best", "activation_aware": True, "round_to": 8,
-            "refit": True,
+            "refit": True, "exclude": "",
         },
         "prune": {
             "sparsity": 0.5, "criterion": "error", "scope": "global", "pattern": "free", "refit": True,
-            "by": "sparsity", "threshold": 0.05,
+            "by": "sparsity", "threshold": 0.05, "exclude": "",
         },
         "share": {
-            "entries": 16, "channels_per_book": 0, "weighting": "hessian", "assignment": "second-order",
+            "entries": 16, "channels_per_book": 0, "weighting": "hessian", "assignment": "second-order", "exclude": "",
         },
         "quantize": {
             "weight_bits": 8, "activation_bits": 8, "scheme": "linear", "granularity": "channel", "group_size": 32,

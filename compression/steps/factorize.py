@@ -5,7 +5,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
-from compression.steps.settings import Step
+from compression.steps.settings import LayerNames, Step
 
 
 class Factorize(Step):
@@ -65,3 +65,4 @@ class Factorize(Step):
             description="Refits all weights layer by layer to the dense network's outputs (least squares).",
         ),
     ] = True  # fmt: skip
+    exclude: LayerNames = ""

@@ -6,7 +6,7 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field, model_validator
 
 from compression.errors import InvalidSetting
-from compression.steps.settings import Step
+from compression.steps.settings import LayerNames, Step
 
 
 class Prune(Step):
@@ -21,7 +21,8 @@ class Prune(Step):
         float,
         Field(
             ge=0.0, le=0.99, title="Sparsity", json_schema_extra={"unit": "%", "step": 0.01},
-            description="Share of the weights set to zero. Reduces the file size, not the latency on a CPU.",
+            description="Share of the weights set to zero, in all layers that are not excluded. Reduces the file size, "
+            "not the latency on a CPU.",
         ),
     ] = 0.5  # fmt: skip
     criterion: Annotated[
@@ -72,6 +73,7 @@ class Prune(Step):
             description="Weights with a smaller magnitude are pruned. Used when pruning by threshold.",
         ),
     ] = 0.05  # fmt: skip
+    exclude: LayerNames = ""
 
     @model_validator(mode="after")
     def _a_threshold_is_a_magnitude(self) -> "Prune":

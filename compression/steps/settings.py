@@ -2,9 +2,9 @@
 
 import types
 from collections.abc import Mapping
-from typing import Any, ClassVar, Literal, Union, get_args, get_origin
+from typing import Annotated, Any, ClassVar, Literal, Union, get_args, get_origin
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 from pydantic.fields import FieldInfo
 
 from compression.errors import InvalidSetting, UnknownName, shown
@@ -33,8 +33,43 @@ class Step(Settings):
     warm_up: ClassVar[Mapping[str, float]] = {}
     """Settings, with a value each, that fill the engine's caches when they are tried once on a network."""
 
+    @property
+    def excluded(self) -> tuple[str, ...]:
+        """The layers that it leaves as they are."""
+        return tuple(name for name in getattr(self, EXCLUDE, "").split(",") if name)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Its values by name; an empty list of excluded layers is left out, as it was before there were any."""
+        return {name: value for name, value in self.model_dump().items() if name != EXCLUDE or value}
+
     def check_beside(self, steps: Mapping[str, "Step"]) -> None:
         """Raises `InvalidRecipe` where the recipe's `steps`, by kind, exclude what this one is set to."""
+
+
+EXCLUDE = "exclude"
+"""What the field is called that names layers which a technique leaves as they are."""
+
+
+def _read_names(given: Any) -> Any:
+    """A list of names, or a text with commas between them, as such a text in the order of the names."""
+    if not isinstance(given, list | tuple | str):
+        return given
+    names = [str(name).strip() for name in (given.split(",") if isinstance(given, str) else given)]
+    if any("," in name for name in names):
+        raise InvalidSetting(f"Names of excluded layers have no commas, unlike {shown(','.join(names))}.")
+    return ",".join(sorted({name for name in names if name}))
+
+
+LayerNames = Annotated[
+    str,
+    BeforeValidator(_read_names),
+    Field(
+        title="Excluded layers", max_length=20_000,
+        description="Layers left as they are, comma-separated, for example conv1,fc. The names are those on the page "
+        "Layers.",
+    ),
+]  # fmt: skip
+"""The type of the field `EXCLUDE`."""
 
 
 def allowed(field: FieldInfo) -> str:

@@ -7,7 +7,7 @@ from pydantic import Field
 
 from compression.errors import InvalidRecipe
 from compression.steps.quantize import Quantize
-from compression.steps.settings import Step
+from compression.steps.settings import LayerNames, Step
 
 
 class Share(Step):
@@ -50,6 +50,7 @@ class Share(Step):
             "outputs. nearest: uses no data.",
         ),
     ] = "second-order"  # fmt: skip
+    exclude: LayerNames = ""
 
     def check_beside(self, steps: Mapping[str, Step]) -> None:
         """After it, quantize has only the values between layers left to round."""

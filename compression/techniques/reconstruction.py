@@ -24,6 +24,7 @@ from compression.solvers import moments, patches
 from compression.solvers.moments import Moments
 from compression.steps import Step
 from compression.techniques import Technique, techniques_of
+from compression.techniques.exclusion import excluded_layers
 from compression.techniques.layer_weights import LayerFit
 
 Visit = Callable[[nn.Conv2d | nn.Linear, Moments], None]
@@ -49,7 +50,8 @@ def reconstruct_(graph: fx.GraphModule, dense: fx.GraphModule, recipe: Recipe, c
         look()
         fit = LayerFit(layer, m, norms.get(layer), recipe, fast=not best)
         for solve_layer_, settings in solvers:
-            solve_layer_(fit, settings[layer])
+            if settings[layer] is not None:
+                solve_layer_(fit, settings[layer])
         fit.store_()
         if fit.norm is not None and fit.corrects_norm:
             before[fit.norm] = before[fit.norm][0] + _mean_error(layer, m), before[fit.norm][1]
@@ -118,9 +120,10 @@ def _visit_all_(
 def _by_layer(
     technique: Technique, step: Step, graph: fx.GraphModule, calibration: Calibration
 ) -> dict[nn.Module, Any]:
-    """The settings of each layer: its own where the technique has such, else the step's."""
+    """The settings of each layer: its own where the technique has such, else the step's; None where it is excluded."""
+    out = excluded_layers(graph, step)
     own = technique.of_layers(graph, step, calibration) if technique.of_layers else {}
-    return {layer: own.get(name, step) for name, layer in layers(graph).items()}
+    return {layer: None if name in out else own.get(name, step) for name, layer in layers(graph).items()}
 
 
 def _norms(graph: fx.GraphModule) -> dict[nn.Module, nn.BatchNorm2d]:

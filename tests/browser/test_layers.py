@@ -8,9 +8,9 @@ from playwright.sync_api import Page, expect
 
 from compression.recipe import Recipe
 from compression.records.analysis import Operator, Structure
-from compression.steps import Quantize
+from compression.steps import Prune, Quantize
 from pages.ui.charts import network_graph
-from pages.ui.charts.network_graph import View, side_of
+from pages.ui.charts.network_graph import Side, View, side_of
 from pages.ui.model.layer_paint import PAINTS, painted
 from pages.ui.model.network_blocks import blocks_of
 from tests.browser.links import link
@@ -48,22 +48,32 @@ def test_the_sweep_goes_on_when_the_page_is_left(server: str, page: Page) -> Non
 
 
 def test_a_layer_is_picked_in_the_graph_and_excluded_from_quantization(server: str, page: Page) -> None:
-    page.goto(link(server, "layers", RECIPE))
+    page.goto(link(server, "layers", Recipe(steps=(Prune(), Quantize(weight_bits=4)), quality="fast")))
     after = page.locator(".net-side").nth(1)
     expect(after.locator(".net-chosen")).to_have_attribute("aria-label", re.compile("^Layer 1, 300 × 64, "))
     after.get_by_role("button", name=re.compile("^Layer 3,")).click()
     expect(page.get_by_role("heading", name="Layer 3", exact=True)).to_be_visible()
     expect(page.locator(".net-chosen")).to_have_count(2)  # on both sides
+    expect(after.locator(".net-chosen")).to_be_focused()
+    pruning = page.get_by_text("Exclude this layer from pruning")
+    expect(pruning).to_have_count(1)  # that of the layer before is gone
+    pruning.click()
+    expect(page).to_have_url(re.compile(r"prune\.exclude=3"))
+    expect(page.get_by_label("Exclude this layer from pruning")).to_be_focused()  # the graph does not take it away
+    expect(after.locator(".net-own")).to_have_attribute("aria-label", re.compile("excluded from pruning"))
     exclude = page.get_by_text("Exclude this layer from quantization")
     expect(exclude).to_have_count(1)  # that of the layer before is gone
     exclude.click()
     expect(page).to_have_url(re.compile(r"quantize\.layer_bits=3%3D32"))
-    expect(after.locator(".net-own")).to_have_attribute("aria-label", re.compile("excluded from quantization"))
+    expect(after.locator(".net-own")).to_have_attribute(
+        "aria-label", re.compile("excluded from pruning, quantization")
+    )
     after.locator(".net-chosen").focus()
     page.keyboard.press("ArrowDown")
     page.keyboard.press("ArrowDown")
     page.keyboard.press("Enter")
     expect(page.get_by_role("heading", name="Layer 5", exact=True)).to_be_visible()
+    expect(after.locator(".net-chosen")).to_be_focused()
     page.get_by_role("radio", name="Milliseconds").click()
     expect(page.get_by_text("Conversions of types and layouts")).to_be_visible()
     expect(after.locator(".net-chosen .net-value")).to_have_text(re.compile("ms|µs"))
@@ -83,7 +93,9 @@ def graph(page: Page) -> Page:
     )
     structure = Structure(operators, tuple(each.name for each in operators[1:]), ((0, 1), (1, 2), (2, 3)))
     colours = painted(PAINTS[0], {each.name: 4.0 * each.weights for each in operators[1:]}, {})
-    views = [View("before", HOSTILE, blocks_of(operators), structure, frozenset({""}), colours.before, {})] * 2
+    sides: tuple[Side, ...] = ("before", "after")
+    network, opened = blocks_of(operators), frozenset({""})
+    views = [View(each, HOSTILE, network, structure, opened, colours.before, {}) for each in sides]
     data: dict[str, Any] = {
         "sides": [side_of(view, colours, f"fc{HOSTILE}", {}) for view in views], "low": HOSTILE, "high": HOSTILE,
     }  # fmt: skip
@@ -92,8 +104,9 @@ def graph(page: Page) -> Page:
     page.add_script_tag(content=script, type="module")
     page.wait_for_function("() => window.draw !== undefined")
     page.evaluate(
-        "data => { window.sent = []; window.draw({ data, parentElement: document.querySelector('#root'),"
-        " setTriggerValue: (name, value) => window.sent.push([name, value.id]) }) }", data,
+        "data => { window.sent = []; window.data = data; window.again = changes => {"
+        " window.draw({ data: { ...data, ...changes }, parentElement: document.querySelector('#root'),"
+        " setTriggerValue: (name, value) => window.sent.push([name, value.id]) }) }; window.again({}) }", data,
     )  # fmt: skip
     return page
 
@@ -127,3 +140,18 @@ def test_the_picture_is_zoomed_dragged_and_clicked(graph: Page) -> None:
     graph.keyboard.press("+")
     graph.keyboard.press("Enter")
     assert graph.evaluate("window.sent")[-1] == ["toggled", "1-3"]
+
+
+def test_the_place_of_the_keyboard_outlives_a_new_picture(graph: Page) -> None:
+    """Whatever redraws it: the same part has the focus, or what it has gone into."""
+    focus = "document.activeElement.dataset.id"
+    graph.locator(".net-side").nth(1).locator(".net-layer").first.focus()
+    graph.evaluate("window.again({ low: '0' })")
+    assert graph.evaluate(focus) == "3-4"
+    graph.evaluate("window.data.sides.forEach(side => side.nodes.find(n => n.id === '3-4').id = '0-9')")
+    graph.evaluate("window.again({ low: '1' })")
+    assert graph.evaluate(focus) == "0-9"
+    assert graph.evaluate("document.querySelectorAll('.net-view')[1].contains(document.activeElement)")
+    graph.evaluate("document.activeElement.blur()")
+    graph.evaluate("window.again({ low: '2' })")
+    assert graph.evaluate("document.activeElement === document.body")

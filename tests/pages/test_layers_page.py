@@ -108,11 +108,26 @@ def test_the_slider_shows_the_bits_that_a_link_sets(settings, bits, offered):
 def test_a_layer_is_excluded_and_included_again(page):
     name = page.dataframe[0].value["Layer"][0]
     for left_out in (True, False):
-        toggle = next(each for each in page.toggle if str(each.key).startswith("layers.out."))
+        toggle = next(each for each in page.toggle if str(each.key).startswith("layers.out.quantize."))
         toggle.set_value(left_out).run()
         assert not page.exception
         assert page.session_state["visit"].recipe.get("quantize").overrides == ({name: 32} if left_out else {})
         assert slider(page).value == (32 if left_out else "default")
+
+
+def test_a_layer_is_excluded_from_each_technique_that_the_recipe_has():
+    link = {"model": "lenet300", "dataset": "digits", "steps": "prune,share,quantize", "quality": "fast"}
+    shown = opened({**link, "prune.exclude": "3"}, page="lab/layers")
+    assert [t.label.removeprefix("Exclude this layer from ") for t in shown.toggle] == [
+        "pruning", "weight sharing", "quantization",
+    ]  # fmt: skip
+    assert not shown.toggle[0].value and shown.dataframe[0].value["Layer"][0] == "1"
+    for left_out in (True, False):
+        shown.toggle[0].set_value(left_out).run()
+        assert not shown.exception
+        recipe = shown.session_state["visit"].recipe
+        assert recipe.get("prune").exclude == ("1,3" if left_out else "3") and not recipe.get("share").exclude
+    assert shown.dataframe[0].value["Sparsity"][1] == 0
 
 
 @pytest.mark.parametrize("painted", ["Bits", "Error", "Sensitivity", "Milliseconds"])

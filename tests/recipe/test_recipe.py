@@ -58,6 +58,8 @@ def values(settings):
         elif name == "layer_bits":
             names = st.text("ab.1=&?% é", min_size=1, max_size=5).map(str.strip).filter(bool)
             fields[name] = st.dictionaries(names, st.sampled_from([8, 16, 32]), max_size=3)
+        elif name == "exclude":
+            fields[name] = st.lists(st.text("ab.1=&?% é", max_size=5), max_size=3)
     return st.fixed_dictionaries({}, optional=fields)
 
 

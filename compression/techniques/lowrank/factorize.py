@@ -35,6 +35,7 @@ from compression.network.graph import (
 from compression.records.measurement import Reached
 from compression.solvers import least_squares
 from compression.steps import Factorize
+from compression.techniques.exclusion import excluded_layers
 from compression.techniques.layer_weights import LayerFit
 from compression.techniques.lowrank.decompositions import Layer, Place, Problem, Split, modules, splittable
 
@@ -80,7 +81,8 @@ def factorize_(graph: fx.GraphModule, settings: Factorize, calibration: Calibrat
     if settings.amount == 0 and not by_energy:
         return
     counted = macs(graph, _shape(calibration))
-    options = _options(graph, settings, calibration)
+    out = excluded_layers(graph, settings)
+    options = {name: each for name, each in _options(graph, settings, calibration).items() if name not in out}
     chosen = _by_energy(options, settings.energy) if by_energy else _by_budget(options, settings.amount, counted)
     known, nodes = _problems(graph, settings, calibration), _usable(graph)
     for name, split in chosen.items():

@@ -14,7 +14,7 @@ ShuffleNetV2 by 0.008 and of ResNet-56 by 0.0013; with √F alone by 0.036, 0.01
 hardly differ: 0.063 and 0.065.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -39,10 +39,12 @@ WIDEST = 1024
 """Inputs of a layer that are looked at together; wider layers are cut into parts, which costs some accuracy."""
 
 
-def joint_masks(graph: fx.GraphModule, settings: Prune, calibration: Calibration) -> dict[str, torch.Tensor]:
-    """Which weights stay (bool, the weight's shape), by layer."""
+def joint_masks(
+    graph: fx.GraphModule, settings: Prune, calibration: Calibration, excluded: Collection[str] = ()
+) -> dict[str, torch.Tensor]:
+    """Which weights stay (bool, the weight's shape), by layer; those of `excluded` ones are not looked at."""
     problems = _problems(graph, calibration)
-    states = {name: _State.of(problem) for name, problem in problems.items()}
+    states = {name: _State.of(problems[name]) for name in problems if name not in excluded}
     masks: dict[str, torch.Tensor] = {}
     rounds, hardest = (QUICK_ROUNDS, QUICK_HARDEST) if calibration.fast else (ROUNDS, HARDEST)
     for i in range(rounds):

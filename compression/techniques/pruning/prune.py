@@ -13,6 +13,7 @@ from compression.network.graph import layers
 from compression.network.parametrizations import Mask, attach, find, original
 from compression.records.measurement import Reached
 from compression.steps import Prune
+from compression.techniques.exclusion import excluded_layers
 from compression.techniques.layer_weights import LayerFit
 from compression.techniques.pruning import importance
 from compression.techniques.pruning.joint_masks import joint_masks
@@ -29,12 +30,17 @@ IMPORTANCE: dict[str, Callable[[fx.GraphModule, Calibration], Scores]] = {
 
 @torch.no_grad()
 def prune_(graph: fx.GraphModule, settings: Prune, calibration: Calibration) -> None:
-    """Masks the least important weights of every layer, as `sparsity.patterns.kept` says how many."""
-    if settings.criterion == "error":
-        keeps = joint_masks(graph, settings, calibration)
+    """Masks the least important weights of every layer that is not excluded, as `patterns.kept` says how many."""
+    out, found = excluded_layers(graph, settings), layers(graph)
+    keeps = {name: torch.ones_like(original(found[name]), dtype=torch.bool) for name in out}
+    if len(out) == len(found):
+        pass
+    elif settings.criterion == "error":
+        keeps |= joint_masks(graph, settings, calibration, out)
     else:
-        keeps = kept(IMPORTANCE[settings.criterion](graph, calibration), settings)
-    for name, layer in layers(graph).items():
+        scores = IMPORTANCE[settings.criterion](graph, calibration)
+        keeps |= kept({name: score for name, score in scores.items() if name not in out}, settings)
+    for name, layer in found.items():
         attach(layer, Mask(keeps[name]))
 
 
@@ -46,11 +52,15 @@ def refit_kept_weights_(fit: LayerFit, _settings: Prune) -> None:
 
 
 def prune_reached(graph: fx.GraphModule, settings: Prune) -> Reached:
-    """The share of the weights asked for, None where the settings name none, and the share that is zero."""
-    named = settings.by == "sparsity" and ":" not in settings.pattern
-    sizes = {layer: original(layer).numel() for layer in layers(graph).values()}
+    """The share of the weights asked for, None where the settings name none, and the share that is zero.
+
+    Weights are those of layers that are not excluded.
+    """
+    named, out = settings.by == "sparsity" and ":" not in settings.pattern, excluded_layers(graph, settings)
+    sizes = {layer: original(layer).numel() for name, layer in layers(graph).items() if name not in out}
     zeros = sum(_sparsity(layer) * size for layer, size in sizes.items())
-    return Reached(settings.kind, "weights", settings.sparsity if named else None, zeros / sum(sizes.values()))
+    return Reached(settings.kind, "weights", settings.sparsity if named and sizes else None,
+                   zeros / max(1, sum(sizes.values())))  # fmt: skip
 
 
 def _sparsity(layer: torch.nn.Module) -> float:

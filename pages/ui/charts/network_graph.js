@@ -239,7 +239,27 @@ function hold(state, { side: clicked, id, x, y }) {
   }
 }
 
+// Where the focus lies in the picture: its side and its part; nowhere where it is on something else of the page.
+function focused(state) {
+  const element = document.activeElement, view = state.views.find(({ svg }) => svg.contains(element))
+  return view && { side: view.data.side, id: element.closest("[data-id]")?.dataset.id }
+}
+
+// The part that has the focus now: the same one, the least that it is a part of, or the chosen one.
+function heir(view, id) {
+  const [first, end] = id?.split("-").map(Number) ?? []
+  const around = view.data.nodes.filter((each) => {
+    const [from, to] = each.id.split("-").map(Number)
+    return from <= first && end <= to
+  })
+  const length = ({ id: known }) => known.split("-").reduce((from, to) => to - from)
+  return view.data.nodes.find((each) => each.id === id) ?? around.sort((a, b) => length(a) - length(b))[0]
+    ?? view.data.nodes.find((each) => each.chosen)
+}
+
 function update(state, data) {
+  const nobody = document.activeElement === null || document.activeElement === document.body
+  const focus = focused(state) ?? (nobody ? state.focus : undefined)
   const parent = state.parent.querySelector(".net-sides")
   while (state.views.length < data.sides.length) state.views.push(side(state, parent))
   for (const gone of state.views.splice(data.sides.length)) {
@@ -255,9 +275,9 @@ function update(state, data) {
   for (const view of state.views) {
     if (view.chosen !== view.data.nodes.find((each) => each.chosen)?.id) look(state, view)
   }
-  const { focus } = state
-  const view = state.views.find(({ data: known }) => known.side === focus?.side)
-  if (view?.groups.has(focus.id)) focusOn(state, view, view.data.nodes.find(({ id }) => id === focus.id))
+  const view = focus && (state.views.find(({ data: known }) => known.side === focus.side) ?? state.views[0])
+  const next = view && heir(view, focus.id)
+  if (next) focusOn(state, view, next)
   state.focus = undefined
 }
 

@@ -1,9 +1,9 @@
-"""A number of bits for one layer alone, or none: the layer is left as it is."""
+"""Which techniques leave one layer as it is, and a number of bits for it alone."""
 
 import streamlit as st
 
 from compression.language import _
-from compression.steps import Quantize
+from compression.steps import Quantize, Step
 from pages.ui.page.guard import heard
 from pages.ui.state import Visit, put, shown
 
@@ -12,34 +12,60 @@ WHOLE = 32
 """Bits of a layer that is left as it is."""
 
 
+def called(kind: str) -> str:
+    """What a technique is called that can leave single layers as they are; nothing for others."""
+    names = {
+        "prune": _("pruning"), "factorize": _("low-rank factorization"), "share": _("weight sharing"),
+        "quantize": _("quantization"),
+    }  # fmt: skip
+    return names.get(kind, "")
+
+
+def excluding(visit: Visit) -> dict[str, tuple[str, ...]]:
+    """The techniques of the recipe that can leave layers as they are, with the layers that they leave."""
+    return {step.kind: _left_by(step) for step in visit.recipe.steps if called(step.kind)}
+
+
+def _left_by(step: Step) -> tuple[str, ...]:
+    if isinstance(step, Quantize):
+        return tuple(name for name, bits in step.overrides.items() if bits == WHOLE)
+    return step.excluded
+
+
 def draw(visit: Visit, name: str) -> None:
-    """Bits of this layer alone; the recipe carries them."""
+    """A toggle for each technique that can leave this layer as it is, and its bits; the recipe carries them."""
+    for kind, left in excluding(visit).items():
+        put(key := f"layers.out.{kind}.{name}", name in left)
+        whole = _("Its weights stay 32-bit floats; the recipe holds this as a bit width of 32.")
+        st.toggle(
+            _("Exclude this layer from {technique}", technique=called(kind)), key=key, on_change=_leave_out,
+            args=(visit, kind, name), help=whole if kind == "quantize" else None,
+        )  # fmt: skip
+    if visit.recipe.get("channels"):
+        st.caption(_("Removing channels has no exclusion: it changes layers together with those that read them."))
     quantize = visit.recipe.get("quantize")
     if not isinstance(quantize, Quantize):
         st.caption(_("Enable quantization on Explore to set the bit width of a single layer."))
         return
-    own = quantize.overrides.get(name, AS_THE_REST)
-    put(out := f"layers.out.{name}", own == WHOLE)
-    put(key := f"layers.bits.{name}", own)
+    put(key := f"layers.bits.{name}", quantize.overrides.get(name, AS_THE_REST))
     choices = [
         bits for bits in Quantize.bits_choices() if bits >= 8 or not visit.recipe.get("share")
     ]  # Share.check_beside
-    st.toggle(
-        _("Exclude this layer from quantization"), key=out, on_change=_leave_out, args=(visit, name),
-        help=_("Its weights stay 32-bit floats; the recipe holds this as a bit width of 32."),
-    )  # fmt: skip
-    others = [type(step).title for step in visit.recipe.steps if step.kind not in ("quantize", "recover")]
-    if own == WHOLE and others:
-        st.caption(_("Other steps of the recipe still change this layer: {others}.", others=", ".join(others)))
     st.select_slider(
         _("Bit width of this layer"), [AS_THE_REST, *choices], key=key, on_change=_override, args=(visit, name)
     )
 
 
 @heard
-def _leave_out(visit: Visit, name: str) -> None:
-    """Takes a layer out of quantization, or in again with the bits of the rest."""
-    _give(visit, name, WHOLE if shown(f"layers.out.{name}") else AS_THE_REST)
+def _leave_out(visit: Visit, kind: str, name: str) -> None:
+    """Takes a layer out of a technique, or in again; of quantization, with the bits of the rest."""
+    out = bool(shown(f"layers.out.{kind}.{name}"))
+    step = visit.recipe.get(kind)
+    if kind == "quantize":
+        _give(visit, name, WHOLE if out else AS_THE_REST)
+    elif step is not None:
+        others = [each for each in step.excluded if each != name]
+        visit.load(visit.recipe.with_setting(f"{kind}.exclude", [*others, name] if out else others))
 
 
 @heard

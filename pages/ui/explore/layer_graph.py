@@ -12,7 +12,7 @@ from compression.records.analysis import LayerSensitivity, OperatorTimes, Struct
 from compression.steps import Quantize
 from pages.ui.charts import network_graph
 from pages.ui.charts.network_graph import View
-from pages.ui.explore import panels
+from pages.ui.explore import layer_bits, panels
 from pages.ui.model.layer_paint import PAINTS, Paint, painted, values
 from pages.ui.model.network_blocks import Part, around, blocks_of, opened_at_first, shown_parts
 from pages.ui.model.points import Point
@@ -104,13 +104,14 @@ def _about(
 
 
 def _own(visit: Visit) -> dict[str, str]:
-    """What is said of the layers that have bits of their own."""
-    quantize = visit.recipe.get("quantize")
+    """What is said of the layers that have bits of their own, or that a technique leaves as they are."""
+    quantize, left = visit.recipe.get("quantize"), layer_bits.excluding(visit)
     bits = quantize.overrides if isinstance(quantize, Quantize) else {}
-    return {
-        name: _("excluded from quantization") if b == 32 else _("{b} bits set for this layer", b=b)
-        for name, b in bits.items()
-    }
+    found = {name: _("{b} bits set for this layer", b=b) for name, b in bits.items() if b != layer_bits.WHOLE}
+    for name in sorted({name for names in left.values() for name in names}):
+        out = ", ".join(layer_bits.called(kind) for kind, names in left.items() if name in names)
+        found[name] = "; ".join(filter(None, (found.get(name), _("excluded from {out}", out=out))))
+    return found
 
 
 def _opened(visit: Visit, both: Sides, name: str) -> frozenset[str]:
