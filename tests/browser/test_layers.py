@@ -65,9 +65,7 @@ def test_a_layer_is_picked_in_the_graph_and_excluded_from_quantization(server: s
     expect(exclude).to_have_count(1)  # that of the layer before is gone
     exclude.click()
     expect(page).to_have_url(re.compile(r"quantize\.layer_bits=3%3D32"))
-    expect(after.locator(".net-own")).to_have_attribute(
-        "aria-label", re.compile("excluded from pruning, quantization")
-    )
+    expect(after.locator(".net-own")).to_have_attribute("aria-label", re.compile("excluded from pruning, quantization"))
     after.locator(".net-chosen").focus()
     page.keyboard.press("ArrowDown")
     page.keyboard.press("ArrowDown")
