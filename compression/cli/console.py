@@ -17,7 +17,7 @@ from typer.core import TyperGroup
 
 from compression.errors import CompressionError, InvalidFile, UserError
 from compression.host.atomic_files import atomic_write
-from compression.language import _
+from compression.language import _, of_locale, shown, speak
 
 Row = tuple[str, ...]
 GAP = "  "
@@ -33,6 +33,12 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print the result as on
 class Sentences(TyperGroup):
     """Commands whose expected errors end as one sentence on stderr and an exit code."""
 
+    def main(self, *args: Any, **settings: Any) -> Any:
+        """Speaks the terminal's language, in help too."""
+        speak(of_locale(os.environ))
+        _translate(self)
+        return super().main(*args, **settings)
+
     def invoke(self, ctx: Any) -> Any:
         """Runs the command; a user's mistake exits with 2, another expected failure with 1.
 
@@ -41,11 +47,21 @@ class Sentences(TyperGroup):
         try:
             return super().invoke(ctx)
         except CompressionError as error:
-            typer.echo(_("Error: {printable}", printable=printable(" ".join(str(error).split()))), err=True)
+            said = printable(shown(" ".join(str(error).split())))
+            typer.echo(_("Error: {said}", said=said), err=True)
             raise typer.Exit(2 if isinstance(error, UserError) else 1) from None
         except UnicodeEncodeError as error:  # what is no text reached the store, or a library that takes text alone
             typer.echo(_("Error: {object!r} is not valid UTF-8 text.", object=str(error.object)[:200]), err=True)
             raise typer.Exit(2) from None
+
+
+def _translate(command: Any) -> None:
+    """Puts the help of a command, of its options and of the commands below it into the language that is spoken."""
+    for said in (command, *command.params):
+        if getattr(said, "help", None):
+            said.help = shown(said.help)
+    for below in getattr(command, "commands", {}).values():
+        _translate(below)
 
 
 def group(**settings: Any) -> typer.Typer:
@@ -65,6 +81,7 @@ class Progress:
 
     def __call__(self, sentence: str, done: float) -> None:
         """`done` is the share of the work in [0, 1]."""
+        sentence = shown(sentence)
         if self.live:
             bar = "█" * round(20 * done)
             line = f"{bar:·<20} {done:4.0%} {printable(sentence)}"
@@ -118,6 +135,7 @@ def print_table(rows: Sequence[Row]) -> None:
 
     On a terminal that is narrower, texts go on in further lines of their columns.
     """
+    rows = [tuple(map(shown, row)) for row in rows]
     width = max(map(len, rows))
     padded = [tuple(map(printable, (*row, *[""] * (width - len(row))))) for row in rows]
     widths = [max(map(len, column)) for column in zip(*padded, strict=True)]

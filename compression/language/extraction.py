@@ -27,6 +27,8 @@ SILENT = (
 """Parts of the engine that say nothing to users: code that is written into files, SQL."""
 
 LOGGED = {"debug", "info", "warning", "error", "exception", "compile", "execute", "text", "getLogger"}
+COLUMN = re.compile(r"[A-Z][a-z]+[a-z0-9 ,%()-]*$")
+
 COUNTED = "counted"
 """The function of `pages.ui.model.wording` that makes '2 runs' of 2 and 'run'."""
 
@@ -72,8 +74,12 @@ def messages() -> dict[str | tuple[str, str], tuple[bool, str]]:
 def _of_file(path: Path) -> Iterator[Message]:
     tree = ast.parse(path.read_text(encoding="utf-8"))
     yield from ((message, False) for message in marked(tree))
+    if path.is_relative_to(ROOT / "pages"):
+        yield from ((message, False) for message in _columns(tree))
     if path.is_relative_to(PACKAGE) and not any(part in path.as_posix() for part in SILENT):
         yield from ((message, True) for message in engine_messages(tree))
+    if path.is_relative_to(PACKAGE / "steps"):
+        yield from ((message, True) for message in _techniques(tree))
     if path.is_relative_to(PACKAGE / "cli"):
         yield from ((message, True) for message in _commands(tree))
 
@@ -90,6 +96,27 @@ def marked(tree: ast.AST) -> Iterator[str | tuple[str, str]]:
                 yield texts[0], texts[1]
             elif name == COUNTED and texts:
                 yield f"{{n:,}} {texts[0]}", f"{{n:,}} {texts[0]}s"
+
+
+def _columns(tree: ast.AST) -> Iterator[str]:
+    """The names of tables' columns, and of sections: keys of dicts that begin as a name does."""
+    for node in ast.walk(tree):
+        for key in node.keys if isinstance(node, ast.Dict) else ():
+            if isinstance(key, ast.Constant) and isinstance(key.value, str) and COLUMN.match(key.value):
+                yield key.value
+
+
+def _techniques(tree: ast.AST) -> Iterator[str]:
+    """What a technique is called, and its class's docstring, which is its help."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ClassDef) and "title: ClassVar[str] =" in ast.unparse(node) and ast.get_docstring(node):
+            yield ast.get_docstring(node) or ""
+        if (
+            isinstance(node, ast.AnnAssign)
+            and ast.unparse(node.target) in TITLES
+            and isinstance(node.value, ast.Constant)
+        ):
+            yield str(node.value.value)
 
 
 def _commands(tree: ast.AST) -> Iterator[str]:

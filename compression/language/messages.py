@@ -20,7 +20,7 @@ def _(message: str, /, **values: Any) -> str:
     return said.format(**{name: _spoken(value) for name, value in values.items()}) if values else said
 
 
-def n_(one: str, many: str, n: int, /, **values: Any) -> str:
+def n_(one: str, many: str, n: float, /, **values: Any) -> str:
     """The same for a count, which the messages call `n`: English has a form of its own for one."""
     said = catalog(current()).words.get(one) or (one if n == 1 else many)
     return said.format(n=n, **values)

@@ -30,7 +30,9 @@ def form(visit: Visit) -> None:
     """What is added, and its form."""
     if shown_or_none(network_form.WHAT) is None:
         put(network_form.WHAT, network_form.NETWORK)
-    kind = st.segmented_control(_("What"), FORMS, key=network_form.WHAT, required=True, label_visibility="collapsed")
+    kind = st.segmented_control(
+        _("What"), FORMS, key=network_form.WHAT, required=True, label_visibility="collapsed", format_func=_
+    )
     FORMS[kind or network_form.NETWORK](visit)
 
 

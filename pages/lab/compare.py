@@ -4,16 +4,15 @@ from functools import partial
 
 import streamlit as st
 
-from compression.language import N_, _
+from compression.language import _
 from compression.store import FORMS, Run, export
 from pages.ui.charts.plot import plot
 from pages.ui.compare import run_rows, sections, ways_to_a_size
 from pages.ui.model import wording
 from pages.ui.page.guard import heard
+from pages.ui.page.table import columns
 from pages.ui.ship import run_story
 from pages.ui.state import Table, shown, store, table
-
-DRAG = N_("Drag along an axis to filter runs; double-click it to clear the filter.")
 
 
 def page() -> None:
@@ -41,7 +40,8 @@ def page() -> None:
     with (opened := st.expander(title, key="runs.parallel", on_change="rerun")):
         if opened.open:
             plot(run_rows.parallel(found), _("Settings and measures of each run as a line."), key="parallel")
-            st.caption(f"{_(DRAG)} {run_rows.untimed(found)}")
+            drag = _("Drag along an axis to filter runs; double-click it to clear the filter.")
+            st.caption(f"{drag} {run_rows.untimed(found)}")
     ways_to_a_size.draw(everything[0].subject.dataset)
     two(here, everything + store().runs(role="baseline"))
 
@@ -63,7 +63,7 @@ def listed(here: Table, found: list[Run]) -> list[Run]:
     key = f"runs.{here.number_of(found)}"
     rows, height = [run_rows.row(run) for run in found], min(360, 40 + 35 * len(found))
     told = st.dataframe(rows, hide_index=True, key=key, on_select="rerun", selection_mode="multi-row",
-                        column_config=sections.COLUMNS, height=height)  # fmt: skip
+                        column_config=columns(rows, sections.COLUMNS), height=height)  # fmt: skip
     return [found[i] for i in told["selection"]["rows"] if i < len(found)]
 
 
@@ -111,8 +111,8 @@ def two(here: Table, everything: list[Run]) -> None:
     if a.id == b.id:
         st.info(_("Choose two different runs."))
         return
-    section = st.segmented_control(_("Section"), list(sections.SECTIONS), key="compare.section", default=_("Measures"),
-                                   required=True, label_visibility="collapsed")  # fmt: skip
+    section = st.segmented_control(_("Section"), list(sections.SECTIONS), key="compare.section", default="Measures",
+                                   required=True, label_visibility="collapsed", format_func=_)  # fmt: skip
     sections.SECTIONS[section](a, b)
 
 

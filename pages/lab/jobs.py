@@ -97,7 +97,7 @@ def action(label: str, act: Callable[[str], object], row: Row) -> None:
 def keeping() -> None:
     """The store: where it is, what is in it, and its table as a file."""
     store, runs = lab().store, lab().store.runs(role=None)
-    st.markdown("**Store**", help=_("Every measured file with its results."))
+    st.markdown(_("**Store**"), help=_("Every measured file with its results."))
     if lab().trouble:
         st.warning(wording.said(lab().trouble))
     st.caption(_("{count} in `{place}`", count=wording.counted(len(runs), "file"), place=wording.place(store.place)))

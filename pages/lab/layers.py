@@ -14,6 +14,7 @@ from pages.ui.explore import layer_bits, layer_graph, layer_sensitivity, panels
 from pages.ui.model import wording
 from pages.ui.model.points import Point
 from pages.ui.page.guard import heard
+from pages.ui.page.table import columns
 from pages.ui.state import Visit, put, shown
 
 VIEWS = (N_("Weights"), N_("Rank"), N_("Kernels"), N_("Feature maps"))
@@ -36,7 +37,7 @@ def page() -> None:
             layer_graph.draw(visit, point, both, known, name)
         with right:
             detail(visit, point, name, network.layers)
-    st.markdown("#### All layers")
+    st.markdown(_("#### All layers"))
     table(point, known)
     layer_sensitivity.sensitivity(visit, network.layers, name)
 
@@ -44,8 +45,9 @@ def page() -> None:
 def table(point: Point, known: dict[str, LayerSensitivity]) -> None:
     """A row for each layer; a tick picks its layer."""
     reports = point.layers
+    rows = layer_figures.rows(reports, known)
     st.dataframe(
-        layer_figures.rows(reports, known), hide_index=True, column_config=layer_figures.COLUMNS,
+        rows, hide_index=True, column_config=columns(rows, layer_figures.COLUMNS),
         key=layer_graph.TABLE, on_select=partial(tick, point), selection_mode="single-row",
         height=min(420, 38 + 35 * len(reports)),
     )  # fmt: skip
@@ -61,7 +63,7 @@ def tick(point: Point) -> None:
 
 def detail(visit: Visit, point: Point, name: str, known: Sequence[str]) -> None:
     """One layer before and after, and its own number of bits."""
-    st.markdown(f"#### Layer {wording.said(name)}")
+    st.markdown(_("#### Layer {name}", name=wording.said(name)))
     if name not in known:
         st.caption(_("The recipe added this layer; the dense network has no counterpart."))
         return
@@ -71,25 +73,18 @@ def detail(visit: Visit, point: Point, name: str, known: Sequence[str]) -> None:
         return
     st.caption(layer_figures.errors(view))
     layer_bits.draw(visit, name)
-    chosen = st.segmented_control(
-        _("View"), VIEWS, default=VIEWS[0], key="layers.view", required=True, label_visibility="collapsed"
-    )
+    chosen = st.segmented_control(_("View"), VIEWS, default=VIEWS[0], key="layers.view", required=True,
+                                  label_visibility="collapsed", format_func=_)  # fmt: skip
     if chosen == "Rank":
-        plot(
-            layer_figures.singular(view),
-            _("Singular values of {name}, before and after.", name=name),
-            key="layers.singular",
-        )
+        alt = _("Singular values of {name}, before and after.", name=name)
+        plot(layer_figures.singular(view), alt, key="layers.singular")
     elif chosen == "Kernels":
         kernels(view.kernels, view.kernels_after)
     elif chosen == "Feature maps":
         maps(visit, point, name)
     else:
-        plot(
-            layer_figures.histogram(view),
-            _("Histogram of the weights of {name}, before and after.", name=name),
-            key="layers.weights",
-        )
+        alt = _("Histogram of the weights of {name}, before and after.", name=name)
+        plot(layer_figures.histogram(view), alt, key="layers.weights")
 
 
 def kernels(before: Sequence, after: Sequence | None) -> None:

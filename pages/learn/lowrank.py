@@ -63,7 +63,7 @@ def play() -> None:
     error.metric(_("Weight error"), f"{found.error:.1%}")
     output.metric(_("Output error"), f"{found.output_error:.1%}")
     left, right = st.columns(2)
-    left.caption("**Dense**")
+    left.caption(_("**Dense**"))
     frame.draw(lesson_figures.picture(found.dense, height=260), _("Kernels of the dense layer."), left, "dense")
     right.caption(_("**Rank {rank}**", rank=rank))
     frame.draw(lesson_figures.picture(found.product, height=260), _("Kernels after factorization."), right, "product")

@@ -16,7 +16,7 @@ def page() -> None:
     with st.container(key="unprinted"):
         names = list(LESSONS)
         start = names.index(chosen_lesson(names))
-        name = st.selectbox(_("Lesson"), names, start, format_func=lambda name: LESSONS[name], key="sheet")
+        name = st.selectbox(_("Lesson"), names, start, format_func=lambda name: _(LESSONS[name]), key="sheet")
         st.caption(_("Print this page from the browser. Menus and this selector are not printed."))
     facts = import_module(f"compression.lessons.{name.replace('-', '_')}").facts()
     with st.container(key="lesson"):

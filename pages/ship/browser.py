@@ -16,9 +16,9 @@ from pages.ui.page.waiting import awaited
 from pages.ui.ship import browser_view, probe
 from pages.ui.state import Visit, kept, put, shown_or_none, store
 
-MISSING = (
-    f"ONNX Runtime for browsers ({browser_runtime.PACKAGE} {browser_runtime.VERSION}) is not installed yet. Run "
-    "the command below once: it downloads the package with npm, verifies it and stores 14 MB. Then reload this page."
+MISSING = N_(
+    "ONNX Runtime for browsers ({package}) is not installed yet. Run the command below once: it downloads the package "
+    "with npm, verifies it and stores 14 MB. Then reload this page."
 )
 ABOUT = N_(
     "Both files run in this browser (WebAssembly, one thread). "
@@ -33,7 +33,7 @@ def page() -> None:
     if point is None:
         return
     if not browser_runtime.is_there():
-        st.info(MISSING)
+        st.info(_(MISSING).format(package=f"{browser_runtime.PACKAGE} {browser_runtime.VERSION}"))
         st.code("python -m compression probe browser", language="bash")
         return
     images = awaited(visit.answer("browser", jobs.browser_images, visit.plain_request), _("Packing test images"))

@@ -10,6 +10,7 @@ from compression.models import OWN
 from pages.ui.explore import figures_of_merit, panels
 from pages.ui.model import wording
 from pages.ui.model.points import Point
+from pages.ui.page.table import columns
 from pages.ui.ship import device_files, device_rows, probe
 from pages.ui.state import Visit, kept
 
@@ -43,7 +44,7 @@ def devices(visit: Visit, point: Point) -> None:
     if found is None:
         return
     estimate, fp32 = found
-    st.markdown("#### Devices", help=_(DEVICES))
+    st.markdown(_("#### Devices"), help=_(DEVICES))
     table = st.container()
     written = device_files.written(visit, point, file)
     board = device_files.board(written)
@@ -57,8 +58,15 @@ def devices(visit: Visit, point: Point) -> None:
 def verdicts(ours: Deployment, fp32: Deployment) -> None:
     """A row for each device, and the sums of the one that is selected."""
     rows = device_rows.rows(ours, fp32)
-    chosen = st.dataframe(rows, hide_index=True, column_config=device_rows.COLUMNS, on_select="rerun", key="devices",
-                          selection_mode="single-row", height=38 + 35 * len(rows))  # fmt: skip
+    chosen = st.dataframe(
+        rows,
+        hide_index=True,
+        column_config=columns(rows, device_rows.COLUMNS),
+        on_select="rerun",
+        key="devices",
+        selection_mode="single-row",
+        height=38 + 35 * len(rows),
+    )
     picked = [list(ours.fits.values())[i] for i in chosen["selection"]["rows"]]
     st.caption(
         "\n".join(f"- {line}" for line in device_rows.details(picked[0]))
@@ -72,21 +80,22 @@ def beside(visit: Visit, point: Point, ours: Deployment) -> None:
     file, request = kept(point.file) or b"", visit.request_for(point.recipe)
     here, transfer = st.columns(2, gap="large")
     with here:
-        st.markdown("#### This machine")
+        st.markdown(_("#### This machine"))
         st.markdown(device_rows.on_this_machine(ours, point.measurement.latency))
         grown = None
         if st.toggle(_("Measure process memory"), key="deploy.grow"):
             grown = panels.awaited(visit.answer("grow", jobs.memory_growth, request, file), _("Running a large batch"))
         st.markdown(device_rows.memory(ours, grown))
     with transfer:
-        st.markdown("#### Transfer time", help=_("At an assumed typical data rate of each connection."))
+        st.markdown(_("#### Transfer time"), help=_("At an assumed typical data rate of each connection."))
         sizes = point.measurement.size_bytes, point.measurement.baseline_size_bytes
-        st.dataframe(device_rows.transfers(*sizes), hide_index=True)
+        rows = device_rows.transfers(*sizes)
+        st.dataframe(rows, hide_index=True, column_config=columns(rows))
 
 
 def take_along(visit: Visit, point: Point) -> None:
     """Every format with its size and the lines that load it."""
-    st.markdown("#### Download")
+    st.markdown(_("#### Download"))
     files, code = st.columns(2, gap="large")
     with files:
         panels.files(visit, point, [])

@@ -28,14 +28,14 @@ def page() -> None:
         st.warning(wording.said(visit.notice))
     asked, named = st.columns(2, gap="large")
     with asked:
-        st.markdown("**Budget**")
+        st.markdown(_("**Budget**"))
         budget = view_controls.budget(visit.trail.words)
         visit.look(replace(visit.view, budget=budget))
     with named:
         title = st.text_input(_("Title"), _("{title}: compression results", title=visit.subject.title), max_chars=120)
         files = st.container()
         if budget.asked != budget:
-            st.info(f"{usual(visit.trail.words)} {NO_LIMIT.format(visit.trail.words.limit)}")
+            st.info(f"{usual(visit.trail.words)} {_(NO_LIMIT).format(_(visit.trail.words.limit))}")
     when, compared = datetime.now().astimezone(), beside_fp32(report.recommended(visit.trail, budget))
     told = report.report(title.strip() or visit.subject.title, visit.trail, budget, when, compared)
     if told is None:

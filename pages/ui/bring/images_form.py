@@ -19,6 +19,7 @@ from pages.ui.model.choice import Choice
 from pages.ui.model.links import first_of_own, link_of
 from pages.ui.model.subject import FOLDER, Subject
 from pages.ui.page.guard import heard, repeated
+from pages.ui.page.table import columns
 from pages.ui.page.test_images import sampled
 from pages.ui.page.waiting import answered, followed, progress_of
 from pages.ui.state import Visit, asked, forgotten, put, shown, shown_or_none, taken, watched, watched_beside
@@ -88,7 +89,7 @@ def _images() -> str:
     added, said = shown_or_none(ADDED) or ("", "")
     if said and added == shown_or_none("images.dataset"):
         st.success(said)
-    known = {**added_folders(), _(PATH): _(PATH)}
+    known = {**added_folders(), PATH: _(PATH)}
     chosen = st.selectbox(_("Images"), known, key="images.dataset", format_func=lambda name: known.get(name, name))
     if chosen == PATH:
         path = st.text_input(_("Folder"), key="images.path", placeholder="/path/to/images").strip()
@@ -151,7 +152,7 @@ def _look(visit: Visit, card: Card, dataset: str) -> None:
     if not isinstance(found, Inputs):
         return
     _to_explore(visit, Subject(card.model, models.OWN, dataset))
-    counts = ", ".join(f"{n:,} {PARTS[part]}" for part, n in found.images.items())
+    counts = ", ".join(f"{n:,} {_(PARTS[part])}" for part, n in found.images.items())
     st.markdown(
         _("**Images** · {counts}{value}", counts=counts, value="" if found.labelled else _(" · without labels"))
     )
@@ -159,7 +160,8 @@ def _look(visit: Visit, card: Card, dataset: str) -> None:
         st.caption(wording.said(note))
     if found.skipped:
         with st.expander(_("{count:,} files skipped", count=len(found.skipped))):
-            st.dataframe([{"File": line} for line in found.skipped], hide_index=True)
+            files = [{"File": wording.shown(line)} for line in found.skipped]
+            st.dataframe(files, hide_index=True, column_config=columns(files))
     st.image(list(found.pictures), caption=[wording.plain(name) or " " for name in found.captions], width=150)
     if card.preprocess is not None:
         st.markdown(_("**Preprocessing** · {told}", told=wording.said(told(card.preprocess))))
@@ -187,7 +189,11 @@ def _preprocessings(card: Card, now: Preprocess, found: Ranking) -> None:
         for title, preprocess, accuracy in found.ranked
     ]
     st.caption(_("Tried on {tried:,} training images:", tried=found.tried))
-    st.dataframe(rows, hide_index=True, column_config={"Accuracy": st.column_config.NumberColumn(format="percent")})
+    st.dataframe(
+        rows,
+        hide_index=True,
+        column_config=columns(rows, {"Accuracy": st.column_config.NumberColumn(format="percent")}),
+    )
     titles = [title for title, preprocess, _ in found.ranked if not same(preprocess, now)]
     st.selectbox(_("Change preprocessing"), titles, index=None, key="images.preprocess", placeholder=_("Keep current"))
     chosen = shown("images.preprocess")
@@ -250,8 +256,8 @@ def _classes(visit: Visit, card: Card, dataset: str, found: Inputs) -> None:
     )
     column = st.column_config.SelectboxColumn(options=sorted(set(outputs)))
     edited = st.data_editor(
-        rows, hide_index=True, disabled=[CLASS, _("Matched by")], key=f"images.classes.{card.model}",
-        column_config={OUTPUT: column},
+        rows, hide_index=True, disabled=[CLASS, "Matched by"], key=f"images.classes.{card.model}",
+        column_config=columns(rows, {OUTPUT: column}),
     )  # fmt: skip
     changed = {
         row[CLASS]: row[OUTPUT] or "" for row, before in zip(edited, rows, strict=True) if row[OUTPUT] != before[OUTPUT]

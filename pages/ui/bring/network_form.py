@@ -17,6 +17,7 @@ from pages.ui.model import wording
 from pages.ui.model.links import first_of_own, link_of
 from pages.ui.model.subject import Subject, dataset_title
 from pages.ui.page.guard import guarded
+from pages.ui.page.table import columns
 from pages.ui.page.waiting import awaited, followed
 from pages.ui.state import Visit, asked, begun, forgotten, put, shown, shown_or_none, taken, watched
 
@@ -46,7 +47,13 @@ SAID = "bring.said"
 def draw(visit: Visit) -> None:
     """The source, the network's name here, a button that takes it in, how that went, and what is in the list."""
     source = st.segmented_control(
-        _("Source"), (FILE, LIBRARY), default=FILE, key="bring.source", label_visibility="collapsed", required=True
+        _("Source"),
+        (FILE, LIBRARY),
+        default=FILE,
+        key="bring.source",
+        label_visibility="collapsed",
+        required=True,
+        format_func=_,
     )
     if source == LIBRARY:
         _library()
@@ -235,4 +242,5 @@ def facts(card: Card) -> None:
         "SHA-256": card.sha256[:16],
         "Checked": card.checked,
     }
-    st.dataframe([{"": name, "Details": value} for name, value in rows.items() if value], hide_index=True)
+    details = [{"": _(name), "Details": value} for name, value in rows.items() if value]
+    st.dataframe(details, hide_index=True, column_config=columns(details))

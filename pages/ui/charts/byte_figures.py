@@ -126,10 +126,10 @@ def _column(suffix: str, found: object) -> dict[str, object]:
 def _bar(part: str, rows: Sequence[Ledger | LayerBytes], total: int) -> Bar:
     sizes = [getattr(row, part) for row in rows]
     texts = [
-        _("{PARTS}: {size}, {size_2:.1%} of the file", PARTS=PARTS[part], size=wording.size(size), size_2=size / total)
+        _("{part}: {size}, {size_2:.1%} of the file", part=_(PARTS[part]), size=wording.size(size), size_2=size / total)
         for size in sizes
     ]
-    return Bar(part, PARTS[part], tuple(size / 1000 for size in sizes), tuple(texts))
+    return Bar(part, _(PARTS[part]), tuple(size / 1000 for size in sizes), tuple(texts))
 
 
 def _shown(bars: Sequence[Bar]) -> tuple[Bar, ...]:

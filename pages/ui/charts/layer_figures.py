@@ -81,7 +81,7 @@ def curves(found: LayerSensitivity, words: Words) -> go.Figure:
         line = {"color": AFTER, "width": 2}
         fig.add_trace(go.Scatter(x=xs, y=ys, mode="lines+markers", line=line, showlegend=False), row=1, col=column)
     fig.add_hline(y=100 * found.dense, line={"color": DENSE, "dash": "dot"})
-    fig.update_yaxes(title=_("{title} (validation)", title=words.title), col=1)
+    fig.update_yaxes(title=_("{title} (validation)", title=_(words.title)), col=1)
     return _styled(fig, 260)
 
 
@@ -148,10 +148,11 @@ def errors(view: LayerView) -> str:
     if view.weight_error is None or view.output_error is None:
         return _("The recipe replaced this layer with others.")
     shape = " × ".join(map(str, view.shape))
-    return (
-        f"{shape}. Relative weight error {view.weight_error:.1%}, relative output error "
-        f"{view.output_error:.1%} (on calibration images, with all earlier layers compressed too)."
-    )
+    return _(
+        "{shape}. Relative weight error {weight_error:.1%}, relative output error {output_error:.1%} "
+        "(on calibration images, with all earlier layers compressed too).",
+        shape=shape, weight_error=view.weight_error, output_error=view.output_error,
+    )  # fmt: skip
 
 
 def _level(technique: str, level: float) -> str:

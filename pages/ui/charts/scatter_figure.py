@@ -143,7 +143,7 @@ def _ghost(chart: Chart) -> go.Scatter:
         showlegend=False,
         hoverinfo="skip",
         marker={"symbol": "circle-open-dot", "size": 16, "color": NOW, "opacity": 0.8},
-        text=["interpolated"] * len(at),
+        text=[_("interpolated")] * len(at),
         textposition="top right",
         textfont={"size": 12, "color": NOW},
     )

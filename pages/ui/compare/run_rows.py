@@ -101,7 +101,7 @@ DIMENSIONS = {
 def parallel(runs: Sequence[Run]) -> go.Figure:
     """A line for each timed run through its settings and measures; a step that is off stands at its neutral value."""
     chosen = [run for run in runs if run.latency and run.readable is not None][:LINES]
-    columns = [(told, [_setting(run, path) for run in chosen]) for path, told in DIMENSIONS.items()]
+    columns = [(_(told), [_setting(run, path) for run in chosen]) for path, told in DIMENSIONS.items()]
     columns += [
         (_("Size, KB"), [run.size_bytes / 1000 for run in chosen]),
         (_("Latency, fp32 = 1"), [run.latency.ratio for run in chosen if run.latency]),
@@ -118,7 +118,7 @@ def parallel(runs: Sequence[Run]) -> go.Figure:
 
 def _of_all(runs: Sequence[Run]) -> str:
     """What the share of images is called that stands for each run."""
-    return " or ".join(dict.fromkeys(WORDS[run.accuracy.reference].title for run in runs))
+    return " or ".join(dict.fromkeys(_(WORDS[run.accuracy.reference].title) for run in runs))
 
 
 def untimed(runs: Sequence[Run]) -> str:

@@ -15,6 +15,7 @@ from pages.ui.charts.plot import plot
 from pages.ui.compare import machines, two_runs
 from pages.ui.model import wording
 from pages.ui.model.words import WORDS
+from pages.ui.page.table import columns
 from pages.ui.page.waiting import awaited
 from pages.ui.state import asked, kept, store
 
@@ -45,9 +46,12 @@ def measures(a: Run, b: Run) -> None:
     left, right = st.columns([2, 3])
     rows = two_runs.settings(a, b)
     left.markdown(_("**Differing settings**"))
-    left.dataframe(rows, hide_index=True) if rows else left.caption(_("None: the same recipe on the same network."))
-    right.markdown("**Results**")
-    right.dataframe(two_runs.rows(two_runs.deltas(a, b, compared(a, b))), hide_index=True)
+    left.dataframe(rows, hide_index=True, column_config=columns(rows)) if rows else left.caption(
+        _("None: the same recipe on the same network.")
+    )
+    right.markdown(_("**Results**"))
+    results = two_runs.rows(two_runs.deltas(a, b, compared(a, b)))
+    right.dataframe(results, hide_index=True, column_config=columns(results))
 
 
 def classes(a: Run, b: Run) -> None:
@@ -57,7 +61,7 @@ def classes(a: Run, b: Run) -> None:
         return
     left, right = st.columns(2)
     with left:
-        measure = WORDS[found.reference].measure
+        measure = _(WORDS[found.reference].measure)
         st.markdown(
             _(
                 "**{measure} per class{value}**",
@@ -153,8 +157,8 @@ def speed(a: Run, b: Run) -> None:
                 asked(("explain", run.id), jobs.explain_latency, request, file, layers), _("Profiling the file")
             )
             if told is not None:
-                st.dataframe(byte_figures.operators(told.profile, told.baseline), hide_index=True,
-                             column_config=tables.OPERATORS)  # fmt: skip
+                operators = byte_figures.operators(told.profile, told.baseline)
+                st.dataframe(operators, hide_index=True, column_config=columns(operators, tables.OPERATORS))
                 st.markdown("\n".join(f"- {line}" for line in byte_figures.findings(told.findings)))
 
 
@@ -166,7 +170,8 @@ def elsewhere(a: Run, b: Run) -> None:
         if not probed:
             st.caption(_("No report from another machine yet. Deploy has the probe that measures this file there."))
             continue
-        st.dataframe(machines.rows(run, probed), hide_index=True, column_config=MACHINES)
+        rows = machines.rows(run, probed)
+        st.dataframe(rows, hide_index=True, column_config=columns(rows, MACHINES))
         for sentence in machines.sentences(run, store().predictions(run.id), probed):
             st.markdown(f"- {wording.said(sentence)}")
 

@@ -8,6 +8,7 @@ import plotly.graph_objects as go
 
 from compression.analysis.comparison import Comparison
 from compression.language import N_, _
+from compression.language import shown as translated
 from compression.recipe.difference import differences
 from compression.records.measurement import Latency
 from compression.steps import STEPS
@@ -62,7 +63,7 @@ def deltas(a: Run, b: Run, found: Comparison | None) -> list[Delta]:
 
 def _accuracy(a: Run, b: Run, found: Comparison | None) -> Delta:
     values = wording.percent(a.accuracy.value, a.accuracy.n), wording.percent(b.accuracy.value, b.accuracy.n)
-    names = dict.fromkeys(WORDS[run.accuracy.reference].measure for run in (a, b))
+    names = dict.fromkeys(_(WORDS[run.accuracy.reference].measure) for run in (a, b))
     if len(names) > 1:
         return Delta(" or ".join(names), *values, "", _("not comparable: one dataset has no labels"))
     (name,) = names
@@ -76,7 +77,7 @@ def _accuracy(a: Run, b: Run, found: Comparison | None) -> Delta:
         value=wording.points(found.interval.low, n) or "0",
         value_2=wording.points(found.interval.high, n) or "0",
     )
-    sure = "significant" if found.p_value <= 0.05 else _("within noise")
+    sure = _("significant") if found.p_value <= 0.05 else _("within noise")
     change = wording.points(found.difference, n) or "none"
     if found.reference == "fp32" and "baseline" in (a.role, b.role):
         return Delta(name, *values, change, _("{bounds}; fp32 always agrees with itself", bounds=bounds))
@@ -120,7 +121,7 @@ def by_class(found: Comparison) -> go.Figure:
     ranked = sorted(range(len(found.classes)), key=lambda i: -abs(found.classes[i].a - found.classes[i].b))[:CLASSES]
     shown = [found.classes[i] for i in sorted(ranked)]
     names = [c.name for c in shown]
-    fig = go.Figure(layout=_layout(300, "Class", WORDS[found.reference].title))
+    fig = go.Figure(layout=_layout(300, _("Class"), _(WORDS[found.reference].title)))
     fig.update_xaxes(type="category")
     for name, shade, values in (("A", A, [c.a for c in shown]), ("B", B, [c.b for c in shown])):
         texts = [
@@ -158,7 +159,7 @@ def confusion(found: Comparison) -> go.Figure:
 def reliability(comparison: Comparison) -> go.Figure:
     """Confidence against accuracy or agreement: on the diagonal a file is right as often as it says."""
     a, b = comparison.a_reliability, comparison.b_reliability
-    up = _("Accuracy, %") if comparison.reference == "labels" else WORDS["fp32"].title
+    up = _("Accuracy, %") if comparison.reference == "labels" else _(WORDS["fp32"].title)
     fig = go.Figure(layout=_layout(420, "Confidence, %", up))
     fig.add_trace(go.Scatter(x=[0, 100], y=[0, 100], mode="lines", name=_("Perfect calibration"), hoverinfo="skip",
                              line={"color": "#808790", "dash": "dot", "width": 1}))  # fmt: skip
@@ -210,8 +211,8 @@ def _named(path: str) -> str:
     if kind not in STEPS:
         return kind.replace("_", " ").capitalize()
     if not name:
-        return STEPS[kind].title
-    return f"{STEPS[kind].title}: {str(STEPS[kind].model_fields[name].title).lower()}"
+        return translated(STEPS[kind].title)
+    return f"{translated(STEPS[kind].title)}: {translated(str(STEPS[kind].model_fields[name].title)).lower()}"
 
 
 def _told(path: str, value: Any) -> str:

@@ -21,6 +21,7 @@ from pages.ui.model import wording
 from pages.ui.model.pareto import Spot, stand
 from pages.ui.model.subject import Subject, reference_sweep
 from pages.ui.page.guard import repeated
+from pages.ui.page.table import columns
 from pages.ui.state import awaited_once, lab, store
 
 Kind = Literal["dense", "taught", "compressed"]
@@ -124,7 +125,7 @@ def _draw(fig: go.Figure, kind: Kind, own: Sequence[Way], front: Sequence[bool])
                     line={"shape": "hv", "color": COLOURS[kind], "width": 2})  # fmt: skip
     named = kind != "compressed"
     fig.add_scatter(
-        x=[way.spot.x for way in own], y=[way.spot.y for way in own], name=NAMES[kind],
+        x=[way.spot.x for way in own], y=[way.spot.y for way in own], name=_(NAMES[kind]),
         mode="markers+text" if named else "markers", text=[way.label if named else "" for way in own],
         textposition="bottom center", textfont={"size": 11, "color": COLOURS[kind]}, cliponaxis=False,
         marker={"symbol": SYMBOLS[kind], "color": COLOURS[kind], "size": 10 if named else 7,
@@ -158,10 +159,10 @@ def draw(first: str = "") -> None:
             repeated(partial(measure, dataset, lacking[0]), EVERY_S)
         plot(figure(found), _("Accuracy against file size of {count} files, by method.", count=len(found)), key="ways")
         st.caption(_(ABOUT))
-        rows = [{"Method": NAMES[way.kind], "File": way.label, "Accuracy, %": round(way.spot.y, 2),
+        rows = [{"Method": _(NAMES[way.kind]), "File": way.label, "Accuracy, %": round(way.spot.y, 2),
                  "Size, KB": round(way.spot.x, 1)} for way in found if way.kind != "compressed"]  # fmt: skip
         if rows:
-            st.dataframe(rows, hide_index=True)
+            st.dataframe(rows, hide_index=True, column_config=columns(rows))
 
 
 def measure(dataset: str, small: SmallNetwork) -> None:

@@ -25,7 +25,7 @@ def draw(visit: Visit) -> list[Chart]:
         timing = clock(visit)
         trail = timing.trail(visit.trail)
         st.markdown(
-            "**Budget**", help=_("Shaded on the charts. The best measured point within the budget is shown below.")
+            _("**Budget**"), help=_("Shaded on the charts. The best measured point within the budget is shown below.")
         )
         budget = view_controls.budget(visit.trail.words)
         toolbar.advice(visit, trail, budget)

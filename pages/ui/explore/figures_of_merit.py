@@ -87,7 +87,7 @@ def is_kept(measured: Measurement) -> bool:
 
 def _accuracy(measured: Measurement | None, words: Words) -> Figure:
     if measured is None:
-        return Figure(words.measure, NOTHING, "", "", "", "off", words.about)
+        return Figure(_(words.measure), NOTHING, "", "", "", "off", _(words.about))
     accuracy, n = measured.accuracy, measured.accuracy.n
     words, noise = WORDS[accuracy.reference], not accuracy.significant
     change = wording.points(-accuracy.drop, n)
@@ -96,7 +96,7 @@ def _accuracy(measured: Measurement | None, words: Words) -> Figure:
         remark = _("with fp32, {n}", n=wording.counted(n, "image"))
     half = wording.half_width(accuracy.interval.low, accuracy.interval.high, n)
     colour: Literal["normal", "off"] = "off" if noise else "normal"
-    return Figure(words.measure, wording.percent(accuracy.value, n), half, change, remark, colour, words.about)
+    return Figure(_(words.measure), wording.percent(accuracy.value, n), half, change, remark, colour, _(words.about))
 
 
 def _size(measured: Measurement | None) -> Figure:

@@ -14,6 +14,7 @@ from streamlit.delta_generator import DeltaGenerator
 from compression.data import DATASETS, added_folders
 from compression.data.test_samples import ALL, base_of
 from compression.language import N_, _
+from compression.language import shown as shown_in
 from compression.models import OWN, title
 from compression.recipe import Recipe
 from compression.steps import STEPS, Settings, bounds_of, choices_of, step
@@ -73,7 +74,7 @@ def _network(pair: Pair, dataset: str) -> str:
     model, trained_on = pair
     if trained_on in (base_of(dataset), OWN):
         return title(model) if trained_on != OWN else _("{title} (imported)", title=title(model))
-    return _("{title}, trained on {title_2}", title=title(model), title_2=DATASETS[trained_on].title)
+    return _("{title}, trained on {dataset}", title=title(model), dataset=DATASETS[trained_on].title)
 
 
 def recipe(
@@ -99,7 +100,7 @@ def _group(
 ) -> dict[str, Any] | None:
     """A technique's switch and values: what has a unit or is marked as main at once, the finer choices folded away."""
     with st.container(border=True, key=f"group-{kind}", gap="small"):
-        on = st.toggle(f"**{STEPS[kind].title}**", key=f"{kind}.on", help=settings.__doc__)
+        on = st.toggle(f"**{shown_in(STEPS[kind].title)}**", key=f"{kind}.on", help=shown_in(settings.__doc__ or ""))
         body = st.empty()
     if not on:
         return None
@@ -131,8 +132,8 @@ def _folded(
 def control(settings: type[Settings], name: str, key: str, positions: Positions | None = None) -> Any:
     """The widget for one field, and what it says."""
     field = settings.model_fields[name]
-    label, unit = str(field.title), wording.unit_of(settings, name)
-    about: dict[str, Any] = {"key": key, "help": field.description}
+    label, unit = shown_in(str(field.title)), wording.unit_of(settings, name)
+    about: dict[str, Any] = {"key": key, "help": shown_in(field.description or "") or None}
     if stops := (positions or {}).get(key):
         return st.select_slider(label, stops, format_func=lambda stop: wording.value_text(stop, unit), **about)
     if choices := choices_of(field):

@@ -78,7 +78,7 @@ def draw(visit: Visit, point: Point, both: Sides, known: Mapping[str, LayerSensi
 
 def _paint() -> Paint:
     names = [paint.name for paint in PAINTS]
-    name = st.segmented_control(_("Color by"), names, default=names[0], key=PAINT, required=True)
+    name = st.segmented_control(_("Color by"), names, default=names[0], key=PAINT, required=True, format_func=_)
     return next(paint for paint in PAINTS if paint.name == (name or names[0]))
 
 
@@ -91,16 +91,16 @@ def _about(
     paint: Paint, known: Mapping[str, LayerSensitivity], times: tuple[OperatorTimes, OperatorTimes] | None
 ) -> str:
     if paint.name == "Sensitivity" and not known:
-        return _("{about} Not measured yet; see Sensitivity below.", about=paint.about)
+        return _("{about} Not measured yet; see Sensitivity below.", about=_(paint.about))
     if times is not None:
         before, after = (paint.said(each.conversions_ms) for each in times)
         return _(
             "{about} Conversions of types and layouts: {before} before, {after} after.",
-            about=paint.about,
+            about=_(paint.about),
             before=before,
             after=after,
         )
-    return paint.about
+    return _(paint.about)
 
 
 def _own(visit: Visit) -> dict[str, str]:

@@ -44,7 +44,7 @@ def _stage(job: Job | None) -> str:
 
 def sensitivity(visit: Visit, names: Sequence[str], chosen: str) -> None:
     """The curves of the chosen layer and of all, and the job that finds out what is missing."""
-    st.markdown("#### Sensitivity", help=_(SIMULATED))
+    st.markdown(_("#### Sensitivity"), help=_(SIMULATED))
     curves, job = visit.sweep.curves, visit.sweep.job
     if job is not None and job.news.state == "working":
         repeated(partial(progress, visit, job, _stage(job)), EVERY_S)

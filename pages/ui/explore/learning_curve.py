@@ -6,7 +6,7 @@ import plotly.graph_objects as go
 import streamlit as st
 
 from compression import jobs, models
-from compression.language import N_, _
+from compression.language import N_, _, shown
 from compression.records.measurement import LearningPoint
 from compression.steps import STEPS, Recover
 from pages.ui.charts import pictures
@@ -26,7 +26,7 @@ def learning(visit: Visit) -> None:
     """The curve, and the teacher's answers softened by the recipe's temperature."""
     step = visit.recipe.get("recover")
     if step is None:
-        st.caption(_(OFF).format(title=STEPS["recover"].title))
+        st.caption(_(OFF).format(title=shown(STEPS["recover"].title)))
     if visit.trail.words is WORDS["fp32"]:
         st.caption(_(UNLABELLED))
     curve, teacher = st.columns(2, gap="large")
@@ -44,7 +44,7 @@ def teaching(visit: Visit, step: Recover) -> None:
         st.caption(_("Fine-tuning uses no teacher, only the labels."))
         return
     temperature, request = step.temperature, visit.request_for(visit.plain)
-    who = "teacher" if step.teacher == "self" else _("teacher ({title})", title=models.title(step.teacher))
+    who = _("teacher") if step.teacher == "self" else _("teacher ({title})", title=models.title(step.teacher))
     st.markdown(_("**Outputs of the {who} at temperature {temperature:g}**", who=who, temperature=temperature))
     answer = visit.answer("teach", jobs.teacher_scores, request, step.teacher, tuple(range(IMAGES)))
     told = awaited(answer, _("Running the teacher"))

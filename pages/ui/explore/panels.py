@@ -17,6 +17,7 @@ from pages.ui.explore.learning_curve import learning
 from pages.ui.model import wording
 from pages.ui.model.points import Point
 from pages.ui.model.view import PANELS
+from pages.ui.page.table import columns
 from pages.ui.page.waiting import awaited, tell
 from pages.ui.state import Visit, kept, opened, shown
 
@@ -28,7 +29,10 @@ WAITING = N_("Available after the first measurement.")
 def draw(visit: Visit, point: Point | None, drawn: list[Chart]) -> None:
     """The choice of a panel, and the panel."""
     chosen = (
-        st.segmented_control(_("Panel"), PANELS, key="panel", required=True, label_visibility="collapsed") or PANELS[0]
+        st.segmented_control(
+            _("Panel"), PANELS, key="panel", required=True, label_visibility="collapsed", format_func=_
+        )
+        or PANELS[0]
     )
     visit.look(replace(visit.view, panel=chosen))
     with st.container(key="panel-body"):
@@ -44,7 +48,7 @@ def points(visit: Visit, point: Point | None, drawn: list[Chart]) -> None:
     keys, height = [row["key"] for row in rows], min(420, 45 + 36 * len(rows))
     name = f"points.{digest(*keys, str(visit.selection.cleared))}"  # a tick is of a row: among other rows it comes off
     st.dataframe(rows, hide_index=True, key=name, on_select=partial(_tick, visit, keys, name),
-                 selection_mode="single-row", column_config=tables.COLUMNS, height=height)  # fmt: skip
+                 selection_mode="single-row", column_config=columns(rows, tables.COLUMNS), height=height)  # fmt: skip
 
 
 def _tick(visit: Visit, keys: list[str], name: str) -> None:
@@ -90,9 +94,8 @@ def speed(visit: Visit, point: Point | None, drawn: list[Chart]) -> None:
         )
     with times:
         st.markdown(_("**Time per operator**"), help=_("ONNX Runtime's profiler; medians of 50 runs with one image."))
-        st.dataframe(
-            byte_figures.operators(told.profile, told.baseline), hide_index=True, column_config=tables.OPERATORS
-        )
+        rows = byte_figures.operators(told.profile, told.baseline)
+        st.dataframe(rows, hide_index=True, column_config=columns(rows, tables.OPERATORS))
 
 
 def layers(visit: Visit, point: Point | None, drawn: list[Chart]) -> None:
@@ -100,7 +103,8 @@ def layers(visit: Visit, point: Point | None, drawn: list[Chart]) -> None:
     if point is None or not point.layers:
         st.caption(_(COMES))
         return
-    st.dataframe(tables.layers(point.layers), hide_index=True, column_config=tables.LAYERS)
+    rows = tables.layers(point.layers)
+    st.dataframe(rows, hide_index=True, column_config=columns(rows, tables.LAYERS))
 
 
 def curve(visit: Visit, point: Point | None, drawn: list[Chart]) -> None:
@@ -124,7 +128,7 @@ def files(visit: Visit, point: Point | None, drawn: list[Chart]) -> None:
     stem = wording.file_name(visit.subject, point.recipe).removesuffix(".onnx")
     for format_name, title in tables.FORMATS.items():
         name, place = st.columns([3, 2], vertical_alignment="center", gap="small")
-        name.markdown(title)
+        name.markdown(_(title))
         _downloads(visit, point, file, format_name, stem, place)
 
 

@@ -4,6 +4,7 @@ import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
 from compression.language import N_, _
+from compression.language import shown as translated
 from compression.recipe.presets import PRESETS
 from pages.ui.charts.scatter_data import where
 from pages.ui.model import wording
@@ -60,8 +61,14 @@ def draw(visit: Visit) -> DeltaGenerator:
             with st.popover(_("Presets")):
                 st.caption(_(FIXED))
                 for name, preset in PRESETS.items():
-                    st.button(preset.title, key=f"preset.{name}", on_click=visit.load, args=(preset.recipe,),
-                              help=preset.about, width="stretch")  # fmt: skip
+                    st.button(
+                        translated(preset.title),
+                        key=f"preset.{name}",
+                        on_click=visit.load,
+                        args=(preset.recipe,),
+                        help=translated(preset.about),
+                        width="stretch",
+                    )
                 st.divider()
                 st.button(
                     _(SMALLEST), key="preset.smallest", on_click=visit.find_smallest, help=_(CHOSEN), width="stretch"

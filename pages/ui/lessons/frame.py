@@ -15,6 +15,7 @@ from pages.ui.lessons.lesson import LESSONS, Exercise, Facts, LessonText, Questi
 from pages.ui.model import wording
 from pages.ui.model.links import link_of
 from pages.ui.model.subject import Subject
+from pages.ui.page.table import columns
 from pages.ui.state import Learning, learning, shown
 
 EXPLORE = "pages/lab/explore.py"
@@ -93,7 +94,8 @@ def table(rows: Sequence[Row], alt: str) -> None:
     draw(lesson_figures.ladder(rows), alt)
     st.caption(provenance(rows))
     with st.expander(_("Table of results")):
-        st.dataframe([_numbers(row) for row in rows], hide_index=True)
+        numbers = [_numbers(row) for row in rows]
+        st.dataframe(numbers, hide_index=True, column_config=columns(numbers))
 
 
 def provenance(rows: Sequence[Row]) -> str:
@@ -158,7 +160,7 @@ def closing(lesson: LessonText) -> None:
     st.page_link(SHEETS, label=_("Printable teacher's sheet"), query_params={"lesson": lesson.name})
     after = list(LESSONS)[list(LESSONS).index(lesson.name) + 1 :]
     if after:
-        st.page_link(page_of(after[0]), label=_("Next lesson: {LESSONS}", LESSONS=LESSONS[after[0]]))
+        st.page_link(page_of(after[0]), label=_("Next lesson: {title}", title=_(LESSONS[after[0]])))
 
 
 def sheet(lesson: LessonText) -> None:
@@ -170,9 +172,9 @@ def sheet(lesson: LessonText) -> None:
         (_("Discussion"), lesson.teacher.discussion),
     ):  # fmt: skip
         st.markdown(f"#### {heading}\n" + "\n".join(f"- {point}" for point in points), unsafe_allow_html=True)
-    st.markdown("#### Questions and answers\n" + "\n".join(map(_key, lesson.questions.values())),
+    st.markdown(_("#### Questions and answers") + "\n" + "\n".join(map(_key, lesson.questions.values())),
                 unsafe_allow_html=True)  # fmt: skip
-    st.markdown("#### Exercises")
+    st.markdown(_("#### Exercises"))
     for number, exercise in enumerate(lesson.teacher.exercises, 1):
         _exercise(number, exercise)
 

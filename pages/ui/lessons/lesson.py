@@ -13,7 +13,7 @@ from typing import Any
 
 import yaml
 
-from compression.language import N_, _
+from compression.language import ENGLISH, N_, _, current
 
 TEXTS = Path(__file__).resolve().parents[2] / "learn" / "texts"
 
@@ -126,10 +126,9 @@ def page_of(name: str) -> str:
     return f"pages/learn/{name.replace('-', '_')}.py"
 
 
-@lru_cache(maxsize=1)
 def glossary() -> dict[str, str]:
-    """What a term means, in a sentence."""
-    return yaml.safe_load((TEXTS / "glossary.yaml").read_text(encoding="utf-8"))
+    """What a term means, in a sentence, in the visitor's language."""
+    return _loaded("glossary", current())
 
 
 def figures_in(name: str) -> set[str]:
@@ -137,9 +136,15 @@ def figures_in(name: str) -> set[str]:
     return {match[1] for match in FIGURE.finditer((TEXTS / f"{name}.yaml").read_text(encoding="utf-8"))}
 
 
-@lru_cache(maxsize=16)
 def _raw(name: str) -> dict[str, Any]:
-    return yaml.safe_load((TEXTS / f"{name}.yaml").read_text(encoding="utf-8"))
+    return _loaded(name, current())
+
+
+@lru_cache(maxsize=64)
+def _loaded(name: str, language: str) -> dict[str, Any]:
+    """The file of a text; English has those of `TEXTS` itself, another language those of its folder there."""
+    folder = TEXTS if language == ENGLISH else TEXTS / language.replace("-", "_")
+    return yaml.safe_load((folder / f"{name}.yaml").read_text(encoding="utf-8"))
 
 
 def with_figures(value: Any, facts: Facts) -> Any:

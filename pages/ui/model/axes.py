@@ -6,7 +6,7 @@ from typing import Literal
 
 from compression.analysis.energy import energy_microjoules, estimate_microjoules
 from compression.jobs import Baseline
-from compression.language import N_
+from compression.language import N_, _
 from compression.records.measurement import Interval
 from pages.ui.model.points import Point
 from pages.ui.model.words import Words
@@ -34,7 +34,8 @@ class Axis:
 
     def called(self, words: Words) -> "Axis":
         """The axis by the name that its quantity has for these images."""
-        return replace(self, title=words.title, short=words.short) if self.name == "accuracy" else self
+        named = replace(self, title=words.title, short=words.short) if self.name == "accuracy" else self
+        return replace(named, title=_(named.title), short=_(named.short), unit=_(named.unit))
 
 
 def _exact(value: float | None) -> Reading | None:
@@ -90,7 +91,7 @@ AXES: dict[Name, Axis] = {
         Axis(
             "latency",
             N_("Latency (fp32 = 1)"),
-            "latency",
+            N_("latency"),
             N_("of fp32"),
             "less",
             False,
@@ -101,7 +102,7 @@ AXES: dict[Name, Axis] = {
             "macs",
             N_("MACs, millions"),
             "MACs",
-            "million",
+            N_("million"),
             "less",
             False,
             lambda p: _scaled(p.measurement.macs, 1e6),
@@ -110,8 +111,8 @@ AXES: dict[Name, Axis] = {
         Axis(
             "parameters",
             N_("Weights, thousands"),
-            "weights",
-            "thousand",
+            N_("weights"),
+            N_("thousand"),
             "less",
             False,
             lambda p: _scaled(p.measurement.parameters, 1e3),

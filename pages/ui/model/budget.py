@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from typing import Literal, Self
 
 from compression.jobs import Baseline
-from compression.language import N_, _
+from compression.language import N_, _, n_
 from compression.records.measurement import Measurement
 from pages.ui.model import wording
 from pages.ui.model.axes import Name
@@ -14,7 +14,7 @@ from pages.ui.model.words import WORDS, Words
 from pages.ui.model.words import of as words_of
 
 Wish = Literal["smallest", "fastest", "most accurate"]
-WISHES: tuple[Wish, ...] = ("smallest", "fastest", N_("most accurate"))
+WISHES: tuple[Wish, ...] = (N_("smallest"), N_("fastest"), N_("most accurate"))
 
 
 USUAL_DROP = 1.0
@@ -43,11 +43,7 @@ class Budget:
     def limits_in(self, words: Words) -> list[str]:
         """The limits in the words for these images."""
         return [
-            *(
-                [f"{words.lost} ≤ {self.drop:g} {'point' if self.drop == 1 else 'points'}"]
-                if self.drop is not None
-                else []
-            ),
+            *([f"{_(words.lost)} ≤ {n_('{n:g} point', '{n:g} points', self.drop)}"] if self.drop is not None else []),
             *([_("size ≤ {size:g} KB", size=self.size)] if self.size is not None else []),
             *([_("latency ≤ {latency:g} of fp32", latency=self.latency)] if self.latency is not None else []),
         ]
@@ -90,7 +86,7 @@ def advise(budget: Budget, points: Sequence[Point]) -> Advice:
     best = min(within, key=lambda point: (_rank(point.measurement, asked.wish), -point.measurement.accuracy.value))
     count = _("{count} of {count_2} measured points", count=len(within), count_2=len(measured))
     keep = _("are within the budget") if len(within) != 1 else _("is within the budget")
-    flattered = f" {words.flattered}" if len(within) > 1 else ""  # choosing among many test results flatters
+    flattered = f" {_(words.flattered)}" if len(within) > 1 else ""  # choosing among many test results flatters
     return Advice(
         best,
         _(
@@ -108,14 +104,14 @@ def usual(words: Words) -> str:
     """What is said where nobody sets a limit of accuracy."""
     return _(
         "No limit on {short} is set; the default is a drop of at most {USUAL_DROP:g} point.",
-        short=words.short,
+        short=_(words.short),
         USUAL_DROP=USUAL_DROP,
     )
 
 
 def called(wish: Wish, words: Words) -> str:
     """What a wish is called for these images."""
-    return words.best if wish == "most accurate" else wish
+    return _(words.best if wish == "most accurate" else wish)
 
 
 def _rank(measured: Measurement, wish: Wish) -> float:

@@ -88,7 +88,7 @@ def _row(trial: Trial, view: SearchView, corner: Trial | None) -> dict[str, Any]
     assert found is not None
     marks = [name for name, other in (("best", view.best), ("knee", corner)) if other and other.number == trial.number]
     return {
-        "": ", ".join(MARKS[mark] for mark in marks),
+        "": ", ".join(_(MARKS[mark]) for mark in marks),
         "Size": found.size_bytes / 1000, "Latency": found.latency_ratio,
         "Drop": 100 * found.drop, "Drop on test": None if trial.test_drop is None else 100 * trial.test_drop,
         "Worst class": 100 * found.worst_class, "Agreement": 100 * found.agreement,
@@ -181,4 +181,4 @@ def along(view: SearchView, name: str, figure: str) -> list[tuple[str | float, f
 
 def fronts(view: SearchView, found: dict[str, dict[str, float]]) -> list[tuple[str, Sequence[tuple[str, float]]]]:
     """What each figure is called, and the parameters that matter for it, the most important first."""
-    return [(FIGURES[name], sorted(each.items(), key=lambda pair: -pair[1])) for name, each in found.items() if each]
+    return [(_(FIGURES[name]), sorted(each.items(), key=lambda pair: -pair[1])) for name, each in found.items() if each]

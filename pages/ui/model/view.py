@@ -124,7 +124,8 @@ USUAL = {"drop": 1.0, "size": 150.0, "latency": 0.6}
 
 def labels(words: Words) -> dict[str, tuple[str, str]]:
     """What each limit is called, and what it is."""
-    return {"drop": (words.limit, words.limit_about), **LABELS}
+    labels = {"drop": (words.limit, words.limit_about), **LABELS}
+    return {name: (_(label), _(about)) for name, (label, about) in labels.items()}
 
 
 LABELS = {

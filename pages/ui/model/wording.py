@@ -7,7 +7,7 @@ import shlex
 import string
 from functools import lru_cache
 
-from compression.language import N_, _, n_, shown
+from compression.language import N_, _, current, n_, shown
 from compression.recipe import Recipe
 from compression.recipe.machine_defaults import default_of
 from compression.records.measurement import OPERATORS, Reached
@@ -98,26 +98,30 @@ def recipe_lines(recipe: Recipe) -> list[str]:
     """One line for each step, 'Prune weights: sparsity 50%', and one for what else is not as usual."""
     if not recipe.steps:
         return [_(BASELINE)]
-    unusual = [f"{Recipe.model_fields[name].title} {value}" for name, value in _unusual(recipe)]
+    unusual = [f"{shown(str(Recipe.model_fields[name].title))} {value}" for name, value in _unusual(recipe)]
     return [
-        *(f"{step.title}: {step_values(step)}" for step in recipe.steps),
+        *(f"{shown(step.title)}: {step_values(step)}" for step in recipe.steps),
         *([", ".join(unusual)] if unusual else []),
     ]
 
 
-@lru_cache(maxsize=10_000)
 def recipe_line(recipe: Recipe) -> str:
     """The steps on one line."""
+    return _line(recipe, current())
+
+
+@lru_cache(maxsize=10_000)
+def _line(recipe: Recipe, language: str) -> str:
     return "; ".join(recipe_lines(recipe))
 
 
 def value_text(value: object, unit: str | None) -> str:
     """'50%' of 0.5, '4 bit' of 4."""
     if isinstance(value, bool):
-        return "on" if value else "off"
+        return _("on") if value else _("off")
     if unit == "%" and isinstance(value, float):
         return f"{100 * value:g}%"
-    return f"{value} {unit}" if unit else str(value)
+    return f"{value} {_(unit)}" if unit else _(str(value))
 
 
 MEASURES = {"macs": "MACs", "channels": "channels", "weights": "weights"}
@@ -126,14 +130,14 @@ MEASURES = {"macs": "MACs", "channels": "channels", "weights": "weights"}
 def reached(found: Reached) -> str:
     """'Removed 52.1% of the MACs (requested: 50%).'; '' where a step did just what it was asked for."""
     if found.measure == OPERATORS:
-        return found.note
+        return shown(found.note)
     if found.requested is not None and abs(found.requested - found.reached) < SAME:
         return ""
     asked = "" if found.requested is None else _(" (requested: {requested:.3g}%)", requested=100 * found.requested)
     return _(
         "Removed {reached:.1f}% of the {get}{asked}.",
         reached=100 * found.reached,
-        get=MEASURES.get(found.measure, found.measure),
+        get=_(MEASURES.get(found.measure, found.measure)),
         asked=asked,
     )
 
@@ -186,5 +190,5 @@ def step_values(step: Settings) -> str:
     for name, field in STEPS[step.kind].model_fields.items():
         value, unit = getattr(step, name), unit_of(type(step), name)
         if unit or value != default_of(field):
-            told.append(f"{str(field.title).lower()} {value_text(value, unit)}")
+            told.append(f"{shown(str(field.title)).lower()} {value_text(value, unit)}")
     return ", ".join(told)

@@ -29,9 +29,9 @@ class Words:
 
 WORDS: dict[Reference, Words] = {
     "labels": Words(
-        measure=N_("Accuracy"), title=N_("Accuracy, %"), short="accuracy",
+        measure=N_("Accuracy"), title=N_("Accuracy, %"), short=N_("accuracy"),
         about=N_("Share of test images classified correctly, ± half of the 95% interval."),
-        like="right", limit=N_("Accuracy drop, points"),
+        like=N_("right"), limit=N_("Accuracy drop, points"),
         limit_about=N_("Maximum accuracy drop from the fp32 file, in percentage points."),
         best=N_("most accurate"), lost=N_("accuracy drop"),
         flattered=N_("Selected on the test images, so its accuracy is slightly optimistic."),

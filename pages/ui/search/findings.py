@@ -9,6 +9,7 @@ from pages.ui.charts import search_figures
 from pages.ui.charts.plot import plot
 from pages.ui.model import search_points, wording
 from pages.ui.model.subject import Subject
+from pages.ui.page.table import columns
 from pages.ui.state import store
 
 COLUMNS = {
@@ -34,9 +35,9 @@ def front(view: SearchView) -> str:
     rows = search_points.rows(view)
     if not rows:
         return ""
-    st.markdown("#### Pareto front")
+    st.markdown(_("#### Pareto front"))
     told = st.dataframe(
-        rows, hide_index=True, column_config=COLUMNS, on_select="rerun", selection_mode="single-row",
+        rows, hide_index=True, column_config=columns(rows, COLUMNS), on_select="rerun", selection_mode="single-row",
         key=f"search.front.{view.job}.{len(rows)}", height=min(420, 40 + 35 * len(rows)),
     )  # fmt: skip
     ticked = told["selection"]["rows"]

@@ -4,7 +4,7 @@ from typing import Any
 
 import streamlit as st
 
-from compression.language import N_, _
+from compression.language import N_, _, shown
 from compression.searching.settings import TECHNIQUES, SearchSettings
 from compression.steps import STEPS
 
@@ -32,13 +32,13 @@ MAIN = ("drop", "size_bytes", "latency", "worst_class")
 def form() -> SearchSettings | None:
     """The form; what was asked for when its button is pressed. Raises `InvalidSetting`."""
     with st.form("search", border=False):
-        st.markdown("**Limits**", help=_("Empty fields set no limit."))
+        st.markdown(_("**Limits**"), help=_("Empty fields set no limit."))
         limits = _limits(MAIN, st.columns(len(MAIN)))
         with st.expander(_("More limits")):
             more = tuple(name for name in LIMITS if name not in MAIN)
             limits |= _limits(more, st.columns(len(more)))
         wish = st.segmented_control(
-            _("Objective"), list(WISHES), default="front", format_func=WISHES.__getitem__, required=True,
+            _("Objective"), list(WISHES), default="front", format_func=lambda wish: _(WISHES[wish]), required=True,
             key="search.wish",
         )  # fmt: skip
         places = st.columns(3)
@@ -47,7 +47,7 @@ def form() -> SearchSettings | None:
         workers = places[2].number_input(_("Workers"), 1, 64, 1, help=_about("workers"))
         chosen = st.pills(
             _("Techniques"), TECHNIQUES, default=TECHNIQUES, selection_mode="multi", key="search.techniques",
-            format_func=lambda kind: STEPS[kind].title,
+            format_func=lambda kind: shown(STEPS[kind].title),
         )  # fmt: skip
         begun = st.form_submit_button(_("Search"), type="primary")
     if not begun:
@@ -64,7 +64,7 @@ def _limits(names: tuple[str, ...], places: list[Any]) -> dict[str, Any]:
     for name, place in zip(names, places, strict=True):
         label, low, high, pace, unit, form = LIMITS[name]
         value = place.number_input(
-            label, low, high, None, pace, form, placeholder=ANY, help=_about(name), key=f"search.{name}"
+            _(label), low, high, None, pace, form, placeholder=_(ANY), help=_about(name), key=f"search.{name}"
         )
         whole = SearchSettings.model_fields[name].annotation == int | None
         found[name] = None if value is None else round(value * unit) if whole else round(value * unit, 9)
@@ -72,4 +72,4 @@ def _limits(names: tuple[str, ...], places: list[Any]) -> dict[str, Any]:
 
 
 def _about(name: str) -> str | None:
-    return SearchSettings.model_fields[name].description
+    return shown(SearchSettings.model_fields[name].description or "") or None

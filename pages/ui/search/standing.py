@@ -90,7 +90,7 @@ def charts(view: SearchView, selected: str) -> str | None:
             found, _rest = plot(scatter_figure.figure(data), data.alt, key=f"search.plot.{number}")
         clicked = found if found and found != selected else clicked
     with places[3]:
-        st.markdown("**Hypervolume**", help=_(VOLUME))
+        st.markdown(_("**Hypervolume**"), help=_(VOLUME))
         grown = view.volumes
         last = (
             _("{grown:.1f}% after {duration}", grown=100 * grown[-1][1], duration=duration(grown[-1][0]))

@@ -12,6 +12,7 @@ from compression.recipe import Recipe
 from compression.records.tflite import DeviceFile, TfliteMeasurement
 from pages.ui.model import wording
 from pages.ui.model.points import Point
+from pages.ui.page.table import columns
 from pages.ui.page.waiting import awaited
 from pages.ui.state import Visit
 
@@ -61,7 +62,7 @@ def board(found: DeviceFile | None) -> OnBoard | None:
 
 def draw(visit: Visit, point: Point, found: DeviceFile | None, estimate: Deployment) -> None:
     """What was measured of the file, what had been estimated, and the file itself."""
-    st.markdown("#### Microcontrollers", help=_(HOW))
+    st.markdown(_("#### Microcontrollers"), help=_(HOW))
     if found is None:
         key = f"tflite.{point.key}"
         if key not in visit.prepared_files:
@@ -72,7 +73,8 @@ def draw(visit: Visit, point: Point, found: DeviceFile | None, estimate: Deploym
     if found.measured is None:
         st.caption(wording.said(_("No .tflite file: {reason}", reason=found.reason)))
         return
-    st.dataframe(rows(found.measured, estimate, point), hide_index=True)
+    lines = rows(found.measured, estimate, point)
+    st.dataframe(lines, hide_index=True, column_config=columns(lines))
     st.caption(wording.said(told(found.measured)))
     with st.container(horizontal=True, gap="small", vertical_alignment="center"):
         downloads(visit, point, found)

@@ -11,7 +11,7 @@ from compression.records.analysis import Growth
 from compression.records.measurement import Latency
 from pages.ui.model import wording
 
-YES, NO = "fits", N_("does not fit")
+YES, NO = N_("fits"), N_("does not fit")
 MEASURED = "measured"
 
 COLUMNS = {
@@ -46,7 +46,7 @@ def _row(found: Fit, fp32: Fit) -> dict[str, Any]:
 def verdict(found: Fit) -> str:
     """'fits', or what is too small: 'flash is too small'."""
     if found.fits:
-        return YES
+        return _(YES)
     lacking = [name for name, enough in (("flash", found.flash), ("RAM", found.ram)) if not enough]
     return _("{lacking} too small", lacking=" and ".join(lacking))
 

@@ -10,6 +10,7 @@ from compression.store import Run
 from compression.store.probes import Added
 from pages.ui.model import wording
 from pages.ui.model.points import Point
+from pages.ui.page.table import columns
 from pages.ui.page.waiting import awaited
 from pages.ui.state import Visit, kept, put, shown_or_none, store
 
@@ -25,7 +26,7 @@ HOW = N_(
 
 def draw(visit: Visit, point: Point) -> None:
     """Choose runs, take the zip along, and bring the report back."""
-    st.markdown("#### Another machine", help=_(HOW))
+    st.markdown(_("#### Another machine"), help=_(HOW))
     st.page_link("pages/ship/browser.py", label=_("Run this file in your browser"), icon=":material/open_in_browser:")
     there, back = st.columns(2, gap="large")
     with there:
@@ -81,7 +82,7 @@ def report() -> None:
             for each in machines
         ]  # fmt: skip
         moment = st.column_config.DatetimeColumn(format="YYYY-MM-DD HH:mm")
-        st.dataframe(rows, hide_index=True, column_config={"Measured": moment})
+        st.dataframe(rows, hide_index=True, column_config=columns(rows, {"Measured": moment}))
 
 
 def told(found: Added) -> None:

@@ -55,7 +55,7 @@ class Report:
         """What stands above a row's `cells`."""
         return (
             _("Recipe"),
-            _("{measure}, 95% interval", measure=self.words.measure),
+            _("{measure}, 95% interval", measure=_(self.words.measure)),
             _("Drop"),
             _("Size"),
             _("Compression ratio"),
@@ -68,7 +68,7 @@ class Report:
     def notes(self) -> tuple[str, ...]:
         """How the numbers were taken."""
         about = _(AGREEMENT) if self.words is WORDS["fp32"] else _(ACCURACY)
-        return f"{self.words.measure}, {MEASURED}", about, _(LATENCY)
+        return f"{_(self.words.measure)}, {_(MEASURED)}", about, _(LATENCY)
 
 
 def recommended(trail: Trail, budget: Budget) -> Point | None:
@@ -169,7 +169,7 @@ def facts(point: Point, compared: Comparison | None) -> tuple[tuple[str, str], .
             _(
                 "{drop} of {lower}{noise}, on {n:,} test images.",
                 drop=drop,
-                lower=words.measure.lower(),
+                lower=_(words.measure).lower(),
                 noise=noise,
                 n=n,
             ),

@@ -4,6 +4,7 @@ import math
 from collections.abc import Sequence
 from html import escape
 
+from compression.language import _, current
 from pages.ui.charts.scatter_data import Chart, Mark
 from pages.ui.charts.scatter_figure import BASELINE, NOW
 from pages.ui.ship.report import Report, Row, cells
@@ -49,22 +50,28 @@ def to_html(told: Report) -> str:
     head = "".join(f"<th scope=col>{escape(name)}</th>" for name in told.header)
     charts = "".join(f"<figure>{svg(data)}</figure>" for data in told.charts)
     notes = "".join(f"<li>{escape(note)}</li>" for note in told.notes)
-    more = f"<p>{left_out} more files are listed in the CSV.</p>" if left_out else ""
+    listed = _("{left_out} more files are listed in the CSV.", left_out=left_out)
+    more = f"<p>{listed}</p>" if left_out else ""
     facts = "".join(f"<dt>{escape(ask)}</dt><dd>{escape(say)}</dd>" for ask, say in told.facts)
-    recipe = f"<h2>Recommended recipe</h2><pre>{escape(told.recipe_yaml)}</pre>" if told.recipe_yaml else ""
+    recipe = f"<h2>{_('Recommended recipe')}</h2><pre>{escape(told.recipe_yaml)}</pre>" if told.recipe_yaml else ""
+    measures = _("{measure} against size and latency", measure=_(told.words.measure))
+    signed = _(
+        "Measured on {machine}. Written {written} by Compression Lab.", machine=told.machine, written=told.written
+    )
     return f"""<!doctype html>
-<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
+<html lang="{current()}"><head><meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
 <title>{escape(told.title)}</title><style>{STYLE}</style></head><body>
 <h1>{escape(told.title)}</h1>
 <p class="question">{escape(told.question)}</p>
 <p class="answer">{escape(told.answer)}</p>
 <p>{escape(told.reason)}</p>
 <dl>{facts}</dl>
-<h2>{escape(told.words.measure)} against size and latency</h2><div class="charts">{charts}</div>
-<h2>All measured files</h2><table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>{more}
+<h2>{escape(measures)}</h2><div class="charts">{charts}</div>
+<h2>{_("All measured files")}</h2><table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>{more}
 <ul>{notes}</ul>
 {recipe}
-<footer>Measured on {escape(told.machine)}. Written {escape(told.written)} by Compression Lab.</footer>
+<footer>{escape(signed)}</footer>
 </body></html>
 """
 

@@ -76,14 +76,14 @@ def _step(found: Sequence[tuple[str, Measurement]]) -> Slide:
         f"{'smaller' if smaller else 'larger'}: {wording.size(measured.size_bytes)}",
         f"{_quality(measured)}.{latency}",
         _sizes([each for each, _ in found], measured.baseline_size_bytes, [m.size_bytes for _, m in found]),
-        notes=_("Every figure was measured on this very file.{value}", value=f" {NOT_FASTER}" if slow else ""),
+        notes=_("Every figure was measured on this very file.{value}", value=f" {_(NOT_FASTER)}" if slow else ""),
     )
 
 
 def _quality(measured: Measurement) -> str:
     accuracy = measured.accuracy
     bounds = wording.interval(accuracy.interval.low, accuracy.interval.high, accuracy.n)
-    return f"{WORDS[accuracy.reference].measure} {wording.percent(accuracy.value, accuracy.n)} ({bounds})"
+    return f"{_(WORDS[accuracy.reference].measure)} {wording.percent(accuracy.value, accuracy.n)} ({bounds})"
 
 
 def _cost(found: Sequence[tuple[str, Measurement]]) -> Slide:
@@ -96,12 +96,12 @@ def _cost(found: Sequence[tuple[str, Measurement]]) -> Slide:
     return Slide(
         _("What it costs"),
         wording.points(-accuracy.drop, accuracy.n) or _("0 points"),
-        _("of {lower}, {sure}", lower=words.measure.lower(), sure=sure)
+        _("of {lower}, {sure}", lower=_(words.measure).lower(), sure=sure)
         if accuracy.reference == "labels"
         else _("of agreement with fp32"),
         f"{found[-1][0]}: {_quality(found[-1][1])}.",
         Bars(
-            words.title,
+            _(words.title),
             tuple(n for n, _ in bars),
             tuple(100 * v for _, v in bars),
             tuple(wording.percent(v, accuracy.n) for _, v in bars),
@@ -138,7 +138,7 @@ def _changed(found: Comparison | None) -> Slide:
 
 def _machines(last: Measurement, probed: Sequence[Probed]) -> Slide | None:
     here = last.latency
-    timed = [(f"{THIS_MACHINE}, {wording.counted(here.threads, 'thread')}", here)] if here else []
+    timed = [(f"{_(THIS_MACHINE)}, {wording.counted(here.threads, 'thread')}", here)] if here else []
     for each in reversed(probed):  # the one that reported last is marked
         if each.latencies:
             took = min(each.latencies, key=lambda latency: latency.threads)
