@@ -5,6 +5,9 @@ installed() {
     command -v chromium || command -v chromium-browser || command -v google-chrome || command -v google-chrome-stable
 }
 
+# The pages speak Chinese too, which the browser needs characters for.
+command -v fc-list >/dev/null && [ -z "$(fc-list :lang=zh)" ] && scripts/apt-install.sh fonts-noto-cjk
+
 installed && exit 0
 scripts/apt-install.sh chromium && installed && exit 0
 "$python" -m playwright install chromium && exit 0

@@ -28,3 +28,10 @@ def n_(one: str, many: str, n: float, /, **values: Any) -> str:
 
 def _spoken(value: Any) -> Any:
     return shown(str(value)) if isinstance(value, Exception) else value
+
+
+WORDS = (
+    N_("a number"), N_("text"), N_("dataset"), N_("device"), N_("format"), N_("job"), N_("language"), N_("layer"),
+    N_("model"), N_("network"), N_("run"), N_("step"), N_("none"),
+)  # fmt: skip
+"""Single words that the engine puts into its sentences."""

@@ -36,10 +36,16 @@ def _translated(sentence: str, tag: str, depth: int = 0) -> str:
         return sentence
     found = _fitting(sentence, known, tag)
     if found is None:
-        return _one_by_one(sentence, tag, depth)
+        return _additions(sentence, tag, depth) if sentence.startswith(", ") else _one_by_one(sentence, tag, depth)
     template, parts = found
     said = [_translated(part, tag, depth + 1) for part in parts]
     return PLACE.sub(lambda place: said[int(place[0][1:-1])], known.words[template])
+
+
+def _additions(part: str, tag: str, depth: int) -> str:
+    """', in the background, about 3 s left': what places beside one another hold, each by itself."""
+    each = re.split(r"(?=, )", part)
+    return "".join(_translated(one, tag, depth + 1) for one in each) if len(each) > 2 else part
 
 
 def _one_by_one(sentences: str, tag: str, depth: int) -> str:

@@ -271,7 +271,7 @@ def _run(image: int, name: str) -> forward.Answer:
 
 def _answer(found: forward.Answer) -> str:
     shares = forward.softmax(found.scores)[0]
-    return f"{CLASSES[classes(found.scores)[0]]}, {shares.max():.1%} sure"
+    return f"{CLASSES[classes(found.scores)[0]]} with {shares.max():.1%} confidence"
 
 
 def _criterion(name: str, formula: str, kept: np.ndarray, by_weight: np.ndarray) -> Criterion:

@@ -41,7 +41,11 @@ def page() -> None:
 def play() -> None:
     """Layer, number of values and start of k-means."""
     name = st.selectbox(
-        _("Layer"), list(sharing.LAYERS), 1, format_func=lambda name: spoken(sharing.title(name)), key="layer"
+        _("Layer"),
+        list(sharing.LAYERS),
+        1,
+        format_func=lambda name: ": ".join(map(spoken, sharing.title(name).split(": "))),
+        key="layer",
     )
     left, right = st.columns(2)
     entries = left.select_slider(_("Values"), (2, 4, 8, 16, 32, 64), 16, key="entries")

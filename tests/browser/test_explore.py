@@ -183,7 +183,7 @@ def test_a_limit_is_dragged_on_the_chart_and_a_link_is_copied(server: str, page:
     dragged = limit.input_value()
     knob.press("ArrowRight")
     expect(limit).to_have_value(str(int(dragged) + 1))
-    page.locator(".st-key-toolbar").get_by_role("button", name="Share").click()
+    page.locator(".st-key-toolbar").get_by_role("button", name="Share link").click()
     page.get_by_role("button", name="Copy link").click()
     expect(page.locator(".copy")).to_have_text(re.compile("Copied|Press Ctrl"))
     link_text = re.compile(rf"budget=size:{int(dragged) + 1},smallest&run=[0-9a-f]{{16}}$")

@@ -11,6 +11,10 @@ from pages.ui.charts.plot import GHOST
 from pages.ui.charts.scatter_data import Chart, Mark
 from pages.ui.model.axes import Axis
 
+KINDS = {
+    "channels": N_("channels"), "factorize": N_("factorize"), "prune": N_("prune"), "share": N_("share"),
+    "quantize": N_("quantize"), "recover": N_("recover"),
+}  # fmt: skip
 EMPTY = N_("The first point appears here.")
 HEIGHT = 400
 FOCUS = 8.0
@@ -56,7 +60,8 @@ def colour(technique: tuple[str, ...]) -> str:
 
 
 def _called(technique: tuple[str, ...]) -> str:
-    return " + ".join(technique).capitalize() if technique else _("Uncompressed")
+    named = [_(KINDS[kind]) if kind in KINDS else kind for kind in technique]
+    return " + ".join(named).capitalize() if named else _("Uncompressed")
 
 
 def _layout(chart: Chart) -> go.Layout:

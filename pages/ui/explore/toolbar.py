@@ -76,7 +76,7 @@ def draw(visit: Visit) -> DeltaGenerator:
             st.button(_("Undo"), on_click=visit.undo, disabled=not visit.history.past)
             st.button(_("Redo"), on_click=visit.redo, disabled=not visit.history.undone)
             st.button(_("Reset"), on_click=visit.load, args=(START,), disabled=visit.recipe == START)
-            return st.popover(_("Share"))
+            return st.popover(_("Share link"))
 
 
 def share(visit: Visit) -> None:

@@ -14,6 +14,7 @@ from typing import Any
 import yaml
 
 from compression.language import ENGLISH, N_, _, current
+from compression.language import shown as spoken
 
 TEXTS = Path(__file__).resolve().parents[2] / "learn" / "texts"
 
@@ -158,7 +159,9 @@ def with_figures(value: Any, facts: Facts) -> Any:
 
 def _figure(match: re.Match[str], facts: Facts) -> str:
     found = facts[match[1]]
-    return _(MISSING) if found is None else format(found, match[2] or "")
+    if found is None:
+        return _(MISSING)
+    return spoken(found) if isinstance(found, str) else format(found, match[2] or "")
 
 
 def _term(match: re.Match[str]) -> str:

@@ -15,6 +15,9 @@ from compression.steps import STEPS, Settings
 from pages.ui.model.subject import Subject
 
 BASELINE = N_("fp32 baseline")
+UNITS = (N_("bit"),)
+"""Units of settings that have another name in another language."""
+
 SAME = 0.0005
 """Shares that differ by less look the same."""
 
@@ -100,8 +103,8 @@ def recipe_lines(recipe: Recipe) -> list[str]:
         return [_(BASELINE)]
     unusual = [f"{shown(str(Recipe.model_fields[name].title))} {value}" for name, value in _unusual(recipe)]
     return [
-        *(f"{shown(step.title)}: {step_values(step)}" for step in recipe.steps),
-        *([", ".join(unusual)] if unusual else []),
+        *(_("{step}: {values}", step=shown(step.title), values=step_values(step)) for step in recipe.steps),
+        *([_(", ").join(unusual)] if unusual else []),
     ]
 
 
@@ -112,7 +115,7 @@ def recipe_line(recipe: Recipe) -> str:
 
 @lru_cache(maxsize=10_000)
 def _line(recipe: Recipe, language: str) -> str:
-    return "; ".join(recipe_lines(recipe))
+    return _("; ").join(recipe_lines(recipe))
 
 
 def value_text(value: object, unit: str | None) -> str:
@@ -191,4 +194,4 @@ def step_values(step: Settings) -> str:
         value, unit = getattr(step, name), unit_of(type(step), name)
         if unit or value != default_of(field):
             told.append(f"{shown(str(field.title)).lower()} {value_text(value, unit)}")
-    return ", ".join(told)
+    return _(", ").join(told)

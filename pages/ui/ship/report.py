@@ -119,7 +119,8 @@ def answer(advice: Advice) -> str:
         return _("No measured file meets the budget.")
     measured = advice.point.measurement
     accuracy, n = measured.accuracy, measured.accuracy.n
-    told = f"{wording.recipe_line(advice.point.recipe)}. {wording.size(measured.size_bytes)}"
+    recipe = wording.recipe_line(advice.point.recipe)
+    told = _("{recipe}. {size}", recipe=recipe, size=wording.size(measured.size_bytes))
     smaller = wording.times(measured.size_ratio)
     told += _(", {smaller} than fp32", smaller=smaller) if smaller else ""
     if accuracy.reference == "fp32":
@@ -137,7 +138,7 @@ def answer(advice: Advice) -> str:
         ratio = measured.latency.ratio_interval
         share = wording.ratio(measured.latency.ratio, ratio.low, ratio.high).removeprefix("× ")
         told += _("; {share} of fp32's latency for one image", share=share)
-    return f"{told}."
+    return _("{told}.", told=told)
 
 
 def facts(point: Point, compared: Comparison | None) -> tuple[tuple[str, str], ...]:
