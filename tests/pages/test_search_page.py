@@ -77,7 +77,7 @@ def test_a_search_is_begun_watched_cancelled_and_resumed() -> None:
     page.number_input(key="search.size_bytes").set_value(300.0)
     next(each for each in page.number_input if each.label == "Trials").set_value(4)
     page.button_group(key="search.techniques").set_value(["quantize"])
-    page.button[0].click().run()
+    next(each for each in page.button if each.label == "Search").click().run()
     assert not page.exception and not page.error
     [job] = [job for job in state.lab().store.jobs.all() if job.kind == "search"]
     settings = SearchSettings.from_json(job.request["settings"])
