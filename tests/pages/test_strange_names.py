@@ -38,8 +38,9 @@ def test_what_is_shown_of_a_value_is_short_and_needs_no_time() -> None:
 
 def _fixed(text: ast.expr) -> bool:
     """A text of the program alone, translated or not."""
-    message = isinstance(text, ast.Call) and ast.unparse(text.func) == "_" and not text.keywords
-    return isinstance(text.args[0] if message else text, ast.Constant)
+    if isinstance(text, ast.Call) and ast.unparse(text.func) == "_" and not text.keywords:
+        return isinstance(text.args[0], ast.Constant)
+    return isinstance(text, ast.Constant)
 
 
 def test_headings_and_captions_of_pictures_are_no_markdown_of_strangers() -> None:
