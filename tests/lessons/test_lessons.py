@@ -163,7 +163,7 @@ def test_what_the_network_still_sees_is_the_pruned_network() -> None:
     with torch.inference_mode():
         weight.mul_(torch.tensor(pruning.mask(weight.numpy(), 0.8, "filters")))
         shares = model(torch.tensor(images.fashion().inputs[3:4])).softmax(1)[0]
-    assert sight.cut_answer == f"{images.CLASSES[int(shares.argmax())]}, {float(shares.max()):.1%} sure"
+    assert sight.cut_answer == f"{images.CLASSES[int(shares.argmax())]} with {float(shares.max()):.1%} confidence"
     assert sight.dense_answer != sight.cut_answer
 
 
