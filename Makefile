@@ -25,7 +25,7 @@ run: setup
 	$(BIN)/streamlit run app.py $(ARGS)
 
 test: setup $(VENV)/.installed-dev $(VENV)/.installed-browser
-	env -u PYTHONDONTWRITEBYTECODE $(BIN)/python -m pytest -n 2 --dist loadgroup --no-loadscope-reorder $(ARGS)
+	env -u PYTHONDONTWRITEBYTECODE $(BIN)/python -m pytest -n 2 --dist loadscope --no-loadscope-reorder $(ARGS)
 
 check: $(VENV)/.installed-dev
 	$(BIN)/ruff check .

@@ -20,6 +20,8 @@ from typing import Any
 
 import onnxruntime as ort
 import pytest
+from xdist.remote import Producer
+from xdist.scheduler.loadscope import LoadScopeScheduling
 
 from compression import confined
 from compression.data import user_folder
@@ -34,18 +36,29 @@ LONGEST_FIRST = (*TOGETHER, "jobs", "cli", "models")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Where tests run side by side, those of a file stay together, and all that share the one app or engine.
-
-    Slow tests, of which only some run, are spread one by one.
-    """
+    """Leaves out slow tests as `tenth` does; where tests run side by side, folders that take longest begin."""
     tenth.pytest_collection_modifyitems(config, items)
-    for item in items:
-        together = next((name for name in TOGETHER if name == item.path.parent.name), item.path.name)
-        if config.getoption("tenth") is None or together == "browser":
-            item.add_marker(pytest.mark.xdist_group(together))
     if "PYTEST_XDIST_WORKER" in os.environ:
         ranks = {name: rank for rank, name in enumerate(LONGEST_FIRST)}
         items.sort(key=lambda item: ranks.get(item.path.parent.name, len(ranks)))
+
+
+class Groups(LoadScopeScheduling):
+    """Where tests run side by side, those of a file stay together, and all that share the one app or engine.
+
+    Slow tests, of which only some run, are spread one by one. Marks of groups would say the same, but pytest-xdist 3.8
+    does not see them under pytest 9.
+    """
+
+    def _split_scope(self, nodeid: str) -> str:
+        path = Path(nodeid.partition("::")[0])
+        if self.config.getoption("tenth") is not None and path.parent.name != "browser":
+            return nodeid
+        return next((name for name in TOGETHER if name == path.parent.name), str(path))
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> Groups:
+    return Groups(config, log)
 
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")

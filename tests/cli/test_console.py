@@ -25,7 +25,7 @@ class Terminal(io.StringIO):
 
 @pytest.fixture
 def columns(monkeypatch: pytest.MonkeyPatch) -> int:
-    monkeypatch.setattr(console.shutil, "get_terminal_size", lambda: os.terminal_size((80, 24)))
+    monkeypatch.setattr(console.shutil, "get_terminal_size", lambda fallback=(80, 24): os.terminal_size(fallback))
     return 80
 
 
