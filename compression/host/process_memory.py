@@ -1,7 +1,9 @@
 """Memory of this process: what is said where it runs out, and how what was freed goes back to the system."""
 
 import ctypes
+import errno
 import gc
+import logging
 import re
 import sys
 from collections.abc import Iterator
@@ -13,12 +15,13 @@ from google.protobuf.message import EncodeError
 
 from compression.errors import OutOfMemory
 
+log = logging.getLogger(__name__)
+
 SHORT = re.compile(
-    r"can't allocate memory|not enough memory|out of memory|unable to allocate|bad[_ ]alloc|bfc_arena\.cc|"
-    r"failed to allocate memory|failed to serialize proto|errno 12",
+    r"can't allocate memory|not enough memory|out of memory|unable to allocate|bad[_ ]alloc|failed to serialize proto",
     re.IGNORECASE,
 )
-"""By which PyTorch, NumPy, ONNX Runtime, Protobuf and the system say that memory is short."""
+"""By which PyTorch, NumPy and Protobuf say that memory is short."""
 
 ASKED = re.compile(r"(\d+) bytes|([\d.]+) ([KMGTPE]iB)")
 """How PyTorch and NumPy say what they asked for."""
@@ -28,17 +31,23 @@ UNITS = {"KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40, "PiB": 2**50, "
 
 @contextmanager
 def enough_memory() -> Iterator[None]:
-    """Raises `OutOfMemory`, in one sentence, where anything inside finds none left; other errors pass."""
+    """Raises `OutOfMemory`, in one sentence, where PyTorch, NumPy, Protobuf, Python or the system has none left.
+
+    Other errors pass. What ONNX Runtime says of it is told where its sessions are made.
+    """
     try:
         yield
     except (MemoryError, RuntimeError, OSError, EncodeError) as error:
         if not is_short_of_memory(error):
             raise
+        log.warning("memory ran out", exc_info=error)
         raise OutOfMemory(_sentence(str(error))) from None
 
 
 def is_short_of_memory(error: BaseException) -> bool:
     """Whether an error says that there is no memory left."""
+    if isinstance(error, OSError):  # its text has a file's name, which a stranger may have chosen
+        return error.errno == errno.ENOMEM
     return isinstance(error, MemoryError) or bool(SHORT.search(str(error)))
 
 

@@ -9,7 +9,8 @@ import tempfile
 import threading
 from collections.abc import Iterator, MutableMapping
 from dataclasses import fields, is_dataclass, replace
-from typing import Any, BinaryIO, NamedTuple, TypeVar
+from io import FileIO
+from typing import Any, NamedTuple, TypeVar
 
 import torch
 
@@ -40,24 +41,37 @@ class _File:
     """Tensors one after the other, in an unnamed file that is there once something was written."""
 
     def __init__(self) -> None:
-        self._file: BinaryIO | None = None
-        self._turn, self._since = threading.Lock(), 0
+        self._file: FileIO | None = None
+        self._turn, self._since, self._full = threading.Lock(), 0, False
 
-    def write(self, tensor: torch.Tensor, over: _Place | None) -> _Place:
-        """Writes a tensor over one of its shape, else behind all. Raises `OSError` where the disk has no room."""
+    def write(self, tensor: torch.Tensor, over: _Place | None) -> _Place | None:
+        """Writes a tensor over one of its shape, else behind all; None where the disk has no room, now or before."""
         with self._turn:
-            if self._file is None:
-                folder = user_folder()
-                folder.mkdir(parents=True, exist_ok=True)
-                self._file = tempfile.TemporaryFile(prefix="compression-", dir=folder)  # noqa: SIM115 - as long as this lives
-            again = over is not None and (over.shape, over.dtype) == (tensor.shape, tensor.dtype)
-            begin = self._file.seek(over.begin) if over and again else self._file.seek(0, 2)
-            self._file.write(tensor.contiguous().numpy().data)
-            self._file.flush()
+            if self._full:
+                return None
+            try:
+                place = self._written(tensor, over)
+            except OSError as error:
+                self._full = True
+                log.warning("numbers about a network stay in memory, as they cannot be written to the disk (%s)", error)
+                return None
             self._since += tensor.nbytes
         if self._since > TRIMMED:
             self._since = 0
             give_back()
+        return place
+
+    def _written(self, tensor: torch.Tensor, over: _Place | None) -> _Place:
+        if self._file is None:
+            folder = user_folder()
+            folder.mkdir(parents=True, exist_ok=True)
+            self._file = tempfile.TemporaryFile(prefix="compression-", dir=folder, buffering=0)  # type: ignore[assignment]  # noqa: SIM115 - as long as this lives
+        assert self._file is not None
+        again = over is not None and (over.shape, over.dtype) == (tensor.shape, tensor.dtype)
+        begin = self._file.seek(over.begin) if over and again else self._file.seek(0, 2)
+        left = memoryview(tensor.contiguous().numpy()).cast("B") if tensor.numel() else memoryview(b"")
+        while left:  # the system takes up to 2 GB at once
+            left = left[self._file.write(left) :]
         return _Place(begin, tensor.shape, tensor.dtype)
 
     def read(self, place: _Place) -> torch.Tensor:
@@ -67,8 +81,11 @@ class _File:
             with self._turn:
                 assert self._file is not None
                 self._file.seek(place.begin)
-                read = self._file.readinto(values.numpy().data.cast("B"))  # type: ignore[attr-defined]
-            assert read == values.nbytes
+                left = memoryview(values.numpy()).cast("B")
+                while left:
+                    read = self._file.readinto(left)
+                    assert read  # what was written is there
+                    left = left[read:]
         return values
 
 
@@ -101,11 +118,9 @@ class Spilled(MutableMapping[str, T]):
             self._kept[name] = _emptied(value, tensors, self._file)
 
     def _write(self, tensors: dict[str, torch.Tensor], free: dict[str, _Place]) -> dict[str, _Place] | None:
-        try:
-            return {field: self._file.write(tensor, free.get(field)) for field, tensor in tensors.items()}
-        except OSError as error:
-            log.warning("numbers about a network stay in memory, as they cannot be written to the disk (%s)", error)
-            return None
+        places = {field: self._file.write(tensor, free.get(field)) for field, tensor in tensors.items()}
+        found = {field: place for field, place in places.items() if place is not None}
+        return found if found.keys() == places.keys() else None
 
     def __getitem__(self, name: str) -> T:
         kept, places = self._kept[name], self._places.get(name)

@@ -53,11 +53,11 @@ class Share(Step):
     exclude: LayerNames = ""
 
     def check_beside(self, steps: Mapping[str, Step]) -> None:
-        """After it, quantize has only the values between layers left to round."""
+        """After it, quantize has only the values between layers left to round, and the layers that it excludes."""
         quantize = steps.get("quantize")
         if not isinstance(quantize, Quantize):
             return
-        own = {f"layer_bits for {name}": bits for name, bits in quantize.overrides.items()}
+        own = {f"layer_bits for {name}": bits for name, bits in quantize.overrides.items() if name not in self.excluded}
         for setting, bits in {"weight_bits": quantize.bits, **own}.items():
             if bits < 8:
                 raise InvalidRecipe(

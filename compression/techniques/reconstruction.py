@@ -108,9 +108,10 @@ def _visit_all_(
     for node in graph.graph.nodes:
         layer = module_of(graph, node)
         if isinstance(layer, LAYERS):
-            visit(layer, known[str(node.target)])
+            moments = known[str(node.target)]
+            visit(layer, moments)
             if batch_norm:
-                _match_statistics_(folded_norm(graph, node), layer, known[str(node.target)])
+                _match_statistics_(folded_norm(graph, node), layer, moments)
     if batch_norm and any(
         isinstance(module_of(graph, n), nn.BatchNorm2d) and not _is_folded(graph, n) for n in graph.graph.nodes
     ):

@@ -81,8 +81,8 @@ def actions(row: Row) -> None:
     if row.link:
         st.page_link(row.page, label=_("Open result"), query_params=row.link)
     offered: dict[str, tuple[bool, Callable[[str], object]]] = {
-        "Cancel": (row.can_cancel, lab().long.cancel), "Resume": (row.can_resume, lab().long.resume),
-        _(job_rows.KEEP): (row.can_finish, lab().long.finish), "Remove": (row.can_remove, lab().long.forget),
+        N_("Cancel"): (row.can_cancel, lab().long.cancel), N_("Resume"): (row.can_resume, lab().long.resume),
+        job_rows.KEEP: (row.can_finish, lab().long.finish), N_("Remove"): (row.can_remove, lab().long.forget),
     }  # fmt: skip
     for label, (can, act) in offered.items():
         if can:
@@ -91,7 +91,7 @@ def actions(row: Row) -> None:
 
 def action(label: str, act: Callable[[str], object], row: Row) -> None:
     """A button; what stands in the way is said."""
-    st.button(label, key=f"{label}.{row.id}", on_click=heard(act), args=(row.id,))
+    st.button(_(label), key=f"{label}.{row.id}", on_click=heard(act), args=(row.id,))
 
 
 def keeping() -> None:

@@ -38,7 +38,16 @@ def test_what_others_say_of_it(error: Exception) -> None:
         raise error
 
 
-@pytest.mark.parametrize("error", [RuntimeError("shapes differ"), OSError(2, "No such file"), ValueError("memory")])
+@pytest.mark.parametrize(
+    "error",
+    [
+        RuntimeError("shapes differ"),
+        OSError(2, "No such file"),
+        ValueError("memory"),
+        OSError(122, "Disk quota exceeded"),
+        OSError(2, "No such file", "out of memory"),
+    ],
+)
 def test_other_errors_pass(error: Exception) -> None:
     with pytest.raises(type(error)) as passed, enough_memory():
         raise error

@@ -1,5 +1,7 @@
 """Tensors by name are the same numbers in memory and in the file, whatever holds them."""
 
+import resource
+import signal
 from dataclasses import dataclass, field
 
 import pytest
@@ -62,6 +64,21 @@ def test_without_room_on_the_disk_they_stay_in_memory(monkeypatch: pytest.Monkey
     kept["a"] = torch.arange(3)
     assert kept.in_memory
     assert kept["a"].tolist() == [0, 1, 2]
+
+
+def test_what_was_written_can_be_read_when_the_disk_is_full() -> None:
+    kept = Spilled[torch.Tensor](in_memory=0)
+    kept["a"] = torch.arange(20_000)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, limits[1]))
+    try:
+        kept["b"], kept["c"] = torch.arange(60_000), torch.arange(1000)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        signal.signal(signal.SIGXFSZ, handler)
+    for name, count in (("a", 20_000), ("b", 60_000), ("c", 1000)):
+        assert torch.equal(kept[name], torch.arange(count))
 
 
 def test_what_replaces_a_value_is_written_over_it() -> None:

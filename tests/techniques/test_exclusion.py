@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from compression.data import load
-from compression.errors import InvalidSetting, UnknownName
+from compression.errors import InvalidRecipe, InvalidSetting, UnknownName
 from compression.export import export
 from compression.host.onnx_runtime import session
 from compression.network.graph import layers
@@ -53,6 +53,14 @@ def test_an_excluded_layer_is_quantized_where_the_recipe_says_so(prepared):
     recipe = Recipe(steps=(Prune(exclude="head"), Share(entries=4, exclude="head"), Quantize()), quality="fast")
     weights = layers(simulate(prepared, recipe))["head"].weight.detach()
     assert (weights != 0).float().mean() > 0.9 and len(weights.unique()) > 4
+
+
+def test_an_excluded_layer_of_a_network_with_codebooks_takes_fewer_bits(prepared):
+    steps = Share(entries=64, exclude="head"), Quantize(layer_bits="head=3")
+    weights = layers(simulate(prepared, Recipe(steps=steps, quality="fast")))["head"].weight.detach()
+    assert all(len(row.unique()) <= 2**3 for row in weights)
+    with pytest.raises(InvalidRecipe, match="layer_bits for left must be 8 or more"):
+        Recipe(steps=(Share(entries=64, exclude="head"), Quantize(layer_bits="left=3")))
 
 
 def test_a_product_is_excluded_as_a_whole(prepared):

@@ -94,14 +94,13 @@ def harms(
     trial = copy.deepcopy(graph)
     harm: dict[str, dict[int, float]] = {}
     for name in names:
-        layer = layers(trial)[name]
+        layer, known = layers(trial)[name], moments[name]
         w, weight = solve.grouped(layer, layer.weight), original(layer)
         kept = weight.clone()
         rounded = {
-            bits: weight_scales.fit_weight_grid(w, None, moments[name], plain.with_bits(bits)).points
-            for bits in CHOICES
+            bits: weight_scales.fit_weight_grid(w, None, known, plain.with_bits(bits)).points for bits in CHOICES
         }
-        errors = {bits: _noise(points - w, moments[name]) for bits, points in rounded.items()}
+        errors = {bits: _noise(points - w, known) for bits, points in rounded.items()}
         weight.copy_(rounded[REFERENCE].reshape(weight.shape))
         unit = divergence(trial, calibration) / max(errors[REFERENCE], 1e-20)
         weight.copy_(kept)

@@ -159,6 +159,7 @@ def _axes(drawn: Drawing, data: Chart, across: Scale, up: Scale) -> None:
         drawn.add(String(LEFT - 3, up(tick) - 2, f"{tick:g}", textAnchor="end", **words))
     for tick in across.shown(data.x_ticks):
         drawn.add(String(across(tick), BOTTOM - 9, f"{tick:g}", textAnchor="middle", **words))
-    drawn.add(String((LEFT + width) / 2, BOTTOM - 20, data.x.title, textAnchor="middle", **words))
-    name = Group(String(0, 0, data.y.title, textAnchor="middle", **words), transform=(0, 1, -1, 0, 7, height / 2))
+    title = words | {"fontName": FACE if data.x.title.isascii() and data.y.title.isascii() else EAST}
+    drawn.add(String((LEFT + width) / 2, BOTTOM - 20, data.x.title, textAnchor="middle", **title))
+    name = Group(String(0, 0, data.y.title, textAnchor="middle", **title), transform=(0, 1, -1, 0, 7, height / 2))
     drawn.add(name)
