@@ -65,11 +65,11 @@ class _File:
         if self._file is None:
             folder = user_folder()
             folder.mkdir(parents=True, exist_ok=True)
-            self._file = tempfile.TemporaryFile(prefix="compression-", dir=folder, buffering=0)  # type: ignore[assignment]  # noqa: SIM115 - as long as this lives
+            self._file = tempfile.TemporaryFile(prefix="compression-", dir=folder, buffering=0)  # noqa: SIM115 - as long as this lives
         assert self._file is not None
         again = over is not None and (over.shape, over.dtype) == (tensor.shape, tensor.dtype)
         begin = self._file.seek(over.begin) if over and again else self._file.seek(0, 2)
-        left = memoryview(tensor.contiguous().numpy()).cast("B") if tensor.numel() else memoryview(b"")
+        left = tensor.contiguous().numpy().data.cast("B") if tensor.numel() else memoryview(b"")
         while left:  # the system takes up to 2 GB at once
             left = left[self._file.write(left) :]
         return _Place(begin, tensor.shape, tensor.dtype)
@@ -81,7 +81,7 @@ class _File:
             with self._turn:
                 assert self._file is not None
                 self._file.seek(place.begin)
-                left = memoryview(values.numpy()).cast("B")
+                left = values.numpy().data.cast("B")
                 while left:
                     read = self._file.readinto(left)
                     assert read  # what was written is there
