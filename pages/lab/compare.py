@@ -50,9 +50,7 @@ def choose(everything: list[Run]) -> run_rows.Filter:
     """What is looked for."""
     text, subject, favourites = st.columns([3, 3, 2], vertical_alignment="bottom")
     titles = {None: _("All")} | {(run.subject.model, run.subject.dataset): run_rows.title(run) for run in everything}
-    chosen = subject.selectbox(
-        _("Network and dataset"), titles, key="runs.subject", format_func=lambda pair: titles[pair]
-    )
+    chosen = subject.selectbox(_("Network and dataset"), titles, key="runs.subject", format_func=titles.__getitem__)
     return run_rows.Filter(
         text.text_input(_("Search"), key="runs.text", placeholder=_("a setting, a value, a note")),
         chosen if chosen in titles else None,  # a browser may send a label of the language before
