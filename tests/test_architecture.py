@@ -37,7 +37,10 @@ PAGE_LAYERS = ("model", "state", "charts", "page", "bring", "explore", "search",
 
 STANDARD_COMPRESSION = {"_common", "bz2", "gzip", "lzma", "zlib", "zstd"}
 PICKLERS = {"pickle", "_pickle", "cloudpickle", "dill", "joblib", "marshal", "shelve"}
-CATCH_ALL = {"tracing.py"}  # torch.export raises dozens of types; each means that the network cannot be traced
+CATCH_ALL = {
+    "tracing.py",  # torch.export raises dozens of types; each means that the network cannot be traced
+    "daemon_thread.py",  # passes on every error to whoever reads the answer
+}
 SPEAKS = {"cli"}
 NO_CONCEPT = {"utils", "util", "helpers", "helper", "common", "misc"}
 INTERFACE = {"streamlit", "pages", "app", "plotly"}

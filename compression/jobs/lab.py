@@ -30,6 +30,7 @@ from distributed.scheduler import KilledWorker
 from compression.errors import UserError, WorkerLost
 from compression.jobs import cluster, long_tasks, small_networks, worker
 from compression.jobs.cluster import LONG, QUICK
+from compression.jobs.daemon_thread import in_daemon_thread
 from compression.jobs.job import LOST, Job, News, State, failure_sentence, result
 from compression.jobs.long_jobs import LongJobs
 from compression.jobs.messages import Outcome, Refusal, Request, Sweeping, Training, Work
@@ -76,7 +77,6 @@ class Lab:
         self._cluster_executor.submit(self._connected)
         self._store_executor = ThreadPoolExecutor(1, thread_name_prefix="store")  # looks into the store first
         self._store_executor.submit(self._recorder.begin)
-        self._answers = ThreadPoolExecutor(4, thread_name_prefix="answers")
         self._threads: set[threading.Thread] = set()  # those that have begun
         self._threads_lock = threading.Lock()
         self._warming: dict[tuple[str, str, str], threading.Event] = {}  # set once its caches are filled
@@ -152,7 +152,7 @@ class Lab:
             except (CancelledError, KilledWorker, OSError, TimeoutError) as error:
                 raise WorkerLost(LOST) from error
 
-        return self._answers.submit(answer)
+        return in_daemon_thread(answer)
 
     def watch(self, question: Callable[..., T | Refusal], *about: Any, beside: bool = False) -> Watched[T | Refusal]:
         """As `ask`, for what takes long: `question` takes `progress` and `stop` too. Done `beside`, it lets all others
@@ -180,7 +180,7 @@ class Lab:
                     return Refusal("")
                 raise WorkerLost(LOST) from error
 
-        watched.answer_by(self._answers.submit, answer)
+        watched.answer_by(in_daemon_thread, answer)
         return watched
 
     def _wait_for(self, sent: Future) -> Any:
@@ -217,7 +217,6 @@ class Lab:
             thread.join(timeout=max(0.0, end - time.monotonic()))
         self._cluster_executor.submit(self._disconnect).result(timeout=30)
         self._cluster_executor.shutdown()
-        self._answers.shutdown(cancel_futures=True)
 
     def _send_on(self, line: ThreadPoolExecutor, take: Callable[..., None], job: Job, *about: Any) -> None:
         """Has `line` take a job's next step; one that fails, whatever the reason, ends it."""

@@ -554,6 +554,13 @@ def test_nothing_is_left_ten_seconds_after_the_app_was_killed(own_home: Path) ->
     assert until(lambda: not any(runs(member) for member in members))
 
 
+def test_a_question_that_takes_long_holds_up_no_end(own_home: Path) -> None:
+    asking = APP.replace("time.sleep(600)", "lab.ask(time.sleep, 600)")
+    done = subprocess.run([sys.executable, "-c", asking], cwd=ROOT, capture_output=True, text=True, timeout=PATIENCE_S)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert until(lambda: not any(psutil.pid_exists(int(pid)) for pid in done.stdout.split()))
+
+
 def test_a_stale_cluster_is_ended_by_id_and_start_time(own_home: Path) -> None:
     with subprocess.Popen(["sleep", "60"]) as left, subprocess.Popen(["sleep", "60"]) as stranger:
         gone = Identity(left.pid, 1.0)
