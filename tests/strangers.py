@@ -522,7 +522,7 @@ class Requests:
 
     def enter(self, about: tuple[str, Any]) -> object:
         """As Jobs, the command line and a worker read it."""
-        from compression.jobs import long_tasks, messages, worker
+        from compression.jobs import long_tasks, messages, requested
         from compression.jobs.messages import Request
         from compression.jobs.result_recorder import from_plain, title
         from compression.jobs.small_networks import measured
@@ -533,7 +533,7 @@ class Requests:
         if not isinstance(work, messages.Sweeping | messages.Searching):
             told.append(said(lambda: long_tasks.checkpoint(work)))
         if isinstance(work, Request):
-            told += [said(lambda: worker.edition(work)), said(lambda: worker.images(work))]
+            told += [said(lambda: requested.edition(work)), said(lambda: requested.images(work))]
             told.append(said(lambda: measured(work.model, work.dataset, work.weights or "?")))
         return told
 

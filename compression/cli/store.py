@@ -97,14 +97,14 @@ def store_result(
     request: "Request", prepared: "Prepared", candidate: "Candidate", measurement: "Measurement"
 ) -> str | None:
     """Keeps a measured file in the store, and the fp32 file too; the run's id, or None where there is no store."""
-    from compression.jobs import worker
+    from compression.jobs import outcomes
     from compression.jobs.job import run_of
     from compression.jobs.result_recorder import ResultRecorder
 
-    recorder, made = ResultRecorder(), worker.outcome(request, prepared, candidate, measurement)
+    recorder, made = ResultRecorder(), outcomes.outcome(request, prepared, candidate, measurement)
     recorder.keep(made)
     if not recorder.trouble and recorder.lacks_baseline(made.subject):
-        recorder.keep(worker.baseline_outcome(request, prepared))
+        recorder.keep(outcomes.baseline_outcome(request, prepared))
     if recorder.trouble:
         typer.echo(_("The result is not kept: {trouble}", trouble=recorder.trouble), err=True)
     return None if recorder.trouble else run_of(made)

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
         Ranking,
         add_network,
         choose_preprocessing,
+        import_network,
         inputs_of,
         library_networks,
         ranked_preprocessings,
@@ -70,7 +71,6 @@ if TYPE_CHECKING:
     from compression.jobs.search import SearchView, search_importances, search_of, search_view, searches
     from compression.jobs.small_networks import SmallNetwork, small_network_of, trained_networks
     from compression.jobs.watched import Watched
-    from compression.jobs.worker import import_network
 
 __all__ = [
     "Baseline", "Extracted", "Finished", "Inputs", "Job", "Lab", "LibraryNetwork", "News", "Outcome",
@@ -89,8 +89,8 @@ __all__ = [
 
 _MODULES = {
     "additions": (
-        "Inputs", "LibraryNetwork", "Ranking", "add_network", "choose_preprocessing", "inputs_of", "library_networks",
-        "ranked_preprocessings",
+        "Inputs", "LibraryNetwork", "Ranking", "add_network", "choose_preprocessing", "import_network", "inputs_of",
+        "library_networks", "ranked_preprocessings",
     ),
     "device_files": ("board_folder", "device_file"),
     "job": ("Job", "News"),
@@ -116,7 +116,6 @@ _MODULES = {
     "search": ("SearchView", "search_importances", "search_of", "search_view", "searches"),
     "small_networks": ("SmallNetwork", "small_network_of", "trained_networks"),
     "watched": ("Watched",),
-    "worker": ("import_network",),
 }  # fmt: skip
 _HOMES = {name: module for module, names in _MODULES.items() for name in names}
 

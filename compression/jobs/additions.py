@@ -104,6 +104,32 @@ def add_network(
     return Refusal(found.sentence.replace(str(path), file_name)) if isinstance(found, Refusal) else found
 
 
+def import_network(
+    content: bytes, name: str, dataset: str, mean: str, std: str, *, progress: "Progress | None" = None,
+    stop: "Stop | None" = None,
+) -> "Card | Refusal":  # fmt: skip
+    """Takes the network in a `.pt2` file's `content` into the list, by `name`; see `models.bring`.
+
+    `mean` and `std` say how its images are normalised; an empty text is the dataset's own.
+    """
+    from compression import data, models
+
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "network.pt2"  # the name is not known to be one yet
+
+        def task() -> "Card":
+            images = data.load(dataset, progress=progress, stop=stop)
+            if progress:
+                progress("Reading the network and checking it on images", 0.8)
+            texts = mean.strip() or None, std.strip() or None
+            images = data.normalized(images, *texts, titles=("The mean", "The standard deviation"))
+            path.write_bytes(content)
+            return models.bring(path, name, images)
+
+        found = refusal_on_error(task)
+    return Refusal(found.sentence.replace(str(path), f"{name}.pt2")) if isinstance(found, Refusal) else found
+
+
 def inputs_of(
     model: str, weights: str, dataset: str, *, progress: "Progress | None" = None, stop: "Stop | None" = None
 ) -> Inputs | Refusal:

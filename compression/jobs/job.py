@@ -15,7 +15,7 @@ from distributed.scheduler import KilledWorker
 
 from compression.errors import StoreUnavailable, UserError
 from compression.jobs.messages import Baseline, Finished, Outcome, Refusal, Work
-from compression.jobs.worker import without_predictions
+from compression.jobs.outcomes import without_predictions
 from compression.records.measurement import LayerReport, LearningPoint, Ledger, Measurement
 from compression.store.files import write_file
 from compression.store.records import run_id

@@ -13,7 +13,7 @@ from compression.data import user_folder
 from compression.errors import Cancelled, InvalidSetting, Unsupported
 from compression.host.interruption import interruptible
 from compression.host.machine_lock import work_turn
-from compression.jobs import worker
+from compression.jobs import outcomes, worker
 from compression.jobs.channel import Stop, TaskChannel
 from compression.jobs.messages import Finished, Outcome, Refusal, Request, Searching, Sweeping, Training, Work
 from compression.models.model_cards import unfinished
@@ -71,7 +71,7 @@ def train(training: Training, topic: str, job: str) -> Outcome | Refusal:
         )  # fmt: skip
         channel.progress("Measuring the fp32 file", LEARNING)
         request = Request(training.model, training.dataset, training.dataset, Recipe().to_json())
-        return worker.baseline_outcome(request, worker.prepared(request, channel.stop))
+        return outcomes.baseline_outcome(request, worker.prepared(request, channel.stop))
 
     return patiently(topic, job, task)
 

@@ -14,7 +14,7 @@ from compression.analysis.comparison import Comparison, compare
 from compression.analysis.devices import Deployment
 from compression.data.class_names import ClassMap
 from compression.errors import UserError
-from compression.jobs import worker
+from compression.jobs import requested, worker
 from compression.jobs.lru_cache import LruCache
 from compression.jobs.messages import Request
 from compression.models import ARCHITECTURES
@@ -203,7 +203,7 @@ def compressed_graph(request: Request) -> Any:
     """The compressed network in torch, made anew the first time: the same weights as those in the file."""
     from compression.pipeline import compress
 
-    key = request, worker.edition(request)
+    key = request, requested.edition(request)
     return _graphs.get(
         key,
         lambda: compress.simulate(worker.prepared(request), Recipe.from_json(request.recipe)),
@@ -219,7 +219,7 @@ def compare_predictions(
 
     def load() -> "Dataset":
         try:
-            return worker.images(request)
+            return requested.images(request)
         except UserError:  # the network is gone, and what was measured of it stays
             return data.load(request.dataset)
 

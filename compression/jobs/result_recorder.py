@@ -22,7 +22,7 @@ from compression.host.machine import this_machine
 from compression.jobs.job import News
 from compression.jobs.messages import Baseline, Outcome, Request, Searching, Sweeping, Training, Work
 from compression.jobs.processes import Identity, identity, runs
-from compression.jobs.worker import edition
+from compression.jobs.requested import edition
 from compression.models import card
 from compression.models import title as network_title
 from compression.models.provenance import producer_id

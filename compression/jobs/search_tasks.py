@@ -4,7 +4,7 @@ import time
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-from compression.jobs import worker
+from compression.jobs import outcomes, worker
 from compression.jobs.channel import TaskChannel
 from compression.jobs.long_tasks import patiently
 from compression.jobs.messages import Outcome, Refusal, Request
@@ -55,7 +55,7 @@ def begin(request: Request, topic: str, job: str) -> Begun | Refusal:
         answers = held.prepared.baseline_predictions
         right = float((answers.classes == held.labels[answers.images]).mean())
         return Begun(
-            worker.baseline_outcome(request, prepared), asdict(found_harms(prepared)), right, len(answers), held.tests
+            outcomes.baseline_outcome(request, prepared), asdict(found_harms(prepared)), right, len(answers), held.tests
         )
 
     return patiently(topic, job, task)
@@ -73,7 +73,7 @@ def carry_out(request: Request, bar: Bar, topic: str, job: str) -> Tried | Refus
         done = evaluate(prepared, Recipe.from_json(request.recipe), bar, threads=request.threads, stop=channel.stop)
         made = None
         if done.candidate is not None and done.measurement is not None:
-            made = worker.outcome(request, prepared, done.candidate, done.measurement)
+            made = outcomes.outcome(request, prepared, done.candidate, done.measurement)
         return _tried(done, time.perf_counter() - begun, this_machine().id, made)
 
     return patiently(topic, job, task)

@@ -6,7 +6,7 @@ What is trained by a teacher lies in the user's folder `from-TEACHER`; its runs 
 from typing import NamedTuple
 
 from compression.data import DATASETS
-from compression.jobs import worker
+from compression.jobs import outcomes, worker
 from compression.jobs.messages import Outcome, Refusal, Request
 from compression.models import ARCHITECTURES
 from compression.models.model_cards import card_path, check_names, read, user_weights
@@ -67,4 +67,4 @@ def _taught(request: Request, teacher: str) -> Outcome:
     network = read_weights(build(request.model, input_shape=card.input_shape, classes=card.classes), path)
     prepared = compress.prepare(network, images)
     subject = Subject(request.model, folder.name, request.dataset, card.sha256, images.fingerprint)
-    return worker.baseline_outcome(request, prepared, subject)
+    return outcomes.baseline_outcome(request, prepared, subject)

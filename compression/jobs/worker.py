@@ -10,7 +10,6 @@ from contextlib import contextmanager, suppress
 from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from distributed import get_worker, secede
@@ -21,18 +20,15 @@ from compression.host.machine_lock import work_turn, yield_turn
 from compression.host.process_memory import enough_memory
 from compression.jobs.channel import Stop, TaskChannel
 from compression.jobs.lru_cache import LruCache
-from compression.jobs.messages import Baseline, Outcome, Refusal, Request
+from compression.jobs.messages import Outcome, Refusal, Request
+from compression.jobs.outcomes import baseline, baseline_outcome, outcome
+from compression.jobs.requested import edition, images
 from compression.jobs.turns import Turns
-from compression.models.provenance import producer_id
 from compression.recipe import Recipe
-from compression.records.measurement import Measurement, Predictions
+from compression.records.measurement import Measurement
 from compression.steps import STEPS
-from compression.store.records import Subject
 
 if TYPE_CHECKING:
-    from compression.data import Dataset
-    from compression.data.preparing import Progress
-    from compression.models import Card
     from compression.pipeline.candidate import Candidate, Prepared
 
 V = TypeVar("V")
@@ -174,7 +170,7 @@ def work(request: Request, channel: TaskChannel, checkpoint: Path | None = None)
     channel.progress("Loading the engine", 0.0)
     recipe = Recipe.from_json(request.recipe)
     prepared = _prepare(request, recipe, channel)
-    channel.baseline(_baseline(prepared))
+    channel.baseline(baseline(prepared))
     task = Task(request, prepared, channel, checkpoint)
     if (preview := _preview_recipe(recipe)) and not (checkpoint and checkpoint.exists()):
         first = next(iter(_measurements(task, preview)))[1]
@@ -225,61 +221,6 @@ def _is_in_the_way() -> Stop:
     return stop
 
 
-def import_network(
-    content: bytes, name: str, dataset: str, mean: str, std: str, *, progress: "Progress | None" = None,
-    stop: Stop | None = None,
-) -> "Card | Refusal":  # fmt: skip
-    """Takes the network in a `.pt2` file's `content` into the list, by `name`; see `models.bring`.
-
-    `mean` and `std` say how its images are normalised; an empty text is the dataset's own.
-    """
-    from compression import data, models
-
-    with TemporaryDirectory() as folder:
-        path = Path(folder) / "network.pt2"  # the name is not known to be one yet
-
-        def task() -> "Card":
-            images = data.load(dataset, progress=progress, stop=stop)
-            if progress:
-                progress("Reading the network and checking it on images", 0.8)
-            texts = mean.strip() or None, std.strip() or None
-            images = data.normalized(images, *texts, titles=("The mean", "The standard deviation"))
-            path.write_bytes(content)
-            return models.bring(path, name, images)
-
-        found = refusal_on_error(task)
-    return Refusal(found.sentence.replace(str(path), f"{name}.pt2")) if isinstance(found, Refusal) else found
-
-
-def baseline_outcome(request: Request, prepared: "Prepared", subject: Subject | None = None) -> Outcome:
-    """The fp32 file and its measurement, timed against itself. `subject` names weights other than the request's."""
-    from compression.host.machine import this_machine
-    from compression.host.onnx_runtime import session
-    from compression.measure.latency import latency
-
-    file, found, baseline = prepared.baseline, prepared.baseline_predictions, _baseline(prepared)
-    image = prepared.data.normalize(prepared.data.test.images[:1]).numpy()
-    runner = session(file.onnx, threads=request.threads)
-    measurement = Measurement(
-        recipe_hash=file.recipe.hash, file_hash=file.file_hash, accuracy=baseline.accuracy, size_bytes=len(file.onnx),
-        baseline_size_bytes=len(file.onnx), latency=latency(runner, runner, image), macs=file.macs,
-        parameters=file.parameters, n_test=len(found), seconds=0.0, machine=this_machine(), predictions=found,
-    )  # fmt: skip
-    return replace(outcome(request, prepared, file, measurement, subject), role="baseline")
-
-
-def outcome(
-    request: Request, prepared: "Prepared", file: "Candidate", measurement: Measurement, subject: Subject | None = None
-) -> Outcome:
-    """A measured file as it is kept. `subject` names weights other than the request's."""
-    named = request.model, request.weights, request.dataset
-    about = subject or Subject(*named, _weights(request), prepared.data.fingerprint)
-    return Outcome(
-        file.onnx, measurement, _baseline(prepared), file.layers, file.ledger, about, file.recipe.to_json(),
-        producer_id(file.recipe, prepared.data.name),
-    )  # fmt: skip
-
-
 def _preview_recipe(recipe: Recipe) -> Recipe | None:
     """A recipe that soon gives a first idea of what this one leads to; None where it is quick itself."""
     sketch = recipe.untrained.with_setting("quality", "fast")
@@ -321,15 +262,6 @@ def _measurements(task: Task, recipe: Recipe) -> Iterator[tuple["Candidate", Mea
         candidate, task.prepared, threads=threads, progress=channel.measuring, stop=stop, aside=aside
     ):
         yield candidate, measurement
-
-
-def _baseline(prepared: "Prepared") -> Baseline:
-    from compression.measure.accuracy import accuracy
-
-    predictions, labels = prepared.answers.known, prepared.data.truth
-    file = prepared.baseline
-    found = accuracy(predictions, predictions, labels)
-    return Baseline(found, len(file.onnx), file.macs, file.parameters, prepared.data.notes)
 
 
 def _prepare(request: Request, recipe: Recipe, channel: TaskChannel) -> "Prepared":
@@ -424,48 +356,10 @@ _line = threading.local()
 """`left`: whether the thread is no longer one of those that Dask gives tasks to; it ends with its task."""
 
 
-def edition(request: Request) -> tuple[str, str]:
-    """What the request's names stand for now: weights may be trained anew, and a folder's images be others.
-
-    To look through a folder of 20,000 images takes 0.07 s.
-    """
-    from compression import data, models
-    from compression.data import class_names
-
-    card = models.card(request.model, request.weights)
-    said = class_names.state(data.names_of(card.classes, card.class_names), request.dataset)
-    return f"{card.sha256}{card.reading}", f"{data.edition(request.dataset)}{said}"
-
-
-def _weights(request: Request) -> str:
-    """SHA-256 of the stored weights."""
-    from compression import models
-
-    return models.card(request.model, request.weights).sha256
-
-
 def prepared(request: Request, stop: Stop | None = None) -> "Prepared":
     """What all recipes for the request's network and dataset share, without events."""
     silent = TaskChannel(lambda kind, **news: None, stop or (lambda: False))
     return _prepare(request, Recipe.from_json(request.recipe), silent)
-
-
-def images(request: Request, progress: "Progress | None" = None, stop: Stop | None = None) -> "Dataset":
-    """The images, made as the network takes them, with its outputs as classes."""
-    from compression import data, models
-    from compression.data.test_samples import base_of
-    from compression.models.images import images_for
-
-    if request.weights == base_of(request.dataset):
-        return data.load(request.dataset, progress=progress, stop=stop)
-    card = models.card(request.model, request.weights)
-    return images_for(card, request.dataset, progress=progress, stop=stop)
-
-
-def without_predictions(measurement: Measurement) -> Measurement:
-    """The same numbers without the prediction for each image; charts need none."""
-    kept = measurement.predictions
-    return replace(measurement, predictions=Predictions(kept.images[:0], kept.classes[:0], kept.confidences[:0]))
 
 
 def warm_up(worker: Any) -> None:

@@ -14,7 +14,7 @@ from torch import nn
 import compression
 from compression import models
 from compression.errors import InvalidFile, InvalidModel, InvalidSetting, Unsupported, UserError, WeightsUnavailable
-from compression.jobs import worker
+from compression.jobs import requested, worker
 from compression.jobs.messages import Request
 from compression.models import downloads, hub, libraries
 from compression.models.libraries import Remote
@@ -290,7 +290,7 @@ def test_an_added_network_is_prepared_on_pictures_of_any_size(network: nn.Module
         "mine", f"timm:{NETWORK}", weights=tmp_path / "weights.safetensors", classes=("e", "d", "c", "b", "a")
     )
     request = Request("mine", models.OWN, f"folder:{tmp_path / 'photos'}", Recipe(calibration_images=16).to_json())
-    data = worker.images(request)
+    data = requested.images(request)
     assert data.input_shape == card.input_shape and (data.mean, data.std) == (card.mean, card.std)
     assert data.classes == card.class_names
     assert sorted(data.test.labels.tolist()) == sorted([0, 1, 2, 3, 4] * 2)
@@ -298,9 +298,9 @@ def test_an_added_network_is_prepared_on_pictures_of_any_size(network: nn.Module
         resized = timm.data.create_transform(**timm.data.resolve_model_data_config(network))(picture)
     first = data.normalize(data.test.images[data.test.labels == 4][:1])
     torch.testing.assert_close(first[0], resized, atol=0.02, rtol=0)
-    before = worker.edition(request)
+    before = requested.edition(request)
     models.correct("mine", classes=tuple("abcde"))
-    assert worker.edition(request) != before
+    assert requested.edition(request) != before
     assert worker.prepared(request).data.classes == tuple("abcde")
 
 

@@ -13,8 +13,8 @@ from compression.data import load
 from compression.errors import InvalidFile, InvalidModel, InvalidSetting, UnknownName, UserError
 from compression.export import formats, snippets
 from compression.jobs import worker
+from compression.jobs.additions import import_network
 from compression.jobs.messages import Refusal, Request
-from compression.jobs.worker import import_network
 from compression.models import loading
 from compression.models.model_cards import user_weights
 from compression.pipeline import compress
