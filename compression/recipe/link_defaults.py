@@ -16,7 +16,7 @@ DEFAULTS: dict[int, dict[str, Values]] = {
         },
         "channels": {
             "amount": 0.5, "measure": "macs", "criterion": "error", "scope": "global", "part": "inner",
-            "compensate": True,
+            "compensate": True, "exclude": "",
         },
         "factorize": {
             "amount": 0.33, "rank": "macs", "energy": 0.98, "form": "best", "activation_aware": True, "round_to": 8,

@@ -5,7 +5,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
-from compression.steps.settings import Step
+from compression.steps.settings import LayerNames, Step
 
 
 class Channels(Step):
@@ -69,6 +69,13 @@ class Channels(Step):
             description="Refits the layers that read removed channels by least squares on calibration images.",
         ),
     ] = True  # fmt: skip
+    exclude: Annotated[
+        LayerNames,
+        Field(
+            description="Layers that keep all their output channels, comma-separated, for example conv1,fc. Layers "
+            "whose channels are removed together with theirs keep them too. The names are those on the page Layers.",
+        ),
+    ] = ""  # fmt: skip
 
     @model_validator(mode="before")
     @classmethod

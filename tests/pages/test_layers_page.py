@@ -130,6 +130,15 @@ def test_a_layer_is_excluded_from_each_technique_that_the_recipe_has():
     assert shown.dataframe[0].value["Sparsity"][1] == 0
 
 
+def test_a_layer_is_excluded_from_removing_channels():
+    link = {"model": "lenet300", "dataset": "digits", "steps": "channels", "channels.amount": "0.2", "quality": "fast"}
+    shown = opened(link, page="lab/layers")
+    [toggle] = shown.toggle
+    assert toggle.label == "Exclude this layer from removing channels"
+    toggle.set_value(True).run()
+    assert not shown.exception and shown.session_state["visit"].recipe.get("channels").exclude == "1"
+
+
 @pytest.mark.parametrize("painted", ["Bits", "Error", "Sensitivity", "Milliseconds"])
 def test_the_graph_is_painted_by(page, painted):
     page.segmented_control(key="layers.paint").set_value(painted).run()

@@ -5,14 +5,16 @@ import pytest
 import torch
 
 from compression.data import load
-from compression.errors import InvalidRecipe, InvalidSetting, UnknownName
+from compression.errors import InvalidRecipe, InvalidSetting, UnknownName, Unsupported
 from compression.export import export
 from compression.host.onnx_runtime import session
 from compression.network.graph import layers
 from compression.network.parametrizations import original
 from compression.pipeline.compress import prepare, simulate
 from compression.recipe import Recipe
-from compression.steps import STEPS, Factorize, Prune, Quantize, Share, Step
+from compression.steps import STEPS, Channels, Factorize, Prune, Quantize, Share, Step
+from compression.techniques.channels.coupling import groups
+from compression.techniques.channels.lengths import Masked
 from tests.networks import tiny
 
 
@@ -71,7 +73,36 @@ def test_a_product_is_excluded_as_a_whole(prepared):
     assert all(bool((layers(graph)[part].weight != 0).all()) for part in (name, f"{name}_first"))
 
 
-@pytest.mark.parametrize("step", [Prune(exclude="nonsense"), Share(exclude="nonsense"), Factorize(exclude="nonsense")])
+@pytest.mark.parametrize(("out", "keep"), [
+    ("left", {"left"}), ("stem.0", {"stem.0", "depthwise.0"}), ("depthwise.0", {"stem.0", "depthwise.0"}),
+])  # fmt: skip
+def test_an_excluded_layer_keeps_its_channels_with_those_that_go_together(prepared, out, keep):
+    """What is left is the dense network with the other layers' channels masked."""
+    settings = Channels(amount=0.2, part="all", round_to=1, measure="channels", compensate=False, exclude=out)
+    graph = simulate(prepared, Recipe(steps=(settings,), quality="fast", batch_norm="keep"))
+    left, dense, found = graph.meta["channels"].outputs, layers(prepared.dense), groups(prepared.dense, (1, 8, 8))
+    assert left and not keep & set(left)
+    assert all(layers(graph)[name].weight.shape[0] == dense[name].weight.shape[0] for name in keep)
+    gone = tuple(
+        member.unit[~left[member.name][member.index]].unique() if member.name in left else torch.tensor([], dtype=int)
+        for member in (next(m for m in group.makers() if m.name in dense) for group in found)
+    )
+    assert sum(map(len, gone)) >= 2
+    images = prepared.calibration.images[:8]
+    torch.testing.assert_close(graph(images), Masked(prepared.dense, found, gone).run(images), atol=1e-4, rtol=1e-4)
+
+
+def test_what_cannot_go_outside_the_excluded_layers_is_a_sentence(prepared):
+    for out, sentence in (("left,right,stem.0", "3 excluded layers"), ("left", "not 90.0%")):
+        recipe = Recipe(steps=(Channels(amount=0.9, part="all", round_to=1, exclude=out),), quality="fast")
+        with pytest.raises(Unsupported, match=sentence):
+            simulate(prepared, recipe)
+
+
+@pytest.mark.parametrize("step", [
+    Prune(exclude="nonsense"), Share(exclude="nonsense"), Factorize(exclude="nonsense"),
+    Channels(exclude="nonsense"),
+])  # fmt: skip
 def test_a_layer_that_the_network_lacks_is_named(prepared, step):
     with pytest.raises(UnknownName, match=rf"{step.kind}\.exclude.*nonsense"):
         simulate(prepared, Recipe(steps=(step,), quality="fast"))
@@ -88,4 +119,4 @@ def test_names_are_read_from_lists_and_texts_and_recipes_without_any_are_the_sam
     assert "exclude" not in plain.to_json() and Recipe.from_json(plain.to_json()) == plain
     assert plain.hash != Recipe(steps=(Prune(exclude="a"),)).hash
     having = [kind for kind, step in STEPS.items() if "exclude" in step.model_fields]
-    assert having == ["factorize", "prune", "share"] and Step.excluded.fget(Quantize()) == ()
+    assert having == ["channels", "factorize", "prune", "share"] and Step.excluded.fget(Quantize()) == ()

@@ -26,6 +26,7 @@ from compression.techniques.channels.following import block_of
 from compression.techniques.channels.lengths import Masked, rewrite_lengths_
 from compression.techniques.channels.refit import Rows, Target, refit_, refit_at_once_, rows_of, targets_of
 from compression.techniques.channels.scores import orders
+from compression.techniques.exclusion import excluded_layers
 
 aten = torch.ops.aten
 
@@ -186,7 +187,7 @@ def _ranked(graph: fx.GraphModule, settings: Channels, calibration: Calibration)
     shape = channels, height, width
     flatten_(graph, shape)
     known = _KNOWN.setdefault(calibration.images, {})
-    key = (settings.criterion, settings.part, settings.round_to, digest(graph))
+    key = (settings.criterion, settings.part, settings.round_to, settings.excluded, digest(graph))
     if key not in known:
         known.clear()  # one network at a time: rows are large
         known[key] = _rank(graph, settings, calibration, shape)
@@ -201,9 +202,9 @@ def _rank(graph: fx.GraphModule, settings: Channels, calibration: Calibration, s
 
 
 def _usable(graph: fx.GraphModule, settings: Channels, shape: tuple[int, int, int]) -> tuple[Group, ...]:
-    """The groups that the settings let lose channels."""
-    coupled = coupling(graph, shape)
-    found = coupled.groups
+    """The groups that the settings let lose channels: none with a layer that is excluded."""
+    coupled, out = coupling(graph, shape), excluded_layers(graph, settings)
+    found = tuple(g for g in coupled.groups if not out & {m.name for m in g.makers()})
     allowed = tuple(g for g in found if g.inner or settings.part == "all")
     chosen = tuple(g for g in allowed if g.units > g.multiple(settings.round_to))
     if settings.criterion == "bn_scale":
@@ -212,11 +213,12 @@ def _usable(graph: fx.GraphModule, settings: Channels, shape: tuple[int, int, in
         return chosen
     widest, beside = (max((g.units * g.width for g in some), default=0) for some in (allowed, found))
     hint = f"; with part 'all' it has {beside}" if beside > widest else ""
-    ties = Counter(coupled.reasons.values()).most_common(2) if not found else ()
+    ties = Counter(coupled.reasons.values()).most_common(2) if not coupled.groups else ()
     why = "".join(f" {reason}" for reason, _ in ties)
     raise Unsupported(
         f"No channels can be removed with channels.part {settings.part!r}, criterion {settings.criterion!r} and "
-        f"round_to {settings.round_to}: the widest removable layer of this network has {widest} channels{hint}.{why}"
+        f"round_to {settings.round_to}{_outside(settings)}: the widest removable layer of this network has "
+        f"{widest} channels{hint}.{why}"
     )
 
 
@@ -243,5 +245,11 @@ def _out_of_reach(settings: Channels, plan: Plan) -> str:
     noun = "multiply-accumulates" if settings.measure == "macs" else "channels"
     return (
         f"{at_most(plan.reached)} of the {noun} can be removed with channels.part {settings.part!r} and "
-        f"round_to {settings.round_to}, not {settings.amount:.1%}."
+        f"round_to {settings.round_to}{_outside(settings)}, not {settings.amount:.1%}."
     )
+
+
+def _outside(settings: Channels) -> str:
+    """How many layers are excluded, for a sentence about what is left."""
+    n = len(settings.excluded)
+    return f" outside the {n:,} excluded layers" if n > 1 else " outside the excluded layer" if n else ""

@@ -16,7 +16,7 @@ def called(kind: str) -> str:
     """What a technique is called that can leave single layers as they are; nothing for others."""
     names = {
         "prune": _("pruning"), "factorize": _("low-rank factorization"), "share": _("weight sharing"),
-        "quantize": _("quantization"),
+        "quantize": _("quantization"), "channels": _("removing channels"),
     }  # fmt: skip
     return names.get(kind, "")
 
@@ -36,13 +36,10 @@ def draw(visit: Visit, name: str) -> None:
     """A toggle for each technique that can leave this layer as it is, and its bits; the recipe carries them."""
     for kind, left in excluding(visit).items():
         put(key := f"layers.out.{kind}.{name}", name in left)
-        whole = _("Its weights stay 32-bit floats; the recipe holds this as a bit width of 32.")
         st.toggle(
             _("Exclude this layer from {technique}", technique=called(kind)), key=key, on_change=_leave_out,
-            args=(visit, kind, name), help=whole if kind == "quantize" else None,
+            args=(visit, kind, name), help=_meaning(kind),
         )  # fmt: skip
-    if visit.recipe.get("channels"):
-        st.caption(_("Removing channels has no exclusion: it changes layers together with those that read them."))
     quantize = visit.recipe.get("quantize")
     if not isinstance(quantize, Quantize):
         st.caption(_("Enable quantization on Explore to set the bit width of a single layer."))
@@ -54,6 +51,17 @@ def draw(visit: Visit, name: str) -> None:
     st.select_slider(
         _("Bit width of this layer"), [AS_THE_REST, *choices], key=key, on_change=_override, args=(visit, name)
     )
+
+
+def _meaning(kind: str) -> str | None:
+    """What is not plain about leaving a layer out of a technique."""
+    return {
+        "quantize": _("Its weights stay 32-bit floats; the recipe holds this as a bit width of 32."),
+        "channels": _(
+            "It keeps all its output channels, and so do layers whose channels are removed together with its own, "
+            "such as those that a shortcut adds. Its inputs can still become fewer."
+        ),
+    }.get(kind)
 
 
 @heard
