@@ -15,6 +15,7 @@ from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from benchmarks.ui import CHROMIUM, PATIENCE_MS, _server
 from compression.cli.console import Progress
+from pages.ui.explore import tour
 from pages.ui.lessons.lesson import LESSONS
 
 FOLDER = Path(__file__).resolve().parent.parent / "docs" / "screenshots"
@@ -78,6 +79,7 @@ def run(progress: Progress, only: tuple[str, ...] = ()) -> str:
 def _taken(browser: Browser, address: str, shot: Shot, look: str) -> bytes:
     scheme, width = LOOKS[look]
     context = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme)  # type: ignore[arg-type]
+    context.add_init_script(tour.SEEN)
     page = context.new_page()
     page.set_default_timeout(PATIENCE_MS)
     expect.set_options(timeout=PATIENCE_MS)

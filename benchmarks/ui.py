@@ -34,6 +34,7 @@ from compression.host.machine import this_machine
 from compression.recipe import Recipe
 from compression.steps import Prune, Quantize
 from compression.store import Store, Subject
+from pages.ui.explore import tour
 from pages.ui.model.links import link_of
 from pages.ui.model.subject import Subject as Shown
 
@@ -155,7 +156,9 @@ def _link(address: str, model: str, dataset: str, sparsity: float) -> str:
 
 
 def _page(browser: Browser) -> Page:
-    page = browser.new_context(viewport={"width": 1280, "height": 900}).new_page()
+    context = browser.new_context(viewport={"width": 1280, "height": 900})
+    context.add_init_script(tour.SEEN)
+    page = context.new_page()
     page.set_default_timeout(PATIENCE_MS)
     return page
 

@@ -63,7 +63,7 @@ def choose(visit: Visit) -> tuple[str, Pair | None]:
 
 def show(visit: Visit, sharing: DeltaGenerator) -> None:
     """Everything that is measured. What comes while it is shown starts the page afresh; what is the same stays."""
-    metrics: Places = st.columns(3)
+    metrics: Places = st.container(key="figures").columns(3, gap="small")
     status = st.container(key="status").empty()
     status_line.linger(visit, status)
     now, last = visit.now, visit.trail.last
@@ -74,7 +74,9 @@ def show(visit: Visit, sharing: DeltaGenerator) -> None:
         status_line.provenance(visit, now, status)
     training.draw(visit)
     drawn = chart_grid.draw(visit)
-    idle_measuring.draw(visit)
+    with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
+        idle_measuring.draw(visit)
+        toolbar.hint(visit)
     toolbar.selection(visit)
     panels.draw(visit, now or last, drawn)
     with sharing:

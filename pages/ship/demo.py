@@ -73,13 +73,15 @@ def own(place: Tale) -> Story | None:
     return run_story.story(chosen, run_rows.title(last), names, store().probes.of_run(last.id), changed)
 
 
-def changed(run: Run) -> Comparison | None:
-    """The run's predictions beside those of its fp32 file; None where they are not stored."""
+def changed(run: Run) -> Comparison | str:
+    """The run's predictions beside those of its fp32 file, or why they are not there (yet)."""
     try:
         base = store().baseline(run.subject)
     except UserError:
-        return None
-    return sections.compared(base, run) if base else None
+        base = None
+    if base is None or not sections.are_stored(base, run):
+        return run_story.NOT_STORED
+    return sections.compared(base, run) or run_story.COMPARING
 
 
 def draw(slide: Slide) -> None:

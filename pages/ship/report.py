@@ -26,11 +26,10 @@ def page() -> None:
     st.space("small")
     if visit.notice:
         st.warning(wording.said(visit.notice))
-    asked, named = st.columns(2, gap="large")
-    with asked:
-        st.markdown(_("**Budget**"))
+    with st.container(key="budget-bar"):
         budget = view_controls.budget(visit.trail.words)
         visit.look(replace(visit.view, budget=budget))
+    named = st.columns([3, 2])[0]
     with named:
         title = st.text_input(_("Title"), _("{title}: compression results", title=visit.subject.title), max_chars=120)
         files = st.container()
@@ -47,14 +46,15 @@ def page() -> None:
     st.iframe(report_html.to_html(told), height=1100)
 
 
-def beside_fp32(point: Point | None) -> Comparison | None:
-    """The predictions of the recommended file beside those of its fp32 file, where both are in the store."""
+def beside_fp32(point: Point | None) -> Comparison | str:
+    """The predictions of the recommended file beside those of its fp32 file, or why they are not there (yet)."""
     if point is None or not point.run:
-        return None
+        return report.NOT_STORED
     run = store().run(point.run)
     base = store().baseline(run.subject)
-    both = base and store().predictions(base.id) is not None and store().predictions(run.id) is not None
-    return sections.compared(base, run) if base and both else None
+    if base is None or not sections.are_stored(base, run):
+        return report.NOT_STORED
+    return sections.compared(base, run) or report.COMPARING
 
 
 def downloads(told: Report, stem: str) -> None:

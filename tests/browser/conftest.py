@@ -15,6 +15,7 @@ import pytest
 from playwright.sync_api import Browser, ConsoleMessage, Page, expect, sync_playwright
 
 from compression.jobs.cluster import ROOT
+from pages.ui.explore import tour
 
 PATIENCE_S = 180  # a cold engine on a busy machine
 
@@ -86,6 +87,7 @@ def page(browser: Browser, console: list[str]) -> Iterator[Page]:
         viewport={"width": 1280, "height": 900}, accept_downloads=True, reduced_motion="reduce"
     )
     context.set_default_timeout(PATIENCE_S * 1000)
+    context.add_init_script(tour.SEEN)
     tab = context.new_page()
     tab.on("console", lambda message: console.append(message.text) if _is_ours(message) else None)
     tab.on("pageerror", lambda error: console.append(str(error)))

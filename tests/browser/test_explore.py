@@ -5,7 +5,7 @@ from urllib.parse import urlencode
 
 import onnx
 import pytest
-from playwright.sync_api import Page, Route, expect
+from playwright.sync_api import Browser, Page, Route, expect
 
 from compression.recipe import Recipe
 from compression.steps import Prune, Quantize
@@ -52,7 +52,7 @@ def test_the_bare_address_shows_charts_with_content_and_a_recipe_to_copy(server:
     charts = page.locator(".js-plotly-plot")
     expect(charts).to_have_count(3)
     for name in ("fp32 baseline", "Current"):
-        expect(charts.first.locator(".legend")).to_contain_text(name)
+        expect(page.locator(".st-key-legend")).to_contain_text(name)
     assert all(re.search(r"\d", value) for value in figures(page))
     expect(page.get_by_test_id("stSkeleton")).to_have_count(0)
     expect(page.get_by_test_id("stCode").first).to_contain_text("sparsity: 0.5")
@@ -86,7 +86,7 @@ def test_a_slider_moved_by_keyboard_leads_to_a_new_point(server: str, page: Page
     measured(page)
     assert "prune.sparsity=0.99" in page.url
     assert figures(page) != before
-    expect(page.locator(".js-plotly-plot").first.locator(".legend")).to_contain_text("Prune + quantize")
+    expect(page.locator(".st-key-legend")).to_contain_text("Prune + quantize")
     page.reload()
     measured(page)
     expect(slider).to_have_value("0.99")
@@ -153,7 +153,7 @@ def test_a_training_outlives_a_reload_and_is_kept_where_it_was_cancelled(server:
     strip = page.locator(".st-key-recovery")
     page.get_by_role("button", name="Train 200,000 steps").click()
     expect(strip).to_contain_text("Training, step")
-    expect(page.locator(".js-plotly-plot").nth(1).locator(".legend")).to_contain_text("Training (validation)")
+    expect(page.locator(".st-key-legend")).to_contain_text("Training (validation)")
     page.reload()
     expect(strip).to_contain_text("validation ")
     page.get_by_role("button", name="Cancel").click()
@@ -259,3 +259,45 @@ def test_a_bad_link_says_so(server: str, page: Page) -> None:
     page.goto(f"{server}/explore?model=lenet9&dataset=digits")
     expect(page.get_by_test_id("stAlert").first).to_contain_text("Unknown model 'lenet9'")
     expect(page.get_by_role("heading", name=subject.default().title)).to_be_visible()
+
+
+def test_charts_and_budget_need_no_scrolling_and_the_tour_is_shown_once(server: str, browser: Browser) -> None:
+    context = browser.new_context(viewport={"width": 1440, "height": 900}, reduced_motion="reduce")
+    page = context.new_page()
+    page.goto(link(server))
+    tour = page.get_by_role("dialog", name="Tour")
+    for step in (1, 2, 3, 4):
+        expect(tour).to_contain_text(f"{step} of 4")
+        expect(tour).to_be_in_viewport(ratio=1)
+        if step < 4:
+            tour.get_by_role("button", name="Next").press("Enter")
+    expect(tour.get_by_role("button", name="Done")).to_be_focused()
+    tour.get_by_role("button", name="Back").click()
+    tour.get_by_role("button", name="Skip").click()
+    expect(tour).to_have_count(0)
+    measured(page)
+    for seen in [*page.locator(".js-plotly-plot").all(), page.locator(".st-key-budget-bar")]:
+        expect(seen).to_be_in_viewport(ratio=1)
+    assert page.get_by_text("Pareto front", exact=True).count() == 1
+    assert page.get_by_text("Quantize", exact=True).count() == 2  # the legend's, and the switch's
+    page.reload()
+    measured(page)
+    expect(tour).to_have_count(0)
+    page.get_by_role("button", name="Tour").click()
+    expect(tour).to_contain_text("1 of 4")
+    page.keyboard.press("Escape")
+    expect(tour).to_have_count(0)
+    context.close()
+
+
+def test_a_click_in_the_legend_hides_a_technique_in_all_charts(server: str, page: Page) -> None:
+    page.goto(link(server))
+    measured(page)
+    hidden = """() => [...document.querySelectorAll(".js-plotly-plot")].map(
+      box => box._fullData.filter(trace => trace.name === "Quantize" && trace.visible === true).length)"""
+    assert min(page.evaluate(hidden)) > 0
+    entry = page.locator(".st-key-legend").get_by_role("button", name="Quantize", exact=True)
+    entry.press("Enter")
+    page.wait_for_function(f"!({hidden})().some(Boolean)")
+    entry.press("Enter")
+    page.wait_for_function(f"({hidden})().every(Boolean)")

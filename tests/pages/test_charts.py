@@ -8,7 +8,7 @@ from compression.records.measurement import (
     Interval,
     LearningPoint,
 )
-from pages.ui.charts import scatter_figure
+from pages.ui.charts import legend, scatter_figure
 from pages.ui.charts.budget_handles import handles, moved
 from pages.ui.charts.scatter_data import chart, course, decades
 from pages.ui.explore.learning_curve import curve_figure
@@ -165,3 +165,25 @@ def test_a_learning_curve_is_drawn_as_it_was_learned() -> None:
     assert list(loss.x) == [10, 20, 30]
     assert (list(validation.x), list(validation.y)) == ([20], [50.0])
     assert "after 30 steps the loss is 0.100" in job_rows.alt(points)
+
+
+def test_one_legend_tells_every_technique_of_three_charts_by_colour_and_shape() -> None:
+    now = point(0.9, 0.90, 90_000, 0.5)
+    known = trail(point(0.5, 0.93, 200_000, 0.6))
+    told = legend.entries([chart(known, now, x, y) for x, y in axes.START])
+    assert [entry["name"] for entry in told] == ["Pareto front", "Prune", "fp32 baseline", "Current"]
+    looks = list(scatter_figure.TECHNIQUES.values())
+    for channel in (0, 1):  # whoever sees only one of the two still tells all techniques apart
+        assert len({look[channel] for look in looks}) == len(looks)
+    assert {shape for _, shape in looks} - {"circle"} <= set(legend.POINTS)
+    assert set(scatter_figure.OTHER_SYMBOLS) <= set(legend.POINTS)
+
+
+def test_points_of_the_store_are_hollow_and_those_of_this_visit_are_filled() -> None:
+    here, stored = point(0.5, 0.93, 200_000, 0.6), replace(point(0.6, 0.92, 150_000, 0.6), source="reference")
+    known = trail(here)
+    known.know([stored])
+    drawn = scatter_figure.figure(chart(known, None, "size", "accuracy"))
+    symbols = [symbol for trace in drawn.data if trace.name == "Prune" for symbol in trace.marker.symbol]
+    assert sorted(symbols) == ["triangle-up", "triangle-up-open"]
+    assert legend.entries([chart(known, None, "size", "accuracy")])[-1]["name"] == legend.STORED

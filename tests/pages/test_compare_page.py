@@ -331,6 +331,14 @@ def test_runs_of_several_networks_make_no_story(stored):
     assert run_story.refusal([a]) == "A story needs 2 to 5 runs; 1 selected."
 
 
+@pytest.mark.parametrize("why", [run_story.NOT_STORED, run_story.COMPARING])
+def test_the_slide_of_changed_images_says_why_it_has_none(stored, why):
+    told = run_story.story(newest(stored)[:2], "A network", ["one", "two"], [], lambda run: why)
+    shown = next(s for i in range(len(told.slides)) if (s := told.slide(i)).headline == "Which images changed")
+    assert (shown.figure, shown.unit) == ("–", why)
+    assert ("Measure the recipe" in shown.text) == (why == run_story.NOT_STORED)
+
+
 def test_changed_images_are_those_that_only_fp32_answers_rightly(stored):
     a, b = newest(stored)[:2]
     found = compared(stored, a, b)

@@ -99,6 +99,21 @@ def test_a_folder_takes_any_trained_network() -> None:
     assert dict(found.options())["--weights"].endswith("lenet300-digits.safetensors")
 
 
+@pytest.mark.parametrize(
+    ("origin", "said"),
+    [("My Net.onnx", "My Net.onnx"), ("-x.PT2", "./-x.PT2"), ("timm:resnet18.a1_in1k", "mine"),
+     ("torchvision:resnet18 with weights.pt2", "mine")],
+)  # fmt: skip
+def test_a_command_names_the_users_own_file_and_no_copy_of_it(
+    origin: str, said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mine = replace(subject.card("lenet300", "digits"), model="mine", dataset="own", origin=origin)
+    monkeypatch.setattr(subject, "card", lambda model, weights: mine)
+    found = subject.Subject("mine", "own", "digits")
+    assert dict(found.options())["--model"] == said
+    assert "weights/" not in wording.command(found, Recipe())
+
+
 def test_a_link_names_a_sample_of_a_dataset_with_a_name() -> None:
     recipe, name = Recipe(), "digits::test=100,seed=7"
     found, _, _ = links.read_link({"model": "lenet300", "dataset": name})

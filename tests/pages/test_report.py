@@ -106,6 +106,8 @@ def test_the_first_questions_are_answered_with_measured_numbers():
     assert facts["How much smaller?"].startswith("4.4× smaller: 250.0 KB instead of 1.09 MB")
     assert facts["What is lost?"] == "1.00 points of accuracy, within noise, on 10,000 test images."
     assert "not stored here" in facts["For which classes?"]
+    asked = report.report("x", MEASURED, WITHIN, WHEN, report.COMPARING)
+    assert asked is not None and dict(asked.facts)["For which classes?"] == report.COMPARING
     classes = (ClassAccuracy("seal", 40, 0.9, 0.5), ClassAccuracy("otter", 40, 0.5, 0.9))
     even = Reliability((), 0.0)
     found = Comparison(80, 40, 16, 16, 8, 0.0, Interval(0, 0), 1.0, classes, (), (), (), even, even)

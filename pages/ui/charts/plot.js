@@ -93,6 +93,11 @@ function follow(box, data) {
 const held = (data) => Object.entries(data?.foresight ?? {})
   .filter(([name, way]) => way.moved && document.querySelector(`.${name}:active`)).map(([name]) => name)
 
+// What the legend above several charts hides is hidden in each of them; see legend.js.
+const withoutHidden = ({ data, layout }) => structuredClone(data).map((trace) => (
+  layout.meta === "shared legend" && globalThis.compressionLabHidden?.has(trace.name)
+    ? { ...trace, visible: false } : trace))
+
 const drawn = new WeakMap()
 const zooms = new WeakMap()
 const hovered = new WeakMap() // what is under the pointer; a chart that is drawn anew does not say it again
@@ -240,9 +245,8 @@ export default function ({ data, parentElement, setTriggerValue }) {
     if (ended) return
     note.hidden = true
     sketched()?.remove()
-    const { data: traces, layout } = data.figure
-    const shown = zoomed(box, themed(structuredClone(layout), parentElement))
-    return Plotly.react(box, structuredClone(traces), shown, data.config)
+    const shown = zoomed(box, themed(structuredClone(data.figure.layout), parentElement))
+    return Plotly.react(box, withoutHidden(data.figure), shown, data.config)
   }).then(() => {
     if (ended || !box.removeAllListeners) return
     for (const event of ["click", "hover", "unhover", "relayout", "afterplot"]) box.removeAllListeners(`plotly_${event}`)
@@ -266,9 +270,11 @@ export default function ({ data, parentElement, setTriggerValue }) {
   const scheme = window.matchMedia("(prefers-color-scheme: dark)")
   for (const event of MOVES) document.addEventListener(event, listen, true)
   scheme.addEventListener("change", draw)
+  document.addEventListener("compression-lab-legend", draw)
   return () => {
     ended = true
     for (const event of MOVES) document.removeEventListener(event, listen, true)
     scheme.removeEventListener("change", draw)
+    document.removeEventListener("compression-lab-legend", draw)
   }
 }

@@ -15,23 +15,30 @@ KINDS = {
     "channels": N_("channels"), "factorize": N_("factorize"), "prune": N_("prune"), "share": N_("share"),
     "quantize": N_("quantize"), "recover": N_("recover"),
 }  # fmt: skip
+PARETO, FP32, TRAINING, CURRENT = N_("Pareto front"), N_("fp32 baseline"), N_("Training (validation)"), N_("Current")
+"""The names of traces beside those of techniques."""
 EMPTY = N_("The first point appears here.")
-HEIGHT = 400
+HEIGHT = 340
 FOCUS = 8.0
 """So many points of accuracy below the best a chart begins with."""
 
-# Okabe and Ito's colours, blue lightened. Each shows on white and on the dark theme, so a chart need not be drawn anew
+# Okabe and Ito's colours, some darkened. Each shows on white and on the dark theme, so a chart need not be drawn anew
 # when the theme changes. Vermillion is kept for the current point, grey for the baseline.
 NOW, FRONT, BASELINE = "#D55E00", "#7A828C", "#808790"
 BUDGET = "#009E73"
 TECHNIQUES = {
-    ("prune",): "#009E73", ("quantize",): "#3987C9", ("prune", "quantize"): "#E69F00", ("channels",): "#CC79A7",
-    ("channels", "quantize"): "#56B4E9", ("channels", "prune", "quantize"): "#A6761D",
+    ("prune",): ("#009E73", "triangle-up"), ("quantize",): ("#3987C9", "circle"),
+    ("prune", "quantize"): ("#E69F00", "diamond"), ("channels",): ("#CC79A7", "pentagon"),
+    ("channels", "quantize"): ("#8C6BB1", "triangle-down"),
+    ("channels", "prune", "quantize"): ("#A6761D", "hexagon"), ("factorize",): ("#918200", "hourglass"),
+    ("factorize", "quantize"): ("#66A61E", "bowtie"), ("share",): ("#C51B7D", "cross"),
+    ("share", "quantize"): ("#2A9DB8", "x"),
 }  # fmt: skip
+"""Colour and shape of each combination of steps: whoever cannot tell two colours apart still has the shapes."""
 OTHERS = ("#8C6BB1", "#66A61E", "#1B9E9E", "#C51B7D")
-SYMBOLS = {
-    "visited": "circle", "neighbour": "circle", "reference": "diamond", "baseline": "square", "now": "circle",
-}  # fmt: skip
+OTHER_SYMBOLS = ("hexagram", "star-diamond", "star-square", "triangle-right")
+SHARED_LEGEND = "shared legend"
+"""What `plot.js` knows a figure by whose traces are hidden from the legend above several charts."""
 
 
 def figure(chart: Chart) -> go.Figure:
@@ -46,20 +53,31 @@ def figure(chart: Chart) -> go.Figure:
     others = [*chart.of("reference"), *chart.of("neighbour"), *chart.of("visited")]
     for technique in sorted({mark.technique for mark in others}, key=lambda kinds: (len(kinds), kinds)):
         marks = [mark for mark in others if mark.technique == technique]
-        fig.add_trace(_points(marks, _called(technique), colour(technique), 8))
-    fig.add_trace(_points(chart.of("baseline"), _("fp32 baseline"), BASELINE, 10))
+        for barred in (False, True):
+            some = [mark for mark in marks if _is_barred(mark) == barred]
+            if some:
+                fig.add_trace(_points(some, called(technique), colour(technique), 9))
+    fig.add_trace(_points(chart.of("baseline"), _(FP32), BASELINE, 10))
     fig.add_trace(_ghost(chart))
     fig.add_trace(_course(chart))
-    fig.add_trace(_points(chart.of("now"), _("Current"), NOW, 14))
+    fig.add_trace(_points(chart.of("now"), _(CURRENT), NOW, 14))
     return fig
 
 
 def colour(technique: tuple[str, ...]) -> str:
     """The colour of a combination of steps; it does not depend on what else is on the chart."""
-    return TECHNIQUES.get(technique) or OTHERS[sum(map(ord, "".join(technique))) % len(OTHERS)]
+    return look(technique)[0]
 
 
-def _called(technique: tuple[str, ...]) -> str:
+def look(technique: tuple[str, ...]) -> tuple[str, str]:
+    """The colour and the shape of a combination of steps."""
+    number = sum(map(ord, "".join(technique)))
+    other = OTHERS[number % len(OTHERS)], OTHER_SYMBOLS[number // len(OTHERS) % len(OTHER_SYMBOLS)]
+    return TECHNIQUES.get(technique, other)
+
+
+def called(technique: tuple[str, ...]) -> str:
+    """'Prune + quantize': what a combination of steps is called in the legend."""
     named = [_(KINDS[kind]) if kind in KINDS else kind for kind in technique]
     return " + ".join(named).capitalize() if named else _("Uncompressed")
 
@@ -69,7 +87,7 @@ def _layout(chart: Chart) -> go.Layout:
         template="none", height=HEIGHT, margin={"l": 8, "r": 12, "t": 8, "b": 8}, hovermode="closest",
         uirevision=f"{chart.x.name} {chart.y.name}", dragmode="zoom",
         xaxis=_axis(chart.x, chart.x_ticks, chart), yaxis=_axis(chart.y, chart.y_ticks, chart),
-        legend={"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0, "xanchor": "left", "font": {"size": 12}},
+        showlegend=False, meta=SHARED_LEGEND,
     )  # fmt: skip
 
 
@@ -84,7 +102,7 @@ def _focus(axis: Axis, values: list[float], now: list[float]) -> dict[str, Any]:
 
 def _axis(axis: Axis, ticks: tuple[float, ...], chart: Chart) -> dict[str, Any]:
     """Logarithmic where the data says at which numbers to put ticks; costs else start from zero."""
-    told: dict[str, Any] = {"title": {"text": axis.title, "standoff": 8}}
+    told: dict[str, Any] = {"title": {"text": axis.title, "standoff": 6, "font": {"size": 12}}}
     if ticks:
         return told | {"type": "log", "tickvals": ticks, "tickformat": "~r", "showline": True}
     told |= _focus(axis, *_along(axis, chart))
@@ -126,14 +144,14 @@ def _far(axis: Axis, edge: float, values: list[float]) -> float:
 def _staircase(chart: Chart) -> go.Scatter:
     xs, ys = [x for x, _ in chart.front], [y for _, y in chart.front]
     line = {"shape": "hv" if chart.x.better == "less" else "vh", "color": FRONT, "width": 2}
-    return go.Scatter(x=xs, y=ys, mode="lines", name=_("Pareto front"), line=line, hoverinfo="skip")
+    return go.Scatter(x=xs, y=ys, mode="lines", name=_(PARETO), line=line, hoverinfo="skip")
 
 
 def _way(chart: Chart) -> go.Scatter:
     line = {"color": NOW, "width": 1, "dash": "dot"}
     return go.Scatter(
         x=[x for x, _ in chart.way], y=[y for _, y in chart.way], mode="lines", line=line, opacity=0.5,
-        hoverinfo="skip", showlegend=False, name=_("History"),
+        hoverinfo="skip", name=_("History"),
     )  # fmt: skip
 
 
@@ -145,7 +163,6 @@ def _ghost(chart: Chart) -> go.Scatter:
         y=[y for _, y in at],
         mode="markers+text",
         name=_(GHOST),
-        showlegend=False,
         hoverinfo="skip",
         marker={"symbol": "circle-open-dot", "size": 16, "color": NOW, "opacity": 0.8},
         text=[_("interpolated")] * len(at),
@@ -162,8 +179,7 @@ def _course(chart: Chart) -> go.Scatter:
         x=[s.x for s in stages],
         y=[s.y for s in stages],
         mode="lines+markers+text",
-        name=_("Training (validation)"),
-        showlegend=bool(stages),
+        name=_(TRAINING),
         line={"color": NOW, "width": 1.5},
         marker={"symbol": "circle-open", "color": NOW, "size": [6 + 6 * (i == last) for i in range(len(stages))]},
         text=[_("step {step:,}", step=s.step) if i == last else "" for i, s in enumerate(stages)],
@@ -175,11 +191,11 @@ def _course(chart: Chart) -> go.Scatter:
 
 
 def _points(marks: Sequence[Mark], name: str, shade: str, size: int) -> go.Scatter:
-    barred = [mark.standing != "behind" or mark.role in ("now", "baseline") for mark in marks]
+    arms = [_is_barred(mark) for mark in marks]
     return go.Scatter(
         x=[m.spot.x for m in marks], y=[m.spot.y for m in marks], mode="markers", name=name,
-        error_x=_bars([m.x_arms if bar else (0, 0) for m, bar in zip(marks, barred, strict=True)], shade),
-        error_y=_bars([m.y_arms if bar else (0, 0) for m, bar in zip(marks, barred, strict=True)], shade),
+        error_x=_bars([m.x_arms if bar else (0, 0) for m, bar in zip(marks, arms, strict=True)], shade),
+        error_y=_bars([m.y_arms if bar else (0, 0) for m, bar in zip(marks, arms, strict=True)], shade),
         marker={
             "symbol": [_symbol(m) for m in marks], "color": shade,
             "size": [size + 5 * m.pinned - 2 * (m.role == "neighbour") for m in marks],
@@ -191,21 +207,29 @@ def _points(marks: Sequence[Mark], name: str, shade: str, size: int) -> go.Scatt
     )  # fmt: skip
 
 
+def _is_barred(mark: Mark) -> bool:
+    """Whether a point's interval is drawn: of those that others beat it would only hide the rest."""
+    return mark.standing != "behind" or mark.role in ("now", "baseline")
+
+
 def _opacity(mark: Mark) -> float:
     """Points that others beat are dim, and so are neighbours, which nobody has asked for."""
     if mark.role in ("now", "baseline"):
         return 1.0
-    return 0.3 if mark.standing == "behind" else 0.55 if mark.role == "neighbour" else 1.0
+    return 0.55 if mark.standing == "behind" else 0.7 if mark.role == "neighbour" else 1.0
 
 
 def _symbol(mark: Mark) -> str:
-    symbol = "star" if mark.pinned else SYMBOLS[mark.role]
-    return symbol if mark.spot.full else f"{symbol}-open"
+    """The technique's shape, hollow where the point was not measured in this visit, or not on all images."""
+    own = {"baseline": "square", "now": "circle"}.get(mark.role) or look(mark.technique)[1]
+    symbol = "star" if mark.pinned else own
+    return symbol if mark.spot.full and mark.role != "reference" else f"{symbol}-open"
 
 
 def _bars(arms: Sequence[tuple[float, float]], shade: str) -> dict[str, object]:
-    """Error bars from (down, up) for each point."""
+    """Error bars from (down, up) for each point; none where all are exact, as Plotly draws their ends all the same."""
     down, up = [d for d, _ in arms], [u for _, u in arms]
     return {
         "type": "data", "symmetric": False, "array": up, "arrayminus": down, "color": shade, "thickness": 1, "width": 3,
+        "visible": any(map(any, arms)),
     }  # fmt: skip

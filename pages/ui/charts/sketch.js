@@ -1,6 +1,6 @@
 // The points of a figure as plain SVG, for the second or two in which the charts' library is still on its way.
 
-const SKETCH = { left: 62, right: 12, top: 44, bottom: 46 }
+const SKETCH = { left: 62, right: 12, top: 10, bottom: 42 }
 
 function span(values, axis) {
   const place = axis.type === "log" ? Math.log10 : Number
@@ -55,10 +55,11 @@ function sketch(figure, width) {
       const steps = x.map((at, i) => `${i ? `H${across(at)}V` : `M${across(at)} `}${up(y[i])}`).join("")
       marks.push(`<path d="${steps}" fill="none" stroke="${line.color}" stroke-width="2"/>`)
     }
-    if (!mode?.includes("markers") || String(marker?.symbol).includes("open")) continue
+    if (!mode?.includes("markers") || (typeof marker?.symbol === "string" && marker.symbol.includes("open"))) continue
     const size = (i) => (Array.isArray(marker?.size) ? marker.size[i] : marker?.size ?? 8) / 2
     const colour = (i) => (Array.isArray(marker?.color) ? marker.color[i] : marker?.color) ?? line?.color
-    marks.push(...x.map((at, i) => `<circle cx="${across(at)}" cy="${up(y[i])}" r="${size(i)}" fill="${colour(i)}"/>`))
+    const fill = (i) => (String(marker?.symbol?.[i]).includes("open") ? `none" stroke="${colour(i)}` : colour(i))
+    marks.push(...x.map((at, i) => `<circle cx="${across(at)}" cy="${up(y[i])}" r="${size(i)}" fill="${fill(i)}"/>`))
   }
   const [wide, high] = [width - SKETCH.left - SKETCH.right, bottom - SKETCH.top]
   const inside = `x="${SKETCH.left}" y="${SKETCH.top}" width="${wide}" height="${high}"

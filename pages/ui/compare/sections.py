@@ -192,6 +192,12 @@ def compared(a: Run, b: Run) -> Comparison | None:
     return awaited(answer, _("Comparing predictions"))
 
 
+def are_stored(a: Run, b: Run) -> bool:
+    """Whether both runs' predictions are there, on the same images."""
+    same = a.subject.data_fingerprint == b.subject.data_fingerprint
+    return same and all(store().predictions(run.id) is not None for run in (a, b))
+
+
 def _fp32(run: Run) -> Predictions | None:
     """The fp32 file's answers, which stand for labels where there are none."""
     base = store().baseline(run.subject) if run.accuracy.reference == "fp32" else None

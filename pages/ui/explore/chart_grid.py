@@ -8,6 +8,7 @@ from streamlit.delta_generator import DeltaGenerator
 from compression.language import _
 from pages.ui.charts import scatter_figure
 from pages.ui.charts.budget_handles import handles, moved
+from pages.ui.charts.legend import legend
 from pages.ui.charts.plot import plot
 from pages.ui.charts.scatter_data import Chart, chart, course
 from pages.ui.explore import toolbar, view_controls
@@ -18,26 +19,27 @@ from pages.ui.state import Visit, store
 
 
 def draw(visit: Visit) -> list[Chart]:
-    """Three charts and the budget, two by two."""
-    grid = st.container(key="charts")
-    places = [place for _ in range(2) for place in grid.columns(2)]
-    with places[3]:
+    """One legend, three charts side by side, and the budget below them."""
+    grid = st.container(key="charts", gap="small")
+    key = grid.container()
+    places, bar = grid.columns(3, gap="small"), grid.container(key="budget-bar", gap="xsmall")
+    with bar:
         timing = clock(visit)
         trail = timing.trail(visit.trail)
-        st.markdown(
-            _("**Budget**"), help=_("Shaded on the charts. The best measured point within the budget is shown below.")
-        )
         budget = view_controls.budget(visit.trail.words)
         toolbar.advice(visit, trail, budget)
     pairs, drawn = [], []
-    for number, place in enumerate(places[:3]):
+    for number, place in enumerate(places):
         with place:
             pairs.append(view_controls.axes(number, visit.trail.words))
             slot = st.container(key=f"chart-{number}", height=scatter_figure.HEIGHT, border=False)
         drawn.append((slot, pairs[-1]))
     visit.look(View(tuple(pairs), visit.view.panel, budget, timing.machine))
     expected = visit.foresee(trail)
-    return [_chart(visit, timing, number, slot, pair, expected) for number, (slot, pair) in enumerate(drawn)]
+    charts = [_chart(visit, timing, number, slot, pair, expected) for number, (slot, pair) in enumerate(drawn)]
+    with key:
+        legend(charts, key="legend")
+    return charts
 
 
 def clock(visit: Visit) -> Timing:

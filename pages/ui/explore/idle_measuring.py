@@ -20,7 +20,7 @@ ON = os.environ.get("COMPRESSION_IDLE", "1") != "0"
 
 def draw(visit: Visit) -> None:
     """The switch, and what is being measured; looked at again while there is something left."""
-    with st.container(horizontal=True, vertical_alignment="center", key="idle"):
+    with st.container(horizontal=True, vertical_alignment="center", key="idle", width="content"):
         here = visit.neighbours
         here.on = st.toggle(_(SWITCH), ON and here.on, key="idle.on", help=_(HELP))
         if here.on and (here.current or here.left(visit.choice, visit.trail)):

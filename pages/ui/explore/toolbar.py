@@ -7,6 +7,7 @@ from compression.language import N_, _
 from compression.language import shown as translated
 from compression.recipe.presets import PRESETS
 from pages.ui.charts.scatter_data import where
+from pages.ui.explore import tour
 from pages.ui.model import wording
 from pages.ui.model.budget import Budget, advise
 from pages.ui.model.links import START, address, link_of
@@ -76,7 +77,9 @@ def draw(visit: Visit) -> DeltaGenerator:
             st.button(_("Undo"), on_click=visit.undo, disabled=not visit.history.past)
             st.button(_("Redo"), on_click=visit.redo, disabled=not visit.history.undone)
             st.button(_("Reset"), on_click=visit.load, args=(START,), disabled=visit.recipe == START)
-            return st.popover(_("Share link"))
+            sharing = st.popover(_("Share link"))
+            tour.button()
+            return sharing
 
 
 def share(visit: Visit) -> None:
@@ -91,17 +94,16 @@ def share(visit: Visit) -> None:
     )
 
 
+def hint(visit: Visit) -> None:
+    """What the charts can do, and whose results the references are."""
+    elsewhere = next((p for p in visit.trail.points if p.source == "reference"), None)
+    references = _("References: {where}.", where=where(elsewhere)) if elsewhere else None
+    st.caption(_("Click a point to select it; drag to zoom, double-click to reset."), width="content", help=references)
+
+
 def selection(visit: Visit) -> None:
     """The point that was clicked, and what can be done with it."""
     point = visit.trail.find(visit.selection.key)
-    if (elsewhere := next((p for p in visit.trail.points if p.source == "reference"), None)) is not None:
-        st.caption(
-            _(
-                "Diamonds: reference results from the {where}. Click a point to select it; drag to zoom, "
-                "double-click to reset.",
-                where=where(elsewhere),
-            )
-        )
     if point is None:
         return
     with st.container(key="selection", border=True):

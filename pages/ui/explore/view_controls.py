@@ -43,27 +43,27 @@ def machine(known: dict[str, str], chosen: str) -> str:
                         help=_("Machines with a probe report (see Deploy)."))  # fmt: skip
 
 
+SHADED = N_("Shaded on the charts. The best measured point within the budget is shown below.")
+
+
 def budget(words: Words) -> Budget:
-    """A switch and a number for each limit, and what is wished for within them."""
+    """A switch and a number for each limit, and what is wished for within them, in one row."""
     limits: dict[str, float | None] = {}
-    for name, (low, high, pace) in LIMITS.items():
+    title, *places, last = st.columns([1, *(2,) * len(LIMITS), 3], gap="small", vertical_alignment="bottom")
+    title.markdown(_("**Budget**"), help=_(SHADED))
+    for place, (name, (low, high, pace)) in zip(places, LIMITS.items(), strict=True):
         label, about = labels(words)[name]
-        switch, number = st.columns([3, 2], vertical_alignment="center")
-        on = switch.toggle(label, key=f"budget.{name}.on", help=about)
-        value = number.number_input(
+        on = place.toggle(label, key=f"budget.{name}.on", help=about)
+        value = place.number_input(
             label, low, high, step=pace, key=f"budget.{name}", disabled=not on, label_visibility="collapsed",
             format="%.0f" if pace >= 1 else "%.2f" if pace < 0.1 else "%.1f",
         )  # fmt: skip
         limits[name] = float(value) if on else None
     wish: Wish = (
-        st.segmented_control(
-            _("Objective"),
-            WISHES,
-            key="budget.wish",
-            required=True,
-            width="stretch",
+        last.segmented_control(
+            _("Objective"), WISHES, key="budget.wish", required=True, width="stretch",
             format_func=lambda wish: called(wish, words),
         )
         or WISHES[0]
-    )
+    )  # fmt: skip
     return Budget(**limits, wish=wish)

@@ -79,7 +79,7 @@ class Subject:
         if not self.is_at_home:
             known, path = card(self.model, self.weights), card_path(self.model, self.weights)
             if self.weights == OWN:
-                options[0] = ("--model", str(path and weights_path(path)))
+                options[0] = ("--model", _as_given(known))
             else:
                 options += [("--weights", str(path and weights_path(path)))]
             options += [("--mean", _numbers(known.mean)), ("--std", _numbers(known.std))]
@@ -153,6 +153,14 @@ def sample_title(sample: TestSample) -> str:
 def samples(dataset: str) -> list[TestSample]:
     """What can be chosen for a dataset: all test images, some, or what its name says already."""
     return list(dict.fromkeys([ALL, *map(TestSample, OFFERED), parted(dataset)[1]]))
+
+
+def _as_given(known: Card) -> str:
+    """How the command line is told a network of the user's: their own file by its name, all else as it is listed."""
+    given = known.origin or known.source
+    if " with " in given or not given.lower().endswith((".onnx", ".pt2")):
+        return known.model
+    return f"./{given}" if given.startswith("-") else given
 
 
 def _numbers(values: tuple[float, ...]) -> str:

@@ -16,8 +16,13 @@ STYLE = """
 .st-key-layers-view [role="radiogroup"], .st-key-learning-image [role="radiogroup"] { flex-wrap: wrap; }
 .st-key-charts > [data-testid="stLayoutWrapper"] > [data-testid="stHorizontalBlock"] { flex-wrap: wrap; }
 .st-key-charts > [data-testid="stLayoutWrapper"] > [data-testid="stHorizontalBlock"] > [data-testid="stColumn"] {
-  min-width: 22rem; }
+  min-width: 16rem; }
 .st-key-charts [data-testid="stColumn"] [data-testid="stColumn"] { min-width: 5rem; }
+.st-key-charts [class*="st-key-axis-"] * { font-size: 0.8rem; }
+.st-key-budget-bar > [data-testid="stLayoutWrapper"] > [data-testid="stHorizontalBlock"] { flex-wrap: wrap; }
+.st-key-budget-bar > [data-testid="stLayoutWrapper"] > [data-testid="stHorizontalBlock"] > [data-testid="stColumn"] {
+  min-width: 5rem; }
+.st-key-budget-bar [data-testid="stColumn"] > [data-testid="stVerticalBlock"] { gap: 0.25rem; }
 .st-key-layers-centre > [data-testid="stLayoutWrapper"] > [data-testid="stHorizontalBlock"] { flex-wrap: wrap; }
 .st-key-layers-centre > [data-testid="stLayoutWrapper"] > [data-testid="stHorizontalBlock"] > [data-testid="stColumn"] {
   min-width: 22rem; }
@@ -36,6 +41,14 @@ div:has(> [data-testid="stMetricDeltaDescription"]) { flex-wrap: wrap; }
 @media print {
   header, [data-testid="stSidebar"], [data-testid="stToolbar"], .st-key-unprinted { display: none !important; }
   [data-testid="stMainBlockContainer"] { padding: 0; }
+}
+@media (min-width: 1001px) {
+  .st-key-figures [data-testid="stMetric"] { min-height: 0; }
+  .st-key-figures [data-testid="stMetric"] > div { display: grid; grid-template: auto auto / 1fr auto; gap: 0 0.5rem;
+    padding: 0.5rem 0.9rem; align-items: center; }
+  .st-key-figures [data-testid="stMetricValue"] { font-size: 1.6rem; line-height: 1.3; }
+  .st-key-figures [data-testid="stMetric"] > div > div:last-child:not([data-testid]) { grid-area: 1 / 2 / 3 / 3;
+    flex-direction: column; align-items: flex-end; gap: 0.25rem; margin: 0; }
 }
 @media (max-width: 1000px) {
   [data-testid="stSidebar"] { width: 15rem !important; min-width: 15rem !important; }

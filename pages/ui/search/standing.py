@@ -6,6 +6,7 @@ from compression.jobs import SearchView
 from compression.language import N_, _
 from compression.store import JobRecord
 from pages.ui.charts import scatter_figure, search_figures
+from pages.ui.charts.legend import legend
 from pages.ui.charts.plot import plot
 from pages.ui.charts.scatter_data import chart
 from pages.ui.model import search_points, wording
@@ -83,12 +84,16 @@ def charts(view: SearchView, selected: str) -> str | None:
     """
     trail, clicked = search_points.trail(view), None
     grid = st.container(key="charts")
+    key, drawn = grid.container(), []
     places = [place for _ in range(2) for place in grid.columns(2)]
     for number, (x, y) in enumerate(CHARTS):
         data = chart(trail, None, x, y, budget=search_points.budget(view), selected=selected)
+        drawn.append(data)
         with places[number]:
             found, _rest = plot(scatter_figure.figure(data), data.alt, key=f"search.plot.{number}")
         clicked = found if found and found != selected else clicked
+    with key:
+        legend(drawn, key="search.legend")
     with places[3]:
         st.markdown(_("**Hypervolume**"), help=_(VOLUME))
         grown = view.volumes

@@ -16,6 +16,9 @@ from pages.ui.model.budget import Advice, Budget, advise, called
 from pages.ui.model.points import Point, Trail
 from pages.ui.model.words import WORDS, Words
 
+NOT_STORED = N_("Not compared: the predictions of both files are not stored here.")
+COMPARING = N_("The comparison had not finished when this report was written.")
+
 
 @dataclass(frozen=True)
 class Row:
@@ -77,11 +80,11 @@ def recommended(trail: Trail, budget: Budget) -> Point | None:
 
 
 def report(
-    title: str, trail: Trail, budget: Budget, when: datetime, compared: Comparison | None = None
+    title: str, trail: Trail, budget: Budget, when: datetime, compared: Comparison | str = NOT_STORED
 ) -> Report | None:
     """The report on all points measured in full, for the budget as it is `asked`; None where there are none.
 
-    compared: the fp32 file's predictions (A) beside those of the recommended file (B), where both are known.
+    compared: the fp32 file's predictions (A) beside those of the recommended file (B), or why they are not there.
     """
     points = [point for point in trail.points if point.full]
     if not points:
@@ -141,7 +144,7 @@ def answer(advice: Advice) -> str:
     return _("{told}.", told=told)
 
 
-def facts(point: Point, compared: Comparison | None) -> tuple[tuple[str, str], ...]:
+def facts(point: Point, compared: Comparison | str) -> tuple[tuple[str, str], ...]:
     """What a manager asks of the recommended file, each question with its answer."""
     found = point.measurement
     accuracy, latency, n = found.accuracy, found.latency, found.accuracy.n
@@ -187,10 +190,10 @@ def facts(point: Point, compared: Comparison | None) -> tuple[tuple[str, str], .
     )
 
 
-def _worst(compared: Comparison | None) -> str:
+def _worst(compared: Comparison | str) -> str:
     """The class that loses most."""
-    if compared is None:
-        return _("Not compared: the predictions of both files are not stored here.")
+    if isinstance(compared, str):
+        return _(compared)
     worst = max(compared.classes, key=lambda c: c.a - c.b)
     if worst.a <= worst.b:
         return _("No class loses: {n:,} images compared.", n=compared.n)

@@ -17,6 +17,8 @@ PICTURES = 6
 """Images whose prediction changed that are shown at most."""
 AS_SLOW, NOT_FASTER = 0.95, N_("Zeros, and weights below 8 bits, save bytes but no time.")
 THIS_MACHINE = N_("This machine")
+NOT_STORED = N_("predictions are not stored for both files")
+COMPARING = N_("the two files' predictions are not compared yet")
 
 
 def refusal(runs: Sequence[Run]) -> str:
@@ -32,12 +34,12 @@ def refusal(runs: Sequence[Run]) -> str:
 
 def story(
     runs: Sequence[Run], title: str, names: Sequence[str], probed: Sequence[Probed],
-    changed: Callable[[Run], Comparison | None],
+    changed: Callable[[Run], Comparison | str],
 ) -> Story:  # fmt: skip
     """The story of `runs` with their `names` in words, from the largest file to the smallest.
 
-    probed: reports of other machines on the smallest. changed: its predictions beside the fp32 file's, or None where
-    they are not stored; it is asked when that slide is shown.
+    probed: reports of other machines on the smallest. changed: its predictions beside the fp32 file's, or why they
+    are not there; it is asked when that slide is shown.
     """
     told = sorted(zip(runs, names, strict=True), key=lambda pair: -pair[0].size_bytes)
     found = [(name, run.measurement) for run, name in told]
@@ -110,10 +112,10 @@ def _cost(found: Sequence[tuple[str, Measurement]]) -> Slide:
     )
 
 
-def _changed(found: Comparison | None) -> Slide:
-    if found is None:
-        return Slide(_("Which images changed"), "–", _("predictions are not stored for both files"),
-                     _("Measure the recipe on Explore with all test images, and open this slide again."))  # fmt: skip
+def _changed(found: Comparison | str) -> Slide:
+    if isinstance(found, str):
+        again = _("Measure the recipe on Explore with all test images, and open this slide again.")
+        return Slide(_("Which images changed"), "–", _(found), again if found == NOT_STORED else "")
     shown = [*found.lost[:PICTURES]]
     return Slide(
         _("Which images changed"),
