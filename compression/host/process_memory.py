@@ -83,11 +83,17 @@ def resident_bytes() -> int | None:
     return next((int(line.split()[1]) << 10 for line in status.splitlines() if line.startswith("VmRSS")), None)
 
 
+MODEST = 1 << 30
+"""Bytes of a process that gives nothing back: to look for what is unreachable takes tenths of a second."""
+
+
 def give_back(*, unreachable: bool = False) -> None:
     """Freed memory goes back to the system, where the C library keeps it (glibc): gigabytes after large networks.
 
     `unreachable` objects are freed first: a copied graph refers to itself, so that it stays until somebody looks.
     """
+    if (resident_bytes() or MODEST) < MODEST:
+        return
     if unreachable:
         gc.collect()
     if trim := _trim():

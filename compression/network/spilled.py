@@ -102,10 +102,9 @@ class Spilled(MutableMapping[str, T]):
         self._left, self._file = in_memory, file or _File()
 
     def __setitem__(self, name: str, value: T) -> None:
+        self._let_go(name)
         self._kept[name] = value
-        if name in self._places:
-            self._free[name] = self._places.pop(name)
-        self._left -= sum(tensor.nbytes for tensor in _tensors(value).values())
+        self._left -= _nbytes(value)
         if self._left < 0:
             for each in [each for each in self._kept if each not in self._places]:
                 self._spill(each)
@@ -130,9 +129,14 @@ class Spilled(MutableMapping[str, T]):
         return tensors[""] if "" in tensors else replace(kept, **tensors)  # type: ignore[return-value]
 
     def __delitem__(self, name: str) -> None:
+        self._let_go(name)
         del self._kept[name]
+
+    def _let_go(self, name: str) -> None:
         if name in self._places:
             self._free[name] = self._places.pop(name)
+        elif name in self._kept:
+            self._left += _nbytes(self._kept[name])
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._kept)
@@ -156,6 +160,10 @@ def _tensors(value: Any) -> dict[str, torch.Tensor]:
     assert is_dataclass(value)
     found = {field.name: getattr(value, field.name) for field in fields(value)}
     return {name: part for name, part in found.items() if isinstance(part, torch.Tensor)}
+
+
+def _nbytes(value: Any) -> int:
+    return sum(tensor.nbytes for tensor in _tensors(value).values())
 
 
 def _emptied(value: Any, tensors: dict[str, torch.Tensor], file: _File) -> Any:

@@ -50,6 +50,18 @@ def test_what_was_computed_from_them_lies_there_too() -> None:
     assert kept["a"].found["root"] is not kept["a"].found["root"]
 
 
+def test_numbers_that_come_anew_count_once() -> None:
+    kept = Spilled[torch.Tensor](in_memory=100)
+    for i in range(9):
+        kept["b"], kept["a"] = torch.full((10,), i, dtype=torch.float), torch.tensor(0.0)
+        del kept["a"]
+    assert kept.in_memory
+    kept["c"] = torch.zeros(20)
+    assert not kept.in_memory
+    assert list(kept) == ["b", "c"]
+    assert kept["b"].tolist() == [8.0] * 10
+
+
 def test_plain_and_empty_tensors() -> None:
     kept = Spilled[torch.Tensor](in_memory=0)
     kept["empty"], kept["one"] = torch.zeros(0, 3), torch.tensor(5.0)

@@ -42,6 +42,17 @@ def random_scores(seed):
     return {str(i): torch.rand(shape, generator=generator) for i, shape in enumerate(SHAPES)}
 
 
+def test_a_kernel_as_large_as_an_image_is_a_block() -> None:
+    """Its weights, 40,000, are more than 16 bits count."""
+    scores = {
+        "large": torch.stack((torch.ones(1, 200, 200), torch.zeros(1, 200, 200))),
+        "small": torch.ones(4, 1, 3, 3),
+    }
+    mask = kept(scores, Prune(pattern="kernel", sparsity=0.5))
+    assert mask["large"].flatten(1).all(1).tolist() == [True, False]
+    assert mask["small"].all()
+
+
 @given(scores=st.lists(st.integers(0, 5), min_size=1, max_size=40), sparsity=st.floats(0, 1))
 def test_among_equals_the_first_goes_first(scores, sparsity):
     score = torch.tensor([scores], dtype=torch.float32)

@@ -40,7 +40,8 @@ def _blocks(score: torch.Tensor, pattern: str) -> tuple[torch.Tensor, torch.Tens
     if length == 1:
         return lines, torch.ones((), dtype=torch.int16).expand_as(lines)
     sizes = _runs(torch.ones_like(lines), length).sum(2)
-    return _runs(lines, length).sum(2) / sizes, sizes.to(torch.int16)
+    narrow = torch.int16 if length < 2**15 else torch.int32  # there may be one for each of 10⁸ weights
+    return _runs(lines, length).sum(2) / sizes, sizes.to(narrow)
 
 
 def _spread(chosen: torch.Tensor, score: torch.Tensor, pattern: str) -> torch.Tensor:
