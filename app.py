@@ -64,4 +64,5 @@ if misled and page is not home:
     st.html(RELOAD, unsafe_allow_javascript=True)
     st.stop()
 guarded(page.run)()
+language.drawn()
 streamlit_patches.spare_imports()

@@ -37,14 +37,14 @@ def page() -> None:
 def begin() -> None:
     """Trains any network of the zoo on any dataset that has a name."""
     networks, images = job_rows.networks(), job_rows.images()
-    with st.expander(_("Train a network from scratch")), st.form("train", border=False):
+    with st.expander(_("Train a network from scratch")):
         places = st.columns([3, 3, 2, 2], vertical_alignment="bottom")
-        model = places[0].selectbox(_("Network"), networks, format_func=networks.__getitem__)
-        dataset = places[1].selectbox(_("Dataset"), images, format_func=images.__getitem__)
-        minutes = places[2].number_input(_("Minutes"), 0.0, 10_000.0, 0.0, 1.0, "%g", help=_(OWN))
-        seed = places[3].number_input(_("Seed"), 0, 2**31 - 1, 0)
+        model = places[0].selectbox(_("Network"), networks, format_func=networks.__getitem__, key="train.network")
+        dataset = places[1].selectbox(_("Dataset"), images, format_func=images.__getitem__, key="train.dataset")
+        minutes = places[2].number_input(_("Minutes"), 0.0, 10_000.0, 0.0, 1.0, "%g", help=_(OWN), key="train.limit")
+        seed = places[3].number_input(_("Seed"), 0, 2**31 - 1, 0, key="train.seed")
         st.caption(_("Existing weights of the network for this dataset are replaced."))
-        if st.form_submit_button(_("Train"), type="primary"):
+        if st.button(_("Train"), type="primary"):
             guarded(lab().long.start)(Training(model, dataset, seed=int(seed)), minutes=minutes or None)
 
 

@@ -65,13 +65,13 @@ def play(lesson: LessonText) -> None:
     frame.text(lesson, "look")
     photo = fashion()
     images = [spoken(photo.title(number)) for number in range(len(photo.labels))]
-    number = st.select_slider(_("Image"), range(len(images)), 3, format_func=images.__getitem__)
+    number = st.select_slider(_("Image"), range(len(images)), 3, format_func=images.__getitem__, key="sight")
     sight = pruning.sight(name, share, pattern, number)
-    show = {
-        _("Input image"): "", _("**Dense**: {answer}", answer=spoken(sight.dense_answer)): "dense",
-        _("**Pruned**: {answer}", answer=spoken(sight.cut_answer)): "cut",
-    }  # fmt: skip
-    for place, (caption, which) in zip(st.columns([1, 2, 2]), show.items(), strict=True):
+    show = (
+        (_("Input image"), ""), (_("**Dense**: {answer}", answer=spoken(sight.dense_answer)), "dense"),
+        (_("**Pruned**: {answer}", answer=spoken(sight.cut_answer)), "cut"),
+    )  # fmt: skip
+    for place, (caption, which) in zip(st.columns([1, 2, 2]), show, strict=True):
         shown = lesson_figures.picture(getattr(sight, which), height=200, maps=True) if which else None
         frame.draw(shown or lesson_figures.image(sight.image, height=200), caption, place, f"maps-{which}")
         place.caption(caption)

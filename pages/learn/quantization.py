@@ -103,8 +103,8 @@ def step() -> None:
     row, column = left.slider(_("Row"), 0, 27, 10, key="row"), right.slider(_("Column"), 0, 27, 12, key="column")
     shown = quantization.convolution(image, channel, row, column)
     pixels = _("Pixels, zero point {zero}", zero=shown.zero)
-    parts = {pixels: shown.pixels, _("Weights"): shown.weights, _("Products"): shown.products}
-    for number, (place, (title, values)) in enumerate(zip(st.columns(3), parts.items(), strict=True)):
+    parts = (pixels, shown.pixels), (_("Weights"), shown.weights), (_("Products"), shown.products)
+    for number, (place, (title, values)) in enumerate(zip(st.columns(3), parts, strict=True)):
         place.caption(f"**{title}**")
         frame.draw(lesson_figures.matrix(values), title, place, f"matrix-{number}")
     scales = f"× {shown.pixel_scale:.5f} × {shown.weight_scale:.5f}"

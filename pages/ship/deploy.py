@@ -102,13 +102,16 @@ def take_along(visit: Visit, point: Point) -> None:
     stem = wording.file_name(visit.subject, point.recipe).removesuffix(".onnx")
     shape, brought = visit.subject.input_shape, visit.subject.weights == OWN
     with code:
-        texts = {_(PHOTO): snippets.photo_snippet(stem, visit.subject.preprocess)}
-        texts |= {
-            _("Python, {name}", name=name): snippets.snippet(name, stem, brought=brought) for name in snippets.PYTHON
-        }
+        texts = {PHOTO: snippets.photo_snippet(stem, visit.subject.preprocess)}
+        texts |= {name: snippets.snippet(name, stem, brought=brought) for name in snippets.PYTHON}
         texts |= {name: snippets.foreign_snippet(name, stem, shape) for name in snippets.LANGUAGES}
-        language = st.selectbox(_("Example code"), texts, key="deploy.language")
+        language = st.selectbox(_("Example code"), texts, key="deploy.language", format_func=snippet_title)
         st.code(texts[language], language={"C++": "cpp", "JavaScript": "javascript"}.get(language, "python"))
+
+
+def snippet_title(name: str) -> str:
+    """What example code is called."""
+    return _("Python, {name}", name=name) if name in snippets.PYTHON else _(name)
 
 
 page()

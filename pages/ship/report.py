@@ -31,12 +31,14 @@ def page() -> None:
         visit.look(replace(visit.view, budget=budget))
     named = st.columns([3, 2])[0]
     with named:
-        title = st.text_input(_("Title"), _("{title}: compression results", title=visit.subject.title), max_chars=120)
+        usual_title = _("{title}: compression results", title=visit.subject.title)
+        key = f"report.title.{visit.subject.model}.{visit.subject.dataset}"
+        title = st.text_input(_("Title"), max_chars=120, key=key, placeholder=usual_title).strip() or usual_title
         files = st.container()
         if budget.asked != budget:
             st.info(f"{usual(visit.trail.words)} {_(NO_LIMIT).format(_(visit.trail.words.limit))}")
     when, compared = datetime.now().astimezone(), beside_fp32(report.recommended(visit.trail, budget))
-    told = report.report(title.strip() or visit.subject.title, visit.trail, budget, when, compared)
+    told = report.report(title, visit.trail, budget, when, compared)
     if told is None:
         st.info(_(NOTHING))
         st.page_link("pages/lab/explore.py", label=_("Open Explore"))

@@ -1,23 +1,87 @@
 """The app in Chinese: each page opens, and the language follows the link."""
 
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
+from streamlit.testing.v1 import AppTest
 
 from compression.jobs.cluster import ROOT
-from tests.pages.running_app import opened
+from tests.pages.running_app import PATIENCE_S, opened
 
-CHINESE = {"lang": "zh-CN"}
 PAGES = sorted(
     path.relative_to(ROOT / "pages").with_suffix("").as_posix()
     for folder in ("lab", "ship", "learn") for path in (ROOT / "pages" / folder).glob("*.py")
 )  # fmt: skip
 
 
+def switched(shown: AppTest, language: str) -> AppTest:
+    """The page after a click on the button that changes the language."""
+    next(button for button in shown.button if button.label == language).click().run()
+    assert not shown.exception
+    return shown
+
+
+def choices(shown: AppTest) -> dict[str, object]:
+    """What each widget shows that has a value, by its key."""
+    kinds = (
+        "selectbox", "select_slider", "button_group", "radio", "multiselect", "number_input", "slider", "text_input",
+        "text_area", "toggle", "checkbox",
+    )  # fmt: skip
+    widgets: list[Any] = [widget for kind in kinds for widget in shown.get(kind)]
+    return {widget.key: widget.value for widget in widgets}
+
+
+SUBJECT = ("images", "network.", "images.", "train.")
+"""Keys of the widgets that choose networks and images: another choice would be measured first."""
+
+
+def by_text(shown: AppTest) -> list[Any]:
+    """The widgets whose choice the browser names by its text."""
+    return [*shown.selectbox, *shown.get("button_group"), *shown.select_slider, *shown.radio, *shown.multiselect]
+
+
+def offered(shown: AppTest) -> dict[str, list[str]]:
+    """The texts of each."""
+    return {widget.key: widget.options for widget in by_text(shown)}
+
+
+def choose_others(shown: AppTest) -> None:
+    """Chooses another of the offered texts, where the page offers some."""
+    for widget in by_text(shown):
+        if not widget.disabled and not widget.key.startswith(SUBJECT) and not isinstance(widget.value, list):
+            other = next(filter(partial(fits, widget), (widget.options[-1], 0, 1)), None)
+            if other is not None:
+                widget.set_value(other)
+
+
+def fits(widget: Any, choice: object) -> bool:
+    """Whether a widget can be told this choice, or the text that it shows for it."""
+    try:
+        return widget.format_func(choice) in widget.options
+    except Exception:
+        return widget.type != "select_slider" and choice in widget.options
+
+
 @pytest.mark.usefixtures("engine")
 @pytest.mark.parametrize("page", PAGES)
-def test_each_page_opens_in_chinese(page: str, own_home: Path) -> None:
-    shown = opened(CHINESE, page)
-    assert not shown.exception
+def test_each_page_opens_in_chinese_with_what_was_chosen_in_english(page: str, own_home: Path) -> None:
+    shown = opened({}, page)
+    choose_others(shown)
+    before, texts = choices(shown.run()), offered(shown)
+    assert choices(switched(shown, "简体中文")) == before
+    others = {key for key, options in offered(shown).items() if options != texts[key] and before[key] not in (None, [])}
+    assert others <= {widget.key for widget in by_text(shown) if widget.proto.set_value}, "the browser has to be told"
     assert "Something went wrong" not in str([each.value for each in shown.error])
     assert "English" in [button.label for button in shown.button]
+
+
+@pytest.mark.usefixtures("engine")
+def test_of_several_languages_in_a_link_the_last_is_spoken(own_home: Path) -> None:
+    shown = AppTest.from_file(str(ROOT / "app.py"), default_timeout=PATIENCE_S).switch_page("pages/learn/sharing.py")
+    shown.query_params["lang"] = ["en", "zh-CN"]
+    assert "English" in [button.label for button in shown.run().button]
+    shown = AppTest.from_file(str(ROOT / "app.py"), default_timeout=PATIENCE_S).switch_page("pages/learn/sharing.py")
+    shown.query_params["lang"] = ["zh-CN", "en"]
+    assert "简体中文" in [button.label for button in shown.run().button]

@@ -31,25 +31,26 @@ MAIN = ("drop", "size_bytes", "latency", "worst_class")
 
 def form() -> SearchSettings | None:
     """The form; what was asked for when its button is pressed. Raises `InvalidSetting`."""
-    with st.form("search", border=False):
-        st.markdown(_("**Limits**"), help=_("Empty fields set no limit."))
-        limits = _limits(MAIN, st.columns(len(MAIN)))
-        with st.expander(_("More limits")):
-            more = tuple(name for name in LIMITS if name not in MAIN)
-            limits |= _limits(more, st.columns(len(more)))
-        wish = st.segmented_control(
-            _("Objective"), list(WISHES), default="front", format_func=lambda wish: _(WISHES[wish]), required=True,
-            key="search.wish",
-        )  # fmt: skip
-        places = st.columns(3)
-        minutes = places[0].number_input(_("Minutes"), 0.1, 10_000.0, 10.0, 1.0, "%g", help=_about("minutes"))
-        trials = places[1].number_input(_("Trials"), 0, 100_000, 0, help=_about("trials"))
-        workers = places[2].number_input(_("Workers"), 1, 64, 1, help=_about("workers"))
-        chosen = st.pills(
-            _("Techniques"), TECHNIQUES, default=TECHNIQUES, selection_mode="multi", key="search.techniques",
-            format_func=lambda kind: shown(STEPS[kind].title),
-        )  # fmt: skip
-        begun = st.form_submit_button(_("Search"), type="primary")
+    st.markdown(_("**Limits**"), help=_("Empty fields set no limit."))
+    limits = _limits(MAIN, st.columns(len(MAIN)))
+    with st.expander(_("More limits")):
+        more = tuple(name for name in LIMITS if name not in MAIN)
+        limits |= _limits(more, st.columns(len(more)))
+    wish = st.segmented_control(
+        _("Objective"), list(WISHES), default="front", format_func=lambda wish: _(WISHES[wish]), required=True,
+        key="search.wish",
+    )  # fmt: skip
+    places = st.columns(3)
+    minutes = places[0].number_input(
+        _("Minutes"), 0.1, 10_000.0, 10.0, 1.0, "%g", help=_about("minutes"), key="search.minutes"
+    )
+    trials = places[1].number_input(_("Trials"), 0, 100_000, 0, help=_about("trials"), key="search.trials")
+    workers = places[2].number_input(_("Workers"), 1, 64, 1, help=_about("workers"), key="search.workers")
+    chosen = st.pills(
+        _("Techniques"), TECHNIQUES, default=TECHNIQUES, selection_mode="multi", key="search.techniques",
+        format_func=lambda kind: shown(STEPS[kind].title),
+    )  # fmt: skip
+    begun = st.button(_("Search"), type="primary")
     if not begun:
         return None
     return SearchSettings(

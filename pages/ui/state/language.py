@@ -8,19 +8,30 @@ from streamlit.runtime.scriptrunner import get_script_run_ctx
 
 from compression import language
 from compression.language import ENGLISH, LANGUAGES, current, fitting
+from pages.ui.state.streamlit_patches import put_choices_again
 
 NAME = "lang"
 """Its name in a link."""
+
+DRAWN = "language.drawn"
+"""The language of what the tab shows."""
 
 
 def settle() -> None:
     """Puts the chosen language into the link of the page that opens; to be called first in a run of the app."""
     language.ask(_of_visitor)
-    named = fitting(st.query_params.get(NAME))
-    if named:
+    context = get_script_run_ctx()
+    if named := _in_link(context.query_string if context else ""):
         st.session_state[NAME] = named
     elif chosen := st.session_state.get(NAME):
         st.query_params[NAME] = chosen
+    if st.session_state.get(DRAWN, current()) != current():
+        put_choices_again()
+
+
+def drawn() -> None:
+    """Notes that the page is drawn in the language spoken now; to be called last in a run of the app."""
+    st.session_state[DRAWN] = current()
 
 
 def choose(tag: str) -> None:
@@ -56,5 +67,9 @@ def _of_visitor() -> str | None:
 
 @lru_cache(maxsize=1_000)
 def _named(query: str, locale: str) -> str:
-    named = parse_qs(query).get(NAME, [""])[0]
-    return fitting(named[:20]) or fitting(locale[:20]) or ENGLISH
+    return _in_link(query) or fitting(locale[:20]) or ENGLISH
+
+
+def _in_link(query: str) -> str | None:
+    """The language that a link names; of several the last, as for all that a link says. None where it names none."""
+    return fitting(parse_qs(query, keep_blank_values=True).get(NAME, [""])[-1][:20])

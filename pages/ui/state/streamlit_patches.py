@@ -6,12 +6,16 @@ from functools import cache
 from typing import Any
 
 import streamlit
+from streamlit.runtime.scriptrunner import get_script_run_ctx
 from streamlit.runtime.state.safe_session_state import SafeSessionState
 
 log = logging.getLogger(__name__)
 
 MENDED = "1.67."
-"""The versions of Streamlit that `hear_all` knows the inside of."""
+"""The versions of Streamlit whose inside is known here."""
+
+NAMED_BY_TEXT = ("string_value", "string_array_value")
+"""How the browser tells of lists, segments, sliders over words and fields of text."""
 
 
 @cache
@@ -44,6 +48,23 @@ def _apply(session: SafeSessionState, *states: Any, **options: Any) -> None:
             session._state.on_script_will_rerun(*states, **options)
     finally:
         object.__setattr__(session, "_yield_callback", look)
+
+
+def put_choices_again() -> None:
+    """Has each widget keep what it shows though its texts change; to be called before anything is drawn.
+
+    The browser names a choice by its text, which is read with the texts that the page is drawn with: those of another
+    language have no such text, so that the widget would fall back on its default. Here it is read with the texts of
+    before, and put anew. Widgets without a key are others when their label changes, so that each has one.
+    """
+    context = get_script_run_ctx()
+    if context is None:
+        return
+    session = context.session_state
+    known, keys = session._state._new_widget_state.widget_metadata, session._state._key_id_mapper.id_key_mapping
+    for widget, key in list(keys.items()):
+        if widget in known and known[widget].value_type in NAMED_BY_TEXT and key in session:
+            session[key] = session[key]
 
 
 @cache
