@@ -19,10 +19,10 @@ ENGINE = "engine"
 
 @dataclass(frozen=True)
 class Catalog:
-    """`words` has the translation of each message that has one; `templates` are those of finished sentences."""
+    """`words` has the translation of each message that has one, `sentences` of those that the engine says."""
 
     words: dict[str, str]
-    templates: tuple[str, ...] = ()
+    sentences: dict[str, str]
 
 
 def file_of(tag: str) -> Path:
@@ -34,18 +34,19 @@ def file_of(tag: str) -> Path:
 def catalog(tag: str) -> Catalog:
     """What is known of a language; of English nothing has to be."""
     if tag == ENGLISH:
-        return Catalog({})
+        return Catalog({}, {})
     with file_of(tag).open("rb") as file:
         read = read_po(file, locale=tag.replace("-", "_"))
     words: dict[str, str] = {}
-    templates = []
+    sentences: dict[str, str] = {}
     for message in read:
         ids = message.id if isinstance(message.id, tuple | list) else (message.id,)
         said = message.string[0] if isinstance(message.string, tuple | list) else message.string
         if ids[0] and said:
             words[ids[0]] = said
-            templates += [ids[0]] if ENGINE in message.auto_comments else []
-    return Catalog(words, tuple(templates))
+            if ENGINE in message.auto_comments:
+                sentences[ids[0]] = said
+    return Catalog(words, sentences)
 
 
 def fitting(asked: str | None) -> str | None:

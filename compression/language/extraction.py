@@ -73,7 +73,8 @@ def messages() -> dict[str | tuple[str, str], tuple[bool, str]]:
 
 def _of_file(path: Path) -> Iterator[Message]:
     tree = ast.parse(path.read_text(encoding="utf-8"))
-    yield from ((message, False) for message in marked(tree))
+    engine = path.is_relative_to(PACKAGE) and not path.is_relative_to(PACKAGE / "cli")
+    yield from ((message, engine) for message in marked(tree))
     if path.is_relative_to(ROOT / "pages"):
         yield from ((message, False) for message in _columns(tree))
     if path.is_relative_to(PACKAGE) and not any(part in path.as_posix() for part in SILENT):

@@ -20,7 +20,7 @@ STUDIED = "3.conv1"
 PATTERNS = {
     "weights": "Single weights",
     "2:4": "2 of every 4",
-    "kernels": "3×3 kernels",
+    "kernels": N_("3×3 kernels"),
     "inputs": "Input channels",
     "filters": N_("Filters"),
 }

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from compression.analysis.energy import PICOJOULES_PER_BYTE, PICOJOULES_PER_MAC
+from compression.language import N_
 from compression.lessons import forward, measured, networks
 from compression.lessons.curves import Line
 from compression.lessons.distillation import digits
@@ -16,7 +17,9 @@ from compression.network.decisions import classes
 
 NETWORKS = {"ResNet-20": RESNET, "LeNet-5": LENET, "LeNet-300-100": LENET300}
 BITS = (32, 16, 8, 4, 2)
-LINKS = {"Mobile network, 10 Mbit/s": 10e6, "Bluetooth, 1 Mbit/s": 1e6, "Low-power radio, 50 kbit/s": 50e3}
+LINKS = {
+    "Mobile network, 10 Mbit/s": 10e6, N_("Bluetooth, 1 Mbit/s"): 1e6, "Low-power radio, 50 kbit/s": 50e3,
+}  # fmt: skip
 SHARES = np.linspace(0, 0.9, 10)
 
 

@@ -88,9 +88,9 @@ def fit_classes(graph: fx.GraphModule, data: Dataset) -> Dataset:
         scores = graph(data.normalize(data.test.images[:8]))
     data = for_outputs(data, scores.shape[1])
     if scores.shape[1] != len(data.classes):
-        hint = "; say which is which in a CSV of CLASS,OUTPUT" if data.name.startswith(FOLDER_PREFIX) else ""
+        hint = " Say which is which in a CSV of CLASS,OUTPUT." if data.name.startswith(FOLDER_PREFIX) else ""
         raise InvalidModel(
-            f"The network answers with {scores.shape[1]} classes, but {data.title} has {len(data.classes)}{hint}."
+            f"The network answers with {scores.shape[1]} classes, but {data.title} has {len(data.classes)}.{hint}"
         )
     every_class(scores, "The network")
     return data

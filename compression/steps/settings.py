@@ -127,6 +127,5 @@ def _one_sentence(settings: type[Settings], error: ValidationError) -> Exception
         return UnknownName(f"setting of {settings.kind}", name, settings.model_fields)
     if name not in settings.model_fields:
         return InvalidSetting(f"{settings.kind}: {first['msg']}.")
-    return InvalidSetting(
-        f"{settings.kind}.{name} must be {allowed(settings.model_fields[name])}, not {shown(first['input'])}."
-    )
+    path = f"{settings.kind}.{name}"
+    return InvalidSetting(f"{path} must be {allowed(settings.model_fields[name])}, not {shown(first['input'])}.")

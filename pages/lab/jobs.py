@@ -63,14 +63,14 @@ def listing(busy: bool) -> None:
 def draw(job: JobRecord, row: Row) -> None:
     """One job: how it stands, what can be done about it, and how it learned."""
     head, buttons = st.columns([5, 3], vertical_alignment="center")
-    head.markdown(f"**{wording.said(row.title)}** :{row.colour}-badge[{row.state}]")
-    head.caption(wording.said(row.remark))
+    head.markdown(f"**{wording.quoted(row.title)}** :{row.colour}-badge[{row.state}]")
+    head.caption(wording.quoted(row.remark))
     with buttons.container(horizontal=True, horizontal_alignment="right"):
         actions(row)
     if row.share is not None:
-        st.progress(min(row.share, 1.0), wording.said(row.line) or None)
+        st.progress(min(row.share, 1.0), wording.quoted(row.line) or None)
     elif row.line:
-        st.caption(wording.said(row.line))
+        st.caption(wording.quoted(row.line))
     shown = job.progress and st.toggle(_("Learning curve"), job.state == "working", key=f"curve.{row.id}")
     if shown and (curve := lab().store.jobs.curve(row.id)):
         plot(curve_figure(curve, HEIGHT, ended=not job.open), job_rows.alt(curve), key=f"figure.{row.id}")

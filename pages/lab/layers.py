@@ -63,7 +63,7 @@ def tick(point: Point) -> None:
 
 def detail(visit: Visit, point: Point, name: str, known: Sequence[str]) -> None:
     """One layer before and after, and its own number of bits."""
-    st.markdown(_("#### Layer {name}", name=wording.said(name)))
+    st.markdown(_("#### Layer {name}", name=wording.quoted(name)))
     if name not in known:
         st.caption(_("The recipe added this layer; the dense network has no counterpart."))
         return

@@ -32,7 +32,7 @@ def page() -> None:
         st.info(lack or _("This network has no weights for this dataset yet. Train it on Explore."))
         return
     take(visit, subject)
-    st.subheader(_("Search: {title}", title=wording.said(subject.title)), anchor=False)
+    st.subheader(_("Search: {title}", title=wording.quoted(subject.title)), anchor=False)
     end_orphans(lab().store)
     jobs = searches(lab().store, subject.model, subject.dataset)
     with st.expander(_("New search"), expanded=not jobs, key=f"search.new.{len(jobs)}"):

@@ -32,7 +32,7 @@ def page() -> None:
     st.html(STYLE)
     st.space("small")
     if place.notice:
-        st.warning(wording.said(place.notice))
+        st.warning(wording.quoted(place.notice))
     with st.container(horizontal=True, key="demo-stories"):
         for number, each in enumerate(told):  # buttons, because a list of radios keeps the arrow keys to itself
             st.button(each.title, on_click=place.open, args=(number,), key=f"demo.story.{number}",
@@ -97,7 +97,7 @@ def draw(slide: Slide) -> None:
             pictures.row(slide.pictures, width=190)
     if slide.notes:
         with st.expander(_("Presenter's notes"), key="demo.notes"):
-            st.markdown(wording.said(slide.notes))
+            st.markdown(wording.quoted(slide.notes))
 
 
 def turn(place: Tale, story: Story) -> None:

@@ -36,6 +36,20 @@ def test_what_is_shown_of_a_value_is_short_and_needs_no_time() -> None:
     assert (shown("a"), shown(3), shown([1, "b"]), shown(0.5)) == ("'a'", "3", "[1, 'b']", "0.5")
 
 
+def test_names_are_never_translated() -> None:
+    """`said` translates what the engine said; names, and what the page has put into words already, are `quoted`."""
+    calls = [
+        node for path in (ROOT / "pages").rglob("*.py") for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Call) and ast.unparse(node.func) == "wording.said"
+    ]  # fmt: skip
+    names = {"title", "model", "name", "label", "cpu", "notes"}
+    assert calls
+    assert [
+        ast.unparse(call) for call in calls if isinstance(call.args[0], ast.Call) and "_(" in ast.unparse(call)
+    ] == []
+    assert [ast.unparse(call) for call in calls if getattr(call.args[0], "attr", "") in names] == []
+
+
 def _fixed(text: ast.expr) -> bool:
     """A text of the program alone, translated or not."""
     if isinstance(text, ast.Call) and ast.unparse(text.func) == "_" and not text.keywords:
@@ -54,4 +68,4 @@ def test_headings_and_captions_of_pictures_are_no_markdown_of_strangers() -> Non
     ]  # fmt: skip
     written = [ast.unparse(text) for text in (*headings, *below) if not _fixed(text)]
     assert len(written) >= 3
-    assert [text for text in written if "wording.said(" not in text and "wording.plain(" not in text] == []
+    assert [text for text in written if "wording.quoted(" not in text and "wording.plain(" not in text] == []

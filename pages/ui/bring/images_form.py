@@ -73,7 +73,7 @@ def _for_network(visit: Visit, dataset: str) -> None:
             _to_explore(visit, Subject(visit.subject.model, visit.subject.weights, dataset))
         return
     names = [card.model for card in networks]
-    card = next(c for c in networks if c.model == st.selectbox("Network", names, key="images.network"))
+    card = next(c for c in networks if c.model == st.selectbox(_("Network"), names, key="images.network"))
     if dataset:
         _look(visit, card, dataset)
 
@@ -120,13 +120,13 @@ def _add(files: list[Any]) -> None:
         return
     besides = _(" {ignored:,} other files were skipped.", ignored=found.ignored) if found.ignored else ""
     put("images.dataset", found.dataset)
-    put(ADDED, (found.dataset, f"{found.pictures:,} images added.{besides}"))
+    put(ADDED, (found.dataset, _("{count:,} images added.{besides}", count=found.pictures, besides=besides)))
 
 
 def _decoded() -> None:
     """What decoded pictures take on the disk; their limit, and a button that removes them."""
     now = jobs.picture_usage()
-    taken = wording.size(now.size_bytes) if now.files else "nothing"
+    taken = wording.size(now.size_bytes) if now.files else _("nothing")
     with st.expander(_("Image cache: {taken} of {limit_bytes:g} GiB", taken=taken, limit_bytes=now.limit_bytes / GIB)):
         st.caption(_("Images are decoded once per size. The least recently used are removed first."))
         limit = st.number_input(_("Limit, GiB"), 1.0, value=now.limit_bytes / GIB, step=1.0, key="images.limit")
@@ -164,7 +164,7 @@ def _look(visit: Visit, card: Card, dataset: str) -> None:
             st.dataframe(files, hide_index=True, column_config=columns(files))
     st.image(list(found.pictures), caption=[wording.plain(name) or " " for name in found.captions], width=150)
     if card.preprocess is not None:
-        st.markdown(_("**Preprocessing** · {told}", told=wording.said(told(card.preprocess))))
+        st.markdown(_("**Preprocessing** · {told}", told=wording.quoted(told(card.preprocess))))
     if found.rankable:
         _rank(card, dataset)
     _classes(visit, card, dataset, found)
@@ -282,5 +282,5 @@ def _done(answer: Future[Any]) -> None:
 
 def _to_explore(visit: Visit, subject: Subject) -> None:
     link = link_of(subject, first_of_own(visit.recipe))
-    label = _("Compress {model} with these images", model=wording.said(subject.model))
+    label = _("Compress {model} with these images", model=wording.quoted(subject.model))
     st.page_link("pages/lab/explore.py", label=label, icon=":material/arrow_forward:", query_params=link)

@@ -100,7 +100,7 @@ def _file(visit: Visit) -> None:
 def _library() -> None:
     chosen = _choose_network(_("Network"))
     if chosen:
-        st.caption(wording.said(described(chosen)))
+        st.caption(wording.quoted(described(chosen)))
 
 
 def _choose_network(label: str) -> LibraryNetwork | None:
@@ -196,7 +196,7 @@ def _dismiss(name: str) -> None:
 def _remove(name: str) -> None:
     models.dismiss(name)
     forgotten(lambda key: isinstance(key, tuple) and key[0] in ("bring", "inputs", "ranking"))
-    put(SAID, f"{wording.said(name)} removed from the list. Its runs remain on Compare.")
+    put(SAID, _("{name} removed from the list. Its runs remain on Compare.", name=wording.quoted(name)))
 
 
 def _tell(answer: Any, visit: Visit) -> None:
@@ -206,7 +206,7 @@ def _tell(answer: Any, visit: Visit) -> None:
 
 
 def _welcome(card: Card, visit: Visit) -> None:
-    name = wording.said(card.model)
+    name = wording.quoted(card.model)
     right = (
         ""
         if card.test_accuracy is None

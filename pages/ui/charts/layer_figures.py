@@ -134,12 +134,12 @@ def pictures(before: Sequence[Picture], after: Sequence[Picture] | None) -> go.F
 def answers(found: FeatureMaps) -> str:
     """'Sneaker: fp32: Sneaker (99%), compressed: Boot (61%).'"""
     said = [f"{a} ({100 * c:.0f}%)" for a, c in zip(found.answers, found.confidences, strict=True)]
-    label = f"**{wording.said(found.label)}**: " if found.label else ""
+    label = f"**{wording.quoted(found.label)}**: " if found.label else ""
     return _(
         "{label}fp32: {said}, compressed: {said_2}.",
         label=label,
-        said=wording.said(said[0]),
-        said_2=wording.said(said[1]),
+        said=wording.quoted(said[0]),
+        said_2=wording.quoted(said[1]),
     )
 
 

@@ -173,7 +173,7 @@ def elsewhere(a: Run, b: Run) -> None:
         rows = machines.rows(run, probed)
         st.dataframe(rows, hide_index=True, column_config=columns(rows, MACHINES))
         for sentence in machines.sentences(run, store().predictions(run.id), probed):
-            st.markdown(f"- {wording.said(sentence)}")
+            st.markdown(f"- {wording.quoted(sentence)}")
 
 
 def compared(a: Run, b: Run) -> Comparison | None:

@@ -2,12 +2,12 @@
 
 import streamlit as st
 
-from compression.language import _
+from compression.language import N_, _
 from compression.steps import Quantize, Step
 from pages.ui.page.guard import heard
 from pages.ui.state import Visit, put, shown
 
-AS_THE_REST = "default"
+AS_THE_REST = N_("default")
 WHOLE = 32
 """Bits of a layer that is left as it is."""
 
@@ -49,7 +49,12 @@ def draw(visit: Visit, name: str) -> None:
         bits for bits in Quantize.bits_choices() if bits >= 8 or not visit.recipe.get("share")
     ]  # Share.check_beside
     st.select_slider(
-        _("Bit width of this layer"), [AS_THE_REST, *choices], key=key, on_change=_override, args=(visit, name)
+        _("Bit width of this layer"),
+        [AS_THE_REST, *choices],
+        key=key,
+        on_change=_override,
+        args=(visit, name),
+        format_func=lambda bits: _(bits) if bits == AS_THE_REST else str(bits),
     )
 
 

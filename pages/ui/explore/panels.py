@@ -157,9 +157,9 @@ def explored() -> tuple[Visit, Point | None]:
     visit.choose(visit.subject, visit.recipe)
     st.space("small")
     if visit.notice:
-        st.warning(wording.said(visit.notice))
-    st.markdown(f"### {wording.said(visit.subject.title)}")
-    st.caption(wording.said(wording.recipe_line(visit.recipe)))
+        st.warning(wording.quoted(visit.notice))
+    st.markdown(f"### {wording.quoted(visit.subject.title)}")
+    st.caption(wording.quoted(wording.recipe_line(visit.recipe)))
     point = measured(visit, st.empty())
     if point and point.recipe != visit.recipe:
         st.caption(_("This is the file before training. Start the training on Explore."))

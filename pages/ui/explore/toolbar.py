@@ -57,7 +57,7 @@ def chosen(visit: Visit) -> None:
 def draw(visit: Visit) -> DeltaGenerator:
     """The title, and what acts on the whole recipe; returns where `share` goes, once the view is known."""
     with st.container(key="toolbar", horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
-        st.subheader(wording.said(visit.subject.title), anchor=False, width="content")
+        st.subheader(wording.quoted(visit.subject.title), anchor=False, width="content")
         with st.container(horizontal=True, width="content", gap="small"):
             with st.popover(_("Presets")):
                 st.caption(_(FIXED))
@@ -110,8 +110,8 @@ def selection(visit: Visit) -> None:
         st.markdown(
             _(
                 "**Selected** · {described} · {where}",
-                described=wording.said(described(point)),
-                where=wording.said(where(point)),
+                described=wording.quoted(described(point)),
+                where=wording.quoted(where(point)),
             )
         )
         with st.container(horizontal=True, gap="small"):
@@ -139,10 +139,10 @@ def advice(visit: Visit, trail: Trail, budget: Budget) -> None:
         return
     found = advise(budget, trail.points)
     if found.point is None:
-        st.info(wording.said(found.reason))
+        st.info(wording.quoted(found.reason))
         return
-    st.markdown(wording.said(described(found.point)))
-    st.caption(wording.said(found.reason))
+    st.markdown(wording.quoted(described(found.point)))
+    st.caption(wording.quoted(found.reason))
     with st.container(horizontal=True, gap="small"):
         act(visit, found.point, "advice")
 

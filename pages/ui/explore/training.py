@@ -128,7 +128,7 @@ def evaluations(curve: tuple[LearningPoint, ...]) -> list[LearningPoint]:
 
 def baseline(model: str, dataset: str) -> None:
     """A network of the zoo that has no weights for these images yet: it can be trained here."""
-    st.subheader(wording.said(Subject(model, dataset, dataset).title), anchor=False)
+    st.subheader(wording.quoted(Subject(model, dataset, dataset).title), anchor=False)
     job = next((job for job in lab().long.working if _trains(job, model, dataset)), None)
     with st.container(border=True, key="recovery", gap="small"):
         if job:

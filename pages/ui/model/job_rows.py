@@ -8,10 +8,11 @@ from typing import Literal
 from compression.data import DATASETS
 from compression.errors import UserError
 from compression.jobs import Searching, Sweeping, Training, can_finish, from_plain
-from compression.language import N_, _
+from compression.language import N_, _, shown
 from compression.models import ARCHITECTURES
 from compression.recipe import Recipe
 from compression.records.measurement import LearningPoint
+from compression.steps import STEPS
 from compression.store import JobRecord
 from pages.ui.model.links import START, link_of
 from pages.ui.model.subject import Subject
@@ -24,9 +25,9 @@ EXPLORE, LAYERS, SEARCH = "pages/lab/explore.py", "pages/lab/layers.py", "pages/
 PAGES = {"sweep": LAYERS, "search": SEARCH}
 
 STATES: dict[str, tuple[str, Colour]] = {
-    "waiting": ("waiting", "gray"), "working": ("working", "blue"), "done": ("done", "green"),
-    "cancelled": ("cancelled", "gray"), "interrupted": ("interrupted", "orange"), "lost": ("crashed", "red"),
-    "refused": ("refused", "red"),
+    "waiting": (N_("waiting"), "gray"), "working": (N_("working"), "blue"), "done": (N_("done"), "green"),
+    "cancelled": (N_("cancelled"), "gray"), "interrupted": (N_("interrupted"), "orange"),
+    "lost": (N_("crashed"), "red"), "refused": (N_("refused"), "red"),
 }  # fmt: skip
 
 
@@ -60,13 +61,23 @@ def row(job: JobRecord, here: str) -> Row:
         remark.append(_("priority {priority}", priority=job.priority))
     share = _learned(job) if job.open or (0 < job.share < 1) else None
     return Row(
-        job.id, job.title, state, colour, share, _line(job), " · ".join(remark),
+        job.id, title(job.title), _(state), colour, share, _line(job), " · ".join(remark),
         can_cancel=job.open and job.wanted is None, can_resume=not job.open and job.state != "done",
         can_finish=can_finish(job, here),
         can_remove=not job.open,
         page=PAGES.get(job.kind, EXPLORE),
         link=_link(job) if job.run or (job.kind in PAGES and job.state == "done") else None,
     )  # fmt: skip
+
+
+def title(stored: str) -> str:
+    """'ResNet-20 on Digits: prune, quantize', which is stored in English, in the visitor's language."""
+    network, on, rest = stored.partition(" on ")
+    images, colon, what = rest.rpartition(": ")
+    if not (on and colon):
+        return stored
+    steps = (shown(STEPS[kind].title) if kind in STEPS else shown(kind) for kind in what.split(", "))
+    return _("{network} on {images}: {what}", network=network, images=images, what=_(", ").join(steps))
 
 
 def _learned(job: JobRecord) -> float:
@@ -107,7 +118,7 @@ def images() -> dict[str, str]:
 
 def _line(job: JobRecord) -> str:
     """'Epoch 3 of 40 · step 1,200 of 10,000 · loss 0.52 · validation 91.2% · 3 min left'."""
-    told, known = [job.sentence] if job.sentence else [], job.progress
+    told, known = [shown(job.sentence)] if job.sentence else [], job.progress
     if known:
         told.append(_("step {known:,} of {known_2:,}", known=known["step"], known_2=known["steps"]))
         told.append(_("loss {known:.3f}", known=known["loss"]))

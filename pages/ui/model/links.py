@@ -60,7 +60,7 @@ def read_link(link: dict[str, str]) -> tuple[Subject, Recipe, View]:
 
 def told(run: Run, latencies: Sequence[StoredLatency]) -> str:
     """What there is to say of a run that a link names: when and where it was measured, and by which engine."""
-    cpu = wording.said(run.accuracy_machine.cpu)
+    cpu = wording.quoted(run.accuracy_machine.cpu)
     parts = [
         _(
             "This is run {id}, measured {astimezone:%Y-%m-%d %H:%M} on {cpu}.",
@@ -75,7 +75,7 @@ def told(run: Run, latencies: Sequence[StoredLatency]) -> str:
             _(
                 "Its latency was measured on another machine ({cpu}: {p50_ms}, {ratio:.2f} of fp32) and is "
                 "not shown here.",
-                cpu=wording.said(other.machine.cpu),
+                cpu=wording.quoted(other.machine.cpu),
                 p50_ms=wording.milliseconds(other.latency.p50_ms),
                 ratio=other.latency.ratio,
             )

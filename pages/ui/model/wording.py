@@ -27,12 +27,17 @@ def plain(text: str) -> str:
     return re.sub(f"([{re.escape(string.punctuation)}])", r"\\\1", text)
 
 
-def said(text: str) -> str:
-    """A sentence that may quote what somebody brought, in the visitor's language, for Markdown.
+def quoted(text: str) -> str:
+    """A name, or a sentence that may quote what somebody brought, as it is, for Markdown.
 
     It makes no link, picture, formula or emphasis.
     """
-    return re.sub(r"([\\`*\[\]<$~]|(?<!\w)_|_(?!\w))", r"\\\1", shown(text))
+    return re.sub(r"([\\`*\[\]<$~]|(?<!\w)_|_(?!\w))", r"\\\1", text)
+
+
+def said(sentence: str) -> str:
+    """The same of a finished sentence of the engine, in the visitor's language."""
+    return quoted(shown(sentence))
 
 
 def place(path: str) -> str:

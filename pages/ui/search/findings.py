@@ -47,10 +47,10 @@ def front(view: SearchView) -> str:
 def take_along(trial: Trial, subject: Subject) -> None:
     """One file, and where it goes."""
     with st.container(border=True, key="search-selection"):
-        st.markdown(_("**Selected** · {described}", described=wording.said(search_points.described(trial))))
+        st.markdown(_("**Selected** · {described}", described=wording.quoted(search_points.described(trial))))
         with st.container(horizontal=True, gap="small"):
             for label, page in PAGES.items():
-                st.page_link(page, label=label, query_params=search_points.link(trial, subject),
+                st.page_link(page, label=_(label), query_params=search_points.link(trial, subject),
                              icon=":material/arrow_forward:")  # fmt: skip
         if trial.test_accuracy is None:
             st.caption(_("Not on the Pareto front, or not tested yet. Open it to measure it on the test images."))
@@ -61,7 +61,7 @@ def told(view: SearchView) -> None:
     if view.reason and view.trials:
         st.info(wording.said(view.reason))
     for line in search_points.offers(view):
-        st.markdown(f"- {wording.said(line)}")
+        st.markdown(f"- {wording.quoted(line)}")
 
 
 def importances(view: SearchView) -> None:
@@ -69,7 +69,8 @@ def importances(view: SearchView) -> None:
     with st.expander(_("Parameter importance"), on_change="rerun", key="search.importances") as folded:
         if not folded.open:
             return
-        found = search_points.fronts(view, _importances(view.job, len(view.trials)))
+        with st.spinner(_("Comparing trials …")):
+            found = search_points.fronts(view, _importances(view.job, len(view.trials)))
         if not found:
             st.caption(_(FEW))
             return
@@ -85,8 +86,8 @@ def importances(view: SearchView) -> None:
         name = st.selectbox(_("Slice by setting"), search_points.settings_of(view), key="search.slice")
         if name is None:
             return
-        for (figure, (title, log)), place in zip(SLICES.items(), st.columns(len(SLICES)), strict=True):
-            points = search_points.along(view, name, figure)
+        for (figure, (called, log)), place in zip(SLICES.items(), st.columns(len(SLICES)), strict=True):
+            points, title = search_points.along(view, name, figure), _(called)
             with place:
                 drawn = search_figures.slices(points, name, title, log=log)
                 plot(
@@ -96,6 +97,6 @@ def importances(view: SearchView) -> None:
                 )
 
 
-@st.cache_data(show_spinner="Comparing trials …", max_entries=20)
+@st.cache_data(show_spinner=False, max_entries=20)
 def _importances(job: str, trials: int) -> dict[str, dict[str, float]]:
     return search_importances(store(), job)

@@ -36,7 +36,7 @@ def head(job: JobRecord, view: SearchView | None) -> None:
             "**Started {astimezone:%d %b %H:%M}** :{colour}-badge[{state}]",
             astimezone=job.created.astimezone(),
             colour=colour,
-            state=state,
+            state=_(state),
         )
     )
     with buttons.container(horizontal=True, horizontal_alignment="right"):

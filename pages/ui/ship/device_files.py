@@ -71,11 +71,11 @@ def draw(visit: Visit, point: Point, found: DeviceFile | None, estimate: Deploym
             )
         return
     if found.measured is None:
-        st.caption(wording.said(_("No .tflite file: {reason}", reason=found.reason)))
+        st.caption(wording.quoted(_("No .tflite file: {reason}", reason=wording.shown(found.reason))))
         return
     lines = rows(found.measured, estimate, point)
     st.dataframe(lines, hide_index=True, column_config=columns(lines))
-    st.caption(wording.said(told(found.measured)))
+    st.caption(wording.quoted(told(found.measured)))
     with st.container(horizontal=True, gap="small", vertical_alignment="center"):
         downloads(visit, point, found)
 
@@ -155,7 +155,7 @@ def told(found: TfliteMeasurement) -> str:
     if found.arena.size_bytes is None:
         arena = _(
             "TensorFlow Lite Micro's arena is not measured: {reason}. What fits is estimated.",
-            reason=found.arena.reason,
+            reason=wording.shown(found.arena.reason),
         )
     else:
         arena = _("The arena is what TensorFlow Lite Micro took here, in 64 bits; on a board of 32 bits it takes less.")

@@ -88,13 +88,13 @@ def report() -> None:
 def told(found: Added) -> None:
     """What a report brought, in sentences."""
     said = _("{title}: results for {runs} added.", title=found.title, runs=wording.counted(found.runs, "run"))
-    st.success(wording.said(_("{said} This report had been added before.", said=said) if found.again else said))
+    st.success(wording.quoted(_("{said} This report had been added before.", said=said) if found.again else said))
     if found.unknown:
         st.caption(
             _("{unknown} in the report belong to no stored run.", unknown=wording.counted(found.unknown, "file"))
         )
     for sentence in found.failed:
-        st.caption(wording.said(_("A file failed on that machine: {sentence}", sentence=sentence)))
+        st.caption(wording.quoted(_("A file failed on that machine: {sentence}", sentence=wording.shown(sentence))))
 
 
 def _runs(visit: Visit, point: Point) -> list[Run]:

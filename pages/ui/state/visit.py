@@ -13,6 +13,7 @@ import streamlit as st
 from compression import jobs
 from compression.errors import UserError
 from compression.jobs import Job, News, Request
+from compression.language import shown as spoken
 from compression.recipe import Recipe
 from compression.records.measurement import LearningPoint
 from pages.ui.model import subject as subjects
@@ -164,7 +165,7 @@ class Visit:
         try:
             begin()
         except UserError as error:
-            self.notice = str(error)
+            self.notice = spoken(str(error))
         else:
             self.trail.visited.pop(self.recipe.hash, None)
 
