@@ -186,7 +186,7 @@ function grasp(box, knob, handle, arrived) {
 }
 
 // A knob on each edge of the budget; what is being moved stays as it is.
-function edges(box, given, arrived) {
+function edges(box, given, about, arrived) {
   const frame = box.parentElement
   const old = [...frame.querySelectorAll(".plot-edge")]
   if (old.some((knob) => knob.matches(":active"))) return
@@ -197,7 +197,7 @@ function edges(box, given, arrived) {
     knob.className = `plot-edge plot-edge-${handle.axis}`
     knob.dataset.limit = handle.limit
     knob.tabIndex = 0
-    knob.title = "Drag, or press the arrow keys"
+    knob.title = about
     for (const [name, value] of Object.entries({
       role: "slider", "aria-label": handle.label, "aria-valuemin": handle.low, "aria-valuemax": handle.high,
       "aria-orientation": handle.axis === "x" ? "horizontal" : "vertical",
@@ -250,7 +250,7 @@ export default function ({ data, parentElement, setTriggerValue }) {
   }).then(() => {
     if (ended || !box.removeAllListeners) return
     for (const event of ["click", "hover", "unhover", "relayout", "afterplot"]) box.removeAllListeners(`plotly_${event}`)
-    edges(box, data.handles, ({ limit, value }) => setTriggerValue("moved", { limit, value }))
+    edges(box, data.handles, data.drag, ({ limit, value }) => setTriggerValue("moved", { limit, value }))
     box.on("plotly_afterplot", () => box.parentElement.querySelectorAll(".plot-edge").forEach((knob) => knob.place()))
     listenForClicks(box, (point) => setTriggerValue("clicked", point))
     box.on("plotly_relayout", (change) => {

@@ -59,6 +59,7 @@ def plot(
         data={
             "figure": json.loads(figure.to_json()), "alt": alt, "library": library(),
             "config": CONFIG, "foresight": foresight, "ghost": _(GHOST), "handles": handles,
+            "drag": _("Drag, or press the arrow keys"),
         },
         height=height,
         on_clicked_change=_heard,

@@ -20,7 +20,7 @@ export default function ({ data, parentElement }) {
   area.value = data.text
   area.setAttribute("aria-label", data.label)
   button.onclick = async () => {
-    button.textContent = (await copied(area)) ? "Copied" : "Press Ctrl+C to copy"
+    button.textContent = (await copied(area)) ? data.copied : data.press
     setTimeout(() => { button.textContent = data.label }, SHOWN_MS)
   }
 }

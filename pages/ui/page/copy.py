@@ -4,6 +4,8 @@ from pathlib import Path
 
 import streamlit as st
 
+from compression.language import _
+
 HERE = Path(__file__).resolve().parent
 HTML = '<button type="button" class="copy"></button><textarea class="copied" readonly rows="4"></textarea>'
 CSS = """
@@ -21,4 +23,4 @@ _mount = st.components.v2.component(
 
 def button(label: str, text: str, *, key: str) -> None:
     """Copies `text`, which stands below it too."""
-    _mount(key=key, data={"label": label, "text": text})
+    _mount(key=key, data={"label": label, "text": text, "copied": _("Copied"), "press": _("Press Ctrl+C to copy")})

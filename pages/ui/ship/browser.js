@@ -72,6 +72,11 @@ async function answer(state, pixels) {
   return found
 }
 
+// A message in the visitor's language, with values in the places that it names.
+function word(state, message, values = {}) {
+  return (state.words?.[message] ?? message).replace(/\{(\w+)\}/g, (place, name) => values[name] ?? place)
+}
+
 function show(state, pixels, found, label) {
   const [channels, height, width] = state.shape, size = height * width
   const picture = new ImageData(width, height)
@@ -85,7 +90,7 @@ function show(state, pixels, found, label) {
   state.label.textContent = label
   found.forEach(({ named, confidence, ms }, side) => {
     const [name, share, took] = state.sides[side]
-    name.textContent = named < 0 ? "no class" : state.classes[named]
+    name.textContent = named < 0 ? word(state, "no class") : state.classes[named]
     share.textContent = `${(100 * confidence).toFixed(1)}%`
     took.textContent = `${ms.toFixed(2)} ms`
   })
@@ -101,8 +106,9 @@ const test = (state, number) => {
 async function step(state, by) {
   stop(state)
   state.at = (state.at + by + state.images) % state.images
-  const pixels = test(state, state.at), truth = state.labels ? state.classes[state.labels[state.at]] : "no label"
-  show(state, pixels, await answer(state, pixels), `Test image ${state.at + 1} of ${state.images}: ${truth}`)
+  const pixels = test(state, state.at), truth = state.labels ? state.classes[state.labels[state.at]] : word(state, "no label")
+  show(state, pixels, await answer(state, pixels), 
+    word(state, "Test image {number} of {images}: {truth}", { number: state.at + 1, images: state.images, truth }))
 }
 
 // The middle of a picture, as large as the networks take it: uint8 [C, H, W].
@@ -126,28 +132,30 @@ async function dropped(state, file) {
   stop(state)
   let picture
   try { picture = await createImageBitmap(file) } catch {
-    return tell(state, "This browser cannot read the file as an image.")
+    return tell(state, word(state, "This browser cannot read the file as an image."))
   }
   const pixels = cropped(state, picture, picture.width, picture.height)
   picture.close()
-  show(state, pixels, await answer(state, pixels), "Your picture (centre crop); it does not leave this browser")
+  show(state, pixels, await answer(state, pixels), 
+    word(state, "Your picture (centre crop); it does not leave this browser"))
 }
 
 async function camera(state) {
   if (state.stream) return stop(state)
   if (!navigator.mediaDevices) {
-    return tell(state, "The camera needs https or localhost. Drop a picture instead.")
+    return tell(state, word(state, "The camera needs https or localhost. Drop a picture instead."))
   }
   try {
     state.stream = await navigator.mediaDevices.getUserMedia({ video: { facingMode: "environment" } })
-  } catch (error) { return tell(state, `The camera could not be opened: ${error.name}.`) }
+  } catch (error) { return tell(state, word(state, "The camera could not be opened: {name}.", { name: error.name })) }
   const video = document.createElement("video")
   Object.assign(video, { muted: true, playsInline: true, srcObject: state.stream })
   await video.play()
-  state.buttons.camera.textContent = "Stop the camera"
+  state.buttons.camera.textContent = word(state, "Stop the camera")
   while (state.stream && state.canvas.isConnected) {
     const pixels = cropped(state, video, video.videoWidth, video.videoHeight)
-    show(state, pixels, await answer(state, pixels), "Camera image; it does not leave this browser")
+    show(state, pixels, await answer(state, pixels), 
+      word(state, "Camera image; it does not leave this browser"))
     await new Promise(requestAnimationFrame)
   }
   stop(state)
@@ -156,7 +164,7 @@ async function camera(state) {
 function stop(state) {
   state.stream?.getTracks().forEach((track) => track.stop())
   state.stream = undefined
-  state.buttons.camera.textContent = "Camera"
+  state.buttons.camera.textContent = word(state, "Camera")
 }
 
 const tell = (state, text) => { state.note.textContent = text }
@@ -204,7 +212,10 @@ async function answers(state, file) {
     if (named < 0) throw new Error("The file gives NaN or infinite scores for an image.")
     classes.push(named)
     confidences.push(Math.round(1e4 * confidence) / 1e4)
-    if (i % 20 === 0) { tell(state, `Classifying image ${i + 1} of ${state.images} …`); await pause() }
+    if (i % 20 === 0) {
+      tell(state, word(state, "Classifying image {number} of {images} …", { number: i + 1, images: state.images }))
+      await pause()
+    }
   }
   return { classes, confidences }
 }
@@ -247,7 +258,7 @@ async function measure(state, data, send) {
     const found = { sha256: data.hashes[side], latency: [], classes: [], confidences: [] }
     try {
       Object.assign(found, await answers(state, file))
-      tell(state, `Timing the ${data.titles[side]} file …`)
+      tell(state, word(state, "Timing the {title} file …", { title: data.titles[side] }))
       found.latency.push(await pace(state, file))
     } catch (error) { found.error = String(error.message ?? error).slice(0, 500) }
     files.push(found)
@@ -265,10 +276,21 @@ async function measure(state, data, send) {
   const same = files[0].classes.length && files[1].classes.length
     ? files[0].classes.filter((named, i) => named === files[1].classes[i]).length : 0
   tell(state, took.every(Boolean)
-    ? `fp32 ${took[0].toFixed(3)} ms, compressed ${took[1].toFixed(3)} ms per image on one thread; equal predictions on `
-      + `${same} of ${state.images} images. Load times: ${state.files.map((f) => f.loadMs.toFixed(0)).join(" and ")} ms.`
+    ? word(state, "fp32 {before} ms, compressed {after} ms per image on one thread; equal predictions on {same} of "
+      + "{images} images. Load times: {loaded} ms.", {
+      before: took[0].toFixed(3), after: took[1].toFixed(3), same, images: state.images,
+      loaded: state.files.map((f) => f.loadMs.toFixed(0)).join(" / "),
+    })
     : files.map((file) => file.error ?? "").join(" "))
   Object.values(state.buttons).forEach((button) => { button.disabled = false })
+}
+
+function translate(state, parent, words) {
+  state.words = words
+  for (const each of parent.querySelectorAll("[data-word]")) {
+    each.dataset.word ||= each.textContent
+    each.textContent = words[each.dataset.word] ?? each.dataset.word
+  }
 }
 
 function made(parent) {
@@ -284,7 +306,7 @@ function made(parent) {
 
 async function begin(state, data, send) {
   Object.values(state.buttons).forEach((button) => { button.disabled = true })
-  tell(state, "Loading ONNX Runtime and both files …")
+  tell(state, word(state, "Loading ONNX Runtime and both files …"))
   Object.assign(state, {
     shape: data.shape, classes: data.classes, labels: data.labels, images: data.images, pixels: bytes(data.pixels),
     table: new Float32Array(bytes(data.table).buffer),
@@ -294,7 +316,9 @@ async function begin(state, data, send) {
     state.ort = await library(data)
     state.files = [await opened(state.ort, data.files[0]), await opened(state.ort, data.files[1])]
   } catch (error) {
-    return tell(state, `This browser cannot run the files: ${String(error.message ?? error).slice(0, 300)}`)
+    return tell(state, word(state, "This browser cannot run the files: {error}", {
+      error: String(error.message ?? error).slice(0, 300),
+    }))
   }
   const on = (task) => () => task().catch((error) => tell(state, String(error.message ?? error).slice(0, 300)))
   state.buttons.back.onclick = on(() => step(state, -1))
@@ -308,14 +332,15 @@ async function begin(state, data, send) {
     if (event.dataTransfer.files[0]) on(() => dropped(state, event.dataTransfer.files[0]))()
   }
   Object.values(state.buttons).forEach((button) => { button.disabled = false })
-  tell(state, "Ready.")
+  tell(state, word(state, "Ready."))
   await step(state, 0)
 }
 
 export default function ({ data, parentElement, setTriggerValue }) {
   const known = places.get(parentElement), identity = data.hashes.join()
+  translate(known ?? {}, parentElement, data.words)
   if (known?.identity === identity) return () => {}
-  const state = { ...made(parentElement), identity }
+  const state = { ...made(parentElement), identity, words: data.words }
   places.set(parentElement, state)
   begin(state, data, (report) => setTriggerValue("report", report))
   return () => stop(state)

@@ -7,21 +7,24 @@ from pathlib import Path
 import streamlit as st
 from streamlit.components.v1 import declare_component
 
+from compression.language import N_, _
 from compression.probing import browser_runtime
 from compression.probing.browser import BrowserImages
 
 HTML = """<div class="probe">
 <div class="probe-drop"><canvas class="probe-image" width="28" height="28"></canvas>
 <p class="probe-label">&nbsp;</p>
-<label>Your own picture (or drop one here) <input class="probe-file" type="file" accept="image/*"></label></div>
+<label><span data-word>Your own picture (or drop one here)</span>
+<input class="probe-file" type="file" accept="image/*"></label></div>
 <div class="probe-side"><h4 class="probe-title"></h4><p class="probe-class">–</p>
-<p><span class="probe-share">–</span> confidence, <span class="probe-ms">–</span></p></div>
+<p><span class="probe-share">–</span> <span data-word>confidence</span>, <span class="probe-ms">–</span></p></div>
 <div class="probe-side"><h4 class="probe-title"></h4><p class="probe-class">–</p>
-<p><span class="probe-share">–</span> confidence, <span class="probe-ms">–</span></p></div>
+<p><span class="probe-share">–</span> <span data-word>confidence</span>, <span class="probe-ms">–</span></p></div>
 </div>
-<div class="probe-actions"><button type="button" class="probe-back">Previous image</button>
-<button type="button" class="probe-next">Next image</button><button type="button" class="probe-camera">Camera</button>
-<button type="button" class="probe-measure">Measure in this browser</button></div>
+<div class="probe-actions"><button type="button" class="probe-back" data-word>Previous image</button>
+<button type="button" class="probe-next" data-word>Next image</button>
+<button type="button" class="probe-camera" data-word>Camera</button>
+<button type="button" class="probe-measure" data-word>Measure in this browser</button></div>
 <p class="probe-note" role="status"></p>"""
 CSS = """
 .probe { display: flex; flex-wrap: wrap; gap: 1.5rem; }
@@ -41,6 +44,20 @@ CSS = """
 .probe-actions button:disabled { opacity: 0.5; cursor: default; }
 .probe-note { opacity: 0.8; min-height: 1.5rem; }
 """
+WORDS = (
+    N_("Your own picture (or drop one here)"), N_("confidence"), N_("Previous image"), N_("Next image"), N_("Camera"),
+    N_("Measure in this browser"), N_("no class"), N_("no label"), N_("Test image {number} of {images}: {truth}"),
+    N_("This browser cannot read the file as an image."),
+    N_("Your picture (centre crop); it does not leave this browser"),
+    N_("The camera needs https or localhost. Drop a picture instead."), N_("The camera could not be opened: {name}."),
+    N_("Stop the camera"), N_("Camera image; it does not leave this browser"),
+    N_("Classifying image {number} of {images} …"), N_("Timing the {title} file …"),
+    N_("fp32 {before} ms, compressed {after} ms per image on one thread; equal predictions on {same} of {images} "
+       "images. Load times: {loaded} ms."),
+    N_("Loading ONNX Runtime and both files …"), N_("This browser cannot run the files: {error}"), N_("Ready."),
+)  # fmt: skip
+"""What `browser.js` says; the report that it makes is English, as every report."""
+
 SCRIPT = Path(__file__).with_name("browser.js").read_text(encoding="utf-8")
 _mount = st.components.v2.component("compression_browser", html=HTML, css=CSS, js=SCRIPT, isolate_styles=False)
 
@@ -55,7 +72,8 @@ def draw(images: BrowserImages, onnx: bytes, file_hash: str, *, key: str) -> str
         data={
             "library": script, "wasm": wasm, "version": version,
             "hashes": [hashlib.sha256(images.fp32).hexdigest(), file_hash],
-            "titles": ["fp32", "compressed"], "files": [_text(images.fp32), _text(onnx)],
+            "words": {word: _(word) for word in WORDS},
+            "titles": ["fp32", _("compressed")], "files": [_text(images.fp32), _text(onnx)],
             "pixels": _text(images.pixels), "table": _text(images.table), "saturation": _text(images.saturation),
             "shape": images.shape, "classes": images.classes, "labels": images.labels, "images": images.images,
             "n_test": images.n_test, "fingerprint": images.fingerprint,
