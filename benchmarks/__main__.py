@@ -260,6 +260,21 @@ def search(
 
 
 @app.command()
+def dispatch(
+    trials: Annotated[int, typer.Option(min=10, max=100_000, help="They do nothing.")] = 1000,
+    sampler: Annotated[str, typer.Option(help="auto, tpe, nsga2 or random.")] = "auto",
+    out: OutOption = None,
+) -> None:
+    """What a search itself costs for each trial, beside 64 workers that do nothing; on a busy machine too."""
+    from benchmarks import dispatch as measurements
+    from benchmarks.quiet import found
+
+    with working() as progress:
+        report = measurements.run(found(), progress, trials=trials, sampler=sampler)
+    publish(report, out)
+
+
+@app.command()
 def fingerprints(
     path: Annotated[Path, typer.Argument(help="JSON file: written if it is not there, else compared with.")],
     dataset: Annotated[str, typer.Option(help="A name from `python -m compression data list`.")] = "digits",

@@ -5,6 +5,7 @@ worker or of the program, it goes on where it was.
 """
 
 import time
+from bisect import bisect_left, insort
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
@@ -57,6 +58,9 @@ KNOWN_RECIPES = 12
 
 TPE_SHARE = 0.1
 """Of the proposals that are no seeds; the others are neighbours of the front, which found more (docs/BENCHMARKS.md)."""
+
+LOOKED_BACK = 1000
+"""Proposals go by the front and so many of the newest trials: what a proposal costs does not grow with the search."""
 
 GONE = (ClosedClientError, OSError, RuntimeError, TimeoutError)
 LOST_TWICE = "Its worker stopped twice, perhaps for lack of memory."
@@ -191,9 +195,20 @@ class SearchRun:
         return self.elapsed > 60 * self.settings.minutes
 
     def _take_stock(self) -> None:
-        """Reads the trials again; the front is found once for each state of them."""
+        """Reads the trials of a search that is gone on with."""
         self._trials = self._study.trials
         self._front = best_front(self._trials, self.settings)
+
+    def _count(self, trial: Trial) -> None:
+        """A trial that has ended; what the front lost to others before does not come back."""
+        insort(self._trials, trial, key=lambda each: each.number)
+        self._front = best_front([*self._front, trial], self.settings)
+
+    @property
+    def _looked_at(self) -> list[Trial]:
+        """Trials that proposals go by, in the order of their numbers."""
+        newest = self._trials[-LOOKED_BACK:]
+        return sorted((t for t in self._front if t.number < newest[0].number), key=lambda t: t.number) + newest
 
     @property
     def _enough(self) -> bool:
@@ -212,11 +227,15 @@ class SearchRun:
     def _start_trial(self) -> bool:
         """Sends a trial that is new; False where what was proposed was tried before or cannot be."""
         given, origin = self._proposal()
+        if given is not None and self._is_known(given):
+            return False
         number, params = self._study.ask(given, origin)
         try:
             made = recipe(params, self._plain, self._harms)
         except UserError as error:
-            self._study.tell(Trial(number, "failed", "simulated", "", params, why=str(error), origin=origin))
+            failed = Trial(number, "failed", "simulated", "", params, why=str(error), origin=origin)
+            self._study.tell(failed)
+            self._count(failed)
             return False
         text = made.to_json()
         if text in self._tried:
@@ -226,6 +245,13 @@ class SearchRun:
         request = self._request(made)
         self._put_under_way(number, params, request, partial(self._send, request), origin)
         return True
+
+    def _is_known(self, given: dict[str, Any]) -> bool:
+        """Whether proposed parameters lead to a recipe that was tried: then nothing is written."""
+        try:
+            return recipe(self._study.space.completed(given), self._plain, self._harms).to_json() in self._tried
+        except UserError:
+            return False
 
     def _put_under_way(
         self, number: int, params: dict[str, Any], request: Request, send: Callable[[], Future], origin: str
@@ -237,12 +263,14 @@ class SearchRun:
             return self._queue.pop(0)
         if self.settings.sampler != "auto":
             return None, self.settings.sampler
-        if self._random.random() >= TPE_SHARE and (near := self._neighbours.propose(self._trials, self._harms)):
+        many = len(self._trials) > LOOKED_BACK  # Optuna's sampler goes by all
+        neighbours = many or self._random.random() >= TPE_SHARE
+        if neighbours and (near := self._neighbours.propose(self._looked_at, self._harms)):
             return near, "neighbour"
-        return None, "tpe"
+        return (proposals.random_params(self._study.space, self._random), "random") if many else (None, "tpe")
 
     def _send(self, request: Request) -> Future:
-        passed = bar(self._trials, most_drop(self.settings), self.settings.limits)
+        passed = bar(self._looked_at, most_drop(self.settings), self.settings.limits)
         return self._submit(search_tasks.carry_out, request, passed)
 
     def _submit(self, task: Callable[..., Any], *about: Any) -> Future:
@@ -274,7 +302,6 @@ class SearchRun:
         for each, found in self._ended():
             self._tell(each, found)
             self._study.spend(self.elapsed)
-            self._take_stock()
             self._sentence = f"{len(self._trials)} trials, {len(self._front)} Pareto-optimal"
         self._say(self._sentence)
 
@@ -294,6 +321,7 @@ class SearchRun:
         else:
             trial = replace(trial, why=found.sentence if isinstance(found, Refusal) else LOST_TWICE)
         self._study.tell(trial)
+        self._count(trial)
 
     def _say(self, sentence: str) -> None:
         share = min(self.elapsed / (60 * self.settings.minutes), 1.0)
@@ -339,8 +367,10 @@ class SearchRun:
         if not isinstance(found, Measurement):
             return
         if self._recorder.keep_measurement(each.origin, replace(found, provenance="measured")):
-            trial = next(t for t in self._study.trials if t.number == each.number)
-            self._study.amend(replace(trial, test_accuracy=found.accuracy.value, test_drop=found.accuracy.drop))
+            at = bisect_left(self._trials, each.number, key=lambda trial: trial.number)
+            tested = replace(self._trials[at], test_accuracy=found.accuracy.value, test_drop=found.accuracy.drop)
+            self._trials[at] = tested
+            self._study.amend(tested)
 
     def _give_up(self) -> None:
         """Cancels what is under way."""

@@ -13,12 +13,11 @@ def front(points: Sequence[Sequence[float]] | np.ndarray) -> list[int]:
     values = np.asarray(points, dtype=float)
     if not len(values):
         return []
-    no_worse = np.all(values[None] <= values[:, None], axis=-1)  # [point, rival]
-    better = np.any(values[None] < values[:, None], axis=-1)
-    dominated = np.any(no_worse & better, axis=1)
-    same = np.asarray(no_worse & ~better)
-    first = np.array([not same[i, :i].any() for i in range(len(values))])
-    return [int(i) for i in np.flatnonzero(~dominated & first)]
+    left, found = np.lexsort(values.T[::-1]), list[int]()  # stable: of equal points the first comes first
+    while len(left):  # a point dominates none before it in this order, so that the first is on the front
+        found.append(int(left[0]))
+        left = left[1:][~np.all(values[left[0]] <= values[left[1:]], axis=1)]
+    return sorted(found)
 
 
 def hypervolume(points: Sequence[Sequence[float]] | np.ndarray, reference: Sequence[float]) -> float:
@@ -34,8 +33,17 @@ def hypervolume(points: Sequence[Sequence[float]] | np.ndarray, reference: Seque
     return float(_volume(values[front(values)], bound)) if len(values) else 0.0
 
 
+def gain(point: Sequence[float], points: Sequence[Sequence[float]], reference: Sequence[float]) -> float:
+    """What `point` [d] adds to the volume of points [n, d]: its own, less what of it they dominate as well."""
+    bound, own = np.asarray(reference, dtype=float), np.asarray(point, dtype=float)
+    if not np.isfinite(own).all() or (own >= bound).any():
+        return 0.0
+    shared = np.maximum(np.asarray(points, dtype=float).reshape(-1, len(bound)), own)
+    return max(float((bound - own).prod()) - hypervolume(shared, reference), 0.0)
+
+
 def _volume(values: np.ndarray, bound: np.ndarray) -> float:
-    """values [n, d], none dominated."""
+    """values [n, d], none dominated where d is above 2."""
     if len(bound) == 1:
         return float(bound[0] - values.min())
     if len(bound) == 2:
@@ -49,7 +57,7 @@ def _volume(values: np.ndarray, bound: np.ndarray) -> float:
     for number, depth in enumerate(depths, 1):
         if depth > 0:
             slab = ordered[:number, :-1]
-            volume += depth * _volume(slab[front(slab)], bound[:-1])
+            volume += depth * _volume(slab if len(bound) == 3 else slab[front(slab)], bound[:-1])
     return volume
 
 

@@ -13,7 +13,7 @@ from compression.recipe import Recipe
 from compression.records.search import Trial
 from compression.searching.allocation import Harms
 from compression.searching.expectation import Expectation
-from compression.searching.front import hypervolume
+from compression.searching.front import front, gain
 from compression.searching.objectives import best_front, complete, scaled
 from compression.searching.settings import SearchSettings
 from compression.searching.space import Choice, Params, Space, Span, recipe
@@ -106,12 +106,13 @@ class Neighbours:
     def _most_promising(self, new: Mapping[str, dict[str, Any]], trials: Sequence[Trial]) -> dict[str, Any]:
         """The one that is expected to add most; one of which nothing is known where none is."""
         points = [_clipped(scaled(t.found, self._bytes)) for t in complete(trials) if t.found]
+        points = [points[i] for i in front(points)]
         expectation, corner = Expectation.of(trials, self._bytes), (1.0,) * len(FIGURES)
-        now, gains = hypervolume(points, corner), dict[str, float]()
+        gains = dict[str, float]()
         for made, params in new.items():
             expected = expectation.figures(params)
             if expected is not None:
-                gains[made] = hypervolume([*points, _clipped(expected)], corner) - now
+                gains[made] = gain(_clipped(expected), points, corner)
         strangers = [made for made in new if made not in gains]
         if not gains or (strangers and self._random.random() < 0.15):
             return new[self._random.choice(strangers or list(new))]

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from math import inf, sqrt
 
 from compression.records.search import Found, Trial
+from compression.searching.front import front
 
 CLEARLY = 1.5
 """A simulated divergence so many times another's is taken to be really worse."""
@@ -71,8 +72,9 @@ def bar(trials: Sequence[Trial], most_drop: float, limits: dict[str, float]) -> 
     """The bar that the trials so far set. Nothing is cut for a limit that one step more might keep: half as much again
     is let through, so that a search knows what a little more would buy."""
     complete = [t for t in trials if t.state == "complete" and t.found]
-    rivals = tuple(Rival(_sketch(t), t.found.drop) for t in complete if t.found)
-    good = [r.sketch.divergence for r in rivals if r.drop <= most_drop]
+    known = [Rival(_sketch(t), t.found.drop) for t in complete if t.found]
+    good = [r.sketch.divergence for r in known if r.drop <= most_drop]
+    rivals = tuple(known[i] for i in front([(*_needs(r.sketch), r.sketch.divergence, max(r.drop, 0.0)) for r in known]))
     return Bar(
         rivals, most_drop, BEYOND * max(good) if len(good) >= ENOUGH else inf,
         1.5 * limits.get("size_bytes", inf), 1.5 * limits.get("macs", inf),
@@ -85,9 +87,11 @@ def _sketch(trial: Trial) -> Sketch:
     return Sketch(trial.found.divergence, trial.found.size_bytes, trial.found.macs, activations)
 
 
+def _needs(sketch: Sketch) -> tuple[int, int, int]:
+    """Bytes, MACs, bits of what is computed with."""
+    return sketch.size_bytes, sketch.macs, sketch.activation_bits
+
+
 def _no_larger(ours: Sketch, theirs: Sketch) -> bool:
-    """Whether a file needs no more of anything than another: bytes, MACs, bits of what is computed with."""
-    return (ours.size_bytes, ours.macs, ours.activation_bits) == (
-        min(ours.size_bytes, theirs.size_bytes), min(ours.macs, theirs.macs),
-        min(ours.activation_bits, theirs.activation_bits),
-    )  # fmt: skip
+    """Whether a file needs no more of anything than another."""
+    return all(mine <= other for mine, other in zip(_needs(ours), _needs(theirs), strict=True))

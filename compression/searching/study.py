@@ -24,6 +24,7 @@ from compression.searching.space import Domain, Space, Span, version
 
 if TYPE_CHECKING:
     from optuna import Study as OptunaStudy
+    from optuna.distributions import BaseDistribution
     from optuna.samplers import BaseSampler
     from optuna.storages import BaseStorage
     from optuna.trial import FrozenTrial
@@ -47,7 +48,7 @@ class Study:
     def __init__(self, storage: "BaseStorage", name: str, settings: SearchSettings):
         import optuna
 
-        self.settings, self.space = settings, Space(settings.techniques)
+        self.settings, self.space, self._storage = settings, Space(settings.techniques), storage
         self.random = Random(settings.seed)
         if is_there(storage, name):  # to create one that is there would write, and fail
             self._optuna: OptunaStudy = optuna.load_study(study_name=name, storage=storage, sampler=_sampler(settings))
@@ -110,7 +111,7 @@ class Study:
         if params is None and self.settings.sampler == "random":
             params = random_params(self.space, self.random)
         if params is not None:
-            self._optuna.enqueue_trial(dict(params))
+            return self._begun(self.space.completed(params), origin)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             asked = self._optuna.ask()
@@ -118,13 +119,24 @@ class Study:
         asked.set_user_attr("origin", origin)
         return asked.number, found
 
+    def _begun(self, params: dict[str, Any], origin: str) -> tuple[int, dict[str, Any]]:
+        """A trial under way, written at once: to propose and then to ask reads all trials and writes each parameter."""
+        from optuna.trial import TrialState, create_trial
+
+        template = create_trial(
+            state=TrialState.RUNNING, params=params, user_attrs={"origin": origin},
+            distributions={name: _distribution(self.space.domain(name)) for name in params},
+        )  # fmt: skip
+        identity = self._storage.create_new_trial(self._optuna._study_id, template_trial=template)
+        return self._storage.get_trial_number_from_id(identity), params
+
     def tell(self, trial: Trial) -> None:
         """Closes a trial, as what it came to."""
         from optuna.trial import Trial as Asked
         from optuna.trial import TrialState
 
-        frozen = self._optuna.get_trials(deepcopy=False)[trial.number]
-        asked = Asked(self._optuna, frozen._trial_id)
+        study = self._optuna._study_id
+        asked = Asked(self._optuna, self._storage.get_trial_id_from_study_id_trial_number(study, trial.number))
         asked.set_user_attr(RECORD, json.dumps(trial.to_plain()))
         told = self._values(trial)
         if told is None:
@@ -196,6 +208,15 @@ def _read(text: object) -> Trial | None:
 
 def _value(at: int, frozen: "FrozenTrial") -> float:
     return float(frozen.values[at])
+
+
+def _distribution(domain: Domain) -> "BaseDistribution":
+    """What Optuna knows of a parameter, as `_suggested` tells it."""
+    from optuna.distributions import CategoricalDistribution, FloatDistribution
+
+    if isinstance(domain, Span):
+        return FloatDistribution(domain.low, domain.high, step=domain.step)
+    return CategoricalDistribution(domain.values)
 
 
 def _suggested(asked: Any, name: str, domain: Domain) -> Any:

@@ -16,7 +16,7 @@ from compression.recipe import Recipe
 from compression.records.search import Found, Trial
 from compression.searching import objectives, proposals
 from compression.searching.allocation import Harms, allocated, layer_bits
-from compression.searching.front import front, hypervolume, knee
+from compression.searching.front import front, gain, hypervolume, knee
 from compression.searching.rounds import Bar, Rival, Sketch, bar
 from compression.searching.settings import LIMITS, TECHNIQUES, SearchSettings, amount
 from compression.searching.space import DOMAINS, Choice, Space, params_of, recipe
@@ -66,6 +66,9 @@ def test_one_point_more_never_takes_from_a_volume() -> None:
         before = hypervolume(points[1:], (1.0,) * d)
         assert hypervolume([*points[1:], more], (1.0,) * d) >= before - 1e-12
         assert hypervolume([*points[1:], (inf,) * d], (1.0,) * d) == pytest.approx(before)
+        gained = hypervolume([*points[1:], more], (1.0,) * d) - before
+        assert gain(more, points[1:], (1.0,) * d) == pytest.approx(gained, abs=1e-12)
+        assert gain((inf,) * d, points[1:], (1.0,) * d) == 0
 
 
 def test_the_knee_lies_furthest_below_the_line_between_the_ends() -> None:
@@ -191,6 +194,23 @@ def test_a_trial_is_cut_only_where_another_is_better_in_all() -> None:
     assert Bar(most_divergence=1.0).cuts(replace(sketch, divergence=float("nan")))
     assert not bar([trial(n) for n in range(3)], 0.02, {}).cuts(replace(sketch, divergence=5, size_bytes=1))
     assert bar([trial(n) for n in range(9)], 0.02, {}).cuts(replace(sketch, divergence=5, size_bytes=1))
+
+
+def test_rivals_that_others_beat_are_left_out_and_cut_nothing_of_their_own() -> None:
+    random = Random(3)
+    trials = [
+        replace(trial(n), found=replace(FOUND, size_bytes=random.randrange(5), drop=random.randrange(-1, 4) / 100,
+                                        divergence=float(random.randrange(5))))
+        for n in range(40)
+    ]  # fmt: skip
+    few, found = bar(trials, 1.0, {}), [t.found for t in trials if t.found]
+    every = replace(few, rivals=tuple(Rival(Sketch(f.divergence, f.size_bytes, f.macs, 32), f.drop) for f in found))
+    assert len(few.rivals) < 20
+    for size, divergence, drop in product(range(6), range(8), (0.0, 0.1)):
+        sketch = Sketch(float(divergence), size, FOUND.macs, 32)
+        assert few.cuts(sketch) == every.cuts(sketch)
+        file = replace(FOUND, drop=drop, agreement=1.0)
+        assert few.cuts_file(sketch, file) == every.cuts_file(sketch, file)
 
 
 def test_the_best_keeps_the_limits_and_a_front_what_a_little_more_buys() -> None:
