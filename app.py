@@ -9,6 +9,7 @@ from streamlit.runtime.pages_manager import PagesManager
 
 from compression.language import LANGUAGES, _
 from pages.ui.lessons.lesson import LESSONS, page_of
+from pages.ui.page.entrance import entered, way_out
 from pages.ui.page.guard import guarded
 from pages.ui.page.style import ICON, LOGO, RELOAD, STYLE
 from pages.ui.state import language, streamlit_patches
@@ -63,6 +64,8 @@ with st.container(key="language"):
 if misled and page is not home:
     st.html(RELOAD, unsafe_allow_javascript=True)
     st.stop()
+somebody = entered()
 guarded(page.run)()
+way_out(somebody)
 language.drawn()
 streamlit_patches.spare_imports()

@@ -14,6 +14,7 @@ CompressionError
     ├── InvalidFile      a file that is not what it should be
     ├── StoreUnavailable a database that cannot be opened, read or written
     ├── OutOfMemory      more memory than the process may have
+    ├── NotAllowed       what somebody's role or quota does not allow
     └── Unsupported      well-formed, but outside what the engine can do
 """
 
@@ -125,6 +126,10 @@ class StoreUnavailable(UserError):
 
 class OutOfMemory(UserError):
     """What takes more memory than there is for it."""
+
+
+class NotAllowed(UserError):
+    """What somebody's role in the team or their quota does not allow."""
 
 
 class Unsupported(UserError):

@@ -16,6 +16,7 @@ from distributed.scheduler import KilledWorker
 from compression.errors import StoreUnavailable, UserError
 from compression.jobs.messages import Baseline, Finished, Outcome, Refusal, Work
 from compression.jobs.outcomes import without_predictions
+from compression.jobs.permits import Meter
 from compression.records.measurement import LayerReport, LearningPoint, Ledger, Measurement
 from compression.store.files import write_file
 from compression.store.records import run_id
@@ -58,6 +59,7 @@ class Job:
         self.id = id or uuid.uuid4().hex
         self.request = request
         self.idle = idle
+        self.meter = Meter()
         self._news = News()
         self._changed = threading.Condition()
         self._future: Future | None = None
@@ -73,9 +75,9 @@ class Job:
             self._changed.wait_for(lambda: self._news.number > after, timeout)
             return self._news
 
-    def stop(self) -> None:
+    def stop(self, sentence: str = "") -> None:
         """Ends the work at the engine's next look; a job that has ended stays as it is."""
-        self.put(state="overtaken", sentence="")
+        self.put(state="overtaken", sentence=sentence)
         with self._changed:
             future = self._future
         if future is not None:
@@ -110,6 +112,7 @@ class Job:
 
     def hear(self, event: dict[str, Any]) -> None:
         """An event from the worker."""
+        self.meter.begin()
         if event["kind"] == "progress":
             share = self._news.share if event["share"] is None else event["share"]
             self.put(sentence=event["sentence"], share=share)

@@ -28,7 +28,7 @@ from distributed import Future
 from distributed.scheduler import KilledWorker
 
 from compression.errors import UserError, WorkerLost
-from compression.jobs import cluster, long_tasks, small_networks, worker
+from compression.jobs import cluster, long_tasks, permits, small_networks, worker
 from compression.jobs.cluster import LONG, QUICK
 from compression.jobs.daemon_thread import in_daemon_thread
 from compression.jobs.job import LOST, Job, News, State, failure_sentence, result
@@ -99,7 +99,8 @@ class Lab:
         What was measured before, on this machine and with this engine, is answered from the store unless it is wanted
         `anew`. Where a long job is at work on the request, that job is returned; no other request stops it. Without
         `train` a recipe that trains, and that the store does not know, ends `untrained`, with the file that its
-        training would start from.
+        training would start from. What only the store may answer, as the asker's role or quota says, ends `refused`
+        where it cannot.
         """
         if (older := self._latest.get(owner)) is not None:
             older.stop()
@@ -108,7 +109,7 @@ class Lab:
             return same
         job = Job(request)
         self._jobs[job.id] = self._latest[owner] = job
-        self._send_on(self._store_executor, self._look_up, job, anew, train)
+        self._send_on(self._store_executor, self._look_up, job, anew, train, WANTED, _refused(request))
         return job
 
     def submit_idle(self, request: Request) -> Job | None:
@@ -119,7 +120,7 @@ class Lab:
         """
         with self._idle_lock:
             at_work = any(job.news.state == "working" for job in self._idle_jobs)
-            if at_work or time.monotonic() - self._last_request < IDLE_AFTER_S:
+            if not permits.can_work() or at_work or time.monotonic() - self._last_request < IDLE_AFTER_S:
                 return None
             job = Job(request, idle=True)
             self._idle_jobs.add(job)
@@ -141,6 +142,10 @@ class Lab:
 
         The answer's `result` raises `UserError` for what a user can mend, `WorkerLost` where the worker has stopped.
         """
+        try:
+            permits.check_question(question, *about)
+        except UserError as error:
+            return _failed(error)
         self._stop_idle_jobs()
         future = self._cluster_executor.submit(
             self._submit_task, worker.run_question, question, *about, priority=QUESTION
@@ -159,6 +164,12 @@ class Lab:
         go first.
         """
         watched: Watched[T | Refusal] = Watched()
+        try:
+            permits.check_question(question, *about)
+        except UserError as error:
+            refused: Answer[T | Refusal] = _failed(error)
+            watched.answer_by(lambda answer: refused, lambda: refused.result())
+            return watched
         self._watched[watched.id] = watched
         self._stop_idle_jobs()
         future = self._cluster_executor.submit(
@@ -229,7 +240,7 @@ class Lab:
 
         line.submit(take, job, *about).add_done_callback(taken)
 
-    def _look_up(self, job: Job, anew: bool, train: bool, priority: int = WANTED) -> None:
+    def _look_up(self, job: Job, anew: bool, train: bool, priority: int = WANTED, refused: str = "") -> None:
         assert isinstance(job.request, Request)
         asked, found = job.request, None if anew else self._recorder.answer(job.request)
         if not found and not train and _trains(asked):
@@ -238,6 +249,8 @@ class Lab:
             found = found and found | {"state": "untrained"}
         if found:
             job.end(**found)
+        elif refused:
+            job.end(state="refused", sentence=refused)
         elif priority == IDLE and self._recorder.deleted(asked):
             job.end(state="refused", sentence=DELETED)
         else:
@@ -263,8 +276,10 @@ class Lab:
         """Waits in a thread of its own until the task has ended; the page is told first, then the store."""
         found = result(future)
         job.settle(found, state)
+        job.meter.count()
         if isinstance(found, Outcome):
             self._recorder.keep(found, revive=wanted)
+            permits.count_bytes(job.meter.member, len(found.onnx))
             self._record_baseline(found)
             if isinstance(job.request, Request):
                 self._warm_caches(job.request)
@@ -362,3 +377,19 @@ def _trains(work: Work) -> bool:
         return not isinstance(work, Request) or Recipe.from_json(work.recipe).get("recover") is not None
     except UserError:
         return False
+
+
+def _refused(request: Request) -> str:
+    """Why a request may not be carried out for who asks; empty where it may."""
+    try:
+        permits.check_work(request)
+    except UserError as error:
+        return str(error)
+    return ""
+
+
+def _failed(error: UserError) -> Answer[Any]:
+    """An answer that raises."""
+    answer: Answer[Any] = Answer()
+    answer.set_exception(error)
+    return answer

@@ -16,7 +16,7 @@ from typing import Any
 from distributed import Future
 
 from compression.errors import Unsupported, UserError, WorkerLost
-from compression.jobs import long_tasks
+from compression.jobs import long_tasks, permits
 from compression.jobs.cluster import LONG, ClusterConnection
 from compression.jobs.job import Job, failure_sentence, result
 from compression.jobs.long_tasks import PACE_EPOCHS
@@ -107,8 +107,9 @@ class LongJobs:
         """Begins a piece of work, or goes on with the same one where it waits, works or was stopped.
 
         `minutes` become the recipe's steps (or the training's epochs) by the speed that is measured first. Raises
-        `StoreUnavailable`, and `Unsupported` where the same one waits or works for another time.
+        `StoreUnavailable`, `Unsupported` where the same one waits or works for another time, and `NotAllowed`.
         """
+        permits.check_work(work)
         with self._lock:
             if same := self._same(work):
                 if same.minutes != minutes:
@@ -118,7 +119,7 @@ class LongJobs:
                 with suppress(UserError):  # another program has resumed it first
                     return self._resume(left.id, priority=priority)
             job = Job(work)
-            self._recorder.enter(job.id, work, minutes=minutes, priority=priority)
+            self._recorder.enter(job.id, work, minutes=minutes, priority=priority, member=job.meter.member.name)
             return self._start(Entry(job, work, minutes, priority))
 
     def left(self, work: Work) -> JobRecord | None:
@@ -129,6 +130,8 @@ class LongJobs:
 
     def resume(self, job: str) -> Job:
         """Goes on with a job that stopped, where its last checkpoint is. Raises `UserError`."""
+        permits.check_owner(lambda: self._recorder.store.jobs.get(job))
+        permits.check_work()
         with self._lock:
             return self._resume(job)
 
@@ -139,7 +142,7 @@ class LongJobs:
         book = self._recorder.store.jobs
         record = book.get(job)
         work, minutes = from_plain(record.kind, record.request)
-        if not book.claim(job, this_program()):
+        if not book.claim(job, this_program() | {"member": record.app.get("member", "")}):
             raise Unsupported(f"The job {record.title!r} cannot be resumed: it is {book.get(job).state}.")
         again, priority = Job(work, id=job), record.priority if priority is None else priority
         book.put(job, priority=priority)
@@ -150,12 +153,14 @@ class LongJobs:
         """Ends a training that was stopped: what it has learned by then becomes a file. Raises `UserError`."""
         with self._lock:
             record = self._recorder.store.jobs.get(job)
+            permits.check_owner(lambda: record)
             if not can_finish(record, this_program()["machine"]):
                 raise Unsupported(f"The job {record.title!r} has no result to keep here: it is {record.state}.")
             return self._resume(job, ending=True)
 
     def cancel(self, job: str) -> None:
         """Stops a job, wherever it is carried out; one that has ended stays as it is. Raises `UserError`."""
+        permits.check_owner(lambda: self._recorder.store.jobs.get(job))
         if entry := self._entries.get(job):
             self._stop(entry)
         else:
@@ -168,6 +173,7 @@ class LongJobs:
         """
         book = self._recorder.store.jobs
         record = book.get(job)
+        permits.check_owner(lambda: record)
         if not book.forget(job):
             raise Unsupported(f"The job {record.title!r} is queued or running; cancel it before removing it.")
         kept = _checkpoint(record)
@@ -207,11 +213,13 @@ class LongJobs:
             if entry.ending and not isinstance(found, Outcome):
                 entry.work = entry.job.request = asked  # so that it can be resumed as it was
             entry.job.settle(found)
+            entry.job.meter.count()
             self._close(entry)
 
     def _outcome(self, entry: Entry) -> Any:
         """What a job comes to; an outcome is kept."""
         if isinstance(entry.work, Searching):
+            entry.job.meter.begin()
             return SearchRun(entry.job, entry.work, self._connection, self._recorder, self._topic).run()
         settled = self._settle(entry)
         found = self._run_until_ended(entry, _task(entry)) if isinstance(settled, Work) else settled
@@ -222,6 +230,7 @@ class LongJobs:
         if not self._recorder.keep(outcome, entry.job.id):
             return Refusal(f"{self._recorder.trouble} {NOT_KEPT}".strip())
         self._recorder.rewrite(entry.job.id, entry.work)  # which may end sooner than what was asked
+        permits.count_bytes(entry.job.meter.member, len(outcome.onnx))
         self._kept(outcome)
         _clear(entry.work)
         return outcome
@@ -295,9 +304,9 @@ class LongJobs:
             key=f"{task.__name__}-{job.id}-{time.monotonic_ns()}", workers=workers, priority=entry.priority,
         )  # fmt: skip
 
-    def _stop(self, entry: Entry) -> None:
+    def _stop(self, entry: Entry, sentence: str = "") -> None:
         """Stops a job, and says so at once: its last batch or a worker that just starts may take a moment longer."""
-        entry.job.stop()
+        entry.job.stop(sentence)
         self._close(entry)
 
     def _close(self, entry: Entry) -> None:
@@ -322,6 +331,8 @@ class LongJobs:
         while entries := self._entries_to_record():
             for entry in entries:
                 self._write(entry)
+                if why := entry.job.meter.count(every=permits.COUNT_S):
+                    self._stop(entry, why)
                 if entry.job.news.state != "working":
                     self._close(entry)  # where the store did not take it before
             for job in self._recorder.wishes([entry.job.id for entry in entries]):

@@ -110,11 +110,11 @@ class ResultRecorder:
             self._based.add(subject)
         return subject not in self._based
 
-    def enter(self, job: str, work: Work, *, minutes: float | None, priority: int) -> None:
+    def enter(self, job: str, work: Work, *, minutes: float | None, priority: int, member: str = "") -> None:
         """Stores a new long job. Raises `StoreUnavailable`: a job that is not stored is not begun."""
         self.store.jobs.add(
             job, kind=KINDS[type(work)], title=title(work),
-            request=to_plain(work, minutes), app=this_program(), priority=priority,
+            request=to_plain(work, minutes), app=this_program() | {"member": member}, priority=priority,
         )  # fmt: skip
 
     def note(self, job: str, news: News, *, begun: bool, begins: bool) -> None:

@@ -17,7 +17,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from compression.errors import InvalidSetting, StoreUnavailable
 from compression.store.tables import VERSION_TABLE
 
-HEAD = "0001"
+HEAD = "0002"
 """The newest migration. That it is what alembic finds in `migrations/versions` is tested."""
 
 BUSY_S = 10

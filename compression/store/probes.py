@@ -22,6 +22,7 @@ from compression.store.database import Database
 from compression.store.predictions import from_blobs
 from compression.store.records import digest, dump, load
 from compression.store.tables import FileRow, LatencyRow, MachineRow, PredictionRow, SubjectRow
+from compression.team import Act, require
 
 RUNTIME = 100
 """Characters of a runtime's name in the tables."""
@@ -70,7 +71,11 @@ class ProbeBook:
         self._database = database
 
     def add(self, report: ProbeReport) -> Added:
-        """Takes in a report. Raises `InvalidFile` where none of its files is of a run here, or on other images."""
+        """Takes in a report. Raises `InvalidFile` where none of its files is of a run here, or on other images.
+
+        And `NotAllowed` for who may upload nothing.
+        """
+        require(Act.WORK)
         machine = _machine(report.machine)
         key, now, mark = _key(machine), datetime.now(UTC), digest(report.model_dump_json())
         row = {"id": digest(dump(machine)), "hardware": key, "record": dump(machine)}
@@ -121,7 +126,8 @@ class ProbeBook:
             return [replace(each, answers=_answers(connection, run, each)) for each in found.values()]
 
     def forget(self, key: str) -> None:
-        """Takes out everything that a machine has reported."""
+        """Takes out everything that a machine has reported. Raises `NotAllowed`."""
+        require(Act.WORK)
         with self._database.write() as connection:
             rows = connection.execute(select(MachineRow.id, MachineRow.record).where(MachineRow.hardware == key)).all()
             for machine, record in rows:

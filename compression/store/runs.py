@@ -44,6 +44,8 @@ from compression.store.tables import (
     PredictionRow,
     SubjectRow,
 )
+from compression.store.usage import UsageBook
+from compression.team import Act, require
 
 if TYPE_CHECKING:
     from optuna.storages import BaseStorage
@@ -60,12 +62,13 @@ class Store:
     """An open store. It may be used from any thread; several programs may use the same database.
 
     `machine` is the one whose milliseconds count as this machine's. Every method raises `StoreUnavailable` where the
-    database fails, and those that take a run's id `UnknownName` where there is no such run.
+    database fails, those that take a run's id `UnknownName` where there is no such run, and those that change what is
+    said of it `NotAllowed` for who may not.
     """
 
     def __init__(self, database: Database, machine: Machine):
         self.machine = machine
-        self.jobs, self.probes = JobBook(database), ProbeBook(database)
+        self.jobs, self.probes, self.usage = JobBook(database), ProbeBook(database), UsageBook(database)
         self._database = database
         self._studies: BaseStorage | None = None
         self._opening_studies = threading.Lock()
@@ -261,6 +264,7 @@ class Store:
 
     def erase(self, run: str) -> None:
         """Takes a run out of the store for good, and its file if no other run has the same."""
+        require(Act.ADMINISTER)
         with self._database.write() as connection:
             file_hash = connection.execute(select(FileRow.file_hash).where(FileRow.id == run)).scalar()
             for table in (PredictionRow, AccuracyRow, LatencyRow, LayerRow, NoteRow):
@@ -279,6 +283,7 @@ class Store:
                 files.remove_unnamed(set(connection.execute(select(FileRow.file_hash)).scalars()))
 
     def _note(self, run: str, **values: Any) -> None:
+        require(Act.WORK)
         with self._database.write() as connection:
             if not connection.execute(select(FileRow.id).where(FileRow.id == run)).first():
                 raise UnknownName("run", run, ["those that `runs list` shows"])

@@ -202,3 +202,15 @@ class JobRow(Base):
     started: Mapped[datetime | None]
     ended: Mapped[datetime | None]
     heard: Mapped[datetime]
+
+
+class UsageRow(Base):
+    """What a member of a team used on a day (UTC), by counting up."""
+
+    __tablename__ = PREFIX + "usage"
+
+    member: Mapped[str] = mapped_column(String(200), primary_key=True)
+    day: Mapped[str] = mapped_column(String(10), primary_key=True)
+    seconds: Mapped[float]
+    uploads: Mapped[int]
+    size_bytes: Mapped[int] = mapped_column(BigInteger)

@@ -3,11 +3,9 @@
 import io
 import json
 import os
-import shutil
 import sqlite3
 import subprocess
 import sys
-import tempfile
 import threading
 from collections.abc import Iterator
 from dataclasses import replace
@@ -47,6 +45,7 @@ from compression.records.measurement import (
 from compression.steps import Prune, Quantize
 from compression.store import Store, Subject, database, export, frame, studies
 from compression.store.tables import VERSION_TABLE, Base
+from tests.postgres import needs_postgres
 
 HERE = Machine("A CPU", 2, True, "Linux x86_64", "3.11", "2.15", "1.32", id="here")
 THERE = replace(HERE, cpu="Another CPU", id="there")
@@ -607,42 +606,7 @@ def test_an_accuracy_on_validation_images_gives_way_to_any_on_test_images(store:
     assert store.answer(SUBJECT, RECIPE, engine="e1", threads=1) is not None
 
 
-@pytest.fixture
-def postgres() -> Iterator[str]:
-    """A server of the test's own, that listens on a socket in its folder only."""
-    top = Path(tempfile.mkdtemp(prefix="compression-postgres-"))  # pytest's own folders are closed to other users
-    as_user: list[str | Path] = []
-    if os.geteuid() == 0:  # the server refuses to be run by root
-        as_user = ["runuser", "-u", "postgres", "--"]
-        shutil.chown(top, "postgres")
-    subprocess.run(
-        [*as_user, "initdb", "-D", top / "data", "-A", "trust", "-U", "me", "--no-sync"],
-        check=True,
-        cwd="/tmp",
-        timeout=60,
-        stdout=subprocess.DEVNULL,
-    )
-    control = [*as_user, "pg_ctl", "-D", top / "data", "-w", "-s"]
-    options = f"-c listen_addresses='' -c fsync=off -k {top}"
-    subprocess.run(
-        [*control, "-o", options, "-l", top / "log", "start"],
-        check=True,
-        cwd="/tmp",
-        timeout=60,
-        stdout=subprocess.DEVNULL,
-    )
-    try:
-        yield f"postgresql://me@/postgres?host={top}"
-    finally:
-        subprocess.run(
-            [*control, "-m", "immediate", "stop"], check=True, cwd="/tmp", timeout=60, stdout=subprocess.DEVNULL
-        )
-        shutil.rmtree(top)
-
-
-@pytest.mark.skipif(
-    not (shutil.which("initdb") and shutil.which("pg_ctl")), reason="needs PostgreSQL's server programs"
-)
+@needs_postgres
 def test_the_same_on_postgresql(postgres: str) -> None:
     assert written(postgres) == [(2, 2)] * 25
     store = Store.open(postgres, machine=HERE)

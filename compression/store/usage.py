@@ -1,0 +1,70 @@
+"""What members of a team have used: counted up by day, and held to their quotas in the same transaction."""
+
+from datetime import datetime
+
+from sqlalchemy import Connection, delete, func, select
+from sqlalchemy.dialects import postgresql, sqlite
+
+from compression.errors import NotAllowed
+from compression.store.database import Database
+from compression.store.tables import UsageRow
+from compression.team import Act, Member, Usage, refusal
+
+
+class UsageBook:
+    """Use by member and day (UTC, the database's clock). Every method raises `StoreUnavailable`."""
+
+    def __init__(self, database: Database):
+        self._database = database
+
+    def of(self, member: str) -> Usage:
+        """Seconds and uploads of today, and the bytes of all days."""
+        with self._database.read() as connection:
+            return _used(connection, member, _day(self._database.now(connection)))
+
+    def take(self, member: Member, wanted: Usage) -> None:
+        """Counts what a member is about to use. Raises `NotAllowed`, and counts nothing, where that is too much.
+
+        Two that take at once wait for each other: together they stay within the quota, too.
+        """
+        with self._database.write() as connection:
+            self._count(connection, member.name, wanted)
+            used = _used(connection, member.name, _day(self._database.now(connection)))
+            if why := refusal(member, Act.WORK, used):
+                raise NotAllowed(why)
+
+    def count(self, member: str, used: Usage) -> None:
+        """Counts what a member has used, whatever the quota."""
+        with self._database.write() as connection:
+            self._count(connection, member, used)
+
+    def all(self) -> dict[str, Usage]:
+        """What each member has used, as `of` says it."""
+        with self._database.read() as connection:
+            day = _day(self._database.now(connection))
+            names = connection.execute(select(UsageRow.member).distinct().order_by(UsageRow.member)).scalars()
+            return {name: _used(connection, name, day) for name in list(names)}
+
+    def forget(self, member: str) -> bool:
+        """Begins to count anew for a member; False where nothing was counted."""
+        with self._database.write() as connection:
+            return connection.execute(delete(UsageRow).where(UsageRow.member == member)).rowcount > 0
+
+    def _count(self, connection: Connection, member: str, used: Usage) -> None:
+        """One row more for the day, or its numbers go up. PostgreSQL locks it until the transaction's end."""
+        dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
+        values = {"member": member, "day": _day(self._database.now(connection)), **vars(used)}
+        row = dialect.insert(UsageRow).values(**values)
+        more = {name: getattr(UsageRow, name) + getattr(used, name) for name in vars(used)}
+        connection.execute(row.on_conflict_do_update(index_elements=["member", "day"], set_=more))
+
+
+def _used(connection: Connection, member: str, day: str) -> Usage:
+    today = select(UsageRow.seconds, UsageRow.uploads).where(UsageRow.member == member, UsageRow.day == day)
+    seconds, uploads = connection.execute(today).one_or_none() or (0.0, 0)
+    size = connection.execute(select(func.sum(UsageRow.size_bytes)).where(UsageRow.member == member)).scalar()
+    return Usage(seconds, uploads, int(size or 0))
+
+
+def _day(now: datetime) -> str:
+    return now.date().isoformat()

@@ -1,0 +1,83 @@
+"""Who may do what: roles, quotas and the one decision about them. Nothing here reads a clock, a file or a database."""
+
+from dataclasses import dataclass, fields
+from enum import IntEnum
+
+
+class Role(IntEnum):
+    """What somebody is in a team; each may do what those before it may."""
+
+    VIEWER = 1
+    USER = 2
+    ADMIN = 3
+
+
+class Act(IntEnum):
+    """What somebody wants to do. Its value is that of the lowest role that may."""
+
+    LOOK = Role.VIEWER
+    WORK = Role.USER
+    ADMINISTER = Role.ADMIN
+
+
+DOING = {
+    Act.LOOK: "look at results",
+    Act.WORK: "start jobs, upload files or change what is stored",
+    Act.ADMINISTER: "do this",
+}
+
+
+@dataclass(frozen=True)
+class Usage:
+    """What somebody has used, or wants to use: seconds of computing and uploads of a day, and bytes on disk."""
+
+    seconds: float = 0.0
+    uploads: int = 0
+    size_bytes: int = 0
+
+    def __add__(self, other: "Usage") -> "Usage":
+        return Usage(self.seconds + other.seconds, self.uploads + other.uploads, self.size_bytes + other.size_bytes)
+
+
+@dataclass(frozen=True)
+class Quota:
+    """How much somebody may use: minutes of computing and uploads a day, gigabytes on disk. None: as much as wanted."""
+
+    minutes: float | None = None
+    uploads: int | None = None
+    gigabytes: float | None = None
+
+    def exceeded_by(self, used: Usage) -> str:
+        """What there is too much of, in words; empty where all is within the quota."""
+        spent = {"minutes": used.seconds / 60, "uploads": used.uploads, "gigabytes": used.size_bytes / 1e9}
+        for each in fields(self):
+            most = getattr(self, each.name)
+            if most is not None and spent[each.name] > most:
+                return f"{most:g} {each.name}{'' if each.name == 'gigabytes' else ' a day'}"
+        return ""
+
+
+UNLIMITED = Quota()
+
+
+@dataclass(frozen=True)
+class Member:
+    """Somebody who uses the app. `name` is how the team's file and the records of use know them."""
+
+    name: str
+    role: Role
+    quota: Quota = UNLIMITED
+
+
+ONLY_USER = Member("", Role.ADMIN)
+"""Who uses a program without a team: everything is allowed and nothing is counted."""
+
+
+def refusal(member: Member, act: Act, used: Usage | None = None, wanted: Usage | None = None) -> str:
+    """Why a member who has used so much may not do something that takes what is `wanted`; empty where they may."""
+    if member.role < act:
+        return f"Your role is {member.role.name.lower()}, which cannot {DOING[act]}; ask an admin of your team."
+    if act < Act.WORK:
+        return ""
+    exceeded = member.quota.exceeded_by((used or Usage()) + (wanted or Usage()))
+    return f"Your quota of {exceeded} does not allow that; ask an admin of your team." if exceeded else ""
