@@ -16,6 +16,7 @@ if TYPE_CHECKING:
         Ranking,
         add_network,
         choose_preprocessing,
+        dismiss_network,
         import_network,
         inputs_of,
         library_networks,
@@ -67,29 +68,29 @@ if TYPE_CHECKING:
         write_with_preprocessing,
     )
     from compression.jobs.recipe_search import smallest_recipe
+    from compression.jobs.reports import take_report
     from compression.jobs.result_recorder import end_orphans, from_plain
     from compression.jobs.search import SearchView, search_importances, search_of, search_view, searches
     from compression.jobs.small_networks import SmallNetwork, small_network_of, trained_networks
     from compression.jobs.watched import Watched
 
 __all__ = [
-    "Baseline", "Extracted", "Finished", "Inputs", "Job", "Lab", "LibraryNetwork", "News", "Outcome",
-    "PictureUsage", "Ranking", "Refusal", "Request", "SearchView", "Searching", "SmallNetwork", "Sweeping", "Training",
-    "Watched", "Work", "add_network", "board_folder", "browser_images", "can_finish",
-    "choose_preprocessing", "class_map_of", "clear_pictures",
-    "compare_deployment", "compare_predictions", "compressed_structure", "correct_classes", "device_file",
-    "end_orphans", "explain_latency", "feature_maps", "from_plain", "import_network", "inputs_of", "keep_uploaded",
-    "known_sensitivities", "layer_view", "library_networks", "limit_pictures", "memory_growth", "network_structure",
-    "operator_times", "picture_usage", "probe_package",
-    "ranked_preprocessings", "reachable_amounts",
-    "search_importances", "search_of", "search_view", "searches",
-    "small_network_of", "smallest_recipe", "softmax", "teacher_scores", "trained_networks", "unpack_pictures",
+    "Baseline", "Extracted", "Finished", "Inputs", "Job", "Lab", "LibraryNetwork", "News", "Outcome", "PictureUsage",
+    "Ranking", "Refusal", "Request", "SearchView", "Searching", "SmallNetwork", "Sweeping", "Training", "Watched",
+    "Work", "add_network", "board_folder", "browser_images", "can_finish", "choose_preprocessing", "class_map_of",
+    "clear_pictures", "compare_deployment", "compare_predictions", "compressed_structure", "correct_classes",
+    "device_file", "dismiss_network", "end_orphans", "explain_latency", "feature_maps", "from_plain", "import_network",
+    "inputs_of", "keep_uploaded", "known_sensitivities", "layer_view", "library_networks", "limit_pictures",
+    "memory_growth", "network_structure", "operator_times", "picture_usage", "probe_package", "ranked_preprocessings",
+    "reachable_amounts", "search_importances", "search_of", "search_view", "searches", "small_network_of",
+    "smallest_recipe", "softmax", "take_report", "teacher_scores", "trained_networks", "unpack_pictures",
     "write_format", "write_with_preprocessing",
 ]  # fmt: skip
 
 _MODULES = {
     "additions": (
-        "Inputs", "LibraryNetwork", "Ranking", "add_network", "choose_preprocessing", "import_network", "inputs_of",
+        "Inputs", "LibraryNetwork", "Ranking", "add_network", "choose_preprocessing", "dismiss_network",
+        "import_network", "inputs_of",
         "library_networks", "ranked_preprocessings",
     ),
     "device_files": ("board_folder", "device_file"),
@@ -112,6 +113,7 @@ _MODULES = {
         "write_format", "write_with_preprocessing",
     ),
     "recipe_search": ("smallest_recipe",),
+    "reports": ("take_report",),
     "result_recorder": ("end_orphans", "from_plain"),
     "search": ("SearchView", "search_importances", "search_of", "search_view", "searches"),
     "small_networks": ("SmallNetwork", "small_network_of", "trained_networks"),

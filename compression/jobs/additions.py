@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from compression.jobs.messages import Refusal
 from compression.jobs.worker import refusal_on_error
 from compression.records.preprocess import Preprocess
+from compression.team import Act, require
 
 if TYPE_CHECKING:
     import numpy as np
@@ -128,6 +129,14 @@ def import_network(
 
         found = refusal_on_error(task)
     return Refusal(found.sentence.replace(str(path), f"{name}.pt2")) if isinstance(found, Refusal) else found
+
+
+def dismiss_network(name: str) -> None:
+    """Takes a network off the list of all. Raises `UnknownName`, and `NotAllowed` for all but admins of a team."""
+    from compression import models
+
+    require(Act.ADMINISTER)
+    models.dismiss(name)
 
 
 def inputs_of(

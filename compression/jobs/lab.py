@@ -208,9 +208,9 @@ class Lab:
 
         def kept(answer: Answer[Outcome | Refusal]) -> None:
             if not answer.cancelled() and answer.exception() is None and isinstance(found := answer.result(), Outcome):
-                self._recorder.keep(found)
+                self._recorder.keep(found, member=member)
 
-        answer = self.ask(small_networks.measured, model, dataset, teacher)
+        member, answer = permits.who().name, self.ask(small_networks.measured, model, dataset, teacher)
         answer.add_done_callback(kept)
         return answer
 
@@ -278,8 +278,7 @@ class Lab:
         job.settle(found, state)
         job.meter.count()
         if isinstance(found, Outcome):
-            self._recorder.keep(found, revive=wanted)
-            permits.count_bytes(job.meter.member, len(found.onnx))
+            self._recorder.keep(found, revive=wanted, member=job.meter.member.name)
             self._record_baseline(found)
             if isinstance(job.request, Request):
                 self._warm_caches(job.request)

@@ -151,9 +151,10 @@ class LongJobs:
 
     def finish(self, job: str) -> Job:
         """Ends a training that was stopped: what it has learned by then becomes a file. Raises `UserError`."""
+        permits.check_owner(lambda: self._recorder.store.jobs.get(job))
+        permits.check_work()
         with self._lock:
             record = self._recorder.store.jobs.get(job)
-            permits.check_owner(lambda: record)
             if not can_finish(record, this_program()["machine"]):
                 raise Unsupported(f"The job {record.title!r} has no result to keep here: it is {record.state}.")
             return self._resume(job, ending=True)
@@ -227,10 +228,9 @@ class LongJobs:
 
     def _record_outcome(self, entry: Entry, outcome: Outcome) -> Outcome | Refusal:
         """Keeps what a training has come to, and lets go of what it had half learned."""
-        if not self._recorder.keep(outcome, entry.job.id):
+        if not self._recorder.keep(outcome, entry.job.id, member=entry.job.meter.member.name):
             return Refusal(f"{self._recorder.trouble} {NOT_KEPT}".strip())
         self._recorder.rewrite(entry.job.id, entry.work)  # which may end sooner than what was asked
-        permits.count_bytes(entry.job.meter.member, len(outcome.onnx))
         self._kept(outcome)
         _clear(entry.work)
         return outcome

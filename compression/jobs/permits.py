@@ -5,7 +5,7 @@ Without a team nothing is refused or counted, and the store is not touched.
 
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,8 @@ from typing import Any
 from compression.data.archives import uploads
 from compression.data.loading import FOLDER_PREFIX
 from compression.data.test_samples import base_of
-from compression.errors import NotAllowed, StoreUnavailable
+from compression.errors import NotAllowed, StoreUnavailable, UserError
+from compression.models.sources import parse
 from compression.store import JobRecord, Store
 from compression.team import ONLY_USER, Act, Member, Usage, asking, refusal, require
 
@@ -30,6 +31,7 @@ READING = {
 }  # fmt: skip
 """Questions that only read what is there, which a viewer may ask too. All others are work."""
 
+FOLDERS = "Only admins of your team name folders and files of the server; upload the images or the network."
 OWN = "The job belongs to somebody else; only they and admins can do that."
 
 
@@ -45,6 +47,7 @@ def check_work(*about: Any) -> Member:
 def check_question(question: Callable[..., Any], *about: Any) -> None:
     """Whether a worker may be asked that. Raises `NotAllowed`."""
     if question.__name__ in UPLOADS:
+        _check_source(question, about)
         check_upload(sum(len(each) for each in about if isinstance(each, bytes)))
     elif question.__name__ in READING:
         _check_images(require(Act.LOOK), about)
@@ -77,7 +80,7 @@ def can_work() -> bool:
     """Whether who asks in this thread may have something done."""
     try:
         return bool(check_work())
-    except (NotAllowed, StoreUnavailable):
+    except UserError:
         return False
 
 
@@ -89,8 +92,15 @@ def _check_images(member: Member, about: Iterable[Any]) -> None:
         name = getattr(each, "dataset", each)
         if isinstance(name, str) and name.startswith(FOLDER_PREFIX):
             folder = Path(base_of(name).removeprefix(FOLDER_PREFIX))
-            if not folder.resolve().is_relative_to(uploads().resolve()) and (why := refusal(member, Act.ADMINISTER)):
-                raise NotAllowed(f"Images of a folder on the server: {why[0].lower()}{why[1:]}")
+            if not folder.resolve().is_relative_to(uploads().resolve()) and refusal(member, Act.ADMINISTER):
+                raise NotAllowed(FOLDERS)
+
+
+def _check_source(question: Callable[..., Any], about: Sequence[Any]) -> None:
+    """Only admins name networks of the server's files. Raises `NotAllowed`, and `InvalidModel` for no source."""
+    source = about[1] if question.__name__ == "add_network" and len(about) > 1 else ""
+    if source and not parse(source).library and refusal(require(Act.WORK), Act.ADMINISTER):
+        raise NotAllowed(FOLDERS)
 
 
 def _book() -> Any:
@@ -101,8 +111,9 @@ class Meter:
     """The computing time of one job, counted for the member who started it. Its methods may be called anywhere."""
 
     def __init__(self, member: Member | None = None) -> None:
-        self.member = member or _asking_or_none()
+        self.member = member or who()
         self._begun: float | None = None
+        self._looked = False
         self._counted = 0.0
         self._lock = threading.Lock()
 
@@ -117,17 +128,18 @@ class Meter:
             return ""
         with self._lock, suppress(StoreUnavailable):  # counted the next time
             new = time.monotonic() - self._begun - self._counted
-            if new < every:
+            if new < every and self._looked:
                 return ""
+            self._looked = True  # one that waited long is looked at when it begins
             _book().count(self.member.name, Usage(seconds=new))
             self._counted += new
             return refusal(self.member, Act.WORK, _book().of(self.member.name))
         return ""
 
 
-def _asking_or_none() -> Member:
-    """Who asks; a job without anybody (of the program itself) is nobody's."""
+def who() -> Member:
+    """Who asks; what the program does by itself is done for nobody, and not counted."""
     try:
         return asking()
-    except NotAllowed:
+    except UserError:
         return ONLY_USER

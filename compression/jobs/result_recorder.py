@@ -74,22 +74,26 @@ class ResultRecorder:
         """Whether what the request makes is something that the user has deleted."""
         return self._try(lambda: self._deleted(request)) is True
 
-    def keep(self, outcome: Outcome, job: str | None = None, *, revive: bool = True) -> bool:
-        """Keeps a result and its file; where that cannot be, `trouble` says why. See `Store.add` for `revive`."""
+    def keep(self, outcome: Outcome, job: str | None = None, *, revive: bool = True, member: str = "") -> bool:
+        """Keeps a result and its file; where that cannot be, `trouble` says why. See `Store.add` for `revive`.
+
+        `member` is who had it made.
+        """
         if outcome.edition:
             self._known[_name(outcome.subject), outcome.edition] = outcome.subject
         self._unkept = True  # until it is: another thread's success meanwhile takes nothing back
-        self._unkept = not self._done(lambda: self._keep(outcome, job, revive))
+        self._unkept = not self._done(lambda: self._keep(outcome, job, revive, member))
         if not self._unkept:
             self.trouble = ""
         return not self._unkept
 
-    def _keep(self, outcome: Outcome, job: str | None, revive: bool) -> None:
+    def _keep(self, outcome: Outcome, job: str | None, revive: bool, member: str) -> None:
         files.write_file(outcome.onnx, outcome.measurement, idle=not revive)
-        self.store.add(
+        run = self.store.add(
             outcome.subject, Recipe.from_json(outcome.recipe), outcome.measurement, engine=outcome.maker,
             layers=outcome.layers, ledger=outcome.ledger, role=outcome.role, job=job, revive=revive,
         )  # fmt: skip
+        self.store.usage.made(run, member, outcome.measurement.size_bytes)
 
     def content(self, file_hash: str) -> bytes | None:
         """The bytes of a file that is kept on this machine; None where it is not, or is damaged."""

@@ -316,7 +316,9 @@ class SearchRun:
                 seconds=found.seconds, machine=found.machine, size_bytes=found.size_bytes,
                 divergence=found.divergence,
             )  # fmt: skip
-            if found.outcome is not None and self._recorder.keep(found.outcome, self._job.id):
+            if found.outcome is not None and self._recorder.keep(
+                found.outcome, self._job.id, member=self._job.meter.member.name
+            ):
                 trial = replace(trial, run=run_of(found.outcome))
         else:
             trial = replace(trial, why=found.sentence if isinstance(found, Refusal) else LOST_TWICE)

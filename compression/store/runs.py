@@ -40,6 +40,7 @@ from compression.store.tables import (
     LatencyRow,
     LayerRow,
     MachineRow,
+    MakerRow,
     NoteRow,
     PredictionRow,
     SubjectRow,
@@ -256,18 +257,19 @@ class Store:
 
     def delete(self, run: str) -> None:
         """Hides a run; `restore` brings it back."""
-        self._note(run, deleted=datetime.now(UTC))
+        self._note(run, own=True, deleted=datetime.now(UTC))
 
     def restore(self, run: str) -> None:
         """Undoes `delete`."""
-        self._note(run, deleted=None)
+        self._note(run, own=True, deleted=None)
 
     def erase(self, run: str) -> None:
         """Takes a run out of the store for good, and its file if no other run has the same."""
         require(Act.ADMINISTER)
+        self.usage.unmade(run)
         with self._database.write() as connection:
             file_hash = connection.execute(select(FileRow.file_hash).where(FileRow.id == run)).scalar()
-            for table in (PredictionRow, AccuracyRow, LatencyRow, LayerRow, NoteRow):
+            for table in (PredictionRow, AccuracyRow, LatencyRow, LayerRow, NoteRow, MakerRow):
                 connection.execute(delete(table).where(table.file_id == run))
             connection.execute(delete(FileRow).where(FileRow.id == run))
             if file_hash and not connection.execute(select(FileRow.id).where(FileRow.file_hash == file_hash)).first():
@@ -282,8 +284,8 @@ class Store:
             with self._database.read() as connection:
                 files.remove_unnamed(set(connection.execute(select(FileRow.file_hash)).scalars()))
 
-    def _note(self, run: str, **values: Any) -> None:
-        require(Act.WORK)
+    def _note(self, run: str, *, own: bool = False, **values: Any) -> None:
+        self.usage.check_maker(run) if own else require(Act.WORK)
         with self._database.write() as connection:
             if not connection.execute(select(FileRow.id).where(FileRow.id == run)).first():
                 raise UnknownName("run", run, ["those that `runs list` shows"])

@@ -204,6 +204,16 @@ class JobRow(Base):
     heard: Mapped[datetime]
 
 
+class MakerRow(Base):
+    """The member of a team who had a file made first; no row where there was no team."""
+
+    __tablename__ = PREFIX + "makers"
+
+    file_id: Mapped[str] = mapped_column(ForeignKey(FileRow.id), primary_key=True)
+    member: Mapped[str] = mapped_column(String(200))
+    size_bytes: Mapped[int] = mapped_column(BigInteger)
+
+
 class UsageRow(Base):
     """What a member of a team used on a day (UTC), by counting up."""
 

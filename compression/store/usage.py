@@ -1,14 +1,17 @@
 """What members of a team have used: counted up by day, and held to their quotas in the same transaction."""
 
 from datetime import datetime
+from typing import Any
 
 from sqlalchemy import Connection, delete, func, select
 from sqlalchemy.dialects import postgresql, sqlite
 
 from compression.errors import NotAllowed
 from compression.store.database import Database
-from compression.store.tables import UsageRow
-from compression.team import Act, Member, Usage, refusal
+from compression.store.tables import MakerRow, UsageRow
+from compression.team import Act, Member, Usage, refusal, require
+
+OTHERS = "The run is somebody else's; only they and admins of your team can delete or restore it."
 
 
 class UsageBook:
@@ -45,6 +48,31 @@ class UsageBook:
             names = connection.execute(select(UsageRow.member).distinct().order_by(UsageRow.member)).scalars()
             return {name: _used(connection, name, day) for name in list(names)}
 
+    def made(self, run: str, member: str, size_bytes: int) -> None:
+        """Keeps who had a run's file made, if nobody else had it before, and counts its bytes."""
+        if not member:
+            return
+        with self._database.write() as connection:
+            row = _dialect(connection).insert(MakerRow).values(file_id=run, member=member, size_bytes=size_bytes)
+            if connection.execute(row.on_conflict_do_nothing()).rowcount > 0:
+                self._count(connection, member, Usage(size_bytes=size_bytes))
+
+    def unmade(self, run: str) -> None:
+        """Gives back the bytes of a run's file, which is erased."""
+        with self._database.write() as connection:
+            gone = delete(MakerRow).where(MakerRow.file_id == run).returning(MakerRow.member, MakerRow.size_bytes)
+            for member, size_bytes in connection.execute(gone).all():
+                self._count(connection, member, Usage(size_bytes=-size_bytes))
+
+    def check_maker(self, run: str) -> None:
+        """Raises `NotAllowed` for who may not hide a run: in a team its maker and admins may."""
+        member = require(Act.WORK)
+        if member.name and refusal(member, Act.ADMINISTER):
+            with self._database.read() as connection:
+                maker = connection.execute(select(MakerRow.member).where(MakerRow.file_id == run)).scalar()
+            if maker != member.name:
+                raise NotAllowed(OTHERS)
+
     def forget(self, member: str) -> bool:
         """Begins to count anew for a member; False where nothing was counted."""
         with self._database.write() as connection:
@@ -52,11 +80,14 @@ class UsageBook:
 
     def _count(self, connection: Connection, member: str, used: Usage) -> None:
         """One row more for the day, or its numbers go up. PostgreSQL locks it until the transaction's end."""
-        dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
         values = {"member": member, "day": _day(self._database.now(connection)), **vars(used)}
-        row = dialect.insert(UsageRow).values(**values)
+        row = _dialect(connection).insert(UsageRow).values(**values)
         more = {name: getattr(UsageRow, name) + getattr(used, name) for name in vars(used)}
         connection.execute(row.on_conflict_do_update(index_elements=["member", "day"], set_=more))
+
+
+def _dialect(connection: Connection) -> Any:
+    return postgresql if connection.dialect.name == "postgresql" else sqlite
 
 
 def _used(connection: Connection, member: str, day: str) -> Usage:

@@ -4,8 +4,10 @@ default: none            # or the role of everybody else who can sign in
 members:
   ann@example.org: admin
   bob@example.org: user
+  sub:8f1c2a: viewer     # by the provider's subject, where it gives no verified e-mail address
 quotas:
   user: {minutes: 120, uploads: 20, gigabytes: 10}
+sign_in_hours: 12
 """
 
 import math
@@ -23,19 +25,31 @@ TEAM = "COMPRESSION_TEAM"
 NO_ROLE = "none"
 ROLES = {role.name.lower(): role for role in Role}
 LONGEST_NAME = 200
+SUBJECT = "sub:"
+"""What the names of those begin with who are known by the provider's subject: no e-mail address begins so."""
+
+LATE_S = 300.0
+"""How far the provider's clock may be ahead of this one."""
 
 
 @dataclass(frozen=True)
 class Team:
-    """Roles by name (e-mail address or subject id, in lower case), the role of all others, and quotas by role."""
+    """Roles by name (e-mail address, or `sub:` and the subject), the role of all others, and quotas by role."""
 
     roles: dict[str, Role] = field(default_factory=dict)
     default: Role | None = None
     quotas: dict[Role, Quota] = field(default_factory=dict)
+    sign_in_hours: float = 12.0
+
+    def holds(self, signed_in: Any, now: float) -> bool:
+        """Whether a sign-in still holds, by when it was (`iat` of its token, in seconds as `now`); never without it."""
+        if not isinstance(signed_in, int | float) or isinstance(signed_in, bool):
+            return False
+        return -LATE_S <= now - signed_in < self.sign_in_hours * 3600
 
     def member(self, name: str) -> Member | None:
         """Who signs in by that name; None for somebody without a role."""
-        known = name.strip().lower()
+        known = _known(name)
         role = self.roles.get(known, self.default)
         if role is None or not known or len(known) > LONGEST_NAME:
             return None
@@ -48,7 +62,7 @@ def read_team() -> Team:
     Raises `InvalidSetting` for a file that cannot be read: nobody has a role then.
     """
     place = os.environ.get(TEAM)
-    if not place:
+    if place is None:
         return Team()
     try:
         about = Path(place).stat()
@@ -65,15 +79,31 @@ def _read(place: str, written: int, size: int) -> Team:
 
 def team_of(said: Any) -> Team:
     """The team that plain data describes. Raises ValueError with a reason."""
-    parts = _table(said, "the file", ("default", "members", "quotas"))
+    parts = _table(said, "the file", tuple(each.name.replace("roles", "members") for each in fields(Team)))
     members = _table(parts.get("members") or {}, "members")
     quotas = _table(parts.get("quotas") or {}, "quotas", tuple(ROLES))
     default = parts.get("default", NO_ROLE)
     return Team(
-        {str(name).strip().lower(): _role(role, str(name)) for name, role in members.items()},
+        _roles(members),
         None if default is None or default == NO_ROLE else _role(default, "default"),
         {ROLES[role]: _quota(quota, role) for role, quota in quotas.items()},
+        _amount(parts.get("sign_in_hours", Team.sign_in_hours), "sign_in_hours"),
     )
+
+
+def _known(name: str) -> str:
+    """E-mail addresses in lower case; what is not ASCII is left alone, where other letters become the same."""
+    name = name.strip()
+    return name if name.startswith(SUBJECT) or not name.isascii() else name.lower()
+
+
+def _roles(members: dict[Any, Any]) -> dict[str, Role]:
+    found: dict[str, Role] = {}
+    for name, role in members.items():
+        if (known := _known(str(name))) in found:
+            raise ValueError(f"{shown(known)} has two roles")
+        found[known] = _role(role, str(name))
+    return found
 
 
 def _table(value: Any, called: str, known: tuple[str, ...] | None = None) -> dict[Any, Any]:
@@ -92,8 +122,12 @@ def _role(value: Any, of: str) -> Role:
 
 def _quota(value: Any, role: str) -> Quota:
     limits = _table(value, f"the quota of {role}", tuple(each.name for each in fields(Quota)))
-    for name, most in limits.items():
-        number = isinstance(most, int | float) and not isinstance(most, bool)
-        if most is not None and not (number and 0 <= most < math.inf):
-            raise ValueError(f"{name} of {role} is {shown(most)}, not a number from 0")
-    return Quota(**limits)
+    return Quota(
+        **{name: None if most is None else _amount(most, f"{name} of {role}") for name, most in limits.items()}
+    )
+
+
+def _amount(value: Any, called: str) -> Any:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < math.inf:
+        raise ValueError(f"{called} is {shown(value)}, not a number from 0")
+    return value

@@ -20,10 +20,15 @@ class Act(IntEnum):
     ADMINISTER = Role.ADMIN
 
 
-DOING = {
-    Act.LOOK: "look at results",
-    Act.WORK: "start jobs, upload files or change what is stored",
-    Act.ADMINISTER: "do this",
+BELOW = {
+    Act.LOOK: "Your role does not let you look at results; ask an admin of your team.",
+    Act.WORK: "As a viewer you cannot start jobs, upload files or change what is stored; ask an admin of your team.",
+    Act.ADMINISTER: "Only admins of your team can do that.",
+}
+TOO_MUCH = {
+    "minutes": "Your quota of {} minutes of computing a day does not allow that; ask an admin of your team.",
+    "uploads": "Your quota of {} uploads a day does not allow that; ask an admin of your team.",
+    "gigabytes": "Your quota of {} GB on disk does not allow that; ask an admin of your team.",
 }
 
 
@@ -48,12 +53,12 @@ class Quota:
     gigabytes: float | None = None
 
     def exceeded_by(self, used: Usage) -> str:
-        """What there is too much of, in words; empty where all is within the quota."""
+        """What there is too much of, in a sentence; empty where all is within the quota."""
         spent = {"minutes": used.seconds / 60, "uploads": used.uploads, "gigabytes": used.size_bytes / 1e9}
         for each in fields(self):
             most = getattr(self, each.name)
             if most is not None and spent[each.name] > most:
-                return f"{most:g} {each.name}{'' if each.name == 'gigabytes' else ' a day'}"
+                return TOO_MUCH[each.name].format(f"{most:g}")
         return ""
 
 
@@ -76,8 +81,7 @@ ONLY_USER = Member("", Role.ADMIN)
 def refusal(member: Member, act: Act, used: Usage | None = None, wanted: Usage | None = None) -> str:
     """Why a member who has used so much may not do something that takes what is `wanted`; empty where they may."""
     if member.role < act:
-        return f"Your role is {member.role.name.lower()}, which cannot {DOING[act]}; ask an admin of your team."
+        return BELOW[act]
     if act < Act.WORK:
         return ""
-    exceeded = member.quota.exceeded_by((used or Usage()) + (wanted or Usage()))
-    return f"Your quota of {exceeded} does not allow that; ask an admin of your team." if exceeded else ""
+    return member.quota.exceeded_by((used or Usage()) + (wanted or Usage()))

@@ -8,13 +8,12 @@ from compression import jobs
 from compression.errors import UserError
 from compression.language import N_, _
 from compression.probing import browser_runtime
-from compression.records.probe import read_report
 from pages.ui.explore import panels
 from pages.ui.model import wording
 from pages.ui.model.points import Point
 from pages.ui.page.waiting import awaited
 from pages.ui.ship import browser_view, probe
-from pages.ui.state import Visit, kept, put, shown_or_none, store
+from pages.ui.state import Visit, kept, put, shown_or_none
 
 MISSING = N_(
     "ONNX Runtime for browsers ({package}) is not installed yet. Run the command below once: it downloads the package "
@@ -53,7 +52,7 @@ def landed(visit: Visit, point: Point) -> None:
     if told is None:
         return
     try:
-        found = store().probes.add(read_report(str(told).encode("utf-8", "replace")))
+        found = jobs.take_report(str(told).encode("utf-8", "replace"))
     except UserError as error:
         st.error(wording.said(str(error)))
         return

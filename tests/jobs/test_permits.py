@@ -82,7 +82,7 @@ def test_a_viewer_starts_nothing_and_stores_nothing(lab: Lab, act_as: Any, store
             call()
     for refused in (jobs.keep_uploaded([("a.png", b"1")]), jobs.unpack_pictures(io.BytesIO(b"x"), "a.zip"),
                     jobs.limit_pictures(1)):  # fmt: skip
-        assert isinstance(refused, Refusal) and "viewer" in refused.sentence
+        assert isinstance(refused, Refusal) and "admin" in refused.sentence
     assert not uploads().exists() and store.usage.all() == {}
 
 
@@ -98,9 +98,9 @@ def test_a_user_has_work_done_until_the_minutes_are_used(lab: Lab, act_as: Any, 
     assert permits.check_work(REQUEST) == USER
     meter = permits.Meter()
     meter._begun = time.monotonic() - 61
-    assert "1 minutes a day" in meter.count()
+    assert "1 minutes of computing a day" in meter.count()
     assert 61 <= store.usage.of("una").seconds < 120
-    assert "1 minutes a day" in ended(lab.submit(REQUEST, owner="tab")).sentence
+    assert "1 minutes of computing" in ended(lab.submit(REQUEST, owner="tab")).sentence
     with pytest.raises(NotAllowed, match="1 minutes"):
         lab.long.start(Training("lenet5", "digits"))
     assert store.usage.forget("una") and permits.can_work()
@@ -108,7 +108,7 @@ def test_a_user_has_work_done_until_the_minutes_are_used(lab: Lab, act_as: Any, 
 
 def test_uploads_are_counted_before_they_are_kept(act_as: Any, store: Store) -> None:
     act_as(USER)
-    with pytest.raises(NotAllowed, match="gigabytes"):
+    with pytest.raises(NotAllowed, match="GB on disk"):
         permits.check_upload(1_000_001)
     assert store.usage.of("una") == Usage()
     assert isinstance(jobs.keep_uploaded([("a.txt", b"12345")]), Refusal)  # no picture: it takes no place
@@ -147,9 +147,9 @@ def test_only_admins_name_folders_of_the_server_and_touch_jobs_of_others(act_as:
     for folder in ("/etc", f"{uploads()}/../../..", f"{uploads()}-not"):
         act_as(Member("eve", Role.USER))
         asked = Request("lenet5", "digits", f"folder:{folder}", "{}")
-        with pytest.raises(NotAllowed, match="folder on the server"):
+        with pytest.raises(NotAllowed, match="folders and files of the server"):
             permits.check_work(asked)
-        with pytest.raises(NotAllowed, match="folder on the server"):
+        with pytest.raises(NotAllowed, match="folders and files of the server"):
             permits.check_question(jobs.inputs_of, "lenet5", "own", f"folder:{folder}")
         act_as(ADMIN)
         assert permits.check_work(asked) == ADMIN

@@ -194,7 +194,7 @@ def _dismiss(name: str) -> None:
 
 
 def _remove(name: str) -> None:
-    models.dismiss(name)
+    jobs.dismiss_network(name)
     forgotten(lambda key: isinstance(key, tuple) and key[0] in ("bring", "inputs", "ranking"))
     put(SAID, _("{name} removed from the list. Its runs remain on Compare.", name=wording.quoted(name)))
 

@@ -6,6 +6,8 @@ from typing import ParamSpec
 
 import streamlit as st
 
+from pages.ui.state import may_look
+
 P = ParamSpec("P")
 
 
@@ -16,7 +18,13 @@ def fragment(draw: Callable[P, object], *, every: float | None = None) -> Callab
     it. Elements that lie beside those of the rest of the page then have places that the browser does not know, and it
     shows an empty page ("Bad delta path index"); in a container of their own they take no neighbour's place.
     """
-    alone = st.fragment(draw, run_every=every)
+
+    def allowed(*args: P.args, **kwargs: P.kwargs) -> None:
+        if not may_look():  # no longer: the whole page says why
+            st.rerun()
+        draw(*args, **kwargs)
+
+    alone = st.fragment(allowed, run_every=every)
 
     @wraps(draw)
     def drawn(*args: P.args, **kwargs: P.kwargs) -> None:

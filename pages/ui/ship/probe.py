@@ -5,7 +5,6 @@ import streamlit as st
 from compression import jobs
 from compression.errors import UserError
 from compression.language import N_, _
-from compression.records.probe import MOST_CHARACTERS, read_report
 from compression.store import Run
 from compression.store.probes import Added
 from pages.ui.model import wording
@@ -69,7 +68,7 @@ def report() -> None:
     file = st.file_uploader(_("Upload report.json"), type=["json"], key="probe.report", max_upload_size=4)
     if file is not None:
         try:
-            found = store().probes.add(read_report(file.getvalue()[: MOST_CHARACTERS + 1]))
+            found = jobs.take_report(file.getvalue())
         except UserError as error:
             st.error(wording.said(str(error)))
         else:
