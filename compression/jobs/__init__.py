@@ -37,6 +37,7 @@ if TYPE_CHECKING:
         Training,
         Work,
     )
+    from compression.jobs.permits import check_images
     from compression.jobs.pictures import (
         Extracted,
         PictureUsage,
@@ -77,14 +78,14 @@ if TYPE_CHECKING:
 __all__ = [
     "Baseline", "Extracted", "Finished", "Inputs", "Job", "Lab", "LibraryNetwork", "News", "Outcome", "PictureUsage",
     "Ranking", "Refusal", "Request", "SearchView", "Searching", "SmallNetwork", "Sweeping", "Training", "Watched",
-    "Work", "add_network", "board_folder", "browser_images", "can_finish", "choose_preprocessing", "class_map_of",
-    "clear_pictures", "compare_deployment", "compare_predictions", "compressed_structure", "correct_classes",
-    "device_file", "dismiss_network", "end_orphans", "explain_latency", "feature_maps", "from_plain", "import_network",
-    "inputs_of", "keep_uploaded", "known_sensitivities", "layer_view", "library_networks", "limit_pictures",
-    "memory_growth", "network_structure", "operator_times", "picture_usage", "probe_package", "ranked_preprocessings",
-    "reachable_amounts", "search_importances", "search_of", "search_view", "searches", "small_network_of",
-    "smallest_recipe", "softmax", "take_report", "teacher_scores", "trained_networks", "unpack_pictures",
-    "write_format", "write_with_preprocessing",
+    "Work", "add_network", "board_folder", "browser_images", "can_finish", "check_images", "choose_preprocessing",
+    "class_map_of", "clear_pictures", "compare_deployment", "compare_predictions", "compressed_structure",
+    "correct_classes", "device_file", "dismiss_network", "end_orphans", "explain_latency", "feature_maps",
+    "from_plain", "import_network", "inputs_of", "keep_uploaded", "known_sensitivities", "layer_view",
+    "library_networks", "limit_pictures", "memory_growth", "network_structure", "operator_times", "picture_usage",
+    "probe_package", "ranked_preprocessings", "reachable_amounts", "search_importances", "search_of", "search_view",
+    "searches", "small_network_of", "smallest_recipe", "softmax", "take_report", "teacher_scores", "trained_networks",
+    "unpack_pictures", "write_format", "write_with_preprocessing",
 ]  # fmt: skip
 
 _MODULES = {
@@ -98,6 +99,7 @@ _MODULES = {
     "lab": ("Lab",),
     "long_jobs": ("can_finish",),
     "messages": ("Baseline", "Finished", "Outcome", "Refusal", "Request", "Searching", "Sweeping", "Training", "Work"),
+    "permits": ("check_images",),
     "pictures": (
         "Extracted", "PictureUsage", "clear_pictures", "keep_uploaded",
         "limit_pictures", "picture_usage", "unpack_pictures",

@@ -120,7 +120,7 @@ class Lab:
         """
         with self._idle_lock:
             at_work = any(job.news.state == "working" for job in self._idle_jobs)
-            if not permits.can_work() or at_work or time.monotonic() - self._last_request < IDLE_AFTER_S:
+            if not permits.can_work(request) or at_work or time.monotonic() - self._last_request < IDLE_AFTER_S:
                 return None
             job = Job(request, idle=True)
             self._idle_jobs.add(job)

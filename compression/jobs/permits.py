@@ -55,6 +55,11 @@ def check_question(question: Callable[..., Any], *about: Any) -> None:
         check_work(*about)
 
 
+def check_images(dataset: str) -> None:
+    """Whether who asks in this thread may have a page look at the images of that name. Raises `NotAllowed`."""
+    _check_images(require(Act.LOOK), [dataset])
+
+
 def check_upload(size_bytes: int) -> Member:
     """Counts one upload of so many bytes. Raises `NotAllowed`, and counts nothing, for who may not."""
     member = require(Act.WORK)
@@ -76,10 +81,10 @@ def count_bytes(member: Member, size_bytes: int) -> None:
         _book().count(member.name, Usage(size_bytes=size_bytes))
 
 
-def can_work() -> bool:
+def can_work(*about: Any) -> bool:
     """Whether who asks in this thread may have something done."""
     try:
-        return bool(check_work())
+        return bool(check_work(*about))
     except UserError:
         return False
 

@@ -26,9 +26,9 @@ BELOW = {
     Act.ADMINISTER: "Only admins of your team can do that.",
 }
 TOO_MUCH = {
-    "minutes": "Your quota of {} minutes of computing a day does not allow that; ask an admin of your team.",
-    "uploads": "Your quota of {} uploads a day does not allow that; ask an admin of your team.",
-    "gigabytes": "Your quota of {} GB on disk does not allow that; ask an admin of your team.",
+    "minutes": "Your quota of {0} minutes of computing a day does not allow that; ask an admin of your team.",
+    "uploads": "Your quota of {0} uploads a day does not allow that; ask an admin of your team.",
+    "gigabytes": "Your quota of {0} GB on disk does not allow that; ask an admin of your team.",
 }
 
 

@@ -96,7 +96,7 @@ def test_secrets_that_cannot_be_read_let_nobody_in(
         page = opened()
         assert ["secrets.toml" in error.value and "nobody is let in" in error.value for error in page.error] == [True]
         assert not buttons(page) and not page.slider and not state.may_look()
-        with pytest.raises(UserError, match="nobody is let in"):
+        with pytest.raises(UserError, match="Sign in first"):
             team.require(team.Act.LOOK)
         (tmp_path / "secrets.toml").unlink()
         state.watch_the_door()

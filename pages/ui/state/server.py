@@ -5,7 +5,7 @@ from pathlib import Path
 
 import streamlit as st
 
-from compression import data
+from compression import data, jobs
 from compression.errors import StoreUnavailable, UserError
 from compression.jobs import Baseline, Lab
 from compression.store import Run, Store
@@ -32,6 +32,7 @@ def known(subject: Subject) -> Trail:
     """The points that a visit starts with: those that came with the app, and the newest that were measured here."""
     trail = Trail()
     with suppress(UserError):  # whoever loads the images says what is wrong with them
+        jobs.check_images(subject.dataset)  # nobody walks through the server's folders by a link
         trail.labelled = data.is_labelled(subject.dataset)
     if sweep := reference_sweep(subject):
         trail.baseline = Baseline(sweep.accuracy, sweep.size_bytes, sweep.macs, sweep.parameters)
