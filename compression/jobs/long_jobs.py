@@ -142,7 +142,7 @@ class LongJobs:
         book = self._recorder.store.jobs
         record = book.get(job)
         work, minutes = from_plain(record.kind, record.request)
-        if not book.claim(job, this_program() | {"member": record.app.get("member", "")}):
+        if not book.claim(job, this_program(record.app.get("member", ""))):
             raise Unsupported(f"The job {record.title!r} cannot be resumed: it is {book.get(job).state}.")
         again, priority = Job(work, id=job), record.priority if priority is None else priority
         book.put(job, priority=priority)

@@ -118,7 +118,7 @@ class ResultRecorder:
         """Stores a new long job. Raises `StoreUnavailable`: a job that is not stored is not begun."""
         self.store.jobs.add(
             job, kind=KINDS[type(work)], title=title(work),
-            request=to_plain(work, minutes), app=this_program() | {"member": member}, priority=priority,
+            request=to_plain(work, minutes), app=this_program(member), priority=priority,
         )  # fmt: skip
 
     def note(self, job: str, news: News, *, begun: bool, begins: bool) -> None:
@@ -201,9 +201,10 @@ def end_orphans(store: Store) -> list[JobRecord]:
     return [job for job in orphans if store.jobs.interrupt(job.id, job.heard)]
 
 
-def this_program() -> dict[str, Any]:
-    """Who carries out a job: this process, on this machine."""
-    return {"machine": this_machine().id, **identity(os.getpid())._asdict()}
+def this_program(member: str = "") -> dict[str, Any]:
+    """Who carries out a job: this process, on this machine; and for which member of a team, if there is one."""
+    here = {"machine": this_machine().id, **identity(os.getpid())._asdict()}
+    return here | ({"member": member} if member else {})
 
 
 def to_plain(work: Work, minutes: float | None) -> dict[str, Any]:

@@ -12,12 +12,15 @@ import pytest
 
 from compression import jobs
 from compression.data.archives import uploads
-from compression.errors import NotAllowed
+from compression.errors import InvalidFile, NotAllowed
+from compression.host.machine import this_machine
 from compression.jobs import permits
 from compression.jobs.job import Job
 from compression.jobs.lab import Lab
 from compression.jobs.messages import Refusal, Request, Training
-from compression.store import Store
+from compression.recipe import Recipe
+from compression.records.measurement import Accuracy, Interval, Measurement, Predictions
+from compression.store import Store, Subject
 from compression.team import Act, Member, Quota, Role, Usage, identify_by
 
 REQUEST = Request("lenet5", "digits", "digits", '{"steps": []}')
@@ -155,6 +158,65 @@ def test_only_admins_name_folders_of_the_server_and_touch_jobs_of_others(act_as:
         assert permits.check_work(asked) == ADMIN
     act_as(Member("eve", Role.USER))
     assert permits.check_work(Request("lenet5", "digits", f"folder:{uploads()}/mine", "{}")).name == "eve"
+
+
+def test_a_run_is_deleted_by_who_had_it_made_and_its_bytes_count_once(act_as: Any, store: Store) -> None:
+    here, recipe = this_machine(), Recipe(seed=1)
+    subject = Subject("resnet20", "digits", "digits", "a" * 64, "b" * 64)
+    found = Accuracy(0.9, Interval(0.8, 1.0), 500, 0.9, 0.0)
+    measured = Measurement(recipe.hash, "c" * 64, found, 700, 900, None, 1, 1, 500, 1.0, here, Predictions((), (), ()))
+    run = store.add(subject, recipe, measured, engine="e1")
+    for who in ("una", "eve", "una", ""):
+        store.usage.made(run, who, 700)
+    assert store.usage.all() == {"una": Usage(size_bytes=700)}
+    for member in (Member("eve", Role.USER), VIEWER):
+        act_as(member)
+        for change in (store.delete, store.restore, store.erase):
+            with pytest.raises(NotAllowed):
+                change(run)
+    act_as(Member("eve", Role.USER))
+    store.favourite(run)  # the team's, as notes are
+    act_as(USER)
+    store.delete(run)
+    assert [each.id for each in store.runs(deleted=True)] == [run]
+    store.restore(run)
+    act_as(ADMIN)
+    store.delete(run)
+    store.erase(run)
+    assert store.usage.of("una") == Usage() and store.runs(deleted=True) == []
+
+
+def test_a_report_that_is_drawn_again_counts_once(act_as: Any, store: Store) -> None:
+    act_as(USER)
+    for content in (b"{}", b"{}"):
+        with pytest.raises(InvalidFile):
+            jobs.take_report(content)
+    assert store.usage.of("una") == Usage(uploads=1)
+    with pytest.raises(NotAllowed, match="1 uploads a day"):
+        jobs.take_report(b"[]")
+    act_as(VIEWER)
+    with pytest.raises(NotAllowed, match="viewer"):
+        jobs.take_report(b"{}")
+
+
+def test_networks_on_the_server_and_networks_of_all_are_for_admins(act_as: Any, store: Store) -> None:
+    act_as(USER)
+    with pytest.raises(NotAllowed, match="folders and files of the server"):
+        permits.check_question(jobs.add_network, "mine", "/etc/passwd.onnx")
+    assert store.usage.of("una") == Usage()
+    with pytest.raises(NotAllowed, match="Only admins"):
+        jobs.dismiss_network("mine")
+    permits.check_question(jobs.add_network, "mine", "timm:resnet18", "w.safetensors", b"12")
+    assert store.usage.of("una") == Usage(uploads=1, size_bytes=2)
+
+
+def test_a_job_that_waited_is_looked_at_when_it_begins(act_as: Any, store: Store) -> None:
+    act_as(USER)
+    meter = permits.Meter()
+    store.usage.count("una", Usage(seconds=61))  # meanwhile, at another tab
+    assert meter.count(every=15) == ""
+    meter.begin()
+    assert "1 minutes of computing a day" in meter.count(every=15)
 
 
 def test_without_a_team_nothing_is_counted(store: Store, tmp_path: Path) -> None:
