@@ -21,10 +21,11 @@ _codes: dict[str, dict[str, Any]] = {}
 class Provider(BaseHTTPRequestHandler):
     """What OpenID Connect asks of a provider: its description, keys, a page to sign in on, tokens for codes."""
 
+    server: ThreadingHTTPServer
+
     @property
     def issuer(self) -> str:
-        host, port = self.server.server_address[:2]
-        return f"http://{host!s}:{port}"
+        return f"http://127.0.0.1:{self.server.server_port}"
 
     def do_GET(self) -> None:
         """The description, the keys, and the page: with `as` it signs in at once."""

@@ -8,6 +8,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 
 from compression import jobs
@@ -19,7 +20,7 @@ from compression.jobs.job import Job
 from compression.jobs.lab import Lab
 from compression.jobs.messages import Refusal, Request, Training
 from compression.recipe import Recipe
-from compression.records.measurement import Accuracy, Interval, Measurement, Predictions
+from compression.records.measurement import Accuracy, Interval, Measurement, Predictions, order
 from compression.store import Store, Subject
 from compression.team import Act, Member, Quota, Role, Usage, identify_by
 
@@ -164,7 +165,20 @@ def test_a_run_is_deleted_by_who_had_it_made_and_its_bytes_count_once(act_as: An
     here, recipe = this_machine(), Recipe(seed=1)
     subject = Subject("resnet20", "digits", "digits", "a" * 64, "b" * 64)
     found = Accuracy(0.9, Interval(0.8, 1.0), 500, 0.9, 0.0)
-    measured = Measurement(recipe.hash, "c" * 64, found, 700, 900, None, 1, 1, 500, 1.0, here, Predictions((), (), ()))
+    measured = Measurement(
+        recipe.hash,
+        "c" * 64,
+        found,
+        700,
+        900,
+        None,
+        1,
+        1,
+        500,
+        1.0,
+        here,
+        Predictions(order(0), np.zeros(0, np.uint16), np.ones(0, np.float16)),
+    )
     run = store.add(subject, recipe, measured, engine="e1")
     for who in ("una", "eve", "una", ""):
         store.usage.made(run, who, 700)
