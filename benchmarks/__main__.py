@@ -293,6 +293,7 @@ def reference(
     dataset: DatasetOption = "fashion-mnist",
     few: Annotated[bool, typer.Option(help="A third of the recipes, to try the program.")] = False,
     busy: Annotated[bool, typer.Option(help="Measure on a machine that is not quiet; the file says so.")] = False,
+    jpeg: Annotated[str, typer.Option(help="Folder with a JPEG copy of the dataset; the file says so.")] = "",
 ) -> None:
     """The sweep that comes with the app; written into compression/reference."""
     from benchmarks.reference import sweep
@@ -301,7 +302,7 @@ def reference(
     if not busy:
         require_quiet()
     with working() as progress:
-        found = sweep(model, dataset, progress, quiet=not busy, few=few)
+        found = sweep(model, dataset, progress, quiet=not busy, few=few, folder=jpeg)
     path = path_of(model, dataset)
     path.write_text(found.to_json(), encoding="utf-8")
     typer.echo(f"Wrote {len(found.points)} points in {path}.", err=True)

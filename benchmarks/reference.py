@@ -5,17 +5,20 @@ numbers, so that every slider has measured neighbours.
 """
 
 from collections.abc import Iterable
+from dataclasses import replace
 from datetime import UTC, datetime
 from itertools import product
 
 from compression import models
 from compression.cli.console import Progress
-from compression.data import load
+from compression.data import Dataset, load
+from compression.data.catalog import DATASETS
+from compression.errors import Unsupported
 from compression.host.machine import this_machine
 from compression.measure.accuracy import accuracy
 from compression.pipeline import compress, measuring
 from compression.recipe import Recipe
-from compression.reference import Sweep
+from compression.reference import JPEG_COPY, Sweep
 from compression.steps import Channels, Prune, Quantize, Step
 
 
@@ -40,14 +43,28 @@ def _steps() -> Iterable[tuple[Step, ...]]:
         yield (Channels(amount=amount), Quantize(weight_bits=bits))  # type: ignore[arg-type]
 
 
-def sweep(model: str, dataset: str, progress: Progress, *, quiet: bool, few: bool = False) -> Sweep:
-    """Measures every recipe on the whole test split."""
-    data, chosen = load(dataset), recipes(few=few)
+def jpeg_copy(dataset: str, folder: str) -> Dataset:
+    """The dataset of that name from a folder of JPEG files, normalised as the dataset is."""
+    spec = DATASETS[dataset]
+    return replace(
+        load(f"folder:{folder}"), name=dataset, title=spec.title, mean=spec.mean, std=spec.std, mirror=spec.mirror
+    )
+
+
+def sweep(
+    model: str, dataset: str, progress: Progress, *, quiet: bool, few: bool = False, folder: str = ""
+) -> Sweep:  # fmt: skip
+    """Measures every recipe on the whole test split; of the dataset's JPEG copy in `folder`, if one is named."""
+    data, chosen = jpeg_copy(dataset, folder) if folder else load(dataset), recipes(few=few)
     prepared = compress.prepare(models.load(model, dataset), data, progress=progress)
     points = []
     for number, recipe in enumerate(chosen):
         progress(f"Recipe {number + 1} of {len(chosen)}", number / len(chosen))
-        candidate = compress.compress_prepared(prepared, recipe)
+        try:
+            candidate = compress.compress_prepared(prepared, recipe)
+        except Unsupported as error:  # fewer channels than a small network can lose
+            progress(str(error), number / len(chosen))
+            continue
         points.append((recipe, measuring.measure(candidate, prepared)))
     answers, file = prepared.baseline_predictions, prepared.baseline
     return Sweep(
@@ -61,4 +78,5 @@ def sweep(model: str, dataset: str, progress: Progress, *, quiet: bool, few: boo
         macs=file.macs,
         parameters=file.parameters,
         points=tuple(points),
+        images=JPEG_COPY if folder else "",
     )

@@ -10,18 +10,22 @@ from dataclasses import asdict, dataclass
 from functools import cache
 from pathlib import Path
 
+from compression.language import N_
 from compression.recipe import Recipe
 from compression.records.measurement import Accuracy, Machine, Measurement
 
 HERE = Path(__file__).resolve().parent
 SCHEMA = 1
+JPEG_COPY = N_("Measured on a JPEG copy of the dataset (lossy), not on the original images.")
+"""What `Sweep.images` says where that is so."""
 
 
 @dataclass(frozen=True)
 class Sweep:
     """Recipes with their measurements, the plain fp32 file's accuracy, bytes and counts, and when (UTC) on what.
 
-    `quiet` says whether the machine did nothing else meanwhile, so that its milliseconds can be believed.
+    `quiet` says whether the machine did nothing else meanwhile, so that its milliseconds can be believed; `images`
+    is a sentence where the images are not the dataset's own, shown wherever the numbers are.
     """
 
     model: str
@@ -34,6 +38,7 @@ class Sweep:
     macs: int
     parameters: int
     points: tuple[tuple[Recipe, Measurement], ...]
+    images: str = ""
 
     def to_json(self) -> str:
         """One line for each point. Every measurement was taken on the one machine, which stands there once."""

@@ -1,4 +1,4 @@
-"""Demo: stories in large type, from stored results: three ready ones, and one of runs that you choose."""
+"""Demo: stories in large type, from stored results: ready ones, and one of runs that you choose."""
 
 from html import escape
 
@@ -7,16 +7,17 @@ import streamlit as st
 from compression.analysis.comparison import Comparison
 from compression.errors import UserError
 from compression.language import _
-from compression.lessons import measured
+from compression.recipe import Recipe
 from compression.store import Run
 from pages.ui.charts import pictures
 from pages.ui.charts.plot import plot
 from pages.ui.compare import run_rows, sections
 from pages.ui.model import wording
-from pages.ui.ship import run_story, stories
+from pages.ui.ship import photographs, run_story, stories
 from pages.ui.ship.stories import Slide, Story
 from pages.ui.state import store, tale
 from pages.ui.state.demo import OWN, Tale
+from pages.ui.state.server import is_of
 
 STYLE = """<style>
 .demo-headline { font-size: clamp(1.6rem, 3vw, 3.2rem); font-weight: 600; line-height: 1.15; }
@@ -28,7 +29,7 @@ STYLE = """<style>
 
 def page() -> None:
     """One slide of one story."""
-    place, told = tale(), stories.stories()
+    place, told = tale(), ready()
     st.html(STYLE)
     st.space("small")
     if place.notice:
@@ -46,6 +47,20 @@ def page() -> None:
         return
     draw(story.slide(place.slide))
     turn(place, story)
+
+
+def ready() -> list[Story]:
+    """The ready stories: those of the lessons' results, and the one of colour photographs."""
+    photographs_ = photographs.story(changed_here)
+    return [*stories.stories(), *([photographs_] if photographs_ else [])]
+
+
+def changed_here(recipe: Recipe) -> Comparison | None:
+    """What a recipe of the story of photographs changed, where it was measured on this machine; else None."""
+    subject = photographs.SUBJECT
+    runs = store().runs(model=subject.model, dataset=subject.dataset)
+    run = next((run for run in runs if run.full and run.readable == recipe and is_of(run, subject)), None)
+    return changed(run) if run else None
 
 
 def own(place: Tale) -> Story | None:
@@ -107,7 +122,7 @@ def turn(place: Tale, story: Story) -> None:
         st.button(_("Back"), on_click=place.turn, args=(-1,), disabled=place.slide == 0, shortcut="ArrowLeft")
         st.button(_("Next"), on_click=place.turn, args=(1,), disabled=last, shortcut="ArrowRight", type="primary")
         st.page_link("pages/ship/browser.py", label=_("Run a file in your browser"))
-        about = "" if place.story == OWN else f" · {provenance()}"
+        about = "" if place.story == OWN else f" · {story.measured}"
         st.caption(
             _(
                 "{slide} of {count}{about}",
@@ -116,21 +131,6 @@ def turn(place: Tale, story: Story) -> None:
                 about=about,
             )
         )
-
-
-def provenance() -> str:
-    """On what the numbers were measured, and when."""
-    machine = measured.machine()
-    return (
-        _(
-            "Measured on {cpu}, {cores} cores, {measured_at}.",
-            cpu=machine.cpu,
-            cores=machine.cores,
-            measured_at=measured.measured_at()[:10],
-        )
-        if machine
-        else ""
-    )
 
 
 page()

@@ -19,7 +19,7 @@ from pages.ui.charts.plot import plot
 from pages.ui.charts.scatter_data import decades
 from pages.ui.model import wording
 from pages.ui.model.pareto import Spot, stand
-from pages.ui.model.subject import Subject, reference_sweep
+from pages.ui.model.subject import Subject, reference_images, reference_sweep
 from pages.ui.page.guard import repeated
 from pages.ui.page.table import columns
 from pages.ui.state import awaited_once, lab, store
@@ -69,14 +69,16 @@ def _references(dataset: str) -> list[Way]:
     """The sweeps that come with the app."""
     found = []
     for model, architecture in ARCHITECTURES.items():
-        sweep = reference_sweep(Subject(model, dataset, dataset))
+        subject = Subject(model, dataset, dataset)
+        sweep = reference_sweep(subject)
         for recipe, told in sweep.points if sweep else ():
             label = _(
                 "{title}: {recipe_line} (reference machine)",
                 title=architecture.title,
                 recipe_line=wording.recipe_line(recipe),
             )
-            found.append(Way("compressed", label, _spot(told.accuracy, told.size_bytes)))
+            named = ". ".join(filter(None, (label, reference_images(subject))))
+            found.append(Way("compressed", named, _spot(told.accuracy, told.size_bytes)))
     return found
 
 

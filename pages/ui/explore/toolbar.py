@@ -12,6 +12,7 @@ from pages.ui.model import wording
 from pages.ui.model.budget import Budget, advise
 from pages.ui.model.links import START, address, link_of
 from pages.ui.model.points import Point, Trail
+from pages.ui.model.subject import reference_images
 from pages.ui.page import copy
 from pages.ui.page.waiting import awaited
 from pages.ui.state import Visit, kept, language
@@ -98,7 +99,8 @@ def hint(visit: Visit) -> None:
     """What the charts can do, and whose results the references are."""
     elsewhere = next((p for p in visit.trail.points if p.source == "reference"), None)
     references = _("References: {where}.", where=where(elsewhere)) if elsewhere else None
-    st.caption(_("Click a point to select it; drag to zoom, double-click to reset."), width="content", help=references)
+    click = _("Click a point to select it; drag to zoom, double-click to reset.")
+    st.caption(f"{click} {reference_images(visit.subject)}".strip(), width="content", help=references)
 
 
 def selection(visit: Visit) -> None:

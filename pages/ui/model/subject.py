@@ -92,6 +92,12 @@ def reference_sweep(subject: Subject) -> Sweep | None:
     return reference.load(subject.model, subject.dataset) if ours else None
 
 
+def reference_images(subject: Subject) -> str:
+    """A sentence where what comes with the app was not measured on the dataset's own images; else ''."""
+    sweep = reference_sweep(subject)
+    return _(sweep.images) if sweep and sweep.images else ""
+
+
 def default() -> Subject:
     """The first of our favourites that has stored weights."""
     pairs = [(c.model, c.dataset) for c in cards()]

@@ -41,27 +41,31 @@ def story(
     probed: reports of other machines on the smallest. changed: its predictions beside the fp32 file's, or why they
     are not there; it is asked when that slide is shown.
     """
-    told = sorted(zip(runs, names, strict=True), key=lambda pair: -pair[0].size_bytes)
-    found = [(name, run.measurement) for run, name in told]
-    last = told[-1][0]
-    slides: list[Slide | Callable[[], Slide]] = [
-        _original(title, found[0][1]),
-        *(_step(found[: i + 1]) for i in range(len(found))),
-        _cost(found),
-    ]
-    if last.accuracy.reference == "labels":
-        slides.append(lambda: _changed(changed(last)))
-    machines = _machines(found[-1][1], probed)
+    found = sorted(((name, run) for run, name in zip(runs, names, strict=True)), key=lambda pair: -pair[1].size_bytes)
+    measured, last = [(name, run.measurement) for name, run in found], found[-1][1]
+    machines = _machines(last.measurement, probed)
+    slides = told(title, measured, lambda: changes(changed(last)))
     return Story(_("Your runs"), (*slides, *([machines] if machines else [])))
+
+
+def told(
+    title: str, found: Sequence[tuple[str, Measurement]], changed: Callable[[], Slide]
+) -> tuple[Slide | Callable[[], Slide], ...]:
+    """What the network of that `title` was, what each file made of it, what the last costs, and what it changed."""
+    steps = (_step(found[: i + 1]) for i in range(len(found)))
+    labelled = found[-1][1].accuracy.reference == "labels"
+    return (_original(title, found[0][1]), *steps, _cost(found), *([changed] if labelled else []))
 
 
 def _original(title: str, found: Measurement) -> Slide:
     size = found.baseline_size_bytes
-    about = (
-        f"{title}. Accuracy {wording.percent(found.accuracy.baseline, found.accuracy.n)} on {found.n_test:,} images."
-    )
+    percent = wording.percent(found.accuracy.baseline, found.accuracy.n)
+    about = _("{title}. Accuracy {percent} on {n:,} images.", title=title, percent=percent, n=found.n_test)
     if found.accuracy.reference == "fp32":
-        about = f"{title}. The {found.n_test:,} images have no labels: its own predictions are the reference."
+        about = _(
+            "{title}. The {n:,} images have no labels: its own predictions are the reference.",
+            title=title, n=found.n_test,
+        )  # fmt: skip
     notes = _("Say what the network is for and who waits for its answers. This is the smallest plain fp32 file.")
     unit = _("with 32-bit weights")
     return Slide(_("The original classifier"), wording.size(size), unit, about, _sizes([], size, []), notes=notes)
@@ -71,11 +75,11 @@ def _step(found: Sequence[tuple[str, Measurement]]) -> Slide:
     name, measured = found[-1]
     latency = _(" Latency {ratio:.2f} of fp32.", ratio=measured.latency.ratio) if measured.latency else ""
     slow = measured.latency is not None and measured.latency.ratio > AS_SLOW
-    smaller = measured.size_ratio >= 1
+    smaller, size = measured.size_ratio >= 1, wording.size(measured.size_bytes)
     return Slide(
         name,
         f"{measured.size_ratio if smaller else 1 / measured.size_ratio:.1f}×",
-        f"{'smaller' if smaller else 'larger'}: {wording.size(measured.size_bytes)}",
+        _("smaller: {size}", size=size) if smaller else _("larger: {size}", size=size),
         f"{_quality(measured)}.{latency}",
         _sizes([each for each, _ in found], measured.baseline_size_bytes, [m.size_bytes for _, m in found]),
         notes=_("Every figure was measured on this very file.{value}", value=f" {_(NOT_FASTER)}" if slow else ""),
@@ -112,16 +116,29 @@ def _cost(found: Sequence[tuple[str, Measurement]]) -> Slide:
     )
 
 
+<<<<<<< HEAD
 def _changed(found: Comparison | str) -> Slide:
     if isinstance(found, str):
         again = _("Measure the recipe on Explore with all test images, and open this slide again.")
         return Slide(_("Which images changed"), "–", _(found), again if found == NOT_STORED else "")
+=======
+def changes(found: Comparison | None, missing: str = "", about: str = "") -> Slide:
+    """The images that only fp32 classifies correctly; `missing` is what to do where they are not there.
+
+    about: a sentence on which images they are.
+    """
+    if found is None:
+        return Slide(
+            _("Which images changed"), "–", _("predictions are not stored for both files"),
+            missing or _("Measure the recipe on Explore with all test images, and open this slide again."),
+        )  # fmt: skip
+>>>>>>> ffd1243 (Reference results for ResNet-8 on Fashion-MNIST and both CIFAR-10 networks; a ready story of colour photographs)
     shown = [*found.lost[:PICTURES]]
     return Slide(
         _("Which images changed"),
         f"{found.a_only:,}",
         _("images that only fp32 classifies correctly"),
-        _("{b_only:,} images went the other way, of {n:,}.", b_only=found.b_only, n=found.n),
+        " ".join([_("{b_only:,} images went the other way, of {n:,}.", b_only=found.b_only, n=found.n), about]).strip(),
         pictures=tuple(
             (
                 flip.png,

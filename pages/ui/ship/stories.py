@@ -1,7 +1,7 @@
 """The told stories of the demo: slides made of stored, measured results. Nothing is measured while they are shown."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from html import escape
 from textwrap import wrap
 
@@ -9,8 +9,7 @@ import plotly.graph_objects as go
 
 from compression.language import _
 from compression.lessons import distillation, measured
-from compression.lessons.measured import Row
-from compression.records.measurement import Measurement
+from compression.records.measurement import Machine, Measurement
 from pages.ui.model import wording
 
 GREY, MARK = "#808790", "#D55E00"
@@ -45,10 +44,14 @@ class Slide:
 
 @dataclass(frozen=True)
 class Story:
-    """Slides under a title; made anew whenever they are shown, from what is stored; some when they are shown."""
+    """Slides under a title; made anew whenever they are shown, from what is stored; some when they are shown.
+
+    `measured` says on what and when the numbers were measured.
+    """
 
     title: str
     slides: tuple[Slide | Callable[[], Slide], ...]
+    measured: str = ""
 
     def slide(self, number: int) -> Slide:
         """The slide with this number, or the last."""
@@ -57,133 +60,86 @@ class Story:
 
 
 def stories() -> list[Story]:
-    """The stories whose results are all stored."""
-    return [story for make in (_bytes, _zeros, _student) if (story := make()) is not None]
+    """The stories of the lessons' results, as far as these are all stored."""
+    machine = measured.machine()
+    about = measured_on(machine, measured.measured_at()) if machine else ""
+    return [replace(story, measured=about) for make in (_bytes, _zeros, _student) if (story := make()) is not None]
+
+
+def measured_on(machine: Machine, at: str) -> str:
+    """'Measured on A CPU, 2 cores, 2026-11-24.'; `at` is an ISO date and time."""
+    cpu, cores = machine.cpu, machine.cores
+    return _("Measured on {cpu}, {cores} cores, {measured_at}.", cpu=cpu, cores=cores, measured_at=at[:10])
+
+
+def _told(bars: Bars, shown: int, headline: str, unit: str, text: str, notes: str, figure: str = "{}") -> Slide:
+    """A slide of the first `shown` bars; its figure is the text of the last of them."""
+    bars = Bars(bars.title, bars.names[:shown], bars.values[:shown], bars.texts[:shown])
+    return Slide(headline, figure.format(bars.texts[-1]), unit, text, bars, notes=notes)
 
 
 def _bytes() -> Story | None:
     rows = _complete("story-bytes")
     if rows is None:
         return None
-    last = rows[-1][1]
-    sizes = [_fp32_size(last), *(m.size_bytes for _, m in rows)]
+    found, last = [m for _, m in rows], rows[-1][1]
     names = ("fp32", *(name for name, _ in rows))
-    accuracies = [last.accuracy.baseline, *(m.accuracy.value for _, m in rows)]
-    times = last.size_ratio
+    sizes = _sizes(names, [last.baseline_size_bytes, *(m.size_bytes for m in found)])
+    accuracies = [last.accuracy.baseline, *(m.accuracy.value for m in found)]
+    told, times, n = [wording.percent(a, last.accuracy.n) for a in accuracies], last.size_ratio, last.accuracy.n
+    smaller = f"{times:.0f} ×"
     return Story(
-        _("{times:.0f}× smaller, {price}", times=times, price=_price(last)),
+        _("{times:.0f}× smaller, {price}", times=times, price=price(last)),
         (
-            Slide(
-                _("The original classifier"),
-                wording.size(sizes[0]),
-                _("with 32-bit weights"),
-                _(
-                    "Accuracy {accuracies} on {n:,} test images. Every weight takes four bytes.",
-                    accuracies=wording.percent(accuracies[0], last.accuracy.n),
-                    n=last.accuracy.n,
-                ),
-                _sizes(names[:1], sizes[:1]),
-                notes=_("Ask what the file on a phone may weigh. fp32 stores every weight in four bytes."),
-            ),
-            Slide(
-                _("Quantized: fewer bits per weight"),
-                wording.size(sizes[2]),
-                _("with {names}", names=names[2]),
-                _(
-                    "Accuracy {accuracies}. The remaining weights are adjusted to compensate for each rounding error.",
-                    accuracies=wording.percent(accuracies[2], last.accuracy.n),
-                ),
-                _sizes(names[:3], sizes[:3]),
-                notes=_("Calibration images show which rounding errors matter; no labels and no training are used."),
-            ),
-            Slide(
-                _("Pruned as well: most weights become zero"),
-                wording.size(sizes[3]),
-                _("with {lower}", lower=names[3].lower()),
-                _(
-                    "Accuracy {accuracies}: {lost}. {times:.1f}× smaller.",
-                    accuracies=wording.percent(accuracies[3], last.accuracy.n),
-                    lost=_lost(last),
-                    times=times,
-                ),
-                _sizes(names, sizes),
-                notes=_("A zero costs one bit in the file: a mask says where the other weights stand."),
-            ),
-            Slide(
-                _("Still one standard ONNX file"),
-                f"{times:.0f} ×",
-                _("smaller, and runs in standard ONNX Runtime"),
-                _(
-                    "{latency} No custom operators, no custom runtime: weights are unpacked on loading.",
-                    latency=_latency(last),
-                ),
-                _accuracies(names, accuracies),
-                notes=_("The file on the screen is the file to download: Explore, panel Files."),
-            ),
+            _told(sizes, 1, _("The original classifier"), _("with 32-bit weights"),
+                  _("Accuracy {accuracies} on {n:,} test images. Every weight takes four bytes.",
+                    accuracies=told[0], n=n),
+                  _("Ask what the file on a phone may weigh. fp32 stores every weight in four bytes.")),
+            _told(sizes, 3, _("Quantized: fewer bits per weight"), _("with {names}", names=names[2]),
+                  _("Accuracy {accuracies}. The remaining weights are adjusted to compensate for each rounding error.",
+                    accuracies=told[2]),
+                  _("Calibration images show which rounding errors matter; no labels and no training are used.")),
+            _told(sizes, 4, _("Pruned as well: most weights become zero"), _("with {lower}", lower=names[3].lower()),
+                  _("Accuracy {accuracies}: {lost}. {times:.1f}× smaller.",
+                    accuracies=told[3], lost=_lost(last), times=times),
+                  _("A zero costs one bit in the file: a mask says where the other weights stand.")),
+            _told(_accuracies(names, accuracies), 4, _("Still one standard ONNX file"),
+                  _("smaller, and runs in standard ONNX Runtime"),
+                  _("{latency} No custom operators, no custom runtime: weights are unpacked on loading.",
+                    latency=_latency(last)),
+                  _("The file on the screen is the file to download: Explore, panel Files."), smaller),
         ),
-    )
+    )  # fmt: skip
 
 
 def _zeros() -> Story | None:
     rows = _complete("story-zeros")
     if rows is None or any(m.latency is None for _, m in rows):
         return None
-    ratios = [m.latency.ratio for _, m in rows if m.latency]
-    names = ("fp32", *(name for name, _ in rows))
-    shown = [1.0, *ratios]
-    sparse, channels, integer = rows[1][1], rows[2][1], rows[3][1]
+    (half, sparse, channels, integer), names = (m for _, m in rows), ("fp32", *(name for name, _ in rows))
+    bars = _ratios(names, [1.0, *(m.latency.ratio for _, m in rows if m.latency)])
+    unit, times = _("the latency of the fp32 file"), "{} ×"
     return Story(
         _("90% sparsity, no speedup: why?"),
         (
-            Slide(
-                _("Prune half of the weights"),
-                f"{ratios[0]:.2f} ×",
-                _("the latency of the fp32 file"),
-                _(
-                    "{capitalize}, and the file is {size_ratio:.1f}× smaller. The latency has not changed.",
-                    capitalize=_lost(rows[0][1]).capitalize(),
-                    size_ratio=rows[0][1].size_ratio,
-                ),
-                _ratios(names[:2], shown[:2]),
-                notes=_("Let the audience guess the latency first. Most guess half."),
-            ),
-            Slide(
-                _("Prune 90% of the weights"),
-                f"{ratios[1]:.2f} ×",
-                _("the latency of the fp32 file"),
-                _(
-                    "{size_ratio:.1f}× smaller, and just as slow. A processor multiplies whole blocks of numbers "
-                    "at once, and zeros take as long as any other value.",
-                    size_ratio=sparse.size_ratio,
-                ),
-                _ratios(names[:3], shown[:3]),
-                notes=_("Some hardware skips zeros in fixed patterns; ONNX Runtime on this machine does not."),
-            ),
-            Slide(
-                _("Remove whole channels instead"),
-                f"{ratios[2]:.2f} ×",
-                _("the latency of the fp32 file"),
-                _(
-                    "{size_ratio:.1f}× smaller; {lost}. Now there is less to multiply.",
-                    size_ratio=channels.size_ratio,
-                    lost=_lost(channels),
-                ),
-                _ratios(names[:4], shown[:4]),
-                notes=_("The matrices themselves get smaller, so every runtime gains."),
-            ),
-            Slide(
-                _("Or compute with 8-bit integers"),
-                f"{ratios[3]:.2f} ×",
-                _("the latency of the fp32 file"),
-                _(
-                    "All weights are kept, in 8 bits; {lost}. One instruction multiplies four times as many.",
-                    lost=_lost(integer),
-                ),
-                _ratios(names, shown),
-                notes=_("It needs instructions for 8-bit products: VNNI, AMX, Arm dot product."),
-            ),
+            _told(bars, 2, _("Prune half of the weights"), unit,
+                  _("{capitalize}, and the file is {size_ratio:.1f}× smaller. The latency has not changed.",
+                    capitalize=_lost(half).capitalize(), size_ratio=half.size_ratio),
+                  _("Let the audience guess the latency first. Most guess half."), times),
+            _told(bars, 3, _("Prune 90% of the weights"), unit,
+                  _("{size_ratio:.1f}× smaller, and just as slow. A processor multiplies whole blocks of numbers "
+                    "at once, and zeros take as long as any other value.", size_ratio=sparse.size_ratio),
+                  _("Some hardware skips zeros in fixed patterns; ONNX Runtime on this machine does not."), times),
+            _told(bars, 4, _("Remove whole channels instead"), unit,
+                  _("{size_ratio:.1f}× smaller; {lost}. Now there is less to multiply.",
+                    size_ratio=channels.size_ratio, lost=_lost(channels)),
+                  _("The matrices themselves get smaller, so every runtime gains."), times),
+            _told(bars, 5, _("Or compute with 8-bit integers"), unit,
+                  _("All weights are kept, in 8 bits; {lost}. One instruction multiplies four times as many.",
+                    lost=_lost(integer)),
+                  _("It needs instructions for 8-bit products: VNNI, AMX, Arm dot product."), times),
         ),
-    )
+    )  # fmt: skip
 
 
 def _student() -> Story | None:
@@ -193,60 +149,33 @@ def _student() -> Story | None:
         return None
     temperatures = sorted({t for t, alpha in found if alpha == TAUGHT})
     means = [found[t, TAUGHT].mean for t in temperatures]
-    best = temperatures[means.index(max(means))]
-    alone, hard, soft = found[1.0, 0.0], found[1.0, TAUGHT], found[TEMPERATURE, TAUGHT]
+    best = f"T = {temperatures[means.index(max(means))]:g}"
+    soft, facts = found[TEMPERATURE, TAUGHT], distillation.facts()
     names = (_("Labels only"), _("Distilled, T = 1"), _("Distilled, T = {TEMPERATURE:g}", TEMPERATURE=TEMPERATURE))
-    outcomes = (alone, hard, soft)
-    facts = distillation.facts()
-    small = _(
-        "{facts:,} weights; the teacher has {facts_2:,}",
-        facts=facts["student_weights"],
-        facts_2=facts["teacher_weights"],
-    )
+    bars = _outcomes(names, (found[1.0, 0.0], found[1.0, TAUGHT], soft))
+    every = _outcomes([f"T = {t:g}" for t in temperatures], [found[t, TAUGHT] for t in temperatures])
     return Story(
         _("Knowledge distillation at T = {TEMPERATURE:g}", TEMPERATURE=TEMPERATURE),
         (
-            Slide(
-                _("A small network and few labels"),
-                _percent(alone),
-                _("accuracy, trained on {facts} labels", facts=facts["labelled"]),
-                f"{small}. A label only says which digit it is.",
-                _outcomes(names[:1], outcomes[:1]),
-                notes=_("Show the lesson on distillation for the set-up."),
-            ),
-            Slide(
-                _("The teacher labels the rest"),
-                _percent(hard),
-                _("accuracy, trained on the teacher's outputs"),
-                _("The teacher classifies all training images, and the student learns to match its outputs."),
-                _outcomes(names[:2], outcomes[:2]),
-                notes=_("Ask what the teacher knows that a label does not say."),
-            ),
-            Slide(
-                _("Softened outputs carry more information"),
-                _percent(soft),
-                _("accuracy at T = {TEMPERATURE:g}", TEMPERATURE=TEMPERATURE),
-                _(
-                    "A temperature above 1 shows the student which digits the teacher finds similar. Standard "
-                    "deviation over several students: {deviation:.1f} points.",
-                    deviation=100 * soft.deviation,
-                ),
-                _outcomes(names, outcomes),
-                notes=_("Ask which digits look alike."),
-            ),
-            Slide(
-                _("Which temperature is best?"),
-                f"T = {best:g}",
-                _("gives the highest accuracy here"),
-                _(
-                    "The best and the worst temperature differ by {means:.1f} points.",
-                    means=100 * (max(means) - min(means)),
-                ),
-                _outcomes([f"T = {t:g}" for t in temperatures], [found[t, TAUGHT] for t in temperatures]),
-                notes=_("Explore, Recover by training, has the slider for the temperature."),
-            ),
+            _told(bars, 1, _("A small network and few labels"),
+                  _("accuracy, trained on {facts} labels", facts=facts["labelled"]),
+                  _("{facts:,} weights; the teacher has {facts_2:,}. A label only says which digit it is.",
+                    facts=facts["student_weights"], facts_2=facts["teacher_weights"]),
+                  _("Show the lesson on distillation for the set-up.")),
+            _told(bars, 2, _("The teacher labels the rest"), _("accuracy, trained on the teacher's outputs"),
+                  _("The teacher classifies all training images, and the student learns to match its outputs."),
+                  _("Ask what the teacher knows that a label does not say.")),
+            _told(bars, 3, _("Softened outputs carry more information"),
+                  _("accuracy at T = {TEMPERATURE:g}", TEMPERATURE=TEMPERATURE),
+                  _("A temperature above 1 shows the student which digits the teacher finds similar. Standard "
+                    "deviation over several students: {deviation:.1f} points.", deviation=100 * soft.deviation),
+                  _("Ask which digits look alike.")),
+            _told(every, len(temperatures), _("Which temperature is best?"), _("gives the highest accuracy here"),
+                  _("The best and the worst temperature differ by {means:.1f} points.",
+                    means=100 * (max(means) - min(means))),
+                  _("Explore, Recover by training, has the slider for the temperature."), best),
         ),
-    )
+    )  # fmt: skip
 
 
 def _percent(found: distillation.Outcome) -> str:
@@ -259,18 +188,11 @@ def _outcomes(names: Sequence[str], found: Sequence[distillation.Outcome]) -> Ba
 
 
 def _complete(table: str) -> list[tuple[str, Measurement]] | None:
-    found = [(row.planned.name, row.measurement) for row in _rows(table)]
+    found = [(_(row.planned.name), row.measurement) for row in measured.rows(table)]
     return None if any(m is None for _, m in found) else found  # type: ignore[return-value]
 
 
-_rows: Callable[[str], Sequence[Row]] = measured.rows
-
-
-def _fp32_size(found: Measurement) -> int:
-    return found.baseline_size_bytes
-
-
-def _price(found: Measurement) -> str:
+def price(found: Measurement) -> str:
     """'0.7 points less accurate', or 'just as accurate' where the difference is within noise."""
     drop, p = 100 * found.accuracy.drop, found.accuracy.p_value
     noise = p is None or p > 0.05
