@@ -126,7 +126,7 @@ def test_the_demo_is_turned_by_keyboard_and_needs_no_network(server: str, page: 
     headline, place = page.locator(".demo-headline"), page.get_by_text(re.compile(r"^\d of 4 · Measured on"))
     expect(page).to_have_url(re.compile("/demo"))
     titles = page.locator(".st-key-demo-stories").get_by_role("button")
-    expect(titles).to_have_count(4)
+    expect(titles).to_have_count(5)
     expect(titles.last).to_have_text("Your runs")
     titles.nth(2).click()
     expect(place).to_contain_text("1 of 4")

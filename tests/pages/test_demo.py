@@ -7,7 +7,7 @@ from streamlit.testing.v1 import AppTest
 from streamlit.testing.v1.element_tree import Element
 
 from compression.lessons import distillation, measured
-from pages.ui.ship import stories
+from pages.ui.ship import photographs, stories
 from tests.pages.running_app import opened
 
 
@@ -41,11 +41,21 @@ def test_the_third_story_keeps_its_word():
 
 def test_every_slide_has_a_figure_and_its_bars_end_with_it():
     for story in stories.stories():
-        assert len(story.slides) == 4
+        assert len(story.slides) == 4 and story.measured.startswith("Measured on")
         for number in range(len(story.slides)):
             slide = story.slide(number)
             assert slide.notes and slide.headline and re.search(r"\d", slide.figure) and slide.bars
             assert len(slide.bars.names) == len(slide.bars.values) == len(slide.bars.texts)
+
+
+def test_the_story_of_photographs_says_on_which_images_and_asks_for_those_that_are_missing():
+    asked = []
+    story = photographs.story(asked.append)
+    assert story is not None and "JPEG copy" in story.measured and not asked
+    told = [story.slide(number) for number in range(len(story.slides))]
+    assert asked[0].steps == photographs.STEPS[-1] and "do not come with the app" in told[-1].text
+    assert "on 10,000 images" in told[0].text and "ResNet-20 on CIFAR-10" in told[0].text
+    assert [len(slide.bars.names) for slide in told[:5] if slide.bars] == [1, 2, 3, 4, 4]
 
 
 @pytest.fixture(scope="module")
