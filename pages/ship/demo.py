@@ -55,7 +55,7 @@ def ready() -> list[Story]:
     return [*stories.stories(), *([photographs_] if photographs_ else [])]
 
 
-def changed_here(recipe: Recipe) -> Comparison | None:
+def changed_here(recipe: Recipe) -> Comparison | str | None:
     """What a recipe of the story of photographs changed, where it was measured on this machine; else None."""
     subject = photographs.SUBJECT
     runs = store().runs(model=subject.model, dataset=subject.dataset)

@@ -53,7 +53,7 @@ def test_the_story_of_photographs_says_on_which_images_and_asks_for_those_that_a
     story = photographs.story(asked.append)
     assert story is not None and "JPEG copy" in story.measured and not asked
     told = [story.slide(number) for number in range(len(story.slides))]
-    assert asked[0].steps == photographs.STEPS[-1] and "do not come with the app" in told[-1].text
+    assert asked[0].steps == photographs.STEPS[-1] and "do not come with the app" in told[-1].unit
     assert "on 10,000 images" in told[0].text and "ResNet-20 on CIFAR-10" in told[0].text
     assert [len(slide.bars.names) for slide in told[:5] if slide.bars] == [1, 2, 3, 4, 4]
 

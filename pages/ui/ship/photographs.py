@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 
 from compression.analysis.comparison import Comparison
-from compression.language import _
+from compression.language import N_, _
 from compression.recipe import Recipe
 from compression.records.measurement import Measurement
 from compression.reference import Sweep
@@ -20,9 +20,10 @@ STEPS: tuple[tuple[Step, ...], ...] = (
     (Prune(sparsity=0.8), Quantize(weight_bits=4)),
 )
 """Of the story's files, from the largest to the smallest."""
+MISSING = N_("The photographs do not come with the app: measure this recipe on CIFAR-10 on Explore to see them here.")
 
 
-def story(changed: Callable[[Recipe], Comparison | None]) -> Story | None:
+def story(changed: Callable[[Recipe], Comparison | str | None]) -> Story | None:
     """The story, or None where its results are not stored.
 
     changed: a recipe's predictions beside the fp32 file's, where the user has measured both; asked when shown.
@@ -45,9 +46,7 @@ def _results(sweep: Sweep) -> Sequence[tuple[Recipe, Measurement]]:
     return [by_steps[steps] for steps in STEPS if steps in by_steps]
 
 
-def _changes(found: Comparison | None) -> Slide:
+def _changes(found: Comparison | str | None) -> Slide:
     return run_story.changes(
-        found,
-        _("The photographs do not come with the app: measure this recipe on CIFAR-10 on Explore to see them here."),
-        _("These are the images of CIFAR-10 on this machine."),
+        MISSING if found is None else found, _("These are the images of CIFAR-10 on this machine.")
     )

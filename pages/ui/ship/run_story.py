@@ -116,23 +116,14 @@ def _cost(found: Sequence[tuple[str, Measurement]]) -> Slide:
     )
 
 
-<<<<<<< HEAD
-def _changed(found: Comparison | str) -> Slide:
-    if isinstance(found, str):
-        again = _("Measure the recipe on Explore with all test images, and open this slide again.")
-        return Slide(_("Which images changed"), "–", _(found), again if found == NOT_STORED else "")
-=======
-def changes(found: Comparison | None, missing: str = "", about: str = "") -> Slide:
-    """The images that only fp32 classifies correctly; `missing` is what to do where they are not there.
+def changes(found: Comparison | str, about: str = "") -> Slide:
+    """The images that only fp32 classifies correctly, or in a sentence why they are not there.
 
     about: a sentence on which images they are.
     """
-    if found is None:
-        return Slide(
-            _("Which images changed"), "–", _("predictions are not stored for both files"),
-            missing or _("Measure the recipe on Explore with all test images, and open this slide again."),
-        )  # fmt: skip
->>>>>>> ffd1243 (Reference results for ResNet-8 on Fashion-MNIST and both CIFAR-10 networks; a ready story of colour photographs)
+    if isinstance(found, str):
+        again = _("Measure the recipe on Explore with all test images, and open this slide again.")
+        return Slide(_("Which images changed"), "–", _(found), again if found == NOT_STORED else "")
     shown = [*found.lost[:PICTURES]]
     return Slide(
         _("Which images changed"),
