@@ -8,7 +8,6 @@ from compression.recipe import Recipe
 from compression.records.measurement import Measurement
 from compression.reference import Sweep
 from compression.steps import Prune, Quantize, Step
-from pages.ui.model import wording
 from pages.ui.model.subject import Subject, reference_images, reference_sweep
 from pages.ui.ship import run_story
 from pages.ui.ship.stories import Slide, Story, measured_on, price
@@ -20,6 +19,7 @@ STEPS: tuple[tuple[Step, ...], ...] = (
     (Prune(sparsity=0.8), Quantize(weight_bits=4)),
 )
 """Of the story's files, from the largest to the smallest."""
+NAMES = (N_("8-bit weights"), N_("4-bit weights"), N_("80% sparsity, 4-bit weights"))
 MISSING = N_("The photographs do not come with the app: measure this recipe on CIFAR-10 on Explore to see them here.")
 
 
@@ -33,7 +33,7 @@ def story(changed: Callable[[Recipe], Comparison | str | None]) -> Story | None:
     if sweep is None or len(found) < len(STEPS):
         return None
     recipe, last = found[-1]
-    named = [(wording.recipe_line(each), measured) for each, measured in found]
+    named = [(_(name), measured) for name, (_recipe, measured) in zip(NAMES, found, strict=True)]
     return Story(
         _("Colour photographs: {times:.0f}× smaller, {price}", times=last.size_ratio, price=price(last)),
         run_story.told(SUBJECT.title, named, lambda: _changes(changed(recipe))),
