@@ -112,7 +112,8 @@ class Job:
 
     def hear(self, event: dict[str, Any]) -> None:
         """An event from the worker."""
-        self.meter.begin()
+        if not self.idle:  # nobody asked for it
+            self.meter.begin()
         if event["kind"] == "progress":
             share = self._news.share if event["share"] is None else event["share"]
             self.put(sentence=event["sentence"], share=share)

@@ -54,7 +54,7 @@ class UsageBook:
             return
         with self._database.write() as connection:
             row = _dialect(connection).insert(MakerRow).values(file_id=run, member=member, size_bytes=size_bytes)
-            if connection.execute(row.on_conflict_do_nothing()).rowcount > 0:
+            if connection.execute(row.on_conflict_do_nothing().returning(MakerRow.file_id)).first() is not None:
                 self._count(connection, member, Usage(size_bytes=size_bytes))
 
     def unmade(self, run: str) -> None:

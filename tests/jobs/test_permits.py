@@ -233,6 +233,15 @@ def test_a_job_that_waited_is_looked_at_when_it_begins(act_as: Any, store: Store
     assert "1 minutes of computing a day" in meter.count(every=15)
 
 
+def test_what_is_measured_while_nobody_waits_is_not_counted(act_as: Any, store: Store) -> None:
+    act_as(USER)
+    for idle in (True, False):
+        job = Job(REQUEST, idle=idle)
+        job.hear({"kind": "progress", "share": 0.5, "sentence": "Compressing"})
+        job.meter.count()
+        assert (store.usage.of("una").seconds == 0) == idle
+
+
 def test_without_a_team_nothing_is_counted(store: Store, tmp_path: Path) -> None:
     permits.check_work(Request("lenet5", "digits", "folder:/anywhere", "{}"))
     meter = permits.Meter()

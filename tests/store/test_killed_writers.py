@@ -91,6 +91,11 @@ def test_four_writers_of_two_apps_are_killed_and_nothing_is_lost_or_there_twice(
     assert took <= used.uploads <= took + killed and used == Usage(used.uploads, used.uploads)
     for name in said:
         assert [point.step for point in store.jobs.curve(name)] == sorted({p.step for p in store.jobs.curve(name)})
+    for who in ("bob", "eve", "bob"):
+        store.usage.made(runs[0].id, who, 700)
+    assert (store.usage.of("bob"), store.usage.of("eve")) == (Usage(size_bytes=700), Usage())
+    store.usage.unmade(runs[0].id)
+    assert store.usage.of("bob") == Usage()
     store.close()
     with create_engine(postgres.replace("postgresql:", "postgresql+psycopg:")).connect() as connection:
         orphans = "SELECT count(*) FROM compression_files f LEFT JOIN compression_accuracies a ON a.file_id = f.id WHERE a.file_id IS NULL"  # noqa: E501
