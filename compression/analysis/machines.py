@@ -47,6 +47,8 @@ def apart(here: Predictions, there: Predictions, ours: Machine, theirs: ProbeMac
 
 def reason(ours: Machine, theirs: ProbeMachine, *, integer: bool) -> str:
     """In what the two machines differ that changes answers, in a sentence."""
+    if theirs.litert:
+        return f"There LiteRT {theirs.litert} runs the .tflite file, and its kernels round sums differently."
     if integer and theirs.saturates is not None and theirs.saturates != saturates():
         who, other = (
             ("That machine", "this one does not") if theirs.saturates else ("This machine", "that one does not")

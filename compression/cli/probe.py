@@ -32,6 +32,9 @@ probe_app = group(help=N_("Measure files on other machines and import their repo
 def pack(
     out: Annotated[Path, typer.Argument(metavar="FILE.zip", help="Output file.")],
     runs: Annotated[list[str], typer.Option("--run", metavar="ID", help="A run from `runs list`; can be repeated.")],
+    tflite: Annotated[
+        bool, typer.Option("--tflite", help="Include each run's .tflite file; it is written from the run's recipe.")
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Write a zip with files of runs, test images and probe.py, which measures them wherever Python runs."""
@@ -44,7 +47,7 @@ def pack(
     subject = found[0].subject
     if any(run.subject != subject for run in found):
         raise InvalidSetting("All runs in a package must have the same network and dataset.")
-    contents = tuple((run.id, _title(run), _content(run)) for run in found)
+    contents = tuple((run.id, _title(run), _content(run), run.recipe_json if tflite else "") for run in found)
     with working() as progress:
         progress(_("Preparing the network"), 0.0)
         request = Request(subject.model, subject.weights, subject.dataset, found[0].recipe_json)

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
         library_networks,
         ranked_preprocessings,
     )
-    from compression.jobs.device_files import board_folder, device_file
+    from compression.jobs.device_files import board_folder, device_file, probe_package
     from compression.jobs.job import Job, News
     from compression.jobs.lab import Lab
     from compression.jobs.long_jobs import can_finish
@@ -61,7 +61,6 @@ if TYPE_CHECKING:
         memory_growth,
         network_structure,
         operator_times,
-        probe_package,
         reachable_amounts,
         softmax,
         teacher_scores,
@@ -94,7 +93,7 @@ _MODULES = {
         "import_network", "inputs_of",
         "library_networks", "ranked_preprocessings",
     ),
-    "device_files": ("board_folder", "device_file"),
+    "device_files": ("board_folder", "device_file", "probe_package"),
     "job": ("Job", "News"),
     "lab": ("Lab",),
     "long_jobs": ("can_finish",),
@@ -109,7 +108,7 @@ _MODULES = {
         "class_map_of", "compare_deployment", "compare_predictions", "compressed_structure", "correct_classes",
         "explain_latency",
         "feature_maps", "known_sensitivities",
-        "layer_view", "memory_growth", "network_structure", "operator_times", "probe_package",
+        "layer_view", "memory_growth", "network_structure", "operator_times",
         "reachable_amounts", "softmax",
         "teacher_scores",
         "write_format", "write_with_preprocessing",

@@ -1,8 +1,8 @@
-"""The `.tflite` file of a request, which a worker writes and measures. Importing this module is cheap; see `worker`."""
+"""Files for devices, which a worker writes: `.tflite`, a board's folder, a probe's zip. Importing this is cheap."""
 
 from dataclasses import replace
 
-from compression.errors import UserError
+from compression.errors import Unsupported, UserError
 from compression.jobs import worker
 from compression.jobs.messages import Request
 from compression.jobs.questions import compressed_graph
@@ -28,3 +28,32 @@ def board_folder(request: Request, written: DeviceFile, title: str) -> bytes:
 
     assert written.measured is not None
     return folder(Board(written.content, written.measured, worker.prepared(request).data, title))
+
+
+def probe_package(request: Request, runs: tuple[tuple[str, str, bytes, str], ...]) -> bytes:
+    """The zip for another machine with the fp32 file and those of runs; see `probing`.
+
+    A run is its id, title and file, and the recipe, as JSON, by which its `.tflite` file is written; '' for none.
+    """
+    from compression.probing.package import Packed, package
+
+    prepared = worker.prepared(request)
+    packed = [Packed("fp32", "fp32 baseline", prepared.baseline.onnx, baseline=True)]
+    for run, title, onnx, recipe in runs:
+        packed.append(Packed(run, title, onnx, tflite=_tflite(replace(request, recipe=recipe)) if recipe else b""))
+    return package(packed, prepared.data, prepared.data.fingerprint)
+
+
+def _tflite(request: Request) -> bytes:
+    """The file of a request for LiteRT; nothing where the network has no such form."""
+    from compression.export.tflite import export
+    from compression.pipeline import tflite_file
+
+    recipe, prepared = Recipe.from_json(request.recipe), worker.prepared(request)
+    form = tflite_file.form_of(recipe)
+    recipe = tflite_file.in_integers(recipe) if form == "int8" else recipe
+    try:
+        graph = compressed_graph(replace(request, recipe=recipe.to_json()))
+        return export(graph, prepared.data.input_shape, prepared.calibration.images, form)
+    except Unsupported:
+        return b""

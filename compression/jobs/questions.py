@@ -124,15 +124,6 @@ def browser_images(request: Request) -> BrowserImages:
     return browser.browser_images(prepared.baseline.onnx, prepared.data)
 
 
-def probe_package(request: Request, runs: tuple[tuple[str, str, bytes], ...]) -> bytes:
-    """The zip for another machine with the fp32 file and those of runs: (id, title, file) each; see `probing`."""
-    from compression.probing.package import Packed, package
-
-    prepared = worker.prepared(request)
-    fp32 = Packed("fp32", "fp32 baseline", prepared.baseline.onnx, baseline=True)
-    return package([fp32, *(Packed(*run) for run in runs)], prepared.data, prepared.data.fingerprint)
-
-
 def memory_growth(request: Request, onnx: bytes) -> Growth:
     """What a process of its own grows by while the file answers a large batch."""
     from compression.measure.memory import growth

@@ -7,6 +7,7 @@ import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -32,6 +33,8 @@ or with `python -m compression probe add report.json`. It needs Python 3.8 or ne
 
     pip install numpy onnxruntime
 
+Files that end in .tflite are measured with LiteRT where that is installed too: pip install ai-edge-litert
+
 In Termux (Android): pkg install python python-numpy python-onnxruntime. Nothing is sent anywhere.
 `python probe.py --help` lists its options, such as --name "My board" and --threads 1,4.
 """
@@ -39,12 +42,16 @@ In Termux (Android): pkg install python python-numpy python-onnxruntime. Nothing
 
 @dataclass(frozen=True)
 class Packed:
-    """A file of a run. `title` is for people; the `baseline` is what the others are timed in turns with."""
+    """A file of a run. `title` is for people; the `baseline` is what the others are timed in turns with.
+
+    `tflite` is the same network for LiteRT, if it goes along too.
+    """
 
     run: str
     title: str
     onnx: bytes
     baseline: bool = False
+    tflite: bytes = b""
 
 
 def package(files: Sequence[Packed], data: Dataset, fingerprint: str) -> bytes:
@@ -52,20 +59,18 @@ def package(files: Sequence[Packed], data: Dataset, fingerprint: str) -> bytes:
 
     Raises `InvalidSetting` where there are too many files, or not one fp32 file among them.
     """
-    if not 0 < len(files) <= MOST_FILES or sum(file.baseline for file in files) != 1:
-        raise InvalidSetting(f"A package has an fp32 file and up to {MOST_FILES - 1} others, not {len(files):,} files.")
-    files = list({file.onnx: file for file in sorted(files, key=lambda file: file.baseline)}.values())
+    count = len(files) + sum(file.tflite != b"" for file in files)
+    if not 0 < count <= MOST_FILES or sum(file.baseline for file in files) != 1:
+        raise InvalidSetting(f"A package has an fp32 file and up to {MOST_FILES - 1} others, not {count:,} files.")
+    files = sorted(files, key=lambda file: (file.baseline, file.tflite != b""))
+    files = list({file.onnx: file for file in files}.values())
     files.sort(key=lambda file: not file.baseline)
     chosen = order(len(data.test))[: images_of(data)]
-    names = [f"files/{number:02d}-{file.run}.onnx" for number, file in enumerate(files)]
+    stems = [f"files/{number:02d}-{file.run}" for number, file in enumerate(files)]
     manifest = {
         "format": "compression-lab probe package", "version": 1, "data_fingerprint": fingerprint,
         "n_test": len(data.test), "images": len(chosen), "dataset": data.title, "classes": list(data.classes),
-        "files": [
-            {"file": name, "sha256": hashlib.sha256(file.onnx).hexdigest(), "run": file.run, "title": file.title,
-             "baseline": file.baseline}
-            for name, file in zip(names, files, strict=True)
-        ],
+        "files": [entry for stem, file in zip(stems, files, strict=True) for entry in _entries(stem, file)],
     }  # fmt: skip
     contents = {
         "README.txt": README.encode(),
@@ -77,8 +82,21 @@ def package(files: Sequence[Packed], data: Dataset, fingerprint: str) -> bytes:
     }
     if data.labelled:
         contents["labels.npy"] = _array(data.test.labels[chosen].numpy())
-    contents |= {name: file.onnx for name, file in zip(names, files, strict=True)}
+    contents |= {f"{stem}.onnx": file.onnx for stem, file in zip(stems, files, strict=True)}
+    contents |= {f"{stem}.tflite": file.tflite for stem, file in zip(stems, files, strict=True) if file.tflite}
     return _zipped(contents)
+
+
+def _entries(stem: str, file: Packed) -> list[dict[str, Any]]:
+    """What the manifest tells of a run's files; `of` is the ONNX file whose run a `.tflite` file is of."""
+    onnx = hashlib.sha256(file.onnx).hexdigest()
+    shared = {"run": file.run, "title": file.title, "baseline": file.baseline}
+    found: list[dict[str, Any]] = [{"file": f"{stem}.onnx", "sha256": onnx, **shared}]
+    if file.tflite:
+        mark, title = hashlib.sha256(file.tflite).hexdigest(), f"{file.title}, .tflite"
+        more = {"baseline": False, "title": title, "of": onnx}
+        found.append({"file": f"{stem}.tflite", "sha256": mark, **shared, **more})
+    return found
 
 
 def images_of(data: Dataset, most: int = MOST_PIXELS) -> int:

@@ -1,8 +1,9 @@
 """Measures the files beside it on this machine: python probe.py
 
-Needs Python 3.8 or newer with numpy and onnxruntime (`pip install numpy onnxruntime`); nothing is sent anywhere. It
-writes report.json: latency in turns with the fp32 file, peak memory, and the answer for each test image. Give that file
-to Compression Lab, on its page Deploy or with `python -m compression probe add report.json`.
+Needs Python 3.8 or newer with numpy and onnxruntime (`pip install numpy onnxruntime`), and ai-edge-litert for files
+that end in .tflite; nothing is sent anywhere. It writes report.json: latency in turns with the fp32 file, peak memory,
+and the answer for each test image. Give that file to Compression Lab, on its page Deploy or with
+`python -m compression probe add report.json`.
 """
 
 from __future__ import annotations
@@ -22,6 +23,14 @@ from typing import Any
 import numpy as np
 import onnxruntime as ort
 from onnxruntime.capi import onnxruntime_pybind11_state as state
+
+try:
+    from ai_edge_litert import interpreter as litert
+except ImportError:
+    try:
+        from tflite_runtime import interpreter as litert
+    except ImportError:
+        litert = None
 
 HERE = Path(__file__).resolve().parent
 FORMAT, VERSION = "compression-lab probe report", 1
@@ -118,19 +127,57 @@ def _images() -> np.ndarray:
     return images
 
 
-def _session(file: Path, threads: int = 1) -> ort.InferenceSession:
+class _Input:
+    """The name of a session's input and its shape, whose first number is how many images go in at once."""
+
+    def __init__(self, name: str, shape: list[int]):
+        self.name, self.shape = name, shape
+
+
+class _Tflite:
+    """A .tflite file, asked as ONNX Runtime's sessions are: float32 [n, C, H, W] in, scores in float32 out."""
+
+    def __init__(self, file: Path, threads: int):
+        if litert is None:
+            raise ValueError(
+                "LiteRT is not installed here (pip install ai-edge-litert), so this file was not measured."
+            )
+        self._run = litert.Interpreter(model_path=str(file), num_threads=threads)
+        self._run.allocate_tensors()
+        self._takes, self._gives = self._run.get_input_details()[0], self._run.get_output_details()[0]
+
+    def get_inputs(self) -> list[_Input]:
+        """The images."""
+        return [_Input("image", [int(self._takes["shape"][0])])]
+
+    def run(self, _: Any, feed: dict[str, np.ndarray]) -> list[np.ndarray]:
+        """The scores of a batch."""
+        images = feed["image"].transpose(0, 2, 3, 1)  # the files of the package have channels last
+        scale, zero = self._takes["quantization"]
+        if self._takes["dtype"] == np.int8:
+            images = np.clip(np.round(images / np.float32(scale)) + zero, -128, 127)
+        self._run.set_tensor(self._takes["index"], np.ascontiguousarray(images, self._takes["dtype"]))
+        self._run.invoke()
+        scores = self._run.get_tensor(self._gives["index"]).astype(np.float32)
+        scale, zero = self._gives["quantization"]
+        return [(scores - zero) * np.float32(scale) if self._gives["dtype"] == np.int8 else scores]
+
+
+def _session(file: Path, threads: int = 1) -> Any:
+    if file.suffix == ".tflite":
+        return _Tflite(file, threads)
     options = ort.SessionOptions()
     options.intra_op_num_threads, options.inter_op_num_threads, options.log_severity_level = threads, 1, 3
     return ort.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
 
 
-def _fixed(session: ort.InferenceSession) -> int | None:
+def _fixed(session: Any) -> int | None:
     """How many images the file takes at once; None for any number."""
     size = session.get_inputs()[0].shape[0]
     return size if isinstance(size, int) else None
 
 
-def _batches(session: ort.InferenceSession, images: np.ndarray, most: int = BATCH) -> list[dict[str, np.ndarray]]:
+def _batches(session: Any, images: np.ndarray, most: int = BATCH) -> list[dict[str, np.ndarray]]:
     """What answers all images; the last one fills up the last batch where the file takes no fewer."""
     size = _fixed(session) or min(most, len(images))
     count = -(-len(images) // size)
@@ -147,6 +194,8 @@ def _measure(
 ) -> dict[str, Any]:
     """One file: times, memory, answers; what fails becomes a sentence, and the others go on."""
     found: dict[str, Any] = {"sha256": file["sha256"], "latency": [], "classes": [], "confidences": [], "error": ""}
+    if "of" in file:
+        found["of"] = file["of"]
     try:
         found["classes"], found["confidences"] = _answers(_session(HERE / file["file"]), images)
         for count in threads:
@@ -157,7 +206,7 @@ def _measure(
     return {**found, **_memory(HERE / file["file"])}
 
 
-def _answers(session: ort.InferenceSession, images: np.ndarray) -> tuple[list[int], list[float]]:
+def _answers(session: Any, images: np.ndarray) -> tuple[list[int], list[float]]:
     """Class and confidence of each image. Raises `ValueError` where scores name none."""
     run = [session.run(None, batch)[0] for batch in _batches(session, images)]
     scores = np.concatenate(run)[: len(images)].astype(np.float64)
@@ -169,9 +218,7 @@ def _answers(session: ort.InferenceSession, images: np.ndarray) -> tuple[list[in
     return [int(each) for each in named], [round(float(each), 4) for each in confidence]
 
 
-def _latency(
-    ours: ort.InferenceSession, theirs: ort.InferenceSession, image: np.ndarray, seconds: float, threads: int
-) -> dict[str, Any]:
+def _latency(ours: Any, theirs: Any, image: np.ndarray, seconds: float, threads: int) -> dict[str, Any]:
     """Milliseconds for one image, pair by pair with the fp32 file."""
     first, second = _batches(ours, image), _batches(theirs, image)
     began, warm_up = time.perf_counter(), 0
@@ -196,7 +243,7 @@ def _latency(
     }  # fmt: skip
 
 
-def _time(session: ort.InferenceSession, feeds: list[dict[str, np.ndarray]]) -> float:
+def _time(session: Any, feeds: list[dict[str, np.ndarray]]) -> float:
     begin = time.perf_counter()
     for feed in feeds:
         session.run(None, feed)
@@ -335,8 +382,16 @@ def _machine(name: str) -> dict[str, Any]:
         "name": name[:80], "cpu": _cpu(), "cores": os.cpu_count() or 1,
         "system": f"{platform.system()} {platform.machine()}"[:80], "python": platform.python_version(),
         "onnxruntime": ort.__version__, "vnni": "vnni" in flags if flags else None, "saturates": _saturates(),
-        "memory_bytes": memory[0] if memory else None,
+        "memory_bytes": memory[0] if memory else None, "litert": _litert(),
     }  # fmt: skip
+
+
+def _litert() -> str:
+    """LiteRT's version; '' where it is not installed."""
+    if litert is None:
+        return ""
+    package = sys.modules.get(litert.__name__.partition(".")[0])
+    return str(getattr(litert, "__version__", "") or getattr(package, "__version__", "") or "unknown")[:80]
 
 
 def _saturates() -> bool | None:

@@ -73,9 +73,11 @@ class ProbedFile(_Checked):
     """One file: its times, the memory that a process takes at its peak, the class of each image; or why there is none.
 
     `load_bytes` is what the process grew by when it loaded the file, `peak_bytes` when it had answered an image too.
+    `of` is there for a `.tflite` file: the ONNX file of the same run.
     """
 
     sha256: Hash
+    of: Hash | None = None
     latency: Annotated[list[ProbedPace], Field(max_length=8)] = []
     load_bytes: Bytes | None = None
     peak_bytes: Bytes | None = None
@@ -95,6 +97,7 @@ class ProbedMachine(_Checked):
     system: Name
     python: Name = ""
     onnxruntime: Name
+    litert: Name = ""
     vnni: bool | None = None
     saturates: bool | None = None
     memory_bytes: Bytes | None = None
@@ -115,7 +118,8 @@ class ProbeReport(_Checked):
     def _complete(self) -> Self:
         if self.images > self.n_test:
             raise ValueError(f"{self.images:,} images of {self.n_test:,} are more than there are")
-        if len({file.sha256 for file in self.files}) < len(self.files):
+        named = [file.sha256 for file in self.files], [file.of for file in self.files if file.of]
+        if any(len(set(found)) < len(found) for found in named):
             raise ValueError("a file stands in it twice")
         for file in self.files:
             if len(file.classes) not in (0, self.images) or len(file.confidences) != len(file.classes):
@@ -125,18 +129,34 @@ class ProbeReport(_Checked):
 
 @dataclass(frozen=True)
 class ProbeMachine(Machine):
-    """A machine that a report tells of. Of `kind` 'probe' or 'browser'; '' is one that measured by itself."""
+    """A machine that a report tells of. Of `kind` 'probe' or 'browser'; '' is one that measured by itself.
+
+    `litert` is LiteRT's version where it ran `.tflite` files of the runs, '' where it ran their ONNX files.
+    """
 
     kind: str = ""
     name: str = ""
     saturates: bool | None = None
     memory_bytes: int | None = None
+    litert: str = ""
 
     @property
     def title(self) -> str:
         """What its owner calls it, else its processor; a browser is said to be one."""
         called = self.name or self.cpu or "a machine without a name"
+        if self.litert:
+            return f"{called}, .tflite"
         return f"{called}, in the browser" if self.kind == "browser" else called
+
+    @property
+    def runtime(self) -> str:
+        """What decides on its answers."""
+        return f"LiteRT {self.litert}, {self.system}" if self.litert else super().runtime
+
+    @property
+    def runtime_version(self) -> str:
+        """'1.27.0' of ONNX Runtime, or 'LiteRT 2.3.0'."""
+        return f"LiteRT {self.litert}" if self.litert else self.onnxruntime
 
 
 @dataclass(frozen=True)

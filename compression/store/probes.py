@@ -24,6 +24,8 @@ from compression.store.records import digest, dump, load
 from compression.store.tables import FileRow, LatencyRow, MachineRow, PredictionRow, SubjectRow
 from compression.team import Act, require
 
+UNKNOWN = "unknown"
+"""LiteRT's version where a report does not tell it."""
 RUNTIME = 100
 """Characters of a runtime's name in the tables."""
 
@@ -76,21 +78,20 @@ class ProbeBook:
         And `NotAllowed` for who may upload nothing.
         """
         require(Act.WORK)
-        machine = _machine(report.machine)
-        key, now, mark = _key(machine), datetime.now(UTC), digest(report.model_dump_json())
-        row = {"id": digest(dump(machine)), "hardware": key, "record": dump(machine)}
+        now, mark, parts = datetime.now(UTC), digest(report.model_dump_json()), _by_runtime(report)
         with self._database.write() as connection:
             runs = _runs(connection, report)
-            missing = sum(file.sha256 not in runs for file in report.files)
+            missing = sum(_onnx(file) not in runs for file in report.files)
             failed = tuple(file.error for file in report.files if file.error)
-            found = Added(key, machine.title, sum(map(len, runs.values())), missing, failed)
-            if _has(connection, row["id"], mark):
+            first = next(iter(parts))
+            found = Added(_key(first), first.title, sum(map(len, runs.values())), missing, failed)
+            if any(_has(connection, digest(dump(machine)), mark) for machine in parts):
                 return replace(found, again=True)
-            if not connection.execute(select(MachineRow.id).where(MachineRow.id == row["id"])).first():
-                connection.execute(insert(MachineRow), row)
-            for file in report.files:
-                for run in runs.get(file.sha256, ()):
-                    _add(connection, run, file, row, machine, mark, now)
+            for machine, files in parts.items():
+                row = _row(connection, machine)
+                for file in files:
+                    for run in runs.get(_onnx(file), ()):
+                        _add(connection, run, file, row, machine, mark, now)
         return found
 
     def machines(self) -> list[KnownMachine]:
@@ -146,13 +147,36 @@ def _machine(told: ProbedMachine) -> ProbeMachine:
     )  # fmt: skip
 
 
+def _by_runtime(report: ProbeReport) -> dict[ProbeMachine, list[ProbedFile]]:
+    """The machine with the ONNX files, and once more, as one that runs LiteRT, with the `.tflite` files."""
+    machine = _machine(report.machine)
+    found: dict[ProbeMachine, list[ProbedFile]] = {}
+    for file in sorted(report.files, key=lambda file: file.of is not None):
+        there = replace(machine, litert=report.machine.litert or UNKNOWN) if file.of else machine
+        found.setdefault(there, []).append(file)
+    return found
+
+
+def _onnx(file: ProbedFile) -> str:
+    """The ONNX file by which a run is found."""
+    return file.of or file.sha256
+
+
+def _row(connection: Connection, machine: ProbeMachine) -> dict[str, str]:
+    """The machine's row, which is added where it is new."""
+    row = {"id": digest(dump(machine)), "hardware": _key(machine), "record": dump(machine)}
+    if not connection.execute(select(MachineRow.id).where(MachineRow.id == row["id"])).first():
+        connection.execute(insert(MachineRow), row)
+    return row
+
+
 def _key(machine: ProbeMachine) -> str:
-    return digest("probe", machine.id, machine.cpu, machine.name)
+    return digest("probe", machine.id, machine.cpu, machine.name, *(("tflite",) if machine.litert else ()))
 
 
 def _runtime(machine: ProbeMachine) -> str:
     """What its answers are kept under: they are a machine's own, and never stand for those of this runtime."""
-    return f"{_key(machine)} {machine.id} {machine.onnxruntime}"[:RUNTIME]
+    return f"{_key(machine)} {machine.id} {machine.runtime_version}"[:RUNTIME]
 
 
 def _probed() -> Any:
@@ -161,7 +185,7 @@ def _probed() -> Any:
 
 def _runs(connection: Connection, report: ProbeReport) -> dict[str, list[str]]:
     """The runs here by the SHA-256 of their file, of those that the report tells of."""
-    wanted = [file.sha256 for file in report.files]
+    wanted = [_onnx(file) for file in report.files]
     chosen = select(FileRow.file_hash, FileRow.id, FileRow.n_test, SubjectRow.data_fingerprint).join(SubjectRow)
     rows = connection.execute(chosen.where(FileRow.file_hash.in_(wanted))).all()
     if not rows:

@@ -13,6 +13,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import ai_edge_litert as litert
 import numpy as np
 import onnxruntime as ort
 import pytest
@@ -23,7 +24,9 @@ from compression.analysis.machines import apart
 from compression.cli import app
 from compression.data import load
 from compression.errors import InvalidFile, InvalidSetting
+from compression.export import tflite as tflite_file
 from compression.host.machine import this_machine
+from compression.measure import tflite_runs
 from compression.pipeline import compress, measuring
 from compression.pipeline.candidate import Prepared
 from compression.probing import probe
@@ -53,12 +56,17 @@ def made(prepared: Prepared) -> Any:
     return recipe, candidate, measuring.measure(candidate, prepared)
 
 
+def tflite(prepared: Prepared, made: Any) -> bytes:
+    return tflite_file.export(made[1].books.graph, (1, 8, 8), prepared.calibration.images)
+
+
 @pytest.fixture(scope="module")
 def report(prepared: Prepared, made: Any, tmp_path_factory: pytest.TempPathFactory) -> bytes:
     """What `probe.py` writes where it is unpacked."""
     folder = tmp_path_factory.mktemp("there")
     fp32 = Packed("fp32", "fp32", prepared.baseline.onnx, baseline=True)
-    files = [fp32, Packed("ours", "ours", made[1].onnx), Packed("again", "the same", made[1].onnx)]
+    ours = Packed("ours", "ours", made[1].onnx, tflite=tflite(prepared, made))
+    files = [fp32, ours, Packed("again", "the same", made[1].onnx)]
     content = package(files, prepared.data, prepared.data.fingerprint)
     assert content == package(files, prepared.data, prepared.data.fingerprint)
     zipfile.ZipFile(io.BytesIO(content)).extractall(folder)
@@ -97,7 +105,7 @@ def test_the_answers_there_are_those_that_were_measured_here(report: bytes, made
     told = read_report(report)
     measured = made[2]
     [ours] = [file for file in told.files if file.sha256 == measured.file_hash]
-    assert len(told.files) == 2  # equal files go along once
+    assert len(told.files) == 3  # equal files go along once
     assert (told.images, told.machine.name, ours.error) == (IMAGES, NAME, "")
     assert measured.predictions.classes[:IMAGES].tolist() == ours.classes
     assert np.allclose(measured.predictions.confidences[:IMAGES], ours.confidences, atol=2e-3)
@@ -113,14 +121,20 @@ def test_a_report_lands_on_its_run_once_and_leaves_what_was_measured_here(
     added = store.probes.add(read_report(report))
     assert (added.runs, added.unknown, added.again) == (1, 1, False)  # the fp32 file is of no run in this store
     assert store.probes.add(read_report(report)).again
-    [probed] = store.probes.of_run(run)
+    [probed, there] = sorted(store.probes.of_run(run), key=lambda each: each.machine.litert)
     assert (probed.machine.title, len(probed.latencies)) == (NAME, 2)
     assert probed.answers is not None and answers is not None
     assert np.array_equal(probed.answers.images, order(before.n_test)[:IMAGES])
     assert store.run(run) == before
     assert np.array_equal(store.predictions(run).classes, answers.classes)  # type: ignore[union-attr]
-    [machine] = store.probes.machines()
+    [machine, lite] = sorted(store.probes.machines(), key=lambda each: each.machine.litert)
     assert store.probes.times(machine.key)[before.file_hash].threads == 1
+    assert (lite.machine.title, lite.machine.runtime_version) == (f"{NAME}, .tflite", f"LiteRT {litert.__version__}")
+    assert store.probes.times(lite.key)[before.file_hash] != store.probes.times(machine.key)[before.file_hash]
+    assert there.answers is not None and np.mean(there.answers.classes == probed.answers.classes) > 0.99
+    [lite_told] = machines.sentences(before, answers, [there])
+    assert lite_told.startswith(f"The .tflite file of this run on {NAME}, .tflite")
+    store.probes.forget(lite.key)
     [told] = machines.sentences(before, answers, [probed])
     assert told.startswith("The same file, two machines") and "all 200 predictions are equal" in told
     assert [row["Threads"] for row in machines.rows(before, [probed])] == [1, 1, 2]
@@ -143,7 +157,33 @@ def test_charts_show_the_milliseconds_of_the_machine_that_is_chosen(store: Store
         View.from_query({"machine": "<script>"})
 
 
+def test_a_tflite_file_in_the_package_is_answered_as_litert_does_here(
+    report: bytes, prepared: Prepared, made: Any
+) -> None:
+    content = tflite(prepared, made)
+    [found] = [file for file in read_report(report).files if file.of]
+    assert (found.of, found.sha256, found.error) == (made[2].file_hash, hashlib.sha256(content).hexdigest(), "")
+    here, _ = tflite_runs.predict(content, prepared.data, order(len(prepared.data.test))[:IMAGES], 10)
+    assert here.classes.tolist() == found.classes and len(found.latency) == 2
+
+
+def test_without_litert_there_the_report_says_so(
+    store: Store, run: str, report: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(probe, "litert", None)
+    with pytest.raises(ValueError, match="LiteRT is not installed here"):
+        probe._session(Path("x.tflite"))
+    values = json.loads(report)
+    for file in values["files"]:
+        if "of" in file:
+            file |= {"error": "LiteRT is not installed here.", "classes": [], "confidences": [], "latency": []}
+    added = store.probes.add(read_report(json.dumps(values).encode()))
+    assert added.failed == ("LiteRT is not installed here.",)
+    assert [each.machine.litert for each in store.probes.machines()] == [""]
+
+
 @pytest.mark.parametrize(("path", "value", "said"), [
+    (("files", 2, "of"), "A" * 64, "files.2.of"),
     (("version",), 2, "version is 2"),
     (("format",), "x", "with the format"),
     (("images",), 10**400, "images is a number of 1,329 bits"),
@@ -191,7 +231,7 @@ def test_no_report_speaks_for_this_machine(store: Store, run: str, report: bytes
     values = {**json.loads(report)["machine"], **named, "id": (here.id + "0" * 12)[:12], "name": "", "vnni": here.vnni}
     store.probes.add(read_report(changed(report, "machine", to=values)))
     assert store.run(run) == before
-    assert [each.here for each in store.latencies(run)] == [False, False, True]
+    assert [each.here for each in store.latencies(run)] == [False, False, False, False, True]
 
 
 def test_machines_that_cut_sums_off_are_told_apart_from_those_that_round() -> None:
@@ -222,8 +262,9 @@ def test_the_command_takes_a_report_and_lists_its_machine(
     file.write_bytes(report)
     added = json.loads(CliRunner().invoke(app, ["probe", "add", str(file), "--json"]).stdout)
     assert added["runs"] == 1
-    [known] = json.loads(CliRunner().invoke(app, ["probe", "list", "--json"]).stdout)
-    assert (known["key"], known["name"]) == (added["machine"], NAME)
+    [lite, known] = json.loads(CliRunner().invoke(app, ["probe", "list", "--json"]).stdout)
+    assert (known["key"], known["name"], known["litert"]) == (added["machine"], NAME, "")
+    assert lite["litert"] == litert.__version__
     file.write_bytes(b"x" * (MOST_CHARACTERS + 1))
     refused = CliRunner().invoke(app, ["probe", "add", str(file)])
     assert refused.exit_code == 2 and "no report of a probe" in refused.stderr

@@ -17,7 +17,7 @@ def rows(run: Run, probed: list[Probed]) -> list[dict[str, Any]]:
     found = [_row(_(HERE), run.latency, run.latency_machine.onnxruntime)] if run.latency and run.latency_machine else []
     for each in probed:
         for latency in sorted(each.latencies, key=lambda took: took.threads):
-            row = _row(each.machine.title, latency, each.machine.onnxruntime)
+            row = _row(each.machine.title, latency, each.machine.runtime_version)
             row |= {"p99": latency.p99_ms, "°C": latency.temperature_c, "MHz": latency.clock_mhz}
             found.append(row | {"Memory": latency.peak_bytes and latency.peak_bytes / 1e6})
     return found
@@ -27,7 +27,7 @@ def _row(machine: str, latency: Latency, runtime: str) -> dict[str, Any]:
     return {
         "Machine": machine, "Threads": latency.threads, "Median": latency.p50_ms, "p95": latency.p95_ms, "p99": None,
         "fp32": latency.baseline_p50_ms, "Latency": latency.ratio, "Memory": None, "°C": None, "MHz": None,
-        "ONNX Runtime": runtime,
+        "Runtime": runtime,
     }  # fmt: skip
 
 
@@ -41,13 +41,17 @@ def sentences(run: Run, here: Predictions | None, probed: list[Probed]) -> list[
     for each in probed:
         found = each.answers and apart(here, each.answers, run.accuracy_machine, each.machine, integer=integer)
         if found:
-            told.append(sentence(each.machine.title, found))
+            told.append(sentence(each.machine.title, found, tflite=bool(each.machine.litert)))
     return told
 
 
-def sentence(machine: str, found: Apart) -> str:
-    """'The same file on two machines, A and this one: 3 of 200 predictions differ. …'."""
-    head = _("The same file, two machines ({machine} and this one)", machine=machine)
+def sentence(machine: str, found: Apart, *, tflite: bool = False) -> str:
+    """'The same file, two machines (A and this one): 3 of 200 predictions differ. …'."""
+    head = (
+        _("The .tflite file of this run on {machine}, beside the ONNX file here", machine=machine)
+        if tflite
+        else _("The same file, two machines ({machine} and this one)", machine=machine)
+    )
     if not found.differing:
         return _("{head}: all {n:,} predictions are equal.", head=head, n=found.n)
     sure = _(

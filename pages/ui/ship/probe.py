@@ -23,6 +23,12 @@ HOW = N_(
 )
 
 
+TFLITE = N_(
+    "Each run's network for LiteRT goes along, except those with a training step. probe.py measures it where LiteRT is "
+    "installed (`pip install ai-edge-litert`); the results appear on the charts as a machine of their own, “.tflite”."
+)
+
+
 def draw(visit: Visit, point: Point) -> None:
     """Choose runs, take the zip along, and bring the report back."""
     st.markdown(_("#### Another machine"), help=_(HOW))
@@ -42,10 +48,15 @@ def package(visit: Visit, point: Point) -> None:
     put("probe.runs", [run for run in ([point.run] if wanted is None else wanted) if run in runs])
     chosen = st.multiselect(_("Runs to measure"), list(runs), key="probe.runs", format_func=titles.__getitem__)
     contents = {run: kept(store().file(runs[run])) for run in chosen}
-    there = tuple((run, titles[run], file) for run, file in contents.items() if file is not None)
+    with_tflite = st.toggle(_("Include .tflite files"), key="probe.tflite", help=_(TFLITE))
+    there = tuple(
+        (run, titles[run], file, _written_from(runs[run]) if with_tflite else "")
+        for run, file in contents.items()
+        if file is not None
+    )
     if len(there) < len(contents):
         st.caption(_("Runs whose file is no longer on this machine are left out."))
-    key = f"probe.{'.'.join(run for run, *_ in there)}"
+    key = f"probe.{'.'.join(run for run, *_ in there)}{'.tflite' if with_tflite else ''}"
     if not there:
         st.caption(_("Choose at least one run; the fp32 file is always included."))
     elif key not in visit.prepared_files:
@@ -77,7 +88,7 @@ def report() -> None:
         st.caption(_("Machines with reports. The charts on Explore can show the latencies of each."))
         rows = [
             {"Machine": each.machine.title, "Processor": each.machine.cpu, "Cores": each.machine.cores,
-             "ONNX Runtime": each.machine.onnxruntime, "Files": each.files, "Measured": each.measured}
+             "Runtime": each.machine.runtime_version, "Files": each.files, "Measured": each.measured}
             for each in machines
         ]  # fmt: skip
         moment = st.column_config.DatetimeColumn(format="YYYY-MM-DD HH:mm")
@@ -102,6 +113,12 @@ def _runs(visit: Visit, point: Point) -> list[Run]:
     found = [run for run in store().runs(model=subject.model, dataset=subject.dataset, limit=OFFERED) if run.full]
     first = [run for run in found if run.id == point.run] or found[:1]
     return [run for run in found if first and run.subject == first[0].subject]
+
+
+def _written_from(run: Run) -> str:
+    """The recipe by which a run's `.tflite` file is written; none where that would take a training."""
+    recipe = run.readable
+    return "" if recipe is None or recipe.get("recover") else run.recipe_json
 
 
 def _title(run: Run) -> str:
