@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from compression.host.machine import this_machine
-from compression.language import _, n_
+from compression.language import N_, _, n_, shown
 from compression.records.measurement import Accuracy, Interval, LearningPoint
 from pages.ui.model import wording
 from pages.ui.model.axes import AXES, Axis, Name
@@ -18,6 +18,8 @@ Role = Literal["baseline", "reference", "neighbour", "visited", "now"]
 
 
 ROLES: dict[str, Role] = {"visit": "visited", "neighbour": "neighbour"}
+MEASURED = N_("measured")
+"""The provenance of what this machine has just measured."""
 
 
 @dataclass(frozen=True)
@@ -170,7 +172,7 @@ def text(point: Point) -> str:
         told.append(
             _("{p50_ms}, {ratio:.2f} of fp32", p50_ms=wording.milliseconds(latency.p50_ms), ratio=latency.ratio)
         )
-    told.append(f"{html.escape(measured.provenance)}, {_images(point)}")
+    told.append(f"{html.escape(shown(measured.provenance))}, {_images(point)}")
     if point.source != "visit":
         told.append(html.escape(where(point)))
     return "<br>".join(told)

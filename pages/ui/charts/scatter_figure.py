@@ -18,7 +18,7 @@ KINDS = {
 PARETO, FP32, TRAINING, CURRENT = N_("Pareto front"), N_("fp32 baseline"), N_("Training (validation)"), N_("Current")
 """The names of traces beside those of techniques."""
 EMPTY = N_("The first point appears here.")
-HEIGHT = 340
+HEIGHT = 300
 FOCUS = 8.0
 """So many points of accuracy below the best a chart begins with."""
 

@@ -6,7 +6,7 @@ from typing import Literal
 
 from streamlit.delta_generator import DeltaGenerator
 
-from compression.language import N_, _
+from compression.language import N_, _, n_
 from compression.records.measurement import Measurement
 from compression.store.records import FROM_STORE
 from pages.ui.model import wording
@@ -60,15 +60,13 @@ def _metric(place: DeltaGenerator, figure: Figure, *, old: bool) -> DeltaGenerat
     )  # fmt: skip
 
 
-def provenance(measured: Measurement, full: bool) -> str:
+def provenance(measured: Measurement) -> str:
     """'Measured on all 10,000 test images. Latency: 1 thread, Intel(R) Xeon(R) …'."""
-    which, latency = "all" if full else _("the first"), measured.latency
-    images = _(
-        "{capitalize} on {which} {n:,} test images.",
-        capitalize=measured.provenance.capitalize(),
-        which=which,
-        n=measured.accuracy.n,
-    )
+    label, latency, n = measured.provenance, measured.latency, measured.accuracy.n
+    images = n_("Measured on all {n:,} test image.", "Measured on all {n:,} test images.", n)
+    if is_kept(measured):
+        when = label.removeprefix(f"{FROM_STORE}, measured ")
+        images = _("From the store, measured {when} on all {n:,} test images.", when=when, n=n)
     if latency is None:
         return images
     return _(

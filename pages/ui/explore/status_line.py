@@ -44,6 +44,6 @@ def follow(visit: Visit, status: DeltaGenerator) -> None:
 def provenance(visit: Visit, now: Point, status: DeltaGenerator) -> None:
     """Where the figures come from."""
     with status.container(horizontal=True, vertical_alignment="center"):
-        st.caption(figures_of_merit.provenance(now.measurement, now.full), width="content")
+        st.caption(figures_of_merit.provenance(now.measurement), width="content")
         if figures_of_merit.is_kept(now.measurement) and visit.point:
             st.button(_("Measure again"), on_click=visit.measure_again, type="tertiary", key="anew")

@@ -44,12 +44,14 @@ def machine(known: dict[str, str], chosen: str) -> str:
 
 
 SHADED = N_("Shaded on the charts. The best measured point within the budget is shown below.")
+WIDTHS = (8, 20, 16, 18, 26)
+"""Of the budget's title, its three limits and the objective: each label is readable where the page is 1280 wide."""
 
 
 def budget(words: Words) -> Budget:
     """A switch and a number for each limit, and what is wished for within them, in one row."""
     limits: dict[str, float | None] = {}
-    title, *places, last = st.columns([1, *(2,) * len(LIMITS), 3], gap="small", vertical_alignment="bottom")
+    title, *places, last = st.columns(WIDTHS, gap="xsmall", vertical_alignment="bottom")
     title.markdown(_("**Budget**"), help=_(SHADED))
     for place, (name, (low, high, pace)) in zip(places, LIMITS.items(), strict=True):
         label, about = labels(words)[name]

@@ -22,6 +22,9 @@ STYLE = """
 .st-key-budget-bar > [data-testid="stLayoutWrapper"] > [data-testid="stHorizontalBlock"] { flex-wrap: wrap; }
 .st-key-budget-bar > [data-testid="stLayoutWrapper"] > [data-testid="stHorizontalBlock"] > [data-testid="stColumn"] {
   min-width: 5rem; }
+.st-key-budget-bar > [data-testid="stLayoutWrapper"] > [data-testid="stHorizontalBlock"] :is(label, button) * {
+  font-size: 0.8rem; }
+.st-key-budget-bar [data-testid="stButtonGroup"] button { padding: 0.25rem 0.5rem; }
 .st-key-budget-bar [data-testid="stColumn"] > [data-testid="stVerticalBlock"] { gap: 0.25rem; }
 .st-key-layers-centre > [data-testid="stLayoutWrapper"] > [data-testid="stHorizontalBlock"] { flex-wrap: wrap; }
 .st-key-layers-centre > [data-testid="stLayoutWrapper"] > [data-testid="stHorizontalBlock"] > [data-testid="stColumn"] {
@@ -55,6 +58,10 @@ div:has(> [data-testid="stMetricDeltaDescription"]) { flex-wrap: wrap; }
   [data-testid="stMainBlockContainer"] { padding: 3.75rem 1.25rem 2rem; }
   [data-testid="stMetricValue"] { font-size: 1.5rem; }
   [class*="st-key-written-"] { min-height: 4rem; align-items: center; }
+  .st-key-budget-bar > [data-testid="stLayoutWrapper"] > [data-testid="stHorizontalBlock"] >
+  [data-testid="stColumn"] { flex-basis: 13rem; }
+  .st-key-budget-bar > [data-testid="stLayoutWrapper"] > [data-testid="stHorizontalBlock"] >
+  [data-testid="stColumn"]:is(:first-child, :last-child) { flex-basis: 100%; }
   .st-key-charts > [data-testid="stLayoutWrapper"] > [data-testid="stHorizontalBlock"] > [data-testid="stColumn"],
   .st-key-layers-centre > [data-testid="stLayoutWrapper"] > [data-testid="stHorizontalBlock"] >
   [data-testid="stColumn"] { flex-basis: 100%; }
