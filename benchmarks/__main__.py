@@ -149,6 +149,8 @@ def lessons(
             measurements.write_students()
         if not busy and ("convolutions" in (only or ()) or not only):
             measurements.write_convolutions()
+        if not busy and ("placement" in (only or ()) or not (only or missing)):
+            measurements.write_placement()
         said = measurements.run(progress, timed=not busy, only=tuple(only or ()), missing=missing)
     typer.echo(said, err=True)
 

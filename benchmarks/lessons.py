@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
+import timm
 import torch
 from safetensors.numpy import save_file
 from torch import nn
@@ -28,8 +29,10 @@ from compression.lessons.distillation import Course
 from compression.lessons.pruning import STUDIED
 from compression.lessons.tables import TABLES, Planned
 from compression.measure.latency import latency
+from compression.network.graph import operator_name
+from compression.network.placement import placeable
 from compression.network.tracing import trace
-from compression.pipeline import candidate, compress, measuring
+from compression.pipeline import candidate, compress, measuring, placing
 from compression.records.measurement import Measurement
 
 IMAGES_EACH_CLASS = 2
@@ -95,6 +98,27 @@ def write_convolutions() -> None:
         share = architectures.share_of_standard(kind, shape[0], shape[0], architectures.KERNEL, architectures.GROUPS)
         found.append({"name": architectures.KINDS[kind], "macs_share": share, "time_share": took.ratio})
     write({"convolutions": found})
+
+
+def write_placement() -> None:
+    """MobileNetV3-small's operators timed in integers and in floats, and whole files of placements in turns with fp32.
+
+    Its weights are random: latency does not depend on them.
+    """
+    torch.manual_seed(0)
+    shape, machine = (3, 224, 224), this_machine()
+    graph = trace(timm.create_model("mobilenetv3_small_100", pretrained=False).eval(), shape)
+    image = np.random.default_rng(0).standard_normal((1, *shape)).astype(np.float32)
+    kinds = {node.name: operator_name(node) for node in placeable(graph)}
+    costs, flows = placing.kernel_costs(graph, shape, image, set(kinds))
+    found = placing.measured(graph, shape, session(export(graph, shape, packed=False).onnx))
+    listed = kinds if found.operators is None else found.operators
+    write({"placement": {
+        "operators": ["{} {} {:.6f} {:.6f}".format(name, kind, *costs[name]) for name, kind in kinds.items()],
+        "flows": ["{} {} {:.6f} {:.6f}".format(f.giver, ",".join(map(str, f.readers)), f.into, f.out_of) for f in flows],
+        "ratios": found.ratios, "chosen": found.chosen, "listed": sorted(listed),
+        "cpu": machine.cpu, "at": datetime.now(UTC).isoformat(timespec="seconds"),
+    }})  # fmt: skip
 
 
 def _blocks() -> dict[str, nn.Module]:

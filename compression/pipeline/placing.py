@@ -130,7 +130,7 @@ def _candidates(
     graph: fx.GraphModule, shape: tuple[int, int, int], image: np.ndarray, able: set[str]
 ) -> dict[str, frozenset[str] | None]:
     """Placements that differ, by name, the one to be preferred among equals first; those that a recipe can list."""
-    costs, flows = _costs(graph, shape, image, able)
+    costs, flows = kernel_costs(graph, shape, image, able)
     cut = {name: frozenset(cheapest(costs, _dearer(flows, dearness))) for name, dearness in BORDERS.items()}
     found: dict[str, frozenset[str] | None] = {EVERYWHERE: None, "none": frozenset()}
     for name, operators in {**cut, "all": frozenset(able)}.items():
@@ -209,7 +209,7 @@ def _stays(graph: fx.GraphModule, node: fx.Node) -> bool:
     return isinstance(module, nn.BatchNorm2d) and isinstance(source, fx.Node) and folded_norm(graph, source) is module
 
 
-def _costs(
+def kernel_costs(
     graph: fx.GraphModule, shape: tuple[int, int, int], image: np.ndarray, able: set[str]
 ) -> tuple[dict[str, tuple[float, float]], list[Flow]]:
     """Milliseconds of each operator in integers and in floats, and of each value's conversions."""

@@ -46,6 +46,8 @@ TRIES = {
     ),
     "together": Try("Latency, fp32 = 1", "Home", lambda p: p.get_by_test_id("stAlert").last, "bits",
                     {"prune.sparsity": "0.8", "quantize.weight_bits": "4"}),
+    "own": Try("Price of a border", "End", lambda p: metric(p, "Operators in integers"), "everywhere",
+               {"quantize.weight_bits": "8"}),
 }  # fmt: skip
 
 

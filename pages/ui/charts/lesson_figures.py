@@ -12,6 +12,7 @@ from compression.lessons.architectures import Timed
 from compression.lessons.curves import Bars, Line
 from compression.lessons.distillation import Pair
 from compression.lessons.measured import Row
+from compression.lessons.own import Placed
 from compression.lessons.pictures import Picture
 from compression.lessons.pruning import Histogram, LayerShare
 from compression.lessons.quantization import NumberLine
@@ -209,6 +210,20 @@ def bars(shown: Bars, *, height: int = 260, percent: bool = False) -> go.Figure:
     ))  # fmt: skip
     fig.update_xaxes(tickformat=".0%" if percent else None)
     fig.update_yaxes(autorange="reversed", type="category")
+    return fig
+
+
+def placement(shown: Placed) -> go.Figure:
+    """Milliseconds of each operator in order of execution, those in integers and those in floats in two colours."""
+    fig = go.Figure(layout=_layout(260, N_("Operator, in order of execution"), N_("Kernel, ms"), bargap=0.1))
+    places = list(enumerate(shown.operators, 1))
+    for name, integer, colour in ((_("Integers"), True, VISITED), (_("Floats"), False, ORANGE)):
+        mine = [(place, o) for place, o in places if o.integer is integer]
+        fig.add_trace(go.Bar(
+            x=[place for place, _o in mine], y=[o.integer_ms if integer else o.float_ms for _place, o in mine], name=name,
+            marker={"color": colour}, customdata=[o.kind for _place, o in mine],
+            hovertemplate="%{customdata}: %{y:.3f} ms<extra></extra>",
+        ))  # fmt: skip
     return fig
 
 

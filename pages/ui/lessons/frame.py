@@ -153,6 +153,11 @@ def explore(steps: Sequence[dict[str, Any]], label: str, model: str = "resnet20"
     st.page_link(EXPLORE, label=_("Open in Explore: {label}", label=label), query_params=link)
 
 
+def explore_run(subject: Subject, recipe: Recipe) -> None:
+    """A link that opens a measured run's recipe in Explore."""
+    st.page_link(EXPLORE, label=_("Open in Explore"), query_params=link_of(subject, recipe))
+
+
 def closing(lesson: LessonText) -> None:
     """Where to read on, the teacher's sheet, and the way to the next lesson."""
     text(lesson, "deeper")

@@ -27,6 +27,7 @@ LESSONS = {
     "lowrank": N_("Low rank"),
     "architectures": N_("Efficient architectures"),
     "together": N_("Putting it together"),
+    "own": N_("Your own network"),
 }
 """Title of each lesson in the menu, in the order of the course."""
 
