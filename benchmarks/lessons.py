@@ -115,7 +115,7 @@ def write_placement() -> None:
     listed = kinds if found.operators is None else found.operators
     write({"placement": {
         "operators": ["{} {} {:.6f} {:.6f}".format(name, kind, *costs[name]) for name, kind in kinds.items()],
-        "flows": ["{} {} {:.6f} {:.6f}".format(f.giver, ",".join(map(str, f.readers)), f.into, f.out_of) for f in flows],
+        "flows": [f"{f.giver} {','.join(map(str, f.readers))} {f.into:.6f} {f.out_of:.6f}" for f in flows],
         "ratios": found.ratios, "chosen": found.chosen, "listed": sorted(listed),
         "cpu": machine.cpu, "at": datetime.now(UTC).isoformat(timespec="seconds"),
     }})  # fmt: skip

@@ -19,14 +19,12 @@ from compression.solvers.placing import OUTSIDE, Flow, cheapest
 
 RESNET_DIGITS = ("resnet20", "digits")
 IMAGENET = (0.485, 0.229)  # mean and deviation of the first channel
-TRAINED, UNIT, BYTES, INVERTED, OTHERS = "As trained", "0 to 1", "0 to 255", "Black and white swapped", "ImageNet's"
-READINGS = {
-    TRAINED: N_("As trained"),
-    UNIT: N_("0 to 1, not normalized"),
-    BYTES: N_("0 to 255"),
-    INVERTED: N_("Black and white swapped"),
-    OTHERS: N_("Normalized with ImageNet's mean"),
-}
+TRAINED = N_("As trained")
+UNIT = N_("0 to 1, not normalized")
+BYTES = N_("0 to 255")
+INVERTED = N_("Black and white swapped")
+OTHERS = N_("Normalized with ImageNet's mean")
+READINGS = (TRAINED, UNIT, BYTES, INVERTED, OTHERS)
 BORDERS = (0, 1, 2, 4, 8, 16)
 TRIED = {
     "everywhere": N_("Wherever there is a kernel"),
@@ -141,7 +139,7 @@ def facts() -> dict[str, Any]:
         "not_normalized": answered(UNIT),
         "others": answered(OTHERS),
         **_placement_facts(),
-        "small_size": row.size_ratio if row else None,
+        "small_share": 1 / row.size_ratio if row else None,
         "small_latency": row.latency.ratio if row and row.latency else None,
         "parameters": resnet.parameters,
         "flash": DEVICES["nano33"].flash_bytes,
@@ -156,8 +154,8 @@ def _placement_facts() -> dict[str, Any]:
         return dict.fromkeys(names)
     found = _placement()
     return {
-        "operators": len(found["operators"]), "chosen": len(found["listed"]), "everywhere": found["ratios"]["everywhere"],
-        "all": found["ratios"]["all"], "best": found["ratios"][found["chosen"]],
+        "operators": len(found["operators"]), "chosen": len(found["listed"]), "all": found["ratios"]["all"],
+        "everywhere": found["ratios"]["everywhere"], "best": found["ratios"][found["chosen"]],
         "free_borders": placed(0).borders, "dear_borders": placed(4).borders,
     }  # fmt: skip
 

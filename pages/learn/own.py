@@ -57,8 +57,7 @@ def chosen() -> Card:
 @fragment
 def read() -> None:
     """How pixels become inputs, and the accuracy that follows."""
-    readings = list(own.READINGS)
-    reading = st.selectbox(_("Pixels"), readings, 1, format_func=lambda name: spoken(own.READINGS[name]), key="reading")
+    reading = st.selectbox(_("Pixels"), own.READINGS, 1, format_func=spoken, key="reading")
     st.markdown(_("Accuracy of ResNet-20 on Digits: **{accuracy:.1%}** (computed here).",
                   accuracy=own.answered(reading)))  # fmt: skip
 
@@ -77,7 +76,7 @@ def place() -> None:
     borders.metric(_("Conversions"), found.borders)
     kernels.metric(_("Kernels (estimated)"), f"{found.kernels_ms:.2f} ms")
     conversions.metric(_("Conversions (estimated)"), f"{found.conversions_ms:.2f} ms")
-    frame.draw(lesson_figures.placement(found), _("Milliseconds of each operator, colored by its type."))
+    frame.draw(lesson_figures.placement(found), _("Milliseconds of each operator, coloured by its type."))
     st.caption(_("Kernels of MobileNetV3-small at 224×224, untrained weights, one thread, timed one by one on {where}.",
                  where=own.measured_where()))  # fmt: skip
 

@@ -1,5 +1,6 @@
 """What the lessons say is true: NumPy against the engine, and every right answer recomputed."""
 
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -18,6 +19,7 @@ from compression.lessons import (
     lowrank,
     measured,
     networks,
+    own,
     pictures,
     pruning,
     quantization,
@@ -555,3 +557,47 @@ def test_what_lesson_8_says() -> None:
         assert said["new_norm"] - said["kept_norm"] > 0.1 and said["new_norm"] < 0.94  # "norm"
     if said["float_latency"] is not None:
         assert said["byte_latency"] < 0.8 < said["float_latency"]  # "bits"
+
+
+# Lesson 9, your own network
+
+
+def test_readings_of_pixels_are_those_of_the_engine() -> None:
+    model, data = models.load(*own.RESNET_DIGITS), load("digits")
+    pixels, labels = data.test.images.float(), data.test.labels
+    inputs = {own.TRAINED: data.normalize(data.test.images), own.UNIT: pixels / 255, own.BYTES: pixels,
+              own.INVERTED: data.normalize(255 - data.test.images)}  # fmt: skip
+    with torch.inference_mode():
+        for reading, x in inputs.items():
+            right = (model(x).argmax(1) == labels).float().mean()
+            assert own.answered(reading) == pytest.approx(float(right), abs=0.003)
+
+
+def test_no_placement_is_cheaper_than_the_cut() -> None:
+    """Beside none, all, and each operator moved to the other type."""
+    best = own.placed(1)
+    inside = {operator.name for operator in best.operators if operator.integer}
+    names = {operator.name for operator in best.operators}
+    for other in (set[str](), names, *(inside ^ {name} for name in names)):
+        found = own.priced(other)
+        assert found.kernels_ms + found.conversions_ms >= best.kernels_ms + best.conversions_ms - 1e-9
+    assert own.priced(set()).borders == 0 == own.priced(set()).integers
+
+
+def test_a_network_of_the_users_comes_before_the_zoos(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert [(known.model, known.dataset) for known in own.networks_of_the_user()] == [RESNET]
+    brought = replace(own.card(*RESNET), model="mine", dataset=own.OWN)
+    monkeypatch.setattr(own, "cards", lambda: [own.card(*RESNET), brought])
+    assert own.networks_of_the_user() == [brought]
+
+
+def test_what_lesson_9_says() -> None:
+    said = own.facts()
+    assert said["as_trained"] > 0.99 and said["not_normalized"] < 1 / 3 and 0.9 < said["others"] < said["as_trained"]
+    assert said["flash_32"] > said["flash"] > said["flash_8"]  # "flash"
+    assert said["flash_8"] == said["parameters"] + 60 * 1024
+    assert said["all"] > 0.95 and said["everywhere"] > said["best"] < 0.95  # "everywhere"
+    assert 0.2 < said["chosen"] / said["operators"] < 0.45  # "fastest"
+    assert said["dear_borders"] < said["free_borders"]  # "dear"
+    assert min(own.tried().values) == said["best"]
+    assert said["small_latency"] < 0.8 and 0.2 < said["small_share"] < 0.3  # "breaks"

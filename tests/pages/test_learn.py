@@ -190,6 +190,15 @@ def test_a_budget_that_nothing_keeps_says_so() -> None:
     assert page.warning[0].value == "No measured file is within this budget."
 
 
+def test_a_dearer_border_leaves_fewer_conversions() -> None:
+    page = lesson("own")
+    before = {metric.label: metric.value for metric in page.metric}
+    page.select_slider(key="border").set_value(16).run()
+    after = {metric.label: metric.value for metric in page.metric}
+    assert int(after["Conversions"]) < int(before["Conversions"])
+    assert before["Latency, fp32 = 1"] == after["Latency, fp32 = 1"] == "0.58"  # the zoo's ResNet-20 stands in
+
+
 @pytest.mark.parametrize("name", ["pruning", "together"])
 def test_the_teachers_sheet_has_it_all(name: str) -> None:
     page = opened({"lesson": name}, page="learn/teacher")

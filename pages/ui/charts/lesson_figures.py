@@ -220,8 +220,8 @@ def placement(shown: Placed) -> go.Figure:
     for name, integer, colour in ((_("Integers"), True, VISITED), (_("Floats"), False, ORANGE)):
         mine = [(place, o) for place, o in places if o.integer is integer]
         fig.add_trace(go.Bar(
-            x=[place for place, _o in mine], y=[o.integer_ms if integer else o.float_ms for _place, o in mine], name=name,
-            marker={"color": colour}, customdata=[o.kind for _place, o in mine],
+            x=[place for place, _o in mine], y=[o.integer_ms if integer else o.float_ms for _place, o in mine],
+            name=name, marker={"color": colour}, customdata=[o.kind for _place, o in mine],
             hovertemplate="%{customdata}: %{y:.3f} ms<extra></extra>",
         ))  # fmt: skip
     return fig
