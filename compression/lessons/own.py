@@ -181,10 +181,10 @@ def _operators() -> tuple[Operator, ...]:
 
 @lru_cache(maxsize=1)
 def _flows() -> tuple[Flow, ...]:
-    """From lines 'giver reader,reader into out_of'; None stands for what cannot compute in integers."""
-    lines = [line.split() for line in _placement()["flows"]]
+    """From lines 'giver reader,reader into out_of', where there may be no reader; None stands for what cannot compute in integers."""
+    lines = [line.split(" ") for line in _placement()["flows"]]
     return tuple(
-        Flow(_end(giver), tuple(map(_end, readers.split(","))), float(into), float(out))
+        Flow(_end(giver), tuple(_end(name) for name in readers.split(",") if name), float(into), float(out))
         for giver, readers, into, out in lines
     )
 
