@@ -29,7 +29,7 @@ from compression.lessons.distillation import Course
 from compression.lessons.pruning import STUDIED
 from compression.lessons.tables import TABLES, Planned
 from compression.measure.latency import latency
-from compression.network.graph import operator_name
+from compression.network.graph import module_of, operator_name
 from compression.network.placement import placeable
 from compression.network.tracing import trace
 from compression.pipeline import candidate, compress, measuring, placing
@@ -109,7 +109,7 @@ def write_placement() -> None:
     shape, machine = (3, 224, 224), this_machine()
     graph = trace(timm.create_model("mobilenetv3_small_100", pretrained=False).eval(), shape)
     image = np.random.default_rng(0).standard_normal((1, *shape)).astype(np.float32)
-    kinds = {node.name: operator_name(node) for node in placeable(graph)}
+    kinds = {n.name: operator_name(n) or type(module_of(graph, n)).__name__ for n in placeable(graph)}
     costs, flows = placing.kernel_costs(graph, shape, image, set(kinds))
     found = placing.measured(graph, shape, session(export(graph, shape, packed=False).onnx))
     listed = kinds if found.operators is None else found.operators

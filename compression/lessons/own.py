@@ -181,7 +181,7 @@ def _operators() -> tuple[Operator, ...]:
 
 @lru_cache(maxsize=1)
 def _flows() -> tuple[Flow, ...]:
-    """From lines 'giver reader,reader into out_of', where there may be no reader; None stands for what cannot compute in integers."""
+    """From lines 'giver reader,reader into out_of'; there may be no reader, and None is what cannot be in integers."""
     lines = [line.split(" ") for line in _placement()["flows"]]
     return tuple(
         Flow(_end(giver), tuple(_end(name) for name in readers.split(",") if name), float(into), float(out))
