@@ -215,7 +215,7 @@ def bars(shown: Bars, *, height: int = 260, percent: bool = False) -> go.Figure:
 
 def placement(shown: Placed) -> go.Figure:
     """Milliseconds of each operator in order of execution, those in integers and those in floats in two colours."""
-    fig = go.Figure(layout=_layout(260, N_("Operator, in order of execution"), N_("Kernel, ms"), bargap=0.1))
+    fig = go.Figure(layout=_layout(260, _("Operator, in order of execution"), _("Kernel, ms"), bargap=0.1))
     places = list(enumerate(shown.operators, 1))
     for name, integer, colour in ((_("Integers"), True, VISITED), (_("Floats"), False, ORANGE)):
         mine = [(place, o) for place, o in places if o.integer is integer]
