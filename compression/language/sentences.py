@@ -23,7 +23,7 @@ ENOUGH = 12
 """A template with so many letters of its own was meant, whatever stands in its places."""
 
 FULL_STOP = 3
-"""What the end of a sentence counts beside its letters."""
+"""What the end of a sentence, or of a bracket, counts beside its letters."""
 
 NEXT_SENTENCE = re.compile(r"(?<=[.!?”)]) (?=[A-Z“'\"0-9])")
 ENGLISH_WORD = re.compile(r"[A-Za-z]{2}")
@@ -40,8 +40,9 @@ def shown(sentence: str) -> str:
 def _translated(sentence: str, tag: str, depth: int = 0) -> str | None:
     """None where nothing of it is known."""
     known = catalog(tag).sentences
-    if sentence in known:
-        return known[sentence]
+    whole = known if depth else catalog(tag).words
+    if sentence in whole:
+        return whole[sentence]
     if depth == DEEPEST or not ENGLISH_WORD.search(sentence):
         return None
     each = NEXT_SENTENCE.split(sentence)
@@ -89,7 +90,7 @@ def _by_length(tag: str) -> tuple[tuple[str, tuple[str, ...], int], ...]:
 
 
 def _letters(texts: tuple[str, ...]) -> int:
-    return sum(map(str.isalpha, "".join(texts))) + FULL_STOP * (texts[-1] == ".")
+    return sum(map(str.isalpha, "".join(texts))) + FULL_STOP * (texts[-1] in (".", ")"))
 
 
 def literals_of(template: str) -> tuple[str, ...]:

@@ -46,6 +46,9 @@ def test_small_templates_fit_no_strange_text(text: str) -> None:
 @pytest.mark.parametrize(("sentence", "said"), [
     ("prune.sparsity must be a number from 0 to 1, not 'x'.", "prune.sparsity 必须是 0 到 1 之间的数，而不是 'x'。"),
     ("Epoch 3 of 10", "第 3/10 轮"),
+    ("Ankle boot (test image 23)", "Ankle boot（测试图像 23）"),
+    ("Trouser (test image 3)", "Trouser（测试图像 3）"),
+    ("Rounding error", "舍入误差"),
     ("The network answers with 12 classes, but photos has 10. Say which is which in a CSV of CLASS,OUTPUT.",
      "网络给出 12 个类别，但 photos 有 10 个。请用每行为 CLASS,OUTPUT 的 CSV 说明对应关系。"),
 ])  # fmt: skip
