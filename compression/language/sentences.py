@@ -74,7 +74,7 @@ def _joined(each: list[str], between: str, tag: str, depth: int) -> str | None:
     """Sentences in a row, or additions such as ', in the background, about 3 s left', each by itself."""
     if len(each) < 2:
         return None
-    found = [_translated(one, tag, depth + 1) for one in each]
+    found = [_translated(one, tag, depth + 1) if " " in one.strip() else None for one in each]
     if not any(found):
         return None
     said = [new or old for new, old in zip(found, each, strict=True)]

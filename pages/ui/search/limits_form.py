@@ -8,7 +8,7 @@ from compression.language import N_, _, shown
 from compression.searching.settings import TECHNIQUES, SearchSettings
 from compression.steps import STEPS
 
-ANY = "any"
+ANY = N_("any")
 WISHES = {
     "front": N_("Whole Pareto front"),
     "size": N_("Smallest"),
