@@ -52,5 +52,5 @@ def way_out(found: Member) -> None:
     """In the sidebar of an app with a team: who is signed in, their role, and the way out."""
     if found is not ONLY_USER:
         with st.sidebar.container(horizontal=True, vertical_alignment="center"):
-            st.caption(f"{wording.said(found.name)} · {_(ROLES[found.role.name.lower()])}")
+            st.caption(f"{wording.quoted(found.name)} · {_(ROLES[found.role.name.lower()])}")
             st.button(_("Sign out"), key="sign.out", type="tertiary", on_click=st.logout)
