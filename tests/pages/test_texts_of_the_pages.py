@@ -18,7 +18,8 @@ TEXTS = INPUTS | {
 }  # fmt: skip
 LABELS = {"label", "help", "placeholder", "body", "text", "title"}
 CALLED = {
-    "Compression Lab", "SQNR", "MACs", "ONNX Runtime", "p99", "MHz", "fp32", "mine", "/path/to/images", "KB", "dB", "ms", "HTML", "PDF",
+    "Compression Lab", "SQNR", "MACs", "ONNX Runtime", "p99", "MHz", "fp32",
+    "mine", "/path/to/images", "KB", "dB", "ms", "HTML", "PDF",
     "p95, ms", "p99, ms", ".tflite", "badge",
 }  # fmt: skip
 """Names, units and examples, which are the same in every language."""
