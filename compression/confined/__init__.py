@@ -175,7 +175,7 @@ def _ended(ending: Ending, limits: Limits) -> str:
     if ending.failed:
         return f"{ending.failed[0]} in its reader"
     if status is None or -status in (signal.SIGXCPU, signal.SIGALRM):
-        return f"that takes more than {limits.wall_s if status is None else limits.cpu_s} seconds"
+        return f"that takes more than {limits.cpu_s if status == -signal.SIGXCPU else limits.wall_s} seconds"
     if status == OUT_OF_MEMORY:
         return f"that takes more than {limits.memory_bytes >> 30} GB of memory"
     return f"its reader was ended by signal {-status}" if status < 0 else "its reader failed"

@@ -11,6 +11,9 @@ from pathlib import Path
 
 from compression.errors import InvalidData
 
+FOLDER_PREFIX = "folder:"
+"""The name of a dataset begins so that is a folder."""
+
 SUFFIXES = (
     ".jpg", ".jpeg", ".png", ".bmp", ".webp", ".ppm", ".pgm", ".tif", ".tiff", ".gif", ".jfif", ".avif", ".heic",
     ".heif",

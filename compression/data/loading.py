@@ -10,13 +10,12 @@ from compression.data.archives import title_of
 from compression.data.cache import Decoded
 from compression.data.catalog import DATASETS
 from compression.data.dataset import Dataset, Split, split_off, validation_size
+from compression.data.folder import FOLDER_PREFIX
 from compression.data.pixel_files import PixelFile
 from compression.data.preparing import Progress, Stop
 from compression.data.test_samples import TestSample, base_of, parted
 from compression.errors import InvalidData, UnknownName, shown
 from compression.records.preprocess import Preprocess
-
-FOLDER_PREFIX = "folder:"
 
 
 def load(

@@ -7,7 +7,7 @@ import torch
 
 from compression.data.class_names import ClassMap, kept, match, output_names
 from compression.data.dataset import Dataset, Split
-from compression.data.loading import FOLDER_PREFIX
+from compression.data.folder import FOLDER_PREFIX
 from compression.errors import InvalidData, shown
 
 ENOUGH = 0.9

@@ -148,7 +148,7 @@ def inputs_of(
 
 def _inputs_of(model: str, weights: str, dataset: str, progress: "Progress | None", stop: "Stop | None") -> Inputs:
     from compression import data, models
-    from compression.data.loading import FOLDER_PREFIX
+    from compression.data.folder import FOLDER_PREFIX
 
     card = models.card(model, weights)
     made = card.preprocess

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from compression.data.archives import uploads
-from compression.data.loading import FOLDER_PREFIX
+from compression.data.folder import FOLDER_PREFIX
 from compression.data.test_samples import base_of
 from compression.errors import NotAllowed, StoreUnavailable, UserError
 from compression.models.sources import parse

@@ -15,7 +15,8 @@ import torch.nn.functional as F
 
 from compression.data import layouts
 from compression.data.decoding import decode
-from compression.data.loading import FOLDER_PREFIX, path_of
+from compression.data.folder import FOLDER_PREFIX
+from compression.data.loading import path_of
 from compression.data.preparing import in_order
 from compression.errors import Cancelled, InvalidData
 from compression.network.decisions import classes

@@ -15,7 +15,7 @@ from torch._ops import OpOverload
 from torch.export import Dim, ExportedProgram
 
 from compression.data import Dataset, for_outputs
-from compression.data.loading import FOLDER_PREFIX
+from compression.data.folder import FOLDER_PREFIX
 from compression.errors import InvalidData, InvalidModel
 from compression.network import agreement
 from compression.network.agreement import TRAINS

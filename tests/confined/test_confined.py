@@ -3,6 +3,7 @@
 import json
 import os
 import resource
+import signal
 import socket
 import sys
 import time
@@ -84,6 +85,13 @@ def test_who_sleeps_is_not_waited_for(file: Path, monkeypatch: pytest.MonkeyPatc
     begin = time.monotonic()
     assert attempt(file, "sleep") == f"{file} cannot be read: that takes more than 1 seconds."
     assert time.monotonic() - begin < 15
+
+
+@pytest.mark.parametrize(("status", "seconds"), [(None, 1), (-signal.SIGALRM, 1), (-signal.SIGXCPU, 9)])
+def test_the_limit_that_was_met_is_named(status: int | None, seconds: int) -> None:
+    """On a busy machine the process's own alarm comes before the clock of whoever started it."""
+    ending = confined._ended(confined.Ending(status, None), Limits(cpu_s=9, wall_s=1))
+    assert ending == f"that takes more than {seconds} seconds"
 
 
 def test_data_and_bytes_come_back(file: Path) -> None:

@@ -138,7 +138,7 @@ def searched(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Searched]:
         kept = SimpleNamespace(file_hash="", measurement=TOLD, id="run")
         store = SimpleNamespace(studies=lambda: storage, runs=lambda **about: [], run=lambda run: kept)
         recorder: Any = SimpleNamespace(
-            store=store, keep=lambda outcome, job="": True, content=lambda key: b"file",
+            store=store, keep=lambda outcome, job="", member="": True, content=lambda key: b"file",
             keep_measurement=lambda run, found: bool(tested.append(run)),  # type: ignore[func-returns-value]
         )  # fmt: skip
         monkeypatch.setattr(search_runs, "time", clock)

@@ -14,6 +14,8 @@ PAGES = sorted(
     path.relative_to(ROOT / "pages").with_suffix("").as_posix()
     for folder in ("lab", "ship", "learn") for path in (ROOT / "pages" / folder).glob("*.py")
 )  # fmt: skip
+LONG = ("lab/explore", "lab/layers", "ship/deploy")
+"""They measure a file first; a browser changes the language on Explore (tests/browser/test_language.py)."""
 
 
 def switched(shown: AppTest, language: str) -> AppTest:
@@ -65,7 +67,9 @@ def fits(widget: Any, choice: object) -> bool:
 
 
 @pytest.mark.usefixtures("engine")
-@pytest.mark.parametrize("page", PAGES)
+@pytest.mark.parametrize(
+    "page", [pytest.param(page, marks=pytest.mark.slow) if page in LONG else page for page in PAGES]
+)
 def test_each_page_opens_in_chinese_with_what_was_chosen_in_english(page: str, own_home: Path) -> None:
     shown = opened({}, page)
     choose_others(shown)
