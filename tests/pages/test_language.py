@@ -62,7 +62,7 @@ def fits(widget: Any, choice: object) -> bool:
     """Whether a widget can be told this choice, or the text that it shows for it."""
     try:
         return widget.format_func(choice) in widget.options
-    except Exception:
+    except (AttributeError, IndexError, KeyError, TypeError, ValueError):
         return widget.type != "select_slider" and choice in widget.options
 
 
