@@ -161,7 +161,8 @@ def _cell(line: Line, stage: str) -> str:
     if not each["ok"]:
         return "traceback" if each.get("traceback") else "refused"
     near = f"{each['db']:.0f} dB, " if stage in WAYS else ""
-    return f"{near}{each['seconds']:.0f} s, {each['peak_mb'] / 1000:.1f} GB"
+    one = ", for one image" if each.get("for_one_image") else ""
+    return f"{near}{each['seconds']:.0f} s, {each['peak_mb'] / 1000:.1f} GB{one}"
 
 
 def _ratios(latency: Line | None) -> list[str]:

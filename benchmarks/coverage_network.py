@@ -75,12 +75,16 @@ class Subject:
         """The fp32 file of the network as it is read back from what an exporter of PyTorch wrote."""
         path = self.folder / f"{exporter}.onnx"
         with contextlib.redirect_stdout(io.StringIO()):
-            try:
-                write_onnx(self.model, self.shape, exporter, path)
-            except Exception as error:
-                path.unlink(missing_ok=True)
-                return {"ok": False, "exporter": True, "reason": f"PyTorch's exporter refuses it: {first_line(error)}"}
-        return self._entered(read_onnx(path)[0])
+            for free in (True, False):
+                try:
+                    write_onnx(self.model, self.shape, exporter, path, free=free)
+                    break
+                except Exception as error:
+                    path.unlink(missing_ok=True)
+                    reason = first_line(error)
+            else:
+                return {"ok": False, "exporter": True, "reason": f"PyTorch's exporter refuses it: {reason}"}
+        return self._entered(read_onnx(path)[0]) | {"for_one_image": not free}
 
     def _entered(self, network: nn.Module) -> dict[str, Any]:
         file = export(trace(network, self.shape), self.shape, packed=False).onnx
@@ -228,19 +232,16 @@ def _answer(runner: Any, images: np.ndarray) -> np.ndarray:
     return runner.run(None, {runner.get_inputs()[0].name: images})[0]
 
 
-def write_onnx(model: nn.Module, shape: tuple[int, int, int], exporter: str, path: Path) -> None:
-    """Writes the file, with a free batch."""
-    example = torch.zeros(2, *shape)
+def write_onnx(model: nn.Module, shape: tuple[int, int, int], exporter: str, path: Path, *, free: bool = True) -> None:
+    """Writes the file: for any number of images, or for one."""
+    example, images = torch.zeros(2 if free else 1, *shape), {0: torch.export.Dim("batch") if free else None}
     if exporter == "dynamo":
-        batch = torch.export.Dim("batch")
-        torch.onnx.export(model, (example,), str(path), dynamo=True, dynamic_shapes=({0: batch},),
-                          external_data=False)  # fmt: skip
-    else:
-        axes = {"image": {0: "batch"}, "scores": {0: "batch"}}
-        torch.onnx.export(
-            model, (example,), str(path), dynamo=False, dynamic_axes=axes, input_names=["image"],
-            output_names=["scores"],
-        )  # fmt: skip
+        torch.onnx.export(model, (example,), str(path), dynamo=True, dynamic_shapes=(images,), external_data=False)
+        return
+    axes = {"image": {0: "batch"}, "scores": {0: "batch"}} if free else {}
+    torch.onnx.export(
+        model, (example,), str(path), dynamo=False, dynamic_axes=axes, input_names=["image"], output_names=["scores"],
+    )  # fmt: skip
 
 
 def first_line(error: Exception) -> str:

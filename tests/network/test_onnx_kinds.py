@@ -130,6 +130,41 @@ def test_strides_that_were_written_as_places_follow_the_batch(tmp_path: Path) ->
     alike(saved(tmp_path / "net.onnx", nodes, stored, [2, 3, 8, 8]), (3, 8, 8))
 
 
+ROW = np.arange(300).reshape(3, 10, 10)
+PLACES = {"all in order": ROW, "every second row": ROW[:, ::2],
+          "windows that overlap": np.arange(96)[:, None] + np.arange(12)}  # fmt: skip
+
+
+@pytest.mark.parametrize("places", PLACES.values(), ids=PLACES)
+def test_strides_counted_through_any_number_of_images(places: np.ndarray, tmp_path: Path) -> None:
+    """As PyTorch's newer exporter writes `as_strided` for a free batch: more places than sizes are computed of."""
+    stored = {
+        "row": np.array([-1]), "zero": np.array(0), "one": np.array(1), "stride": np.array(300), "first": np.array([0]),
+        "axes": np.arange(1, places.ndim + 1), "within": places[None], "w": array(places.size, 4),
+    }  # fmt: skip
+    nodes = [
+        node("Reshape", "x row", "flat"), node("Shape", "x", "sizes", start=0, end=1),
+        node("Squeeze", "sizes first", "images"), node("Range", "zero images one", "each"),
+        node("Mul", "each stride", "starts"), node("Unsqueeze", "starts axes", "apart"),
+        node("Add", "apart within", "places"), node("Gather", "flat places", "seen", axis=0),
+        node("Flatten", "seen", "rows"), node("MatMul", "rows w", "y"),
+    ]  # fmt: skip
+    graph = alike(saved(tmp_path / "x.onnx", nodes, stored, ["n", 3, 10, 10]), (3, 10, 10))
+    assert not [each for each in graph.graph.nodes if "arange" in str(each.target)]
+
+
+def test_a_number_stored_once_for_a_norm_and_a_product(tmp_path: Path) -> None:
+    """PyTorch's newer exporter stores equal tensors once: a norm's weight and the scale of a shortcut, both ones."""
+    stored = {"norm.weight": np.ones(5, np.float32), "norm.bias": array(5), "other": array(5), "w": array(3, 3, 1, 1),
+              "shape": np.array([0, -1]), "head": array(60, 4)}  # fmt: skip
+    nodes = [
+        node("Conv", "x w", "c", kernel_shape=[1, 1]), node("Mul", "c norm.weight", "scaled"),
+        node("Add", "scaled norm.bias", "moved"), node("LayerNormalization", "moved norm.weight other", "n"),
+        node("Reshape", "n shape", "rows"), node("MatMul", "rows head", "y"),
+    ]  # fmt: skip
+    alike(saved(tmp_path / "x.onnx", nodes, stored, ["n", 3, 4, 5]), (3, 4, 5))
+
+
 @pytest.mark.parametrize("opset", [9, 17])
 def test_padding_with_channels_last_leaves_no_transposes(tmp_path: Path, opset: int) -> None:
     """TensorFlow pads one side more before a stride of 2: Keras' ZeroPadding2D, in MobileNetV3."""

@@ -4,8 +4,9 @@
     check_onnx("resnet18.onnx", network, images)
 
 `program` holds the file's graph, `folding` computes what it stores, `quantization` reads integers back as floats,
-`layout` and `rewriting` put together what exporters took apart, `batch` frees the number of images, `network` runs it
-all in torch, and `checking` compares with ONNX Runtime. What comes out is traced like any other module.
+`layout`, `rewriting` and `strided_views` put together what exporters took apart, `batch` frees the number of images,
+`network` runs it all in torch, and `checking` compares with ONNX Runtime. What comes out is traced like any other
+module.
 
 A stranger's file is read first in a confined process: `attempt_onnx(path)`.
 """
@@ -30,6 +31,7 @@ from compression.network.onnx_reader.network import Network, refuse_training
 from compression.network.onnx_reader.program import inlined, read_program
 from compression.network.onnx_reader.quantization import as_floats_
 from compression.network.onnx_reader.rewriting import rewrite_
+from compression.network.onnx_reader.strided_views import rewrite_views_
 
 __all__ = ["Check", "OnnxFacts", "attempt_onnx", "check_onnx", "load_onnx", "read_onnx"]
 
@@ -122,6 +124,7 @@ def _built(model: onnx.ModelProto) -> tuple[Network, tuple[int, int, int]]:
     nodes = len(program.nodes)
     shape = settle_input_(program)
     channels_last = len(program.nodes) > nodes
+    rewrite_views_(program)
     settle_layout_(program)
     rewrite_(program)
     network = Network(program)

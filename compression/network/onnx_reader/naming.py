@@ -25,7 +25,7 @@ class Names:
         """A new path for a layer, by the name of its weight where that says 'weight', else by its node's."""
         named = ENDING.sub("", weight) if ENDING.search(weight) else ""
         path = _path(named) or _path(_of_node(node, op)) or _path(op) or "layer"
-        found = self._free(path, lambda tried: tried in self._layers)
+        found = self._free(path, self._is_used)
         self._layers.add(found)
         self._parts |= _above(f"{found}.weight")
         self._tensors |= {f"{found}.{name}" for name in OWN}
@@ -37,6 +37,11 @@ class Names:
         self._tensors.add(found)
         self._parts |= _above(found)
         return found
+
+    def _is_used(self, layer: str) -> bool:
+        """Whether a layer stands at that path, or something else where its tensors would."""
+        own = {f"{layer}.{name}" for name in OWN}
+        return layer in self._layers or bool(own & (self._tensors | self._parts))
 
     def _free(self, path: str, is_taken: Callable[[str], bool]) -> str:
         tried, number = path, 1
