@@ -149,7 +149,7 @@ def test_strides_counted_through_any_number_of_images(places: np.ndarray, tmp_pa
         node("Add", "apart within", "places"), node("Gather", "flat places", "seen", axis=0),
         node("Flatten", "seen", "rows"), node("MatMul", "rows w", "y"),
     ]  # fmt: skip
-    graph = alike(saved(tmp_path / "x.onnx", nodes, stored, ["n", 3, 10, 10]), (3, 10, 10))
+    graph: Any = alike(saved(tmp_path / "x.onnx", nodes, stored, ["n", 3, 10, 10]), (3, 10, 10))
     assert not [each for each in graph.graph.nodes if "arange" in str(each.target)]
 
 
