@@ -7,7 +7,7 @@ from typing import Literal
 import streamlit as st
 from streamlit.runtime.pages_manager import PagesManager
 
-from compression.language import LANGUAGES, _
+from compression.language import LANGUAGES, _, p_
 from pages.ui.lessons.lesson import LESSONS, page_of
 from pages.ui.page.entrance import entered, way_out
 from pages.ui.page.guard import guarded
@@ -24,7 +24,7 @@ misled = bool(PagesManager.uses_pages_directory and st.context.url)
 search = st.Page("pages/lab/search.py", title=_("Search"))
 compare = st.Page("pages/lab/compare.py", title=_("Compare"))
 deploy = st.Page("pages/ship/deploy.py", title=_("Deploy"))
-layers = st.Page("pages/lab/layers.py", title=_("Layers"))
+layers = st.Page("pages/lab/layers.py", title=p_("page", "Layers"))
 demo = st.Page("pages/ship/demo.py", title=_("Demo"))
 report = st.Page("pages/ship/report.py", title=_("Report"))
 bring = st.Page("pages/lab/bring.py", title=_("Bring your own"))

@@ -10,7 +10,7 @@ from babel.messages.pofile import read_po
 
 from compression.language import LANGUAGES
 from compression.language.catalog import ENGLISH, file_of
-from compression.language.extraction import messages
+from compression.language.extraction import key, messages
 from tests.test_chinese_texts import FORMULA_OR_CODE, STIFF, ruled_out
 
 TAGS = sorted(set(LANGUAGES) - {ENGLISH})
@@ -37,7 +37,7 @@ def places(text: str) -> set[str]:
 
 @pytest.mark.parametrize("tag", TAGS)
 def test_every_message_of_the_sources_is_translated(tag: str) -> None:
-    known = {message.id if isinstance(message.id, str) else tuple(message.id): message for message in entries(tag)}
+    known = {key(message): message for message in entries(tag)}
     assert set(known) == set(messages()), "run `make words`, then translate what is new"
     assert [id for id, message in known.items() if not message.string or not one(message.string)] == []
 

@@ -13,6 +13,9 @@ LANGUAGES = {ENGLISH: "English", "zh-CN": "简体中文"}
 """What each language is called in itself, by its tag (BCP 47)."""
 
 SIMPLIFIED = ("zh", "zh-cn", "zh-sg", "zh-my", "zh-hans")
+CONTEXT = "\4"
+"""Between the context of a message and the message, as in gettext's own files."""
+
 ENGINE = "engine"
 """The flag of a message that only the engine has: a sentence that is translated when it is finished."""
 
@@ -43,7 +46,7 @@ def catalog(tag: str) -> Catalog:
         ids = message.id if isinstance(message.id, tuple | list) else (message.id,)
         said = message.string[0] if isinstance(message.string, tuple | list) else message.string
         if ids[0] and said:
-            words[ids[0]] = said
+            words[f"{message.context}{CONTEXT}{ids[0]}" if message.context else ids[0]] = said
             if ENGINE in message.auto_comments:
                 sentences[ids[0]] = said
     return Catalog(words, sentences)

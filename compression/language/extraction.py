@@ -1,7 +1,7 @@
 """Collects every message of the sources into the catalogues: `python -m compression.language.extraction`.
 
-The app and the command line mark theirs with `_`, `N_` and `n_`. The engine marks nothing: each text of it with words
-is one, where it is made; see `engine_messages`. Translations that are there stay, with messages that are gone they go.
+The app and the command line mark theirs with `_`, `N_`, `n_` and `p_`. The engine marks nothing: each text of it with
+words is one, where it is made; see `engine_messages`. Translations that are there stay, those of gone messages go.
 """
 
 import ast
@@ -9,12 +9,15 @@ import inspect
 import re
 from collections.abc import Iterator
 from io import BytesIO
+from itertools import product
 from pathlib import Path
+from typing import Any
 
 from babel.messages.catalog import Catalog
+from babel.messages.catalog import Message as Entry
 from babel.messages.pofile import read_po, write_po
 
-from compression.language.catalog import ENGINE, ENGLISH, LANGUAGES, file_of
+from compression.language.catalog import CONTEXT, ENGINE, ENGLISH, LANGUAGES, file_of
 
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGE = ROOT / "compression"
@@ -34,6 +37,8 @@ COUNTED = "counted"
 
 TITLES = {"title", "description", "label", "unit"}
 """Keywords under which one word is a message too."""
+
+CHOICE = re.compile(r"[a-z]{2,}([-_][a-z]+)*")
 
 WORDS = re.compile(r"[A-Za-z]{2,},? [A-Za-z({]|[a-z]{2,}[.:]$|^[A-Z][a-z]+ ")
 CODE = re.compile(
@@ -81,18 +86,22 @@ def _of_file(path: Path) -> Iterator[Message]:
         yield from ((message, True) for message in engine_messages(tree))
     if path.is_relative_to(PACKAGE / "steps"):
         yield from ((message, True) for message in _techniques(tree))
+    if path.is_relative_to(PACKAGE / "steps") or path == PACKAGE / "recipe" / "__init__.py":
+        yield from ((message, False) for message in _choices(tree))
     if path.is_relative_to(PACKAGE / "cli"):
         yield from ((message, True) for message in _commands(tree))
 
 
 def marked(tree: ast.AST) -> Iterator[str | tuple[str, str]]:
-    """What stands in calls of `_`, `N_` and `n_`."""
+    """What stands in calls of `_`, `N_`, `n_` and `p_`."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Call) and node.args:
             name = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
             texts = [arg.value for arg in node.args if isinstance(arg, ast.Constant) and isinstance(arg.value, str)]
             if name in ("_", "N_") and texts:
                 yield texts[0]
+            elif name == "p_" and len(texts) == 2:
+                yield CONTEXT.join(texts)
             elif name == "n_" and len(texts) == 2:
                 yield texts[0], texts[1]
             elif name == COUNTED and texts:
@@ -118,6 +127,25 @@ def _techniques(tree: ast.AST) -> Iterator[str]:
             and isinstance(node.value, ast.Constant)
         ):
             yield str(node.value.value)
+
+
+def _choices(tree: ast.AST) -> Iterator[str]:
+    """The words among the choices of settings, each in the context of its setting: 'prune.scope' of 'global'."""
+    for cls in ast.walk(tree):
+        fields = [
+            node for node in (cls.body if isinstance(cls, ast.ClassDef) else ()) if isinstance(node, ast.AnnAssign)
+        ]
+        kinds = [ast.literal_eval(f.value) for f in fields if ast.unparse(f.target) == "kind" and f.value is not None]
+        for kind, field in product(kinds, fields):
+            for choice in _literals(field.annotation):
+                if CHOICE.fullmatch(str(choice)):
+                    yield f"{kind}.{ast.unparse(field.target)}{CONTEXT}{choice}"
+
+
+def _literals(annotation: ast.AST) -> list[Any]:
+    """What the annotation `Literal[…]` of a field lists."""
+    lists = [n for n in ast.walk(annotation) if isinstance(n, ast.Subscript) and ast.unparse(n.value) == "Literal"]
+    return [each.value for found in lists for each in ast.walk(found.slice) if isinstance(each, ast.Constant)]
 
 
 def _commands(tree: ast.AST) -> Iterator[str]:
@@ -153,7 +181,7 @@ def _passed_over(tree: ast.AST) -> set[ast.AST]:
             found.add(node.value)
         elif isinstance(node, ast.Call):
             name = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
-            if name in LOGGED or name in ("_", "N_", "n_"):
+            if name in LOGGED or name in ("_", "N_", "n_", "p_"):
                 found.update(node.args)
     return found
 
@@ -167,14 +195,23 @@ def _template(node: ast.AST) -> str | None:
     return "".join(str(v.value) if isinstance(v, ast.Constant) else f"{{{next(places)}}}" for v in node.values)
 
 
+def key(message: Entry) -> str | tuple[str, str]:
+    """What `messages` calls an entry of a catalogue."""
+    if isinstance(message.id, tuple | list):
+        return message.id[0], message.id[1]
+    return f"{message.context}{CONTEXT}{message.id}" if message.context else message.id
+
+
 def _write(path: Path, tag: str, found: dict[str | tuple[str, str], tuple[bool, str]]) -> None:
     known = {}
     if path.is_file():
         with path.open("rb") as file:
-            known = {message.id: message.string for message in read_po(file, locale=tag.replace("-", "_"))}
+            known = {key(message): message.string for message in read_po(file, locale=tag.replace("-", "_"))}
     fresh = Catalog(locale=tag.replace("-", "_"), project="Compression Lab", fuzzy=False, charset="utf-8")
     for message, (engine, place) in sorted(found.items(), key=lambda each: (each[1][1], str(each[0]))):
-        fresh.add(message, known.get(message) or "", locations=[(place, 0)], auto_comments=[ENGINE] if engine else [])
+        context, _, text = message.rpartition(CONTEXT) if isinstance(message, str) else ("", "", message)
+        fresh.add(text, known.get(message) or "", locations=[(place, 0)], auto_comments=[ENGINE] if engine else [],
+                  context=context or None)  # fmt: skip
     written = BytesIO()
     write_po(written, fresh, width=120, omit_header=True, include_lineno=False)
     path.write_bytes(HEADER.format(tag=tag.replace("-", "_")).encode() + written.getvalue())

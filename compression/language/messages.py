@@ -2,7 +2,7 @@
 
 from typing import Any, TypeVar
 
-from compression.language.catalog import catalog
+from compression.language.catalog import CONTEXT, catalog
 from compression.language.sentences import shown
 from compression.language.spoken import current
 
@@ -18,6 +18,12 @@ def _(message: str, /, **values: Any) -> str:
     """A message in the language spoken here, with `values` in the places that it names; errors speak it too."""
     said = catalog(current()).words.get(message, message)
     return said.format(**{name: _spoken(value) for name, value in values.items()}) if values else said
+
+
+def p_(context: str, message: str) -> str:
+    """A short message whose translation depends on where it stands; without one of its own, the general one."""
+    words = catalog(current()).words
+    return words.get(f"{context}{CONTEXT}{message}") or words.get(message, message)
 
 
 def n_(one: str, many: str, n: float, /, **values: Any) -> str:

@@ -20,7 +20,7 @@ def page() -> None:
     here = table()
     st.subheader(_("Compare"), anchor=False)
     if here.notice:
-        st.warning(wording.quoted(here.notice))
+        st.warning(wording.told(here.notice))
     everything = store().runs()
     if here.deleted:
         with st.container(horizontal=True, vertical_alignment="center"):

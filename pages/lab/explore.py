@@ -28,10 +28,10 @@ def page() -> None:
     with st.sidebar:
         obstacle, untrained = choose(visit)
     stays = _("The previous selection is shown below.") if obstacle and visit.subject.is_trained else ""
-    if said := " ".join(filter(None, (visit.notice, obstacle, stays, lab().trouble))):
+    if said := " ".join(filter(None, (wording.told(visit.notice), obstacle, stays, wording.said(lab().trouble)))):
         notes.warning(said)
-    elif visit.remark:
-        notes.info(visit.remark)
+    elif remark := visit.remark():
+        notes.info(remark)
     if untrained:
         training.baseline(*untrained)
     elif stays or not obstacle:
@@ -51,7 +51,7 @@ def choose(visit: Visit) -> tuple[str, Pair | None]:
     try:
         recipe = forms.recipe(visit.draw_seed, visit.stops.positions, slots, shown)
     except UserError as error:
-        return str(error), None
+        return wording.said(str(error)), None
     if subject is None or not subject.is_trained:
         return lack, (subject.model, subject.weights) if subject else None
     visit.choose(subject, recipe)

@@ -33,7 +33,7 @@ def page() -> None:
     st.html(STYLE)
     st.space("small")
     if place.notice:
-        st.warning(wording.quoted(place.notice))
+        st.warning(wording.told(place.notice))
     with st.container(horizontal=True, key="demo-stories"):
         for number, each in enumerate(told):  # buttons, because a list of radios keeps the arrow keys to itself
             st.button(each.title, on_click=place.open, args=(number,), key=f"demo.story.{number}",

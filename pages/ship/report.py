@@ -25,7 +25,7 @@ def page() -> None:
     visit = opened()
     st.space("small")
     if visit.notice:
-        st.warning(wording.quoted(visit.notice))
+        st.warning(wording.told(visit.notice))
     with st.container(key="budget-bar"):
         budget = view_controls.budget(visit.trail.words)
         visit.look(replace(visit.view, budget=budget))

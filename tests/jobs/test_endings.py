@@ -398,7 +398,7 @@ def test_a_store_that_fails_is_a_sentence_beside_the_buttons_of_a_training(
     monkeypatch.setattr(JobBook, "get", fails)
     here = Visit(DIGITS, recipe(), jobs=ChoiceJobs(latest=Job(request())))
     button(here)
-    assert here.notice == "The store cannot be used."
+    assert here.notice == ("The store cannot be used.",)
     assert not here.jobs.can_keep(here.choice)
 
 

@@ -3,8 +3,12 @@
 from itertools import pairwise
 from pathlib import Path
 
+import pytest
+
+from compression.language import ENGLISH, speak
 from compression.recipe import Recipe
-from compression.steps import Prune, Quantize
+from compression.steps import STEPS, Channels, Factorize, Prune, Quantize, choices_of
+from compression.steps.settings import Settings
 from pages.ui.explore import figures_of_merit
 from pages.ui.model import wording
 from tests.pages.points import DIGITS, measurement
@@ -44,3 +48,34 @@ def test_a_recipe_in_words_and_as_a_command() -> None:
     for setting in settings:
         again = again.with_setting(*setting.split("="))
     assert again == recipe
+
+
+def test_choices_of_settings_are_said_in_the_visitors_language_and_stored_as_they_are() -> None:
+    recipe = Recipe(steps=(Prune(pattern="kernel"), Quantize(scheme="asymmetric")), quality="fast")
+    try:
+        speak("zh-CN")
+        line, told = wording.recipe_line(recipe), wording.command(DIGITS, recipe)
+        assert "模式 整个卷积核" in line and "方案 非对称" in line and "质量 快速" in line
+        assert "prune.pattern=kernel" in told and "quantize.scheme=asymmetric" in told and "quality=fast" in told
+        assert wording.setting_text(Prune, "scope", "layer") == "逐层"
+        assert wording.setting_text(Factorize, "form", "channel") == "逐通道"
+        assert wording.setting_text(Channels, "measure", "channels") == "通道"
+        assert wording.setting_text(Quantize, "weight_bits", 4) == "4 位"
+    finally:
+        speak(ENGLISH)
+    assert "scheme asymmetric" in wording.recipe_line(recipe)
+
+
+@pytest.mark.parametrize("settings", [*STEPS.values(), Recipe])
+def test_no_choice_stays_an_english_word_in_chinese(settings: type[Settings]) -> None:
+    try:
+        speak("zh-CN")
+        said = {
+            choice: wording.setting_text(settings, name, choice)
+            for name, field in settings.model_fields.items()
+            for choice in choices_of(field)
+            if isinstance(choice, str) and choice.isalpha()
+        }
+    finally:
+        speak(ENGLISH)
+    assert {choice for choice, text in said.items() if text.isascii() and text != "Tucker"} == set()

@@ -218,7 +218,7 @@ function fill(state, view, data) {
   view.data = data
   view.caption.textContent = data.title
   view.svg.setAttribute("aria-label",
-    `${data.title}: the network from the image to the scores. Arrow keys walk through it, Enter opens or picks, plus and minus zoom.`)
+    `${data.title}: ${state.words.about}`)
   view.all.replaceChildren()
   const open = data.nodes.filter((each) => each.kind === "open"), others = data.nodes.filter((each) => each.kind !== "open")
   view.groups = new Map(open.map((each) => [each.id, node(view.all, each)]))
@@ -258,6 +258,13 @@ function heir(view, id) {
 }
 
 function update(state, data) {
+  state.words = data.words
+  for (const [name, text] of [["out", data.words.out], ["in", data.words.in], ["fit", data.words.all]]) {
+    const button = state.parent.querySelector(`.net-${name}`)
+    button.title = text
+    if (name === "fit") button.textContent = data.words.fit
+    else button.setAttribute("aria-label", text)
+  }
   const nobody = document.activeElement === null || document.activeElement === document.body
   const focus = focused(state) ?? (nobody ? state.focus : undefined)
   const parent = state.parent.querySelector(".net-sides")

@@ -8,8 +8,9 @@ from typing import Any, Literal
 
 import streamlit as st
 
-from compression.language import _
+from compression.language import N_, _, p_
 from compression.records.analysis import Operator, Structure
+from pages.ui.model import wording
 from pages.ui.model.layer_paint import Painted, Values
 from pages.ui.model.network_blocks import Part
 from pages.ui.model.network_picture import Spot, picture
@@ -18,13 +19,19 @@ HERE = Path(__file__).resolve().parent
 LABEL, DETAIL, TOLD = 25, 20, 300
 """Characters of a name, of what it is, and of what the pointer is told, at most."""
 
+WORDS = {
+    "out": N_("Zoom out"), "in": N_("Zoom in"), "all": N_("Show the whole network"),
+    "about": N_("The network from image to scores. Arrow keys move, Enter opens or selects, plus and minus zoom."),
+}  # fmt: skip
+"""What the buttons and the picture say to those who point at them or hear them."""
+
 Side = Literal["before", "after"]
 
 HTML = """<div class="net"><div class="net-bar"><div class="net-legend"><span class="net-low"></span>
 <span class="net-ramp"></span><span class="net-high"></span></div><div class="net-buttons">
-<button type="button" class="net-out" aria-label="Zoom out" title="Zoom out">−</button>
-<button type="button" class="net-in" aria-label="Zoom in" title="Zoom in">+</button>
-<button type="button" class="net-fit" title="Show all of it">Fit</button></div></div>
+<button type="button" class="net-out">−</button>
+<button type="button" class="net-in">+</button>
+<button type="button" class="net-fit"></button></div></div>
 <div class="net-sides"></div></div>"""
 CSS = (HERE / "network_graph.css").read_text(encoding="utf-8")
 SCRIPT = (HERE / "network_graph.js").read_text(encoding="utf-8")
@@ -53,6 +60,7 @@ def graph(
         "sides": [side_of(view, painted, chosen, own) for view in views],
         "low": painted.ends[0],
         "high": painted.ends[1],
+        "words": {name: _(word) for name, word in WORDS.items()} | {"fit": p_("graph", "Fit")},
     }
     _mount(key=key, data=data, on_picked_change=on_picked, on_toggled_change=on_toggled)
 
@@ -93,11 +101,7 @@ def _node(spot: Spot, view: View, painted: Painted, chosen: str, own: Mapping[st
 
 def _block_texts(part: Part, inside: tuple[Operator, ...]) -> tuple[str, str, str]:
     layers = sum(bool(each.weights) for each in inside)
-    count = (
-        _("{layers} layer{value}", layers=layers, value="" if layers == 1 else "s")
-        if layers
-        else _("{count} operators", count=len(inside))
-    )
+    count = wording.counted(layers, "layer") if layers else _("{count} operators", count=len(inside))
     path = part.key.partition(":")[2] or part.title
     return (
         shortened(part.title, LABEL),

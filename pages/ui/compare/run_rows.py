@@ -66,7 +66,8 @@ def _label(run: Run) -> str:
     alike = _(" agreement with fp32") if run.accuracy.reference == "fp32" else ""
     alike += _(" on validation images") if run.accuracy.split == "validation" else ""
     accuracy = f"{wording.percent(run.accuracy.value, run.accuracy.n)}{alike}"
-    return f"{recipe_line(run)} – {accuracy}, {wording.size(run.size_bytes)} – {run.created.astimezone():%d %b %H:%M}"
+    when = _("{when:%d %b %H:%M}", when=run.created.astimezone())
+    return f"{recipe_line(run)} – {accuracy}, {wording.size(run.size_bytes)} – {when}"
 
 
 def row(run: Run) -> dict[str, Any]:
@@ -118,7 +119,7 @@ def parallel(runs: Sequence[Run]) -> go.Figure:
 
 def _of_all(runs: Sequence[Run]) -> str:
     """What the share of images is called that stands for each run."""
-    return " or ".join(dict.fromkeys(_(WORDS[run.accuracy.reference].title) for run in runs))
+    return _(" or ").join(dict.fromkeys(_(WORDS[run.accuracy.reference].title) for run in runs))
 
 
 def untimed(runs: Sequence[Run]) -> str:

@@ -9,6 +9,7 @@ import plotly.graph_objects as go
 from compression.analysis.comparison import Comparison
 from compression.language import N_, _
 from compression.language import shown as translated
+from compression.recipe import Recipe
 from compression.recipe.difference import differences
 from compression.records.measurement import Latency
 from compression.steps import STEPS
@@ -207,19 +208,19 @@ def _layout(height: int, x: str, y: str) -> go.Layout:
 
 def _named(path: str) -> str:
     """'Prune weights: sparsity' of 'prune.sparsity'."""
-    kind, _, name = path.partition(".")
+    kind, _dot, name = path.partition(".")
     if kind not in STEPS:
-        return kind.replace("_", " ").capitalize()
+        return translated(str(Recipe.model_fields[kind].title))
     if not name:
         return translated(STEPS[kind].title)
     return f"{translated(STEPS[kind].title)}: {translated(str(STEPS[kind].model_fields[name].title)).lower()}"
 
 
 def _told(path: str, value: Any) -> str:
-    kind, _, name = path.partition(".")
+    kind, _dot, name = path.partition(".")
     if kind in STEPS and not name:
-        return "off" if value is None else wording.step_values(value) or "on"
-    return wording.value_text(value, wording.unit_of(STEPS[kind], name) if kind in STEPS else None)
+        return _("off") if value is None else wording.step_values(value) or _("on")
+    return wording.setting_text(STEPS.get(kind, Recipe), name or kind, value)
 
 
 def rows(found: Sequence[Delta]) -> list[dict[str, str]]:

@@ -5,6 +5,7 @@ come and go has a slot of its own, so that nothing else moves.
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import streamlit as st
@@ -135,9 +136,11 @@ def control(settings: type[Settings], name: str, key: str, positions: Positions 
     label, unit = shown_in(str(field.title)), wording.unit_of(settings, name)
     about: dict[str, Any] = {"key": key, "help": shown_in(field.description or "") or None}
     if stops := (positions or {}).get(key):
-        return st.select_slider(label, stops, format_func=lambda stop: wording.value_text(stop, unit), **about)
+        return st.select_slider(
+            label, stops, format_func=lambda stop: wording.setting_text(settings, name, stop), **about
+        )
     if choices := choices_of(field):
-        return _choice(label, choices, unit, about)
+        return _choice(label, choices, partial(wording.setting_text, settings, name), about)
     if field.annotation is bool:
         return st.toggle(label, **about)
     if field.annotation is str:
@@ -148,10 +151,7 @@ def control(settings: type[Settings], name: str, key: str, positions: Positions 
     return _slider(label, field, unit, about)
 
 
-def _choice(label: str, choices: tuple[Any, ...], unit: str | None, about: dict[str, Any]) -> Any:
-    def text(choice: Any) -> str:
-        return wording.value_text(choice, unit)
-
+def _choice(label: str, choices: tuple[Any, ...], text: Callable[[Any], str], about: dict[str, Any]) -> Any:
     if len(choices) <= SEGMENTS:
         return st.segmented_control(label, choices, format_func=text, required=True, width="stretch", **about)
     if all(isinstance(choice, str) for choice in choices):

@@ -157,7 +157,7 @@ def explored() -> tuple[Visit, Point | None]:
     visit.choose(visit.subject, visit.recipe)
     st.space("small")
     if visit.notice:
-        st.warning(wording.quoted(visit.notice))
+        st.warning(wording.told(visit.notice))
     st.markdown(f"### {wording.quoted(visit.subject.title)}")
     st.caption(wording.quoted(wording.recipe_line(visit.recipe)))
     point = measured(visit, st.empty())

@@ -1,5 +1,8 @@
 """What stands above and between the charts: undo, presets, sharing, the selected point, and the budget's advice."""
 
+from functools import partial
+from typing import Any
+
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
@@ -39,20 +42,22 @@ def chosen(visit: Visit) -> None:
     if answer.exception() is not None:
         return
     if found:
+        visit.load_next(found.recipe, partial(_chosen, found))
+    else:
+        visit.load_next(visit.recipe, partial(_, NONE))
+    st.rerun()
+
+
+def _chosen(found: Any) -> str:
+    """On how many images a recipe was chosen, and among how many recipes."""
+    if found.reference == "fp32":
         said = _(
-            "{images:,} validation images, accuracy drop {drop:.2f} points", images=found.images, drop=100 * found.drop
-        )
-        if found.reference == "fp32":
-            said = _(
-                "{images:,} validation images, disagreement with fp32 {drop:.2%}", images=found.images, drop=found.drop
-            )
-        visit.load_next(
-            found.recipe,
-            _("Chosen on {said}; {tried} of {of} recipes tried.", said=said, tried=found.tried, of=found.of),
+            "{images:,} validation images, disagreement with fp32 {drop:.2%}", images=found.images, drop=found.drop
         )
     else:
-        visit.load_next(visit.recipe, _(NONE))
-    st.rerun()
+        drop = 100 * found.drop
+        said = _("{images:,} validation images, accuracy drop {drop:.2f} points", images=found.images, drop=drop)
+    return _("Chosen on {said}; {tried} of {of} recipes tried.", said=said, tried=found.tried, of=found.of)
 
 
 def draw(visit: Visit) -> DeltaGenerator:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import streamlit as st
 
-from compression.language import N_, _
+from compression.language import N_, _, p_
 
 HERE = Path(__file__).resolve().parent
 STEPS = (
@@ -17,7 +17,7 @@ STEPS = (
     (".st-key-panel", N_("Download"), N_("See where bytes and time go; download the file or copy the recipe.")),
 )
 """What each step points at, its title, and its sentence."""
-WORDS = {"open": N_("Tour"), "next": N_("Next"), "back": N_("Back"), "skip": N_("Skip"), "done": N_("Done"),
+WORDS = {"open": N_("Tour"), "back": N_("Back"), "skip": N_("Skip"), "done": N_("Done"),
          "at": N_("{number} of {steps}")}  # fmt: skip
 SEEN = "localStorage.setItem('compression-lab-tour', '1')"
 """What a browser runs that is to be left alone: tests and pictures."""
@@ -48,4 +48,5 @@ _mount = st.components.v2.component(
 def button() -> None:
     """Opens the tour; it opens by itself where this browser has not shown it yet."""
     steps = [{"at": at, "title": _(title), "text": _(text)} for at, title, text in STEPS]
-    _mount(key="tour", data={"steps": steps, "words": {name: _(word) for name, word in WORDS.items()}}, width="content")
+    words = {name: _(word) for name, word in WORDS.items()} | {"next": p_("tour", "Next")}
+    _mount(key="tour", data={"steps": steps, "words": words}, width="content")

@@ -141,4 +141,4 @@ def _link(job: JobRecord) -> dict[str, str] | None:
 
 
 def _clock(when: datetime) -> str:
-    return f"{when.astimezone():%d %b %H:%M}"
+    return _("{when:%d %b %H:%M}", when=when.astimezone())

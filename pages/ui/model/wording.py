@@ -5,9 +5,10 @@ import os
 import re
 import shlex
 import string
+from collections.abc import Sequence
 from functools import lru_cache
 
-from compression.language import N_, _, current, n_, shown
+from compression.language import N_, _, current, n_, p_, shown
 from compression.recipe import Recipe
 from compression.recipe.machine_defaults import default_of
 from compression.records.measurement import OPERATORS, Reached
@@ -38,6 +39,11 @@ def quoted(text: str) -> str:
 def said(sentence: str) -> str:
     """The same of a finished sentence of the engine, in the visitor's language."""
     return quoted(shown(sentence))
+
+
+def told(sentences: Sequence[str]) -> str:
+    """Several, as they were noted in English, in the language that is spoken now."""
+    return " ".join(map(said, sentences))
 
 
 def place(path: str) -> str:
@@ -106,7 +112,10 @@ def recipe_lines(recipe: Recipe) -> list[str]:
     """One line for each step, 'Prune weights: sparsity 50%', and one for what else is not as usual."""
     if not recipe.steps:
         return [_(BASELINE)]
-    unusual = [f"{shown(str(Recipe.model_fields[name].title))} {value}" for name, value in _unusual(recipe)]
+    unusual = [
+        f"{shown(str(Recipe.model_fields[name].title))} {setting_text(Recipe, name, value)}"
+        for name, value in _unusual(recipe)
+    ]
     return [
         *(_("{step}: {values}", step=shown(step.title), values=step_values(step)) for step in recipe.steps),
         *([_(", ").join(unusual)] if unusual else []),
@@ -123,13 +132,18 @@ def _line(recipe: Recipe, language: str) -> str:
     return _("; ").join(recipe_lines(recipe))
 
 
-def value_text(value: object, unit: str | None) -> str:
-    """'50%' of 0.5, '4 bit' of 4."""
+def setting_text(settings: type[Settings], name: str, value: object) -> str:
+    """A setting's value: '50%' of 0.5, '4 bit' of 4, and of a choice what it is called in the visitor's language."""
+    return value_text(value, unit_of(settings, name), f"{settings.kind}.{name}")
+
+
+def value_text(value: object, unit: str | None, setting: str = "") -> str:
+    """The same of any value; `setting` is the context in which its name is translated."""
     if isinstance(value, bool):
         return _("on") if value else _("off")
     if unit == "%" and isinstance(value, float):
         return f"{100 * value:g}%"
-    return f"{value} {_(unit)}" if unit else _(str(value))
+    return f"{value} {_(unit)}" if unit else p_(setting, str(value))
 
 
 MEASURES = {"macs": "MACs", "channels": "channels", "weights": "weights"}
@@ -198,5 +212,5 @@ def step_values(step: Settings) -> str:
     for name, field in STEPS[step.kind].model_fields.items():
         value, unit = getattr(step, name), unit_of(type(step), name)
         if unit or value != default_of(field):
-            told.append(f"{shown(str(field.title)).lower()} {value_text(value, unit)}")
+            told.append(f"{shown(str(field.title)).lower()} {setting_text(type(step), name, value)}")
     return _(", ").join(told)

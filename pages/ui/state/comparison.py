@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 import streamlit as st
 
 from compression.errors import Unsupported, UserError
-from compression.language import _
+from compression.language import N_
 from compression.store import Run
 from pages.ui.state import language
 from pages.ui.state.server import store
@@ -21,7 +21,7 @@ class Table:
 
     a: str = ""
     b: str = ""
-    notice: str = ""
+    notice: tuple[str, ...] = ()
     deleted: list[str] = field(default_factory=list)
     listed: list[str] = field(default_factory=list)
     lists: int = 0
@@ -89,14 +89,14 @@ def table() -> Table:
     here: Table = st.session_state.setdefault("table", Table())
     link = language.query()
     if link and (new or went_through_history()):
-        here.notice = ""
+        here.notice = ()
         try:
             for side in ("a", "b"):
                 if side in link:
                     setattr(here, side, _there(link[side]).id)
                     st.session_state[f"compare.{side}"] = link[side]
         except UserError as error:
-            here.notice = _("This link cannot be opened, so the page shows the newest runs. {error}", error=error)
+            here.notice = (N_("This link cannot be opened, so the page shows the newest runs."), str(error))
     return here
 
 
@@ -110,5 +110,5 @@ def _beside(run: Run | None, runs: list[Run]) -> Run:
 def _there(wanted: str) -> Run:
     run = store().run(wanted)
     if run.deleted:
-        raise Unsupported(_("The run {wanted} was deleted.", wanted=wanted))
+        raise Unsupported(f"The run {wanted} was deleted.")
     return run

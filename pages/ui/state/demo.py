@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 import streamlit as st
 
 from compression.errors import Unsupported, UserError
-from compression.language import _
+from compression.language import N_
 from compression.store import Run
 from pages.ui.state import language
 from pages.ui.state.server import store
@@ -23,7 +23,7 @@ class Tale:
     story: int = 0
     slide: int = 0
     runs: list[str] = field(default_factory=list)
-    notice: str = ""
+    notice: tuple[str, ...] = ()
 
     def open(self, story: int) -> None:
         """Another story begins with its first slide."""
@@ -36,7 +36,7 @@ class Tale:
 
     def tell(self, runs: list[str]) -> None:
         """The story of these runs begins, and the link names them."""
-        self.runs, self.story, self.slide, self.notice = runs, OWN, 0, ""
+        self.runs, self.story, self.slide, self.notice = runs, OWN, 0, ()
         st.session_state["demo.runs"] = runs
         language.show({"runs": ",".join(runs)} if runs else {})
 
@@ -56,16 +56,16 @@ def tale() -> Tale:
     here: Tale = st.session_state.setdefault("tale", Tale())
     named = [each for each in st.query_params.get("runs", "").split(",") if each][:MOST_IN_A_LINK]
     if named and named != here.runs:
-        here.notice = ""
+        here.notice = ()
         try:
             here.tell([_there(run).id for run in named])
         except UserError as error:
-            here.notice = _("This link cannot be opened, so the page shows the ready stories. {error}", error=error)
+            here.notice = (N_("This link cannot be opened, so the page shows the ready stories."), str(error))
     return here
 
 
 def _there(wanted: str) -> Run:
     run = store().run(wanted)
     if run.deleted:
-        raise Unsupported(_("The run {wanted} was deleted.", wanted=wanted))
+        raise Unsupported(f"The run {wanted} was deleted.")
     return run

@@ -1,6 +1,8 @@
 """A tab's link: what the address of the page names, and the address of what is shown."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 from compression.errors import UnknownName, UserError
 from compression.language import N_, _
@@ -17,6 +19,7 @@ from pages.ui.state.server import is_of, remembered, store
 OUTDATED = N_(
     "The run {run} is of weights that this network has no more. Its recipe is measured on those that it has now."
 )
+UNREADABLE = N_("This link cannot be opened, so the page shows its usual start.")
 MISSING = N_(
     "The run {run} is not in the store here: it was deleted, or measured elsewhere. Its recipe is measured here."
 )
@@ -24,13 +27,14 @@ MISSING = N_(
 
 @dataclass(frozen=True)
 class Opened:
-    """What a link names. `run` is the stored run that it names, as a point; `notice` is why it cannot be opened."""
+    """What a link names. `run` is the stored run that it names, as a point; `notice` is why it cannot be
+    opened, in English sentences, `remark` says what there is to say of the run."""
 
     choice: Choice
     view: View
     run: Point | None = None
-    notice: str = ""
-    remark: str = ""
+    notice: tuple[str, ...] = ()
+    remark: Callable[[], str] = str
 
 
 @dataclass
@@ -45,8 +49,7 @@ class Link:
         try:
             subject, recipe, view = read_link(query)
         except UserError as error:
-            notice = _("This link cannot be opened, so the page shows its usual start. {error}", error=error)
-            return Opened(Choice(subjects.default(), START), View(), notice=notice)
+            return Opened(Choice(subjects.default(), START), View(), notice=(UNREADABLE, str(error)))
         opened = Opened(Choice(subject, recipe), view)
         return _with_run(opened, query[RUN]) if RUN in query else opened
 
@@ -66,10 +69,10 @@ def _with_run(opened: Opened, wanted: str) -> Opened:
         if not subject.is_trained:
             raise UnknownName("network", subject.title, [])
     except UserError:
-        return replace(opened, remark=_(MISSING).format(run=wanted))
+        return replace(opened, remark=lambda: _(MISSING).format(run=wanted))
     opened = replace(opened, choice=Choice(subject, recipe))
     if not is_of(run, subject):
-        return replace(opened, remark=_(OUTDATED).format(run=wanted))
+        return replace(opened, remark=lambda: _(OUTDATED).format(run=wanted))
     if run.accuracy.split == "validation":  # a trial of a search: nothing was measured on the test images yet
         return opened
-    return replace(opened, run=remembered(run), remark=links.told(run, store().latencies(run.id)))
+    return replace(opened, run=remembered(run), remark=partial(links.told, run, store().latencies(run.id)))

@@ -13,7 +13,6 @@ import streamlit as st
 from compression import jobs
 from compression.errors import UserError
 from compression.jobs import Job, News, Request
-from compression.language import shown as spoken
 from compression.recipe import Recipe
 from compression.records.measurement import LearningPoint
 from pages.ui.model import subject as subjects
@@ -51,19 +50,20 @@ class Trails(dict[Subject, Trail]):
 class Visit:
     """One browser tab. What it is made of has classes of its own: link, history, jobs, selection, stops, neighbours.
 
-    `opened` is the stored run that the link names, with a `remark` on it; `notice` is what went wrong. A recipe that
-    trains is trained when the user says so, by `train`; until then its `now` is the file that the training would start
-    from. `search` is the answer to `find_smallest`. `next_recipe` and `next_view` are shown by the page's next run.
+    `opened` is the stored run that the link names, `remark` says what there is to say of it in the language that is
+    spoken then, `notice` is what went wrong, in English sentences. A recipe that trains is trained when the user says
+    so, by `train`; until then its `now` is the file that the training would start from. `search` is the answer to
+    `find_smallest`. `next_recipe` and `next_view` are shown by the page's next run.
     """
 
     subject: Subject
     recipe: Recipe = START
     view: View = field(default_factory=View)
     next_view: View | None = None
-    next_recipe: tuple[Recipe, str] | None = None
+    next_recipe: tuple[Recipe, Callable[[], str]] | None = None
     search: Future[Any] | None = None
-    notice: str = ""
-    remark: str = ""
+    notice: tuple[str, ...] = ()
+    remark: Callable[[], str] = str
     opened: Point | None = None
     prepared_files: set[str] = field(default_factory=set)
     trails: Trails = field(default_factory=Trails)
@@ -165,7 +165,7 @@ class Visit:
         try:
             begin()
         except UserError as error:
-            self.notice = spoken(str(error))
+            self.notice = (str(error),)
         else:
             self.trail.visited.pop(self.recipe.hash, None)
 
@@ -196,7 +196,7 @@ class Visit:
         """Asks for the recipe of the smallest file that loses at most a point, chosen on validation images."""
         self.search = self.answer("smallest", jobs.smallest_recipe, self.request_for(self.plain), POINT)
 
-    def load_next(self, recipe: Recipe, remark: str) -> None:
+    def load_next(self, recipe: Recipe, remark: Callable[[], str]) -> None:
         """Has the next run of the page begin with this recipe; what has just been drawn cannot show it any more."""
         self.next_recipe = (recipe, remark)
 
@@ -234,7 +234,7 @@ class Visit:
         st.session_state.update(widget_values.fill(self.subject, recipe))
 
     def _clear_messages(self) -> None:
-        self.notice, self.remark, self.opened = "", "", None
+        self.notice, self.remark, self.opened = (), str, None
 
     def news(self, until: float = inf) -> Iterator[News]:
         """How the current recipe stands, at once and whenever that changes, until it is measured or the clock says so.
