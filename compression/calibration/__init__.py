@@ -98,7 +98,11 @@ class Calibration:
 
     @cached_property
     def _shapes(self) -> dict[str, torch.Size]:
-        return {name: m.g.shape for name, m in self.dense_moments.items()}
+        """Of each layer's moments `g`: by the network that they were collected on, as a large one's lie on the disk."""
+        if self.network is None:
+            return {name: m.g.shape for name, m in self.dense_moments.items()}
+        found = layers(self.network).items()
+        return {name: _shape(layer) for name, layer in found if name in self.dense_moments}
 
     def moments(self, graph: fx.GraphModule) -> Mapping[str, Moments]:
         """Moments of `graph`'s layers: the dense network's, or collected now where layers have changed their shape."""

@@ -62,10 +62,11 @@ def _keep_the_better_(
     """Batch-norm statistics `before` or those of now: whichever moves the answers on held-out images less."""
     if not before:
         return
-    after, distance = _statistics(graph), divergence(graph, calibration)
-    _restore_(before)
-    if divergence(graph, calibration) > distance + NOISE:
-        _restore_(after)
+    with parametrize.cached():
+        after, distance = _statistics(graph), divergence(graph, calibration)
+        _restore_(before)
+        if divergence(graph, calibration) > distance + NOISE:
+            _restore_(after)
 
 
 def _restore_(statistics: dict[nn.BatchNorm2d, tuple[torch.Tensor, torch.Tensor]]) -> None:

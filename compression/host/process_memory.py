@@ -100,6 +100,22 @@ def give_back(*, unreachable: bool = False) -> None:
         trim(0)
 
 
+@contextmanager
+def importing() -> Iterator[None]:
+    """Inside, modules are imported: no garbage is looked for, and later collections pass over what is there by then.
+
+    Modules stay for good. To go through those of PyTorch takes a quarter of a second, each time somebody looks.
+    """
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.freeze()
+        if was_enabled:
+            gc.enable()
+
+
 @cache
 def _trim() -> "ctypes._NamedFuncPointer | None":
     return getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform == "linux" else None

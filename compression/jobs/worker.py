@@ -3,6 +3,7 @@
 Importing this module is cheap, as the scheduler and the nanny do it too: torch is loaded only where work is done.
 """
 
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -17,7 +18,7 @@ from distributed import get_worker, secede
 from compression.errors import Cancelled, UserError
 from compression.host.interruption import interruptible, letting_others, look
 from compression.host.machine_lock import work_turn, yield_turn
-from compression.host.process_memory import enough_memory
+from compression.host.process_memory import enough_memory, importing
 from compression.jobs.channel import Stop, TaskChannel
 from compression.jobs.lru_cache import LruCache
 from compression.jobs.messages import Outcome, Refusal, Request
@@ -60,13 +61,17 @@ ABANDONED_S = 1.0
 turns = Turns()
 
 
+ENGINE = "compression.pipeline.compress"
+
 _loading = threading.Lock()
 
 
 def load() -> None:
     """Loads the engine. One thread does: of two that import modules of one package at once, one may meet half of it."""
     with _loading:
-        import_module("compression.pipeline.compress")
+        if ENGINE not in sys.modules:
+            with importing():
+                import_module(ENGINE)
 
 
 def run_task(task: Callable[..., V], *about: Any) -> V:

@@ -229,10 +229,10 @@ def _check_against(model: nn.Module | ExportedProgram, graph: fx.GraphModule, sh
     check_alike(model, graph, images)
 
 
-def check_alike(model: nn.Module | ExportedProgram, graph: fx.GraphModule, images: torch.Tensor) -> None:
-    """Raises `InvalidModel`, with the first operator that differs, where `graph` answers otherwise than `model`.
+def check_alike(model: nn.Module | ExportedProgram, graph: fx.GraphModule, images: torch.Tensor) -> torch.Tensor:
+    """The scores of `graph` for images [n, C, H, W], normalised.
 
-    images: [n, C, H, W], normalised.
+    Raises `InvalidModel`, with the first operator that differs, where it answers otherwise than `model`.
     """
     shape = (images.shape[1], images.shape[2], images.shape[3])
     with agreement.taking(shape), torch.no_grad():
@@ -244,11 +244,11 @@ def check_alike(model: nn.Module | ExportedProgram, graph: fx.GraphModule, image
             expected = agreement.answers_of_module(model, images)
         answer = graph(images)
         if agreement.agree(expected.float(), answer):
-            return
+            return answer
         program = program or recorded(_export(model, shape))  # type: ignore[arg-type]
         tolerance = agreement.tolerance_of(program)
         if agreement.agree(expected.float(), answer, tolerance):
-            return
+            return answer
         first = _first_difference(model, program, graph, images, tolerance)
     raise InvalidModel(
         f"The traced network gives different outputs from the original{first}, so it cannot be compressed safely."

@@ -13,10 +13,14 @@ from torch import fx
 from compression.calibration import Calibration
 from compression.data import Dataset
 from compression.errors import Cancelled
+from compression.host.onnx_runtime import session
 from compression.measure.accuracy import join, order, predict
 from compression.pipeline.layer_reports import LayerReports
 from compression.recipe import Recipe
 from compression.records.measurement import LayerReport, LearningPoint, Ledger, Predictions, Reached
+
+FIRST = 2000
+"""Test images at most that a first point is measured on."""
 
 Progress = Callable[[str, float], None]
 
@@ -77,10 +81,10 @@ class Answers:
         """Those that are there, at least those of one batch."""
         return self._known or self.ask(0.0)
 
-    def ask(self, seconds: float, stop: Stop | None = None) -> Predictions:
-        """Asks for more of them for about so many seconds; all that are known then."""
+    def ask(self, seconds: float, stop: Stop | None = None, *, most: int | None = None) -> Predictions:
+        """Asks for more of them for about so many seconds, until the first `most` are known; all that are then."""
         before = self._known
-        left = self.images[len(before) :] if before else self.images
+        left = self.images[len(before) if before else 0 : most]
         if len(left):
             new = predict(self._runner, self._data, left, seconds=seconds, stop=stop)
             self._known = join(before, new) if before else new
@@ -109,6 +113,15 @@ class Prepared:
     baseline: Candidate
     answers: Answers
     baseline_session: ort.InferenceSession
+    _sessions: dict[int, ort.InferenceSession] = field(default_factory=dict, repr=False)
+
+    def baseline_on(self, threads: int) -> ort.InferenceSession:
+        """A session of the fp32 file with so many threads: one for all files that are timed beside it."""
+        if threads == 1:
+            return self.baseline_session
+        if threads not in self._sessions:
+            self._sessions[threads] = session(self.baseline.onnx, threads=threads)
+        return self._sessions[threads]
 
     @property
     def baseline_predictions(self) -> Predictions:

@@ -23,7 +23,7 @@ from compression.network.batches import are_large
 from compression.network.graph import macs
 from compression.network.storage import settle_scales_
 from compression.network.tracing import fit_classes, traced
-from compression.pipeline.candidate import Answers, Candidate, Learn, Prepared, Progress, Stop, _reporter
+from compression.pipeline.candidate import FIRST, Answers, Candidate, Learn, Prepared, Progress, Stop, _reporter
 from compression.pipeline.layer_reports import LayerReports, parameters, reached
 from compression.pipeline.placing import FOUND, placed
 from compression.pipeline.verification import verify
@@ -35,7 +35,8 @@ from compression.techniques.reconstruction import reconstruct_
 from compression.techniques.technique import TrainingContext
 
 ANSWERS_S = 4.0
-"""Seconds in which the fp32 file answers test images before any other file does; the others follow beside those."""
+"""Seconds in which the fp32 file answers the first test images before any other file does; the others follow beside
+theirs."""
 
 FEW = 100
 """Images: fewer, for calibration or for testing, are told."""
@@ -72,7 +73,7 @@ def prepare(
     runner = session(baseline.onnx)
     verify(model, dense, runner, calibration.images)
     answers = Answers(runner, data)
-    answers.ask(ANSWERS_S, stop)
+    answers.ask(ANSWERS_S, stop, most=FIRST)
     return Prepared(dense, data, calibration, baseline, answers, runner)
 
 

@@ -14,11 +14,11 @@ from compression.measure.accuracy import accuracy, join, order, predict
 from compression.measure.admission import admit
 from compression.measure.intake import fixed_batch
 from compression.measure.latency import is_slow, latency, precise
-from compression.pipeline.candidate import Candidate, Prepared, Progress, Stop, _reporter
+from compression.pipeline.candidate import FIRST, Candidate, Prepared, Progress, Stop, _reporter
 from compression.records.measurement import Interval, Latency, Measurement, Predictions
 
-FIRST, FIRST_S = 2000, 1.5
-"""Test images that a first point is measured on: so many, or those that are answered in so many seconds."""
+FIRST_S = 1.5
+"""Seconds in which the test images of a first point are answered, `FIRST` at most."""
 
 NARROW = 0.01
 """Half the width of the accuracy's interval at which what is still to come is told to be in the background."""
@@ -44,11 +44,13 @@ def stream(
     images = prepared.answers.images
     runner = session(candidate.onnx)
     say(f"Measuring accuracy on {min(first, len(images)):,} test images", 0.0)
+    answering = time.perf_counter()
     found = predict(runner, prepared.data, images[:first], seconds=FIRST_S, stop=stop)
+    pace = (time.perf_counter() - answering) / len(found)
     say("Timing one image", 0.2)
-    timed, base = runner, prepared.baseline_session
+    timed, base = runner, prepared.baseline_on(threads)
     if threads != 1:
-        timed, base = session(candidate.onnx, threads=threads), session(prepared.baseline.onnx, threads=threads)
+        timed = session(candidate.onnx, threads=threads)
     image = prepared.data.normalize(prepared.data.test.images[:1]).numpy()
     brief = len(images) > len(found) or is_slow(base, image)
     took = latency(timed, base, image, brief=brief)
@@ -60,15 +62,15 @@ def stream(
     if len(found) == len(images) and not precise(took):
         say("Timing one image again, for a narrower interval", 0.4)
         yield _measured(candidate, prepared, found, latency(timed, base, image), begin, stop)
-    part, answering = 2 * FIRST_S, time.perf_counter()
-    asked = len(found)
+    part = 2 * FIRST_S
     while len(found) < len(images):
-        pace = (time.perf_counter() - answering) / (len(found) - asked) if len(found) > asked else 0.0
         say(_left(len(images), pace * (len(images) - len(found)), now.accuracy.interval), 0.4)
-        found = join(found, predict(runner, prepared.data, images[len(found) :], seconds=part, stop=stop))
+        before, answering = len(found), time.perf_counter()
+        found = join(found, predict(runner, prepared.data, images[before:], seconds=part, stop=stop))
         if len(found) == len(images):
             took = took if precise(took) else latency(timed, base, image)
         part, now = 2 * part, _measured(candidate, prepared, found, took, begin, stop)
+        pace = (time.perf_counter() - answering) / (len(found) - before)
         yield now
 
 
