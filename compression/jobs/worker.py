@@ -7,7 +7,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
@@ -63,15 +63,14 @@ turns = Turns()
 
 ENGINE = "compression.pipeline.compress"
 
+
 _loading = threading.Lock()
 
 
 def load() -> None:
     """Loads the engine. One thread does: of two that import modules of one package at once, one may meet half of it."""
-    with _loading:
-        if ENGINE not in sys.modules:
-            with importing():
-                import_module(ENGINE)
+    with _loading, nullcontext() if ENGINE in sys.modules else importing():
+        import_module(ENGINE)
 
 
 def run_task(task: Callable[..., V], *about: Any) -> V:

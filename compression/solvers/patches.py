@@ -23,11 +23,7 @@ def answers_of(layer: nn.Conv2d | nn.Linear, y: list[torch.Tensor]) -> torch.Ten
 def rows_of(layer: nn.Conv2d | nn.Linear, x: list[torch.Tensor]) -> torch.Tensor:
     """The patches of `layer`'s inputs x [n, …], in batches: [g, m, d], see `drawn`."""
     limit = wanted(layer) // len(x)
-    found = [_drawn(layer, part, limit) for part in x]
-    rows = found[0].new_empty(found[0].shape[0], sum(part.shape[1] for part in found), *found[0].shape[2:])
-    for place, part in zip(rows.split([part.shape[1] for part in found], 1), found, strict=True):
-        place.copy_(part)
-    return rows.flatten(2)
+    return torch.cat([drawn(layer, part, limit) for part in x], 1)
 
 
 def flat(layer: nn.Module, values: torch.Tensor) -> torch.Tensor:
@@ -36,18 +32,13 @@ def flat(layer: nn.Module, values: torch.Tensor) -> torch.Tensor:
 
 
 def drawn(layer: nn.Conv2d | nn.Linear, x: torch.Tensor, limit: int) -> torch.Tensor:
-    """At most `limit` patches of one batch x, [g, m, d]; those of a convolution position by position, see `order`."""
-    return _drawn(layer, x, limit).flatten(2)
-
-
-def _drawn(layer: nn.Conv2d | nn.Linear, x: torch.Tensor, limit: int) -> torch.Tensor:
-    """The same as [g, m, positions, d / positions], a view of what was read.
+    """At most `limit` patches of one batch x, [g, m, d]; those of a convolution go position by position, see `order`.
 
     Feature maps are read in channels-last order, so that a position's channels are one piece of memory.
     """
     if isinstance(layer, nn.Linear):
         rows = flat(layer, x)
-        return rows[_places(len(rows), limit, layer)][None, :, None]
+        return rows[_places(len(rows), limit, layer)][None]
     left, right, above, below = padding_of(layer)
     n, channels, height, width = x.shape
     (kh, kw), (dh, dw), (sh, sw) = layer.kernel_size, layer.dilation, layer.stride
@@ -63,7 +54,7 @@ def _drawn(layer: nn.Conv2d | nn.Linear, x: torch.Tensor, limit: int) -> torch.T
     pixels = x.permute(0, 2, 3, 1).reshape(-1, channels)[at.flatten()]  # [m·kh·kw, c]
     pixels[outside.flatten()] = 0
     chosen = pixels.view(len(pick), kh * kw, layer.groups, -1)  # [m, kh·kw, g, c/g]
-    return chosen.permute(2, 0, 1, 3)
+    return chosen.permute(2, 0, 1, 3).flatten(2)
 
 
 def order(layer: nn.Conv2d | nn.Linear) -> torch.Tensor | None:

@@ -1,5 +1,6 @@
 """Memory that runs out is one sentence, whoever says so."""
 
+import gc
 import os
 
 import numpy as np
@@ -9,7 +10,7 @@ from google.protobuf.message import EncodeError
 from torch import nn
 
 from compression.errors import OutOfMemory, UserError
-from compression.host.process_memory import enough_memory, give_back, resident_bytes
+from compression.host.process_memory import enough_memory, give_back, importing, resident_bytes
 from compression.jobs.messages import Refusal
 from compression.jobs.worker import refusal_on_error
 from compression.pipeline import compress as pipeline
@@ -67,3 +68,18 @@ def test_freed_memory_goes_back() -> None:
     give_back()
     if os.path.exists("/proc/self/status"):
         assert 0 < (resident_bytes() or 0) < 1 << 44
+
+
+def test_collections_pass_over_what_was_imported() -> None:
+    gc.unfreeze()
+    try:
+        with importing():
+            assert not gc.isenabled()
+            module: list[dict[str, list[int]]] = [{"a module": []}]
+        assert gc.isenabled() and gc.get_freeze_count()
+        assert not any(each is module for each in gc.get_objects())
+        later: list[list[int]] = [[]]
+        assert any(each is later for each in gc.get_objects())
+    finally:
+        gc.unfreeze()
+    assert any(each is module for each in gc.get_objects())

@@ -145,6 +145,34 @@ def test_slow_files_are_measured_on_more_and_more_images(prepared, monkeypatch):
     assert np.array_equal(slow.baseline_predictions.classes, prepared.baseline_predictions.classes)
 
 
+def test_seconds_left_are_told_from_the_first_part_on(prepared, monkeypatch):
+    monkeypatch.setattr(measuring, "FIRST_S", 1e-9)  # one batch each time
+    told, left = [], measuring._left
+
+    def telling(images, seconds, interval):
+        told.append(seconds)
+        return left(images, seconds, interval)
+
+    monkeypatch.setattr(measuring, "_left", telling)
+    list(stream(compress_prepared(prepared, W8A8), prepared))
+    assert told and min(told) > 0
+
+
+def test_before_any_file_the_fp32_file_answers_only_the_images_of_a_first_point(prepared, monkeypatch):
+    monkeypatch.setattr("compression.pipeline.compress.FIRST", 130)
+    early = prepare(prepared.dense, prepared.data, calibration_images=64)
+    assert len(early.answers.known) == 130
+    assert np.array_equal(early.baseline_predictions.classes, prepared.baseline_predictions.classes)
+    assert len(early.answers.known) == len(prepared.data.test)
+
+
+def test_files_are_timed_beside_one_session_of_the_fp32_file(prepared):
+    assert prepared.baseline_on(1) is prepared.baseline_session
+    again = prepared.baseline_on(2)
+    assert again is prepared.baseline_on(2)
+    assert again.get_session_options().intra_op_num_threads == 2
+
+
 def test_what_is_left_is_told_in_seconds_and_whether_anybody_needs_it():
     assert (
         measuring._left(50_000, 31.4, Interval(0.7, 0.8))
