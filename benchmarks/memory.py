@@ -92,10 +92,10 @@ def _pass(data: Dataset) -> float:
     """The sum of all normalised pixels, in the order of a training for train and in their own for the others."""
     total, generator = 0.0, torch.Generator().manual_seed(0)
     for indices in torch.randperm(len(data.train), generator=generator).split(64):
-        total += float(data.normalize(data.train.images[indices]).sum())
+        total += float(data.normalize(data.train.pixels(indices)).sum())
     for split in (data.validation, data.test):
-        for part in split.images.split(64):
-            total += float(data.normalize(part).sum())
+        for start in range(0, len(split), 64):
+            total += float(data.normalize(split.pixels(slice(start, start + 64))).sum())
     return total
 
 

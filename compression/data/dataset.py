@@ -1,9 +1,10 @@
 """Images in three splits: `train` to learn and calibrate on, `validation` to choose on, `test` to report on."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import torch
@@ -25,14 +26,27 @@ class Split:
     """`images` uint8 [n, C, H, W] and `labels` int64 [n], -1 where a dataset has none.
 
     `digest` stands for the pixels in a fingerprint where they lie in a file that knows it: large ones are not read.
+    `reading` is told of the bytes that are about to be read, where pixels lie in a mapped file.
     """
 
     images: torch.Tensor
     labels: torch.Tensor
     digest: str | None = None
+    reading: Callable[[int], None] | None = None
 
     def __len__(self) -> int:
         return len(self.labels)
+
+    def pixels(self, where: Any) -> torch.Tensor:
+        """The images at `where`, a slice or indices [m], as uint8 [m, C, H, W]: how passes over many images read."""
+        part = range(len(self))[where] if isinstance(where, slice) else where
+        if self.reading:
+            self.reading(len(part) * self.images[:1].numel())
+        return self.images[where]
+
+    def parts(self) -> Iterator[torch.Tensor]:
+        """All images, `CHUNK` at a time."""
+        return (self.pixels(slice(start, start + CHUNK)) for start in range(0, len(self), CHUNK))
 
     def subset(self, indices: torch.Tensor) -> "Split":
         """The images at `indices` (int64 [m]), in that order."""
@@ -98,10 +112,10 @@ class Dataset:
                 f"the network takes images of {channels}."
             )
         train, validation, test = (
-            Split(_converted(split.images, channels), split.labels)
+            Split(_converted(split, channels), split.labels, reading=split.reading if channels == 3 else None)
             for split in (self.train, self.validation, self.test)
         )
-        mean, std = statistics([train.images, validation.images]) if channels == 1 else (self.mean * 3, self.std * 3)
+        mean, std = statistics([train, validation]) if channels == 1 else (self.mean * 3, self.std * 3)
         return replace(
             self, input_shape=(channels, *self.input_shape[1:]), mean=mean, std=std,
             train=train, validation=validation, test=test,
@@ -135,28 +149,28 @@ class Dataset:
             if split.digest:
                 digest.update(split.digest.encode())
             else:
-                for part in split.images.split(CHUNK):
+                for part in split.parts():
                     digest.update(part.contiguous().numpy().data)
             if self.labelled:
                 digest.update(split.labels.contiguous().numpy().data)
         return digest.hexdigest()
 
 
-def _converted(images: torch.Tensor, channels: int) -> torch.Tensor:
+def _converted(split: Split, channels: int) -> torch.Tensor:
     """uint8 [n, 1 or 3, H, W] → [n, channels, H, W]: a view, or a third of the memory."""
     if channels == 3:
-        return images.expand(-1, 3, -1, -1)
-    grey = torch.empty(len(images), 1, *images.shape[2:], dtype=torch.uint8)
-    for to, part in zip(grey.split(CHUNK), images.split(CHUNK), strict=True):
+        return split.images.expand(-1, 3, -1, -1)
+    grey = torch.empty(len(split), 1, *split.images.shape[2:], dtype=torch.uint8)
+    for to, part in zip(grey.split(CHUNK), split.parts(), strict=True):
         red, green, blue = (weight * part[:, i].int() for i, weight in enumerate(LUMA))  # [CHUNK, H, W]
         to[:, 0] = (red + green + blue + 2**15) >> 16
     return grey
 
 
-def statistics(parts: Sequence[torch.Tensor]) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Per-channel mean and standard deviation of uint8 [n, C, H, W] as pixels in [0, 1], to four digits."""
-    histogram = torch.zeros(parts[0].shape[1], 256, dtype=torch.int64)
-    for part in (chunk for whole in parts for chunk in whole.split(CHUNK)):
+def statistics(splits: Sequence[Split]) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Per-channel mean and standard deviation of the splits' images as pixels in [0, 1], to four digits."""
+    histogram = torch.zeros(splits[0].images.shape[1], 256, dtype=torch.int64)
+    for part in (chunk for split in splits for chunk in split.parts()):
         for counts, pixels in zip(histogram, part.unbind(1), strict=True):
             counts += torch.bincount(pixels.flatten(), minlength=256)
     return of_histogram(histogram)

@@ -1,7 +1,8 @@
 """Decoded pictures on disk, mapped into memory: a file holds the pixels of all splits one after the other.
 
 uint8 [n, C, H, W], then int64 labels [n], then a description as JSON, its length in 8 bytes, and `MAGIC`. What is
-read of it lies in the system's page cache, not in the process's own memory. A file is written whole or not at all.
+read of it lies in the system's page cache, not in the process's own memory, and leaves the process again by `Mapped`. A
+file is written whole or not at all.
 """
 
 import hashlib
@@ -31,6 +32,9 @@ MAGIC = b"CLPIX\0\0\1"  # the last byte counts up when the meaning of a file cha
 SPLITS = ("train", "validation", "test")
 MOST_SKIPPED = 10_000
 """Of pictures that are left out, so many are named; the rest is counted."""
+
+MOST_MAPPED = 1 << 30
+"""Bytes that are read before the pages of a file leave the process."""
 
 
 @dataclass(frozen=True)
@@ -108,11 +112,26 @@ def _opened(description: Description, mapped: mmap.mmap) -> PixelFile:
         warnings.simplefilter("ignore")  # torch warns of arrays that cannot be written to, which is meant here
         images = torch.from_numpy(np.frombuffer(mapped, np.uint8, n * int(np.prod(shape)))).view(n, *shape)
     labels = torch.from_numpy(np.frombuffer(mapped, np.int64, n, offset=images.numel()).copy())
-    splits, start = [], 0
+    splits, start, reading = [], 0, Mapped(mapped).reading
     for count, digest in zip(description.counts, description.digests, strict=True):
-        splits.append(Split(images[start : start + count], labels[start : start + count], digest or None))
+        splits.append(Split(images[start : start + count], labels[start : start + count], digest or None, reading))
         start += count
     return PixelFile(description, *splits)
+
+
+class Mapped:
+    """Unmaps pages that were read, so that a pass over a large file does not make the process as large."""
+
+    def __init__(self, mapped: mmap.mmap):
+        self._mapped, self._bytes = mapped, 0
+
+    def reading(self, count: int) -> None:
+        """So many bytes are about to be read. Pages come back by themselves, from the page cache or the disk."""
+        self._bytes += count
+        if self._bytes > MOST_MAPPED:
+            self._bytes = count
+            if hasattr(self._mapped, "madvise"):  # not on Windows, which trims processes by itself
+                self._mapped.madvise(mmap.MADV_DONTNEED)
 
 
 @dataclass(frozen=True)

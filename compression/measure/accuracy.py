@@ -45,12 +45,12 @@ def predict(
     which may wait in it, before each batch. Raises `Cancelled` when `stop()` is true, and `InvalidFile` where the file
     does not take the images, or where its scores of an image name no class (`decisions.classes`).
     """
-    takes, pixels, table = intake(session, data.input_shape), data.test.images.numpy(), normalized_values(data)
+    takes, table = intake(session, data.input_shape), normalized_values(data)
     batch = takes.batch or data.at_once(batch, MEBIBYTES)
     late = time.perf_counter() + (math.inf if seconds is None else seconds)
 
     def answer(part: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        scores = answered(session, takes, _batch(pixels[part], table), len(data.classes))
+        scores = answered(session, takes, _batch(data.test.pixels(part).numpy(), table), len(data.classes))
         named = classes(scores)
         scores[named == NONE] = 0.0  # refused below, once it is known how many there are
         confidence = 1 / np.exp(scores - scores.max(1, keepdims=True)).sum(1)

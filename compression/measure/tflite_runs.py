@@ -199,7 +199,7 @@ def _answers(
     """What was told beside, and classes [n] int32 with confidences [n] float16."""
     task = {"task": "answers", "shape": list(data.input_shape), "images": len(images), "timed": timed}
     table = normalized_values(data)
-    pixels = data.test.images[images].numpy()
+    pixels = data.test.pixels(images).numpy()
     told, found = _asked(content, task, [table.tobytes(), pixels.tobytes()], seconds)
     n = len(images)
     if len(found) != 6 * n:

@@ -30,7 +30,7 @@ def accuracy(
         for start in range(0, len(split), batch):
             if stop and stop():
                 raise Cancelled("Training was stopped while it was evaluated.")
-            images, labels = split.images[start:][:batch], split.labels[start:][:batch]
+            images, labels = split.pixels(slice(start, start + batch)), split.labels[start:][:batch]
             inputs = data.normalize(images.to(device)).contiguous(memory_format=torch.channels_last)
             correct += int((classes(scores(model(inputs))).cpu() == labels).sum())
     return correct / len(split)

@@ -207,7 +207,7 @@ class _Run:
         generator = torch.Generator().manual_seed(_seed_of(self.seed, variant))
         train = self.data.train
         for indices in _parts(torch.randperm(len(train), generator=generator), self.config.batch_size):
-            images = self.config.augmentation(train.images[indices].to(self.device), generator, self.fill)
+            images = self.config.augmentation(train.pixels(indices).to(self.device), generator, self.fill)
             inputs = self.data.normalize(images).contiguous(memory_format=torch.channels_last)
             yield Batch(inputs, train.labels[indices].to(self.device), indices, len(train), variant)
 

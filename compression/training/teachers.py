@@ -137,8 +137,10 @@ def unlabelled(data: Dataset, teacher: nn.Module) -> Dataset:
     Raises `InvalidModel` where the teacher has no answer for an image.
     """
     with torch.inference_mode():
-        parts = data.validation.images.split(data.at_once(500))
+        each, held = data.at_once(500), data.validation
+        parts = (held.pixels(slice(start, start + each)) for start in range(0, len(held), each))
         scores = torch.cat([teacher(data.normalize(part)) for part in parts])
     answered = every_class(scores, "The teacher")
-    train = Split(data.train.images, torch.zeros(len(data.train.images), dtype=torch.int64))
-    return replace(data, train=train, validation=Split(data.validation.images, answered))
+    nothing = torch.zeros(len(data.train), dtype=torch.int64)
+    train = Split(data.train.images, nothing, reading=data.train.reading)
+    return replace(data, train=train, validation=Split(held.images, answered, reading=held.reading))

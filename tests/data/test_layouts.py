@@ -8,7 +8,7 @@ import pytest
 import torch
 from PIL import Image
 
-from compression.data import Dataset, edition, folder, load
+from compression.data import Dataset, edition, folder, load, pixel_files
 from compression.data.layouts import Listing, list_folder
 from compression.data.test_samples import ALL, TestSample, named, parted
 from compression.errors import Cancelled, InvalidData, InvalidSetting
@@ -266,6 +266,34 @@ def test_pixels_are_decoded_as_asked_and_mapped(tmp_path: Path) -> None:
     again = loaded(root, other_numbers)
     assert torch.equal(again.train.images, data.train.images) and again.fingerprint != data.fingerprint
     assert len(list((tmp_path / "home/datasets/cache").iterdir())) == 2
+
+
+def mapped_bytes(ending: str = ".pixels") -> int:
+    """How much of mapped files with that ending is in this process's memory (proc(5), smaps)."""
+    found, counts = 0, False
+    for line in Path("/proc/self/smaps").read_text().splitlines():
+        if "-" in line.split(maxsplit=1)[0]:  # an area's first line: addresses, …, path
+            counts = line.endswith(ending)
+        elif counts and line.startswith("Rss:"):
+            found += int(line.split()[1]) << 10
+    return found
+
+
+@pytest.mark.skipif(not Path("/proc/self/smaps").is_file(), reason="the system does not tell what is mapped")
+def test_a_pass_over_more_pixels_than_may_be_mapped_leaves_the_process_small(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pixel_files, "MOST_MAPPED", 1 << 20)
+    large = Preprocess(256, 256, "exact")
+    data = loaded(photos(tmp_path / "p", *numbered("a/{}.png", 24), *numbered("b/{}.png", 24)), large)
+    expected, before = every(data), mapped_bytes()
+    assert before >= 48 * 3 * 256 * 256  # all was read as it stands, so all is there
+    seen = Counter[bytes]()
+    for split in (data.train, data.validation, data.test):
+        for start in range(0, len(split), 2):
+            seen.update(image.numpy().tobytes() for image in split.pixels(slice(start, start + 2)))
+            assert seen.total() < 8 or mapped_bytes() <= 3 << 20
+    assert seen == expected
 
 
 def test_sizes_that_differ_are_scaled_and_it_is_said(tmp_path: Path) -> None:
