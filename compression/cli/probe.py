@@ -14,16 +14,20 @@ from compression.cli.console import (
     group,
     print_json,
     print_table,
+    printable,
     read_bytes,
     working,
     write_file,
 )
-from compression.errors import InvalidFile, InvalidSetting, Unsupported
+from compression.errors import DataUnavailable, InvalidFile, InvalidSetting, Unsupported
 from compression.language import N_, _
 from compression.records.probe import MOST_CHARACTERS, read_report
 
 if TYPE_CHECKING:
     from compression.store import Run, Store
+    from compression.store.probes import Added
+
+POLL_S = 0.5
 
 probe_app = group(help=N_("Measure files on other machines and import their reports."))
 
@@ -51,11 +55,15 @@ def pack(
     with working() as progress:
         progress(_("Preparing the network"), 0.0)
         request = Request(subject.model, subject.weights, subject.dataset, found[0].recipe_json)
-        content = probe_package(request, contents)
-    write_file(out, content)
+        packed = probe_package(request, contents)
+    write_file(out, packed.content)
+    size, without = len(packed.content), "; ".join(f"{title} ({reason})" for title, reason in packed.without)
     if as_json:
-        return print_json({"out": str(out), "size_bytes": len(content), "runs": [run.id for run in found]})
-    print_table([("file", str(out)), ("runs", f"{len(found):,}"), ("size", f"{len(content) / 1000:,.1f} KB")])
+        runs_there = [run.id for run in found]
+        return print_json({"out": str(out), "size_bytes": size, "runs": runs_there, "without_tflite": packed.without})
+    print_table([("file", str(out)), ("runs", f"{len(found):,}"), ("size", f"{size / 1000:,.1f} KB")])
+    if without:
+        typer.echo(_("Without a .tflite file: {runs}", runs=printable(without)), err=True)
 
 
 @probe_app.command("add")
@@ -66,7 +74,43 @@ def add(
     """Take in what another machine measured."""
     if file.is_file() and os.path.getsize(file) > MOST_CHARACTERS:
         raise InvalidFile(f"{str(file)!r} has more than {MOST_CHARACTERS:,} bytes; no report of a probe is as large.")
-    found = _store().probes.add(read_report(read_bytes(file)))
+    _tell(_store().probes.add(read_report(read_bytes(file))), as_json)
+
+
+@probe_app.command("receive")
+def receive(
+    minutes: Annotated[float, typer.Option(min=1, max=60, help="How long the port stays open.")] = 10,
+    address: Annotated[str, typer.Option(help="Address of this machine. Default: that of its network.")] = "",
+    as_json: JsonOption = False,
+) -> None:
+    """Open a port for one report, which `probe.py --send LINK` sends from another machine in the same network."""
+    from compression.jobs import open_receiver
+    from compression.probing.receiver import addresses
+
+    receiver = open_receiver(address or addresses()[0], 60 * minutes)
+    typer.echo(
+        _(
+            "Port {port} is open on {address} for {minutes:g} minutes, or until one report has come. On the device: "
+            'python probe.py --send "{link}"',
+            port=receiver.port,
+            address=receiver.address,
+            minutes=minutes,
+            link=receiver.link,
+        ),
+        err=True,
+    )
+    told = ""
+    while not receiver.wait(POLL_S):
+        if receiver.refused != told:
+            told = receiver.refused
+            typer.echo(_("Refused: {sentence}", sentence=printable(told)), err=True)
+    if receiver.found is None:
+        raise DataUnavailable(f"No report has come within {minutes:g} minutes; the port is closed.")
+    _tell(receiver.found, as_json)
+
+
+def _tell(found: "Added", as_json: bool) -> None:
+    """What a report has brought."""
     if as_json:
         return print_json(dataclasses.asdict(found))
     rows: list[Row] = [("machine", found.title), ("key", found.machine), ("runs", f"{found.runs:,}")]

@@ -68,7 +68,7 @@ if TYPE_CHECKING:
         write_with_preprocessing,
     )
     from compression.jobs.recipe_search import smallest_recipe
-    from compression.jobs.reports import take_report
+    from compression.jobs.reports import open_receiver, take_report
     from compression.jobs.result_recorder import end_orphans, from_plain
     from compression.jobs.search import SearchView, search_importances, search_of, search_view, searches
     from compression.jobs.small_networks import SmallNetwork, small_network_of, trained_networks
@@ -81,10 +81,10 @@ __all__ = [
     "class_map_of", "clear_pictures", "compare_deployment", "compare_predictions", "compressed_structure",
     "correct_classes", "device_file", "dismiss_network", "end_orphans", "explain_latency", "feature_maps",
     "from_plain", "import_network", "inputs_of", "keep_uploaded", "known_sensitivities", "layer_view",
-    "library_networks", "limit_pictures", "memory_growth", "network_structure", "operator_times", "picture_usage",
-    "probe_package", "ranked_preprocessings", "reachable_amounts", "search_importances", "search_of", "search_view",
-    "searches", "small_network_of", "smallest_recipe", "softmax", "take_report", "teacher_scores", "trained_networks",
-    "unpack_pictures", "write_format", "write_with_preprocessing",
+    "library_networks", "limit_pictures", "memory_growth", "network_structure", "open_receiver", "operator_times",
+    "picture_usage", "probe_package", "ranked_preprocessings", "reachable_amounts", "search_importances", "search_of",
+    "search_view", "searches", "small_network_of", "smallest_recipe", "softmax", "take_report", "teacher_scores",
+    "trained_networks", "unpack_pictures", "write_format", "write_with_preprocessing",
 ]  # fmt: skip
 
 _MODULES = {
@@ -114,7 +114,7 @@ _MODULES = {
         "write_format", "write_with_preprocessing",
     ),
     "recipe_search": ("smallest_recipe",),
-    "reports": ("take_report",),
+    "reports": ("open_receiver", "take_report"),
     "result_recorder": ("end_orphans", "from_plain"),
     "search": ("SearchView", "search_importances", "search_of", "search_view", "searches"),
     "small_networks": ("SmallNetwork", "small_network_of", "trained_networks"),

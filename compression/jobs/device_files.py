@@ -7,6 +7,7 @@ from compression.jobs import worker
 from compression.jobs.messages import Request
 from compression.jobs.questions import compressed_graph
 from compression.recipe import Recipe
+from compression.records.probe import ProbePackage
 from compression.records.tflite import DeviceFile
 
 
@@ -30,7 +31,7 @@ def board_folder(request: Request, written: DeviceFile, title: str) -> bytes:
     return folder(Board(written.content, written.measured, worker.prepared(request).data, title))
 
 
-def probe_package(request: Request, runs: tuple[tuple[str, str, bytes, str], ...]) -> bytes:
+def probe_package(request: Request, runs: tuple[tuple[str, str, bytes, str], ...]) -> ProbePackage:
     """The zip for another machine with the fp32 file and those of runs; see `probing`.
 
     A run is its id, title and file, and the recipe, as JSON, by which its `.tflite` file is written; '' for none.
@@ -38,22 +39,25 @@ def probe_package(request: Request, runs: tuple[tuple[str, str, bytes, str], ...
     from compression.probing.package import Packed, package
 
     prepared = worker.prepared(request)
-    packed = [Packed("fp32", "fp32 baseline", prepared.baseline.onnx, baseline=True)]
+    packed, without = [Packed("fp32", "fp32 baseline", prepared.baseline.onnx, baseline=True)], []
     for run, title, onnx, recipe in runs:
-        packed.append(Packed(run, title, onnx, tflite=_tflite(replace(request, recipe=recipe)) if recipe else b""))
-    return package(packed, prepared.data, prepared.data.fingerprint)
+        tflite = b""
+        if recipe:
+            try:
+                tflite = _tflite(replace(request, recipe=recipe))
+            except Unsupported as error:
+                without.append((title, str(error)))
+        packed.append(Packed(run, title, onnx, tflite=tflite))
+    return ProbePackage(package(packed, prepared.data, prepared.data.fingerprint), tuple(without))
 
 
 def _tflite(request: Request) -> bytes:
-    """The file of a request for LiteRT; nothing where the network has no such form."""
+    """The file of a request for LiteRT. Raises `Unsupported` where the network has no such form."""
     from compression.export.tflite import export
     from compression.pipeline import tflite_file
 
     recipe, prepared = Recipe.from_json(request.recipe), worker.prepared(request)
     form = tflite_file.form_of(recipe)
     recipe = tflite_file.in_integers(recipe) if form == "int8" else recipe
-    try:
-        graph = compressed_graph(replace(request, recipe=recipe.to_json()))
-        return export(graph, prepared.data.input_shape, prepared.calibration.images, form)
-    except Unsupported:
-        return b""
+    graph = compressed_graph(replace(request, recipe=recipe.to_json()))
+    return export(graph, prepared.data.input_shape, prepared.calibration.images, form)

@@ -32,6 +32,7 @@ READING = {
 """Questions that only read what is there, which a viewer may ask too. All others are work."""
 
 FOLDERS = "Only admins of your team name folders and files of the server; upload the images or the network."
+PORTS = "An app with a team opens no port of its own; upload report.json instead."
 OWN = "The job belongs to somebody else; only they and admins can do that."
 
 
@@ -66,6 +67,12 @@ def check_upload(size_bytes: int) -> Member:
     if member.name:
         _book().take(member, Usage(uploads=1, size_bytes=size_bytes))
     return member
+
+
+def check_receiver() -> None:
+    """Whether who asks in this thread may open a port for a report. Raises `NotAllowed` for every member of a team."""
+    if require(Act.WORK).name:
+        raise NotAllowed(PORTS)
 
 
 def check_owner(read: Callable[[], JobRecord]) -> None:

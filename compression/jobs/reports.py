@@ -3,7 +3,9 @@
 from collections import OrderedDict
 from threading import Lock
 
+from compression.errors import InvalidSetting
 from compression.jobs import permits
+from compression.probing.receiver import Receiver
 from compression.records.probe import MOST_CHARACTERS, read_report
 from compression.store import Store
 from compression.store.probes import Added
@@ -11,8 +13,10 @@ from compression.store.records import digest
 from compression.team import Act, require
 
 REMEMBERED = 1000
+MOST_RECEIVERS = 4
 
 _counted: OrderedDict[str, None] = OrderedDict()
+_receivers: list[Receiver[Added]] = []
 _lock = Lock()
 
 
@@ -30,3 +34,17 @@ def take_report(content: bytes) -> Added:
             if len(_counted) > REMEMBERED:
                 _counted.popitem(last=False)
     return Store.shared().probes.add(read_report(content))
+
+
+def open_receiver(address: str, seconds: float) -> Receiver[Added]:
+    """A port on one of this machine's addresses that takes in one report, by `take_report`. No team has one.
+
+    Raises `InvalidSetting` and `NotAllowed`.
+    """
+    permits.check_receiver()
+    with _lock:
+        _receivers[:] = [each for each in _receivers if each.state == "open"]
+        if len(_receivers) >= MOST_RECEIVERS:
+            raise InvalidSetting(f"At most {MOST_RECEIVERS} receivers can be open at a time; stop one first.")
+        _receivers.append(Receiver(take_report, address, seconds))
+        return _receivers[-1]

@@ -29,13 +29,18 @@ README = """\
 python probe.py
 
 measures the files in this folder on this machine and writes report.json, which Compression Lab takes on its page Deploy
-or with `python -m compression probe add report.json`. It needs Python 3.8 or newer with numpy and onnxruntime:
+or with `python -m compression probe add report.json`. In the same network,
+
+    python probe.py --send LINK
+
+sends it by a link from the page Deploy or from `python -m compression probe receive`; nothing else is ever sent.
+It needs Python 3.8 or newer with numpy and onnxruntime:
 
     pip install numpy onnxruntime
 
 Files that end in .tflite are measured with LiteRT where that is installed too: pip install ai-edge-litert
 
-In Termux (Android): pkg install python python-numpy python-onnxruntime. Nothing is sent anywhere.
+In Termux (Android): pkg install python python-numpy python-onnxruntime.
 `python probe.py --help` lists its options, such as --name "My board" and --threads 1,4.
 """
 

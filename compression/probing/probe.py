@@ -1,19 +1,23 @@
 """Measures the files beside it on this machine: python probe.py
 
 Needs Python 3.8 or newer with numpy and onnxruntime (`pip install numpy onnxruntime`), and ai-edge-litert for files
-that end in .tflite; nothing is sent anywhere. It writes report.json: latency in turns with the fp32 file, peak memory,
-and the answer for each test image. Give that file to Compression Lab, on its page Deploy or with
-`python -m compression probe add report.json`.
+that end in .tflite. It writes report.json: latency in turns with the fp32 file, peak memory, and the answer for each
+test image. Give that file to Compression Lab, on its page Deploy or with `python -m compression probe add report.json`.
+Nothing is sent anywhere, except by `--send LINK`, with the link that its page Deploy gives.
 """
 
 from __future__ import annotations
 
 import argparse
 import hashlib
+import hmac
+import http.client
 import json
 import math
 import os
 import platform
+import re
+import socket
 import subprocess
 import sys
 import time
@@ -38,6 +42,7 @@ WARM_UP, WARM_UP_S = 10, 1.0
 LEAST, MOST = 20, 400
 """Fewest and most pairs."""
 BATCH = 16
+SEND_S = 20.0
 FAILURES: tuple[type[Exception], ...] = (
     *(each for each in vars(state).values() if isinstance(each, type) and issubclass(each, Exception)),
     RuntimeError, ValueError, MemoryError, OSError,
@@ -50,6 +55,9 @@ def main() -> None:
     asked = _arguments()
     if asked.peak:
         return _say(json.dumps(_peak(Path(asked.peak))))
+    link = _link(asked.send) if asked.send else None
+    if asked.report:
+        return _send(link or sys.exit("--report goes with --send LINK."), Path(asked.report))
     manifest = json.loads((HERE / "manifest.json").read_text("utf-8"))
     images, labels = _images(), _labels()
     files = manifest["files"]
@@ -66,6 +74,8 @@ def main() -> None:
         "n_test": manifest["n_test"], "images": len(images), "machine": _machine(asked.name), "files": measured,
     }  # fmt: skip
     Path(asked.out).write_text(json.dumps(report), "utf-8")
+    if link:
+        return _send(link, Path(asked.out))
     return _say(f"Written: {asked.out}. Give it to Compression Lab: page Deploy, or `compression probe add`.")
 
 
@@ -75,6 +85,8 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--threads", default="", help="thread counts, e.g. 1,4 (default: 1 and all cores)")
     parser.add_argument("--seconds", type=float, default=2.0, help="seconds per file and thread count")
     parser.add_argument("--out", default="report.json", help="output file")
+    parser.add_argument("--send", default="", metavar="LINK", help="send the report by a link of the page Deploy")
+    parser.add_argument("--report", default="", metavar="FILE", help="with --send: send this report; measure nothing")
     parser.add_argument("--peak", default="", help=argparse.SUPPRESS)
     return parser.parse_args()
 
@@ -88,6 +100,38 @@ def _threads(text: str) -> list[int]:
     if not found or found[0] < 1 or found[-1] > 1024 or len(found) > 8:
         sys.exit(f"--threads takes up to eight whole numbers from 1 to 1024, such as 1,4, not {text!r}.")
     return found
+
+
+def _link(text: str) -> tuple[str, int, str]:
+    """Address, port and key of 'http://ADDRESS:PORT/#KEY'; ends the program where nothing takes connections there."""
+    found = re.match(r"http://([0-9.]{7,15}):([0-9]{1,5})/#([A-Za-z0-9_-]{16,64})$", text)
+    if not found or int(found[2]) > 65535:
+        sys.exit(f"--send takes a link as the page Deploy gives it, http://192.168.1.2:40000/#KEY, not {text!r}.")
+    address, port, key = found[1], int(found[2]), found[3]
+    try:
+        socket.create_connection((address, port), SEND_S).close()
+    except OSError as error:
+        sys.exit(f"Nothing can be sent to {address}:{port} ({error}). A link works once, and for some minutes only.")
+    return address, port, key
+
+
+def _send(link: tuple[str, int, str], file: Path) -> None:
+    """Sends a report, signed with the link's key, which stays here."""
+    address, port, key = link
+    try:
+        content = file.read_bytes()
+        signature = hmac.new(key.encode(), content, hashlib.sha256).hexdigest()
+        connection = http.client.HTTPConnection(address, port, timeout=SEND_S)
+        connection.request("POST", "/", content, {"Authorization": f"HMAC-SHA256 {signature}"})
+        answer = connection.getresponse()
+        said, status = answer.read(2000).decode("utf-8", "replace"), answer.status
+        connection.close()
+    except (OSError, http.client.HTTPException) as error:
+        said, status = f"{type(error).__name__}: {error}", 0
+    said = "".join(c for c in said.strip() if c.isprintable()) or f"answer {status}"
+    if status != 200:
+        sys.exit(f"Not sent: {said} To send {file} later: python probe.py --report {file} --send NEW-LINK")
+    _say(f"Sent: {said}")
 
 
 def _say(line: str) -> None:

@@ -171,6 +171,14 @@ class ProbeLatency(Latency):
     report: str = ""
 
 
+@dataclass(frozen=True)
+class ProbePackage:
+    """The zip for another machine. `without` has the title of each run that has no `.tflite` form, and the reason."""
+
+    content: bytes
+    without: tuple[tuple[str, str], ...] = ()
+
+
 def read_report(content: bytes) -> ProbeReport:
     """The report in a file. Raises `InvalidFile` with one sentence for anything else."""
     if len(content) > MOST_CHARACTERS:

@@ -10,7 +10,6 @@ from compression.language import N_, _
 from compression.probing import browser_runtime
 from pages.ui.explore import panels
 from pages.ui.model import wording
-from pages.ui.model.points import Point
 from pages.ui.page.waiting import awaited
 from pages.ui.ship import browser_view, probe
 from pages.ui.state import Visit, kept, put, shown_or_none
@@ -43,10 +42,10 @@ def page() -> None:
     told = browser_view.draw(images, file, point.measurement.file_hash, key="browser")
     if told is not None:
         put("browser.told", told)
-    landed(visit, point)
+    landed(visit)
 
 
-def landed(visit: Visit, point: Point) -> None:
+def landed(visit: Visit) -> None:
     """What this browser has reported last, and the way to the charts."""
     told = shown_or_none("browser.told")
     if told is None:
@@ -56,10 +55,7 @@ def landed(visit: Visit, point: Point) -> None:
     except UserError as error:
         st.error(wording.said(str(error)))
         return
-    probe.told(replace(found, again=False, unknown=0))
-    if st.button(_("Show these latencies on the charts")):
-        visit.look_next(replace(visit.view, machine=found.machine))
-        st.switch_page("pages/lab/explore.py")
+    probe.told(visit, replace(found, again=False, unknown=0))
 
 
 page()

@@ -31,8 +31,8 @@ LOOKING = {
     LongJobs: {"get", "working", "find", "left", "close"},
 }
 
-CALLED = {"check_images", "clear_pictures", "dismiss_network", "keep_uploaded", "limit_pictures", "take_report",
-          "unpack_pictures"}  # fmt: skip
+CALLED = {"check_images", "clear_pictures", "dismiss_network", "keep_uploaded", "limit_pictures", "open_receiver",
+          "take_report", "unpack_pictures"}  # fmt: skip
 """Functions of `jobs` that pages call themselves and that take in, change or remove something."""
 
 PERMITS = {
@@ -42,6 +42,7 @@ PERMITS = {
     "check_owner",
     "check_images",
     "check_maker",
+    "check_receiver",
     "can_work",
     "require",
 }

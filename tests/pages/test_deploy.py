@@ -1,6 +1,9 @@
 """The Deploy page: verdicts and sums as text, and the page itself with a real worker on Digits."""
 
 import json
+import shlex
+import subprocess
+import sys
 from dataclasses import replace
 
 import pytest
@@ -9,11 +12,13 @@ from streamlit.testing.v1 import AppTest
 from compression.analysis.devices import DEVICES, KB, TFLM, Deployment, Load, OnBoard, device, fit, on_board
 from compression.analysis.tflm_kernels import CORE, KERNELS, program_bytes
 from compression.measure.tflite_runs import COUNTS_ARENAS
+from compression.probing import probe as probe_py
+from compression.probing.receiver import LOOPBACK
 from compression.records import probe
 from compression.records.analysis import Growth
 from compression.records.measurement import Interval, Latency
 from pages.ui import state
-from pages.ui.ship import device_rows
+from pages.ui.ship import device_rows, receive
 from tests.pages.running_app import opened
 
 LINK = {"model": "lenet300", "dataset": "digits", "steps": "quantize", "quality": "fast"}
@@ -119,12 +124,8 @@ def test_a_file_that_takes_pictures_is_offered_with_lines_that_open_one(page):
     assert [b for b in page.get("download_button") if ".pixels.onnx" in str(b.proto)]
 
 
-def test_another_machine_gets_a_zip_and_its_report_comes_back(page):
-    """As `probe.py` writes it, but for its numbers; then Explore shows that machine's milliseconds."""
-    button = next(b for b in page.button if b.label == "Prepare probe.zip")
-    button.click().run()
-    assert not page.error and not page.exception
-    assert any("probe.zip" in str(b.proto) for b in page.get("download_button"))
+def report_of(page, name):
+    """As `probe.py` writes it, but for its numbers."""
     run = state.store().run(page.multiselect("probe.runs").value[0])
     pace = {
         "threads": 1, "pairs": 20, "warm_up": 2, "p50_ms": 7.0, "p90_ms": 7.0, "p95_ms": 7.0, "p99_ms": 8.0,
@@ -133,9 +134,18 @@ def test_another_machine_gets_a_zip_and_its_report_comes_back(page):
     report = {
         "format": probe.FORMAT, "version": 1, "data_fingerprint": run.subject.data_fingerprint, "n_test": run.n_test,
         "images": 200, "files": [{"sha256": run.file_hash, "latency": [pace]}],
-        "machine": {"id": "0" * 12, "name": "*Pi* <b>4", "cpu": "x", "cores": 4, "system": "y", "onnxruntime": "1.20"},
+        "machine": {"id": "0" * 12, "name": name, "cpu": "x", "cores": 4, "system": "y", "onnxruntime": "1.20"},
     }  # fmt: skip
-    content = json.dumps(report).encode()
+    return json.dumps(report).encode()
+
+
+def test_another_machine_gets_a_zip_and_its_report_comes_back(page):
+    """Then Explore shows that machine's milliseconds."""
+    button = next(b for b in page.button if b.label == "Prepare probe.zip")
+    button.click().run()
+    assert not page.error and not page.exception
+    assert any("probe.zip" in str(b.proto) for b in page.get("download_button"))
+    content = report_of(page, "*Pi* <b>4")
     page.file_uploader(key="probe.report").upload("report.json", content, "application/json").run()
     assert [each.value for each in page.success] == [r"\*Pi\* \<b>4: results for 1 run added."]
     known = next(each for each in state.store().probes.machines() if each.machine.name == "*Pi* <b>4")
@@ -143,6 +153,52 @@ def test_another_machine_gets_a_zip_and_its_report_comes_back(page):
     assert explore.selectbox(key="machine").value == known.key
     assert explore.query_params["machine"] == known.key
     state.store().probes.forget(known.key)
+
+
+@pytest.mark.usefixtures("page")
+def test_a_report_is_received_by_a_one_time_link(tmp_path, monkeypatch):
+    """No port is open before the button; what `probe.py --send` brings lands on the run, and the port is closed."""
+    monkeypatch.setattr(receive, "addresses", lambda: [LOOPBACK])
+    page = opened(LINK, page="ship/deploy")
+    (tmp_path / "report.json").write_bytes(report_of(page, "Board by link"))
+    assert not [code for code in page.code if "--send" in code.value]
+    page.button(key="receive.open").click().run()
+    [command] = [code.value for code in page.code if "--send" in code.value]
+    assert any("for one report, for 10 more minutes at most" in each.value for each in page.info)
+    page.button(key="receive.stop").click().run()
+    assert not [code for code in page.code if "--send" in code.value]
+    page.button(key="receive.open").click().run()
+    [again] = [code.value for code in page.code if "--send" in code.value]
+    assert again != command
+    for said, status in ((command, 1), (again, 0)):
+        sent = [sys.executable, probe_py.__file__, *shlex.split(said)[2:], "--report", str(tmp_path / "report.json")]
+        assert subprocess.run(sent, timeout=120).returncode == status
+    page.run()
+    assert not page.exception and not page.error
+    assert [each.value for each in page.success] == ["Board by link: results for 1 run added."]
+    known = next(each for each in state.store().probes.machines() if each.machine.name == "Board by link")
+    next(b for b in page.button if b.label == "Show these latencies on the charts").click().run()
+    assert page.query_params["machine"] == known.key
+    state.store().probes.forget(known.key)
+
+
+def test_an_app_with_a_team_offers_no_port(page, monkeypatch):
+    monkeypatch.setattr(receive, "has_team", lambda: True)
+    page.run()
+    assert page.file_uploader(key="probe.report") and not page.exception
+    assert not [each for each in page.button if each.key == "receive.open"]
+
+
+@pytest.mark.parametrize("without", [(), (("*one*", "no form."), ("two", "no [form](x)."))])
+def test_runs_without_a_tflite_file_are_named(without):
+    def draw(without):
+        from pages.ui.ship import probe
+
+        probe.left_out(without)
+
+    shown = AppTest.from_function(draw, kwargs={"without": without}).run()
+    told = [r"Without a .tflite file: \*one\* (no form); two (no \[form\](x))."] if without else []
+    assert [each.value for each in shown.caption] == told
 
 
 @pytest.mark.usefixtures("page")

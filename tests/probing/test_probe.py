@@ -4,10 +4,7 @@ import copy
 import hashlib
 import io
 import json
-import subprocess
-import sys
 import zipfile
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -19,77 +16,22 @@ import onnxruntime as ort
 import pytest
 from typer.testing import CliRunner
 
-from compression import models
 from compression.analysis.machines import apart
 from compression.cli import app
-from compression.data import load
 from compression.errors import InvalidFile, InvalidSetting
-from compression.export import tflite as tflite_file
 from compression.host.machine import this_machine
 from compression.measure import tflite_runs
-from compression.pipeline import compress, measuring
 from compression.pipeline.candidate import Prepared
 from compression.probing import probe
 from compression.probing.package import IMAGES, Packed, package, saturation
-from compression.recipe import Recipe
 from compression.records.measurement import Predictions, order
 from compression.records.probe import MOST_CHARACTERS, ProbeMachine, read_report
-from compression.steps import Quantize
-from compression.store import Store, Subject
+from compression.store import Store
 from pages.ui.compare import machines
 from pages.ui.model.machines import Timing
 from pages.ui.model.points import Point, Trail
 from pages.ui.model.view import View
-
-NAME = '<img src=x> "kind": "probe" ![x](y)'
-
-
-@pytest.fixture(scope="module")
-def prepared() -> Prepared:
-    return compress.prepare(models.load("lenet300", "digits"), load("digits"), calibration_images=64)
-
-
-@pytest.fixture(scope="module")
-def made(prepared: Prepared) -> Any:
-    recipe = Recipe(steps=(Quantize(weight_bits=8),), quality="fast")
-    candidate = compress.compress_prepared(prepared, recipe)
-    return recipe, candidate, measuring.measure(candidate, prepared)
-
-
-def tflite(prepared: Prepared, made: Any) -> bytes:
-    return tflite_file.export(made[1].books.graph, (1, 8, 8), prepared.calibration.images)
-
-
-@pytest.fixture(scope="module")
-def report(prepared: Prepared, made: Any, tmp_path_factory: pytest.TempPathFactory) -> bytes:
-    """What `probe.py` writes where it is unpacked."""
-    folder = tmp_path_factory.mktemp("there")
-    fp32 = Packed("fp32", "fp32", prepared.baseline.onnx, baseline=True)
-    ours = Packed("ours", "ours", made[1].onnx, tflite=tflite(prepared, made))
-    files = [fp32, ours, Packed("again", "the same", made[1].onnx)]
-    content = package(files, prepared.data, prepared.data.fingerprint)
-    assert content == package(files, prepared.data, prepared.data.fingerprint)
-    zipfile.ZipFile(io.BytesIO(content)).extractall(folder)
-    options = ["--seconds", "0.05", "--threads", "1,2", "--name", NAME]
-    command = [sys.executable, "-I", str(folder / "probe" / "probe.py"), *options, "--out", str(folder / "report.json")]
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=120)
-    assert done.returncode == 0, done.stderr
-    assert "of 200 images right" in done.stdout
-    return (folder / "report.json").read_bytes()
-
-
-@pytest.fixture
-def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Store]:
-    monkeypatch.setenv("COMPRESSION_DATABASE", f"sqlite:///{tmp_path}/store.sqlite")
-    opened = Store.open()
-    yield opened
-    opened.close()
-
-
-@pytest.fixture
-def run(store: Store, prepared: Prepared, made: Any) -> str:
-    subject = Subject("lenet300", "digits", "digits", "a" * 64, prepared.data.fingerprint)
-    return store.add(subject, made[0], made[2], engine="e")
+from tests.probing.board import NAME, ran
 
 
 def changed(report: bytes, *path: str | int, to: Any) -> bytes:
@@ -158,12 +100,11 @@ def test_charts_show_the_milliseconds_of_the_machine_that_is_chosen(store: Store
 
 
 def test_a_tflite_file_in_the_package_is_answered_as_litert_does_here(
-    report: bytes, prepared: Prepared, made: Any
+    report: bytes, prepared: Prepared, made: Any, tflite: bytes
 ) -> None:
-    content = tflite(prepared, made)
     [found] = [file for file in read_report(report).files if file.of]
-    assert (found.of, found.sha256, found.error) == (made[2].file_hash, hashlib.sha256(content).hexdigest(), "")
-    here, _ = tflite_runs.predict(content, prepared.data, order(len(prepared.data.test))[:IMAGES], 10)
+    assert (found.of, found.sha256, found.error) == (made[2].file_hash, hashlib.sha256(tflite).hexdigest(), "")
+    here, _ = tflite_runs.predict(tflite, prepared.data, order(len(prepared.data.test))[:IMAGES], 10)
     assert here.classes.tolist() == found.classes and len(found.latency) == 2
 
 
@@ -276,7 +217,7 @@ def test_a_damaged_file_stops_the_probe(prepared: Prepared, tmp_path: Path) -> N
     damaged = tmp_path / "probe" / "files" / "00-fp32.onnx"
     damaged.write_bytes(damaged.read_bytes()[:-1])
     assert hashlib.sha256(damaged.read_bytes()).hexdigest() != hashlib.sha256(prepared.baseline.onnx).hexdigest()
-    done = subprocess.run([sys.executable, "-I", str(tmp_path / "probe" / "probe.py")], capture_output=True, text=True)
+    done = ran(tmp_path)
     assert (done.returncode, "is damaged; unpack the zip again" in done.stderr) == (1, True)
 
 

@@ -1,5 +1,8 @@
 """Another machine on the page Deploy: the zip that goes there, and the report that comes back."""
 
+from collections.abc import Sequence
+from dataclasses import replace
+
 import streamlit as st
 
 from compression import jobs
@@ -11,6 +14,7 @@ from pages.ui.model import wording
 from pages.ui.model.points import Point
 from pages.ui.page.table import columns
 from pages.ui.page.waiting import awaited
+from pages.ui.ship import receive
 from pages.ui.state import Visit, kept, put, shown_or_none, store
 
 OFFERED = 30
@@ -19,10 +23,10 @@ OFFERED = 30
 HOW = N_(
     "Unpack the zip on a Raspberry Pi, a Jetson, a server or a phone (Termux) with Python, NumPy and ONNX Runtime, and "
     "run `python probe.py` there. It measures the latency of every file against the fp32 file and classifies 200 test "
-    "images; nothing is sent anywhere. Upload the report.json that it writes here."
+    "images. Upload the report.json that it writes here, or have it sent by a one-time link in the same network."
 )
 
-
+TRAINS = N_("its recipe trains")
 TFLITE = N_(
     "Each run's network for LiteRT goes along, except those with a training step. probe.py measures it where LiteRT is "
     "installed (`pip install ai-edge-litert`); the results appear on the charts as a machine of their own, “.tflite”."
@@ -37,7 +41,7 @@ def draw(visit: Visit, point: Point) -> None:
     with there:
         package(visit, point)
     with back:
-        report()
+        report(visit)
 
 
 def package(visit: Visit, point: Point) -> None:
@@ -63,27 +67,42 @@ def package(visit: Visit, point: Point) -> None:
         st.button(_("Prepare probe.zip"), on_click=visit.prepared_files.add, args=(key,))
     else:
         request = visit.request_for(point.recipe)
-        content = awaited(visit.answer(key, jobs.probe_package, request, there), _("Packing the files"))
-        if content is not None:
+        packed = awaited(visit.answer(key, jobs.probe_package, request, there), _("Packing the files"))
+        if packed is not None:
             st.download_button(
-                _("probe.zip, {size}", size=wording.size(len(content))),
-                content,
+                _("probe.zip, {size}", size=wording.size(len(packed.content))),
+                packed.content,
                 "probe.zip",
                 on_click="ignore",
                 key="probe.download",
             )
+            trained = [(titles[run], _(TRAINS)) for run, *_rest, recipe in there if with_tflite and not recipe]
+            left_out([*packed.without, *trained])
 
 
-def report() -> None:
-    """The report of a probe, as a file."""
-    file = st.file_uploader(_("Upload report.json"), type=["json"], key="probe.report", max_upload_size=4)
-    if file is not None:
+def left_out(without: Sequence[tuple[str, str]]) -> None:
+    """The runs whose `.tflite` file the zip lacks, with the reasons."""
+    if without:
+        runs = "; ".join(f"{title} ({wording.shown(reason).rstrip('.')})" for title, reason in without)
+        st.caption(wording.quoted(_("Without a .tflite file: {runs}.", runs=runs)))
+
+
+def report(visit: Visit) -> None:
+    """The report of a probe, as a file or by a link."""
+    file = st.file_uploader(
+        _("Upload report.json"), type=["json"], key="probe.report", max_upload_size=4,
+        on_change=receive.dismiss, args=(visit,),
+    )  # fmt: skip
+    sent = receive.draw(visit)
+    if sent is not None:
+        told(visit, sent)
+    elif file is not None:
         try:
             found = jobs.take_report(file.getvalue())
         except UserError as error:
             st.error(wording.said(str(error)))
         else:
-            told(found)
+            told(visit, found)
     if machines := store().probes.machines():
         st.caption(_("Machines with reports. The charts on Explore can show the latencies of each."))
         rows = [
@@ -95,8 +114,8 @@ def report() -> None:
         st.dataframe(rows, hide_index=True, column_config=columns(rows, {"Measured": moment}))
 
 
-def told(found: Added) -> None:
-    """What a report brought, in sentences."""
+def told(visit: Visit, found: Added) -> None:
+    """What a report brought, in sentences, and the way to the charts."""
     said = _("{title}: results for {runs} added.", title=found.title, runs=wording.counted(found.runs, "run"))
     st.success(wording.quoted(_("{said} This report had been added before.", said=said) if found.again else said))
     if found.unknown:
@@ -105,6 +124,9 @@ def told(found: Added) -> None:
         )
     for sentence in found.failed:
         st.caption(wording.quoted(_("A file failed on that machine: {sentence}", sentence=wording.shown(sentence))))
+    if st.button(_("Show these latencies on the charts")):
+        visit.look_next(replace(visit.view, machine=found.machine))
+        st.switch_page("pages/lab/explore.py")
 
 
 def _runs(visit: Visit, point: Point) -> list[Run]:

@@ -13,8 +13,10 @@ import streamlit as st
 from compression import jobs
 from compression.errors import UserError
 from compression.jobs import Job, News, Request
+from compression.probing.receiver import Receiver
 from compression.recipe import Recipe
 from compression.records.measurement import LearningPoint
+from compression.store.probes import Added
 from pages.ui.model import subject as subjects
 from pages.ui.model import widget_values
 from pages.ui.model.choice import Choice
@@ -66,6 +68,7 @@ class Visit:
     remark: Callable[[], str] = str
     opened: Point | None = None
     prepared_files: set[str] = field(default_factory=set)
+    receiver: Receiver[Added] | None = None
     trails: Trails = field(default_factory=Trails)
     sweeps: dict[Subject, Sweep] = field(default_factory=dict)
     link: Link = field(default_factory=Link)
