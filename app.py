@@ -5,7 +5,6 @@ import before_compression  # noqa: F401 - before everything else: see there
 from typing import Literal
 
 import streamlit as st
-from streamlit.runtime.pages_manager import PagesManager
 
 from compression.language import LANGUAGES, _, p_
 from pages.ui.lessons.lesson import LESSONS, page_of
@@ -17,9 +16,7 @@ from pages.ui.state import language, streamlit_patches
 streamlit_patches.hear_all()
 language.settle()
 
-# Streamlit takes a folder `pages` for pages of its own until `st.navigation` is called for the first time. So the first
-# visitor of a server, if led here by a page's address, is told that there is none; opened again, all is well.
-misled = bool(PagesManager.uses_pages_directory and st.context.url)
+misled = streamlit_patches.looked_for_pages() and st.context.url
 
 search = st.Page("pages/lab/search.py", title=_("Search"))
 compare = st.Page("pages/lab/compare.py", title=_("Compare"))

@@ -277,6 +277,22 @@ def dispatch(
 
 
 @app.command()
+def soak(
+    minutes: Annotated[float, typer.Option(min=0.5, help="So long the browsers are at it.")] = 30.0,
+    browsers: Annotated[int, typer.Option(min=1, max=50, help="How many at once.")] = 10,
+    logs: Annotated[Path | None, typer.Option(file_okay=False, help="New folder for everything of the team.")] = None,
+    out: OutOption = None,
+) -> None:
+    """Browsers at a team's app while workers are killed: error pages, lost runs, memory; on a busy machine too."""
+    from benchmarks import soak as measurements
+    from benchmarks.quiet import found
+
+    with working() as progress:
+        report = measurements.run(minutes, browsers, found(), progress, logs=logs)
+    publish(report, out)
+
+
+@app.command()
 def fingerprints(
     path: Annotated[Path, typer.Argument(help="JSON file: written if it is not there, else compared with.")],
     dataset: Annotated[str, typer.Option(help="A name from `python -m compression data list`.")] = "digits",

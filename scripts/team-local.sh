@@ -29,6 +29,16 @@ begin() {  # NAME COMMAND...
     echo "$name: process $!, log $folder/$name.log"
 }
 
+again() {  # COMMAND...: begun anew whenever it ends, as `restart: unless-stopped` does it for a container
+    trap 'kill "$process" 2>/dev/null || true; wait "$process" || true; exit' TERM
+    while :; do
+        "$@" &
+        process=$!
+        wait "$process" || true
+        sleep 1
+    done
+}
+
 if command -v initdb >/dev/null && command -v pg_ctl >/dev/null; then
     database=$(mktemp -d) postgres=env
     if [ "$(id -u)" = 0 ]; then chown postgres "$database"; postgres="runuser -u postgres --"; fi
@@ -36,6 +46,7 @@ if command -v initdb >/dev/null && command -v pg_ctl >/dev/null; then
     (cd /tmp && $postgres pg_ctl -D "$database/data" -w -s -l "$database/log" \
         -o "-c listen_addresses='' -k $database" start)
     export COMPRESSION_DATABASE="postgresql://lab@/postgres?host=$database"
+    echo "database: $COMPRESSION_DATABASE"
 fi
 
 cat >"$folder/team.yaml" <<END
@@ -57,7 +68,7 @@ export COMPRESSION_CERTIFICATES="$folder/certificates"
 begin provider "$python" -m tests.oidc_provider "$((port + 1))"
 begin scheduler "$python" -m compression scheduler --port "$((port + 2))" --certificates "$COMPRESSION_CERTIFICATES"
 for number in 1 2; do
-    begin "worker-$number" env COMPRESSION_HOME="$folder/worker-$number" "$python" -m compression worker \
+    begin "worker-$number" again env COMPRESSION_HOME="$folder/worker-$number" "$python" -m compression worker \
         "tls://127.0.0.1:$((port + 2))" --name "worker-$number" --certificates "$COMPRESSION_CERTIFICATES"
 done
 begin app env COMPRESSION_HOME="$folder/app" COMPRESSION_TEAM="$folder/team.yaml" \

@@ -40,6 +40,17 @@ def hear_all() -> None:
     setattr(SafeSessionState, "on_script_will_rerun", _apply)  # noqa: B010 - not as an assignment, which is mistyped
 
 
+def looked_for_pages() -> bool:
+    """Whether Streamlit has taken the folder `pages` for pages of its own in this run; before `st.navigation` is called.
+
+    It does until anybody's run has called that, and tells those whom a page's address leads here that there is none;
+    opened again, all is well. Its own flag may have been cleared meanwhile, by another of the first visitors.
+    """
+    context = get_script_run_ctx()
+    pages = context.pages_manager.get_pages().values() if context else ()
+    return [page.get("url_pathname") for page in pages] == [""]
+
+
 def _apply(session: SafeSessionState, *states: Any, **options: Any) -> None:
     look = session._yield_callback
     object.__setattr__(session, "_yield_callback", lambda: None)  # as its own constructor sets it
