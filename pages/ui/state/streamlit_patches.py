@@ -41,7 +41,7 @@ def hear_all() -> None:
 
 
 def looked_for_pages() -> bool:
-    """Whether Streamlit has taken the folder `pages` for pages of its own in this run; before `st.navigation` is called.
+    """Whether Streamlit has taken the folder `pages` for pages of its own in this run. Ask before `st.navigation`.
 
     It does until anybody's run has called that, and tells those whom a page's address leads here that there is none;
     opened again, all is well. Its own flag may have been cleared meanwhile, by another of the first visitors.
