@@ -8,6 +8,8 @@ import time
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+from functools import partial
+from operator import ne
 from pathlib import Path
 from random import Random
 from urllib.parse import parse_qsl, urlencode, urlsplit
@@ -144,9 +146,9 @@ class Visitor:
         for _ in range(self.chance.randrange(1, 4)):
             await self.measured()
             slider = self.page.get_by_role("slider", name="Sparsity").first
-            before = self.page.url
+            moved = partial(ne, self.page.url)
             await slider.press(self.chance.choice(("ArrowLeft", "ArrowRight", "PageUp", "PageDown")))
-            await self.page.wait_for_url(lambda url, before=before: url != before)
+            await self.page.wait_for_url(moved)
         await self.measured()
 
     async def measured(self) -> None:
