@@ -75,12 +75,18 @@ def roofline(
 
 
 @app.command()
-def screenshots(only: Annotated[list[str] | None, typer.Option(help="Only this page; several times.")] = None) -> None:
+def screenshots(
+    only: Annotated[list[str] | None, typer.Option(help="Only this page; several times.")] = None,
+    photos: Annotated[
+        Path | None,
+        typer.Option(exists=True, help="Archive of CIFAR-10's images, for the first picture of each README."),
+    ] = None,
+) -> None:
     """Pictures of every page into docs/screenshots: light, dark and narrow."""
     from benchmarks import screenshots as pictures
 
     with working() as progress:
-        said = pictures.run(progress, tuple(only or ()))
+        said = pictures.run(progress, tuple(only or ()), photos)
     typer.echo(said, err=True)
 
 
