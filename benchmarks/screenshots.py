@@ -115,7 +115,7 @@ def _first(browser: Browser, address: str, images: str) -> None:
             for sparsity, bits in RECIPES:
                 page.goto(f"{link}&prune.sparsity={sparsity}&quantize.weight_bits={bits}")
                 expect(page.get_by_test_id("stMetricValue").first).to_contain_text("%")
-                expect(page.get_by_text("1 thread").or_(page.get_by_text("1 线程")).first).to_be_visible()
+                expect(page.get_by_text("1 thread").or_(page.get_by_text("1 个线程")).first).to_be_visible()
             _settle(page)
             (FOLDER / f"{name}.png").write_bytes(_small(page.screenshot()))
 
