@@ -8,6 +8,7 @@ from compression.errors import UnknownName
 from compression.training import TrainingConfig
 
 _SMALL_DATASET = 10_000  # training images
+_LEAST_HORIZONS = 12  # in a training: the average of a short one must forget its large learning rates too
 
 # The statistics of averaged weights are not the average of statistics: with depthwise layers that shows, and a long
 # average answers by chance until the learning rate is small.
@@ -42,7 +43,8 @@ def recipe(name: str, data: Dataset, *, epochs: int | None = None) -> TrainingCo
     config = replace(RECIPES[name], augmentation=augmentation(name, data))
     if len(data.train) < _SMALL_DATASET:
         config = replace(config, epochs=40, batch_size=32, learning_rate=config.learning_rate / 2, bfloat16=False)
-    return replace(config, epochs=epochs or _EPOCHS.get((name, data.name), config.epochs))
+    epochs = epochs or _EPOCHS.get((name, data.name), config.epochs)
+    return replace(config, epochs=epochs, average_epochs=min(config.average_epochs, epochs / _LEAST_HORIZONS))
 
 
 def augmentation(name: str, data: Dataset) -> Augmentation:
