@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from benchmarks.quiet import require_quiet
+from benchmarks.quiet import Quiet, found, require_quiet
 from benchmarks.report import publish
 from compression.cli.console import Sentences, working
 from compression.host.folders import user_folder
@@ -31,7 +31,9 @@ def everything(
     """Measure on a quiet machine; without a command, everything."""
     if context.invoked_subcommand is None:
         slider(model, dataset, out)
-        _run("accuracy", model, dataset, out, after_another=True)
+        from benchmarks.accuracy import Subject
+
+        _accuracy(Subject(model, dataset), out, require_quiet(load_counts=False))
         _run("files", model, dataset, out, after_another=True)
 
 
@@ -43,13 +45,23 @@ def slider(model: ModelOption = "resnet20", dataset: DatasetOption = "fashion-mn
 
 @app.command()
 def accuracy(
-    model: ModelOption = "resnet20",
+    model: Annotated[
+        str, typer.Option(help="From any source, as `python -m compression compress` takes it.")
+    ] = "resnet20",
     dataset: DatasetOption = "fashion-mnist",
+    weights: Annotated[Path | None, typer.Option(help="For a network of torchvision or timm: a file.")] = None,
     only: Annotated[list[str] | None, typer.Option(help="Only this row; may be given several times.")] = None,
+    settings: Annotated[list[str] | None, typer.Option("--set", help="For every row besides: KEY=VALUE.")] = None,
+    seeds: Annotated[int, typer.Option(min=1, help="How many.")] = 3,
+    calibration: Annotated[int, typer.Option(min=16, max=1024, help="Images to calibrate on.")] = 512,
+    busy: Annotated[bool, typer.Option(help="Leave out latency, and measure on a busy machine.")] = False,
     out: OutOption = None,
 ) -> None:
     """Accuracy lost, bytes and time for a list of recipes, over three seeds."""
-    _run("accuracy", model, dataset, out, only=tuple(only or ()))
+    from benchmarks.accuracy import Subject
+
+    subject = Subject(model, dataset, weights, calibration, tuple(settings or ()))
+    _accuracy(subject, out, found() if busy else require_quiet(), only=tuple(only or ()), seeds=range(seeds), busy=busy)
 
 
 @app.command()
@@ -330,6 +342,16 @@ def reference(
     path = path_of(model, dataset)
     path.write_text(found.to_json(), encoding="utf-8")
     typer.echo(f"Wrote {len(found.points)} points in {path}.", err=True)
+
+
+def _accuracy(subject: Any, out: Path | None, quiet: Quiet, **more: Any) -> None:
+    from benchmarks import accuracy as measurements
+
+    lines = (out or user_folder() / "benchmarks") / "accuracy.jsonl"
+    typer.echo(f"Each result is kept in {lines}.", err=True)
+    with working() as progress:
+        report = measurements.run(subject, quiet, progress, lines=lines, **more)
+    publish(report, out)
 
 
 def _run(name: str, model: str, dataset: str, out: Path | None, *, after_another: bool = False, **more: Any) -> None:
