@@ -96,6 +96,7 @@ def graph(page: Page) -> Page:
     views = [View(each, HOSTILE, network, structure, opened, colours.before, {}) for each in sides]
     data: dict[str, Any] = {
         "sides": [side_of(view, colours, f"fc{HOSTILE}", {}) for view in views], "low": HOSTILE, "high": HOSTILE,
+        "words": network_graph.WORDS | {"fit": "Fit", "about": HOSTILE},
     }  # fmt: skip
     page.set_content(f"<style>{network_graph.CSS}</style><div id=root>{network_graph.HTML}</div>")
     script = network_graph.SCRIPT.replace("export default function", "window.draw = function")
