@@ -10,6 +10,7 @@ from datetime import datetime
 import pytest
 from pypdf import PdfReader
 
+from compression import reference
 from compression.analysis.comparison import ClassAccuracy, Comparison, Reliability
 from compression.records.measurement import Interval
 from pages.ui.model import wording
@@ -133,7 +134,8 @@ def test_the_pdf_answers_on_its_first_page_and_takes_any_title():
     assert 3 <= len(pages_of(report_pdf.to_pdf(told(known=many)))) <= 5
 
 
-def test_the_page_without_points_leads_to_explore():
+def test_the_page_without_points_leads_to_explore(monkeypatch):
+    monkeypatch.setattr(reference, "load", lambda *_: None)
     page = opened({"model": "vgg11", "dataset": "digits"}, page="ship/report")
     assert any("Nothing has been measured yet" in info.value for info in page.info)
 
