@@ -29,6 +29,7 @@ from compression.host.onnx_runtime import session
 from compression.measure.accuracy import BATCH, MEBIBYTES
 from compression.measure.intake import answered, intake
 from compression.measure.latency import latency
+from compression.network.decisions import classes
 from compression.pipeline import candidate, compress
 from compression.records.measurement import Z95, Interval
 
@@ -94,7 +95,7 @@ class Paired:
     @classmethod
     def of(cls, theirs: np.ndarray, ours: np.ndarray, labels: np.ndarray) -> "Paired":
         """From the scores [n, classes] of fp32 and of the file."""
-        (before, log_p), (after, log_q) = ((scores.argmax(1), _log_softmax(scores)) for scores in (theirs, ours))
+        (before, log_p), (after, log_q) = ((classes(scores), _log_softmax(scores)) for scores in (theirs, ours))
         was, now = before == labels, after == labels
         return cls(
             len(labels), float(was.mean()), int((was & ~now).sum()), int((now & ~was).sum()),
