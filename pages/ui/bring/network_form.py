@@ -70,7 +70,7 @@ def draw(visit: Visit) -> None:
         mean.text_input(_("Mean of the input images"), key="bring.mean", help=_(EACH))
         std.text_input(_("Standard deviation"), key="bring.std", help=_(EACH))
     wish = _wish()
-    st.button(_offer(), type="primary", disabled=wish is None, on_click=_take)
+    st.button(_offer(), key="network.add", type="primary", disabled=wish is None, on_click=_take)
     if wish and (answer := begun(wish)):
         _tell(answer, visit)
     if said := taken(SAID):
