@@ -258,7 +258,8 @@ DEVICES: dict[str, Device] = {
         "peak of the GPU: one fp32 MAC a core and cycle; 10 T int8 MACs a second on tensor cores",
     ),
     "laptop": Device(
-        "Laptop", "computer", ORT, 256 * GB, 8 * GB, 4.0e9, 40e9, _peak(4.0e9, 16), _peak(4.0e9, 64), 0.4e-6, 15.0,
+        "Laptop computer", "computer", ORT, 256 * GB, 8 * GB, 4.0e9, 40e9, _peak(4.0e9, 16), _peak(4.0e9, 64), 0.4e-6,
+        15.0,
         "Intel 64 and IA-32 Optimization Reference Manual: AVX2 and AVX-VNNI; a performance core at 4 GHz",
         "peak of one core: 16 fp32 or 64 int8 MACs a cycle",
     ),

@@ -10,6 +10,7 @@ from typing import Any
 
 from compression.confined.limits import OUT_OF_MEMORY, Limits, confine
 from compression.errors import UserError
+from compression.host.process_memory import importing
 
 PLACE = "/dev/fd/0"
 """The path of the file in this process, which inherits it open as its standard input."""
@@ -20,8 +21,9 @@ def main(arguments: str) -> None:
     given = json.loads(arguments)
     pipe = os.dup(1)
     os.dup2(2, 1)  # what libraries print stays out of the answer
-    reader = import_module(given["reader"])
-    reader.ready()
+    with importing():
+        reader = import_module(given["reader"])
+        reader.ready()
     tempfile.tempdir = "/"  # which a library may ask for, and cannot write to
     sys.excepthook = lambda kind, error, trace: _answer(pipe, {"failed": [kind.__name__, str(error)[:200]]})
     confine(Limits(**given["limits"]))

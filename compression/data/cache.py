@@ -46,12 +46,27 @@ def read(key: str, state: str = "") -> Decoded | None:
             if (metadata.get("format"), metadata.get("state")) != (FORMAT, state):
                 return None
             tensors = {name: file.get_tensor(name) for name in _TENSORS}
+            found = Decoded(**tensors, classes=tuple(json.loads(metadata["classes"])), source=metadata["source"])
     except FileNotFoundError:
         return None
-    except (SafetensorError, OSError) as error:
-        log.warning("the cached dataset %s cannot be read (%s) and is made again", path, error)
+    except (SafetensorError, OSError, ValueError, TypeError, KeyError, RecursionError) as error:
+        log.warning("the cached dataset %s cannot be read (%r) and is made again", path, error)
         return None
-    return Decoded(**tensors, classes=tuple(json.loads(metadata["classes"])), source=metadata["source"])
+    if not _is_sound(found):
+        log.warning("the cached dataset %s does not hold images and labels that go together, and is made again", path)
+        return None
+    return found
+
+
+def _is_sound(found: Decoded) -> bool:
+    """Whether this program can have written it: images of one shape, a label for each."""
+    parts = ((found.train_images, found.train_labels), (found.test_images, found.test_labels))
+    return all(
+        images.dtype == torch.uint8 and images.dim() == 4 and images.shape[1:] == found.test_images.shape[1:]
+        and labels.dtype == torch.int64 and labels.shape == images.shape[:1]
+        and bool((labels >= 0).all())
+        for images, labels in parts
+    )  # fmt: skip
 
 
 def write(key: str, decoded: Decoded, state: str = "") -> None:

@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from typing import Any
 
+from compression.language import N_
+
 
 @dataclass(frozen=True)
 class Planned:
@@ -47,7 +49,8 @@ NAIVE = {"batch_norm": "keep"}
 PLAIN: dict[str, Any] = {"rounding": "nearest", "bias_correction": False}
 
 SPARSITIES = (0.5, 0.7, 0.8, 0.9, 0.95)
-BITS = (8, 6, 4, 3, 2)
+BITS = {8: N_("8 bits"), 6: N_("6 bits"), 4: N_("4 bits"), 3: N_("3 bits"), 2: N_("2 bits")}
+IMAGES = {16: N_("16 images"), 64: N_("64 images"), 256: N_("256 images"), 1024: N_("1024 images")}
 
 TABLES: dict[str, tuple[Planned, ...]] = {
     "sparsity": (
@@ -70,10 +73,10 @@ TABLES: dict[str, tuple[Planned, ...]] = {
         Planned("Each layer, by activation", _recipe(_prune(0.8, criterion="activation", scope="layer"))),
     ),
     "bits": (
-        *(Planned(f"{bits} bits", _recipe(_quantize(bits))) for bits in BITS),
+        *(Planned(name, _recipe(_quantize(bits))) for bits, name in BITS.items()),
     ),
     "bits-naive": (
-        *(Planned(f"{b} bits", _recipe(_quantize(b, scale="minmax", **PLAIN), **NAIVE)) for b in BITS),
+        *(Planned(name, _recipe(_quantize(b, scale="minmax", **PLAIN), **NAIVE)) for b, name in BITS.items()),
     ),
     "ladder": (
         Planned("Nearest, one scale a tensor",
@@ -94,8 +97,8 @@ TABLES: dict[str, tuple[Planned, ...]] = {
         Planned("80% sparsity, 4-bit weights", _recipe(_prune(0.8), _quantize(4))),
     ),
     "story-zeros": (
-        Planned("50% sparsity", _recipe(_prune(0.5))),
-        Planned("90% sparsity", _recipe(_prune(0.9))),
+        Planned(N_("50% sparsity"), _recipe(_prune(0.5))),
+        Planned(N_("90% sparsity"), _recipe(_prune(0.9))),
         Planned("Half the MACs, channels removed", _recipe(_channels(0.5))),
         Planned("8-bit weights and activations", _recipe(_quantize(8))),
     ),
@@ -115,13 +118,13 @@ TABLES: dict[str, tuple[Planned, ...]] = {
         Planned("80% sparsity", _recipe(_prune(0.8))),
         Planned("Half the MACs, channels", _recipe(_channels(0.5))),
         Planned("8 bits", _recipe(_quantize(8))),
-        Planned("4 bits", _recipe(_quantize(4))),
+        Planned(N_("4 bits"), _recipe(_quantize(4))),
         Planned("4 bits, float activations", _recipe(_quantize(4, 32))),
         Planned("80% sparsity and 4 bits", _recipe(_prune(0.8), _quantize(4))),
         Planned("Half the MACs and 4 bits", _recipe(_channels(0.5), _quantize(4))),
     ),
     "calibration": (
-        *(Planned(f"{n} images", _recipe(_quantize(3), calibration_images=n)) for n in (16, 64, 256, 1024)),
+        *(Planned(name, _recipe(_quantize(3), calibration_images=n)) for n, name in IMAGES.items()),
     ),
     "batch-norm": (
         Planned("90% sparsity, statistics kept", _recipe(_prune(0.9, refit=False), batch_norm="keep")),
@@ -136,8 +139,8 @@ TABLES: dict[str, tuple[Planned, ...]] = {
         Planned("ResNet-20, half the MACs", _recipe(_channels(0.5)), "resnet20", "digits"),
         Planned("ResNet-20, half the MACs, 8 bits", _recipe(_channels(0.5), _quantize(8)), "resnet20", "digits"),
         Planned("MobileNetV2 ×0.5", _recipe(), "mobilenetv2", "digits"),
-        Planned("MobileNetV2 ×0.5, 8 bits", _recipe(_quantize(8)), "mobilenetv2", "digits"),
+        Planned(N_("MobileNetV2 ×0.5, 8 bits"), _recipe(_quantize(8)), "mobilenetv2", "digits"),
         Planned("ShuffleNetV2 ×0.5", _recipe(), "shufflenetv2", "digits"),
-        Planned("ShuffleNetV2 ×0.5, 8 bits", _recipe(_quantize(8)), "shufflenetv2", "digits"),
+        Planned(N_("ShuffleNetV2 ×0.5, 8 bits"), _recipe(_quantize(8)), "shufflenetv2", "digits"),
     ),
 }  # fmt: skip

@@ -85,8 +85,10 @@ def _masked(s: Subject) -> Finding | None:
             "macs_with_zeros": wasted,
             "macs": sum(x.macs for x in s.layers),
         },
-        "Sparsity makes the file smaller, not faster. Remove whole channels"
-        + ("." if s.integer else ", or use 8-bit activations, for lower latency."),
+        "Sparsity makes the file smaller, not faster. Remove whole channels."
+        if s.integer
+        else "Sparsity makes the file smaller, not faster. Remove whole channels, or use 8-bit activations, for lower"
+        " latency.",
     )
 
 

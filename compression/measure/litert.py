@@ -22,6 +22,7 @@ LEAST = 5
 """Runs that are timed even where they take longer than `SECONDS`."""
 T = TypeVar("T")
 TYPES = (np.float32, np.int8, np.uint8)
+SCORE_TYPES = (*TYPES, np.int16)
 MOST_AT_ONCE = 1024
 
 
@@ -84,8 +85,8 @@ def _opened(content: bytes, shape: tuple[int, int, int]) -> File:
     found.allocate_tensors()
     takes = _takes(found.get_input_details(), shape)
     gives = found.get_output_details()
-    if not gives or gives[0]["dtype"] not in TYPES:
-        raise InvalidFile("The file must give scores as float32, int8 or uint8.")
+    if not gives or gives[0]["dtype"] not in SCORE_TYPES:
+        raise InvalidFile("The file must give scores as float32, int8, int16 or uint8.")
     scores = tuple(map(int, gives[0]["shape"]))
     if len(scores) != 2 or scores[0] != takes.batch or not 2 <= scores[1] <= MOST_CLASSES:
         raise InvalidFile(f"The file must give [{takes.batch}, classes] scores, not {list(scores)[:8]}.")

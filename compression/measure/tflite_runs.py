@@ -75,7 +75,7 @@ def about(content: bytes, shape: tuple[int, int, int]) -> About:
 
 def _type(told: dict[str, Any], name: str) -> str:
     kind = told.get(name)
-    if kind not in ("float32", "int8", "uint8"):
+    if kind not in ("float32", "int8", "uint8") and (name, kind) != ("score_type", "int16"):
         raise InvalidFile(refusal(Ending(0)))
     return str(kind)
 

@@ -61,7 +61,7 @@ def parts(images: torch.Tensor) -> list[torch.Tensor]:
 
 def plan(graph: fx.GraphModule, images: torch.Tensor, *, graphs: int = 1) -> Plan:
     """How many batches of images [n, C, H, W] fit, at a node and all after it; `graphs` of them share `BUDGET`."""
-    batch, nodes = batch_of(images), _called(graph)
+    batch, nodes = batch_of(images), called(graph)
     count = math.ceil(len(images) / batch)
     if images.nbytes <= SMALL:
         return Plan(batch, (count,) * len(nodes))
@@ -72,7 +72,8 @@ def plan(graph: fx.GraphModule, images: torch.Tensor, *, graphs: int = 1) -> Pla
     return Plan(batch, tuple(reversed(fitting)))
 
 
-def _called(graph: fx.GraphModule) -> list[fx.Node]:
+def called(graph: fx.GraphModule) -> list[fx.Node]:
+    """The nodes that compute something, in order."""
     return [n for n in graph.graph.nodes if n.op not in ("placeholder", "output")]
 
 
@@ -98,7 +99,7 @@ class Batches:
     """
 
     def __init__(self, graph: fx.GraphModule, images: torch.Tensor, by: Plan | None = None):
-        self._graph, self._plan, self.nodes = graph, by or plan(graph, images), _called(graph)
+        self._graph, self._plan, self.nodes = graph, by or plan(graph, images), called(graph)
         self._images, self._runs, self._done = images.split(self._plan.batch), list[fx.Interpreter](), 0
 
     def read(self, node: fx.Node) -> list[torch.Tensor]:
@@ -107,6 +108,12 @@ class Batches:
         source = node.args[0]
         assert isinstance(source, fx.Node)
         return [run.env[source] for run in self._runs]
+
+    def known(self, node: fx.Node | None) -> list[torch.Tensor] | None:
+        """The value of `node` on the batches that the next node runs on, where it has run and is still read."""
+        self._take_in()
+        found = [run.env[node] for run in self._runs if node in run.env]
+        return found or None
 
     def run(self, node: fx.Node) -> list[Any]:
         """Runs `node`, which must be the next of `nodes`; its value, batch by batch."""

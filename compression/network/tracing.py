@@ -28,6 +28,8 @@ from compression.network.zero_padding import fold_padding_
 
 aten = torch.ops.aten
 
+fx.config.do_not_emit_stack_traces = True  # they take a tenth of an export's time, and nothing reads them
+
 TAKEN = set(dir(fx.GraphModule(nn.Module(), fx.Graph()))) - set(dir(nn.Module()))
 """Names that a traced network has for itself."""
 

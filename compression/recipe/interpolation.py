@@ -43,36 +43,49 @@ def known(measured: Sequence[tuple[Recipe, Mapping[str, float | None]]], names: 
 
 def predict(recipe: Recipe, among: Known) -> dict[str, float]:
     """Interpolated values by name; without those that no neighbour within reach has."""
-    return predict_at(np.array(place(recipe)), among)
+    return predict_at(np.array([place(recipe)]), among)[0]
 
 
-def predict_at(here: np.ndarray, among: Known, reach: float = REACH) -> dict[str, float]:
-    """The same at coordinates [d], which may be others than those of `place`, with their own reach."""
+def predict_at(here: np.ndarray, among: Known, reach: float = REACH) -> list[dict[str, float]]:
+    """The same at coordinates [k, d], which may be others than those of `place`, with their own reach."""
     if not len(among.places):
-        return {}
-    distances = np.sqrt(((among.places - here) ** 2).sum(1))
-    nearest = np.argsort(distances, kind="stable")[:NEIGHBOURS]
-    if distances[nearest[0]] > reach:
-        return {}
-    weights, offsets = 1 / np.maximum(distances[nearest], 1e-3) ** 3, among.places[nearest] - here
-    found = {}
+        return [{} for _ in here]
+    nearest = _nearest(here, among.places)  # [k, n]
+    offsets = among.places[nearest] - here[:, None]  # [k, n, d]
+    distances = np.sqrt((offsets**2).sum(2))
+    weights = 1 / np.maximum(distances, 1e-3) ** 3
+    found: list[dict[str, float]] = [{} for _ in here]
+    near = distances.min(1) <= reach
     for name, values in among.values.items():
         there = ~np.isnan(values[nearest])
-        if there.any():
-            found[name] = _plane(offsets[there], values[nearest][there], weights[there])
+        heights = _planes(offsets, np.where(there, values[nearest], 0.0), np.where(there, weights, 0.0))
+        for at in np.flatnonzero(near & there.any(1)):
+            found[at][name] = float(heights[at])
     return found
 
 
-def _plane(offsets: np.ndarray, values: np.ndarray, weights: np.ndarray) -> float:
-    """Height at the origin of the weighted least-squares plane; never beyond what the neighbours have.
+def _nearest(here: np.ndarray, places: np.ndarray) -> np.ndarray:
+    """Indices [k, n] of the places [m, d] that are nearest to each of `here` [k, d], of equally near ones any."""
+    squares = (places**2).sum(1) - 2 * here @ places.T  # less |here|², which orders nothing
+    count = min(NEIGHBOURS, len(places))
+    return np.argpartition(squares, count - 1, axis=1)[:, :count]
 
-    offsets [n, d], values [n], weights [n]. Ridge regression keeps the plane flat where the neighbours do not tell.
+
+def _planes(offsets: np.ndarray, values: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Heights [k] at the origin of weighted least-squares planes; never beyond what the neighbours have.
+
+    offsets [k, n, d], values [k, n], weights [k, n], 0 of those that do not count. Ridge regression keeps a plane flat
+    where the neighbours do not tell; it is solved in its dual form, as neighbours are fewer than coordinates.
     """
-    mean, centre = np.average(values, weights=weights), np.average(offsets, axis=0, weights=weights)
-    scatter = (offsets - centre).T * weights
-    ridge = RIDGE * weights.sum() * np.eye(offsets.shape[1])
-    slope = np.linalg.solve(scatter @ (offsets - centre) + ridge, scatter @ (values - mean))
-    return float(np.clip(mean - centre @ slope, values.min(), values.max()))
+    total = np.where((weights > 0).any(1), weights.sum(1), 1.0)[:, None]
+    mean = (weights * values).sum(1, keepdims=True) / total
+    centre = (weights[..., None] * offsets).sum(1, keepdims=True) / total[..., None]  # [k, 1, d]
+    scaled = np.sqrt(weights)[..., None] * (offsets - centre)  # [k, n, d]
+    kernel = scaled @ scaled.transpose(0, 2, 1) + RIDGE * total[..., None] * np.eye(weights.shape[1])
+    dual = np.linalg.solve(kernel, (np.sqrt(weights) * (values - mean))[..., None])  # [k, n, 1]
+    heights = mean[:, 0] - (centre @ scaled.transpose(0, 2, 1) @ dual)[:, 0, 0]
+    low, high = (np.where(weights > 0, values, beyond) for beyond in (np.inf, -np.inf))
+    return np.minimum(np.maximum(heights, low.min(1)), high.max(1))
 
 
 def around(recipe: Recipe, stops: int = 9) -> list[Recipe]:

@@ -4,6 +4,7 @@ Such a field of a step names under "measured" what was measured; its own default
 """
 
 from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 from pydantic.fields import FieldInfo
@@ -28,6 +29,10 @@ def default_of(field: FieldInfo) -> Any:
 
 def completed(step: Step) -> Step:
     """The same settings with this machine's numbers for those that were not given."""
-    fields = type(step).model_fields.items()
-    missing = {n: default_of(f) for n, f in fields if is_measured(f) and n not in step.model_fields_set}
+    missing = {n: default_of(f) for n, f in _measured(type(step)) if n not in step.model_fields_set}
     return step.model_copy(update=missing) if missing else step
+
+
+@cache
+def _measured(settings: type[Step]) -> tuple[tuple[str, FieldInfo], ...]:
+    return tuple((name, field) for name, field in settings.model_fields.items() if is_measured(field))

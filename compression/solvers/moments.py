@@ -7,14 +7,11 @@ import torch
 from torch import nn
 
 from compression.errors import Unsupported
-from compression.solvers import patches
+from compression.solvers import patches, shrinkage
 
 DAMP = 0.01
 """Ridge towards the given weights, as a share of H's mean diagonal."""
 
-
-FEW = 4
-"""Rows for each input of a layer below which the correlations of its inputs are shrunk."""
 
 ALIKE = 16
 """Images that it takes to tell the outputs of a layer apart. EfficientNet-Lite1 at 50% zeros, by what 32 images say of
@@ -108,27 +105,8 @@ def moments_of_rows(layer: nn.Conv2d | nn.Linear, rows: torch.Tensor, answers: t
     h, g = _gram(rows).div_(n), (targets.mT @ rows).div_(n)
     if order is not None:
         h, g, mean_x = h[:, order][:, :, order], g[..., order], mean_x[:, order]
-    h, g = shrunk(h, g, grouped(layer, layer.weight.detach()), n)
+    h, g = shrinkage.shrunk(h, g, grouped(layer, layer.weight.detach()), shrinkage.share_of_few(h, n))
     return Moments(h, g, mean_x, mean_y, centred.square().mean(0))
-
-
-def shrunk(h: torch.Tensor, g: torch.Tensor, w: torch.Tensor, rows: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """H [g, d, d] and G [g, out/g, d] of few rows, drawn towards diag H, and towards what w gives for such inputs.
-
-    What few rows say of how inputs hang together is chance for the most part, and least squares would rely on it: each
-    image is a single row of the classifier behind a global pool. How far: the oracle approximating shrinkage of the
-    correlations (Chen et al. 2010, eq. 23). Unchanged where there are FEW rows an input, or w is of another shape.
-    """
-    d, diagonal = h.shape[1], h.diagonal(dim1=1, dim2=2)
-    if rows >= FEW * d or w.shape != g.shape:
-        return h, g
-    scale = diagonal.clamp_min(1e-20).rsqrt()
-    alike = (h * scale[:, :, None]).mul_(scale[:, None]).square_().sum((1, 2))  # tr R² of the correlations R; tr R is d
-    share = ((1 - 2 / d) * alike + d * d) / ((rows + 1 - 2 / d) * (alike - d)).clamp_min(1e-9)
-    share = share.clamp(0, 1)[:, None, None]
-    drawn = (1 - share) * h
-    drawn.diagonal(dim1=1, dim2=2).add_(share[:, 0] * diagonal)
-    return drawn, (1 - share) * g + share * w * diagonal[:, None]
 
 
 def levelled(values: torch.Tensor, images: int, *, answers: bool = False) -> torch.Tensor:

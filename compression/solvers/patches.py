@@ -66,10 +66,10 @@ def order(layer: nn.Conv2d | nn.Linear) -> torch.Tensor | None:
 
 
 def some(count: int, limit: int) -> torch.Tensor:
-    """Which of `count` places are drawn, always the same: all, or `limit` at random."""
+    """Which of `count` places are drawn, always the same: all, or `limit` at random, in order."""
     if count <= limit:
         return torch.arange(count)
-    return torch.randint(count, (limit,), generator=torch.Generator().manual_seed(0))
+    return torch.randint(count, (limit,), generator=torch.Generator().manual_seed(0)).sort().values
 
 
 def _places(count: int, limit: int, layer: nn.Conv2d | nn.Linear) -> torch.Tensor:

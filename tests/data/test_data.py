@@ -7,12 +7,14 @@ import sys
 import threading
 import urllib.error
 import urllib.request
+from dataclasses import fields
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
+from safetensors.torch import save_file
 
 from compression import data
 from compression.data import cache, edition, preparing, sources
@@ -186,7 +188,9 @@ def test_every_public_name_is_there() -> None:
 
 def decoded(value: int) -> Decoded:
     images, labels = torch.full((30, 1, 8, 8), value, dtype=torch.uint8), torch.full((30,), value)
-    return Decoded(images, labels, images.clone(), labels.clone(), classes=("a", "b"), source=f"Made of {value}.")
+    return Decoded(
+        images, labels, images.clone(), labels.clone(), classes=tuple("abcdefghij"), source=f"Made of {value}."
+    )
 
 
 def test_cache_gives_back_what_was_kept(empty_home: Path) -> None:
@@ -194,7 +198,7 @@ def test_cache_gives_back_what_was_kept(empty_home: Path) -> None:
     cache.write("x", decoded(7), "state")
     kept = cache.read("x", "state")
     assert kept is not None
-    assert (kept.classes, kept.source) == (("a", "b"), "Made of 7.")
+    assert (kept.classes, kept.source) == (tuple("abcdefghij"), "Made of 7.")
     assert torch.equal(kept.train_images, decoded(7).train_images)
     assert cache.read("x", "another state") is None
 
@@ -206,6 +210,35 @@ def test_half_a_cached_file_is_made_again(empty_home: Path, keep: int) -> None:
     assert cache.read("x") is None
     cache.write("x", decoded(8))
     assert (cache.read("x") or decoded(7)).source == "Made of 8."
+
+
+@pytest.mark.parametrize(
+    ("name", "tensor"),
+    [
+        ("train_labels", torch.full((30,), -7)),
+        ("test_labels", torch.full((30,), -1)),
+        ("test_labels", torch.zeros(29, dtype=torch.int64)),
+        ("train_labels", torch.zeros(30)),
+        ("train_images", torch.zeros(30, 1, 8, 8)),
+        ("train_images", torch.zeros(30, 3, 8, 8, dtype=torch.uint8)),
+        ("test_images", torch.zeros(30, 64, dtype=torch.uint8)),
+    ],
+)
+def test_a_cached_file_of_another_program_is_made_again(empty_home: Path, name: str, tensor: torch.Tensor) -> None:
+    kept = decoded(7)
+    object.__setattr__(kept, name, tensor)
+    cache.write("x", kept)
+    assert cache.read("x") is None
+
+
+@pytest.mark.parametrize("classes", [None, "", "7", "[" * 100_000, "{"])
+def test_a_cached_file_without_classes_is_made_again(empty_home: Path, classes: str | None) -> None:
+    kept = decoded(7)
+    tensors = {each.name: getattr(kept, each.name) for each in fields(kept) if each.name not in ("classes", "source")}
+    about = {"format": cache.FORMAT, "state": "", "source": "s"} | ({} if classes is None else {"classes": classes})
+    cache.path_of("x").parent.mkdir(parents=True)
+    save_file(tensors, cache.path_of("x"), metadata=about)
+    assert cache.read("x") is None
 
 
 def test_writers_at_once_never_show_a_mixed_file(empty_home: Path) -> None:

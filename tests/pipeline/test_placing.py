@@ -2,6 +2,7 @@
 
 import collections
 import itertools
+from dataclasses import replace
 
 import numpy as np
 import onnx
@@ -17,6 +18,7 @@ from compression.export import export, with_node_names
 from compression.host import placements
 from compression.host.interruption import interruptible
 from compression.host.onnx_runtime import optimized, session
+from compression.lessons import own
 from compression.measure.profile import kernels
 from compression.network.parametrizations import HardSigmoidQuantizer
 from compression.network.placement import PLACEMENT, place_, placeable
@@ -247,3 +249,17 @@ def test_the_cut_is_the_cheapest_of_all_placements(problem):
     everything = [set(chosen) for n in range(len(costs) + 1) for chosen in itertools.combinations(costs, n)]
     best = min(cost_of(inside, costs, flows) for inside in everything)
     assert cost_of(cheapest(costs, flows), costs, flows) == best
+
+
+def test_fractions_of_milliseconds_are_cut_alike_whatever_the_names() -> None:
+    """Times that were measured, as lesson 9 shows them: what is rounded in their sums depends on the order of names."""
+    found = []
+    for other in range(30):
+        costs = {f"{other} {each.name}": (each.integer_ms, each.float_ms) for each in own._operators()}
+        flows = [
+            replace(flow, giver=f"{other} {flow.giver}" if flow.giver else OUTSIDE,
+                    readers=tuple(f"{other} {each}" if each else OUTSIDE for each in flow.readers))
+            for flow in own._flows()
+        ]  # fmt: skip
+        found.append(cost_of(cheapest(costs, flows), costs, flows))
+    assert max(found) - min(found) < 1e-7

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from compression.solvers import least_squares, moments, rounding
+from compression.solvers import least_squares, moments, rounding, shrinkage
 from compression.solvers.moments import Moments
 from compression.solvers.rounding import Grid
 
@@ -73,15 +73,41 @@ def test_what_few_rows_say_by_chance_is_not_relied_on(monkeypatch):
         return float((fresh @ (w[0] - layer.weight).T).square().mean())
 
     shrunk = error()
-    monkeypatch.setattr(moments, "FEW", 0)
+    monkeypatch.setattr(shrinkage, "FEW", 0)
     assert shrunk < 0.7 * error()
 
 
-@torch.no_grad()
 def test_enough_rows_are_believed():
-    h, g, w = torch.rand(1, 5, 5), torch.rand(1, 3, 5), torch.rand(1, 3, 5)
-    assert moments.shrunk(h, g, w, 5 * moments.FEW) == (h, g)
-    assert not torch.equal(moments.shrunk(h, g, w, 5 * moments.FEW - 1)[0], h)
+    h = torch.rand(1, 5, 5)
+    assert not shrinkage.share_of_few(h, 5 * shrinkage.FEW).any()
+    assert shrinkage.share_of_few(h, 5 * shrinkage.FEW - 1) > 0
+
+
+def rows(images):
+    """Centred rows of images [n, c, h, w], a row of channels for each place: [1, n·h·w, c]."""
+    found = images.movedim(1, -1).flatten(0, 2)
+    return (found - found.mean(0))[None]
+
+
+@pytest.mark.parametrize("images", [64, 400])
+def test_what_both_halves_of_the_images_say_is_believed(images):
+    """Correlations that hold for all images stay; those that each image brings by itself, with all its places, go."""
+    generator = torch.Generator().manual_seed(0)
+    factors, mix = torch.randn(images, 3, 4, 4, generator=generator), torch.randn(12, 3, generator=generator)
+    noise = 0.01 * torch.randn(images, 12, 4, 4, generator=generator)
+    assert shrinkage.share_between_halves(rows(torch.einsum("oc,nchw->nohw", mix, factors) + noise)) < 0.01
+    alike = torch.randn(images, 12, 1, 1, generator=generator).expand(-1, -1, 4, 4)
+    assert shrinkage.share_between_halves(rows(alike)) > 0.5
+
+
+def test_drawing_leaves_the_dense_layer_its_own_answer():
+    """G = W H for the layer's own answers stays so, and the diagonal as it is."""
+    x, _, w, m = problem()
+    h, g = shrinkage.shrunk(m.h, w @ m.h, w, torch.tensor([0.3]))
+    torch.testing.assert_close(g, w @ h)
+    torch.testing.assert_close(h.diagonal(dim1=1, dim2=2), m.h.diagonal(dim1=1, dim2=2))
+    off = ~torch.eye(x.shape[1], dtype=torch.bool)
+    torch.testing.assert_close(h[0][off], 0.7 * m.h[0][off])
 
 
 def test_a_wide_layer_that_answers_as_it_should_is_not_solved(monkeypatch):

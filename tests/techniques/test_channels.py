@@ -18,6 +18,7 @@ from compression.export import export
 from compression.host.onnx_runtime import session
 from compression.models import ARCHITECTURES, build
 from compression.models import load as load_model
+from compression.network import batches
 from compression.network.graph import layers, macs, operator_name
 from compression.network.tracing import trace
 from compression.pipeline.compress import compress_prepared, prepare
@@ -25,11 +26,11 @@ from compression.pipeline.measuring import measure
 from compression.recipe import Recipe
 from compression.solvers import moments
 from compression.steps import Channels, Quantize
-from compression.techniques.channels import elimination
+from compression.techniques.channels import elimination, refit
 from compression.techniques.channels.allocation import Budget, Order, allocate, reachable
 from compression.techniques.channels.coupling import Group, Member, groups
 from compression.techniques.channels.lengths import Masked
-from compression.techniques.channels.refit import Rows, drawn_inputs, drawn_outputs, fit_, rows_of
+from compression.techniques.channels.refit import Rows, fit_, inputs_at, outputs_at, rows_of
 from compression.techniques.channels.remove_channels import cut_, flatten_, reachable_amounts, remove_channels_
 from compression.techniques.channels.scores import by_error, taylor
 from tests.networks import Again, tiny
@@ -351,6 +352,13 @@ def test_least_squares_helps_beside_constants_and_shared_layers(make):
     assert moved[True] < moved[False]
 
 
+@pytest.fixture
+def as_seen(monkeypatch: pytest.MonkeyPatch):
+    """What rows say of how inputs hang together is taken as it is."""
+    monkeypatch.setattr(refit, "shrunk", lambda h, g, w, share: (h, g))
+
+
+@pytest.mark.usefixtures("as_seen")
 def test_moments_of_a_thinner_layer_are_those_of_what_is_left():
     generator = torch.Generator().manual_seed(0)
     x = torch.randn(8, 6, 9, 9, generator=generator)
@@ -420,6 +428,7 @@ def test_allocation_meets_the_budget_in_whole_chunks(units, amount, round_to, un
 
 @pytest.mark.parametrize("pending", [1, 128])  # columns of updates: applied after each unit, or never
 @pytest.mark.parametrize("taps", [1, 3])
+@pytest.mark.usefixtures("as_seen")
 @torch.no_grad()
 def test_backward_elimination_is_the_brute_force_one(taps, pending, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(elimination, "PENDING", pending)
@@ -446,12 +455,30 @@ def test_backward_elimination_is_the_brute_force_one(taps, pending, monkeypatch:
 
 
 @torch.no_grad()
+def test_of_large_images_first_layers_see_some_and_later_ones_all(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(batches, "BUDGET", 16 << 20)
+    head = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 3))
+    graph = trace(nn.Sequential(nn.Conv2d(3, 8, 3, 2, 1), nn.ReLU(), *head), (3, 224, 224))
+    images = torch.randn(48, 3, 224, 224) + torch.linspace(-1, 1, 48)[:, None, None, None]
+    read = layers(graph)["0"](images).relu().mean((2, 3))
+    found = rows_of(graph, {"0", "4"}, images)
+    torch.testing.assert_close(found["4"].mean, read.mean(0), rtol=1e-4, atol=1e-5)
+    targets = refit.targets_of(graph, images)
+    assert 4 <= targets.counts["_0"] * targets.batch < 48 == len(targets.layers["4"].outputs)
+    torch.testing.assert_close(targets.layers["4"].outputs, graph(images), rtol=1e-4, atol=1e-5)
+    weight = layers(graph)["4"].weight.clone()
+    refit.refit_(graph, targets, images, {"0": torch.ones(3, dtype=torch.bool)}, {})
+    torch.testing.assert_close(layers(graph)["4"].weight, weight, rtol=1e-2, atol=1e-3)
+
+
+@pytest.mark.usefixtures("as_seen")
+@torch.no_grad()
 def test_rows_are_what_the_layer_multiplies():
     same, wide = nn.Conv2d(3, 5, (1, 3), padding="same", dilation=2), nn.Conv2d(3, 5, 2, padding=(0, 1))
     for conv in (nn.Conv2d(3, 5, 3, 2, 1), same, wide):
         graph = trace(nn.Sequential(conv, nn.AdaptiveAvgPool2d(1), nn.Flatten()), (3, 9, 8))
         layer, images = graph.get_submodule("0"), torch.randn(6, 3, 9, 8)
-        inputs, outputs = drawn_inputs(layer, images, 500), drawn_outputs(layer, layer(images), 500)
+        inputs, outputs = inputs_at(layer, [images], 500), outputs_at(layer, [layer(images)], 500)
         rows = Rows.of(layer, inputs, outputs)
         torch.testing.assert_close(inputs @ conv.weight.flatten(1).T + conv.bias, outputs)
         assert torch.equal(rows_of(graph, {"0"}, images)["0"].gram, rows.gram)

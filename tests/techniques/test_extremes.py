@@ -94,7 +94,7 @@ CHANGES = {
     "all huge": times(1e10, ALL, "first"), "huge values": balanced(1e10), "tiny values": balanced(1e-10),
     "denormal": times(1e-42, SOME, "first", "wide", "bare"),
 }  # fmt: skip
-USUAL = {"silent", "dead", "tiny", "huge", "huge values", "denormal"}
+USUAL = {"dead", "huge values", "denormal"}
 """Those that run always; the others by -m slow."""
 
 SAME_AS_FP32 = {"silent", "constant", "dead", "zero", "all zero", "tiny", "huge values", "tiny values", "denormal"}

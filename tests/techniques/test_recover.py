@@ -233,8 +233,8 @@ def test_the_same_recipe_by_other_teachers_has_another_maker(tmp_path, monkeypat
     monkeypatch.setenv("COMPRESSION_HOME", str(tmp_path))
     models.train("lenet300", "digits", epochs=1)
     assert producer_id(taught, "digits") != before
-    with pytest.raises(Unsupported, match="no stored weights of 'resnet8'"):
-        producer_id(recipe(teacher="resnet8"), "digits")
+    with pytest.raises(Unsupported, match="no stored weights of 'resnet20_quarter'"):
+        producer_id(recipe(teacher="resnet20_quarter"), "digits")
 
 
 def test_labels_are_not_read_where_they_are_off(prepared):

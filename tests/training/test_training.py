@@ -180,6 +180,7 @@ def test_a_checkpoint_that_does_not_belong_is_not_taken_up(digits: Dataset, tmp_
     assert_same_training(resumed, train(network(0.3), digits, config, seed=seed))
 
 
+@pytest.mark.slow
 def test_a_killed_process_goes_on_to_the_same_card(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     code = (
         "import sys, torch; torch.set_num_threads(int(sys.argv[1]));"

@@ -1,23 +1,22 @@
 """Least squares: layers whose inputs have changed are refitted to give the dense network's outputs again."""
 
 from collections import Counter
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Mapping
+from dataclasses import dataclass
 
 import torch
 from torch import fx, nn
 
-from compression.host.interruption import look
+from compression.network.batches import Batches, Plan, called, plan
 from compression.network.graph import batch_norm_after, gain_of, layers, residual_operand
 from compression.network.spilled import Spilled
 from compression.solvers import patches
-from compression.solvers.moments import shrunk
+from compression.solvers.shrinkage import share_between_halves, shrunk
 
 Layer = nn.Conv2d | nn.Linear
 
 ROWS = 8_192
-"""Positions that a layer is fitted to, at least; a wide layer takes ROWS_PER_INPUT for each of its inputs."""
+"""Positions that a layer is fitted to; a wide layer takes ROWS_PER_INPUT for each of its inputs, up to PATCHES."""
 ROWS_PER_INPUT = 16
 IMAGES = 512
 DAMPING = 0.003
@@ -25,17 +24,14 @@ DAMPING = 0.003
 LEAST_GAIN = 0.02
 """A batch norm that multiplies by less than this share of its largest gain hardly lets anything through."""
 VALUES = 40_000_000
-"""Fewer images are taken at once where IMAGES have more than VALUES / 64 pixels: first maps have about 64 channels."""
-
-PARTS = 8
-"""So many passes at most are made over images of which few are taken at once."""
+"""Fewer images are `enough` where IMAGES have more than VALUES / 64 pixels: first maps have about 64 channels."""
 
 
 @dataclass(frozen=True)
 class Rows:
     """What one layer of the dense network read (X) and gave (Y) at n drawn positions, d = in·kh·kw.
 
-    gram [d, d] and cross [d, out]: XᵀX / n and XᵀY / n of centred X and Y, of few rows `moments.shrunk`; mean and power
+    gram [d, d] and cross [d, out]: XᵀX / n and XᵀY / n of centred X and Y, `shrinkage.shrunk`; mean and power
     [d]: of X and X²; target and variance [out]: mean and variance of Y; width: input channels of the layer.
     """
 
@@ -50,113 +46,83 @@ class Rows:
     @classmethod
     def of(cls, layer: Layer, inputs: torch.Tensor, outputs: torch.Tensor) -> "Rows":
         """From inputs [n, d] and outputs [n, out] of `layer`."""
-        sums = _Sums()
-        sums.add(inputs, outputs)
-        return sums.rows(layer)
+        power, (variance, target) = inputs.square().mean(0), torch.var_mean(outputs, 0, correction=0)
+        mean = inputs.mean(0)
+        x, y = inputs - mean, outputs - target
+        gram, cross = _centred(layer, x, y)
+        return cls(gram, cross, mean, power, target, variance, layer.weight.shape[1])
 
 
 @dataclass(frozen=True)
 class Target:
     """What one layer of the dense network gave at n drawn positions, [n, out], and what that was added to.
 
-    `residual` is None where nothing was, or a value of another shape, which has other positions or channels.
+    `places` were drawn of each batch. `residual` is None where nothing was, or a value of another shape, which has
+    other positions or channels.
     """
 
     outputs: torch.Tensor
     residual: torch.Tensor | None
+    places: int
 
     def of(self, left: torch.Tensor | None) -> "Target":
         """The same for the outputs that are `left`, [out] bool; None for all."""
         if left is None:
             return self
-        return Target(self.outputs[:, left], None if self.residual is None else self.residual[:, left])
+        return Target(self.outputs[:, left], None if self.residual is None else self.residual[:, left], self.places)
+
+
+@dataclass(frozen=True)
+class Targets:
+    """Those of the dense network by layer, and on how many batches of `batch` images each of its nodes has run."""
+
+    batch: int
+    counts: Mapping[str, int]
+    layers: Mapping[str, Target]
+
+    def plan(self, graph: fx.GraphModule) -> Plan:
+        """By which `graph`, which has lost channels, runs on the same images; nodes that are new follow the last."""
+        found, now = list[int](), min(self.counts.values())
+        for node in called(graph):
+            now = self.counts.get(node.name, now)
+            found.append(now)
+        return Plan(self.batch, tuple(found))
 
 
 def rows_of(graph: fx.GraphModule, readers: set[str], images: torch.Tensor) -> Mapping[str, Rows]:
-    """The rows of the layers `readers` of the dense network, from a pass over each of the `parts` of `images`."""
-    passes, sums, rows = parts(images), Spilled[_Sums](), Spilled[Rows]()
-    last_calls = {str(node.target): node for node in graph.graph.nodes if node.op == "call_module"}
-    last = False
-
-    def keep(node: fx.Node, layer: Layer, value: torch.Tensor, run: Callable[[], torch.Tensor]) -> torch.Tensor:
-        outputs, wanted, name = run(), -(-_wanted(layer) // len(passes)), str(node.target)
-        known = sums.pop(name, None) or _Sums()
-        known.add(drawn_inputs(layer, value, wanted), drawn_outputs(layer, outputs, wanted))
-        if last and last_calls[name] is node:
-            rows[name] = known.rows(layer)
-        else:
-            sums[name] = known
-        return outputs
-
-    for number, part in enumerate(passes, 1):
-        look()
-        last = number == len(passes)
-        _Visit(graph, readers, keep).run(part)
+    """The rows of the layers `readers` of the dense network on up to IMAGES of images [n, C, H, W]."""
+    batches, known, rows = Batches(graph, images[:IMAGES]), layers(graph), Spilled[Rows]()
+    for node in batches.nodes:
+        if node.op != "call_module" or node.target not in readers:
+            batches.run(node)
+            continue
+        layer, read = known[str(node.target)], batches.read(node)
+        places = places_of(layer, len(read))
+        inputs = inputs_at(layer, read, places)
+        rows[str(node.target)] = Rows.of(layer, inputs, outputs_at(layer, batches.run(node), places))
     return rows
 
 
-def _zero() -> torch.Tensor:
-    return torch.zeros(())
-
-
-@dataclass
-class _Sums:
-    """Sums over the rows of several passes, from which `Rows` are made; inputs are counted from the first mean."""
-
-    n: int = 0
-    squares: torch.Tensor = field(default_factory=_zero)
-    products: torch.Tensor = field(default_factory=_zero)
-    powers: torch.Tensor = field(default_factory=_zero)
-    moved: torch.Tensor = field(default_factory=_zero)
-    origin: torch.Tensor = field(default_factory=_zero)
-    target: torch.Tensor = field(default_factory=_zero)
-    mean: torch.Tensor = field(default_factory=_zero)
-    variance: torch.Tensor = field(default_factory=_zero)
-
-    def add(self, inputs: torch.Tensor, outputs: torch.Tensor) -> None:
-        """inputs [n, d] and outputs [n, out] of one pass."""
-        mean, variance = outputs.mean(0), outputs.var(0, correction=0)
-        if not self.n:
-            self.origin, self.target, self.mean, self.variance = inputs.mean(0), mean, mean, variance
-        x, y = inputs - self.origin, outputs - self.target
-        self.squares, self.products = (x.T @ x).add_(self.squares), (x.T @ y).add_(self.products)
-        self.powers, self.moved = self.powers + inputs.square().sum(0), self.moved + x.sum(0)
-        share = len(outputs) / (self.n + len(outputs))
-        apart = mean - self.mean  # 0 in the first pass, which stays as it is
-        self.variance = self.variance + share * (variance - self.variance + (1 - share) * apart.square())
-        self.mean, self.n = self.mean + share * apart, self.n + len(outputs)
-
-    def rows(self, layer: Layer) -> Rows:
-        """What all passes say together; the sums are no more then."""
-        n, far = self.n, self.moved / self.n
-        gram = self.squares.div_(n).sub_(far[:, None] * far)
-        cross = self.products.div_(n).sub_(far[:, None] * (self.mean - self.target))
-        gram, cross = _of_few(layer, gram, cross, n)
-        width = layer.weight.shape[1]
-        return Rows(gram, cross, self.origin + far, self.powers / n, self.mean, self.variance, width)
-
-
-def targets_of(graph: fx.GraphModule, images: torch.Tensor) -> Mapping[str, Target]:
-    """The targets of all layers of the dense network that can be refitted, from one pass over `images`."""
-    targets = Spilled[Target]()
-
-    def keep(node: fx.Node, layer: Layer, value: torch.Tensor, run: Callable[[], torch.Tensor]) -> torch.Tensor:
-        outputs, wanted, other = run(), _wanted(layer), visit.known(residual_operand(graph, node))
-        alike = None if other is None or other.shape != outputs.shape else drawn_outputs(layer, other, wanted)
-        targets[str(node.target)] = Target(drawn_outputs(layer, outputs, wanted), alike)
-        return outputs
-
-    visit = _Visit(graph, _single(graph), keep)
-    visit.run(enough(images))
-    return targets
-
-
-def _wanted(layer: Layer) -> int:
-    return max(ROWS, ROWS_PER_INPUT * layer.weight[0].numel())
+def targets_of(graph: fx.GraphModule, images: torch.Tensor) -> Targets:
+    """The targets of all layers of the dense network that can be refitted, on up to IMAGES of images [n, C, H, W]."""
+    by = plan(graph, images[:IMAGES])
+    batches, single = Batches(graph, images[:IMAGES], by), _single(graph)
+    found, counts = Spilled[Target](), dict[str, int]()
+    for node in batches.nodes:
+        layer = single.get(str(node.target)) if node.op == "call_module" else None
+        other = None if layer is None else batches.known(residual_operand(graph, node))
+        outputs = batches.run(node)
+        counts[node.name] = len(outputs)
+        if layer is None:
+            continue
+        places = places_of(layer, len(outputs))
+        alike = None if other is None or other[0].shape != outputs[0].shape else outputs_at(layer, other, places)
+        found[str(node.target)] = Target(outputs_at(layer, outputs, places), alike, places)
+    return Targets(by.batch, counts, found)
 
 
 def refit_(
-    graph: fx.GraphModule, targets: Mapping[str, Target], images: torch.Tensor, inputs: dict[str, torch.Tensor],
+    graph: fx.GraphModule, targets: Targets, images: torch.Tensor, inputs: dict[str, torch.Tensor],
     outputs: dict[str, torch.Tensor],
 ) -> None:  # fmt: skip
     """Refits the layers from the first in `inputs` on, one after the other, each on what the network gives it by then.
@@ -165,26 +131,21 @@ def refit_(
     named. targets: of the dense network, on the same images. What is added to another value also makes up for how that
     has changed (He et al. 2017, §3.2.3).
     """
-    begun = False
-
-    def fit(node: fx.Node, layer: Layer, value: torch.Tensor, run: Callable[[], torch.Tensor]) -> torch.Tensor:
-        nonlocal begun
-        name = str(node.target)
+    batches, single, begun = Batches(graph, images[:IMAGES], targets.plan(graph)), _single(graph), False
+    for node in batches.nodes:
+        name = str(node.target) if node.op == "call_module" else ""
         begun = begun or name in inputs
-        if not begun:
-            return run()
-        target = targets[name].of(outputs.get(name))
-        after = batch_norm_after(graph, node)
-        norm = graph.get_submodule(str(after.target)) if after else None
-        wanted, other = target.outputs, visit.known(residual_operand(graph, node))
-        if other is not None and target.residual is not None:
-            changed = target.residual - drawn_outputs(layer, other, len(wanted))
-            wanted = wanted + (changed if norm is None else _before(norm, changed))
-        fit_(layer, drawn_inputs(layer, value, len(wanted)), wanted, norm)
-        return run()
-
-    visit = _Visit(graph, set(targets), fit)
-    visit.run(enough(images))
+        if begun and name in targets.layers:
+            target, layer = targets.layers[name].of(outputs.get(name)), single[name]
+            value, other = batches.read(node), batches.known(residual_operand(graph, node))
+            after = batch_norm_after(graph, node)
+            norm = graph.get_submodule(str(after.target)) if after else None
+            wanted = target.outputs
+            if other is not None and target.residual is not None:
+                changed = target.residual - outputs_at(layer, other, target.places)
+                wanted = wanted + (changed if norm is None else _before(norm, changed))
+            fit_(layer, inputs_at(layer, value, target.places), wanted, norm)
+        batches.run(node)
 
 
 def _before(norm: nn.Module, change: torch.Tensor) -> torch.Tensor:
@@ -194,10 +155,10 @@ def _before(norm: nn.Module, change: torch.Tensor) -> torch.Tensor:
     return torch.where(open_, change / torch.where(open_, gain, 1.0), 0.0)
 
 
-def _single(graph: fx.GraphModule) -> set[str]:
+def _single(graph: fx.GraphModule) -> dict[str, Layer]:
     """The layers that read all their inputs at once and are called once: others have no one input to be fitted to."""
-    calls = Counter(node.target for node in graph.graph.nodes if node.op == "call_module")
-    return {name for name, layer in layers(graph).items() if getattr(layer, "groups", 1) == 1 and calls[name] == 1}
+    calls, known = Counter(node.target for node in graph.graph.nodes if node.op == "call_module"), layers(graph)
+    return {name: layer for name, layer in known.items() if getattr(layer, "groups", 1) == 1 and calls[name] == 1}
 
 
 def refit_at_once_(
@@ -235,13 +196,14 @@ def fit_(
     x_mean, y_mean = inputs.mean(0), outputs.mean(0)
     centred = layer.bias is not None or norm is not None
     x, y = (inputs - x_mean, outputs - y_mean) if centred else (inputs, outputs)
-    gram, cross = _of_few(layer, x.T @ x / len(x), x.T @ y / len(x), len(x))
+    gram, cross = _centred(layer, x, y)
     _solve_(layer, norm, gram, cross, x_mean, y_mean, damping)
 
 
-def _of_few(layer: Layer, gram: torch.Tensor, cross: torch.Tensor, rows: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """gram [d, d] and cross [d, out] of so many rows, `shrunk` where they are few."""
-    h, g = shrunk(gram[None], cross.T[None], layer.weight.detach().flatten(1)[None], rows)
+def _centred(layer: Layer, x: torch.Tensor, y: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """gram [d, d] and cross [d, out] of x [n, d] and y [n, out], `shrunk`."""
+    n, w = len(x), layer.weight.detach().flatten(1)
+    h, g = shrunk((x.T @ x / n)[None], (y.T @ x / n)[None], w[None], share_between_halves(x[None]))
     return h[0], g[0].T
 
 
@@ -267,39 +229,20 @@ def enough(images: torch.Tensor) -> torch.Tensor:
     return images[: min(IMAGES, max(16, VALUES // (64 * pixels)))]
 
 
-def parts(images: torch.Tensor) -> list[torch.Tensor]:
-    """Up to IMAGES images in up to PARTS parts, each `enough` for one pass."""
-    at_once = len(enough(images))
-    return list(images[: min(IMAGES, PARTS * at_once)].split(at_once))
-
-
-def drawn_inputs(layer: Layer, value: torch.Tensor, wanted: int) -> torch.Tensor:
-    """Rows of what the layer multiplies its weights by, at up to `wanted` drawn positions: [n, in·kh·kw]."""
+def inputs_at(layer: Layer, values: list[torch.Tensor], places: int) -> torch.Tensor:
+    """Rows of what the layer multiplies its weights by, [n, in·kh·kw], at up to so many `places` of each batch."""
     if isinstance(layer, nn.Linear):
-        return drawn_outputs(layer, value, wanted)
-    rows, order = patches.drawn(layer, value, wanted)[0], patches.order(layer)
+        return outputs_at(layer, values, places)
+    rows, order = torch.cat([patches.drawn(layer, part, places)[0] for part in values]), patches.order(layer)
     return rows if order is None else rows[:, order]
 
 
-def drawn_outputs(layer: Layer, value: torch.Tensor, wanted: int) -> torch.Tensor:
-    """The layer's outputs at the same positions: [n, out]."""
-    rows = patches.flat(layer, value)
-    return rows[patches.some(len(rows), wanted)]
+def outputs_at(layer: Layer, values: list[torch.Tensor], places: int) -> torch.Tensor:
+    """What the layer gives, in batches, at the same places: [n, out]."""
+    rows = [patches.flat(layer, part) for part in values]
+    return torch.cat([part[patches.some(len(part), places)] for part in rows])
 
 
-class _Visit(fx.Interpreter):
-    """Runs a graph; at each layer in `names`, `act(node, layer, input, run)` gives the layer's value."""
-
-    def __init__(self, graph: fx.GraphModule, names: set[str], act: Callable[..., torch.Tensor]):
-        super().__init__(graph)
-        self.names, self.act = names, act
-
-    def known(self, node: fx.Node | None) -> torch.Tensor | None:
-        """The value of `node`, if it has run already."""
-        return None if node is None else self.env.get(node)
-
-    def run_node(self, n: fx.Node) -> Any:
-        if n.op == "call_module" and n.target in self.names:
-            layer, value = self.module.get_submodule(str(n.target)), self.env[n.args[0]]  # type: ignore[index]
-            return self.act(n, layer, value, lambda: super(_Visit, self).run_node(n))
-        return super().run_node(n)
+def places_of(layer: Layer, batches: int) -> int:
+    """How many places are drawn of each of the `batches`."""
+    return -(-min(patches.PATCHES, max(ROWS, ROWS_PER_INPUT * layer.weight[0].numel())) // batches)

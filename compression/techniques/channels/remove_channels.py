@@ -24,7 +24,7 @@ from compression.techniques.channels.allocation import Budget, Order, Plan, allo
 from compression.techniques.channels.coupling import Group, coupling
 from compression.techniques.channels.following import block_of
 from compression.techniques.channels.lengths import Masked, rewrite_lengths_
-from compression.techniques.channels.refit import Rows, Target, refit_, refit_at_once_, rows_of, targets_of
+from compression.techniques.channels.refit import Rows, Targets, refit_, refit_at_once_, rows_of, targets_of
 from compression.techniques.channels.scores import orders
 from compression.techniques.exclusion import excluded_layers
 
@@ -174,7 +174,7 @@ class _Ranked:
     found: tuple[Group, ...]
     rows: Mapping[str, Rows]
     orders: list[Order]
-    targets: list[Mapping[str, Target]] = field(default_factory=list)
+    targets: list[Targets] = field(default_factory=list)
 
 
 _KNOWN: WeakIdKeyDictionary = WeakIdKeyDictionary()

@@ -17,7 +17,7 @@ from compression.techniques.channels.allocation import Order
 from compression.techniques.channels.coupling import Group
 from compression.techniques.channels.elimination import Elimination
 from compression.techniques.channels.following import THROUGH
-from compression.techniques.channels.refit import Rows, enough, parts
+from compression.techniques.channels.refit import Rows, enough
 
 TAYLOR_IMAGES = 256
 
@@ -80,10 +80,8 @@ def fisher(graph: fx.GraphModule, groups: tuple[Group, ...], calibration: Calibr
 
 def _batches(images: torch.Tensor) -> list[torch.Tensor]:
     """Those that are looked at; of large images few at once, as what a network gives has to stay for its gradients."""
-    together = parts(images[:TAYLOR_IMAGES])
-    if not are_large(images):
-        return together
-    return [part for several in together for part in several.split(batch_of(images))]
+    looked_at = images[:TAYLOR_IMAGES]
+    return list(looked_at.split(batch_of(images) if are_large(images) else len(enough(looked_at))))
 
 
 def taylor(graph: fx.GraphModule, groups: tuple[Group, ...], calibration: Calibration) -> list[torch.Tensor]:
