@@ -1,4 +1,4 @@
-"""The command line: compress, measure, zoo, data, runs and jobs.
+"""The command line: compress, measure, search, models, data, runs, jobs, usage and what workers and probes need.
 
 The result goes to stdout and nothing else does: one JSON object with `--json`, else a short table. Progress and errors
 go to stderr. Exit code 0 is success, 2 a user's mistake (one sentence, no traceback), 1 any other failure. torch is
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from compression.cli import cluster, machine, pictures, probe, search, store, zoo
+from compression.cli import cluster, machine, pictures, probe, search, store, usage, zoo
 from compression.cli.console import (
     JsonOption,
     Progress,
@@ -49,7 +49,7 @@ from compression.steps import STEPS, Settings, allowed
 
 if TYPE_CHECKING:
     from compression.pipeline.candidate import Candidate, Prepared
-    from compression.records.measurement import Measurement
+    from compression.records.measurement import Latency, Measurement, Reached
     from compression.records.tflite import TfliteMeasurement
 
 app = group(help=N_("Compress image classifiers and measure the resulting file."))
@@ -64,6 +64,7 @@ app.command()(search.search)
 app.command()(cluster.scheduler)
 app.command()(cluster.worker)
 app.command()(cluster.certificates)
+app.command()(usage.usage)
 
 
 def settings_help() -> str:
@@ -306,57 +307,42 @@ def measurement_rows(measurement: "Measurement") -> list[Row]:
         ),
     ]
     if latency:
-        low, high = latency.ratio_interval.low, latency.ratio_interval.high
-        together = _(" for {batch} images at once", batch=latency.batch) if latency.batch > 1 else ""
-        rows.append(
-            (
-                "latency",
-                _(
-                    "{p50_ms:.3f} ms{together} (p95 {p95_ms:.3f}), threads: {threads}",
-                    p50_ms=latency.p50_ms,
-                    together=together,
-                    p95_ms=latency.p95_ms,
-                    threads=latency.threads,
-                ),
-                _(
-                    "baseline {baseline_p50_ms:.3f} ms, ratio {ratio:.2f} ({low:.2f} to {high:.2f})",
-                    baseline_p50_ms=latency.baseline_p50_ms,
-                    ratio=latency.ratio,
-                    low=low,
-                    high=high,
-                ),
-            )
-        )
+        rows.append(_latency_row(latency))
     if measurement.macs:
-        rows.append(
-            (
-                "cost",
-                _("{macs:,} MACs, {parameters:,} parameters", macs=measurement.macs, parameters=measurement.parameters),
-            )
-        )
+        cost = _("{macs:,} MACs, {parameters:,} parameters", macs=measurement.macs, parameters=measurement.parameters)
+        rows.append(("cost", cost))
+    return [*rows, *map(_reached_row, measurement.reached)]
+
+
+def _latency_row(latency: "Latency") -> Row:
+    """Milliseconds of an image, or of as many as a file takes at once, and the ratio to the baseline."""
+    together = _(" for {batch} images at once", batch=latency.batch) if latency.batch > 1 else ""
+    took = _(
+        "{p50_ms:.3f} ms{together} (p95 {p95_ms:.3f}), threads: {threads}",
+        p50_ms=latency.p50_ms,
+        together=together,
+        p95_ms=latency.p95_ms,
+        threads=latency.threads,
+    )
+    beside = _(
+        "baseline {baseline_p50_ms:.3f} ms, ratio {ratio:.2f} ({low:.2f} to {high:.2f})",
+        baseline_p50_ms=latency.baseline_p50_ms,
+        ratio=latency.ratio,
+        low=latency.ratio_interval.low,
+        high=latency.ratio_interval.high,
+    )
+    return "latency", took, beside
+
+
+def _reached_row(found: "Reached") -> Row:
+    """How far a step went, beside what was asked of it."""
     from compression.records.measurement import OPERATORS
 
-    for found in measurement.reached:
-        if found.measure == OPERATORS:
-            rows.append(
-                (
-                    found.step,
-                    _("{reached:.0%} of the {measure}", reached=found.reached, measure=found.measure),
-                    found.note,
-                )
-            )
-            continue
+    if found.measure == OPERATORS:
+        told = _("{reached:.0%} of the {measure}", reached=found.reached, measure=found.measure)
+    else:
         asked = "" if found.requested is None else _(", {requested:.1%} requested", requested=found.requested)
-        rows.append(
-            (
-                found.step,
-                _(
-                    "{reached:.1%} of the {measure} removed{asked}",
-                    reached=found.reached,
-                    measure=found.measure,
-                    asked=asked,
-                ),
-                found.note,
-            )
+        told = _(
+            "{reached:.1%} of the {measure} removed{asked}", reached=found.reached, measure=found.measure, asked=asked
         )
-    return rows
+    return found.step, told, found.note

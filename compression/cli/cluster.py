@@ -15,6 +15,7 @@ import typer
 from compression.cli.console import print_table
 from compression.errors import InvalidSetting, Unsupported, shown
 from compression.language import _
+from compression.searching.settings import check_device
 
 POLL_S = 0.5
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
@@ -49,21 +50,31 @@ def worker(
     long: Annotated[int, typer.Option(min=0, max=256, help="Number of processes for searches and training.")] = 1,
     quick: Annotated[int, typer.Option(min=0, max=256, help="Number of processes for interactive requests.")] = 1,
     name: Annotated[str | None, typer.Option(help="Name of this machine. Default: its host name.")] = None,
+    device: Annotated[
+        str, typer.Option(metavar="NAME", help="What searches call this machine by: `search --device NAME`.")
+    ] = "",
     certificates: CertificatesOption = None,
 ) -> None:
-    """Start workers for a scheduler on this machine. They need no folder in common with the app."""
-    from compression.jobs.joined import check_trusted
+    """Start workers for a scheduler on this machine. They need no folder in common with the app.
+
+    Where PyTorch finds a GPU, trainings of all apps go to this machine's processes for long jobs first.
+    """
+    from compression.jobs.joined import GPU, LONG, QUICK, check_trusted, device_resource
+    from compression.training import evaluation
 
     check_trusted(address, _("The scheduler's address"))
     if not long and not quick:
         raise InvalidSetting("At least one process must be started: --long or --quick must be above 0.")
+    check_device(device, "--device")
     called, host = name or socket.gethostname(), _own_address(address)
     listening = ["--host", host, *_served(host)]
     common = [address, "--nthreads", "1", *listening, *_tls(address, certificates), *_preloads()]
-    counts = {"quick": quick, "long": long}
+    named = [device_resource(device)] if device else []
+    fast = [GPU] if evaluation.device() == "cuda" else []
+    kinds = {QUICK: (quick, [QUICK, *named]), LONG: (long, [LONG, *fast, *named])}
     started = [
-        subprocess.Popen(_command("distributed.cli.dask_worker", [*common, *_kind(kind, count, called)]))
-        for kind, count in counts.items()
+        subprocess.Popen(_command("distributed.cli.dask_worker", [*common, *_kind(kind, count, called, resources)]))
+        for kind, (count, resources) in kinds.items()
         if count
     ]
     typer.echo(
@@ -101,9 +112,9 @@ def _tls(address: str, folder: Path | None) -> list[str]:
     return ["--tls-ca-file", certificate, "--tls-cert", certificate, "--tls-key", key]
 
 
-def _kind(kind: str, count: int, called: str) -> list[str]:
+def _kind(kind: str, count: int, called: str, resources: list[str]) -> list[str]:
     """The options for so many processes that do one kind of job."""
-    named = ["--name", f"{called}-{kind}", "--resources", f"{kind}=1"]
+    named = ["--name", f"{called}-{kind}", "--resources", " ".join(f"{each}=1" for each in resources)]
     return [*named, "--nworkers", str(count), "--local-directory", str(_folder())]
 
 

@@ -4,6 +4,7 @@ import contextlib
 import itertools
 import json
 import os
+import re
 import shutil
 import stat
 import sys
@@ -13,11 +14,12 @@ from pathlib import Path
 from typing import Annotated, Any, TextIO
 
 import typer
+from typer._click.formatting import HelpFormatter
 from typer.core import TyperGroup
 
 from compression.errors import CompressionError, InvalidFile, UserError
 from compression.host.atomic_files import atomic_write
-from compression.language import _, of_locale, shown, speak
+from compression.language import N_, _, of_locale, shown, speak
 
 Row = tuple[str, ...]
 GAP = "  "
@@ -28,6 +30,47 @@ MAX_NAME = 200
 """Bytes of a file's name: file systems take 255."""
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Print the result as one JSON object.")]
+
+
+EXTRA = re.compile(r"\[([^][]+)\]$")
+TYPERS = (N_("Arguments"), N_("Commands"), N_("Options"), N_("Show this message and exit."), N_("required"))
+"""What Typer itself says in a help text."""
+
+
+class HelpText(HelpFormatter):
+    """A help text in which Typer's own words are in the language that is spoken."""
+
+    def write_usage(self, prog: str, args: str = "", prefix: str | None = None) -> None:
+        """The line with the command's form."""
+        super().write_usage(prog, args, _("Usage: ") if prefix is None else prefix)
+
+    def write_heading(self, heading: str) -> None:
+        """The title of a list of options or commands."""
+        self.write(_("{heading}:", heading=_(heading) if heading in TYPERS else heading) + "\n")
+
+    def write_dl(self, rows: Sequence[tuple[str, str]], col_max: int = 30, col_spacing: int = 2) -> None:
+        """A list of options or commands with what is said of each."""
+        super().write_dl([(name, _typers(said)) for name, said in rows], col_max, col_spacing)
+
+
+def _typers(said: str) -> str:
+    """Help of an option with what Typer put into it or behind it, such as '[default: 3; required]'."""
+    if said in TYPERS:
+        return _(said)
+    return EXTRA.sub(lambda found: f"[{_('; ').join(map(_extra, found[1].split('; ')))}]", said)
+
+
+def _extra(part: str) -> str:
+    if part in TYPERS:
+        return _(part)
+    before, default, value = part.partition("default: ")
+    return _("default: {value}", value=value) if default and not before else part
+
+
+class Told(typer.Context):
+    """A command's context, which writes help by `HelpText`."""
+
+    formatter_class = HelpText
 
 
 class Sentences(TyperGroup):
@@ -57,6 +100,7 @@ class Sentences(TyperGroup):
 
 def _translate(command: Any) -> None:
     """Puts the help of a command, of its options and of the commands below it into the language that is spoken."""
+    command.context_class = Told
     for said in (command, *command.params):
         if getattr(said, "help", None):
             said.help = shown(said.help)

@@ -47,6 +47,7 @@ def search(
         list[str] | None,
         typer.Option(help=f"Technique to use: {', '.join(TECHNIQUES)}; can be repeated."),
     ] = None,
+    device: Annotated[str, typer.Option(help=_help("device"))] = "",
     workers: Annotated[int, typer.Option(help=_help("workers"))] = 1,
     sampler: Annotated[str, typer.Option(help="Sampler: auto, tpe, nsga2 or random.")] = "auto",
     seed: Annotated[int, typer.Option(help=_help("seed"))] = 0,
@@ -67,7 +68,7 @@ def search(
         "macs": max_macs and amount(max_macs, "--max-macs"),
         "memory_bytes": max_memory and amount(max_memory, "--max-memory"),
         "minimise": minimise, "minutes": minutes, "trials": trials, "workers": workers, "sampler": sampler,
-        "seed": seed,
+        "seed": seed, "device": device,
     }  # fmt: skip
     if technique:
         given["techniques"] = tuple(technique)

@@ -28,15 +28,13 @@ from distributed.deploy.subprocess import SubprocessCluster
 from distributed.security import Security
 
 from compression.data import user_folder
+from compression.errors import Unsupported
 from compression.host.atomic_files import atomic_write
-from compression.jobs.joined import ADDRESS, JoinedWorkers, join
+from compression.jobs.joined import ADDRESS, GPU, LONG, QUICK, JoinedWorkers, join
 from compression.jobs.processes import Identity, identity, runs
 from compression.jobs.sending import send
 
 log = logging.getLogger(__name__)
-
-QUICK, LONG = "quick", "long"
-"""Names of our workers: for what users wait for, and for trainings."""
 
 ROOT = Path(__file__).resolve().parents[2]
 LOCALHOST = "127.0.0.1"
@@ -73,17 +71,19 @@ class ClusterConnection:
             return False
         return self.own is None or all(process.returncode is None for process in _processes(self.own))
 
-    def workers(self, name: str, count: int = 1, about: Iterable[Any] = ()) -> list[str] | None:
+    def workers(self, name: str, count: int = 1, about: Iterable[Any] = (), device: str = "") -> list[str] | None:
         """Which workers carry out jobs of this kind, as `Client.submit` takes it: None is any worker.
 
         The worker for trainings, or `count` of them, are started when they are asked for. Workers elsewhere get the
-        networks that the job is `about`. Raises `Unsupported` where nobody can do it.
+        networks that the job is `about`. Raises `Unsupported` where nobody can do it, or nobody on the `device`.
         """
         if self.own is None and self.joined:
-            return self.joined.provide(self.joined.of(name), about)
+            return self.joined.provide(self.joined.of(name, device), about)
+        if device:
+            raise Unsupported(f"No worker offers the device {device!r}: {ADDRESS} names no scheduler to find it by.")
         if self.own is None:
             return None
-        if name != LONG:
+        if name not in (LONG, GPU):
             return [name]
         count = min(count, most_workers())
         with self._hiring:

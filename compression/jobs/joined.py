@@ -22,6 +22,9 @@ ADDRESS, TRUSTED, CERTIFICATES = "COMPRESSION_SCHEDULER", "COMPRESSION_TRUSTED_N
 CERTIFICATE, KEY = "certificate.pem", "key.pem"
 """The two files in a folder of certificates: every part of a cluster has the same, and trusts only it."""
 
+QUICK, LONG, GPU = "quick", "long", "gpu"
+"""Kinds of jobs, and the resources of workers for them: what users wait for, searches, and trainings."""
+
 PATIENCE_S = 10
 """So long a cluster without workers is waited for: they may be starting."""
 
@@ -46,10 +49,11 @@ class JoinedWorkers:
     _watching: bool = False
     _empty_since: float | None = None
 
-    def of(self, kind: str) -> list[str]:
-        """Addresses of the workers for a kind of job that have this very engine.
+    def of(self, kind: str, device: str = "") -> list[str]:
+        """Addresses of the workers for a kind of job, on a device if one is named, that have this very engine.
 
-        A worker that names no kinds does all of them. Raises `Unsupported` where there is none, and says why.
+        A worker that names no kinds does all of them. Jobs of the kind `GPU` go to workers that have one; where none
+        has, to those for long jobs. Raises `Unsupported` where there is none, and says why.
         """
         about = self._about() or self._awaited()
         if not about:
@@ -59,7 +63,12 @@ class JoinedWorkers:
             )
         self._learn(list(about))
         same = [address for address in about if self.engines.get(address) == engine_hash()]
-        fit = [address for address in same if _does(kind, about[address].get("resources") or {})]
+        if device and not (same := [each for each in same if device_resource(device) in _resources(about[each])]):
+            raise Unsupported(f"No worker at {self.address} offers the device {device!r}; start one there by --device.")
+        offered = {address: _resources(about[address]) for address in same}
+        fit = [address for address in same if _does(LONG if kind == GPU else kind, offered[address])]
+        if kind == GPU:
+            fit = [address for address in fit if GPU in offered[address]] or fit
         if not same:
             raise Unsupported(f"No worker at {self.address} can be used: {self._refused(about)}.")
         return fit or same
@@ -164,8 +173,17 @@ class JoinedWorkers:
         return "; ".join(told[:5]) + (f"; and {len(told) - 5} others" if len(told) > 5 else "")
 
 
+def _resources(about: dict[str, Any]) -> dict[str, float]:
+    return about.get("resources") or {}
+
+
+def device_resource(device: str) -> str:
+    """The resource of workers that offer a device."""
+    return f"device-{device}"
+
+
 def _does(kind: str, resources: dict[str, float]) -> bool:
-    kinds = {"quick", "long"} & set(resources)
+    kinds = {QUICK, LONG} & set(resources)
     return not kinds or kind in kinds
 
 

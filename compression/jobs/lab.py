@@ -29,9 +29,9 @@ from distributed.scheduler import KilledWorker
 
 from compression.errors import UserError, WorkerLost
 from compression.jobs import cluster, long_tasks, permits, small_networks, worker
-from compression.jobs.cluster import LONG, QUICK
 from compression.jobs.daemon_thread import in_daemon_thread
 from compression.jobs.job import LOST, Job, News, State, failure_sentence, result
+from compression.jobs.joined import GPU, LONG, QUICK
 from compression.jobs.long_jobs import LongJobs
 from compression.jobs.messages import Outcome, Refusal, Request, Sweeping, Training, Work
 from compression.jobs.result_recorder import ResultRecorder
@@ -265,7 +265,7 @@ class Lab:
         about = (asked, self._topic, job.id)
         how: dict[str, Any] = {"key": f"compress-{job.id}", "priority": priority}
         if _trains(asked):
-            future = self._submit_task(long_tasks.compress, *about, kind=LONG, **how)
+            future = self._submit_task(long_tasks.compress, *about, kind=GPU, **how)
         else:
             future = self._submit_task(worker.run, *about, **how)
         job.hold(future)
@@ -342,7 +342,7 @@ class Lab:
 
     def _submit_task(self, task: Callable[..., Any], *about: Any, kind: str = QUICK, **how: Any) -> Future:
         connection = self._connected()
-        if kind == LONG:
+        if kind in (LONG, GPU):
             run = worker.run_patiently
         else:
             run = worker.run_beside if how["priority"] <= BESIDE else worker.run_task

@@ -17,8 +17,9 @@ from distributed import Future
 
 from compression.errors import Unsupported, UserError, WorkerLost
 from compression.jobs import long_tasks, permits
-from compression.jobs.cluster import LONG, ClusterConnection
+from compression.jobs.cluster import ClusterConnection
 from compression.jobs.job import Job, failure_sentence, result
+from compression.jobs.joined import GPU
 from compression.jobs.long_tasks import PACE_EPOCHS
 from compression.jobs.messages import Outcome, Refusal, Request, Searching, Sweeping, Training, Work
 from compression.jobs.result_recorder import KINDS, ResultRecorder, from_plain, this_program, title, to_plain
@@ -294,9 +295,9 @@ class LongJobs:
             job.let_go()
 
     def _submitted(self, entry: Entry, task: Callable[..., Any]) -> Future | None:
-        """The task on its way to a worker for long jobs, once there is one; None where the job has ended meanwhile."""
+        """The task on its way to a worker for trainings, once there is one; None where the job has ended meanwhile."""
         connection = self._connection()
-        workers, job = connection.workers(LONG, about=(entry.work,)), entry.job
+        workers, job = connection.workers(GPU, about=(entry.work,)), entry.job
         if job.news.state != "working":
             return None
         return connection.send(

@@ -5,7 +5,6 @@ worker or of the program, it goes on where it was.
 """
 
 import time
-from bisect import bisect_left, insort
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
@@ -17,8 +16,9 @@ from distributed.client import ClosedClientError
 
 from compression.errors import UserError, WorkerLost
 from compression.jobs import search_tasks
-from compression.jobs.cluster import LONG, ClusterConnection
+from compression.jobs.cluster import ClusterConnection
 from compression.jobs.job import Job, result, run_of
+from compression.jobs.joined import LONG
 from compression.jobs.messages import Finished, Refusal, Request, Searching
 from compression.jobs.result_recorder import ResultRecorder
 from compression.jobs.search_tasks import Begun, Tried
@@ -28,8 +28,7 @@ from compression.records.measurement import Measurement
 from compression.records.search import Trial
 from compression.searching import proposals
 from compression.searching.allocation import Harms
-from compression.searching.objectives import best, best_front, most_drop
-from compression.searching.rounds import bar
+from compression.searching.history import LOOKED_BACK, History
 from compression.searching.settings import SearchSettings
 from compression.searching.space import params_of, recipe
 from compression.searching.study import BASELINE, HARMS, Study
@@ -58,9 +57,6 @@ KNOWN_RECIPES = 12
 
 TPE_SHARE = 0.1
 """Of the proposals that are no seeds; the others are neighbours of the front, which found more (docs/BENCHMARKS.md)."""
-
-LOOKED_BACK = 1000
-"""Proposals go by the front and so many of the newest trials: what a proposal costs does not grow with the search."""
 
 GONE = (ClosedClientError, OSError, RuntimeError, TimeoutError)
 LOST_TWICE = "Its worker stopped twice, perhaps for lack of memory."
@@ -139,7 +135,7 @@ class SearchRun:
             self._study.keep(HARMS, found.harms)
         self._base = self._study.kept(BASELINE)
         self._harms = Harms.from_plain(self._study.kept(HARMS))
-        random = Random(self.settings.seed + len(self._trials))
+        random = Random(self.settings.seed + self._history.count)
         self._neighbours = proposals.Neighbours(
             self._study.space, self.settings, self._plain, self._base["size_bytes"], random
         )
@@ -169,7 +165,6 @@ class SearchRun:
 
         What is still under way when the whole time is over is cancelled, and not a part of the study.
         """
-        self._tried = {t.recipe for t in self._trials}
         fruitless = 0
         while self._wanted and not self._late:
             over = self.elapsed > self._end or self._enough or fruitless >= FRUITLESS
@@ -196,32 +191,22 @@ class SearchRun:
 
     def _take_stock(self) -> None:
         """Reads the trials of a search that is gone on with."""
-        self._trials = self._study.trials
-        self._front = best_front(self._trials, self.settings)
-
-    def _count(self, trial: Trial) -> None:
-        """A trial that has ended; what the front lost to others before does not come back."""
-        insort(self._trials, trial, key=lambda each: each.number)
-        self._front = best_front([*self._front, trial], self.settings)
-
-    @property
-    def _looked_at(self) -> list[Trial]:
-        """Trials that proposals go by, in the order of their numbers."""
-        newest = self._trials[-LOOKED_BACK:]
-        return sorted((t for t in self._front if t.number < newest[0].number), key=lambda t: t.number) + newest
+        self._history = History(self.settings)
+        for trial in self._study.trials:
+            self._history.add(trial)
 
     @property
     def _enough(self) -> bool:
         asked = self.settings.trials
-        return bool(asked) and len(self._trials) + len(self._running) >= asked
+        return bool(asked) and self._history.count + len(self._running) >= asked
 
     @property
     def _end(self) -> float:
         """Seconds after which no trial is begun: then the final front is tested."""
-        whole, trials = 60 * self.settings.minutes, self._trials
-        points = min(len(self._front), TESTED)
+        whole = 60 * self.settings.minutes
+        points = min(len(self._history.front), TESTED)
         images = self._base["tests"] / max(self._base["images"], 1)
-        answering = max((t.seconds for t in trials if t.state == "complete"), default=0.0) * 0.1 * images
+        answering = self._history.longest * 0.1 * images
         return whole - min(points * (answering + LATENCY_S), RESERVED * whole)
 
     def _start_trial(self) -> bool:
@@ -235,13 +220,13 @@ class SearchRun:
         except UserError as error:
             failed = Trial(number, "failed", "simulated", "", params, why=str(error), origin=origin)
             self._study.tell(failed)
-            self._count(failed)
+            self._history.add(failed)
             return False
         text = made.to_json()
-        if text in self._tried:
+        if self._history.has(text):
             self._study.drop(number)
             return False
-        self._tried.add(text)
+        self._history.note(text)
         request = self._request(made)
         self._put_under_way(number, params, request, partial(self._send, request), origin)
         return True
@@ -249,7 +234,7 @@ class SearchRun:
     def _is_known(self, given: dict[str, Any]) -> bool:
         """Whether proposed parameters lead to a recipe that was tried: then nothing is written."""
         try:
-            return recipe(self._study.space.completed(given), self._plain, self._harms).to_json() in self._tried
+            return self._history.has(recipe(self._study.space.completed(given), self._plain, self._harms).to_json())
         except UserError:
             return False
 
@@ -263,20 +248,21 @@ class SearchRun:
             return self._queue.pop(0)
         if self.settings.sampler != "auto":
             return None, self.settings.sampler
-        many = len(self._trials) > LOOKED_BACK  # Optuna's sampler goes by all
+        many = self._history.count > LOOKED_BACK  # Optuna's sampler goes by all
+        if many:
+            self._study.sample_no_more()
         neighbours = many or self._random.random() >= TPE_SHARE
-        if neighbours and (near := self._neighbours.propose(self._looked_at, self._harms)):
+        if neighbours and (near := self._neighbours.propose(self._history.looked_at, self._harms)):
             return near, "neighbour"
         return (proposals.random_params(self._study.space, self._random), "random") if many else (None, "tpe")
 
     def _send(self, request: Request) -> Future:
-        passed = bar(self._looked_at, most_drop(self.settings), self.settings.limits)
-        return self._submit(search_tasks.carry_out, request, passed)
+        return self._submit(search_tasks.carry_out, request, self._history.bar)
 
     def _submit(self, task: Callable[..., Any], *about: Any) -> Future:
         try:
             connection = self._connection()
-            workers = connection.workers(LONG, self.settings.workers, about)
+            workers = connection.workers(LONG, self.settings.workers, about, self.settings.device)
             return connection.send(
                 run_patiently, task, *about, self._topic, self._job.id, workers=workers,
                 key=f"search-{self._job.id}-{time.monotonic_ns()}",
@@ -301,8 +287,7 @@ class SearchRun:
         """Takes what has come, and writes down how the search stands."""
         for each, found in self._ended():
             self._tell(each, found)
-            self._study.spend(self.elapsed)
-            self._sentence = f"{len(self._trials)} trials, {len(self._front)} Pareto-optimal"
+            self._sentence = f"{self._history.count} trials, {len(self._history.front)} Pareto-optimal"
         self._say(self._sentence)
 
     def _tell(self, each: Running, found: Any) -> None:
@@ -322,13 +307,13 @@ class SearchRun:
                 trial = replace(trial, run=run_of(found.outcome))
         else:
             trial = replace(trial, why=found.sentence if isinstance(found, Refusal) else LOST_TWICE)
-        self._study.tell(trial)
-        self._count(trial)
+        self._study.tell(trial, self.elapsed)
+        self._history.add(trial)
 
     def _say(self, sentence: str) -> None:
         share = min(self.elapsed / (60 * self.settings.minutes), 1.0)
         if self.settings.trials:
-            share = max(share, min(len(self._trials) / self.settings.trials, 1.0))
+            share = max(share, min(self._history.count / self.settings.trials, 1.0))
         if (sentence, round(share, 2)) != (self._job.news.sentence, round(self._job.news.share, 2)):
             self._job.put(sentence=sentence, share=share)
 
@@ -337,11 +322,12 @@ class SearchRun:
 
         When the time is over only what is under way is waited for, and the best is tested all the same.
         """
-        chosen, first = self._front, best(self._trials, self.settings)
+        chosen, first = self._history.front, self._history.best
         if len(chosen) > TESTED:
             chosen = [chosen[round(i * (len(chosen) - 1) / (TESTED - 1))] for i in range(TESTED)]
         chosen = [*([first] if first else []), *(t for t in chosen if first is None or t.number != first.number)]
         waiting = [t for t in chosen if t.test_accuracy is None and t.run]
+        numbered = {t.number: t for t in waiting}
         begun = tested = 0
         while self._wanted and (waiting or self._running):
             while waiting and len(self._running) < self._workers and not (self._late and begun):
@@ -349,7 +335,7 @@ class SearchRun:
             if self._late:
                 waiting = []
             for each, found in self._ended():
-                self._take_test(each, found)
+                self._take_test(numbered[each.number], each.origin, found)
                 tested += 1
                 self._say(f"Measuring the Pareto front on test images: {tested} of {begun + len(waiting)}")
         self._study.spend(self.elapsed)
@@ -365,14 +351,11 @@ class SearchRun:
         self._put_under_way(trial.number, trial.params, request, send, run.id)
         return True
 
-    def _take_test(self, each: Running, found: Any) -> None:
+    def _take_test(self, trial: Trial, run: str, found: Any) -> None:
         if not isinstance(found, Measurement):
             return
-        if self._recorder.keep_measurement(each.origin, replace(found, provenance="measured")):
-            at = bisect_left(self._trials, each.number, key=lambda trial: trial.number)
-            tested = replace(self._trials[at], test_accuracy=found.accuracy.value, test_drop=found.accuracy.drop)
-            self._trials[at] = tested
-            self._study.amend(tested)
+        if self._recorder.keep_measurement(run, replace(found, provenance="measured")):
+            self._study.amend(replace(trial, test_accuracy=found.accuracy.value, test_drop=found.accuracy.drop))
 
     def _give_up(self) -> None:
         """Cancels what is under way."""
@@ -384,8 +367,8 @@ class SearchRun:
         self._running = []
 
     def _told(self) -> str:
-        first = best(self._trials, self.settings)
-        told = f"{len(self._trials)} trials, {len(self._front)} Pareto-optimal"
+        first = self._history.best
+        told = f"{self._history.count} trials, {len(self._history.front)} Pareto-optimal"
         if first is None or first.found is None:
             return f"{told}; none within the limits"
         return f"{told}; the best has {first.found.size_bytes / 1000:,.1f} KB"

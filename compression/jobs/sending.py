@@ -6,13 +6,25 @@ on its workers, with this as without it: that is why addresses must be encrypted
 the project pickles.
 """
 
+import os
 import warnings
 from collections.abc import Callable
 from typing import Any
 
+import dask
 from distributed import Client, Future
 from distributed.protocol.pickle import dumps
 from distributed.protocol.pickle import loads as unpacked
+
+LOG_LENGTH = 10
+"""So much Dask keeps of what it did, here and in processes that start from here.
+
+Of itself each connection keeps its last 1,000 messages, with recipes and whatever else they carry, and each worker as
+many events.
+"""
+
+os.environ.setdefault("DASK_DISTRIBUTED__ADMIN__LOW_LEVEL_LOG_LENGTH", str(LOG_LENGTH))
+dask.config.set({"distributed.admin.low-level-log-length": LOG_LENGTH})
 
 __all__ = ["packed", "send", "unpacked"]
 

@@ -62,6 +62,11 @@ turns = Turns()
 
 
 ENGINE = "compression.pipeline.compress"
+TRACER = "torch.export._trace"
+"""PyTorch imports it, and a second's worth of modules with it, when the first network is traced.
+
+Not with the engine: bindings among them warn at the end of a process if their objects are kept out of collections.
+"""
 
 
 _loading = threading.Lock()
@@ -69,8 +74,10 @@ _loading = threading.Lock()
 
 def load() -> None:
     """Loads the engine. One thread does: of two that import modules of one package at once, one may meet half of it."""
-    with _loading, nullcontext() if ENGINE in sys.modules else importing():
-        import_module(ENGINE)
+    with _loading:
+        with nullcontext() if ENGINE in sys.modules else importing():
+            import_module(ENGINE)
+        import_module(TRACER)
 
 
 def run_task(task: Callable[..., V], *about: Any) -> V:

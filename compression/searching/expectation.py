@@ -6,7 +6,9 @@ trials that came to their end. Never shown as a measurement.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from math import exp, inf, log
+from typing import Any
 
 import numpy as np
 
@@ -27,6 +29,12 @@ LEAST_DIVERGENCE = 1e-6
 
 def place(params: Params) -> np.ndarray:
     """Coordinates of parameters: spans from 0 to 1, a coordinate for each choice, zeros for what is not there."""
+    return _place(tuple(params.items()))
+
+
+@lru_cache(maxsize=4096)  # of the same trials they are asked for again with each that ends
+def _place(items: tuple[tuple[str, Any], ...]) -> np.ndarray:
+    params = dict(items)
     found: list[float] = []
     for name, domain in DOMAINS.items():
         value = params.get(name)
@@ -66,12 +74,14 @@ class Expectation:
         drops = np.maximum.accumulate(np.array([drop for _, drop in ended])) if ended else np.zeros(0)
         return cls(Known(places, values), np.array([d for d, _ in ended]), drops)
 
-    def figures(self, params: Params) -> tuple[float, float, float] | None:
-        """Loss, bytes and time as `objectives.scaled` has them; None where nothing near is known."""
-        told = predict_at(place(params), self.among, REACH)
-        if len(told) < 3 or not len(self.drops):
-            return None
-        return self._drop(exp(told["divergence"])), exp(told["size"]), told["latency"]
+    def figures(self, asked: Sequence[Params]) -> list[tuple[float, float, float] | None]:
+        """Loss, bytes and time of each as `objectives.scaled` has them; None where nothing near is known."""
+        told = predict_at(np.array([place(params) for params in asked]), self.among, REACH)
+        return [
+            (self._drop(exp(each["divergence"])), exp(each["size"]), each["latency"])
+            if len(each) == 3 and len(self.drops) else None
+            for each in told
+        ]  # fmt: skip
 
     def _drop(self, divergence: float) -> float:
         """The loss of a file of such divergence; beyond all that are known, in proportion to it."""

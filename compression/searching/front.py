@@ -1,6 +1,8 @@
 """Pareto fronts and the volume that they dominate; everything is minimised."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
@@ -33,13 +35,45 @@ def hypervolume(points: Sequence[Sequence[float]] | np.ndarray, reference: Seque
     return float(_volume(values[front(values)], bound)) if len(values) else 0.0
 
 
-def gain(point: Sequence[float], points: Sequence[Sequence[float]], reference: Sequence[float]) -> float:
-    """What `point` [d] adds to the volume of points [n, d]: its own, less what of it they dominate as well."""
-    bound, own = np.asarray(reference, dtype=float), np.asarray(point, dtype=float)
-    if not np.isfinite(own).all() or (own >= bound).any():
-        return 0.0
-    shared = np.maximum(np.asarray(points, dtype=float).reshape(-1, len(bound)), own)
-    return max(float((bound - own).prod()) - hypervolume(shared, reference), 0.0)
+@dataclass(frozen=True)
+class Room:
+    """What points do not dominate below a reference, as disjoint boxes between corners `low` and `high` [b, 3]."""
+
+    low: np.ndarray
+    high: np.ndarray
+    bound: np.ndarray
+
+    @classmethod
+    def beside(cls, points: np.ndarray, reference: Sequence[float]) -> "Room":
+        """Of points [n, 3]: slabs between them along the last axis, and the steps of a staircase in each."""
+        bound = np.asarray(reference, dtype=float)
+        return cls(*_left_over(points[(points < bound).all(1)], bound), bound)
+
+    def gains(self, asked: np.ndarray) -> np.ndarray:
+        """What each of `asked` [k, 3] alone adds to the volume that the points dominate."""
+        own = np.where(np.isfinite(asked).all(1, keepdims=True), asked, self.bound)
+        sides = np.maximum(self.high - np.maximum(self.low, own[:, None]), 0.0)  # [k, b, 3]
+        return np.asarray(sides.prod(2).sum(1))
+
+
+def _left_over(points: np.ndarray, bound: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Corners [b, 3] of disjoint boxes that together are what points [n, 3] do not dominate below `bound` [3]."""
+    ordered = points[np.argsort(points[:, 2], kind="stable")]
+    levels = [-np.inf, *ordered[:, 2], bound[2]]
+    low, high = [], []
+    stairs = np.array([[-np.inf, bound[1]]])  # x at which a step begins, and its y
+    for number, (bottom, top) in enumerate(pairwise(levels)):
+        if number:
+            x, y = ordered[number - 1, :2]
+            left, under = stairs[stairs[:, 0] < x], stairs[(stairs[:, 0] >= x) & (stairs[:, 1] < y)]
+            if left[-1, 1] > y:
+                stairs = np.concatenate([left, [[x, y]], under])
+        if top > bottom:
+            ends = np.append(stairs[1:, 0], bound[0])
+            count = len(stairs)
+            low.append(np.column_stack([stairs[:, 0], np.full(count, -np.inf), np.full(count, bottom)]))
+            high.append(np.column_stack([ends, stairs[:, 1], np.full(count, top)]))
+    return np.concatenate(low), np.concatenate(high)
 
 
 def _volume(values: np.ndarray, bound: np.ndarray) -> float:

@@ -5,15 +5,18 @@ tried whose figures, interpolated between trials that are known, add most to the
 """
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from random import Random
 from typing import Any
+
+import numpy as np
 
 from compression.errors import UserError
 from compression.recipe import Recipe
 from compression.records.search import Trial
 from compression.searching.allocation import Harms
 from compression.searching.expectation import Expectation
-from compression.searching.front import front, gain
+from compression.searching.front import Room, front
 from compression.searching.objectives import best_front, complete, scaled
 from compression.searching.settings import SearchSettings
 from compression.searching.space import Choice, Params, Space, Span, recipe
@@ -52,30 +55,61 @@ def seeds(space: Space, recipes: Iterable[Params] = ()) -> list[dict[str, Any]]:
     return found
 
 
+@dataclass(frozen=True)
+class _Standing:
+    """What some trials come to: their front, recipes, what their points leave, and what is expected of others."""
+
+    trials: Sequence[Trial]
+    parents: list[Trial]
+    tried: set[tuple[tuple[str, Any], ...]]
+    recipes: set[str]
+    room: Room
+    expectation: Expectation
+
+    @classmethod
+    def of(cls, trials: Sequence[Trial], settings: SearchSettings, baseline_bytes: int) -> "_Standing":
+        points = [_clipped(scaled(t.found, baseline_bytes)) for t in complete(trials) if t.found]
+        ahead = np.array([points[i] for i in front(points)]).reshape(-1, len(FIGURES))
+        expectation = Expectation.of(trials, baseline_bytes)
+        tried, recipes = {tuple(t.params.items()) for t in trials}, {t.recipe for t in trials}
+        room = Room.beside(ahead, (1.0,) * len(FIGURES))
+        return cls(trials, best_front(trials, settings), tried, recipes, room, expectation)
+
+
 class Neighbours:
     """Proposes neighbours of the front; `baseline_bytes` are those of the fp32 file."""
 
     def __init__(self, space: Space, settings: SearchSettings, plain: Recipe, baseline_bytes: int, random: Random):
         self._space, self._settings, self._plain = space, settings, plain
         self._bytes, self._random = baseline_bytes, random
+        self._known: _Standing | None = None
 
     def propose(self, trials: Sequence[Trial], harms: Harms | None) -> dict[str, Any] | None:
-        """Parameters that were not tried yet; None where there is no front, or nothing new was found."""
-        parents = best_front(trials, self._settings)
-        if not parents:
+        """Parameters that were not tried yet; None where there is no front, or nothing new was found.
+
+        What the trials come to is worked out once for each list of them: it must not be changed afterwards.
+        """
+        if self._known is None or self._known.trials is not trials:
+            self._known = _Standing.of(trials, self._settings, self._bytes)
+        known = self._known
+        if not known.parents:
             return None
-        tried, new = {t.recipe for t in trials}, dict[str, dict[str, Any]]()
+        new = dict[tuple[tuple[str, Any], ...], dict[str, Any]]()
         for _ in range(4 * CANDIDATES):
-            params = self._neighbour(parents)
-            try:
-                made = recipe(params, self._plain, harms).to_json()
-            except UserError:  # settings that do not go together
-                continue
-            if made not in tried:
-                new[made] = params
+            params = self._neighbour(known.parents)
+            if (key := tuple(params.items())) not in known.tried:
+                new[key] = params
             if len(new) == CANDIDATES:
                 break
-        return self._most_promising(new, trials) if new else None
+        ranked = self._ranked(list(new.values()), known) if new else []
+        return next((params for params in ranked if self._is_new(params, known, harms)), None)
+
+    def _is_new(self, params: Params, known: _Standing, harms: Harms | None) -> bool:
+        """Whether parameters go together, and others that were tried do not lead to the same recipe."""
+        try:
+            return recipe(params, self._plain, harms).to_json() not in known.recipes
+        except UserError:
+            return False
 
     def _neighbour(self, parents: Sequence[Trial]) -> dict[str, Any]:
         """A parent with one or two parameters moved; every third has half of another parent."""
@@ -103,21 +137,17 @@ class Neighbours:
             return domain.values[min(max(at, 0), len(domain.values) - 1)]
         return self._random.choice(domain.values)
 
-    def _most_promising(self, new: Mapping[str, dict[str, Any]], trials: Sequence[Trial]) -> dict[str, Any]:
-        """The one that is expected to add most; one of which nothing is known where none is."""
-        points = [_clipped(scaled(t.found, self._bytes)) for t in complete(trials) if t.found]
-        points = [points[i] for i in front(points)]
-        expectation, corner = Expectation.of(trials, self._bytes), (1.0,) * len(FIGURES)
-        gains = dict[str, float]()
-        for made, params in new.items():
-            expected = expectation.figures(params)
-            if expected is not None:
-                gains[made] = gain(_clipped(expected), points, corner)
-        strangers = [made for made in new if made not in gains]
-        if not gains or (strangers and self._random.random() < 0.15):
-            return new[self._random.choice(strangers or list(new))]
-        highest = max(gains.values())
-        return new[self._random.choice([made for made, gain in gains.items() if gain >= 0.999 * highest])]
+    def _ranked(self, new: list[dict[str, Any]], known: _Standing) -> list[dict[str, Any]]:
+        """The one first that is expected to add most; now and then one of which nothing is known."""
+        self._random.shuffle(new)
+        told = known.expectation.figures(new)
+        strangers = [params for params, figures in zip(new, told, strict=True) if figures is None]
+        expected = [(params, _clipped(f)) for params, f in zip(new, told, strict=True) if f is not None]
+        if not expected or (strangers and self._random.random() < 0.15):
+            return [*strangers, *(params for params, _ in expected)]
+        added = known.room.gains(np.array([figures for _, figures in expected]))
+        added = np.minimum(added, 0.999 * added.max())  # as good as the best: in any order
+        return [*(expected[i][0] for i in np.argsort(-added, kind="stable")), *strangers]
 
 
 def _clipped(point: Sequence[float]) -> tuple[float, ...]:

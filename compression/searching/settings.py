@@ -15,6 +15,19 @@ from compression.steps.settings import Settings
 TECHNIQUES = ("channels", "factorize", "prune", "share", "quantize")
 """Steps that a search may use."""
 
+DEVICE = re.compile(r"[A-Za-z0-9._-]{0,64}")
+"""Names of devices that workers offer."""
+
+
+def check_device(name: Any, what: str) -> str:
+    """`name`, where a device can be called so; `what` gave it. Raises `InvalidSetting`."""
+    if not isinstance(name, str) or not DEVICE.fullmatch(name):
+        raise InvalidSetting(
+            f"{what} must be at most 64 letters, digits, dots, dashes or underscores, not {shown(name)}."
+        )
+    return name
+
+
 UNITS = {"": 1, "B": 1, "KB": 1_000, "MB": 1_000_000, "K": 1_000, "M": 1_000_000, "G": 1_000_000_000}
 
 Minimised = Literal["front", "size", "latency", "drop"]
@@ -65,6 +78,13 @@ class SearchSettings(Settings):
     techniques: Annotated[
         tuple[str, ...], Field(title="Techniques", description="Techniques that the search may use."),
     ] = TECHNIQUES  # fmt: skip
+    device: Annotated[
+        str,
+        Field(
+            title="Device",
+            description="Only workers started with this --device run trials; latencies are theirs. Empty: any worker.",
+        ),
+    ] = ""  # fmt: skip
     workers: Annotated[
         int, Field(ge=1, le=1000, title="Workers", description="Processes that run trials in parallel.")
     ] = 1
@@ -87,6 +107,11 @@ class SearchSettings(Settings):
                 raise UnknownName("technique of a search", name, TECHNIQUES)
         return tuple(name for name in TECHNIQUES if name in names)
 
+    @field_validator("device", mode="before")
+    @classmethod
+    def _callable(cls, name: Any) -> str:
+        return check_device(name, "search.device")
+
     @property
     def limits(self) -> dict[str, float]:
         """The limits that are set, by name."""
@@ -101,8 +126,9 @@ class SearchSettings(Settings):
         return all(broken <= 0 for broken in self.violations(found).values())
 
     def to_json(self) -> str:
-        """Canonical JSON."""
-        return json.dumps(self.model_dump(), sort_keys=True, separators=(",", ":"))
+        """Canonical JSON; without a device it is as it was before there were any, so that old searches resume."""
+        told = {name: value for name, value in self.model_dump().items() if name != "device" or value}
+        return json.dumps(told, sort_keys=True, separators=(",", ":"))
 
     @classmethod
     def from_json(cls, text: str) -> Self:

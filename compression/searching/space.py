@@ -7,6 +7,7 @@ seeds speak of the same tree. Which weights become zero is no parameter of singl
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from compression.recipe import Recipe
@@ -98,6 +99,14 @@ class Space:
 
     def domain(self, name: str) -> Domain:
         """What a parameter takes here."""
+        return self._domains[name]
+
+    @cached_property
+    def _domains(self) -> dict[str, Domain]:
+        return {name: self._left_of(name) for name in DOMAINS}
+
+    def _left_of(self, name: str) -> Domain:
+        """What the techniques leave of a parameter's choices."""
         domain = DOMAINS[name]
         if not isinstance(domain, Choice):
             return domain

@@ -9,8 +9,8 @@ import json
 import logging
 import warnings
 from collections.abc import Mapping
-from functools import partial
-from math import isfinite
+from functools import cached_property, partial
+from math import isfinite, isnan
 from random import Random
 from typing import TYPE_CHECKING, Any
 
@@ -19,13 +19,12 @@ from compression.records.documents import read_json
 from compression.records.search import Trial
 from compression.searching.objectives import OBJECTIVES, WORST_DROP, keeps, values
 from compression.searching.proposals import random_params
+from compression.searching.sampling import STARTUP, Sampling, begun, ended
 from compression.searching.settings import SearchSettings
-from compression.searching.space import Domain, Space, Span, version
+from compression.searching.space import Space, version
 
 if TYPE_CHECKING:
     from optuna import Study as OptunaStudy
-    from optuna.distributions import BaseDistribution
-    from optuna.samplers import BaseSampler
     from optuna.storages import BaseStorage
     from optuna.trial import FrozenTrial
 
@@ -36,8 +35,6 @@ MOST_CHARACTERS = 5_000_000
 
 RECORD, SPENT, SPACE = "compression:trial", "compression:seconds", "compression:space"
 HARMS, BASELINE = "compression:harms", "compression:baseline"
-POPULATION = 24
-STARTUP = 20
 LIKELY_RATIO = {8: 0.6, 32: 1.0}
 """Share of the fp32 file's time, by bits of activations, that a trial is told with where it was not timed."""
 
@@ -50,13 +47,13 @@ class Study:
 
         self.settings, self.space, self._storage = settings, Space(settings.techniques), storage
         self.random = Random(settings.seed)
+        self._sampled: Sampling | None = None
         if is_there(storage, name):  # to create one that is there would write, and fail
-            self._optuna: OptunaStudy = optuna.load_study(study_name=name, storage=storage, sampler=_sampler(settings))
+            self._optuna: OptunaStudy = optuna.load_study(study_name=name, storage=storage)
             return
         self._optuna = optuna.create_study(
-            storage=storage, study_name=name, sampler=_sampler(settings),
-            directions=["minimize"] * len(OBJECTIVES[settings.minimise]),
-        )  # fmt: skip
+            storage=storage, study_name=name, directions=["minimize"] * len(OBJECTIVES[settings.minimise])
+        )
         self.keep(SPACE, version())
 
     def check(self) -> None:
@@ -110,47 +107,53 @@ class Study:
         """A new trial's number and parameters: those given, or what the sampler says."""
         if params is None and self.settings.sampler == "random":
             params = random_params(self.space, self.random)
-        if params is not None:
-            return self._begun(self.space.completed(params), origin)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            asked = self._optuna.ask()
-            found = self.space.complete(lambda name, domain: _suggested(asked, name, domain))
-        asked.set_user_attr("origin", origin)
-        return asked.number, found
+        if params is None:
+            asked, found = self._sampling().ask(self.space)
+        else:
+            found = self.space.completed(params)
+            asked = begun(self.space, found)
+            if self._sampled:
+                self._sampled.add(asked)
+        asked.user_attrs = {"origin": origin}
+        number = self._rows.begin(asked)
+        if self._sampled and self._sampled.newest != number:  # another program writes the same study
+            self._sampled = None
+        return number, found
 
-    def _begun(self, params: dict[str, Any], origin: str) -> tuple[int, dict[str, Any]]:
-        """A trial under way, written at once: to propose and then to ask reads all trials and writes each parameter."""
-        from optuna.trial import TrialState, create_trial
+    def sample_no_more(self) -> None:
+        """From here on every trial is asked for with parameters: lets go of what the sampler knows."""
+        self._sampled = None
 
-        template = create_trial(
-            state=TrialState.RUNNING, params=params, user_attrs={"origin": origin},
-            distributions={name: _distribution(self.space.domain(name)) for name in params},
-        )  # fmt: skip
-        identity = self._storage.create_new_trial(self._optuna._study_id, template_trial=template)
-        return self._storage.get_trial_number_from_id(identity), params
-
-    def tell(self, trial: Trial) -> None:
-        """Closes a trial, as what it came to."""
-        from optuna.trial import Trial as Asked
-        from optuna.trial import TrialState
-
-        study = self._optuna._study_id
-        asked = Asked(self._optuna, self._storage.get_trial_id_from_study_id_trial_number(study, trial.number))
-        asked.set_user_attr(RECORD, json.dumps(trial.to_plain()))
+    def tell(self, trial: Trial, seconds: float | None = None) -> None:
+        """Closes a trial, as what it came to; `seconds` is `spent` by then."""
         told = self._values(trial)
-        if told is None:
-            self._optuna.tell(trial.number, state=TrialState.FAIL)
-            return
-        for name, broken in self._constraints(trial).items():
-            asked.set_constraint(name, broken)
-        self._optuna.tell(trial.number, told)
+        constraints = {} if told is None else self._constraints(trial)
+        if self._sampled:
+            self._sampled.tell(trial.number, told, constraints)
+        spent = {} if seconds is None else {SPENT: seconds}
+        self._rows.end(trial.number, ended(told, constraints), {RECORD: json.dumps(trial.to_plain())}, spent)
 
     def drop(self, number: int) -> None:
         """Closes a trial that was proposed before, unseen."""
         from optuna.trial import TrialState
 
-        self._optuna.tell(number, state=TrialState.FAIL)
+        if self._sampled:
+            self._sampled.tell(number, None, {})
+        if self._rows.has(number):
+            self._rows.end(number, ended(None, {}), {}, {})
+        else:  # another program began it
+            self._optuna.tell(number, state=TrialState.FAIL)
+
+    def _sampling(self) -> Sampling:
+        """What samples, by all trials that are there; made when it is first asked."""
+        if self._sampled is None:
+            self._sampled = Sampling(self.settings, self._optuna.get_trials(deepcopy=False))
+        return self._sampled
+
+    @cached_property
+    def _rows(self) -> Any:
+        """The study's rows, as `store.study_rows.StudyRows` writes them."""
+        return self._storage.rows(self._optuna._study_id)  # type: ignore[attr-defined]
 
     def amend(self, trial: Trial) -> None:
         """Changes what stands of a closed trial; it stands with the study, as Optuna keeps those as they are."""
@@ -180,7 +183,8 @@ class Study:
     def _values(self, trial: Trial) -> tuple[float, ...] | None:
         """What a trial is told with; a guess, on the bad side, for what was cut. None where nothing is known."""
         if trial.found and trial.found.latency_ratio is not None:
-            return values(trial.found, self.settings.minimise)
+            told = values(trial.found, self.settings.minimise)
+            return None if any(map(isnan, told)) else told
         if trial.state != "cut" or trial.size_bytes is None:
             return None
         lost = trial.found.drop if trial.found else WORST_DROP
@@ -208,33 +212,6 @@ def _read(text: object) -> Trial | None:
 
 def _value(at: int, frozen: "FrozenTrial") -> float:
     return float(frozen.values[at])
-
-
-def _distribution(domain: Domain) -> "BaseDistribution":
-    """What Optuna knows of a parameter, as `_suggested` tells it."""
-    from optuna.distributions import CategoricalDistribution, FloatDistribution
-
-    if isinstance(domain, Span):
-        return FloatDistribution(domain.low, domain.high, step=domain.step)
-    return CategoricalDistribution(domain.values)
-
-
-def _suggested(asked: Any, name: str, domain: Domain) -> Any:
-    if isinstance(domain, Span):
-        return round(asked.suggest_float(name, domain.low, domain.high, step=domain.step), 6)
-    return asked.suggest_categorical(name, domain.values)
-
-
-def _sampler(settings: SearchSettings) -> "BaseSampler":
-    from optuna.samplers import NSGAIISampler, RandomSampler, TPESampler
-
-    if settings.sampler == "random":
-        return RandomSampler(seed=settings.seed)
-    if settings.sampler == "nsga2":
-        return NSGAIISampler(seed=settings.seed, population_size=POPULATION)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # `group` is called experimental
-        return TPESampler(seed=settings.seed, multivariate=True, group=True, n_startup_trials=STARTUP)
 
 
 def is_there(storage: "BaseStorage", name: str) -> bool:

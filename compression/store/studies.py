@@ -4,7 +4,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import wraps
+from functools import partial, wraps
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import event
@@ -43,11 +43,17 @@ def study_storage(database: Database) -> "BaseStorage":
 
 
 def _sure(storage: "BaseStorage", place: str) -> "BaseStorage":
-    """The storage, each of whose methods tries a few times and then raises `StoreUnavailable`."""
+    """The storage, each of whose methods tries a few times and then raises `StoreUnavailable`.
+
+    What it has besides is `rows(study)`, the `StudyRows` of a study by its id.
+    """
     from optuna.storages import BaseStorage
+
+    from compression.store.study_rows import StudyRows
 
     for name in BaseStorage.__abstractmethods__:
         setattr(storage, name, patient(getattr(storage, name), place))
+    storage.rows = partial(StudyRows, storage._backend.engine, place)  # type: ignore[attr-defined]
     return storage
 
 

@@ -1,5 +1,6 @@
 """What members of a team have used: counted up by day, and held to their quotas in the same transaction."""
 
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -12,6 +13,16 @@ from compression.store.tables import MakerRow, UsageRow
 from compression.team import Act, Member, Usage, refusal, require
 
 OTHERS = "The run is somebody else's; only they and admins of your team can delete or restore it."
+NOTHING = Usage()
+
+
+@dataclass(frozen=True)
+class MemberUse:
+    """What a member has used: `now` as quotas count it, `whole` of all days, and how many files they had made first."""
+
+    now: Usage = NOTHING
+    whole: Usage = NOTHING
+    runs: int = 0
 
 
 class UsageBook:
@@ -41,12 +52,23 @@ class UsageBook:
         with self._database.write() as connection:
             self._count(connection, member, used)
 
-    def all(self) -> dict[str, Usage]:
-        """What each member has used, as `of` says it."""
+    def all(self) -> dict[str, MemberUse]:
+        """What each member has used, those of whom anything is known."""
         with self._database.read() as connection:
             day = _day(self._database.now(connection))
-            names = connection.execute(select(UsageRow.member).distinct().order_by(UsageRow.member)).scalars()
-            return {name: _used(connection, name, day) for name in list(names)}
+            counts = connection.execute(select(MakerRow.member, func.count()).group_by(MakerRow.member)).all()
+            made = {member: int(count) for member, count in counts}
+            sums = (func.sum(getattr(UsageRow, name)) for name in vars(NOTHING))
+            whole = {
+                member: Usage(float(seconds), int(uploads), int(size_bytes))
+                for member, seconds, uploads, size_bytes in connection.execute(
+                    select(UsageRow.member, *sums).group_by(UsageRow.member)
+                )
+            }
+            return {
+                name: MemberUse(_used(connection, name, day), whole.get(name, NOTHING), made.get(name, 0))
+                for name in sorted(made.keys() | whole.keys())
+            }
 
     def made(self, run: str, member: str, size_bytes: int) -> None:
         """Keeps who had a run's file made, if nobody else had it before, and counts its bytes."""

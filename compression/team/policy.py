@@ -54,12 +54,23 @@ class Quota:
 
     def exceeded_by(self, used: Usage) -> str:
         """What there is too much of, in a sentence; empty where all is within the quota."""
-        spent = {"minutes": used.seconds / 60, "uploads": used.uploads, "gigabytes": used.size_bytes / 1e9}
+        spent = _spent(used)
         for each in fields(self):
             most = getattr(self, each.name)
             if most is not None and spent[each.name] > most:
                 return TOO_MUCH[each.name].format(f"{most:g}")
         return ""
+
+    def left(self, used: Usage) -> "Quota":
+        """What may still be used, never below 0; None stays: as much as wanted."""
+        most = vars(self)
+        return Quota(**{name: None if most[name] is None else max(most[name] - of, 0)
+                        for name, of in _spent(used).items()})  # fmt: skip
+
+
+def _spent(used: Usage) -> dict[str, float]:
+    """What was used, in the units of a quota."""
+    return {"minutes": used.seconds / 60, "uploads": used.uploads, "gigabytes": used.size_bytes / 1e9}
 
 
 UNLIMITED = Quota()

@@ -14,6 +14,7 @@ from compression.host.machine import this_machine
 from compression.jobs.result_recorder import this_program
 from compression.recipe import Recipe
 from compression.store import Store
+from compression.team import Usage
 from tests.store.test_store import SUBJECT, measured
 
 
@@ -77,3 +78,27 @@ def test_jobs_are_listed_and_cancelled(store: Store) -> None:
     assert store.jobs.get("a" * 32).wanted == "cancel"
     assert "has ended already: it is interrupted" in call("jobs", "cancel", "bb", code=2)
     assert "Unknown job 'zz'; known are" in call("jobs", "cancel", "zz", code=2)
+
+
+def test_an_admin_sees_what_each_member_has_used(store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "team.yaml").write_text(
+        "members: {ann@example.org: admin, una@example.org: user}\nquotas: {user: {minutes: 10, gigabytes: 1}}\n"
+    )
+    monkeypatch.setenv("COMPRESSION_TEAM", str(tmp_path / "team.yaml"))
+    run = store.add(SUBJECT, seeded(1), measured(seeded(1)), engine="e")
+    store.usage.made(run, "una@example.org", 250_000_000)
+    store.usage.count("una@example.org", Usage(seconds=660, uploads=2))
+    store.usage.count("gone@example.org", Usage(seconds=6))
+    ann, gone, una = json.loads(call("usage", "--json"))
+    assert (ann["member"], ann["role"], ann["runs"], ann["quota"]["minutes"]) == ("ann@example.org", "admin", 0, None)
+    assert (gone["member"], gone["role"], gone["used_ever"]["seconds"]) == ("gone@example.org", "none", 6)
+    assert (una["runs"], una["used"]) == (1, {"seconds": 660, "uploads": 2, "size_bytes": 250_000_000})
+    assert una["left"] == {"minutes": 0, "uploads": None, "gigabytes": 0.75}
+    said = call("usage").splitlines()[-1]
+    assert "11.0 min (0.0 min left)" in said
+    assert "0.250 GB (0.750 GB left)" in said
+
+
+def test_without_a_team_nobody_has_used_anything(store: Store) -> None:
+    assert json.loads(call("usage", "--json")) == []
+    assert call("usage").startswith("MEMBER")

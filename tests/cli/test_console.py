@@ -2,12 +2,19 @@
 
 import io
 import os
+import re
 import sys
+from collections.abc import Iterator
+from typing import Annotated
 
 import pytest
+import typer
+from typer.testing import CliRunner
 
 from compression.cli import console
 from compression.cli.console import Progress, narrowed, print_table, printable
+from compression.language import speak
+from compression.language.catalog import ENGLISH
 
 ROWS = [
     ("model", "lenet5"),
@@ -77,3 +84,43 @@ def test_progress_is_one_line_of_the_terminal(columns: int) -> None:
 def test_json_keeps_to_text(capsys: pytest.CaptureFixture[str]) -> None:
     console.print_json({"file": "a\udcff.onnx", "list": ["\udcff", 1, None, float("nan")]})
     assert capsys.readouterr().out == '{"file": "a\\\\xff.onnx", "list": ["\\\\xff", 1, null, null]}\n'
+
+
+class TestHelp:
+    """Typer's own words follow the terminal's language."""
+
+    app = console.group()
+
+    @pytest.fixture(autouse=True)
+    def english_after(self) -> Iterator[None]:
+        yield
+        speak(ENGLISH)
+
+    @staticmethod
+    @app.command("measure")
+    def _measure(
+        file: str,
+        model: Annotated[str, typer.Option(help="A network.")],
+        limit: Annotated[int, typer.Option(min=1, help="A limit.")] = 3,
+    ) -> None: ...
+
+    @staticmethod
+    @app.command("other")
+    def _other() -> None: ...
+
+    @pytest.mark.parametrize(
+        ("locale", "said"),
+        [
+            ("zh_CN.UTF-8", ("用法：", "参数：", "选项：", "[必填]", "[默认：3；x>=1]", "显示此帮助并退出。")),
+            ("C", ("Usage: ", "Arguments:\n", "Options:\n", "[required]", "[default: 3; x>=1]", "Show this message")),
+        ],
+    )
+    def test_of_a_command(self, locale: str, said: tuple[str, ...], monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("LC_ALL", locale)
+        shown = CliRunner().invoke(self.app, ["measure", "--help"]).stdout
+        assert [text for text in said if text not in shown] == []
+
+    def test_of_a_group_in_chinese(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("LC_ALL", "zh_CN.UTF-8")
+        shown = CliRunner().invoke(self.app, ["--help"]).stdout
+        assert "命令：\n  measure" in shown and not re.search("Usage|Options:|Commands", shown)

@@ -21,7 +21,7 @@ from compression.cli import cluster as command
 from compression.errors import InvalidFile, InvalidSetting, Unsupported
 from compression.host.engine_version import engine_hash
 from compression.jobs import joined, parcels
-from compression.jobs.cluster import COMM, ROOT
+from compression.jobs.cluster import COMM, ROOT, ClusterConnection
 from compression.jobs.joined import JoinedWorkers
 from compression.jobs.lab import Lab
 from compression.jobs.messages import Request
@@ -139,6 +139,30 @@ def test_workers_of_another_engine_are_refused_by_name() -> None:
     mixed = cluster_of(dict.fromkeys("abc", ours), kinds)
     assert (mixed.of("quick"), mixed.of("long")) == (["a", "c"], ["b", "c"])
     assert cluster_of({"a": ours}, kinds).of("long") == ["a"]  # better late than never
+    assert mixed.of("gpu") == ["b", "c"]
+    fast = cluster_of(dict.fromkeys("abcd", ours), kinds | {"d": {"long": 1.0, "gpu": 1.0}})
+    assert (fast.of("gpu"), fast.of("long"), fast.of("quick")) == (["d"], ["b", "c", "d"], ["a", "c"])
+    there = cluster_of(dict.fromkeys("abe", ours), kinds | {"e": {"long": 1.0, "device-pi4": 1.0}})
+    assert (there.of("long", "pi4"), there.of("quick", "pi4")) == (["e"], ["e"])
+    with pytest.raises(Unsupported, match="offers the device 'pi5'"):
+        there.of("long", "pi5")
+    with pytest.raises(Unsupported, match="offers the device 'pi4'"):
+        ClusterConnection(there.client, own=SimpleNamespace()).workers("long", device="pi4")
+
+
+@pytest.mark.parametrize(("device", "resources"), [("cpu", "long=1"), ("cuda", "long=1 gpu=1")])
+def test_workers_say_that_their_machine_has_a_gpu(device: str, resources: str, unset: pytest.MonkeyPatch) -> None:
+    started: list[list[str]] = []
+    unset.setattr("compression.training.evaluation.device", lambda: device)
+    unset.setattr("subprocess.Popen", started.append)
+    unset.setattr(command, "_wait", lambda processes: None)
+    unset.setenv("COMPRESSION_TRUSTED_NETWORK", "1")
+    command.worker("tcp://127.0.0.1:1", quick=0)
+    command.worker("tcp://127.0.0.1:1", quick=0, device="pi4")
+    plain, named = (arguments[arguments.index("--resources") + 1] for arguments in started)
+    assert (plain, named) == (resources, f"{resources} device-pi4=1")
+    with pytest.raises(InvalidSetting, match="--device must be"):
+        command.worker("tcp://127.0.0.1:1", device="a=1 b")
 
 
 def test_a_network_travels_once_by_its_content_and_replaces_nothing_of_the_workers_own(

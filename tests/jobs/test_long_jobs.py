@@ -15,7 +15,8 @@ from safetensors.numpy import save_file
 
 from compression.errors import Unsupported
 from compression.jobs import questions
-from compression.jobs.cluster import LONG, ROOT
+from compression.jobs.cluster import ROOT
+from compression.jobs.joined import LONG
 from compression.jobs.lab import Job, Lab, News, Request, Sweeping, Training
 from compression.jobs.long_jobs import MAX_EPOCHS, with_steps
 from compression.jobs.long_tasks import FOREIGN, PACE_EPOCHS, PAUSED, checkpoint

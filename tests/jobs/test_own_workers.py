@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 
 from compression.jobs import cluster
-from compression.jobs.cluster import LONG, QUICK, ClusterConnection
+from compression.jobs.cluster import ClusterConnection
+from compression.jobs.joined import LONG, QUICK
 
 
 class Own:

@@ -22,6 +22,7 @@ from compression.jobs.messages import Refusal, Request, Training
 from compression.recipe import Recipe
 from compression.records.measurement import Accuracy, Interval, Measurement, Predictions, order
 from compression.store import Store, Subject
+from compression.store.usage import MemberUse
 from compression.team import Act, Member, Quota, Role, Usage, identify_by
 
 REQUEST = Request("lenet5", "digits", "digits", '{"steps": []}')
@@ -182,7 +183,8 @@ def test_a_run_is_deleted_by_who_had_it_made_and_its_bytes_count_once(act_as: An
     run = store.add(subject, recipe, measured, engine="e1")
     for who in ("una", "eve", "una", ""):
         store.usage.made(run, who, 700)
-    assert store.usage.all() == {"una": Usage(size_bytes=700)}
+    now = Usage(size_bytes=700)
+    assert store.usage.all() == {"una": MemberUse(now, now, runs=1)}
     for member in (Member("eve", Role.USER), VIEWER):
         act_as(member)
         for change in (store.delete, store.restore, store.erase):

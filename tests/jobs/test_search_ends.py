@@ -3,11 +3,12 @@
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass, field
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+from uuid import uuid4
 
 import pytest
-from optuna.storages import InMemoryStorage
 
 from compression.cli import search as command
 from compression.jobs import search_runs, search_tasks
@@ -20,6 +21,8 @@ from compression.records.measurement import Measurement
 from compression.records.search import Found, Trial
 from compression.searching.settings import SearchSettings
 from compression.searching.study import Study
+from compression.store.database import Database
+from compression.store.studies import study_storage
 
 TOLD: Any = SimpleNamespace(size_bytes=100_000, accuracy=SimpleNamespace(value=0.9, drop=0.01, reference="fp32"))
 
@@ -86,9 +89,10 @@ class Cluster:
     test_s: float
     dying: int = 0
     sent: list[tuple[Any, Task]] = field(default_factory=list)
+    devices: set[str] = field(default_factory=set)
 
-    def workers(self, *about: Any) -> None:
-        pass
+    def workers(self, kind: str, count: int, about: Any, device: str) -> None:
+        self.devices.add(device)
 
     def searching(self, count: int) -> Any:
         return nullcontext(2)
@@ -124,7 +128,7 @@ class Searched:
 
 
 @pytest.fixture
-def searched(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Searched]:
+def searched(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., Searched]:
     def run(
         *,
         fruitless: int = search_runs.FRUITLESS,
@@ -133,7 +137,8 @@ def searched(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Searched]:
         dying: int = 0,
         **asked: Any,
     ) -> Searched:
-        clock, tested, storage = Clock(), [], InMemoryStorage()
+        clock, tested = Clock(), list[str]()
+        storage = study_storage(Database(f"sqlite:///{tmp_path / uuid4().hex}.db"))
         cluster = Cluster(clock, trial_s, test_s, dying)
         kept = SimpleNamespace(file_hash="", measurement=TOLD, id="run")
         store = SimpleNamespace(studies=lambda: storage, runs=lambda **about: [], run=lambda run: kept)
@@ -173,6 +178,8 @@ def test_when_the_minutes_are_over_what_is_under_way_is_left_and_the_front_is_te
     assert len(found.study.trials) == 3
     assert found.study.left_open() == []
     assert len(found.tested) == len(found.cluster.of(search_tasks.read_test_split)) == 1  # the best, however late
+    assert found.cluster.devices == {""}
+    assert searched(minutes=0.5, device="pi4").cluster.devices == {"pi4"}
 
 
 def test_when_nothing_new_is_proposed_what_is_under_way_is_still_kept(searched: Callable[..., Searched]) -> None:

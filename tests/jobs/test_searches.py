@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from compression.cli import search as command
-from compression.jobs.cluster import LONG, ROOT
+from compression.jobs.cluster import ROOT
+from compression.jobs.joined import LONG
 from compression.jobs.lab import Lab
 from compression.jobs.result_recorder import end_orphans
 from compression.jobs.search import SearchView, search, search_of, search_view, searches

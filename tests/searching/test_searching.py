@@ -6,17 +6,18 @@ from dataclasses import replace
 from itertools import product
 from math import inf
 from random import Random
+from typing import Any
 
 import numpy as np
 import pytest
-from optuna.storages import InMemoryStorage
+from optuna.storages import BaseStorage
 
 from compression.errors import InvalidSetting, UnknownName, Unsupported, UserError
 from compression.recipe import Recipe
 from compression.records.search import Found, Trial
 from compression.searching import objectives, proposals
 from compression.searching.allocation import Harms, allocated, layer_bits
-from compression.searching.front import front, gain, hypervolume, knee
+from compression.searching.front import Room, front, hypervolume, knee
 from compression.searching.rounds import Bar, Rival, Sketch, bar
 from compression.searching.settings import LIMITS, TECHNIQUES, SearchSettings, amount
 from compression.searching.space import DOMAINS, Choice, Space, params_of, recipe
@@ -67,8 +68,10 @@ def test_one_point_more_never_takes_from_a_volume() -> None:
         assert hypervolume([*points[1:], more], (1.0,) * d) >= before - 1e-12
         assert hypervolume([*points[1:], (inf,) * d], (1.0,) * d) == pytest.approx(before)
         gained = hypervolume([*points[1:], more], (1.0,) * d) - before
-        assert gain(more, points[1:], (1.0,) * d) == pytest.approx(gained, abs=1e-12)
-        assert gain((inf,) * d, points[1:], (1.0,) * d) == 0
+        if d == 3:
+            room = Room.beside(np.array(points[1:]).reshape(-1, d), (1.0,) * d)
+            added = room.gains(np.array([more, (inf,) * d, (0.0,) * d]))
+            assert added == pytest.approx([gained, 0, 1 - before], abs=1e-12)
 
 
 def test_the_knee_lies_furthest_below_the_line_between_the_ends() -> None:
@@ -233,8 +236,8 @@ def test_the_best_keeps_the_limits_and_a_front_what_a_little_more_buys() -> None
     assert np.isclose(grown[-1], objectives.volume(trials, 100_000))
 
 
-def test_a_study_leaves_out_what_is_no_trial_and_fields_of_another_version() -> None:
-    study = Study(InMemoryStorage(), "search", SearchSettings())
+def test_a_study_leaves_out_what_is_no_trial_and_fields_of_another_version(storage: BaseStorage) -> None:
+    study = Study(storage, "search", SearchSettings())
     kept = trial(0)
     plain = kept.to_plain() | {"colour": "red"}
     plain["found"] = plain["found"] | {"weight": 3}
@@ -248,3 +251,27 @@ def test_a_study_leaves_out_what_is_no_trial_and_fields_of_another_version() -> 
         study._optuna.set_user_attr(BASELINE, text)
         with pytest.raises(Unsupported, match="The stored search cannot be read"):
             study.kept(BASELINE)
+
+
+def test_a_list_of_trials_that_grew_is_looked_at_anew() -> None:
+    space, settings = Space(TECHNIQUES), SearchSettings()
+
+    def tried(number: int, params: dict) -> Trial:
+        text = recipe(params, Recipe(), HARMS).to_json()
+        found = replace(FOUND, size_bytes=50_000 - 1_000 * number, drop=0.001 * number)
+        return Trial(number, "complete", "all images", text, params, found, size_bytes=found.size_bytes, divergence=0.1)
+
+    trials = [tried(number, params) for number, params in enumerate(proposals.seeds(space))]
+    one, other = (proposals.Neighbours(space, settings, Recipe(), 100_000, Random(3)) for _ in range(2))
+    for _ in range(30):
+        trials = [*trials]
+        proposed = one.propose(trials, HARMS)
+        assert proposed is not None and proposed == other.propose([*trials], HARMS)  # as one that remembers nothing
+        assert recipe(proposed, Recipe(), HARMS).to_json() not in {t.recipe for t in trials}
+        trials.append(tried(len(trials), proposed))
+
+
+@pytest.mark.parametrize("name", ["a b", "a\n", "x" * 65, "名", None, 7, ["a"]])
+def test_a_device_has_a_name_that_workers_can_offer(name: Any) -> None:
+    with pytest.raises(InvalidSetting, match=r"search\.device must be at most 64 letters"):
+        SearchSettings.from_json(json.dumps({"device": name}))

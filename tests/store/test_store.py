@@ -10,6 +10,7 @@ import threading
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from optuna.exceptions import StorageInternalError
+from optuna.trial import TrialState
 from sqlalchemy import Engine, create_engine, event, text
 from sqlalchemy.exc import OperationalError
 
@@ -584,6 +586,51 @@ def study_beside(store: Store) -> None:
         writer.join()
     assert trouble == []
     assert len(optuna.load_study(study_name="search", storage=store.studies()).trials) == 10
+    rows = store.studies().rows(study._study_id)  # type: ignore[attr-defined]
+    for seconds in (1.5, 2.5):
+        about = optuna.trial.create_trial(
+            state=TrialState.RUNNING, params={"x": 0.25}, distributions=trial.distributions, user_attrs={"origin": "é"}
+        )
+        number = rows.begin(about)
+        end = optuna.trial.create_trial(values=[inf, -0.125], constraints={"cut": 1.0})
+        rows.end(number, end, {"record": "[]"}, {"seconds": seconds})
+    again = optuna.load_study(study_name="search", storage=store.studies())
+    found = again.trials[-1]
+    assert (found.number, found.params, found.values, found.constraints) == (11, {"x": 0.25}, [inf, -0.125], {"cut": 1})
+    assert found.user_attrs == {"origin": "é", "record": "[]"} and found.distributions == trial.distributions
+    assert again.user_attrs == {"seconds": 2.5} and found.datetime_start <= found.datetime_complete  # type: ignore[operator]
+
+
+def test_a_trial_that_another_program_has_closed_stays_as_it_is(store: Store) -> None:
+    """A suspended program ends its trial after the one that went on with the search has given it up."""
+    study = optuna.create_study(storage=store.studies(), study_name="suspended")
+    rows = store.studies().rows(study._study_id)  # type: ignore[attr-defined]
+    number = rows.begin(optuna.trial.create_trial(state=TrialState.RUNNING))
+    study.tell(number, state=TrialState.FAIL)
+    rows.end(number, optuna.trial.create_trial(value=0.5), {"record": "[]"}, {})
+    [found] = optuna.load_study(study_name="suspended", storage=store.studies()).trials
+    assert (found.state, found.values, found.user_attrs) == (TrialState.FAIL, None, {})
+
+
+def two_programs_begin_trials(store: Store) -> None:
+    study = optuna.create_study(storage=store.studies(), study_name="of two")
+    begun: list[int] = []
+
+    def begin() -> None:
+        rows = store.studies().rows(study._study_id)  # type: ignore[attr-defined]
+        for _ in range(30):
+            begun.append(rows.begin(optuna.trial.create_trial(state=TrialState.RUNNING)))
+
+    programs = [threading.Thread(target=begin) for _ in range(2)]
+    for each in programs:
+        each.start()
+    for each in programs:
+        each.join()
+    assert sorted(begun) == list(range(60))
+
+
+def test_trials_that_two_programs_begin_at_once_have_numbers_of_their_own(store: Store) -> None:
+    two_programs_begin_trials(store)
 
 
 def test_a_study_lies_in_the_same_database(store: Store) -> None:
@@ -623,6 +670,7 @@ def test_the_same_on_postgresql(postgres: str) -> None:
     store.jobs.learn("j1", [learned(2, 1.5)])
     assert store.jobs.curve("j1") == [learned(1, 2.0), learned(2, 1.5)]
     study_beside(store)
+    two_programs_begin_trials(store)
     store.close()
     engine = create_engine(postgres.replace("postgresql:", "postgresql+psycopg:"))
     with engine.begin() as connection:

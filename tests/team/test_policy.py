@@ -23,6 +23,21 @@ def test_a_higher_role_may_do_what_a_lower_one_may(member: Member, act: Act, use
         assert not any(refusal(replace(member, role=role), act, used, wanted) for role in Role if role > member.role)
 
 
+@given(quotas, usages)
+def test_what_is_left_may_be_used_up_and_no_more(quota: Quota, used: Usage) -> None:
+    left = quota.left(used)
+    for name, most in vars(quota).items():
+        rest = getattr(left, name)
+        assert (rest is None) == (most is None)
+        assert rest is None or 0 <= rest <= most
+    if quota.exceeded_by(used):
+        assert 0 in vars(left).values()
+    if not quota.exceeded_by(used) and left.uploads is not None:
+        only = Quota(uploads=quota.uploads)
+        assert not only.exceeded_by(used + Usage(uploads=left.uploads))
+        assert only.exceeded_by(used + Usage(uploads=left.uploads + 1))
+
+
 @given(quotas, st.sampled_from([Act.WORK, Act.ADMINISTER]), usages)
 def test_a_viewer_only_looks_and_the_only_user_may_do_everything(quota: Quota, act: Act, used: Usage) -> None:
     viewer = Member("ann", Role.VIEWER, quota)
