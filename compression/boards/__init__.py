@@ -92,7 +92,7 @@ def _network(board: Board) -> str:
         height=height, width=width, channels=channels, classes=len(data.classes), arena=arena_bytes(board),
         arena_told=f"{told}; added are buffers of CMSIS-NN's kernels and {MARGIN:,} bytes.",
         input_scale=_float(about.image_grid[0]), input_zero=about.image_grid[1],
-        output_scale=_float(about.score_grid[0]), output_zero=about.score_grid[1],
+        score_type=about.score_type, output_scale=_float(about.score_grid[0]), output_zero=about.score_grid[1],
         names=",\n".join(f"    {literal(name)}" for name in data.classes), kernels=len(kernels),
         adds="\n".join(f"  if (resolver.{ADDS[name]}() != kTfLiteOk) return kTfLiteError;" for name in kernels),
         codes=",\n".join(f"    {{{_rows(row)}}}" for row in pixel_codes(data, about.image_grid)),
@@ -101,11 +101,13 @@ def _network(board: Board) -> str:
 
 def _check_taken(about: tflite_runs.About) -> None:
     """Raises `Unsupported` for a file that the sketch cannot feed: it knows one image of int8 codes, channels last."""
-    if (about.type, about.score_type, about.batch, about.channels_last) != ("int8", "int8", 1, True):
+    known = about.score_type in ("int8", "int16")
+    if not known or (about.type, about.batch, about.channels_last) != ("int8", 1, True):
         order, count = "last" if about.channels_last else "first", f"{about.batch} image{'s'[: about.batch > 1]}"
         raise Unsupported(
             "The folder for boards needs a file that takes one image of int8 codes with its channels last and gives "
-            f"int8 scores; this one takes {count} of {about.type} with channels {order} and gives {about.score_type}."
+            f"int8 or int16 scores; this one takes {count} of {about.type} with channels {order} and gives "
+            f"{about.score_type}."
         )
 
 

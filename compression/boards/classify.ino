@@ -42,7 +42,7 @@ void loop() {
   const TfLiteStatus status = interpreter->Invoke();
   const unsigned long took = micros() - begin;
   if (status != kTfLiteOk) stop("The network did not run.");
-  const int8_t* scores = interpreter->output(0)->data.int8;
+  const ScoreCode* scores = static_cast<const ScoreCode*>(interpreter->output(0)->data.data);
   const int found = BestClass(scores);
   Serial.print("Class ");
   Serial.print(found);

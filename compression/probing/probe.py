@@ -43,6 +43,9 @@ LEAST, MOST = 20, 400
 """Fewest and most pairs."""
 BATCH = 16
 SEND_S = 20.0
+MOST_SENT = 4_000_000
+"""Bytes of a report: whoever receives it takes no more."""
+
 FAILURES: tuple[type[Exception], ...] = (
     *(each for each in vars(state).values() if isinstance(each, type) and issubclass(each, Exception)),
     RuntimeError, ValueError, MemoryError, OSError,
@@ -119,6 +122,8 @@ def _send(link: tuple[str, int, str], file: Path) -> None:
     """Sends a report, signed with the link's key, which stays here."""
     address, port, key = link
     try:
+        if file.stat().st_size > MOST_SENT:
+            sys.exit(f"Not sent: {file} has more than {MOST_SENT:,} bytes; no report has as many.")
         content = file.read_bytes()
         signature = hmac.new(key.encode(), content, hashlib.sha256).hexdigest()
         connection = http.client.HTTPConnection(address, port, timeout=SEND_S)
@@ -204,7 +209,7 @@ class _Tflite:
         self._run.invoke()
         scores = self._run.get_tensor(self._gives["index"]).astype(np.float32)
         scale, zero = self._gives["quantization"]
-        return [(scores - zero) * np.float32(scale) if self._gives["dtype"] == np.int8 else scores]
+        return [(scores - zero) * np.float32(scale) if self._gives["dtype"] != np.float32 else scores]
 
 
 def _session(file: Path, threads: int = 1) -> Any:

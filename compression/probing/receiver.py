@@ -80,7 +80,12 @@ class Receiver(Generic[T]):
     @property
     def link(self) -> str:
         """What the sender is given."""
-        return f"http://{self.address}:{self.port}/#{self._key}"
+        return f"http://{self.host}/#{self._key}"
+
+    @property
+    def host(self) -> str:
+        """The one `Host` that requests may name, which keeps web pages out that reach this port by a name of theirs."""
+        return f"{self.address}:{self.port}"
 
     def stop(self) -> None:
         """Closes the port, if it is open, and waits until it is closed."""
@@ -196,8 +201,10 @@ class _Handler(_Answering):
         self._receiver, self._body = receiver, bytearray()
 
     def prepare(self) -> None:
-        length = self.request.headers.get("Content-Length", "")
-        if self.request.method != "POST":
+        length, opened = self.request.headers.get("Content-Length", ""), self._receiver.host
+        if self.request.headers.get("Host") != opened:
+            self.answer(421, f"This port takes requests for {opened} alone; use the link as it was given.")
+        elif self.request.method != "POST":
             self.set_header("Allow", "POST")
             self.answer(405, "This link takes a report: python probe.py --send LINK.")
         elif not length.isascii() or not length.isdigit():

@@ -9,16 +9,21 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from torch import nn
 
 from compression import boards
 from compression.boards import Board, folder, literal, pixel_codes
 from compression.data import load
 from compression.errors import Unsupported
+from compression.export.tflite import export
 from compression.export.tflite.file import Grid, TfliteFile
 from compression.measure import tflite_runs
 from compression.measure.tflite_outline import largest_filter
+from compression.pipeline.compress import compress_prepared, prepare
 from compression.pipeline.tflite_file import measure_tflite
+from compression.recipe import Recipe
 from compression.records.tflite import Arena
+from compression.steps import Quantize
 from tests.pipeline.test_tflite_file import linear, quantized
 
 GRID = Grid(0.1, 0)
@@ -59,6 +64,8 @@ template <unsigned int n> struct MicroMutableOpResolver {
   TfLiteStatus Add() { return added++ < n ? kTfLiteOk : kTfLiteError; }
   TfLiteStatus AddReshape() { return Add(); }
   TfLiteStatus AddFullyConnected() { return Add(); }
+  TfLiteStatus AddConv2D() { return Add(); }
+  TfLiteStatus AddQuantize() { return Add(); }
 };
 }
 """,
@@ -67,21 +74,22 @@ template <unsigned int n> struct MicroMutableOpResolver {
 #include <cstdint>
 #include <cstdio>
 #include "tensorflow/lite/schema/schema_generated.h"
-struct TfLiteTensor { struct { int8_t* int8; } data; };
+struct TfLiteTensor { union { int8_t* int8; void* data; } data; };
 namespace tflite {
 struct MicroInterpreter {
-  int8_t in[64] = {}, out[10] = {};
+  int8_t in[64] = {};
+  SCORE out[10] = {};
   TfLiteTensor first, last;
   template <class R> MicroInterpreter(const Model*, R& r, uint8_t*, size_t size) {
     std::printf("kernels %u arena %u\\n", r.added, static_cast<unsigned>(size));
-    first.data.int8 = in, last.data.int8 = out;
+    first.data.int8 = in, last.data.data = out;
   }
   TfLiteStatus AllocateTensors() { return kTfLiteOk; }
   size_t arena_used_bytes() { return 1234; }
   TfLiteStatus Invoke() {
     for (int i = 0; i < 64; ++i) std::printf("%d ", in[i]);
     std::printf("\\n");
-    out[2] = 9;
+    out[1] = static_cast<SCORE>(256), out[2] = 9;
     return kTfLiteOk;
   }
   TfLiteTensor* input(int) { return &first; }
@@ -109,10 +117,17 @@ int main() {
 """
 
 
-@pytest.fixture(scope="module")
-def board() -> Board:
-    data = load("digits")
-    return Board(quantized(), measure_tflite(quantized(), data), data, 'A "net"\n#include </etc/passwd>')
+def with_wide_scores() -> bytes:
+    """The file of one layer as it is exported, whose scores are int16."""
+    prepared = prepare(nn.Sequential(nn.Flatten(), nn.Linear(64, 10)).eval(), load("digits"), calibration_images=64)
+    recipe = Recipe(steps=(Quantize(weight_bits=8, activation_bits=8, placement="everywhere"),), quality="fast")
+    return export(compress_prepared(prepared, recipe).books.graph, (1, 8, 8), prepared.calibration.images)
+
+
+@pytest.fixture(scope="module", params=[quantized, with_wide_scores])
+def board(request: pytest.FixtureRequest) -> Board:
+    data, content = load("digits"), request.param()
+    return Board(content, measure_tflite(content, data), data, 'A "net"\n#include </etc/passwd>')
 
 
 @pytest.mark.skipif(GCC is None, reason="no g++ here")
@@ -120,20 +135,24 @@ def test_the_sketch_compiles_and_runs_against_stubs(board, tmp_path):
     with zipfile.ZipFile(io.BytesIO(folder(board))) as archive:
         assert {name.split("/")[0] for name in archive.namelist()} == {"classify"}
         archive.extractall(tmp_path)
-    sketch = tmp_path / "classify"
+    sketch, about = tmp_path / "classify", tflite_runs.about(board.content, (1, 8, 8))
     for name, text in {**STUBS, "main.cpp": MAIN}.items():
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text(text)
-    strict = ["-std=c++14", "-Wall", "-Wextra", "-Werror", "-Wno-unused-const-variable", f"-I{sketch}", f"-I{tmp_path}"]
+    strict = ["-std=c++14", "-Wall", "-Wextra", "-Werror", "-Wno-unused-const-variable"]
+    strict += [f"-I{sketch}", f"-I{tmp_path}", f"-DSCORE={about.score_type}_t"]
     parts = ["-x", "c++", sketch / "classify.ino", sketch / "model.cpp", tmp_path / "main.cpp", "-o", tmp_path / "run"]
     subprocess.run([str(GCC), *strict, "-include", "Arduino.h", *map(str, parts)], check=True, timeout=60)
     told = subprocess.run([str(tmp_path / "run")], cwd=tmp_path, capture_output=True, text=True, check=True, timeout=10)
     *lines, quantized_halves = told.stdout.splitlines()
-    assert lines[:2] == ["aligned 0", f"kernels 2 arena {boards.arena_bytes(board)}"]
-    assert re.fullmatch(r"Class 2 \(2\), score -?\d+\.\d{3}, (as expected|NOT as on the computer), 21 us", lines[-1])
+    assert lines[:2] == ["aligned 0", f"kernels {len(about.kernels)} arena {boards.arena_bytes(board)}"]
+    best = 1 if about.score_type == "int16" else 2  # of int8 codes, 256 is none
+    assert re.fullmatch(
+        rf"Class {best} \({best}\), score -?\d+\.\d{{3}}, (as expected|NOT as on the computer), 21 us", lines[-1]
+    )
     assert (tmp_path / "model.out").read_bytes() == board.content
     sent = np.array(lines[-2].split(), int).reshape(8, 8)
-    grid = tflite_runs.about(board.content, (1, 8, 8)).image_grid
+    grid = about.image_grid
     halves = np.float32(0.5) * np.arange(-600, 601, dtype=np.float32) * np.float32(grid[0]) / np.float32(grid[0])
     rounded = np.clip(np.round(halves) + grid[1], -128, 127).astype(int)
     assert quantized_halves.split() == [*map(str, rounded), "-128"]
@@ -155,7 +174,7 @@ def test_the_arena_has_room_for_two_columns_of_the_largest_filter(board):
         weights = file.weights(np.ones(shape, np.int8), np.ones(shape[0], np.float32), 0, "w")
         file.operator("CONV_2D", [image, weights, -1], [outputs], "Conv2DOptions")
     content = file.finish(image, last)
-    assert largest_filter(content) == 3 * 5 * 3 and largest_filter(board.content) == 0
+    assert largest_filter(content) == 3 * 5 * 3 and largest_filter(quantized()) == 0
     counted = replace(board, content=content, measured=replace(board.measured, arena=Arena(10_000)))
     assert boards.arena_bytes(counted) == 11_216  # 10,000 + 2 columns x 45 inputs x 2 bytes + 1024, in steps of 16
 
@@ -176,6 +195,6 @@ def test_names_of_strangers_are_data_in_c():
 
 
 def test_a_kernel_without_a_name_is_named(board, monkeypatch):
-    monkeypatch.delitem(boards.ADDS, "FULLY_CONNECTED")
-    with pytest.raises(Unsupported, match="FULLY_CONNECTED"):
+    monkeypatch.delitem(boards.ADDS, "RESHAPE")
+    with pytest.raises(Unsupported, match="RESHAPE"):
         folder(board)

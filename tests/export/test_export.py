@@ -103,7 +103,7 @@ def test_packed_bits_round_trip(bits, count, seed):
 
 
 @pytest.mark.parametrize("activation_bits", [8, 32])
-@pytest.mark.parametrize("weight_bits", [2, 3, 4, 5, 6, 7, 8])
+@pytest.mark.parametrize("weight_bits", [2, 3, 4, *(pytest.param(n, marks=pytest.mark.slow) for n in (5, 6, 7)), 8])
 @pytest.mark.parametrize("sparsity", [0.0, 0.6, 0.8])
 def test_packed_file_equals_its_twin_and_the_simulation(learned, weight_bits, activation_bits, sparsity, tmp_path):
     quantize = Quantize(weight_bits=weight_bits, activation_bits=activation_bits)

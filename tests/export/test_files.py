@@ -123,7 +123,7 @@ def in_8_bits(graph: torch.fx.GraphModule) -> torch.fx.GraphModule:
 
 @pytest.mark.parametrize("empty", [False, True])
 @pytest.mark.parametrize("activation_bits", [8, 32])
-@pytest.mark.parametrize("bits", [2, 3, 4, 6, 8, 32])
+@pytest.mark.parametrize("bits", [2, 3, *(pytest.param(n, marks=pytest.mark.slow) for n in (4, 6)), 8, 32])
 @pytest.mark.parametrize("kind", ["plain", "dense", "mask", "delta"])
 def test_every_encoding_equals_its_unpacked_twin_and_is_folded(
     kind, bits, activation_bits, empty, monkeypatch, tmp_path
@@ -147,7 +147,7 @@ def test_every_encoding_equals_its_unpacked_twin_and_is_folded(
 
 @pytest.mark.parametrize("books", [1, 2])
 @pytest.mark.parametrize("activation_bits", [8, 32])
-@pytest.mark.parametrize("entries", [2, 16, 200])
+@pytest.mark.parametrize("entries", [2, pytest.param(16, marks=pytest.mark.slow), 200])
 @pytest.mark.parametrize("kind", ["codebook-dense", "codebook-mask", "codebook-delta"])
 def test_every_codebook_encoding_equals_its_unpacked_twin_and_is_folded(
     kind, entries, activation_bits, books, monkeypatch, tmp_path

@@ -12,6 +12,7 @@ import pytest
 
 from compression.errors import InvalidFile, InvalidSetting, NotAllowed
 from compression.jobs import open_receiver, reports
+from compression.probing import probe
 from compression.probing import receiver as receiving
 from compression.probing.receiver import LOOPBACK, Receiver, addresses
 from compression.records.probe import MOST_CHARACTERS, read_report
@@ -63,6 +64,11 @@ def asked(
     answer = connection.getresponse()
     assert answer.headers["Content-Type"] == "text/plain; charset=utf-8" and "Server" not in answer.headers
     return answer.status, answer.read().decode().strip()
+
+
+def begun(door: Receiver[str], *headers: str) -> bytes:
+    """A request without its body."""
+    return "\r\n".join(("POST / HTTP/1.1", f"Host: {door.host}", *headers, "", "")).encode()
 
 
 def is_open(port: int) -> bool:
@@ -143,6 +149,26 @@ def test_there_is_one_path_and_one_method(door: Receiver[str]) -> None:
     assert door.state == "open"
 
 
+def test_a_request_names_the_address_of_the_link(door: Receiver[str]) -> None:
+    """A page whose name was pointed at this address afterwards reaches nothing, whatever it sends."""
+    names = ("evil.example", f"evil.example:{door.port}", f"localhost:{door.port}", LOOPBACK, "x")
+    for name in names:
+        status, said = asked(door.link, headers=signature(door.link, ANY) | {"Host": name})
+        assert (status, said) == (
+            421, f"This port takes requests for {LOOPBACK}:{door.port} alone; use the link as it was given."
+        )  # fmt: skip
+    assert (door.state, door.found) == ("open", None)
+
+
+def test_a_program_sends_no_more_than_is_taken(unpacked: Path, door: Receiver[str]) -> None:
+    assert probe.MOST_SENT == MOST_CHARACTERS
+    (unpacked / "large.json").write_bytes(b" " * (MOST_CHARACTERS + 1))
+    done = ran(unpacked, "--report", "large.json", "--send", door.link)
+    told = "Not sent: large.json has more than 4,000,000 bytes; no report has as many.\n"
+    assert (done.returncode, done.stdout, done.stderr) == (1, "", told)
+    assert (door.state, door.refused) == ("open", "")
+
+
 def test_what_is_too_large_is_refused_before_it_is_read(door: Receiver[str]) -> None:
     told = f"The report has more than {MOST_CHARACTERS:,} bytes."
     for length in (str(MOST_CHARACTERS + 1), "9" * 400):
@@ -155,7 +181,7 @@ def test_what_is_too_large_is_refused_before_it_is_read(door: Receiver[str]) -> 
 def test_a_port_closes_by_itself_and_a_transfer_ends_with_it() -> None:
     door = Receiver(kept, LOOPBACK, 0.3)
     with socket.create_connection((LOOPBACK, door.port), 10) as slow:
-        slow.sendall(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 8\r\n\r\n{")
+        slow.sendall(begun(door, "Content-Length: 8") + b"{")
         assert door.wait(10) and (door.state, door.found) == ("expired", None)
         assert slow.recv(1) == b""
     assert not is_open(door.port)
@@ -165,9 +191,9 @@ def test_a_port_closes_by_itself_and_a_transfer_ends_with_it() -> None:
 def test_whoever_is_slow_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(receiving, "PATIENCE_S", 0.2)
     door = Receiver(kept, LOOPBACK, 60)
-    for begun in (b"POST / HT", b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 8\r\n\r\n{"):
+    for sent in (b"POST / HT", begun(door, "Content-Length: 8") + b"{"):
         with socket.create_connection((LOOPBACK, door.port), 10) as slow:
-            slow.sendall(begun)
+            slow.sendall(sent)
             assert slow.recv(1) == b""
     assert asked(door.link)[0] == 200
 
@@ -175,7 +201,7 @@ def test_whoever_is_slow_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_so_many_connections_are_taken_at_a_time(door: Receiver[str]) -> None:
     held = [socket.create_connection((LOOPBACK, door.port), 10) for _ in range(receiving.MOST_CONNECTIONS)]
     for each in held:
-        each.sendall(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 8\r\nExpect: 100-continue\r\n\r\n")
+        each.sendall(begun(door, "Content-Length: 8", "Expect: 100-continue"))
         assert each.recv(100).startswith(b"HTTP/1.1 100")
     with socket.create_connection((LOOPBACK, door.port), 10) as one_more:
         assert one_more.recv(1) == b""

@@ -1,7 +1,8 @@
 """The compressed network as one `.tflite` file, for LiteRT and for microcontrollers.
 
 The same codes, scales and zero-points as in the ONNX file: weights are symmetric, a scale for each output channel;
-activations have a zero-point, 128 less than theirs in uint8; biases are int32. Maps lie as [n, H, W, C].
+activations have a zero-point, 128 less than theirs in uint8; biases are int32. Maps lie as [n, H, W, C]. Scores of a
+linear layer, which the ONNX file does not round, are int16, and its biases int64.
 """
 
 from typing import Any, Literal
@@ -20,6 +21,8 @@ from compression.network.parametrizations import ActivationQuantizer, HardSigmoi
 from compression.network.quantized_values import clip_of
 
 Form = Literal["int8", "int4", "float"]
+HEADROOM = 4
+"""How much larger than on the images of calibration scores in 16 bits can be."""
 NORMS = (nn.LayerNorm, nn.GroupNorm)
 MODULES = (*LAYERS, nn.BatchNorm2d, *NORMS)
 
@@ -29,10 +32,10 @@ def export(
 ) -> bytes:
     """The file of a canonical `graph` whose values are 8-bit, for one image of [H, W, C] in int8 at a time.
 
-    images: float32 [n, C, H, W], normalized, from training; values that have no quantizer, as the scores, take the
-    range that they have on these. `form`: "int8"; "int4", in which weights whose codes are -8 to 7 take 4 bits, as
-    those of 3 bits always do; "float", for a graph without 8-bit values. Raises `Unsupported` for layers without 8-bit
-    weights and operators without form.
+    images: float32 [n, C, H, W], normalized, from training; values that have no quantizer take the range that they have
+    on these, scores in int16 HEADROOM times it. `form`: "int8"; "int4", in which weights whose codes are -8 to 7 take
+    4 bits, as those of 3 bits always do; "float", for a graph without 8-bit values. Raises `Unsupported` for layers
+    without 8-bit weights and operators without form.
     """
     return _Exporter(graph, input_shape, images, form).run()
 
@@ -53,7 +56,8 @@ class _Exporter:
             if node in t.tensors or is_size(node) or operator_name(node) == "getitem":
                 continue
             if node.op == "output":
-                last = t.on_grid(t.tensors[node.args[0]], self._seen(node.args[0]))
+                last = t.tensors[node.args[0]]
+                last = last if last in t.file.wide else t.on_grid(last, self._seen(node.args[0]))
             elif node.op == "placeholder":
                 first = self._kept(node, self._chain(node))
             elif node.op != "get_attr":
@@ -168,15 +172,24 @@ class _Exporter:
     def _kept(self, node: fx.Node, chain: list[fx.Node]) -> int:
         """The tensor that all nodes of a chain give."""
         t, quantizer = self.translator, module_of(self.graph, chain[-1])
-        grid = _grid(quantizer) if isinstance(quantizer, ActivationQuantizer) else self._seen(chain[-1])
-        given = self.file.value(moved_shape(t.shapes[node.name]), grid, node.name)
+        wide = not isinstance(quantizer, ActivationQuantizer) and self._are_scores(chain[-1])
+        grid = _grid(quantizer) if isinstance(quantizer, ActivationQuantizer) else self._seen(chain[-1], wide)
+        given = self.file.value(moved_shape(t.shapes[node.name]), grid, node.name, wide=wide)
         t.tensors |= dict.fromkeys(chain, given)
         return given
 
-    def _seen(self, node: Any) -> Grid | None:
+    def _are_scores(self, node: fx.Node) -> bool:
+        """Whether a node gives the file's scores in whole numbers from a linear layer: the ONNX file rounds none."""
+        t, reader = self.translator, only_reader(node)
+        last = reader is not None and reader.op == "output" and isinstance(module_of(self.graph, node), nn.Linear)
+        return last and self.ranges is not None and not t.halves and len(t.shapes[node.name]) == 2
+
+    def _seen(self, node: Any, wide: bool = False) -> Grid | None:
         if self.ranges is None:
             return None
         low, high = self.ranges[node.name]
+        if wide:
+            return Grid(float(np.float32(HEADROOM * max(-low, high, 1e-6) / 32_767)), 0)
         scale = np.float32(max(high - low, 1e-6) / 255)
         return Grid(float(scale), int(np.clip(np.round(-128 - low / scale), -128, 127)))
 

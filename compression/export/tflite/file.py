@@ -18,16 +18,20 @@ VERSIONS = {"CONV_2D": 3, "DEPTHWISE_CONV_2D": 3, "FULLY_CONNECTED": 4, "PAD": 2
 """The least version of each kernel that takes int8, by `tflite/tools/versioning/op_version.cc`; of others it is 1."""
 IN_4_BITS = {"CONV_2D": 7, "DEPTHWISE_CONV_2D": 7, "FULLY_CONNECTED": 10}
 """The same with weights of 4 bits."""
+IN_16_BITS = {"CONV_2D": 4, "QUANTIZE": 2}
+"""The same with values of 16 bits."""
 TYPES = {
     "int8": schema.TensorType.INT8,
+    "int16": schema.TensorType.INT16,
     "int32": schema.TensorType.INT32,
+    "int64": schema.TensorType.INT64,
     "float32": schema.TensorType.FLOAT32,
     "int4": schema.TensorType.INT4,
 }
 
 
 class Grid(NamedTuple):
-    """A value is scale · (code - zero_point), codes in int8."""
+    """A value is scale · (code - zero_point), codes in int8 or, with zero_point 0, in int16."""
 
     scale: float
     zero_point: int
@@ -39,19 +43,24 @@ class TfliteFile:
     def __init__(self) -> None:
         self.shapes: list[tuple[int, ...]] = []
         self.grids: list[Grid | None] = []
+        self.wide: set[int] = set()
+        """The values in int16."""
         self._buffers = [schema.BufferT()]  # the first is that of all values without content
         self._tensors: list[Any] = []
         self._operators: list[Any] = []
         self._codes: list[str] = []
 
-    def value(self, shape: tuple[int, ...], grid: Grid | None, name: str) -> int:
-        """The number of a new value that an operator gives: int8 on a grid, or float32."""
+    def value(self, shape: tuple[int, ...], grid: Grid | None, name: str, *, wide: bool = False) -> int:
+        """The number of a new value that an operator gives: int8, or int16 if `wide`, on a grid, or float32."""
         if grid is None:
             return self._tensor(shape, "float32", 0, name)
-        return self._tensor(shape, "int8", 0, name, [grid.scale], [grid.zero_point], 0, grid)
+        kind = "int16" if wide else "int8"
+        made = self._tensor(shape, kind, 0, name, [grid.scale], [grid.zero_point], 0, grid)
+        self.wide |= {made} if wide else set()
+        return made
 
     def weights(self, codes: np.ndarray, scales: np.ndarray, axis: int, name: str, *, bits: int = 8) -> int:
-        """The number of a stored tensor, int8 or int32, with a scale for each index along `axis`.
+        """The number of a stored tensor, int8, int32 or int64, with a scale for each index along `axis`.
 
         Of 4 bits are two codes in a byte, the first in its lower half.
         """
@@ -108,7 +117,8 @@ class TfliteFile:
                 tensor.buffer = len(model.buffers) - 1
         kind = "int8" if self.grids[first] else "float32"
         model.version, model.description, model.subgraphs = VERSION, kind, [graph]
-        model.operatorCodes = [_code(name, self.has_halves) for name in codes]
+        versions = VERSIONS | (IN_4_BITS if self.has_halves else {}) | (IN_16_BITS if self.wide else {})
+        model.operatorCodes = [_code(name, versions.get(name, 1)) for name in codes]
         builder = flatbuffers.Builder(1024)
         builder.Finish(model.Pack(builder), IDENTIFIER)
         return bytes(builder.Output())
@@ -154,9 +164,9 @@ def _in_halves(codes: np.ndarray) -> np.ndarray:
     return flat[::2] | flat[1::2] << 4
 
 
-def _code(name: str, in_4_bits: bool) -> Any:
+def _code(name: str, version: int) -> Any:
     code = schema.OperatorCodeT()
     code.builtinCode = getattr(schema.BuiltinOperator, name)
     code.deprecatedBuiltinCode = min(code.builtinCode, 127)
-    code.version = IN_4_BITS.get(name, VERSIONS.get(name, 1)) if in_4_bits else VERSIONS.get(name, 1)
+    code.version = version
     return code

@@ -15,6 +15,7 @@ from compression.network.storage import stored
 from compression.network.stored_layer import StoredLayer
 
 SAME, VALID = 0, 1
+POINTWISE = {"padding": VALID, "strideH": 1, "strideW": 1, "dilationHFactor": 1, "dilationWFactor": 1}
 LOWEST = Grid(float(np.finfo(np.float32).max) / 128, 0)
 """Its code -128 is less than every float32."""
 
@@ -22,6 +23,8 @@ LOWEST = Grid(float(np.finfo(np.float32).max) / 128, 0)
 def layer(t: Translator, node: fx.Node, module: nn.Conv2d | nn.Linear, given: int, activation: int) -> int:
     """A convolution or linear layer, with its batch norm and clip."""
     source, name = t.tensors[node.args[0]], str(node.target)  # type: ignore[index]
+    if isinstance(module, nn.Linear) and t.file.grids[source] is not None and _is_row(t, node):
+        return _pixel(t, node, module, given, activation)
     filters = _floats(t, module, node, name) if t.file.grids[source] is None else _codes(t, module, node, name)
     if isinstance(module, nn.Linear):
         return tokens.linear(t, node, [source, *filters((0, 1), 0)], given, activation)
@@ -40,7 +43,32 @@ def _floats(t: Translator, module: nn.Module, node: fx.Node, name: str) -> Filte
     return lambda axes, _: (t.file.floats(values.transpose(axes), f"{name}.weight"), bias)
 
 
-def _codes(t: Translator, module: nn.Module, node: fx.Node, name: str) -> Filters:
+def _is_row(t: Translator, node: fx.Node) -> bool:
+    """Whether a linear layer gives a row for each image, in a file whose weights have 8 bits."""
+    return len(t.shapes[node.name]) == 2 and not t.halves
+
+
+def _pixel(t: Translator, node: fx.Node, module: nn.Linear, given: int, activation: int) -> int:
+    """A linear layer of rows as a convolution of maps of one pixel; in int16 where `given` is.
+
+    In older TensorFlow Lite Micro, as in its library for Arduino, the kernel FULLY_CONNECTED has one scale for all
+    outputs; that of convolutions has one for each.
+    """
+    name, source = str(node.target), t.plain(t.source(node))
+    wide = given in t.file.wide
+    filters = _codes(t, module, node, name, np.int64 if wide else np.int32)
+    rows, n = t.file.shapes[source]
+    source = t.reshaped(t.in_16_bits(source) if wide else source, (rows, 1, 1, n), f"{name} pixel")
+    made = t.like(given, (rows, 1, 1, t.file.shapes[given][1]), f"{name} map")
+    t.file.operator("CONV_2D", [source, *filters((0, 2, 3, 1), 0)], [made], "Conv2DOptions", **POINTWISE,
+                    fusedActivationFunction=activation)  # fmt: skip
+    lengths = t.file.whole([-1, t.file.shapes[given][1]], f"{name} lengths")
+    return t.file.operator("RESHAPE", [made, lengths], [given], "ReshapeOptions",
+                           newShape=[-1, t.file.shapes[given][1]])  # fmt: skip
+
+
+def _codes(t: Translator, module: nn.Module, node: fx.Node, name: str, biases: type = np.int32) -> Filters:
+    """What gives the layer's codes; those of a linear layer have two axes more where a convolution asks for four."""
     grid = t.file.grids[t.source(node)]
     assert grid is not None
     kept = stored(module, folded_norm(t.graph, node))  # type: ignore[arg-type]
@@ -49,9 +77,10 @@ def _codes(t: Translator, module: nn.Module, node: fx.Node, name: str) -> Filter
     kept = kept.with_bias_in_32_bits(np.float32(grid.scale))  # type: ignore[arg-type]
     codes, scale, bits = _in_bits(kept, t.halves)
     steps = scale * np.float32(grid.scale)
-    bias = t.file.weights(np.round(kept.bias / steps).astype(np.int32), steps, 0, f"{name}.bias")
+    bias = t.file.weights(np.round(kept.bias / steps).astype(biases), steps, 0, f"{name}.bias")
     return lambda axes, axis: (
-        t.file.weights(codes.transpose(axes), scale, axis, f"{name}.weight", bits=bits), bias
+        t.file.weights(codes.reshape(*codes.shape, *[1] * (len(axes) - codes.ndim)).transpose(axes), scale, axis,
+                       f"{name}.weight", bits=bits), bias
     )  # fmt: skip
 
 
@@ -169,7 +198,7 @@ def _averages(
         "AVERAGE_POOL_2D", [source], [inner], "Pool2DOptions", padding=VALID, strideH=strides[0], strideW=strides[1],
         filterHeight=kernel[0], filterWidth=kernel[1],
     )  # fmt: skip
-    return given if same else t.file.operator("QUANTIZE", [inner], [given], "QuantizeOptions")
+    return given if same else t.rounded(inner, given)
 
 
 def _max_pool(t: Translator, node: fx.Node, given: int, activation: int = 0) -> int:

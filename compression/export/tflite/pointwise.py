@@ -50,7 +50,7 @@ def _on_unit(
     wanted = t.file.grids[given]
     inner = given if wanted in (grid, None) else t.file.value(t.file.shapes[given], grid, f"{node.name} unit")
     t.file.operator(kernel, [t.source(node)], [inner], options, **fields)
-    return given if inner == given else t.file.operator("QUANTIZE", [inner], [given], "QuantizeOptions")
+    return given if inner == given else t.rounded(inner, given)
 
 
 def sigmoid(t: Translator, node: fx.Node, given: int, activation: int) -> int:
@@ -118,7 +118,7 @@ def hard_sigmoid(t: Translator, node: fx.Node, given: int | None = None) -> int:
 def gate(t: Translator, node: fx.Node, given: int, activation: int) -> int:
     """Hard sigmoid where the simulation computes it in floats."""
     made = hard_sigmoid(t, node, given)
-    return made if made == given else t.file.operator("QUANTIZE", [made], [given], "QuantizeOptions")
+    return made if made == given else t.rounded(made, given)
 
 
 def silu(t: Translator, node: fx.Node, given: int, activation: int) -> int:
