@@ -149,9 +149,13 @@ def _literals(annotation: ast.AST) -> list[Any]:
 
 
 def _commands(tree: ast.AST) -> Iterator[str]:
-    """The help of commands: the docstrings of functions that are commands."""
+    """The help of commands: the docstrings of functions that are commands, here or where they are registered."""
     for node in ast.walk(tree):
-        if isinstance(node, ast.FunctionDef) and any("command" in ast.unparse(each) for each in node.decorator_list):
+        if not isinstance(node, ast.FunctionDef):
+            continue
+        options = [ast.unparse(each.annotation) for each in node.args.args if each.annotation]
+        decorated = any("command" in ast.unparse(each) for each in node.decorator_list)
+        if decorated or any("typer." in each or each.endswith("Option") for each in options):
             yield inspect.cleandoc(ast.get_docstring(node) or "")
 
 

@@ -28,7 +28,7 @@ def page() -> None:
     with st.sidebar:
         obstacle, untrained = choose(visit)
     stays = _("The previous selection is shown below.") if obstacle and visit.subject.is_trained else ""
-    if said := " ".join(filter(None, (wording.told(visit.notice), obstacle, stays, wording.said(lab().trouble)))):
+    if said := wording.in_a_row(wording.told(visit.notice), obstacle, stays, wording.said(lab().trouble)):
         notes.warning(said)
     elif remark := visit.remark():
         notes.info(remark)

@@ -13,8 +13,8 @@ from pages.ui.explore.learning_curve import curve_figure
 from pages.ui.explore.training import HEIGHT, OWN
 from pages.ui.model import job_rows, wording
 from pages.ui.model.job_rows import Row
-from pages.ui.page.guard import guarded, heard, repeated
-from pages.ui.state import elsewhere, lab
+from pages.ui.page.guard import heard, repeated
+from pages.ui.state import elsewhere, lab, shown
 
 EVERY_S = 1.0
 SHOWN = 50
@@ -39,13 +39,19 @@ def begin() -> None:
     networks, images = job_rows.networks(), job_rows.images()
     with st.expander(_("Train a network from scratch")):
         places = st.columns([3, 3, 2, 2], vertical_alignment="bottom")
-        model = places[0].selectbox(_("Network"), networks, format_func=networks.__getitem__, key="train.network")
-        dataset = places[1].selectbox(_("Dataset"), images, format_func=images.__getitem__, key="train.dataset")
-        minutes = places[2].number_input(_("Minutes"), 0.0, 10_000.0, 0.0, 1.0, "%g", help=_(OWN), key="train.limit")
-        seed = places[3].number_input(_("Seed"), 0, 2**31 - 1, 0, key="train.seed")
+        places[0].selectbox(_("Network"), networks, format_func=networks.__getitem__, key="train.network")
+        places[1].selectbox(_("Dataset"), images, format_func=images.__getitem__, key="train.dataset")
+        places[2].number_input(_("Minutes"), 0.0, 10_000.0, 0.0, 1.0, "%g", help=_(OWN), key="train.limit")
+        places[3].number_input(_("Seed"), 0, 2**31 - 1, 0, key="train.seed")
         st.caption(_("Existing weights of the network for this dataset are replaced."))
-        if st.button(_("Train"), type="primary"):
-            guarded(lab().long.start)(Training(model, dataset, seed=int(seed)), minutes=minutes or None)
+        st.button(_("Train"), type="primary", on_click=train)
+
+
+@heard
+def train() -> None:
+    """Begins the training that the form asks for."""
+    training = Training(shown("train.network"), shown("train.dataset"), seed=int(shown("train.seed")))
+    lab().long.start(training, minutes=shown("train.limit") or None)
 
 
 def listing(busy: bool) -> None:

@@ -63,7 +63,11 @@ def tick(point: Point) -> None:
 
 def detail(visit: Visit, point: Point, name: str, known: Sequence[str]) -> None:
     """One layer before and after, and its own number of bits."""
-    st.markdown(_("#### Layer {name}", name=wording.quoted(name)))
+    head, own = st.container(), st.container()
+    if name in known:
+        with own:
+            layer_bits.draw(visit, name)
+    head.markdown(_("#### Layer {name}", name=wording.quoted(name)))  # with the controls of this layer below it
     if name not in known:
         st.caption(_("The recipe added this layer; the dense network has no counterpart."))
         return
@@ -71,8 +75,7 @@ def detail(visit: Visit, point: Point, name: str, known: Sequence[str]) -> None:
     view = panels.awaited(visit.answer("look", jobs.layer_view, request, name), _("Inspecting the layer"))
     if view is None:
         return
-    st.caption(layer_figures.errors(view))
-    layer_bits.draw(visit, name)
+    head.caption(layer_figures.errors(view))
     chosen = st.segmented_control(_("View"), VIEWS, default=VIEWS[0], key="layers.view", required=True,
                                   label_visibility="collapsed", format_func=_)  # fmt: skip
     if chosen == "Rank":
@@ -92,11 +95,8 @@ def kernels(before: Sequence, after: Sequence | None) -> None:
     if not before:
         st.caption(_("This layer has no kernels larger than one pixel."))
         return
-    plot(
-        layer_figures.pictures(before, after),
-        _("{count} kernels, before and after.", count=len(before)),
-        key="layers.kernels",
-    )
+    alt = _("{count} kernels, before and after.", count=len(before))
+    plot(layer_figures.pictures(before, after), alt, key="layers.kernels")
 
 
 def maps(visit: Visit, point: Point, name: str) -> None:

@@ -11,7 +11,7 @@ from compression.store import JobRecord
 from pages.ui.explore import forms
 from pages.ui.model import search_points, wording
 from pages.ui.model.subject import Subject
-from pages.ui.page.guard import guarded, repeated
+from pages.ui.page.guard import heard, repeated
 from pages.ui.search import findings, limits_form, standing
 from pages.ui.state import Visit, elsewhere, lab, opened, put, shown_or_none
 
@@ -20,6 +20,7 @@ NOTHING = N_(
     "No searches for this network yet. A search continues when you close the browser and resumes after a crash."
 )
 SELECTED = "search.selected"
+BEGUN = "search.begun"
 
 
 def page() -> None:
@@ -35,8 +36,10 @@ def page() -> None:
     st.subheader(_("Search: {title}", title=wording.quoted(subject.title)), anchor=False)
     end_orphans(lab().store)
     jobs = searches(lab().store, subject.model, subject.dataset)
-    with st.expander(_("New search"), expanded=not jobs, key=f"search.new.{len(jobs)}"):
-        guarded(begin)(subject)
+    begun = shown_or_none(BEGUN) or 0  # a search that another tab begins does not fold the form of this one
+    form = f"search.new.{subject.model}.{subject.dataset}.{begun}"
+    with st.expander(_("New search"), expanded=not jobs, key=form):
+        limits_form.form(partial(heard(begin), subject, begun))
     if not jobs:
         st.info(_(NOTHING))
         return
@@ -53,12 +56,11 @@ def take(visit: Visit, subject: Subject) -> None:
         visit.choose(subject, visit.recipe)
 
 
-def begin(subject: Subject) -> None:
-    """The form, and the search that it asks for."""
-    if settings := limits_form.form():
-        job = lab().long.start(search_of(subject.model, subject.dataset, settings))
-        put("search.job", job.id)
-        st.rerun()
+def begin(subject: Subject, begun: int) -> None:
+    """Begins the search that the form asks for."""
+    job = lab().long.start(search_of(subject.model, subject.dataset, limits_form.asked()))
+    put("search.job", job.id)
+    put(BEGUN, begun + 1)
 
 
 def chosen(jobs: list[JobRecord]) -> JobRecord:

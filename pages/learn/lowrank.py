@@ -56,7 +56,7 @@ def play() -> None:
     with st.container(key="figures-lowrank"):
         work, error, output = st.columns(3)
     work.metric(
-        "MACs",
+        _("MACs"),
         f"{found.share:.0%}",
         help=_("Relative to the dense layer. Saves MACs below rank {break_even:.1f}.", break_even=found.break_even),
     )

@@ -70,7 +70,7 @@ def choose() -> None:
     best = found.best.measurement
     accuracy = wording.percent(best.accuracy.value, best.accuracy.n)
     st.success(f"**{spoken(found.best.planned.name)}**: {accuracy}, {wording.size(best.size_bytes)}.")
-    st.caption(_("Within the budget: ") + ", ".join(spoken(row.planned.name) for row in found.fitting) + ".")
+    st.caption(_("Within the budget: {names}.", names=_("; ").join(spoken(row.planned.name) for row in found.fitting)))
 
 
 def pitfalls(lesson: LessonText) -> None:

@@ -19,7 +19,8 @@ MISSING = N_(
     "with npm, verifies it and stores 14 MB. Then reload this page."
 )
 ABOUT = N_(
-    "Both files run in this browser (WebAssembly, one thread). "
+    "Both files run in this browser (WebAssembly, one thread); the compressed one is the file that you can download, "
+    "whose weights are decoded once, when it is loaded. "
     "Your pictures and camera images do not leave the browser. It crops and resizes them itself, so the pixels can "
     "differ slightly from those in Python."
 )

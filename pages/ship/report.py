@@ -36,7 +36,7 @@ def page() -> None:
         title = st.text_input(_("Title"), max_chars=120, key=key, placeholder=usual_title).strip() or usual_title
         files = st.container()
         if budget.asked != budget:
-            st.info(f"{usual(visit.trail.words)} {_(NO_LIMIT).format(_(visit.trail.words.limit))}")
+            st.info(wording.in_a_row(usual(visit.trail.words), _(NO_LIMIT).format(_(visit.trail.words.limit))))
     when, compared = datetime.now().astimezone(), beside_fp32(report.recommended(visit.trail, budget))
     told = report.report(title, visit.trail, budget, when, compared)
     if told is None:

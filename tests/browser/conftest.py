@@ -52,6 +52,7 @@ def _wait_for(address: str, log: Path) -> None:
 
 @pytest.fixture(scope="session")
 def browser(chromium_path: str | None) -> Iterator[Browser]:
+    expect.set_options(timeout=PATIENCE_S * 1000)
     with sync_playwright() as playwright:
         chromium = playwright.chromium.launch(executable_path=chromium_path, args=["--no-sandbox"])
         yield chromium
@@ -82,7 +83,6 @@ def console() -> list[str]:
 @pytest.fixture
 def page(browser: Browser, console: list[str]) -> Iterator[Page]:
     """A fresh tab; errors that are left on its console fail the test."""
-    expect.set_options(timeout=PATIENCE_S * 1000)
     context = browser.new_context(
         viewport={"width": 1280, "height": 900}, accept_downloads=True, reduced_motion="reduce"
     )

@@ -44,4 +44,4 @@ def test_findings_and_operators():
     theirs = Profile((OperatorTime("Conv", 2, 0.6, 1.0),), 0.7, 0.6, 0.0, 1, 1)
     rows = byte_figures.operators(ours, theirs)
     assert [row["Operator"] for row in rows] == ["Conv", "QLinearConv"]
-    assert (rows[0]["Kernels"], rows[0]["ms"], rows[0]["ms in fp32"]) == (0, 0.0, 0.6)
+    assert (rows[0]["Calls"], rows[0]["ms"], rows[0]["fp32 ms"]) == (0, 0.0, 0.6)

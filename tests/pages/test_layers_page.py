@@ -3,11 +3,14 @@
 from typing import Any
 
 import pytest
+import streamlit as st
+from streamlit.proto.WidgetStates_pb2 import WidgetStates
 from streamlit.testing.v1 import AppTest
 
 from compression.records.analysis import LEVELS, Histogram, LayerSensitivity, LayerView, SensitivityPoint
 from compression.records.measurement import LayerReport
 from pages.ui.charts import layer_figures
+from pages.ui.explore import layer_bits
 from pages.ui.model import subject
 from tests.pages.running_app import opened
 
@@ -29,7 +32,8 @@ def view(**changes) -> LayerView:
 
 def test_rows_carry_the_sensitivity_where_it_is_known():
     report = LayerReport("conv", "Conv2d", (2, 1, 3, 3), 18, 4, 0.5, 100, 20, 12.0, "dense")
-    assert layer_figures.rows([report], {})[0]["Worst drop"] is None
+    assert "Worst drop" not in layer_figures.rows([report], {})[0]
+    assert layer_figures.rows([report], {"other": curves("other", 0.1)})[0]["Worst drop"] is None
     assert layer_figures.rows([report], {"conv": curves("conv", 0.1)})[0]["Worst drop"] == pytest.approx(30)
 
 
@@ -113,6 +117,39 @@ def test_a_layer_is_excluded_and_included_again(page):
         assert not page.exception
         assert page.session_state["visit"].recipe.get("quantize").overrides == ({name: 32} if left_out else {})
         assert slider(page).value == (32 if left_out else "default")
+
+
+def test_what_the_browser_sent_before_it_knew_better_undoes_nothing():
+    """A click behind the slider's brings the toggle as the browser has it: not yet as the 32 bits have set it."""
+    link = {"model": "lenet300", "dataset": "digits", "steps": "quantize", "quality": "fast"}
+    page = opened(link, page="lab/layers")
+    before = page.toggle[0]._widget_state
+    assert not page.toggle[0].value
+    slider(page).set_value(32).run()
+    assert page.toggle[0].value
+    page._run(WidgetStates(widgets=[before, slider(page)._widget_state]))
+    assert not page.exception
+    assert page.session_state["visit"].recipe.get("quantize").overrides == {"1": 32}
+    assert slider(page).value == 32 and page.toggle[0].value
+    page.toggle[0].set_value(False).run()
+    assert page.session_state["visit"].recipe.get("quantize").overrides == {}
+
+
+@pytest.mark.parametrize("at", ["toggle", "slider"])
+def test_of_two_clicks_in_a_row_the_second_counts(at, monkeypatch):
+    """The run after the first ends before the toggle or the slider is drawn again."""
+    link = {"model": "lenet300", "dataset": "digits", "steps": "quantize", "quality": "fast"}
+    page = opened(link, page="lab/layers")
+    widget = page.toggle[0] if at == "toggle" else slider(page)
+    before = widget._widget_state
+    with monkeypatch.context() as now:
+        now.setattr(layer_bits, "key_showing", lambda value, name: st.stop())
+        widget.set_value(True if at == "toggle" else 32).run()
+    assert page.session_state["visit"].recipe.get("quantize").overrides == {"1": 32}
+    page._run(WidgetStates(widgets=[before]))
+    assert not page.exception
+    assert page.session_state["visit"].recipe.get("quantize").overrides == {}
+    assert not page.toggle[0].value and slider(page).value == "default"
 
 
 def test_a_layer_is_excluded_from_each_technique_that_the_recipe_has():

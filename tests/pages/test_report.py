@@ -41,7 +41,7 @@ def told(budget: Budget = WITHIN, known: Trail = MEASURED) -> report.Report:
 def test_the_recommendation_keeps_the_budget_and_says_why():
     found = told()
     assert "drop ≤ 1.5 points" in found.question
-    assert "250.0 KB" in found.answer and "accuracy 93.00% (fp32: 94.00%)" in found.answer
+    assert "250.0 KB" in found.answer and "accuracy 93.00% (95% interval 92.50 to 93.50%; fp32: 94.00%)" in found.answer
     assert [row.chosen for row in found.rows] == [False, True, False]
     assert "2 of 3 measured points" in found.reason
     assert "sparsity: 0.7" in found.recipe_yaml
@@ -124,6 +124,7 @@ def test_the_pdf_answers_on_its_first_page_and_takes_any_title():
     named = replace(told(), title="较小 <b>& faster")
     first, *rest = pages_of(report_pdf.to_pdf(named))
     assert all(text in first for text in ("How much smaller?", "4.4× smaller: 250.0 KB", "& faster", "较小"))
+    assert all(name in first and name in report_html.to_html(named) for _colour, name in report_html.LEGEND)
     assert rest and "93.00%" in rest[0] and "sparsity: 0.7" in "".join(rest)
     assert report_pdf.to_pdf(named) == report_pdf.to_pdf(named)
     odd = replace(told(), title="a\1b\0c\ud800", facts=(("x" * 9000, "\1"),))

@@ -7,9 +7,11 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import streamlit as st
+from streamlit.testing.v1 import AppTest
 
 from compression.host.machine import this_machine
-from compression.jobs import SearchView, search_view
+from compression.jobs import SearchView, search_of, search_view
 from compression.recipe import Recipe
 from compression.records.measurement import Interval, Latency
 from compression.records.search import Found, Trial
@@ -70,6 +72,14 @@ def test_a_search_in_words_and_points() -> None:
     assert view().reason == "No trial is complete yet."
 
 
+def button(page: AppTest) -> Any:
+    return next(each for each in page.button if each.label == "Search")
+
+
+def form(page: AppTest) -> Any:
+    return next(each for each in page.expander if each.label == "New search")
+
+
 @pytest.mark.usefixtures("engine")
 def test_a_search_is_begun_watched_cancelled_and_resumed() -> None:
     page = opened(links.link_of(DIGITS, links.START), "lab/search")
@@ -77,7 +87,7 @@ def test_a_search_is_begun_watched_cancelled_and_resumed() -> None:
     page.number_input(key="search.size_bytes").set_value(300.0)
     next(each for each in page.number_input if each.label == "Trials").set_value(4)
     page.button_group(key="search.techniques").set_value(["quantize"])
-    next(each for each in page.button if each.label == "Search").click().run()
+    button(page).click().run()
     assert not page.exception and not page.error
     [job] = [job for job in state.lab().store.jobs.all() if job.kind == "search"]
     settings = SearchSettings.from_json(job.request["settings"])
@@ -96,6 +106,32 @@ def test_a_search_is_begun_watched_cancelled_and_resumed() -> None:
     assert any("Selected" in each.value for each in page.markdown)
     linked = page.switch_page("pages/lab/jobs.py").run()
     assert any("search" in each.value for each in linked.markdown)
+
+
+@pytest.mark.usefixtures("engine")
+def test_a_click_is_heard_although_its_run_ends_early_and_others_fold_no_form(monkeypatch: pytest.MonkeyPatch) -> None:
+    page = opened(links.link_of(DIGITS, links.START), "lab/search")
+    page.button_group(key="search.techniques").set_value([]).run()
+    page.number_input(key="search.trials").set_value(1)
+    before = [job.id for job in state.lab().store.jobs.all()]
+    button(page).click().run()
+    assert "techniques" in page.toast[0].value and not page.exception
+    assert [job.id for job in state.lab().store.jobs.all()] == before
+    page.button_group(key="search.techniques").set_value(["quantize"]).run()
+    with monkeypatch.context() as now:
+        now.setattr("compression.jobs.end_orphans", lambda store: st.stop())
+        button(page).click().run()
+    [job] = [job for job in state.lab().store.jobs.all() if job.id not in before]
+    state.lab().long.cancel(job.id)
+    folded = form(page.run())
+    assert not folded.proto.expanded
+    page.selectbox(key="network.digits").set_value(("vgg11", "digits")).run()
+    assert form(page).proto.expanded and form(page).key != folded.key  # of a network without searches
+    other = opened(links.link_of(DIGITS, links.START), "lab/search")
+    before_others = form(other).key
+    others = state.lab().long.start(search_of(DIGITS.model, DIGITS.dataset, SearchSettings(trials=2)))
+    state.lab().long.cancel(others.id)
+    assert form(other.run()).key == before_others
 
 
 def test_times_are_those_of_the_machine_of_the_trial_and_are_found_once(monkeypatch: pytest.MonkeyPatch) -> None:

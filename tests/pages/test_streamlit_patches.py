@@ -1,20 +1,27 @@
-"""What Streamlit does between runs: no click is lost, nothing is gone through twice."""
+"""What Streamlit does between runs: no click is lost, nothing that was drawn is, nothing is gone through twice."""
 
+import asyncio
 import gc
 import importlib.util
 import inspect
 import tomllib
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 import streamlit
+from streamlit.proto.Delta_pb2 import Delta
 from streamlit.proto.ForwardMsg_pb2 import ForwardMsg
 from streamlit.proto.WidgetStates_pb2 import WidgetStates
+from streamlit.runtime.app_session import AppSession, AppSessionState
 from streamlit.runtime.forward_msg_queue import ForwardMsgQueue
-from streamlit.runtime.scriptrunner import RerunException
+from streamlit.runtime.scriptrunner import RerunException, ScriptRunner, ScriptRunnerEvent
 from streamlit.runtime.scriptrunner_utils.script_requests import RerunData
 from streamlit.runtime.state import SessionState
 from streamlit.runtime.state.safe_session_state import SafeSessionState
+from streamlit.testing.v1 import AppTest
 
 from compression.jobs.cluster import ROOT
 from pages.ui.state import streamlit_patches
@@ -49,10 +56,11 @@ def test_another_version_of_streamlit_is_left_as_it_is(
 ) -> None:
     own = lambda *_: None  # noqa: E731 - stands for the method of another version
     monkeypatch.setattr(SafeSessionState, "on_script_will_rerun", own)
+    monkeypatch.setattr(AppSession, "_handle_scriptrunner_event_on_event_loop", own)
     monkeypatch.setattr(streamlit, "__version__", "1.68.0")
     caplog.set_level("WARNING")  # a cluster that is open silences the handlers, also pytest's
     streamlit_patches.hear_all.__wrapped__()
-    assert SafeSessionState.on_script_will_rerun is own
+    assert SafeSessionState.on_script_will_rerun is AppSession._handle_scriptrunner_event_on_event_loop is own
     assert "Streamlit 1.68.0 is not 1.67.x, whose loss of clicks is mended here" in caplog.text
 
 
@@ -67,6 +75,81 @@ def test_streamlit_as_it_comes_still_loses_the_click() -> None:
     with pytest.raises(RerunException):
         as_it_comes.SafeSessionState(state, newer).on_script_will_rerun(click)
     assert state._new_widget_state.get_serialized("$$ID-button") is None
+
+
+@pytest.fixture
+def session(monkeypatch: pytest.MonkeyPatch) -> Iterator[AppSession]:
+    """A session in which an element waits for the event loop as its run ends, and the next request comes before that.
+
+    That request has a runner of its own, whose thread is not started here.
+    """
+    monkeypatch.setattr(ScriptRunner, "start", lambda _: None)
+    made = AppSession.__new__(AppSession)
+    made.__dict__ |= {
+        "id": "a session", "_state": AppSessionState.APP_IS_RUNNING, "_browser_queue": ForwardMsgQueue(),
+        "_message_enqueued_callback": None, "_settled": None, "_settle_pending": False,
+        "_script_event_loop": Mock(**{"is_closed.return_value": False}),
+    }  # fmt: skip
+    for name in ("script_data", "session_state", "uploaded_file_mgr", "script_cache", "user_info", "fragment_storage",
+                 "pages_manager", "on_script_error", "local_sources_watcher"):  # fmt: skip
+        setattr(made, f"_{name}", Mock())
+    yield made
+    made._state = AppSessionState.SHUTDOWN_REQUESTED  # nothing is left to be closed
+
+
+def told_late(session: AppSession, event: ScriptRunnerEvent, **about: Any) -> ScriptRunner | None:
+    """The runner for the next request, when the loop has got to what the one before told."""
+
+    async def go() -> None:
+        session._event_loop = asyncio.get_running_loop()
+        session._create_scriptrunner(RerunData())
+        ended = session._scriptrunner
+        session._on_scriptrunner_event(ended, event, **about)
+        session._create_scriptrunner(RerunData())
+        assert session._scriptrunner is not ended
+        await asyncio.sleep(0)
+
+    asyncio.run(go())
+    return session._scriptrunner
+
+
+def test_what_a_run_has_drawn_is_sent_although_the_next_has_begun(session: AppSession) -> None:
+    streamlit_patches.hear_all()
+    told_late(session, ScriptRunnerEvent.ENQUEUE_FORWARD_MSG, forward_msg=ForwardMsg(delta=Delta(fragment_id="drawn")))
+    assert [message.delta.fragment_id for message in session._browser_queue.flush()] == ["drawn"]
+
+
+def test_that_a_run_has_shut_down_does_not_end_the_next(session: AppSession) -> None:
+    streamlit_patches.hear_all()
+    assert told_late(session, ScriptRunnerEvent.SHUTDOWN) is not None
+
+
+def test_streamlit_as_it_comes_still_drops_what_was_drawn(session: AppSession, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where this fails, the second half of `hear_all` has had its day."""
+    as_it_comes = streamlit_patches._heed_current
+    monkeypatch.setattr(AppSession, "_handle_scriptrunner_event_on_event_loop", as_it_comes)
+    told_late(session, ScriptRunnerEvent.ENQUEUE_FORWARD_MSG, forward_msg=ForwardMsg(delta=Delta(fragment_id="drawn")))
+    assert session._browser_queue.is_empty()
+
+
+LOOKS = """import streamlit as st
+from pages.ui.state.streamlit_patches import looked_for_pages
+st.text(looked_for_pages())
+st.navigation([st.Page(lambda: None, title="First"), st.Page(lambda: None, title="Second", url_path="second")]).run()
+st.text(looked_for_pages())"""
+
+
+@pytest.mark.parametrize("has_folder", [True, False])
+def test_that_streamlit_looked_for_pages_of_its_own_is_known_before_the_navigation(
+    tmp_path: Path, has_folder: bool
+) -> None:
+    """It does beside a folder `pages`, of those that nobody's run has called `st.navigation` in."""
+    (tmp_path / "app.py").write_text(LOOKS)
+    if has_folder:
+        (tmp_path / "pages").mkdir()
+    page = AppTest.from_file(str(tmp_path / "app.py")).run()
+    assert not page.exception
+    assert [text.value for text in page.text] == [str(has_folder), "False"]
 
 
 @pytest.mark.parametrize(("drawn_anew", "sent"), [(["a part"], 1), (None, 0)])

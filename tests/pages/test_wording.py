@@ -11,7 +11,8 @@ from compression.steps import STEPS, Channels, Factorize, Prune, Quantize, choic
 from compression.steps.settings import Settings
 from pages.ui.explore import figures_of_merit
 from pages.ui.model import wording
-from tests.pages.points import DIGITS, measurement
+from pages.ui.model.budget import Budget, advise
+from tests.pages.points import DIGITS, measurement, point
 
 
 def test_figures_of_merit_are_told_with_their_changes() -> None:
@@ -48,6 +49,18 @@ def test_a_recipe_in_words_and_as_a_command() -> None:
     for setting in settings:
         again = again.with_setting(*setting.split("="))
     assert again == recipe
+
+
+def test_sentences_in_a_row_have_a_space_between_them_but_in_chinese() -> None:
+    assert wording.in_a_row("One.", "", "Two.") == "One. Two."
+    one, two = point(0.9, 0.91, 60_000, 0.5), point(0.5, 0.938, 90_000, 0.5)
+    try:
+        speak("zh-CN")
+        reason = advise(Budget(), [one, two]).reason
+    finally:
+        speak(ENGLISH)
+    assert reason.count("。") == 2
+    assert "。 " not in reason
 
 
 def test_choices_of_settings_are_said_in_the_visitors_language_and_stored_as_they_are() -> None:

@@ -25,9 +25,9 @@ WHAT, NETWORK, IMAGES = "bring.what", N_("A network"), N_("Images")
 FILE, LIBRARY = N_("A file"), N_("torchvision or timm")
 
 SAVING = {
-    "ONNX, from PyTorch": """torch.onnx.export(
+    N_("ONNX, from PyTorch"): """torch.onnx.export(
     model.eval(), (torch.zeros(2, 3, 224, 224),), "mine.onnx", dynamic_shapes=({0: torch.export.Dim("n")},))""",
-    "PyTorch program": """program = torch.export.export(
+    N_("PyTorch program"): """program = torch.export.export(
     model.eval(), (torch.zeros(2, 3, 224, 224),), dynamic_shapes=({0: torch.export.Dim("n")},))
 torch.export.save(program, "mine.pt2")""",
 }
@@ -85,7 +85,7 @@ def _file(visit: Visit) -> None:
     st.caption(_(ABOUT))
     with st.expander(_("How to export a network")):
         for title, lines in SAVING.items():
-            st.caption(title)
+            st.caption(_(title))
             st.code(lines, language="python")
     types = [".onnx", ".pt2", *WEIGHTS, *OTHERS]
     st.file_uploader(_("File"), type=types, key="bring.file")

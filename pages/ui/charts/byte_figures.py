@@ -110,17 +110,16 @@ def operators(candidate: Profile, baseline: Profile) -> list[dict[str, object]]:
     """
     ours, theirs = ({o.operator: o for o in profile.operators} for profile in (candidate, baseline))
     names = sorted(ours.keys() | theirs.keys(), key=lambda n: -max(p[n].ms if n in p else 0.0 for p in (ours, theirs)))
-    return [
-        {"Operator": name, **_column("", ours.get(name)), **_column(_(" in fp32"), theirs.get(name))} for name in names
-    ]
+    return [{"Operator": name, **_columns(HERE, ours.get(name)), **_columns(THERE, theirs.get(name))} for name in names]
 
 
-def _column(suffix: str, found: object) -> dict[str, object]:
-    return {
-        f"Kernels{suffix}": getattr(found, "calls", 0),
-        f"ms{suffix}": getattr(found, "ms", 0.0),
-        f"Share{suffix}": getattr(found, "share", 0.0),
-    }
+HERE = N_("Calls"), "ms", N_("Share")
+THERE = N_("fp32 calls"), N_("fp32 ms"), N_("fp32 share")
+
+
+def _columns(names: tuple[str, ...], found: object) -> dict[str, object]:
+    values = (getattr(found, "calls", 0), getattr(found, "ms", 0.0), getattr(found, "share", 0.0))
+    return dict(zip(names, values, strict=True))
 
 
 def _bar(part: str, rows: Sequence[Ledger | LayerBytes], total: int) -> Bar:

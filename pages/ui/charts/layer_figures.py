@@ -42,7 +42,7 @@ def rows(reports: Sequence[LayerReport], curves: Mapping[str, LayerSensitivity])
             "Bits": report.bits,
             "Sparsity": report.sparsity,
             "SQNR, dB": report.sqnr_db,
-            "Worst drop": drop(curves[report.name]) if report.name in curves else None,
+            **({"Worst drop": drop(curves[report.name]) if report.name in curves else None} if curves else {}),
         }
         for report in reports
     ]
@@ -92,7 +92,7 @@ def histogram(view: LayerView) -> go.Figure:
         if found is not None:
             fig.add_trace(_bars(name, found, colour))
     uprights(fig, view.grid, {"color": AFTER, "width": 1, "dash": "dot"}, opacity=0.5)
-    counts = {"title": _("Weights"), "type": "log", "dtick": 1}
+    counts = {"title": _("Number of weights"), "type": "log", "dtick": 1}
     fig.update_layout(barmode="overlay", xaxis={"title": _("Weight")}, yaxis=counts)
     return _styled(fig, 300)
 

@@ -208,7 +208,8 @@ def bars(shown: Bars, *, height: int = 260, percent: bool = False) -> go.Figure:
         y=[spoken(label) for label in shown.labels], x=shown.values, orientation="h", marker={"color": VISITED},
         texttemplate=form, textposition="outside", cliponaxis=False, hovertemplate="%{y}: " + form + "<extra></extra>",
     ))  # fmt: skip
-    fig.update_xaxes(tickformat=".0%" if percent else None)
+    ends = [1.15 * end(0, *shown.values) for end in (min, max)]  # room for the value beside the longest bar
+    fig.update_xaxes(tickformat=".0%" if percent else None, range=ends if any(ends) else None)
     fig.update_yaxes(autorange="reversed", type="category")
     return fig
 

@@ -229,6 +229,7 @@ function listenForClicks(box, clicked) {
 export default function ({ data, parentElement, setTriggerValue }) {
   const box = parentElement.querySelector(".plot")
   const note = parentElement.querySelector(".plot-note")
+  note.textContent ||= data.loading
   box.setAttribute("aria-label", data.alt)
   const kept = held(drawn.get(box)).filter((name) => data.foresight?.[name])
   drawn.set(box, data)

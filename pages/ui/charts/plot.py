@@ -25,7 +25,7 @@ GHOST = N_("Interpolated")
 """The trace that follows a slider while it is dragged."""
 
 HTML = """<div class="plot-frame"><div class="plot" role="img" style="width:100%"></div></div>
-<p class="plot-note">Loading the chart …</p>"""
+<p class="plot-note"></p>"""
 CSS = """
 .plot-note { opacity: 0.7; }
 .plot-frame { position: relative; }
@@ -59,7 +59,7 @@ def plot(
         data={
             "figure": json.loads(figure.to_json()), "alt": alt, "library": library(),
             "config": CONFIG, "foresight": foresight, "ghost": _(GHOST), "handles": handles,
-            "drag": _("Drag, or press the arrow keys"),
+            "drag": _("Drag, or press the arrow keys"), "loading": _("Loading the chart …"),
         },
         height=height,
         on_clicked_change=_heard,

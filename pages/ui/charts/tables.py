@@ -30,10 +30,14 @@ COLUMNS = {
 }
 
 OPERATORS = {
-    name: st.column_config.NumberColumn(format=form)
-    for form, names in {"%.3f": ("ms", N_("ms in fp32")), "percent": (N_("Share"), N_("Share in fp32"))}.items()
+    name: st.column_config.NumberColumn(format=form, width="small")
+    for form, names in {
+        "localized": ("Calls", "fp32 calls"), "%.3f": ("ms", "fp32 ms"),
+        "percent": ("Share", "fp32 share"),
+    }.items()
     for name in names
-}
+}  # fmt: skip
+"""Columns of `byte_figures.operators`, side by side in half a page."""
 
 LAYERS = {
     "Sparsity": st.column_config.NumberColumn(format="percent"),

@@ -55,10 +55,12 @@ def deltas(a: Run, b: Run, found: Comparison | None) -> list[Delta]:
     told = [_accuracy(a, b, found), _size(a, b)]
     if a.latency and b.latency:
         told.append(_latency(a, b))
-    for name, title in (("macs", "MACs"), ("parameters", _("Weights"))):
+    for name, title in (("macs", _("MACs")), ("parameters", _("Weights"))):
         ours, theirs = getattr(a, name), getattr(b, name)
         if ours and theirs:
-            told.append(Delta(title, f"{ours:,}", f"{theirs:,}", wording.change(theirs / ours) or "none", "counted"))
+            told.append(
+                Delta(title, f"{ours:,}", f"{theirs:,}", wording.change(theirs / ours) or _("none"), _("counted"))
+            )
     return told
 
 
@@ -66,7 +68,7 @@ def _accuracy(a: Run, b: Run, found: Comparison | None) -> Delta:
     values = wording.percent(a.accuracy.value, a.accuracy.n), wording.percent(b.accuracy.value, b.accuracy.n)
     names = dict.fromkeys(_(WORDS[run.accuracy.reference].measure) for run in (a, b))
     if len(names) > 1:
-        return Delta(" or ".join(names), *values, "", _("not comparable: one dataset has no labels"))
+        return Delta(_(" or ").join(names), *values, "", _("not comparable: one dataset has no labels"))
     (name,) = names
     if a.accuracy.split != b.accuracy.split:
         return Delta(name, *values, "", _("not comparable: one was measured on validation images"))
@@ -79,7 +81,7 @@ def _accuracy(a: Run, b: Run, found: Comparison | None) -> Delta:
         value_2=wording.points(found.interval.high, n) or "0",
     )
     sure = _("significant") if found.p_value <= 0.05 else _("within noise")
-    change = wording.points(found.difference, n) or "none"
+    change = wording.points(found.difference, n) or _("none")
     if found.reference == "fp32" and "baseline" in (a.role, b.role):
         return Delta(name, *values, change, _("{bounds}; fp32 always agrees with itself", bounds=bounds))
     return Delta(
@@ -92,7 +94,7 @@ def _accuracy(a: Run, b: Run, found: Comparison | None) -> Delta:
 
 def _size(a: Run, b: Run) -> Delta:
     values = wording.size(a.size_bytes), wording.size(b.size_bytes)
-    return Delta(_("File size"), *values, wording.change(b.size_bytes / a.size_bytes) or "none", "exact")
+    return Delta(_("File size"), *values, wording.change(b.size_bytes / a.size_bytes) or _("none"), _("exact"))
 
 
 def _latency(a: Run, b: Run) -> Delta:
@@ -107,7 +109,7 @@ def _latency(a: Run, b: Run) -> Delta:
         return Delta(_(LATENCY), *values, "", told)
     ours, theirs = a.latency.ratio_interval, b.latency.ratio_interval
     apart = ours.high < theirs.low or theirs.high < ours.low
-    change = wording.change(b.latency.ratio / a.latency.ratio) or "none"
+    change = wording.change(b.latency.ratio / a.latency.ratio) or _("none")
     verdict = _("significant: intervals do not overlap") if apart else _("within noise: intervals overlap")
     return Delta(_(LATENCY), *values, change, verdict)
 
@@ -226,5 +228,5 @@ def _told(path: str, value: Any) -> str:
 def rows(found: Sequence[Delta]) -> list[dict[str, str]]:
     """The rows of a table."""
     return [
-        {"": d.measure, "A": d.a, "B": d.b, "B vs. A": d.change, "Significance": d.verdict} for d in found
+        {"": d.measure, "A": d.a, "B": d.b, N_("B vs. A"): d.change, "Significance": d.verdict} for d in found
     ]  # fmt: skip

@@ -5,7 +5,7 @@ import streamlit as st
 from compression.language import N_, _
 from compression.steps import Quantize, Step
 from pages.ui.page.guard import heard
-from pages.ui.state import Visit, put, shown
+from pages.ui.state import Visit, is_replaced, key_showing, shown
 
 AS_THE_REST = N_("default")
 WHOLE = 32
@@ -35,16 +35,16 @@ def _left_by(step: Step) -> tuple[str, ...]:
 def draw(visit: Visit, name: str) -> None:
     """A toggle for each technique that can leave this layer as it is, and its bits; the recipe carries them."""
     for kind, left in excluding(visit).items():
-        put(key := f"layers.out.{kind}.{name}", name in left)
+        key = key_showing(is_out := name in left, f"layers.out.{kind}.{name}")
         st.toggle(
             _("Exclude this layer from {technique}", technique=called(kind)), key=key, on_change=_leave_out,
-            args=(visit, kind, name), help=_meaning(kind),
+            args=(visit, kind, name, key, is_out), help=_meaning(kind),
         )  # fmt: skip
     quantize = visit.recipe.get("quantize")
     if not isinstance(quantize, Quantize):
         st.caption(_("Enable quantization on Explore to set the bit width of a single layer."))
         return
-    put(key := f"layers.bits.{name}", quantize.overrides.get(name, AS_THE_REST))
+    key = key_showing(bits := quantize.overrides.get(name, AS_THE_REST), f"layers.bits.{name}")
     choices = [
         bits for bits in Quantize.bits_choices() if bits >= 8 or not visit.recipe.get("share")
     ]  # Share.check_beside
@@ -53,8 +53,8 @@ def draw(visit: Visit, name: str) -> None:
         [AS_THE_REST, *choices],
         key=key,
         on_change=_override,
-        args=(visit, name),
-        format_func=lambda bits: _(bits) if bits == AS_THE_REST else str(bits),
+        args=(visit, name, key, bits),
+        format_func=lambda choice: _(choice) if choice == AS_THE_REST else str(choice),
     )
 
 
@@ -70,9 +70,11 @@ def _meaning(kind: str) -> str | None:
 
 
 @heard
-def _leave_out(visit: Visit, kind: str, name: str) -> None:
+def _leave_out(visit: Visit, kind: str, name: str, key: str, was_out: bool) -> None:
     """Takes a layer out of a technique, or in again; of quantization, with the bits of the rest."""
-    out = bool(shown(f"layers.out.{kind}.{name}"))
+    out = bool(shown(key))
+    if out == was_out and is_replaced(key):  # as the browser last had it
+        return
     step = visit.recipe.get(kind)
     if kind == "quantize":
         _give(visit, name, WHOLE if out else AS_THE_REST)
@@ -82,9 +84,10 @@ def _leave_out(visit: Visit, kind: str, name: str) -> None:
 
 
 @heard
-def _override(visit: Visit, name: str) -> None:
+def _override(visit: Visit, name: str, key: str, before: int | str) -> None:
     """Takes the slider's bits of a layer into the recipe."""
-    _give(visit, name, shown(f"layers.bits.{name}"))
+    if (bits := shown(key)) != before or not is_replaced(key):  # else as the browser last had it
+        _give(visit, name, bits)
 
 
 def _give(visit: Visit, name: str, bits: int | str) -> None:

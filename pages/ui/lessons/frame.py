@@ -6,7 +6,7 @@ from typing import Any
 import plotly.graph_objects as go
 import streamlit as st
 
-from compression.language import _
+from compression.language import N_, _
 from compression.lessons import measured
 from compression.lessons.measured import Row
 from compression.recipe import Recipe
@@ -139,7 +139,7 @@ def _numbers(row: Row) -> dict[str, Any]:
     return {
         "Recipe": row.planned.name,
         "Accuracy": wording.percent(accuracy.value, accuracy.n),
-        "95% interval": wording.interval(accuracy.interval.low, accuracy.interval.high, accuracy.n),
+        N_("95% interval"): wording.interval(accuracy.interval.low, accuracy.interval.high, accuracy.n),
         "File size": wording.size(found.size_bytes),
         "Latency, fp32 = 1": f"{latency.ratio:.2f}" if latency else measured.NOT_MEASURED,
         "Latency, one image": wording.milliseconds(latency.p50_ms) if latency else measured.NOT_MEASURED,

@@ -78,26 +78,17 @@ class Advice:
 def advise(budget: Budget, points: Sequence[Point]) -> Advice:
     """The best point within the budget as it is `asked`, by what the user wishes most, then by accuracy."""
     asked, words = budget.asked, words_of(point.measurement.accuracy for point in points)
-    unasked = "" if asked == budget else f" {usual(words)}"
+    unasked = "" if asked == budget else usual(words)
     measured = [point for point in points if point.full and point.recipe.steps]
     within = [point for point in measured if asked.allows(point.measurement)]
     if not within:
-        return Advice(None, f"{_nothing(asked, measured, words)}{unasked if measured else ''}")
+        return Advice(None, wording.in_a_row(_nothing(asked, measured, words), unasked if measured else ""))
     best = min(within, key=lambda point: (_rank(point.measurement, asked.wish), -point.measurement.accuracy.value))
     count = _("{count} of {count_2} measured points", count=len(within), count_2=len(measured))
     keep = _("are within the budget") if len(within) != 1 else _("is within the budget")
-    flattered = f" {_(words.flattered)}" if len(within) > 1 else ""  # choosing among many test results flatters
-    return Advice(
-        best,
-        _(
-            "{count} {keep}; this one is the {called}.{flattered}{unasked}",
-            count=count,
-            keep=keep,
-            called=called(asked.wish, words),
-            flattered=flattered,
-            unasked=unasked,
-        ),
-    )
+    flattered = _(words.flattered) if len(within) > 1 else ""  # choosing among many test results flatters
+    found = _("{count} {keep}; this one is the {called}.", count=count, keep=keep, called=called(asked.wish, words))
+    return Advice(best, wording.in_a_row(found, flattered, unasked))
 
 
 def usual(words: Words) -> str:
@@ -133,7 +124,7 @@ def _nothing(budget: Budget, measured: Sequence[Point], words: Words) -> str:
         "None of the {count} measured points meets {limits_in}. The smallest drop is {max:.2f} "
         "points, the smallest file {size}.",
         count=len(measured),
-        limits_in=" and ".join(budget.limits_in(words)),
+        limits_in=_(" and ").join(budget.limits_in(words)),
         max=max(0.0, closest["accuracy"]),
         size=wording.size(int(closest["size"])),
     )

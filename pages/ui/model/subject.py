@@ -143,9 +143,8 @@ def dataset_title(dataset: str) -> str:
         base, sample = parted(dataset)
     except InvalidSetting:  # of a run that a file brought
         return dataset
-    tested = f", {sample_title(sample)}" if sample.images else ""
     title = DATASETS[base].title if base in DATASETS else title_of(Path(base.removeprefix(FOLDER)))
-    return f"{title}{tested}"
+    return _("{title}, {tested}", title=title, tested=sample_title(sample)) if sample.images else title
 
 
 def sample_title(sample: TestSample) -> str:

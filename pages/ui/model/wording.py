@@ -16,7 +16,7 @@ from compression.steps import STEPS, Settings
 from pages.ui.model.subject import Subject
 
 BASELINE = N_("fp32 baseline")
-UNITS = (N_("bit"),)
+UNITS = (N_("bit"), N_("steps"), N_("values"))
 """Units of settings that have another name in another language."""
 
 SAME = 0.0005
@@ -43,7 +43,12 @@ def said(sentence: str) -> str:
 
 def told(sentences: Sequence[str]) -> str:
     """Several, as they were noted in English, in the language that is spoken now."""
-    return " ".join(map(said, sentences))
+    return in_a_row(*map(said, sentences))
+
+
+def in_a_row(*sentences: str) -> str:
+    """Those that are not empty, with a space between them; none follows a full stop of Chinese."""
+    return " ".join(filter(None, sentences)).replace("。 ", "。")
 
 
 def place(path: str) -> str:

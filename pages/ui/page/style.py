@@ -32,9 +32,16 @@ STYLE = """
 [class*="st-key-group-"] { padding: 0.55rem 0.75rem !important; }
 [class*="st-key-group-"] summary { padding: 0.25rem 0.5rem; min-height: 0; }
 [data-testid="stSidebar"] [data-testid="stVerticalBlock"] { gap: 0.6rem; }
+[data-testid="stSidebar"] [data-testid="stPageLink"] a { padding-left: 0; }
+.st-key-bring-images, .st-key-bring-library { min-height: 4.25rem; }
 [data-testid="stMetric"] { min-height: 8.4rem; }
-[data-testid="stMetricValue"] p, [data-testid="stMetricDeltaDescription"] p { white-space: normal !important; }
+:is([data-testid="stMetricLabel"], [data-testid="stMetricValue"], [data-testid="stMetricDeltaDescription"]) p {
+  white-space: normal !important; }
 div:has(> [data-testid="stMetricDeltaDescription"]) { flex-wrap: wrap; }
+:has(> [data-testid="stMultiSelectTagsContainer"]) { max-height: none !important; }
+[data-testid="stMultiSelectTagsContainer"] { flex-wrap: wrap; padding-bottom: 5px; row-gap: 4px; mask: none; }
+[data-testid="stMultiSelect"] [data-tag] { max-width: 100%; height: auto; padding-block: 2px; }
+[data-testid="stMultiSelect"] [data-tag] > [title] { white-space: normal; }
 .st-key-lesson { max-width: 62rem; margin: 0 auto; }
 .st-key-lesson [data-testid="stHorizontalBlock"] { flex-wrap: wrap; }
 .st-key-lesson [data-testid="stColumn"] { min-width: 17rem; }

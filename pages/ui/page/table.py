@@ -9,11 +9,12 @@ from compression.language import ENGLISH, _, current
 
 
 def columns(rows: Iterable[Mapping[str, Any]], config: Mapping[str, Any] | None = None) -> dict[str, Any]:
-    """The configuration of the columns that `rows` have, with labels and help translated."""
+    """The configuration of the columns that `rows` have and of others, with labels and help translated."""
     if current() == ENGLISH:
         return dict(config or {})
-    names = dict.fromkeys(name for row in rows for name in row)
-    return {**(config or {}), **{name: _named(name, (config or {}).get(name, "")) for name in names}}
+    given = config or {}
+    names = dict.fromkeys([*given, *(name for row in rows for name in row)])
+    return {name: _named(name, given.get(name, "")) for name in names}
 
 
 def _named(name: str, given: Any) -> Any:

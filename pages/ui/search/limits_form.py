@@ -1,5 +1,6 @@
 """What a search is asked for: limits, the wish, the budget, the techniques."""
 
+from collections.abc import Callable
 from typing import Any
 
 import streamlit as st
@@ -7,6 +8,7 @@ import streamlit as st
 from compression.language import N_, _, shown
 from compression.searching.settings import TECHNIQUES, SearchSettings
 from compression.steps import STEPS
+from pages.ui import state
 
 ANY = N_("any")
 WISHES = {
@@ -29,47 +31,50 @@ LIMITS: dict[str, tuple[str, float, float, float, float, str]] = {
 MAIN = ("drop", "size_bytes", "latency", "worst_class")
 
 
-def form() -> SearchSettings | None:
-    """The form; what was asked for when its button is pressed. Raises `InvalidSetting`."""
+def form(begin: Callable[[], None]) -> None:
+    """The form; `begin` is called when its button is pressed and reads what is `asked`."""
     st.markdown(_("**Limits**"), help=_("Empty fields set no limit."))
-    limits = _limits(MAIN, st.columns(len(MAIN)))
+    _limits(MAIN)
     with st.expander(_("More limits")):
-        more = tuple(name for name in LIMITS if name not in MAIN)
-        limits |= _limits(more, st.columns(len(more)))
-    wish = st.segmented_control(
+        _limits(tuple(name for name in LIMITS if name not in MAIN))
+    st.segmented_control(
         _("Objective"), list(WISHES), default="front", format_func=lambda wish: _(WISHES[wish]), required=True,
         key="search.wish",
     )  # fmt: skip
     places = st.columns(3)
-    minutes = places[0].number_input(
-        _("Minutes"), 0.1, 10_000.0, 10.0, 1.0, "%g", help=_about("minutes"), key="search.minutes"
-    )
-    trials = places[1].number_input(_("Trials"), 0, 100_000, 0, help=_about("trials"), key="search.trials")
-    workers = places[2].number_input(_("Workers"), 1, 64, 1, help=_about("workers"), key="search.workers")
-    chosen = st.pills(
+    places[0].number_input(_("Minutes"), 0.1, 10_000.0, 10.0, 1.0, "%g", help=_about("minutes"), key="search.minutes")
+    places[1].number_input(_("Trials"), 0, 100_000, 0, help=_about("trials"), key="search.trials")
+    places[2].number_input(_("Workers"), 1, 64, 1, help=_about("workers"), key="search.workers")
+    st.pills(
         _("Techniques"), TECHNIQUES, default=TECHNIQUES, selection_mode="multi", key="search.techniques",
         format_func=lambda kind: shown(STEPS[kind].title),
     )  # fmt: skip
-    begun = st.button(_("Search"), type="primary")
-    if not begun:
-        return None
+    st.button(_("Search"), type="primary", on_click=begin)
+
+
+def asked() -> SearchSettings:
+    """What the form says. Raises `InvalidSetting`."""
+    said = state.shown
     return SearchSettings(
-        **limits, minimise=wish or "front",  # type: ignore[arg-type]
-         minutes=float(minutes), trials=int(trials), workers=int(workers),
-        techniques=tuple(chosen),
+        **{name: _limit(name) for name in LIMITS}, minimise=said("search.wish"), minutes=float(said("search.minutes")),
+        trials=int(said("search.trials")), workers=int(said("search.workers")),
+        techniques=tuple(said("search.techniques")),
     )  # fmt: skip
 
 
-def _limits(names: tuple[str, ...], places: list[Any]) -> dict[str, Any]:
-    found: dict[str, Any] = {}
-    for name, place in zip(names, places, strict=True):
-        label, low, high, pace, unit, form = LIMITS[name]
-        value = place.number_input(
+def _limits(names: tuple[str, ...]) -> None:
+    for name, place in zip(names, st.columns(len(names)), strict=True):
+        label, low, high, pace, _unit, form = LIMITS[name]
+        place.number_input(
             _(label), low, high, None, pace, form, placeholder=_(ANY), help=_about(name), key=f"search.{name}"
         )
-        whole = SearchSettings.model_fields[name].annotation == int | None
-        found[name] = None if value is None else round(value * unit) if whole else round(value * unit, 9)
-    return found
+
+
+def _limit(name: str) -> Any:
+    """A limit in the units of a search."""
+    value, unit = state.shown(f"search.{name}"), LIMITS[name][4]
+    whole = SearchSettings.model_fields[name].annotation == int | None
+    return None if value is None else round(value * unit) if whole else round(value * unit, 9)
 
 
 def _about(name: str) -> str | None:

@@ -14,6 +14,7 @@ from pages.ui.model import wording
 from pages.ui.model.points import Point
 from pages.ui.page.table import columns
 from pages.ui.page.waiting import awaited
+from pages.ui.ship.device_rows import MEASURED
 from pages.ui.state import Visit
 
 AT_ONCE = 2_000_000
@@ -136,7 +137,7 @@ def rows(found: TfliteMeasurement, estimate: Deployment, point: Point) -> list[d
         (
             _("Agreement with the ONNX file"),
             wording.percent(found.equal, found.n_test) if found.equal is not None else "–",
-            "measured" if found.equal is not None else _("not measured"),
+            _(MEASURED) if found.equal is not None else _("not measured"),
             "",
         ),
         (
@@ -146,7 +147,7 @@ def rows(found: TfliteMeasurement, estimate: Deployment, point: Point) -> list[d
             _("{p50_ms} measured, ONNX file", p50_ms=wording.milliseconds(onnx.latency.p50_ms)) if onnx.latency else "",
         ),
     ]
-    return [dict(zip(("", ".tflite file", _("Source"), _("For comparison")), line, strict=True)) for line in lines]
+    return [dict(zip(("", _(".tflite file"), _("Source"), _("For comparison")), line, strict=True)) for line in lines]
 
 
 def told(found: TfliteMeasurement) -> str:
@@ -165,4 +166,4 @@ def told(found: TfliteMeasurement) -> str:
                 equal=found.arena.equal,
                 answered=found.arena.answered,
             )
-    return _("{arena} Program: {SOURCE}. Kernels: {kernels}.", arena=arena, SOURCE=SOURCE, kernels=kernels)
+    return _("{arena} Program: {SOURCE}. Kernels: {kernels}.", arena=arena, SOURCE=_(SOURCE), kernels=kernels)

@@ -12,7 +12,7 @@ from compression.records.measurement import Latency
 from pages.ui.model import wording
 
 YES, NO = N_("fits"), N_("does not fit")
-MEASURED = "measured"
+MEASURED, ESTIMATED = N_("measured"), N_("estimated")
 
 COLUMNS = {
     "Flash": st.column_config.ProgressColumn(N_("Flash used"), format="percent", min_value=0, max_value=1),
@@ -30,12 +30,12 @@ def rows(ours: Deployment, fp32: Deployment) -> list[dict[str, Any]]:
 
 def _row(found: Fit, fp32: Fit) -> dict[str, Any]:
     return {
-        "Device": found.device.title,
+        "Device": _(found.device.title),
         "This file": verdict(found),
-        "fp32 file": verdict(fp32),
+        N_("fp32 file"): verdict(fp32),
         "Flash": found.need.flash / found.device.flash_bytes,
         "RAM": found.need.ram / found.device.ram_bytes,
-        "Memory": MEASURED if found.need.measured else "estimated",
+        "Memory": _(MEASURED if found.need.measured else ESTIMATED),
         "ms": found.estimated_ms,
         "fp32 ms": fp32.estimated_ms,
         "mJ": found.estimated_mj,
@@ -47,8 +47,9 @@ def verdict(found: Fit) -> str:
     """'fits', or what is too small: 'flash is too small'."""
     if found.fits:
         return _(YES)
-    lacking = [name for name, enough in (("flash", found.flash), ("RAM", found.ram)) if not enough]
-    return _("{lacking} too small", lacking=" and ".join(lacking))
+    if found.ram:
+        return _("flash too small")
+    return _("RAM too small") if found.flash else _("flash and RAM too small")
 
 
 def details(found: Fit) -> list[str]:
@@ -95,7 +96,7 @@ def _measured(found: Fit) -> list[str]:
             size_2=wording.size(device.flash_bytes),
             size_3=wording.size(need.weights),
             size_4=wording.size(need.runtime_flash),
-            SOURCE=SOURCE,
+            SOURCE=_(SOURCE),
         ),
         _(
             "RAM {size} of {size_2}: {size_3} of arena (measured), {size_4} for stack and program (assumed).",
@@ -160,7 +161,7 @@ def transfers(size_bytes: int, fp32_bytes: int) -> list[dict[str, Any]]:
         {
             "Connection": name,
             "This file, s": round(transfer_seconds(size_bytes, name), 3),
-            "fp32 file, s": round(transfer_seconds(fp32_bytes, name), 3),
+            N_("fp32 file, s"): round(transfer_seconds(fp32_bytes, name), 3),
         }
         for name in NETWORKS
     ]

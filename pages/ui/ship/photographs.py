@@ -8,6 +8,7 @@ from compression.recipe import Recipe
 from compression.records.measurement import Measurement
 from compression.reference import Sweep
 from compression.steps import Prune, Quantize, Step
+from pages.ui.model import wording
 from pages.ui.model.subject import Subject, reference_images, reference_sweep
 from pages.ui.ship import run_story
 from pages.ui.ship.stories import Slide, Story, measured_on, price
@@ -37,7 +38,7 @@ def story(changed: Callable[[Recipe], Comparison | str | None]) -> Story | None:
     return Story(
         _("Colour photographs: {times:.0f}× smaller, {price}", times=last.size_ratio, price=price(last)),
         run_story.told(SUBJECT.title, named, lambda: _changes(changed(recipe))),
-        f"{measured_on(sweep.machine, sweep.made)} {reference_images(SUBJECT)}".strip(),
+        wording.in_a_row(measured_on(sweep.machine, sweep.made), reference_images(SUBJECT)),
     )
 
 

@@ -112,7 +112,7 @@ def report(
 
 def question(budget: Budget, words: Words) -> str:
     """'Which file is the smallest with accuracy drop ≤ 1 point?'."""
-    limits = _(" with {limits_in}", limits_in=" and ".join(budget.limits_in(words))) if budget.limits else ""
+    limits = _(" with {limits_in}", limits_in=_(" and ").join(budget.limits_in(words))) if budget.limits else ""
     return _("Which file is the {called}{limits}?", called=called(budget.wish, words), limits=limits)
 
 
@@ -126,15 +126,16 @@ def answer(advice: Advice) -> str:
     told = _("{recipe}. {size}", recipe=recipe, size=wording.size(measured.size_bytes))
     smaller = wording.times(measured.size_ratio)
     told += _(", {smaller} than fp32", smaller=smaller) if smaller else ""
+    bounds = wording.interval(accuracy.interval.low, accuracy.interval.high, n)
     if accuracy.reference == "fp32":
-        bounds = wording.interval(accuracy.interval.low, accuracy.interval.high, n)
         told += _(
             "; agreement with fp32 {percent} ({bounds})", percent=wording.percent(accuracy.value, n), bounds=bounds
         )
     else:
         told += _(
-            "; accuracy {percent} (fp32: {baseline})",
+            "; accuracy {percent} (95% interval {bounds}; fp32: {baseline})",
             percent=wording.percent(accuracy.value, n),
+            bounds=bounds,
             baseline=wording.percent(accuracy.baseline, n),
         )
     if measured.latency:
@@ -160,13 +161,14 @@ def facts(point: Point, compared: Comparison | str) -> tuple[tuple[str, str], ..
             share=share,
             p50_ms=wording.milliseconds(latency.p50_ms),
         )
-    sizes = _(
-        "{size} instead of {size_2}",
+    smaller = _(
+        "{times}: {size} instead of {size_2}.",
+        times=wording.times(found.size_ratio) or _("Not smaller"),
         size=wording.size(found.size_bytes),
         size_2=wording.size(found.baseline_size_bytes),
     )
     return (
-        (_("How much smaller?"), f"{wording.times(found.size_ratio) or _('Not smaller')}: {sizes}."),
+        (_("How much smaller?"), smaller),
         (_("How much faster?"), faster),
         (
             _("What is lost?"),
@@ -179,7 +181,7 @@ def facts(point: Point, compared: Comparison | str) -> tuple[tuple[str, str], ..
             ),
         ),
         (_("For which classes?"), _worst(compared)),
-        (_("On which machine?"), f"{machines([point])}."),
+        (_("On which machine?"), _("{told}.", told=machines([point]))),
         (
             _("What was not measured?"),
             _(
@@ -294,13 +296,13 @@ def _row(point: Point, front: bool, chosen: bool) -> Row:
     measured = point.measurement
     accuracy, latency, n = measured.accuracy, measured.latency, measured.accuracy.n
     bounds = wording.interval(accuracy.interval.low, accuracy.interval.high, n)
-    drop = wording.points(-accuracy.drop, n) or "none"
-    noise = not accuracy.significant
+    drop = wording.points(-accuracy.drop, n)
+    noise = drop and not accuracy.significant
     interval = latency.ratio_interval if latency else None
     return Row(
         recipe=wording.recipe_line(point.recipe),
         accuracy=f"{wording.percent(accuracy.value, n)} ({bounds})",
-        drop=f"({drop})" if noise and drop != "none" else drop,
+        drop=f"({drop})" if noise else drop or _("none"),
         size=wording.size(measured.size_bytes),
         smaller=f"{measured.size_ratio:.1f} ×",
         latency=wording.ratio(latency.ratio, interval.low, interval.high) if latency and interval else "–",

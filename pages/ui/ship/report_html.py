@@ -4,7 +4,7 @@ import math
 from collections.abc import Sequence
 from html import escape
 
-from compression.language import _, current
+from compression.language import N_, _, current
 from pages.ui.charts.scatter_data import Chart, Mark
 from pages.ui.charts.scatter_figure import BASELINE, NOW
 from pages.ui.ship.report import Report, Row, cells
@@ -28,12 +28,16 @@ table { border-collapse: collapse; width: 100%; font-size: .85rem; font-variant-
 th, td { text-align: left; padding: .3rem .5rem; border-bottom: 1px solid var(--line); vertical-align: top; }
 th { color: var(--soft); font-weight: 600; } tr.chosen td { background: var(--mark); font-weight: 600; }
 pre { border: 1px solid var(--line); padding: .7rem; font-size: .8rem; overflow-x: auto; white-space: pre-wrap; }
-footer, li { color: var(--soft); font-size: .85rem; }
+footer, li, .legend { color: var(--soft); font-size: .85rem; }
+.legend span { margin-right: 1em; }
 @media (max-width: 700px) { dl { grid-template-columns: 1fr; } .charts { grid-template-columns: 1fr; } }
 @page { size: A4; margin: 14mm; }
 @media print { body { margin: 0; padding: 0; max-width: none; font-size: 11px; }
   dl { gap: 0 .6rem; margin: .4rem 0; } tr, figure, pre { break-inside: avoid; } table { font-size: 9px; } }
 """
+
+LEGEND = ((NOW, N_("Recommended")), (FRONT, N_("Pareto front")), (VISITED, N_("Other files")), (BASELINE, N_("fp32")))
+"""The colours of the charts. Lines are 95% intervals."""
 
 WIDTH, HEIGHT = 440, 300
 LEFT, RIGHT, TOP, BOTTOM = 46, 12, 10, 40
@@ -49,6 +53,7 @@ def to_html(told: Report) -> str:
     rows = "".join(_table_row(cells(row), row.chosen) for row in shown)
     head = "".join(f"<th scope=col>{escape(name)}</th>" for name in told.header)
     charts = "".join(f"<figure>{svg(data)}</figure>" for data in told.charts)
+    keys = "".join(f'<span><b style="color: {colour}">●</b> {escape(_(name))}</span> ' for colour, name in LEGEND)
     notes = "".join(f"<li>{escape(note)}</li>" for note in told.notes)
     listed = _("{left_out} more files are listed in the CSV.", left_out=left_out)
     more = f"<p>{listed}</p>" if left_out else ""
@@ -68,6 +73,7 @@ def to_html(told: Report) -> str:
 <p>{escape(told.reason)}</p>
 <dl>{facts}</dl>
 <h2>{escape(measures)}</h2><div class="charts">{charts}</div>
+<p class="legend">{keys}{escape(_("Lines: 95% intervals."))}</p>
 <h2>{_("All measured files")}</h2><table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>{more}
 <ul>{notes}</ul>
 {recipe}

@@ -30,16 +30,16 @@ from compression.language import _
 from pages.ui.charts.scatter_data import Chart
 from pages.ui.charts.scatter_figure import BASELINE, NOW
 from pages.ui.ship.report import Report, cells
-from pages.ui.ship.report_html import FRONT, VISITED, Scale, chosen_rows, stairs
+from pages.ui.ship.report_html import FRONT, LEGEND, VISITED, Scale, chosen_rows, stairs
 
 INK, SOFT, RULE, MARKED = (HexColor(code) for code in ("#1f2430", "#626a78", "#d5d9e0", "#fff3e6"))
 FACE, BOLD, EAST = "Vera", "VeraBd", "STSong-Light"
 """Fonts: the first two come with ReportLab; the third, for Chinese and Japanese, with the reader's program."""
 MARGIN = 14 * mm
 WIDTH = A4[0] - 2 * MARGIN
-CHART = WIDTH / 2 - 3 * mm, 84 * mm
+CHART = WIDTH / 2 - 3 * mm, 105 * mm
 LEFT, RIGHT, TOP, BOTTOM = 30, 6, 6, 30
-COLUMNS = (0.24, 0.15, 0.1, 0.09, 0.1, 0.14, 0.08, 0.1)
+COLUMNS = (0.22, 0.15, 0.1, 0.09, 0.13, 0.13, 0.08, 0.1)
 """Shares of the page's width."""
 
 
@@ -66,13 +66,19 @@ def _content(told: Report) -> list[Flowable]:
     soft = {"colour": SOFT}
     parts: list[Flowable] = [
         _text(told.title, 17, face=BOLD), _text(told.question, 9, **soft), Spacer(0, 3 * mm),
-        _text(told.answer, 11, face=BOLD), _text(told.reason, 9), Spacer(0, 4 * mm),
+        _text(told.answer, 11, face=BOLD), Spacer(0, 2 * mm), _text(told.reason, 9), Spacer(0, 4 * mm),
     ]  # fmt: skip
     if told.facts:
         rows = [[_text(ask, 9, **soft), _text(say, 9)] for ask, say in told.facts]
         parts += [Table(rows, [0.24 * WIDTH, 0.76 * WIDTH], style=[("VALIGN", (0, 0), (-1, -1), "TOP")], splitInRow=1)]
-    parts += [Spacer(0, 4 * mm), Table([[drawing(data) for data in told.charts]], [WIDTH / 2] * 2), PageBreak()]
-    parts += [_text(_("All measured files"), 12, face=BOLD), Spacer(0, 2 * mm), *_table(told), Spacer(0, 3 * mm)]
+    parts += [Spacer(0, 4 * mm), Table([[drawing(data) for data in told.charts]], [WIDTH / 2] * 2), _legend()]
+    parts += [
+        PageBreak(),
+        _text(_("All measured files"), 12, face=BOLD),
+        Spacer(0, 2 * mm),
+        *_table(told),
+        Spacer(0, 3 * mm),
+    ]
     parts.append(
         ListFlowable([_text(note, 8, **soft) for note in told.notes], bulletType="bullet", start="–", bulletFontSize=8)
     )
@@ -80,6 +86,12 @@ def _content(told: Report) -> list[Flowable]:
         parts += [Spacer(0, 4 * mm), _text(_("Recommended recipe"), 12, face=BOLD), Spacer(0, 2 * mm)]
         parts += [Preformatted(told.recipe_yaml, _style(8, FACE, INK))]
     return parts
+
+
+def _legend() -> Flowable:
+    """What the colours of the charts mean, each in its own."""
+    names = [_text(_(name), 8, face=BOLD, colour=HexColor(colour)) for colour, name in LEGEND]
+    return Table([[*names, _text(_("Lines: 95% intervals."), 8, colour=SOFT)]], [WIDTH / 5] * 5)
 
 
 def _table(told: Report) -> list[Flowable]:

@@ -73,16 +73,16 @@ def _original(title: str, found: Measurement) -> Slide:
 
 def _step(found: Sequence[tuple[str, Measurement]]) -> Slide:
     name, measured = found[-1]
-    latency = _(" Latency {ratio:.2f} of fp32.", ratio=measured.latency.ratio) if measured.latency else ""
+    latency = _("Latency {ratio:.2f} of fp32.", ratio=measured.latency.ratio) if measured.latency else ""
     slow = measured.latency is not None and measured.latency.ratio > AS_SLOW
     smaller, size = measured.size_ratio >= 1, wording.size(measured.size_bytes)
     return Slide(
         name,
         f"{measured.size_ratio if smaller else 1 / measured.size_ratio:.1f}×",
         _("smaller: {size}", size=size) if smaller else _("larger: {size}", size=size),
-        f"{_quality(measured)}.{latency}",
+        wording.in_a_row(_("{told}.", told=_quality(measured)), latency),
         _sizes([each for each, _ in found], measured.baseline_size_bytes, [m.size_bytes for _, m in found]),
-        notes=_("Every figure was measured on this very file.{value}", value=f" {_(NOT_FASTER)}" if slow else ""),
+        notes=wording.in_a_row(_("Every figure was measured on this very file."), _(NOT_FASTER) if slow else ""),
     )
 
 
@@ -105,7 +105,7 @@ def _cost(found: Sequence[tuple[str, Measurement]]) -> Slide:
         _("of {lower}, {sure}", lower=_(words.measure).lower(), sure=sure)
         if accuracy.reference == "labels"
         else _("of agreement with fp32"),
-        f"{found[-1][0]}: {_quality(found[-1][1])}.",
+        _("{name}: {quality}.", name=found[-1][0], quality=_quality(found[-1][1])),
         Bars(
             _(words.title),
             tuple(n for n, _ in bars),
@@ -129,7 +129,7 @@ def changes(found: Comparison | str, about: str = "") -> Slide:
         _("Which images changed"),
         f"{found.a_only:,}",
         _("images that only fp32 classifies correctly"),
-        " ".join([_("{b_only:,} images went the other way, of {n:,}.", b_only=found.b_only, n=found.n), about]).strip(),
+        wording.in_a_row(_("{b_only:,} images went the other way, of {n:,}.", b_only=found.b_only, n=found.n), about),
         pictures=tuple(
             (
                 flip.png,

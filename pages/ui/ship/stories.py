@@ -240,13 +240,13 @@ def chart(bars: Bars) -> go.Figure:
         textposition="outside", textfont={"size": 26}, cliponaxis=False, hoverinfo="skip",
     ))  # fmt: skip
     fig.update_layout(
-        template="none", height=max(420, 110 + 90 * len(bars.names)), margin={"l": 10, "r": 110, "t": 60, "b": 10},
+        template="none", height=max(500, 110 + 90 * len(bars.names)), margin={"l": 10, "r": 110, "t": 60, "b": 10},
         title={"text": bars.title, "font": {"size": 24}, "x": 0}, font={"size": 22, "color": GREY},
         paper_bgcolor="rgba(0,0,0,0)", plot_bgcolor="rgba(0,0,0,0)", bargap=0.35,
     )  # fmt: skip
     fig.update_xaxes(visible=False, rangemode="tozero")
     fig.update_yaxes(
-        autorange="reversed", ticks="", automargin=True, showgrid=False, tickfont={"size": 20},
+        autorange="reversed", ticks="", automargin=True, showgrid=False, zeroline=False, tickfont={"size": 20},
         tickvals=list(range(len(bars.names))), ticktext=[_wrapped(name) for name in bars.names],
     )  # fmt: skip
     return fig

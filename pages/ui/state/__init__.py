@@ -21,6 +21,8 @@ from pages.ui.state.tab import (
     came,
     elsewhere,
     forgotten,
+    is_replaced,
+    key_showing,
     put,
     shown,
     shown_or_none,
@@ -31,8 +33,8 @@ from pages.ui.state.tab import (
 from pages.ui.state.visit import Visit, opened
 
 __all__ = [
-    "Learning", "Table", "Visit", "asked", "awaited_once", "begun", "came", "can_sign_in", "chosen_lesson", "elsewhere",
-    "forgotten", "has_expired", "has_team", "is_signed_in", "kept", "known", "lab", "learning", "may_look", "member",
-    "opened", "put", "shown", "shown_or_none", "signed_in_as", "store", "table", "taken", "tale", "watch_the_door",
-    "watched", "watched_beside",
+    "Learning", "Table", "Visit", "asked", "awaited_once", "begun", "came", "can_sign_in", "chosen_lesson",
+    "elsewhere", "forgotten", "has_expired", "has_team", "is_replaced", "is_signed_in", "kept", "key_showing",
+    "known", "lab", "learning", "may_look", "member", "opened", "put", "shown", "shown_or_none", "signed_in_as",
+    "store", "table", "taken", "tale", "watch_the_door", "watched", "watched_beside",
 ]  # fmt: skip

@@ -1,4 +1,4 @@
-"""What Streamlit does between two runs of a page, so that every click is heard and none waits for it."""
+"""What Streamlit does between two runs of a page, so that every click is heard, and all that was drawn is sent."""
 
 import gc
 import logging
@@ -6,7 +6,8 @@ from functools import cache
 from typing import Any
 
 import streamlit
-from streamlit.runtime.scriptrunner import get_script_run_ctx
+from streamlit.runtime.app_session import AppSession
+from streamlit.runtime.scriptrunner import ScriptRunner, ScriptRunnerEvent, get_script_run_ctx
 from streamlit.runtime.state.safe_session_state import SafeSessionState
 
 log = logging.getLogger(__name__)
@@ -20,13 +21,19 @@ NAMED_BY_TEXT = ("string_value", "string_array_value")
 
 @cache
 def hear_all() -> None:
-    """Has every click heard, however quickly another follows; to be called when the app starts, again does no harm.
+    """Has every click heard, however quickly another follows, and all that a run draws sent.
+
+    To be called when the app starts; again does no harm.
 
     Streamlit 1.67 looks for a newer request before it applies the one that it begins with, and again whenever the
     button's callback touches the session's state; then it drops what it has. What other widgets show comes again with
     each request; that a button was clicked does not, so the click was lost, or half of what it does. Here the request
     is applied first, and whole; Streamlit looks for newer ones right after that too. The setting `runner.fastReruns` is
     off for the same reason: a run that had not begun was stopped together with the click that had asked for it.
+
+    What a run draws waits for the server's event loop. Where the run ends and the next request comes before the loop
+    gets to it, Streamlit 1.67 has another thread carry out the request, and drops what the former has told. The browser
+    then lacks elements that parts of the page lie behind, and objects ("Bad delta path index"). Here it is sent.
 
     Of two clicks a few milliseconds apart, one in five was lost without it, none of 400 with it. Other versions of
     Streamlit are left as they are, and the log says so.
@@ -38,6 +45,7 @@ def hear_all() -> None:
         )  # fmt: skip
         return
     setattr(SafeSessionState, "on_script_will_rerun", _apply)  # noqa: B010 - not as an assignment, which is mistyped
+    setattr(AppSession, "_handle_scriptrunner_event_on_event_loop", _heed)  # noqa: B010 - the same
 
 
 def looked_for_pages() -> bool:
@@ -59,6 +67,26 @@ def _apply(session: SafeSessionState, *states: Any, **options: Any) -> None:
             session._state.on_script_will_rerun(*states, **options)
     finally:
         object.__setattr__(session, "_yield_callback", look)
+
+
+_heed_current = AppSession._handle_scriptrunner_event_on_event_loop
+"""As it comes: what the session does with what its runner tells, and nothing with what another does."""
+
+
+def _heed(session: AppSession, sender: ScriptRunner | None, event: ScriptRunnerEvent, *about: Any, **more: Any) -> None:
+    """The same also for the runner before, which has ended by itself: it told all before the current one was made.
+
+    That it has shut down is its last word, and concerns the current one no more.
+    """
+    current = session._scriptrunner
+    if sender in (None, current) or event == ScriptRunnerEvent.SHUTDOWN:
+        _heed_current(session, sender, event, *about, **more)
+        return
+    session._scriptrunner = sender
+    try:
+        _heed_current(session, sender, event, *about, **more)
+    finally:
+        session._scriptrunner = current
 
 
 def put_choices_again() -> None:

@@ -90,6 +90,27 @@ def put(key: str, value: Any) -> None:
     st.session_state[key] = value
 
 
+def key_showing(value: Any, name: str) -> str:
+    """The key of a widget that shows a value which other widgets change too; to be called before it is drawn.
+
+    A value that others have changed comes with a key of its own. Under the same one, a message that the browser sent
+    before it had the new value would bring the old, and Streamlit takes it for a change that the user made.
+    """
+    turns: dict[str, int] = st.session_state.setdefault("turns", {})
+    key = f"{name}.{turns.get(name, 0)}"
+    if st.session_state.get(key, value) != value:
+        turns[name] = turns.get(name, 0) + 1
+        key = f"{name}.{turns[name]}"
+    put(key, value)
+    return key
+
+
+def is_replaced(key: str) -> bool:
+    """Whether a widget whose key `key_showing` gave has made room for another by now."""
+    name, _dot, turn = key.rpartition(".")
+    return st.session_state.get("turns", {}).get(name, 0) != int(turn)
+
+
 def taken(key: str) -> Any:
     """What was put under a key, the first time that it is asked for; then None."""
     return st.session_state.pop(key, None)
