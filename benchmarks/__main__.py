@@ -16,6 +16,9 @@ from compression.host.folders import user_folder
 
 ModelOption = Annotated[str, typer.Option(help="A model of the zoo with stored weights for the dataset, or FILE.pt2.")]
 DatasetOption = Annotated[str, typer.Option(help="A name from `python -m compression data list`, or folder:PATH.")]
+SourceOption = Annotated[str, typer.Option(help="From any source, as `python -m compression compress` takes it.")]
+WeightsOption = Annotated[Path | None, typer.Option(help="For a network of torchvision or timm: a file.")]
+CalibrationOption = Annotated[int, typer.Option(min=16, max=1024, help="Images to calibrate on.")]
 OutOption = Annotated[Path | None, typer.Option(file_okay=False, help="Folder for JSON and Markdown, not stdout.")]
 
 app = typer.Typer(cls=Sentences, add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
@@ -45,15 +48,13 @@ def slider(model: ModelOption = "resnet20", dataset: DatasetOption = "fashion-mn
 
 @app.command()
 def accuracy(
-    model: Annotated[
-        str, typer.Option(help="From any source, as `python -m compression compress` takes it.")
-    ] = "resnet20",
+    model: SourceOption = "resnet20",
     dataset: DatasetOption = "fashion-mnist",
-    weights: Annotated[Path | None, typer.Option(help="For a network of torchvision or timm: a file.")] = None,
+    weights: WeightsOption = None,
     only: Annotated[list[str] | None, typer.Option(help="Only this row; may be given several times.")] = None,
     settings: Annotated[list[str] | None, typer.Option("--set", help="For every row besides: KEY=VALUE.")] = None,
     seeds: Annotated[int, typer.Option(min=1, help="How many.")] = 3,
-    calibration: Annotated[int, typer.Option(min=16, max=1024, help="Images to calibrate on.")] = 512,
+    calibration: CalibrationOption = 512,
     busy: Annotated[bool, typer.Option(help="Leave out latency, and measure on a busy machine.")] = False,
     out: OutOption = None,
 ) -> None:
@@ -174,9 +175,25 @@ def lessons(
 
 
 @app.command()
-def peers(model: ModelOption = "resnet20", dataset: DatasetOption = "fashion-mnist", out: OutOption = None) -> None:
-    """Accuracy, bytes, latency and seconds beside other tools; install requirements-bench.txt first."""
-    _run("peers", model, dataset, out)
+def peers(
+    model: SourceOption = "resnet20",
+    dataset: DatasetOption = "fashion-mnist",
+    weights: WeightsOption = None,
+    only: Annotated[list[str] | None, typer.Option(help="Only this compression; may be given several times.")] = None,
+    calibration: CalibrationOption = 512,
+    limit: Annotated[float, typer.Option(min=1, help="Seconds after which a peer is stopped.")] = 300,
+    busy: Annotated[bool, typer.Option(help="Leave out latency, and measure on a busy machine.")] = False,
+    out: OutOption = None,
+) -> None:
+    """Accuracy, bytes, latency, seconds and memory beside other tools; install requirements-bench.txt first."""
+    from benchmarks import peers as measurements
+    from benchmarks.accuracy import Subject
+
+    quiet = found() if busy else require_quiet()
+    subject = Subject(model, dataset, weights, calibration)
+    with working() as progress:
+        report = measurements.run(subject, quiet, progress, only=tuple(only or ()), limit_s=limit, busy=busy)
+    publish(report, out)
 
 
 @app.command()
@@ -193,6 +210,23 @@ def browser(model: ModelOption = "resnet20", dataset: DatasetOption = "digits", 
 
     with working() as progress:
         report = measurement.run(model, dataset, found(), progress)
+    publish(report, out)
+
+
+@app.command()
+def runtimes(
+    preset: Annotated[str, typer.Option(help="A name from `python -m compression recipe presets`.")] = "8-bit",
+    only: Annotated[list[str] | None, typer.Option(help="MODEL/DATASET; several times. Default: all.")] = None,
+    most: Annotated[int, typer.Option(min=1, help="Images that TensorFlow Lite Micro answers at most.")] = 10_000,
+    out: OutOption = None,
+) -> None:
+    """Answers of LiteRT and TFLM beside those of the int8 ONNX file, for every network with weights."""
+    from benchmarks import runtimes as measurement
+    from benchmarks.quiet import found
+
+    lines = (out or user_folder() / "benchmarks") / f"runtimes-{preset}.jsonl"
+    with working() as progress:
+        report = measurement.run(preset, found(), progress, lines=lines, only=tuple(only or ()), most=most)
     publish(report, out)
 
 
@@ -221,7 +255,7 @@ def memory(
 def live(
     model: Annotated[str, typer.Option(help="A network of the list, torchvision:NAME or timm:NAME.")],
     dataset: Annotated[str, typer.Option(help="folder:PATH; random images for torchvision: and timm:.")] = "",
-    calibration: Annotated[int, typer.Option(min=16, max=1024, help="Images to calibrate on.")] = 512,
+    calibration: CalibrationOption = 512,
     tests: Annotated[int, typer.Option(min=16, help="Random images to test on.")] = 256,
 ) -> None:
     """Seconds and memory from a network at its own size to points on a chart; on a busy machine too."""

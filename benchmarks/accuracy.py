@@ -11,13 +11,16 @@ Each result is kept as a line of JSON as soon as it is there. A run that was cut
 import json
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from math import sqrt
 from pathlib import Path
 from statistics import mean
+from typing import Any
 
 import numpy as np
 
+from benchmarks import kept_results
 from benchmarks.quiet import Quiet
 from benchmarks.report import Report, table
 from compression.cli import inputs
@@ -131,9 +134,8 @@ class Result:
     refusal: str = ""
 
     @classmethod
-    def read(cls, line: str) -> "Result":
-        """From a line of JSON."""
-        values = json.loads(line)
+    def of(cls, values: dict[str, Any]) -> "Result":
+        """From a line that was kept."""
         return cls(**{**values, "paired": values["paired"] and Paired(**values["paired"])})
 
 
@@ -147,11 +149,11 @@ def run(
         if name not in ROWS:
             raise UnknownName("row", name, ROWS)
     keys = {(name, seed): _key(subject, name, seed, busy) for seed in seeds for name in names}
-    found = {result.key: result for result in _read(lines)}
+    found = {result.key: result for result in _known(lines)}
     missing = [place for place, key in keys.items() if key not in found]
     for result in _measure(subject, missing, keys, progress, busy=busy):
         found[result.key] = result
-        _keep(result, lines)
+        kept_results.keep(asdict(result), lines)
     rows = {name: [found[keys[name, seed]] for seed in seeds] for name in names}
     first = next((result for each in rows.values() for result in each if result.paired), None)
     told = f"{first.paired.n:,} test images; baseline {first.paired.baseline:.2%}, " if first and first.paired else ""
@@ -171,20 +173,11 @@ def _key(subject: Subject, name: str, seed: int, busy: bool) -> str:
     return json.dumps([*parts, subject.settings, ROWS[name], seed, busy])
 
 
-def _read(lines: Path | None) -> Iterator[Result]:
-    """Results kept in the file; a line that was cut off is none."""
-    for line in lines.read_text(encoding="utf-8").splitlines() if lines and lines.exists() else ():
-        try:
-            yield Result.read(line)
-        except (ValueError, TypeError, KeyError):
-            continue
-
-
-def _keep(result: Result, lines: Path | None) -> None:
-    if lines is not None:
-        lines.parent.mkdir(parents=True, exist_ok=True)
-        with lines.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(asdict(result)) + "\n")
+def _known(lines: Path | None) -> Iterator[Result]:
+    """Results kept in the file; those of another layout are none."""
+    for values in kept_results.read(lines):
+        with suppress(TypeError, KeyError):
+            yield Result.of(values)
 
 
 def _measure(

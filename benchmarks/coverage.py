@@ -15,6 +15,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from benchmarks import kept_results
 from benchmarks.classifiers import NAMES
 
 WAYS = {"module": "module", "torchscript": "ONNX, older exporter", "dynamo": "ONNX, newer exporter"}
@@ -40,13 +41,11 @@ def run(
     """Takes every network, or those of `only` in their order, through the stages that it was not taken through yet."""
     wanted, found = tuple(stages), read(lines)
     names = list(only) or sorted(NAMES, key=lambda name: _seconds(found.get(name)))
-    lines.parent.mkdir(parents=True, exist_ok=True)
     for number, name in enumerate(names):
         left = [stage for stage in wanted if stage not in found.get(name, {}).get("asked", ())]
         if left:
             progress(name, number / len(names))
-            with lines.open("a", encoding="utf-8") as file:
-                file.write(json.dumps(one(name, left, seconds)) + "\n")
+            kept_results.keep(one(name, left, seconds), lines)
 
 
 def _seconds(known: Line | None) -> float:
@@ -85,8 +84,7 @@ def _ending(code: int, seconds: int) -> str:
 def read(lines: Path) -> dict[str, Line]:
     """All results by the network's name: of each stage, and of each death, the last."""
     found: dict[str, Line] = {}
-    for text in lines.read_text(encoding="utf-8").splitlines() if lines.is_file() else ():
-        line = json.loads(text)
+    for line in kept_results.read(lines):
         kept = found.setdefault(line["name"], {"asked": [], "stages": {}, "died": {}})
         ran = {each["stage"]: each for each in line["stages"]}
         kept["asked"] += [stage for stage in line["asked"] if stage not in kept["asked"]]

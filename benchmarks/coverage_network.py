@@ -26,6 +26,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from benchmarks import peak_memory
 from benchmarks.untrained import CALIBRATION, built, images, pictures
 from compression.errors import UserError
 from compression.export import export
@@ -187,7 +188,7 @@ def main(name: str, wanted: str) -> None:
 def _stage(answer: Callable[[str], Any], title: str, work: Callable[[], dict[str, Any]]) -> bool:
     """Whether it was done; what there is to tell goes to `answer`."""
     began, about = time.process_time(), {"stage": title, "ok": True, "reason": ""}
-    _forget_peak()
+    peak_memory.forget()
     try:
         about |= work()
     except UserError as refusal:
@@ -195,19 +196,9 @@ def _stage(answer: Callable[[str], Any], title: str, work: Callable[[], dict[str
     except Exception as error:
         about |= {"ok": False, "reason": f"{type(error).__name__}: {first_line(error)}", "traceback": True}
         traceback.print_exc()
-    told = about | {"seconds": round(time.process_time() - began, 1), "peak_mb": _peak_mb()}
+    told = about | {"seconds": round(time.process_time() - began, 1), "peak_mb": peak_memory.peak_bytes() >> 20}
     answer(json.dumps(told) + "\n")
     return bool(about["ok"])
-
-
-def _forget_peak() -> None:
-    """The peak of the process's memory is counted anew from here (proc(5), clear_refs)."""
-    Path("/proc/self/clear_refs").write_text("5")
-
-
-def _peak_mb() -> int:
-    status = Path("/proc/self/status").read_text()
-    return next(int(line.split()[1]) // 1024 for line in status.splitlines() if line.startswith("VmHWM"))
 
 
 def _rounds(runs: list[Callable[[], Any]]) -> Iterator[list[float]]:

@@ -1,6 +1,6 @@
 """One peer's best training-free setting, carried out in a process of its own: `python -m benchmarks.peer FOLDER`.
 
-FOLDER holds `task.json` (tool, setting, model, dataset, seed), `fp32.onnx` (the smallest plain file) and
+FOLDER holds `task.json` (tool, setting, model, dataset, weights), `fp32.onnx` (the smallest plain file) and
 `calibration.npy` (float32 [n, C, H, W], normalised); the process adds `out.onnx` and `facts.json` (seconds, version).
 Imports and loading are not counted, as a program that is running has them behind it. Some of these tools change
 PyTorch's own functions when they are imported; that is why each has a process.
@@ -25,6 +25,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from benchmarks.peak_memory import peak_bytes
 from compression.cli import inputs
 from compression.data import Dataset
 from compression.export import export
@@ -228,15 +229,16 @@ def main(folder: Path) -> None:
     tool = TOOLS[asked["tool"]]
     for module in tool.modules:
         import_module(module)
-    data = inputs.load_data(asked["dataset"])
-    network = inputs.load_model(asked["model"], data)
+    weights = Path(asked["weights"]) if asked["weights"] else None
+    network, data = inputs.load_inputs(asked["model"], asked["dataset"], weights=weights)
     if not isinstance(network, nn.Module):  # a program of torch.export, in which tools find no layers
         network = trace(network, data.input_shape)
     network.eval()
     images = torch.from_numpy(np.load(folder / "calibration.npy", allow_pickle=False))
     began = time.perf_counter()
     tool.carry_out(Task(folder, asked["setting"], network, data, images))
-    facts = {"seconds": time.perf_counter() - began, "version": version(tool.package)}
+    seconds = time.perf_counter() - began
+    facts = {"seconds": seconds, "version": version(tool.package), "peak_bytes": peak_bytes()}
     (folder / "facts.json").write_text(json.dumps(facts))
 
 

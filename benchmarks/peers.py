@@ -3,6 +3,7 @@
 Each peer works in its best training-free setting, in a process of its own (`benchmarks.peer`), and hands over an ONNX
 file. Accuracy, bytes and latency of all files are then measured by the same functions, one after the other. Seconds are
 those from the request to the result on the full test split: compress, write the file, answer all test images, time one.
+Memory is the most that the process held while it compressed: ours holds all images and what was prepared besides.
 A tool that is not installed, or fails, has a row that says so. `requirements-bench.txt` lists what to install.
 """
 
@@ -14,16 +15,17 @@ import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 
+from benchmarks import peak_memory
+from benchmarks.accuracy import Subject
 from benchmarks.quiet import Quiet
 from benchmarks.report import Report, table
-from compression import cli
 from compression.cli import inputs
 from compression.cli.console import Progress
-from compression.errors import InvalidFile
+from compression.errors import InvalidFile, UnknownName, UserError
 from compression.host.machine import this_machine
 from compression.host.onnx_runtime import session
 from compression.measure.accuracy import accuracy, predict
@@ -34,7 +36,7 @@ from compression.records.measurement import Accuracy, Latency
 THREADS = 1
 SEED = 0
 LIMIT_S = 300
-"""A peer that takes longer than this is stopped."""
+"""A peer that takes longer than this is stopped, unless the caller says otherwise."""
 
 ROOT = Path(__file__).resolve().parent.parent
 OURS = "Compression Lab"
@@ -95,6 +97,7 @@ class Found:
     size_bytes: int
     latency: Latency | None
     seconds: float
+    peak_bytes: int = 0
 
 
 @dataclass(frozen=True)
@@ -108,90 +111,129 @@ class Entry:
     failure: str = ""
 
 
-def run(model: str, dataset: str, quiet: Quiet, progress: Progress) -> Report:
-    """Measures every row."""
-    data = inputs.load_data(dataset)
-    prepared = compress.prepare(inputs.load_model(model, data), data, seed=SEED)
-    first = inputs.read_recipe(None, ["quantize.weight_bits=8"], SEED)
-    cli.carry_out(first, prepared)  # all code has been loaded once
+@dataclass(frozen=True)
+class Bench:
+    """What every row is measured on. `limit_s`: seconds that a peer may take. Where `timed` is false, no latency."""
+
+    subject: Subject
+    prepared: candidate.Prepared
+    limit_s: float
+    timed: bool
+
+
+def run(
+    subject: Subject, quiet: Quiet, progress: Progress, *, only: tuple[str, ...] = (), limit_s: float = LIMIT_S,
+    busy: bool = False,
+) -> Report:  # fmt: skip
+    """Measures every compression, or those named in `only`; without latency where the machine is `busy`.
+
+    Raises UnknownName.
+    """
+    rows = {name: ROWS[name] if name in ROWS else _unknown(name) for name in only or ROWS}
+    network, data = inputs.load_inputs(subject.model, subject.dataset, weights=subject.weights)
+    prepared = compress.prepare(network, data, seed=SEED, calibration_images=subject.calibration)
+    bench = Bench(subject, prepared, limit_s, not busy)
+    _compressed(("quantize.weight_bits=8",), "fast", bench)  # all code has been loaded once
     entries: list[Entry] = []
-    total = sum(1 + len(peers) for _, peers in ROWS.values())
-    for task, (settings, peers) in ROWS.items():
+    total = sum(2 + len(peers) for _, peers in rows.values())
+    for task, (settings, peers) in rows.items():
         for quality in ("best", "fast"):
             progress(f"{task}: {OURS}, {quality}", len(entries) / total)
-            entries.append(_ours(task, settings, quality, prepared))
+            entries.append(_ours(task, settings, quality, bench))
         for peer in peers:
             progress(f"{task}: {peer.name}", len(entries) / total)
-            entries.append(_peer(task, peer, model, dataset, prepared))
-    dense = entries[0].found.accuracy.baseline if entries[0].found else 0.0
+            entries.append(_peer(task, peer, bench))
+    dense = next((entry.found.accuracy.baseline for entry in entries if entry.found), 0.0)
     title = (
-        f"{model} on {dataset}: fp32 {dense:.2%} of {len(data.test):,} test images, {len(prepared.baseline.onnx):,} "
-        f"bytes; {len(prepared.calibration.images)} calibration images, the same for all; latency of 1 image, "
-        f"{THREADS} thread, as a ratio to fp32."
+        f"{subject.model} on {subject.dataset}: fp32 {dense:.2%} of {len(data.test):,} test images, "
+        f"{len(prepared.baseline.onnx):,} bytes; {len(prepared.calibration.images)} calibration images, the same for "
+        f"all; latency of 1 image, {THREADS} thread, as a ratio to fp32."
     )
     values = {"seed": SEED, "baseline_accuracy": dense, "rows": [asdict(entry) for entry in entries]}
-    return Report("peers", model, dataset, this_machine(), quiet, values, f"{title}\n\n{_table(entries)}")
-
-
-def _ours(task: str, settings: tuple[str, ...], quality: str, prepared: candidate.Prepared) -> Entry:
-    recipe = inputs.read_recipe(None, list(settings), SEED).with_setting("quality", quality)
-    began = time.perf_counter()
-    _, measured = cli.carry_out(recipe, prepared, threads=THREADS)
-    seconds = time.perf_counter() - began
-    return Entry(
-        task, f"{OURS}, {quality}", found=Found(measured.accuracy, measured.size_bytes, measured.latency, seconds)
+    return Report(
+        "peers", subject.model, subject.dataset, this_machine(), quiet, values, f"{title}\n\n{_table(entries)}"
     )
 
 
-def _peer(task: str, peer: Peer, model: str, dataset: str, prepared: candidate.Prepared) -> Entry:
+def _unknown(name: str) -> NoReturn:
+    raise UnknownName("row", name, ROWS)
+
+
+def _compressed(settings: tuple[str, ...], quality: str, bench: Bench) -> bytes:
+    """The file of the recipe."""
+    recipe = inputs.read_recipe(None, list(settings), SEED).with_setting("quality", quality)
+    recipe = recipe.with_setting("calibration_images", bench.subject.calibration)
+    return compress.compress_prepared(bench.prepared, recipe).onnx
+
+
+def _ours(task: str, settings: tuple[str, ...], quality: str, bench: Bench) -> Entry:
+    name = f"{OURS}, {quality}"
+    peak_memory.forget()
+    began = time.perf_counter()
+    try:
+        file = _compressed(settings, quality, bench)
+    except UserError as error:
+        return Entry(task, name, failure=str(error))
+    return Entry(task, name, found=_measured(file, time.perf_counter() - began, peak_memory.peak_bytes(), bench))
+
+
+def _peer(task: str, peer: Peer, bench: Bench) -> Entry:
+    subject, prepared = bench.subject, bench.prepared
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        asked = {"tool": peer.tool, "setting": peer.setting, "model": model, "dataset": dataset}
+        asked = {
+            "tool": peer.tool, "setting": peer.setting, "model": subject.model, "dataset": subject.dataset,
+            "weights": str(subject.weights.resolve()) if subject.weights else None,
+        }  # fmt: skip
         (folder / "task.json").write_text(json.dumps(asked))
         (folder / "fp32.onnx").write_bytes(prepared.baseline.onnx)
         np.save(folder / "calibration.npy", prepared.calibration.images.contiguous().numpy())
-        failure = _carry_out(folder)
+        failure = _carry_out(folder, bench.limit_s)
         if failure:
             return Entry(task, peer.name, failure=failure)
         facts = json.loads((folder / "facts.json").read_text())
         file = (folder / "out.onnx").read_bytes()
     try:
-        return Entry(task, peer.name, facts["version"], _measured(file, facts["seconds"], prepared))
+        return Entry(task, peer.name, facts["version"], _measured(file, facts["seconds"], facts["peak_bytes"], bench))
     except InvalidFile as error:
         return Entry(task, peer.name, facts["version"], failure=str(error))
 
 
-def _carry_out(folder: Path) -> str:
+def _carry_out(folder: Path, limit_s: float) -> str:
     """Runs the peer; the last line of what it complained of, or nothing."""
     command = [sys.executable, "-m", "benchmarks.peer", str(folder)]
     try:
-        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=LIMIT_S, check=False)
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=limit_s, check=False)
     except subprocess.TimeoutExpired:
-        return f"stopped after {LIMIT_S} s"
-    if done.returncode == 0:
-        return ""
+        return f"stopped after {limit_s:.0f} s"
+    if done.returncode <= 0:
+        return f"ended by signal {-done.returncode}" if done.returncode else ""
     return (done.stderr.strip().splitlines() or [f"exit status {done.returncode}"])[-1][:200]
 
 
-def _measured(file: bytes, seconds: float, prepared: candidate.Prepared) -> Found:
-    """The file measured in the same way as ours; `seconds` were spent on making it."""
-    began, data = time.perf_counter(), prepared.data
-    runner, base = session(file, threads=THREADS), prepared.baseline_predictions
+def _measured(file: bytes, seconds: float, peak_bytes: int, bench: Bench) -> Found:
+    """A file, ours or a peer's; `seconds` and `peak_bytes` were taken to make it."""
+    began, prepared = time.perf_counter(), bench.prepared
+    data, base = prepared.data, prepared.baseline_predictions
+    runner = session(file, threads=THREADS)
     answers = accuracy(predict(runner, data, base.images), base, data.test.labels.numpy())
-    took = latency(runner, prepared.baseline_session, data.normalize(data.test.images[:1]).numpy())
-    return Found(answers, len(file), took, seconds + time.perf_counter() - began)
+    image, took = data.normalize(data.test.images[:1]).numpy(), None
+    if bench.timed:
+        took = latency(runner, prepared.baseline_session, image)
+    return Found(answers, len(file), took, seconds + time.perf_counter() - began, peak_bytes)
 
 
 def _table(entries: Sequence[Entry]) -> str:
-    header = ("compression", "tool", "accuracy", "drop, points", "bytes", "latency ratio", "seconds")
+    header = ("compression", "tool", "accuracy", "drop, points", "bytes", "latency ratio", "seconds", "GB")
     return table(header, [_cells(entry) for entry in entries])
 
 
 def _cells(entry: Entry) -> tuple[str, ...]:
     name, found = f"{entry.name} ({entry.version})" if entry.version else entry.name, entry.found
     if found is None:
-        return entry.task, name, entry.failure, "", "", "", ""
+        return entry.task, name, entry.failure, "", "", "", "", ""
     return (
         entry.task, name, f"{found.accuracy.value:.2%}", f"{100 * found.accuracy.drop:.2f}", f"{found.size_bytes:,}",
         f"{found.latency.ratio:.2f}" if found.latency else "", f"{found.seconds:.1f}",
+        f"{found.peak_bytes / 1e9:.1f}",
     )  # fmt: skip

@@ -11,6 +11,7 @@ Each result is kept as a line of JSON as soon as it is there. A run that was cut
 import json
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from itertools import pairwise
 from pathlib import Path
@@ -20,6 +21,7 @@ from unittest.mock import patch
 
 import torch
 
+from benchmarks import kept_results
 from benchmarks.quiet import Quiet
 from benchmarks.report import Report, table
 from compression.cli import inputs
@@ -101,11 +103,11 @@ def run(
     wanted = {
         (name, seed): _key(model, dataset, row, seed, minutes, steps) for name, row in chosen.items() for seed in seeds
     }
-    found = {result.key: result for result in _read(lines)}
+    found = {result.key: result for result in _known(lines)}
     missing = [place for place in sorted(wanted, key=lambda place: place[1]) if wanted[place] not in found]
     for result in _measure(model, dataset, chosen, missing, progress, minutes, steps):
         found[wanted[result.row, result.seed]] = result
-        _keep(replace(result, key=wanted[result.row, result.seed]), lines)
+        kept_results.keep(asdict(replace(result, key=wanted[result.row, result.seed])), lines)
     results = {name: [found[wanted[name, seed]] for seed in seeds] for name in chosen}
     summaries = {name: summarize(chosen[name], row) for name, row in results.items()}
     first = next(iter(results.values()))[0].before
@@ -152,24 +154,11 @@ def _key(model: str, dataset: str, row: Row, seed: int, minutes: float, steps: i
     return json.dumps([engine_hash(), model, dataset, recipe.to_dict(), budget], sort_keys=True)
 
 
-def _read(lines: Path | None) -> Iterator[Result]:
-    """Results kept in the file; a line that was cut off is none."""
-    if lines is None or not lines.exists():
-        return
-    for line in lines.read_text(encoding="utf-8").splitlines():
-        try:
-            yield Result(**json.loads(line))
-        except (ValueError, TypeError):
-            continue
-
-
-def _keep(result: Result, lines: Path | None) -> None:
-    if lines is None:
-        return
-    lines.parent.mkdir(parents=True, exist_ok=True)
-    cut_off = lines.exists() and not lines.read_bytes().endswith(b"\n")
-    with lines.open("a", encoding="utf-8") as file:
-        file.write("\n" * cut_off + json.dumps(asdict(result)) + "\n")
+def _known(lines: Path | None) -> Iterator[Result]:
+    """Results kept in the file; those of another layout are none."""
+    for values in kept_results.read(lines):
+        with suppress(TypeError):
+            yield Result(**values)
 
 
 def _sweep() -> dict[str, Row]:

@@ -1,8 +1,8 @@
 """Pictures of every page for docs/screenshots: light, dark, and 768 pixels wide; a palette keeps them small.
 
 The app runs with a home of its own, on LeNet-5 and Digits, so that the pictures come out the same wherever they are
-taken, up to the machine's milliseconds. The first picture of README.md and of README.zh-CN.md shows colour photographs:
-an archive of CIFAR-10's images, which whoever takes the pictures names.
+taken, up to the machine's milliseconds. The first picture of README.md and of README.zh-CN.md, in all its colours,
+shows measurements on colour photographs: an archive of CIFAR-10's images, which whoever takes the pictures names.
 """
 
 import io
@@ -25,7 +25,7 @@ from pages.ui.explore import tour
 from pages.ui.lessons.lesson import LESSONS
 
 FOLDER = Path(__file__).resolve().parent.parent / "docs" / "screenshots"
-COLOURS, MOST_HEIGHT = 96, 1_700
+COLOURS, MOST_HEIGHT = 256, 1_700
 LOOKS = {"light": ("light", 1280), "dark": ("dark", 1280), "768": ("light", 768)}
 FIRST = {"explore-cifar10": "en-US", "explore-cifar10.zh-CN": "zh-CN"}
 """The first picture of each README, and the language of its browser."""
@@ -117,7 +117,7 @@ def _first(browser: Browser, address: str, images: str) -> None:
                 expect(page.get_by_test_id("stMetricValue").first).to_contain_text("%")
                 expect(page.get_by_text("1 thread").or_(page.get_by_text("1 个线程")).first).to_be_visible()
             _settle(page)
-            (FOLDER / f"{name}.png").write_bytes(_small(page.screenshot()))
+            (FOLDER / f"{name}.png").write_bytes(_packed(Image.open(io.BytesIO(page.screenshot())).convert("RGB")))
 
 
 def _taken(browser: Browser, address: str, shot: Shot, look: str) -> bytes:
@@ -132,6 +132,7 @@ def _taken(browser: Browser, address: str, shot: Shot, look: str) -> bytes:
     shot.prepare(page)
     _settle(page)
     height = page.evaluate("document.querySelector('[data-testid=stMain]').scrollHeight")
+    page.evaluate("document.querySelector('[data-testid=stMain]').scrollTo(0, 0)")  # a click may have scrolled
     page.set_viewport_size({"width": width, "height": min(int(height) + 60, MOST_HEIGHT)})
     _settle(page)
     picture = page.screenshot()
@@ -147,10 +148,12 @@ def _settle(page: Page) -> None:
 
 def _small(png: bytes) -> bytes:
     picture = (
-        Image.open(io.BytesIO(png))
-        .convert("RGB")
-        .quantize(COLOURS, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE)
+        Image.open(io.BytesIO(png)).convert("RGB").quantize(COLOURS, Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
     )
+    return _packed(picture)
+
+
+def _packed(picture: Image.Image) -> bytes:
     packed = io.BytesIO()
     picture.save(packed, "PNG", optimize=True)
     return packed.getvalue()

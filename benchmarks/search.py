@@ -6,7 +6,6 @@ where nothing is known, and has the same engine, images and machine. Fixed lists
 they take: the ladder that *Smallest file at 1 point* bisects, and the sweep that comes with the app.
 """
 
-import json
 import os
 import tempfile
 import time
@@ -15,6 +14,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from benchmarks import kept_results
 from benchmarks.quiet import Quiet
 from benchmarks.reference import recipes
 from benchmarks.report import Report, table
@@ -56,7 +56,6 @@ def run(
     methods: tuple[str, ...], lines: Path, trials: int = 0,
 ) -> Report:  # fmt: skip
     """Carries out what is not in `lines` yet, and reports all that is there of this network."""
-    lines.parent.mkdir(parents=True, exist_ok=True)
     for seed in seeds:
         for method in methods:
             given = random_minutes if method == "random" else minutes
@@ -65,8 +64,7 @@ def run(
                 found = _fixed(model, dataset, progress) if method == "fixed" else _searched(
                     model, dataset, method, seed, given, trials, progress
                 )  # fmt: skip
-                with lines.open("a", encoding="utf-8") as file:
-                    file.write(json.dumps(asdict(found)) + "\n")
+                kept_results.keep(asdict(found), lines)
     results = [each for each in _read(lines) if each.method in methods]
     heading = f"{model} on {dataset}: what a search finds, on validation images."
     values = {"results": [asdict(each) for each in results]}
@@ -78,9 +76,7 @@ def _is(known: Result, method: str, seed: int, minutes: float) -> bool:
 
 
 def _read(lines: Path) -> list[Result]:
-    if not lines.is_file():
-        return []
-    return [Result(**json.loads(line)) for line in lines.read_text(encoding="utf-8").splitlines()]
+    return [Result(**values) for values in kept_results.read(lines)]
 
 
 def _searched(

@@ -142,7 +142,7 @@ def test_sql_stands_in_the_store_and_workers_do_not_write_to_it() -> None:
     }  # fmt: skip
     writers = {
         "jobs/job.py", "jobs/lab.py", "jobs/permits.py", "jobs/reports.py", "jobs/result_recorder.py", "jobs/search.py",
-        "cli/__init__.py", "cli/probe.py", "cli/store.py",
+        "cli/__init__.py", "cli/probe.py", "cli/store.py", "cli/usage.py",
     }  # fmt: skip
     assert users - {f"compression/{name}" for name in writers} == set()
 

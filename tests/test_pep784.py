@@ -123,6 +123,7 @@ def test_standard_library_has_its_own_package(environment, tmp_path):
     assert all(report["supported"].values())
 
 
+@pytest.mark.slow
 def test_plain_package_of_that_name_costs_zstd_support(environment, tmp_path):
     """The control: these tests would notice."""
     (tmp_path / "compression").mkdir()
@@ -132,16 +133,19 @@ def test_plain_package_of_that_name_costs_zstd_support(environment, tmp_path):
     assert (tmp_path / "seen").read_text() == "None None\n"
 
 
+@pytest.mark.slow
 def test_library_when_ours_comes_first(environment):
     code = "import compression, sys; assert 'zipfile' not in sys.modules; compression.compress; compression.Recipe"
     assert_both_work(run(environment, "-c", code, cwd=ROOT))
 
 
+@pytest.mark.slow
 def test_standard_library_alone_in_our_folder(environment):
     """As in `python -m pip` or `python -m venv`, run from the project: only we provide `compression` there."""
     assert_both_work(run(environment, "-c", "import zipfile", cwd=ROOT))
 
 
+@pytest.mark.slow
 def test_library_when_the_standard_one_came_first(environment, tmp_path):
     code = script("""
         import sys, zipfile, compression.zstd
@@ -161,6 +165,7 @@ def test_command_line(environment):
     assert_both_work(run(environment, "-m", "compression", "--help", cwd=ROOT))
 
 
+@pytest.mark.slow
 def test_command_line_with_torch_loaded(environment):
     assert_both_work(run(environment, "-m", "compression", "zoo", "list", cwd=ROOT))
 
@@ -179,6 +184,7 @@ def test_app(environment, tmp_path):
     assert_both_work(run(environment, "-c", code, cwd=tmp_path))
 
 
+@pytest.mark.slow
 def test_worker(environment, tmp_path):
     """The app's own Dask worker, started elsewhere than in the project's folder."""
     code = script("""
