@@ -3,7 +3,9 @@
 import json
 import os
 from collections.abc import Callable
+from contextlib import redirect_stdout
 from dataclasses import dataclass
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -189,11 +191,12 @@ class Cards:
 
     def enter(self, path: Path) -> object:
         """As the lists of networks and pages read it."""
-        from compression import models
+        from compression.cli.zoo import zoo_list
         from pages.ui.model.subject import Subject, fitting
 
-        told = [f"{card.model} {card.test_accuracy:.2%} {card.parameters:,}" for card in models.cards()]
-        return told, Subject("lenet5", "digits", "digits").options(), fitting("digits")
+        with redirect_stdout(StringIO()) as told:
+            zoo_list()
+        return told.getvalue(), Subject("lenet5", "digits", "digits").options(), fitting("digits")
 
 
 # ONNX files

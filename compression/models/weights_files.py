@@ -1,6 +1,7 @@
 """Tensors by name out of a user's file, and into the network that they are of; nothing is unpickled but tensors."""
 
 import pickle
+import struct
 import zipfile
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
@@ -29,7 +30,7 @@ MOST_WRAPPERS = 4
 MOST_TENSORS = 100_000
 FALSE_READS = (
     pickle.UnpicklingError, RuntimeError, ValueError, TypeError, LookupError, AttributeError, EOFError, OSError,
-    AssertionError, NotImplementedError, UnicodeError,
+    AssertionError, NotImplementedError, UnicodeError, struct.error,
 )  # fmt: skip
 """What torch.load raises for files that torch.save has not written."""
 

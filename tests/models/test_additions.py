@@ -1,5 +1,6 @@
 """Networks of libraries and files, taken into the list without images."""
 
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from compression.jobs.messages import Request
 from compression.models import downloads, hub, libraries
 from compression.models.libraries import Remote
 from compression.models.model_cards import FORMATS, user_weights
+from compression.models.weights_files import saved_tensors
 from compression.recipe import Recipe
 from compression.records.preprocess import Preprocess
 
@@ -175,6 +177,20 @@ def test_a_tensor_that_is_larger_than_its_file_is_no_tensor(network: nn.Module, 
     torch.save(tensors(network) | {"stem.conv.weight": bomb}, tmp_path / "bomb.pth")
     with pytest.raises(InvalidModel, match=r"missing: stem\.conv\.weight"):
         models.add("mine", f"timm:{NETWORK}", weights=tmp_path / "bomb.pth")
+
+
+def test_a_pickle_that_ends_anywhere_is_one_sentence(tmp_path: Path) -> None:
+    path = tmp_path / "cut.pth"
+    torch.save({"weight": torch.zeros(2)}, path)
+    with zipfile.ZipFile(path) as archive:
+        entries = {entry.filename: archive.read(entry) for entry in archive.infolist()}
+    pickled = next(name for name in entries if name.endswith("data.pkl"))
+    for end in range(len(entries[pickled])):
+        with zipfile.ZipFile(path, "w") as archive:
+            for name, content in entries.items():
+                archive.writestr(name, content[:end] if name == pickled else content)
+        with pytest.raises(InvalidFile, match=r"^cut\.pth (cannot be read as a file of torch\.save: |holds pickled)"):
+            saved_tensors(path, path.name)
 
 
 @pytest.mark.parametrize("ending", [".pth", ".safetensors", ".onnx", ".pt2", ".txt"])
