@@ -117,7 +117,10 @@ def group(**settings: Any) -> typer.Typer:
 
 
 class Progress:
-    """What is being done and how far it is, on stderr: one line redrawn on a terminal, else a line a sentence."""
+    """What is being done and how far it is, on stderr: one line redrawn on a terminal, else a line a sentence.
+
+    The lines leave out how many seconds are left, which soon are fewer.
+    """
 
     def __init__(self, stream: TextIO):
         self.live = stream.isatty()
@@ -125,7 +128,7 @@ class Progress:
 
     def __call__(self, sentence: str, done: float) -> None:
         """`done` is the share of the work in [0, 1]."""
-        sentence = shown(sentence)
+        sentence = shown(sentence if self.live else re.sub(r", about \d+ s left$", "", sentence))
         if self.live:
             bar = "█" * round(20 * done)
             line = f"{bar:·<20} {done:4.0%} {printable(sentence)}"

@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from torch import fx
 
+from compression.host.advance import advanced
 from compression.host.interruption import look
 from compression.network.graph import Shapes
 
@@ -126,6 +127,7 @@ class Batches:
             run.env[node] = values[-1]
             _forget_(run, node)
         self._done += 1
+        advanced(self._done / len(self.nodes))
         return values
 
     def _take_in(self) -> None:

@@ -1,7 +1,9 @@
 """What the pipeline hands on: a prepared network, and a file with the recipe that made it."""
 
 import hashlib
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
@@ -13,6 +15,7 @@ from torch import fx
 from compression.calibration import Calibration
 from compression.data import Dataset
 from compression.errors import Cancelled
+from compression.host.advance import advancing
 from compression.host.onnx_runtime import session
 from compression.measure.accuracy import join, order, predict
 from compression.pipeline.layer_reports import LayerReports
@@ -21,6 +24,9 @@ from compression.records.measurement import LayerReport, LearningPoint, Ledger, 
 
 FIRST = 2000
 """Test images at most that a first point is measured on."""
+
+SOON_S = 2.0
+"""Seconds in which a stage ends without saying how long it still takes."""
 
 Progress = Callable[[str, float], None]
 
@@ -140,13 +146,39 @@ class Prepared:
         return replace(self.data, validation=replace(validation, labels=labels))
 
 
-def _reporter(progress: Progress | None, stop: Stop | None) -> Progress:
+class Reporter:
     """Says what happens and how far it is; raises `Cancelled` where the work was stopped."""
 
-    def say(sentence: str, share: float) -> None:
-        if stop and stop():
-            raise Cancelled("The work was stopped.")
-        if progress:
-            progress(sentence, share)
+    def __init__(self, progress: Progress | None, stop: Stop | None):
+        self._progress, self._stop = progress, stop
 
-    return say
+    def __call__(self, sentence: str, share: float) -> None:
+        """`share` in [0, 1] of the whole is done."""
+        if self._stop and self._stop():
+            raise Cancelled("The work was stopped.")
+        if self._progress:
+            self._progress(sentence, share)
+
+    @contextmanager
+    def stage(self, sentence: str, share: float, until: float) -> Iterator[None]:
+        """Inside, what takes more than `SOON_S` seconds is said with those that remain.
+
+        They follow from the time taken and from what `advanced` tells of a pass over the network. A second pass ends
+        that: how many there are is not known.
+        """
+        self(sentence, share)
+        begun, last, passes = time.perf_counter(), 0.0, 1
+
+        def tell(done: float) -> None:
+            nonlocal last, passes
+            took = time.perf_counter() - begun
+            if done < last and passes == 1:
+                passes = 2
+                self(sentence, until)
+            left = took * (1 - done) / done
+            if passes == 1 and took > SOON_S and left >= 1:
+                self(f"{sentence}, about {left:.0f} s left", share + (until - share) * done)
+            last = done
+
+        with advancing(tell):
+            yield

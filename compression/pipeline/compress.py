@@ -23,7 +23,7 @@ from compression.network.batches import are_large
 from compression.network.graph import macs
 from compression.network.storage import settle_scales_
 from compression.network.tracing import fit_classes, traced
-from compression.pipeline.candidate import FIRST, Answers, Candidate, Learn, Prepared, Progress, Stop, _reporter
+from compression.pipeline.candidate import FIRST, Answers, Candidate, Learn, Prepared, Progress, Reporter, Stop
 from compression.pipeline.layer_reports import LayerReports, parameters, reached
 from compression.pipeline.placing import FOUND, placed
 from compression.pipeline.verification import verify
@@ -58,12 +58,12 @@ def prepare(
     where the network does not fit the images or the classes, and that or `Unsupported` where network, graph and file do
     not answer the same about real images.
     """
-    say = _reporter(progress, stop)
+    say = Reporter(progress, stop)
     say("Tracing the network", 0.0)
     dense, data = traced(model, data)
     data = _with_notes(fit_classes(dense, data).with_validation(), calibration_images)
-    say("Calibrating", 0.2)
-    calibration = calibrate(dense, data, images=calibration_images, seed=seed)
+    with say.stage("Calibrating", 0.2, 0.4):
+        calibration = calibrate(dense, data, images=calibration_images, seed=seed)
     if are_large(calibration.images):
         give_back(unreachable=True)
     recipe = Recipe(seed=seed, calibration_images=calibration_images)
@@ -163,7 +163,7 @@ def _simulated(
     learn: Learn | None,
     checkpoint: Path | None,
 ) -> fx.GraphModule:
-    say, best = _reporter(progress, stop), recipe.quality == "best"
+    say, best = Reporter(progress, stop), recipe.quality == "best"
     recipe, placement = placed(prepared, recipe, say)
     techniques = techniques_of(recipe)
     prepared = _with_dense(prepared, techniques, say)
@@ -171,9 +171,9 @@ def _simulated(
     calibration = prepared.calibration if best else prepared.calibration.fast_variant
     large = are_large(calibration.images)
     for i, (technique, step) in enumerate(techniques):
-        say(type(step).title, 0.2 * i / len(techniques))
-        if technique.apply_:
-            technique.apply_(graph, step, calibration)
+        with say.stage(type(step).title, 0.2 * i / len(techniques), 0.2 * (i + 1) / len(techniques)):
+            if technique.apply_:
+                technique.apply_(graph, step, calibration)
         if technique.reshapes:
             if technique.reference_for is None if best else step is recipe.steps[-1]:
                 settle_batch_norm_(graph, recipe, calibration)
@@ -181,8 +181,8 @@ def _simulated(
             reference = technique.reference_for(reference, graph) if best and technique.reference_for else weights
         if large:
             give_back(unreachable=True)
-    say("Fitting the weights", 0.2)
-    reconstruct_(graph, reference, recipe, calibration)
+    with say.stage("Fitting the weights", 0.2, 0.3 if any(technique.train_ for technique, _ in techniques) else 0.8):
+        reconstruct_(graph, reference, recipe, calibration)
     if large:
         give_back(unreachable=True)
     for technique, step in techniques:

@@ -14,7 +14,7 @@ from compression.measure.accuracy import accuracy, join, order, predict
 from compression.measure.admission import admit
 from compression.measure.intake import fixed_batch
 from compression.measure.latency import is_slow, latency, precise
-from compression.pipeline.candidate import FIRST, Candidate, Prepared, Progress, Stop, _reporter
+from compression.pipeline.candidate import FIRST, Candidate, Prepared, Progress, Reporter, Stop
 from compression.records.measurement import Interval, Latency, Measurement, Predictions
 
 FIRST_S = 1.5
@@ -39,7 +39,7 @@ def stream(
     The first part is `first` images, or those that are answered in `FIRST_S` seconds. A slow file is timed briefly for
     it, and again for the last part. `aside` is called once, after the first part: no caller waits for the rest.
     """
-    say = _reporter(progress, stop)
+    say = Reporter(progress, stop)
     begin = time.perf_counter()
     images = prepared.answers.images
     runner = session(candidate.onnx)

@@ -81,6 +81,14 @@ def test_progress_is_one_line_of_the_terminal(columns: int) -> None:
     assert len(terminal.getvalue().removeprefix("\r\x1b[2K")) < columns
 
 
+def test_where_lines_stay_a_stage_is_one_whatever_is_left_of_it() -> None:
+    log = io.StringIO()
+    told = Progress(log)
+    for sentence in ("Calibrating", "Calibrating, about 12 s left", "Calibrating, about 3 s left", "Epoch 1 of 2"):
+        told(sentence, 0.5)
+    assert log.getvalue() == "Calibrating\nEpoch 1 of 2\n"
+
+
 def test_json_keeps_to_text(capsys: pytest.CaptureFixture[str]) -> None:
     console.print_json({"file": "a\udcff.onnx", "list": ["\udcff", 1, None, float("nan")]})
     assert capsys.readouterr().out == '{"file": "a\\\\xff.onnx", "list": ["\\\\xff", 1, null, null]}\n'

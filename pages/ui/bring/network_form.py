@@ -110,7 +110,7 @@ def _choose_network(label: str) -> LibraryNetwork | None:
         return None
     known = {each.source: each for each in found}
     chosen = st.selectbox(
-        label, known, index=None, key="bring.library", placeholder=_("Search, e.g. efficientnet lite0")
+        label, known, index=None, key="bring.library", placeholder=_("Search, e.g. efficientnet_lite0")
     )
     return known[chosen] if chosen else None
 
