@@ -18,7 +18,7 @@ from pages.ui.state import elsewhere, lab, shown
 
 EVERY_S = 1.0
 SHOWN = 50
-NOTHING = N_("No jobs yet. Jobs continue when you close the browser.")
+NOTHING = N_("No jobs yet. Trainings and searches appear here and continue when you close the browser.")
 
 
 def page() -> None:

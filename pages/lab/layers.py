@@ -6,7 +6,7 @@ from functools import partial
 import streamlit as st
 
 from compression import jobs
-from compression.language import N_, _
+from compression.language import N_, _, p_
 from compression.records.analysis import LayerSensitivity
 from pages.ui.charts import layer_figures
 from pages.ui.charts.plot import plot
@@ -22,7 +22,7 @@ VIEWS = (N_("Weights"), N_("Rank"), N_("Kernels"), N_("Feature maps"))
 
 def page() -> None:
     """The network as a graph with one layer of it in detail, the table of layers, and the sensitivity of all."""
-    visit, point = panels.explored()
+    visit, point = panels.explored(p_("page", "Layers"))
     if point is None:
         return
     asked = visit.answer("structure", jobs.network_structure, visit.plain_request)

@@ -2,7 +2,7 @@
 
 import streamlit as st
 
-from compression.language import _
+from compression.language import _, n_
 from compression.language import shown as spoken
 from compression.lessons import measured, sharing
 from pages.ui.charts import lesson_figures
@@ -55,9 +55,9 @@ def play() -> None:
     found = sharing.codebook(name, entries, start)
     with st.container(key="figures-sharing"):
         plain, coded, least, error = st.columns(4)
-    plain.metric(_("Fixed-length code"), _("{n} bit", n=found.plain_bits))
-    coded.metric(_("Huffman"), _("{n} bit", n=f"{found.huffman_bits:.2f}"))
-    least.metric(_("Entropy"), _("{n} bit", n=f"{found.entropy_bits:.2f}"))
+    plain.metric(_("Fixed-length code"), n_("{n} bit", "{n} bits", found.plain_bits))
+    coded.metric(_("Huffman"), _("{n} bits", n=f"{found.huffman_bits:.2f}"))
+    least.metric(_("Entropy"), _("{n} bits", n=f"{found.entropy_bits:.2f}"))
     error.metric(
         _("Error"),
         f"{found.history[-1]:.2%}",

@@ -58,12 +58,12 @@ def hardware(lesson: LessonText) -> None:
 def choose() -> None:
     """A device's budget, the files within it, and the most accurate one."""
     left, middle, right = st.columns(3)
-    budget = Budget(
+    size, latency, drop = (
         left.select_slider(_("Size, KB"), (50, 75, 100, 150, 200, 300, 600, 1100), 300, key="budget-size"),
         middle.slider(_("Latency, fp32 = 1"), 0.3, 2.0, 2.0, 0.05, key="budget-time"),
-        right.slider(_("Accuracy drop"), 0.0, 0.03, 0.01, 0.001, format="percent", key="budget-drop"),
+        right.slider(_("Accuracy drop, points"), 0.0, 3.0, 1.0, 0.1, key="budget-drop"),
     )
-    found = together.choose(budget)
+    found = together.choose(Budget(size, latency, drop / 100))
     if found.best is None or found.best.measurement is None:
         st.warning(_("No measured file is within this budget."))
         return

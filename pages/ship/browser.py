@@ -28,7 +28,7 @@ ABOUT = N_(
 
 def page() -> None:
     """The file of the recipe that was explored last."""
-    visit, point = panels.explored()
+    visit, point = panels.explored(_("Browser"))
     if point is None:
         return
     if not browser_runtime.is_there():

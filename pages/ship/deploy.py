@@ -24,7 +24,7 @@ DEVICES = N_(
 
 def page() -> None:
     """The file of the recipe that was explored last, from download to device."""
-    visit, point = panels.explored()
+    visit, point = panels.explored(_("Deploy"))
     if point is None:
         return
     figures_of_merit.draw(st.columns(3), point, visit.trail.words, old=False)
@@ -65,6 +65,7 @@ def verdicts(ours: Deployment, fp32: Deployment) -> None:
         on_select="rerun",
         key="devices",
         selection_mode="single-row",
+        placeholder="–",
         height=38 + 35 * len(rows),
     )
     picked = [list(ours.fits.values())[i] for i in chosen["selection"]["rows"]]
@@ -90,7 +91,7 @@ def beside(visit: Visit, point: Point, ours: Deployment) -> None:
         st.markdown(_("#### Transfer time"), help=_("At an assumed typical data rate of each connection."))
         sizes = point.measurement.size_bytes, point.measurement.baseline_size_bytes
         rows = device_rows.transfers(*sizes)
-        st.dataframe(rows, hide_index=True, column_config=columns(rows))
+        st.dataframe(rows, hide_index=True, column_config=columns(rows, device_rows.TRANSFERS))
 
 
 def take_along(visit: Visit, point: Point) -> None:

@@ -55,7 +55,7 @@ def brought(file: Path, own_home: Path, read_here: None) -> Iterator[Subject]:
 def add(page: Page, file: Path) -> None:
     """Chooses a file and has it taken in."""
     page.locator("input[type=file]").set_input_files(file)
-    page.get_by_role("button", name=f"Add {file.name} to the list").click()
+    page.get_by_role("button", name=f"Import {file.name}").click()
 
 
 @pytest.mark.parametrize("kind", ["pt2", "safetensors"])
@@ -65,7 +65,7 @@ def test_the_button_stays_in_its_place_as_a_list_above_it_is_loaded(form: Page, 
     form.route("**/Selectbox.*.js", lambda route: held.append(route))
     (tmp_path / f"not.{kind}").write_text("nothing")
     form.locator("input[type=file]").set_input_files(tmp_path / f"not.{kind}")
-    button = form.get_by_role("button", name=f"Add not.{kind} to the list")
+    button = form.get_by_role("button", name=f"Import not.{kind}")
     expect(button).to_be_visible()
     expect(form.locator(".st-key-bring-images, .st-key-bring-library")).to_be_visible()
     expect(form.locator("[data-testid=stApp][data-test-script-state=notRunning]")).to_be_visible()
@@ -81,7 +81,7 @@ def test_the_button_stays_in_its_place_as_a_list_above_it_is_loaded(form: Page, 
 def test_after_a_refused_file_a_network_is_taken_removed_taken_again_and_opens_on_explore(
     form: Page, file: Path, tmp_path: Path
 ) -> None:
-    expect(form.get_by_role("button", name="Add to the list")).to_be_disabled()
+    expect(form.get_by_role("button", name="Import", exact=True)).to_be_disabled()
     expect(form.get_by_role("combobox")).to_have_count(0)  # which images it takes is asked of a .pt2 alone
     (tmp_path / "not.pt2").write_text("nothing")
     add(form, tmp_path / "not.pt2")
@@ -93,7 +93,7 @@ def test_after_a_refused_file_a_network_is_taken_removed_taken_again_and_opens_o
     remove.click()
     expect(form.get_by_text("visitor removed from the list")).to_be_visible()
     expect(remove).to_have_count(0)
-    form.get_by_role("button", name="Add mine.pt2 to the list").click()  # the same form again
+    form.get_by_role("button", name="Import mine.pt2").click()  # the same form again
     expect(remove).to_be_visible()
     form.get_by_role("link", name="Compress visitor on Explore").click()
     expect(form.get_by_role("heading", name="visitor on Digits")).to_be_visible()
@@ -117,10 +117,10 @@ def test_a_file_is_never_lost_as_only_the_form_is_drawn_anew(form: Page, file: P
         form.get_by_label("Name", exact=True).fill(f"visitor{number}")
         form.get_by_label("Name", exact=True).press("Tab")
         form.locator("input[type=file]").set_input_files(tmp_path / f"{number}.pt2")
-        expect(form.get_by_role("button", name=f"Add {number}.pt2 to the list")).to_be_enabled()
+        expect(form.get_by_role("button", name=f"Import {number}.pt2")).to_be_enabled()
         if not number:
             whole.clear()  # the page was opened
-    form.get_by_role("button", name="Add 4.pt2 to the list").click()
+    form.get_by_role("button", name="Import 4.pt2").click()
     expect(form.get_by_text("'visitor4.pt2' is not a network saved")).to_be_visible()
     assert not whole
 

@@ -72,7 +72,7 @@ def test_an_onnx_file_and_photos_reach_a_chart(server: str, page: Page, network:
     page.goto(link(server, "explore"))
     page.get_by_role("link", name="Bring your own network").click()
     page.locator("input[type=file]").set_input_files(network)
-    page.get_by_role("button", name="Add My Colours.onnx to the list").click()
+    page.get_by_role("button", name="Import My Colours.onnx").click()
     expect(page.get_by_text("my_colours added to the list of networks")).to_be_visible()
     page.get_by_role("button", name="Choose images for my_colours").click()
     expect(page.get_by_role("combobox", name="Network")).to_have_value("my_colours")  # the other form is gone

@@ -98,7 +98,7 @@ def test_two_runs_side_by_side_with_every_section(stored: Store) -> None:
     assert not page.warning
     settings, changed = (table.value for table in page.dataframe[1:3])
     assert list(settings["Setting"]) == ["Quantize: weight bits"]
-    assert list(settings.iloc[0][["A", "B"]]) == ["8 bit", "2 bit"]
+    assert list(settings.iloc[0][["A", "B"]]) == ["8 bits", "2 bits"]
     found = compared(stored, eight, two)
     assert f"McNemar p = {found.p_value:.2g}" in changed.iloc[0]["Significance"]
     for section in ("Classes", "Changed predictions", "Confidence", "Bytes", "Operators"):

@@ -153,7 +153,7 @@ def test_more_values_take_longer_codes() -> None:
     page = lesson("sharing")
     before = [metric.value for metric in page.metric]
     page.select_slider(key="entries").set_value(64).run()
-    assert (before[0], page.metric[0].value) == ("4 bit", "6 bit")
+    assert (before[0], page.metric[0].value) == ("4 bits", "6 bits")
     assert page.metric[3].value < before[3]
 
 

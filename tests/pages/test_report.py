@@ -85,6 +85,12 @@ def test_every_number_is_the_measured_one():
         assert all(wording.percent(p.measurement.accuracy.value, 10_000) in text for p in kept)
 
 
+def test_a_drop_is_what_fp32_has_more_in_every_row():
+    known = trail(point(0.5, 0.95, 400_000, 0.9), point(0.7, 0.8, 250_000, 0.95), point(0.9, 0.94, 90_000, 1.0))
+    drops = {row.size: row.drop.strip("()") for row in told(known=known).rows}
+    assert drops == {"90.0 KB": "none", "250.0 KB": "14.00 points", "400.0 KB": "-1.00 points"}
+
+
 def test_points_that_are_not_measured_in_full_are_left_out():
     rough = replace(point(0.8, 0.9, 100_000), full=False)
     assert report.report("x", trail(rough), Budget(), WHEN) is None

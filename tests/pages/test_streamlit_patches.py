@@ -15,13 +15,16 @@ import streamlit
 from streamlit.proto.Delta_pb2 import Delta
 from streamlit.proto.ForwardMsg_pb2 import ForwardMsg
 from streamlit.proto.WidgetStates_pb2 import WidgetStates
+from streamlit.runtime import Runtime
 from streamlit.runtime.app_session import AppSession, AppSessionState
 from streamlit.runtime.forward_msg_queue import ForwardMsgQueue
+from streamlit.runtime.pages_manager import PagesManager
 from streamlit.runtime.scriptrunner import RerunException, ScriptRunner, ScriptRunnerEvent
 from streamlit.runtime.scriptrunner_utils.script_requests import RerunData
 from streamlit.runtime.state import SessionState
 from streamlit.runtime.state.safe_session_state import SafeSessionState
 from streamlit.testing.v1 import AppTest
+from streamlit.testing.v1.local_script_runner import LocalScriptRunner
 
 from compression.jobs.cluster import ROOT
 from pages.ui.state import streamlit_patches
@@ -130,6 +133,60 @@ def test_streamlit_as_it_comes_still_drops_what_was_drawn(session: AppSession, m
     monkeypatch.setattr(AppSession, "_handle_scriptrunner_event_on_event_loop", as_it_comes)
     told_late(session, ScriptRunnerEvent.ENQUEUE_FORWARD_MSG, forward_msg=ForwardMsg(delta=Delta(fragment_id="drawn")))
     assert session._browser_queue.is_empty()
+
+
+PART_THEN_PAGE = """import streamlit as st
+from streamlit.runtime.scriptrunner import RerunData, get_script_run_ctx
+
+context = get_script_run_ctx()
+
+@st.fragment
+def part():
+    st.text("part")
+
+with st.container():
+    part()
+st.text("the rest")
+if "begun" not in st.session_state:
+    st.session_state.begun = True
+    [known] = context.shared.new_fragment_ids.snapshot()
+    context.script_requests.request_rerun(RerunData(fragment_id=known))"""
+
+
+def places_of_the_rest(folder: Path, monkeypatch: pytest.MonkeyPatch) -> list[list[int]]:
+    """Where a page's last text is drawn: by the first run, and by one that is asked for as a part has been drawn."""
+    monkeypatch.setattr(Runtime, "_instance", Mock())  # as AppTest does
+    (folder / "app.py").write_text(PART_THEN_PAGE)
+    drawn: list[ForwardMsg] = []
+    runner = LocalScriptRunner(
+        str(folder / "app.py"), SafeSessionState(SessionState(), lambda: None), PagesManager(str(folder / "app.py"))
+    )
+
+    def told(_: ScriptRunner, event: ScriptRunnerEvent, forward_msg: ForwardMsg | None = None, **about: Any) -> None:
+        if forward_msg:
+            drawn.append(forward_msg)
+        if event == ScriptRunnerEvent.FRAGMENT_STOPPED_WITH_SUCCESS:
+            runner.request_rerun(RerunData())  # as a click in this moment, or in the garbage collection that follows
+
+    runner.on_event.connect(told, weak=False)
+    runner.run(timeout=30)
+    return [list(each.metadata.delta_path) for each in drawn if each.delta.new_element.text.body == "the rest"]
+
+
+def test_a_page_asked_for_as_a_part_has_been_drawn_is_drawn_in_its_own_place(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    streamlit_patches.hear_all()
+    assert places_of_the_rest(tmp_path, monkeypatch) == [[0, 1], [0, 1]]
+
+
+def test_streamlit_as_it_comes_still_draws_the_page_into_the_part(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where this fails, `_run_from_the_top` has had its day."""
+    monkeypatch.setattr(ScriptRunner, "_run_script", streamlit_patches._run_current)
+    first, again = places_of_the_rest(tmp_path, monkeypatch)
+    assert first == [0, 1] != again
 
 
 LOOKS = """import streamlit as st

@@ -35,12 +35,14 @@ def test_numbers_have_sensible_units_and_digits() -> None:
     assert wording.size(1_095_000) == "1.09 MB"
     assert [wording.milliseconds(ms) for ms in (0.0087, 0.043, 0.213, 12.3)] == ["8.7 µs", "43 µs", "0.21 ms", "12 ms"]
     assert wording.half_width(0.93, 0.9301, 10_000) == "± 0.01"
+    assert [wording.rounded(ms) for ms in (0.0032123, 7.5061, 1386.44, None)] == [0.00321, 7.51, 1390.0, None]
+    assert [wording.setting_text(Quantize, "weight_bits", bits) for bits in (1, 8)] == ["1 bit", "8 bits"]
 
 
 def test_a_recipe_in_words_and_as_a_command() -> None:
     recipe = Recipe(steps=(Prune(sparsity=0.5), Quantize(weight_bits=4)), seed=3)
     told = wording.recipe_line(recipe)
-    assert told == "Prune weights: sparsity 50%; Quantize: weight bits 4 bit, activation bits 8 bit; Seed 3"
+    assert told == "Prune weights: sparsity 50%; Quantize: weight bits 4, activation bits 8; seed 3"
     assert wording.recipe_line(Recipe()) == wording.BASELINE
     written = wording.command(DIGITS, recipe).replace("\\\n", " ").split()
     assert written[:3] == ["python", "-m", "compression"]

@@ -33,7 +33,8 @@ torch.export.save(program, "mine.pt2")""",
 }
 
 ABOUT = N_(
-    "An ONNX file (.onnx), a PyTorch program (.pt2), or weights of a torchvision or timm network (.safetensors, .pth)."
+    "An ONNX file (.onnx), a PyTorch program (.pt2), or weights of a torchvision or timm network (.safetensors, .pth). "
+    "Convert other formats to ONNX first."
 )
 EACH = N_("One number per channel, for example 0.49,0.48,0.45. Empty: computed from the dataset.")
 WEIGHTS = (".safetensors", ".pth", ".pt", ".bin")
@@ -149,10 +150,10 @@ def _suggested() -> str:
 def _offer() -> str:
     """The button says what it takes in: a file that is still on its way here is not yet offered."""
     if shown("bring.source") == LIBRARY:
-        return _("Add {plain}", plain=wording.plain(shown_or_none("bring.library") or _("to the list")))
-    if not (file := shown_or_none("bring.file")):
-        return _("Add to the list")
-    return _("Add {name} to the list", name=wording.plain(file.name))
+        name = shown_or_none("bring.library")
+    else:
+        name = file.name if (file := shown_or_none("bring.file")) else None
+    return _("Import {name}", name=wording.plain(name)) if name else _("Import")
 
 
 def _wish() -> Hashable | None:

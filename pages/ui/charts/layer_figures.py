@@ -11,6 +11,7 @@ from compression.language import N_, _
 from compression.records.analysis import LEVELS, FeatureMaps, Histogram, LayerSensitivity, LayerView, Picture
 from compression.records.measurement import LayerReport
 from pages.ui.charts.lesson_figures import uprights
+from pages.ui.charts.tables import BITS
 from pages.ui.model import wording
 from pages.ui.model.layer_paint import drop
 from pages.ui.model.words import Words
@@ -22,6 +23,7 @@ ACROSS = 6
 COLUMNS = {
     "MACs": st.column_config.NumberColumn(format="localized"),
     "Bytes": st.column_config.NumberColumn(format="localized"),
+    "Bits": st.column_config.NumberColumn(help=BITS),
     "Sparsity": st.column_config.NumberColumn(format="percent"),
     "SQNR, dB": st.column_config.NumberColumn(format="%.1f"),
     "Worst drop": st.column_config.NumberColumn(

@@ -39,9 +39,14 @@ OPERATORS = {
 }  # fmt: skip
 """Columns of `byte_figures.operators`, side by side in half a page."""
 
+BITS = N_(
+    "Bits of a stored weight. On x86 processors without VNNI, 8-bit weights use seven (Quantize, option Reduce range)."
+)
+
 LAYERS = {
     "Sparsity": st.column_config.NumberColumn(format="percent"),
     "Bytes": st.column_config.NumberColumn(format="localized"),
+    "Bits": st.column_config.NumberColumn(help=BITS),
     "Weights": st.column_config.NumberColumn(format="localized"),
     "MACs": st.column_config.NumberColumn(format="localized"),
     "SQNR, dB": st.column_config.NumberColumn(

@@ -78,7 +78,7 @@ def draw(visit: Visit, point: Point, both: Sides, known: Mapping[str, LayerSensi
 
 def _paint() -> Paint:
     names = [paint.name for paint in PAINTS]
-    name = st.segmented_control(_("Color by"), names, default=names[0], key=PAINT, required=True, format_func=_)
+    name = st.segmented_control(_("Colour by"), names, default=names[0], key=PAINT, required=True, format_func=_)
     return next(paint for paint in PAINTS if paint.name == (name or names[0]))
 
 

@@ -151,14 +151,14 @@ def _downloads(visit: Visit, point: Point, file: bytes, format_name: str, stem: 
                                key=f"download.{suffix}.{point.key}")  # fmt: skip
 
 
-def explored() -> tuple[Visit, Point | None]:
+def explored(page: str) -> tuple[Visit, Point | None]:
     """The head of a page on the recipe that was explored last, and its point; None where that is not measured yet."""
     visit = opened()
     visit.choose(visit.subject, visit.recipe)
     st.space("small")
     if visit.notice:
         st.warning(wording.told(visit.notice))
-    st.markdown(f"### {wording.quoted(visit.subject.title)}")
+    st.markdown(f"### {_('{page}: {subject}', page=page, subject=wording.quoted(visit.subject.title))}")
     st.caption(wording.quoted(wording.recipe_line(visit.recipe)))
     point = measured(visit, st.empty())
     if point and point.recipe != visit.recipe:

@@ -16,8 +16,10 @@ from compression.steps import STEPS, Settings
 from pages.ui.model.subject import Subject
 
 BASELINE = N_("fp32 baseline")
-UNITS = (N_("bit"), N_("steps"), N_("values"))
+UNITS = (N_("steps"), N_("values"))
 """Units of settings that have another name in another language."""
+
+BIT = "bit"
 
 SAME = 0.0005
 """Shares that differ by less look the same."""
@@ -102,6 +104,11 @@ def milliseconds(ms: float) -> str:
     return f"{ms:.2f} ms" if ms < 10 else f"{ms:.0f} ms"
 
 
+def rounded(value: float | None, digits: int = 3) -> float | None:
+    """The number to so many significant digits, however small it is: 0.00321, 7.51, 1390."""
+    return None if value is None else float(f"{value:.{digits}g}")
+
+
 def change(ratio: float) -> str:
     """A ratio to the baseline as a change: '-48%'; '' where it rounds to none."""
     rounded = round(100 * (ratio - 1))
@@ -118,7 +125,7 @@ def recipe_lines(recipe: Recipe) -> list[str]:
     if not recipe.steps:
         return [_(BASELINE)]
     unusual = [
-        f"{shown(str(Recipe.model_fields[name].title))} {setting_text(Recipe, name, value)}"
+        f"{shown(str(Recipe.model_fields[name].title)).lower()} {setting_text(Recipe, name, value)}"
         for name, value in _unusual(recipe)
     ]
     return [
@@ -138,7 +145,7 @@ def _line(recipe: Recipe, language: str) -> str:
 
 
 def setting_text(settings: type[Settings], name: str, value: object) -> str:
-    """A setting's value: '50%' of 0.5, '4 bit' of 4, and of a choice what it is called in the visitor's language."""
+    """A setting's value: '50%' of 0.5, '4 bits' of 4, and of a choice what it is called in the visitor's language."""
     return value_text(value, unit_of(settings, name), f"{settings.kind}.{name}")
 
 
@@ -148,6 +155,8 @@ def value_text(value: object, unit: str | None, setting: str = "") -> str:
         return _("on") if value else _("off")
     if unit == "%" and isinstance(value, float):
         return f"{100 * value:g}%"
+    if unit == BIT and isinstance(value, int):
+        return n_("{n} bit", "{n} bits", value)
     return f"{value} {_(unit)}" if unit else p_(setting, str(value))
 
 
@@ -217,5 +226,6 @@ def step_values(step: Settings) -> str:
     for name, field in STEPS[step.kind].model_fields.items():
         value, unit = getattr(step, name), unit_of(type(step), name)
         if unit or value != default_of(field):
-            told.append(f"{shown(str(field.title)).lower()} {setting_text(type(step), name, value)}")
+            said = str(value) if unit == BIT else setting_text(type(step), name, value)  # 'weight bits 4' has its unit
+            told.append(f"{shown(str(field.title)).lower()} {said}")
     return _(", ").join(told)

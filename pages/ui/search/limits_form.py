@@ -43,7 +43,9 @@ def form(begin: Callable[[], None]) -> None:
     )  # fmt: skip
     places = st.columns(3)
     places[0].number_input(_("Minutes"), 0.1, 10_000.0, 10.0, 1.0, "%g", help=_about("minutes"), key="search.minutes")
-    places[1].number_input(_("Trials"), 0, 100_000, 0, help=_about("trials"), key="search.trials")
+    places[1].number_input(
+        _("Trials"), 0, 100_000, None, placeholder=_(ANY), help=_about("trials"), key="search.trials"
+    )
     places[2].number_input(_("Workers"), 1, 64, 1, help=_about("workers"), key="search.workers")
     st.pills(
         _("Techniques"), TECHNIQUES, default=TECHNIQUES, selection_mode="multi", key="search.techniques",
@@ -57,7 +59,7 @@ def asked() -> SearchSettings:
     said = state.shown
     return SearchSettings(
         **{name: _limit(name) for name in LIMITS}, minimise=said("search.wish"), minutes=float(said("search.minutes")),
-        trials=int(said("search.trials")), workers=int(said("search.workers")),
+        trials=int(said("search.trials") or 0), workers=int(said("search.workers")),
         techniques=tuple(said("search.techniques")),
     )  # fmt: skip
 

@@ -92,7 +92,7 @@ function show(state, pixels, found, label) {
     const [name, share, took] = state.sides[side]
     name.textContent = named < 0 ? word(state, "no class") : state.classes[named]
     share.textContent = `${(100 * confidence).toFixed(1)}%`
-    took.textContent = `${ms.toFixed(2)} ms`
+    took.textContent = `${ms.toFixed(ms < 10 ? 2 : 0)} ms`
   })
   const apart = found[0].named !== found[1].named
   state.sides[1][0].classList.toggle("probe-apart", apart)

@@ -15,11 +15,18 @@ YES, NO = N_("fits"), N_("does not fit")
 MEASURED, ESTIMATED = N_("measured"), N_("estimated")
 
 COLUMNS = {
-    "Flash": st.column_config.ProgressColumn(N_("Flash used"), format="percent", min_value=0, max_value=1),
-    "RAM": st.column_config.ProgressColumn(N_("RAM used"), format="percent", min_value=0, max_value=1),
-    "ms": st.column_config.NumberColumn(N_("Latency, ms (estimated)"), format="%.2f"),
-    "fp32 ms": st.column_config.NumberColumn(N_("fp32 latency, ms (estimated)"), format="%.2f"),
-    "mJ": st.column_config.NumberColumn(N_("Energy per image, mJ (estimated)"), format="%.2f"),
+    "Flash": st.column_config.ProgressColumn(
+        N_("Flash used"), format="percent", min_value=0, max_value=1, width="small"
+    ),
+    "RAM": st.column_config.ProgressColumn(N_("RAM used"), format="percent", min_value=0, max_value=1, width="small"),
+    "ms": st.column_config.NumberColumn(N_("Latency, ms (estimated)"), format="plain"),
+    "fp32 ms": st.column_config.NumberColumn(N_("fp32, ms (estimated)"), format="plain"),
+    "mJ": st.column_config.NumberColumn(N_("Energy, mJ (estimated)"), format="plain", help=N_("For one image.")),
+}
+
+TRANSFERS = {
+    "This file, s": st.column_config.NumberColumn(format="%.3f"),
+    "fp32 file, s": st.column_config.NumberColumn(format="%.3f"),
 }
 
 
@@ -36,9 +43,9 @@ def _row(found: Fit, fp32: Fit) -> dict[str, Any]:
         "Flash": found.need.flash / found.device.flash_bytes,
         "RAM": found.need.ram / found.device.ram_bytes,
         "Memory": _(MEASURED if found.need.measured else ESTIMATED),
-        "ms": found.estimated_ms,
-        "fp32 ms": fp32.estimated_ms,
-        "mJ": found.estimated_mj,
+        "ms": wording.rounded(found.estimated_ms),
+        "fp32 ms": wording.rounded(fp32.estimated_ms),
+        "mJ": wording.rounded(found.estimated_mj),
         "Runtime": found.device.runtime.title,
     }
 

@@ -296,7 +296,7 @@ def _row(point: Point, front: bool, chosen: bool) -> Row:
     measured = point.measurement
     accuracy, latency, n = measured.accuracy, measured.latency, measured.accuracy.n
     bounds = wording.interval(accuracy.interval.low, accuracy.interval.high, n)
-    drop = wording.points(-accuracy.drop, n)
+    drop = wording.points(accuracy.drop, n).removeprefix("+")
     noise = drop and not accuracy.significant
     interval = latency.ratio_interval if latency else None
     return Row(
@@ -304,7 +304,7 @@ def _row(point: Point, front: bool, chosen: bool) -> Row:
         accuracy=f"{wording.percent(accuracy.value, n)} ({bounds})",
         drop=f"({drop})" if noise else drop or _("none"),
         size=wording.size(measured.size_bytes),
-        smaller=f"{measured.size_ratio:.1f} ×",
+        smaller=f"{measured.size_ratio:.1f}×",
         latency=wording.ratio(latency.ratio, interval.low, interval.high) if latency and interval else "–",
         images=f"{n:,}",
         machine=where(point),

@@ -96,7 +96,7 @@ def _legend() -> Flowable:
 
 def _table(told: Report) -> list[Flowable]:
     shown = chosen_rows(told)
-    rows = [[_text(name, 7, face=BOLD) for name in told.header]]
+    rows = [[_text(name.replace(" = ", "\xa0=\xa0"), 7, face=BOLD) for name in told.header]]  # one line for 'fp32 = 1'
     rows += [[_text(cell, 7) for cell in cells(row)] for row in shown]
     style = [("VALIGN", (0, 0), (-1, -1), "TOP"), ("LINEBELOW", (0, 0), (-1, -1), 0.4, RULE)]
     style += [("BACKGROUND", (0, i + 1), (-1, i + 1), MARKED) for i, row in enumerate(shown) if row.chosen]

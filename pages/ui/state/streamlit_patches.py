@@ -6,8 +6,9 @@ from functools import cache
 from typing import Any
 
 import streamlit
+from streamlit.delta_generator_singletons import context_dg_stack, get_default_dg_stack_value
 from streamlit.runtime.app_session import AppSession
-from streamlit.runtime.scriptrunner import ScriptRunner, ScriptRunnerEvent, get_script_run_ctx
+from streamlit.runtime.scriptrunner import RerunData, ScriptRunner, ScriptRunnerEvent, get_script_run_ctx
 from streamlit.runtime.state.safe_session_state import SafeSessionState
 
 log = logging.getLogger(__name__)
@@ -35,6 +36,11 @@ def hear_all() -> None:
     gets to it, Streamlit 1.67 has another thread carry out the request, and drops what the former has told. The browser
     then lacks elements that parts of the page lie behind, and objects ("Bad delta path index"). Here it is sent.
 
+    A part of a page that is drawn alone is drawn into its own container. Where the request for the whole page comes
+    before its thread has ended, garbage collection included, that thread carries it out, and Streamlit 1.67 draws the
+    page into that container as well. The browser has no such places ("Bad delta path index") and shows an empty page.
+    Here each run begins at the page's own place; a part finds its container by itself.
+
     Of two clicks a few milliseconds apart, one in five was lost without it, none of 400 with it. Other versions of
     Streamlit are left as they are, and the log says so.
     """
@@ -46,6 +52,7 @@ def hear_all() -> None:
         return
     setattr(SafeSessionState, "on_script_will_rerun", _apply)  # noqa: B010 - not as an assignment, which is mistyped
     setattr(AppSession, "_handle_scriptrunner_event_on_event_loop", _heed)  # noqa: B010 - the same
+    setattr(ScriptRunner, "_run_script", _run_from_the_top)  # noqa: B010 - the same
 
 
 def looked_for_pages() -> bool:
@@ -87,6 +94,16 @@ def _heed(session: AppSession, sender: ScriptRunner | None, event: ScriptRunnerE
         _heed_current(session, sender, event, *about, **more)
     finally:
         session._scriptrunner = current
+
+
+_run_current = ScriptRunner._run_script
+"""As it comes: a run draws where the one before in its thread has stopped drawing."""
+
+
+def _run_from_the_top(runner: ScriptRunner, request: RerunData) -> None:
+    """The same, where each run draws from the page's own place."""
+    context_dg_stack.set(get_default_dg_stack_value())
+    _run_current(runner, request)
 
 
 def put_choices_again() -> None:
