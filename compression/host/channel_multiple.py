@@ -6,6 +6,7 @@ in every recipe that is made, so that a recipe means the same on every machine.
 
 import json
 from dataclasses import asdict, dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Literal, get_args
 
@@ -43,12 +44,25 @@ class Rounding:
 
 
 def known() -> Rounding | None:
-    """What was measured on this machine; None where nothing was, or where it cannot be read."""
+    """What was measured on this machine; None where nothing was, or where it cannot be read.
+
+    Every recipe asks: the file is read again only when it is another one.
+    """
     try:
-        values = json.loads(_path().read_text(encoding="utf-8"))
+        path = _path()
+        about = path.stat()
+    except (OSError, UserError):
+        return None
+    return _read(path, about.st_mtime_ns, about.st_size, about.st_ino)
+
+
+@lru_cache(maxsize=4)
+def _read(path: Path, written: int, size: int, number: int) -> Rounding | None:
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
         found = Rounding(**{**values, "timed": tuple(Timed(**timed) for timed in values["timed"])})
         return found if found.multiple in get_args(Multiple) else None
-    except (OSError, ValueError, TypeError, KeyError, UserError):
+    except (OSError, ValueError, TypeError, KeyError):
         return None
 
 

@@ -15,6 +15,9 @@ from compression.searching.settings import SearchSettings
 LOOKED_BACK = 1000
 """Proposals go by the front and so many of the newest trials."""
 
+MOST_CHARACTERS = 20_000_000
+"""Fewer are kept where their recipes, which can name a number of bits for each of thousands of layers, are longer."""
+
 
 class History:
     """The trials of a search that have ended. `longest` is the time in seconds that a complete one took at most."""
@@ -24,6 +27,7 @@ class History:
         self.count, self.longest = 0, 0.0
         self.front = list[Trial]()
         self._newest = list[Trial]()
+        self._characters = 0
         self._best: Trial | None = None
         self._tried = set[bytes]()
 
@@ -36,7 +40,9 @@ class History:
             self.front = best_front([*self.front, trial], self._settings)
             self._best = best([*([self._best] if self._best else []), trial], self._settings)
         insort(self._newest, trial, key=lambda each: each.number)
-        del self._newest[:-LOOKED_BACK]
+        self._characters += len(trial.recipe)
+        while len(self._newest) > LOOKED_BACK or (len(self._newest) > 1 and self._characters > MOST_CHARACTERS):
+            self._characters -= len(self._newest.pop(0).recipe)
         for name in ("looked_at", "bar"):
             self.__dict__.pop(name, None)
 

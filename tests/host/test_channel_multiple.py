@@ -1,5 +1,7 @@
 """Which multiple of channels a machine gets: measured, kept, and written into every recipe."""
 
+from pathlib import Path
+
 import pytest
 
 from compression.cli import settings_help
@@ -47,6 +49,21 @@ def test_a_machine_is_measured_once(fresh_home):
     assert measured_once() == found == channel_multiple.known()  # with the very same milliseconds
     channel_multiple.save(Rounding(4, "older", "1.0", found.timed))
     assert measured_once().runtime == found.runtime  # another ONNX Runtime has other kernels
+
+
+def test_the_file_is_read_once_for_all_recipes_and_again_when_it_is_another(fresh_home, monkeypatch):
+    channel_multiple.save(Rounding(4, "Multiples of 4.", "1.32"))
+    read, asked = Path.read_text, []
+    monkeypatch.setattr(Path, "read_text", lambda path, **how: asked.append(path) or read(path, **how))
+    for _ in range(20):
+        assert Recipe(steps=(Channels(),)).steps == (Channels(round_to=4),)
+    assert len(asked) == 1
+    channel_multiple.save(Rounding(16, "Multiples of 16.", "1.32"))
+    assert channel_multiple.multiple() == 16 and len(asked) == 2
+    asked[0].unlink()
+    assert channel_multiple.multiple() == 8
+    asked[0].write_text("{")
+    assert channel_multiple.known() is None
 
 
 def test_recipes_hold_the_number_that_was_measured(fresh_home):

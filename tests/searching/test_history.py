@@ -2,6 +2,7 @@
 
 import gc
 import weakref
+from dataclasses import replace
 from random import Random
 
 import dask
@@ -59,6 +60,17 @@ def test_a_history_lets_go_of_all_but_its_front_its_best_and_the_newest(monkeypa
     gc.collect()
     assert {number for number, trial in watched.items() if trial() is not None} == kept
     assert len(kept) < 60
+
+
+def test_a_history_of_long_recipes_is_bounded_by_their_characters(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(history, "MOST_CHARACTERS", 5_000)
+    known, made = History(SearchSettings()), trials(60, 0)
+    for each in made:
+        known.add(replace(each, recipe=each.recipe.ljust(1_000), state="cut"))
+    assert [trial.number for trial in known.looked_at] == [55, 56, 57, 58, 59]
+    known.add(replace(made[0], number=60, recipe="x" * 9_000, state="cut"))
+    assert [trial.number for trial in known.looked_at] == [60]
+    assert known.count == 61 and all(known.has(each.recipe.ljust(1_000)) for each in made)
 
 
 def test_dask_keeps_short_logs_of_what_it_sent_and_did() -> None:
