@@ -13,6 +13,7 @@ from compression.data.dataset import Dataset, Split, split_off, validation_size
 from compression.data.folder import FOLDER_PREFIX
 from compression.data.pixel_files import PixelFile
 from compression.data.preparing import Progress, Stop
+from compression.data.sent_folders import standing_for
 from compression.data.test_samples import TestSample, base_of, parted
 from compression.errors import InvalidData, UnknownName, shown
 from compression.records.preprocess import Preprocess
@@ -53,6 +54,8 @@ def edition(name: str) -> str:
     """What changes when a folder's images do; reads no pixels. '' for a name of ours. Raises InvalidData."""
     if not name.startswith(FOLDER_PREFIX):
         return ""
+    if sent := standing_for(base_of(name)):
+        return sent.edition
     return layouts.fingerprint(layouts.list_folder(path_of(name)))
 
 
@@ -75,7 +78,9 @@ def _obtain(name: str, progress: Progress, stop: Stop) -> Decoded:
 
 
 def path_of(name: str) -> Path:
-    """PATH of "folder:PATH". Raises InvalidData where that is no path."""
+    """PATH of "folder:PATH", or where the folder lies that stands for it. Raises InvalidData where it is no path."""
+    if sent := standing_for(base_of(name)):
+        return sent.folder
     text = base_of(name).removeprefix(FOLDER_PREFIX)
     if not text.strip():
         raise InvalidData(f"{shown(name)} names no folder; write folder:PATH.")

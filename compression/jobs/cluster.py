@@ -91,6 +91,10 @@ class ClusterConnection:
                 self._start_long_worker()
         return [LONG, *(f"{LONG}-{number}" for number in range(1, count))]
 
+    def devices(self) -> tuple[str, ...]:
+        """Names of the devices that workers elsewhere offer, as far as they are known; waits for nothing."""
+        return self.joined.devices() if self.joined else ()
+
     def send(self, run: Callable[..., Any], *about: Any, workers: list[str] | None = None, **how: Any) -> Future:
         """`run(*about)` on its way to one of the workers; `how` is what `Client.submit` takes."""
         if self.joined is None:

@@ -5,7 +5,9 @@ import threading
 import time
 import warnings
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +17,10 @@ from distributed.security import Security
 from compression.errors import InvalidFile, Unsupported
 from compression.host.engine_version import engine_hash
 from compression.host.folders import user_folder
-from compression.jobs import parcels
+from compression.jobs import image_parcels, parcels
+from compression.jobs.daemon_thread import in_daemon_thread
 from compression.jobs.sending import packed, send, unpacked
+from compression.searching.settings import DEVICE
 
 ADDRESS, TRUSTED, CERTIFICATES = "COMPRESSION_SCHEDULER", "COMPRESSION_TRUSTED_NETWORK", "COMPRESSION_CERTIFICATES"
 CERTIFICATE, KEY = "certificate.pem", "key.pem"
@@ -34,6 +38,9 @@ WATCH_S = 2.0
 RESTART_S = 60.0
 """So long the last worker's nanny has for starting another."""
 
+DEVICES_S, MOST_DEVICES = 5.0, 50
+"""How old what is known of devices may be when it is asked for, and how many names are told."""
+
 FAILURES = (OSError, RuntimeError, TimeoutError, ValueError)
 
 
@@ -48,6 +55,8 @@ class JoinedWorkers:
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
     _watching: bool = False
     _empty_since: float | None = None
+    _devices: tuple[str, ...] = ()
+    _looked: float = float("-inf")
 
     def of(self, kind: str, device: str = "") -> list[str]:
         """Addresses of the workers for a kind of job, on a device if one is named, that have this very engine.
@@ -73,6 +82,22 @@ class JoinedWorkers:
             raise Unsupported(f"No worker at {self.address} can be used: {self._refused(about)}.")
         return fit or same
 
+    def devices(self) -> tuple[str, ...]:
+        """Names of the devices that workers offered when it was last looked; after `DEVICES_S` another look begins."""
+        with self._lock:
+            due = time.monotonic() - self._looked > DEVICES_S
+            if due:
+                self._looked = time.monotonic()
+        if due:
+            in_daemon_thread(self._look_for_devices)
+        return self._devices
+
+    def _look_for_devices(self) -> None:
+        with suppress(Unsupported):  # the connection is lost, maybe for a moment
+            offered = {name for about in self._about().values() for name in _resources(about)}
+            named = {name.removeprefix(DEVICE_PREFIX) for name in offered if name.startswith(DEVICE_PREFIX)}
+            self._devices = tuple(sorted(name for name in named if name and DEVICE.fullmatch(name))[:MOST_DEVICES])
+
     def _about(self) -> dict[str, dict[str, Any]]:
         try:
             return dict(self.client.scheduler_info(n_workers=-1)["workers"])
@@ -94,6 +119,31 @@ class JoinedWorkers:
             self.engines |= {address: found for address, found in told.items() if isinstance(found, str)}
 
     def provide(self, workers: list[str], about: Iterable[Any]) -> list[str]:
+        """Sends the networks and the folders of images that a task is about to the workers that lack them.
+
+        The workers that have them then; raises `Unsupported` where none has.
+        """
+        about = list(about)
+        ready = self._with_networks(workers, about)
+        for folder in image_parcels.folders_of(about):
+            ready = self._with_images(ready, folder)
+        return ready
+
+    def _with_images(self, workers: list[str], folder: image_parcels.Folder) -> list[str]:
+        """The workers that have a folder of images, or have been sent it; see `image_parcels`."""
+        ready, refused = [], ""
+        for address, found in self._asked(workers, image_parcels.has, folder.name, folder.edition, folder.key).items():
+            if found is False:
+                found = image_parcels.sent(folder, partial(self._ask, address))
+            if isinstance(found, BaseException):
+                refused = f"{address}: {found}"
+            else:
+                ready.append(address)
+        if not ready:
+            raise Unsupported(refused or f"No worker at {self.address} took the images.")
+        return ready
+
+    def _with_networks(self, workers: list[str], about: Iterable[Any]) -> list[str]:
         """Sends the networks that a task is about to the workers that lack them; the workers that have them then.
 
         Raises `Unsupported` where none has: each may have another network of its own by the same name.
@@ -114,14 +164,16 @@ class JoinedWorkers:
         return ready
 
     def send(self, run: Callable[..., Any], *about: Any, workers: list[str] | None, **how: Any) -> Future:
-        """`run(*about)` on its way to one of the workers, for these very networks; see `sending.send`.
+        """`run(*about)` on its way to one of the workers, for these very networks and images; see `sending.send`.
 
         It is cancelled where all of them are gone: a worker that is started anew has another address.
         """
+        call: tuple[Any, ...] = (run, *about)
+        if images := {each.name: (each.edition, each.key) for each in image_parcels.folders_of(about)}:
+            call = (image_parcels.with_images, images, *call)
         if hashes := parcels.hashes_of(parcels.contents_of(about)):
-            future = send(self.client, parcels.with_networks, hashes, run, *about, workers=workers, **how)
-        else:
-            future = send(self.client, run, *about, workers=workers, **how)
+            call = (parcels.with_networks, hashes, *call)
+        future = send(self.client, *call, workers=workers, **how)
         with self._lock:
             self._pending.append((future, set(workers or ())))
             if not self._watching:
@@ -162,6 +214,10 @@ class JoinedWorkers:
             warnings.simplefilter("ignore")
             return self.client.run(unpacked, packed(ask, *about), workers=workers, on_error="return")
 
+    def _ask(self, address: str, ask: Callable[..., Any], *about: Any) -> Any:
+        """What one worker answers; an error in place of an answer."""
+        return self._asked([address], ask, *about).get(address)
+
     def _refused(self, about: dict[str, dict[str, Any]]) -> str:
         """'box1 has the engine 12ab…, not 34cd…; box2 does not have this project'."""
         told = []
@@ -177,9 +233,12 @@ def _resources(about: dict[str, Any]) -> dict[str, float]:
     return about.get("resources") or {}
 
 
+DEVICE_PREFIX = "device-"
+
+
 def device_resource(device: str) -> str:
     """The resource of workers that offer a device."""
-    return f"device-{device}"
+    return f"{DEVICE_PREFIX}{device}"
 
 
 def _does(kind: str, resources: dict[str, float]) -> bool:
@@ -199,7 +258,9 @@ def join() -> tuple[Client, JoinedWorkers]:
         client = Client(address, timeout=10, set_as_default=False, security=security(address))
     except FAILURES as error:
         raise Unsupported(f"The scheduler at {ADDRESS}={address!r} does not answer: {error}.") from error
-    return client, JoinedWorkers(client, address)
+    workers = JoinedWorkers(client, address)
+    workers.devices()  # known when a page first asks
+    return client, workers
 
 
 def check_trusted(address: str, named: str) -> None:

@@ -93,6 +93,11 @@ class Lab:
         """Why results are not kept, or not read, just now, in a sentence; empty where they are."""
         return self._recorder.trouble
 
+    @property
+    def devices(self) -> tuple[str, ...]:
+        """Names of the devices that workers offer, as far as they are known by now."""
+        return self._connection.devices() if self._connection else ()
+
     def submit(self, request: Request, *, owner: str, anew: bool = False, train: bool = True) -> Job:
         """A job for `request`. The owner's earlier job, if it still works, is stopped.
 

@@ -27,7 +27,7 @@ ASKING = {
 """What has something done. All else that these classes offer only looks, or ends with the program."""
 
 LOOKING = {
-    Lab: {"store", "trouble", "close", "wait_until_idle"},
+    Lab: {"store", "trouble", "devices", "close", "wait_until_idle"},
     LongJobs: {"get", "working", "find", "left", "close"},
 }
 

@@ -6,6 +6,7 @@ import socket
 import stat
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,16 +16,20 @@ from typing import Any
 import psutil
 import pytest
 from distributed import Client
+from PIL import Image
+from sklearn.datasets import load_digits
 from typer import Exit
 
 from compression.cli import cluster as command
+from compression.data import sent_folders
 from compression.errors import InvalidFile, InvalidSetting, Unsupported
 from compression.host.engine_version import engine_hash
-from compression.jobs import joined, parcels
+from compression.jobs import image_parcels, joined, parcels
 from compression.jobs.cluster import COMM, ROOT, ClusterConnection
 from compression.jobs.joined import JoinedWorkers
-from compression.jobs.lab import Lab
+from compression.jobs.lab import Lab, News
 from compression.jobs.messages import Request
+from compression.jobs.requested import images
 from compression.recipe import Recipe
 
 STARTED_S = 120
@@ -73,15 +78,19 @@ def test_a_plain_scheduler_from_elsewhere_and_workers_by_our_command_carry_out_o
     with running(*plain, cwd=tmp_path):  # where no `compression` can be imported
         unset.setenv("COMPRESSION_TRUSTED_NETWORK", "1")
         with Client(address, timeout=STARTED_S, set_as_default=False) as client, running(
-            "-m", "compression", "worker", address, "--long", "0", "--name", "box"
+            "-m", "compression", "worker", address, "--long", "0", "--name", "box", "--device", "pi4"
         ) as workers:  # fmt: skip
             client.wait_for_workers(1, timeout=STARTED_S)
             [about] = client.scheduler_info(n_workers=-1)["workers"].values()
-            assert (about["name"], about["resources"]) == ("box-quick", {"quick": 1.0})
+            assert (about["name"], about["resources"]) == ("box-quick", {"quick": 1.0, "device-pi4": 1.0})
             assert listeners(workers) == {"127.0.0.1"}
             lab = Lab()
             try:
                 assert lab.ask(os.getpid).result(STARTED_S) != os.getpid()
+                end = time.monotonic() + STARTED_S
+                while not lab.devices and time.monotonic() < end:
+                    time.sleep(0.1)
+                assert lab.devices == ("pi4",)
             finally:
                 lab.close()
 
@@ -148,6 +157,27 @@ def test_workers_of_another_engine_are_refused_by_name() -> None:
         there.of("long", "pi5")
     with pytest.raises(Unsupported, match="offers the device 'pi4'"):
         ClusterConnection(there.client, own=SimpleNamespace()).workers("long", device="pi4")
+
+
+def test_devices_are_told_without_waiting_and_only_by_names_that_can_be_asked_for(unset: pytest.MonkeyPatch) -> None:
+    names = {"pi4": 1.0, "": 1.0, "x" * 65: 1.0, "**a** b": 1.0}
+    offered = {"a": {f"device-{name}": at for name, at in names.items()}, "b": {"long": 1.0, "device-pi3": 1.0}}
+    there = cluster_of(dict.fromkeys("ab", "0" * 12), offered)
+    unset.setattr(joined, "in_daemon_thread", lambda look: None)
+    assert there.devices() == ()
+    unset.setattr(joined, "in_daemon_thread", lambda look: look())
+    assert there.devices() == ()  # it was looked just now
+    unset.setattr(joined, "DEVICES_S", 0.0)
+    assert there.devices() == ("pi3", "pi4")
+
+    def broken(n_workers: int) -> None:
+        raise OSError("The connection is lost.")
+
+    unset.setattr(there, "client", SimpleNamespace(scheduler_info=broken))
+    assert there.devices() == ("pi3", "pi4")
+    many = {"a": {f"device-{number:03}": 1.0 for number in range(200)}}
+    assert len(cluster_of({"a": ""}, many).devices()) == joined.MOST_DEVICES
+    assert ClusterConnection(there.client).devices() == ()
 
 
 @pytest.mark.parametrize(("device", "resources"), [("cpu", "long=1"), ("cuda", "long=1 gpu=1")])
@@ -273,6 +303,74 @@ class Waiting:
 
     def cancel(self) -> None:
         self.cancelled = True
+
+
+def test_a_folder_of_images_travels_once_to_a_worker_that_lacks_it(unset: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """The folder is named by a path below a home, and the worker has another home."""
+    here, there = tmp_path / "here", tmp_path / "there"
+    there.mkdir()
+    digits_in(here / "photos")
+    address = f"tcp://127.0.0.1:{(port := free_port())}"
+    unset.setenv("COMPRESSION_TRUSTED_NETWORK", "1")
+    plain = ("-m", "distributed.cli.dask_scheduler", "--host", "127.0.0.1", "--port", str(port), "--no-dashboard")
+    with running(*plain, cwd=tmp_path):
+        unset.setenv("HOME", str(there))
+        unset.setenv("COMPRESSION_HOME", str(there / "lab"))
+        with running("-m", "compression", "worker", address, "--long", "0"):
+            unset.setenv("HOME", str(here))
+            unset.setenv("COMPRESSION_HOME", str(here / "lab"))
+            unset.setenv("COMPRESSION_SCHEDULER", address)
+            with until_joined()[0] as client:
+                client.wait_for_workers(1, timeout=STARTED_S)
+            lab = Lab()
+            try:
+                sent = there / "lab" / "datasets" / "sent"
+                first = done(lab, 4)
+                assert (first.state, first.sentence) == ("done", "")
+                [folder] = sent.iterdir()
+                written = {path: path.stat().st_ino for path in folder.rglob("*")}
+                assert len(written) == 1 + 10 + 100 + 2  # classes, images, the list and the state
+                assert done(lab, 3).state == "done"
+                assert {path: path.stat().st_ino for path in folder.rglob("*")} == written
+                unset.setattr(image_parcels, "FRESH_S", 0.0)
+                (here / "photos" / "0" / "0.png").unlink()
+                changed = done(lab, 3)  # not answered by what the store has of the other images
+                assert changed.state == "done" and len(list(sent.iterdir())) == 2
+                end, kept = time.monotonic() + STARTED_S, set[str]()
+                while len(kept) < 2 and time.monotonic() < end:  # a job has ended before its result is kept
+                    kept = {run.subject.data_fingerprint for run in lab.store.runs(model="lenet5", dataset=DIGITS)}
+                    time.sleep(0.1)
+                assert len(kept) == 2 and images(asked(3)).fingerprint in kept
+                unset.setattr(sent_folders, "MOST_BYTES", 100)
+                (here / "photos" / "1" / "1.png").unlink()
+                refused = done(lab, 3)
+                assert (refused.state, "it is not sent to workers" in refused.sentence) == ("refused", True)
+            finally:
+                lab.close()
+
+
+DIGITS = "folder:~/photos"
+
+
+def digits_in(folder: Path) -> None:
+    """Ten pictures of each digit."""
+    drawn = load_digits()
+    for digit in range(10):
+        (folder / str(digit)).mkdir(parents=True)
+        for number, pixels in enumerate(drawn.images[drawn.target == digit][:10]):
+            Image.fromarray((pixels * 15.9375).astype("uint8")).save(folder / str(digit) / f"{number}.png")
+
+
+def asked(bits: int) -> Request:
+    recipe = Recipe().with_setting("quantize.weight_bits", bits).with_setting("quality", "fast")
+    return Request("lenet5", "digits", DIGITS, recipe.to_json())
+
+
+def done(lab: Lab, bits: int) -> News:
+    job = lab.submit(asked(bits), owner="test")
+    while (news := job.news).state == "working":
+        job.wait(after=news.number, timeout=STARTED_S)
+    return news
 
 
 @pytest.mark.parametrize(("address", "own"), [

@@ -11,7 +11,7 @@ import streamlit as st
 from streamlit.testing.v1 import AppTest
 
 from compression.host.machine import this_machine
-from compression.jobs import SearchView, search_of, search_view
+from compression.jobs import Lab, SearchView, search_of, search_view
 from compression.recipe import Recipe
 from compression.records.measurement import Interval, Latency
 from compression.records.search import Found, Trial
@@ -57,6 +57,7 @@ def test_a_search_in_words_and_points() -> None:
     assert search_points.count(seen) == "5 trials: 4 complete, 1 stopped early"
     assert search_points.rate(seen) == 5.0
     assert search_points.asked(seen) == "accuracy drop ≤ 0.8 points"
+    assert search_points.asked(SearchSettings(device="pi4")) == "whole Pareto front, on pi4"
     trail = search_points.trail(seen)
     assert len(trail.points) == 4 and trail.baseline is not None
     assert {point.measurement.accuracy.split for point in trail.points} == {"validation"}
@@ -106,6 +107,30 @@ def test_a_search_is_begun_watched_cancelled_and_resumed() -> None:
     assert any("Selected" in each.value for each in page.markdown)
     linked = page.switch_page("pages/lab/jobs.py").run()
     assert any("search" in each.value for each in linked.markdown)
+
+
+@pytest.mark.usefixtures("engine")
+def test_a_device_is_offered_where_workers_have_told_of_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    page = opened(links.link_of(DIGITS, links.START), "lab/search")
+    assert "Device" not in [each.label for each in page.selectbox]
+    told = ["pi4", "pi5"]
+    monkeypatch.setattr(Lab, "devices", property(lambda lab: tuple(told)))
+    chosen = page.run().selectbox(key="search.device")
+    assert (chosen.options, chosen.value) == (["any", "pi4", "pi5"], "")
+    chosen.set_value("pi5").run()
+    told.clear()  # its workers are gone: the choice stays, and the search says so
+    assert page.run().selectbox(key="search.device").options == ["any", "pi5"]
+    before = [job.id for job in state.lab().store.jobs.all()]
+    button(page).click().run()
+    [job] = [job for job in state.lab().store.jobs.all() if job.id not in before]
+    assert SearchSettings.from_json(job.request["settings"]).device == "pi5"
+    end = time.monotonic() + PATIENCE_S
+    while (ended := state.lab().store.jobs.get(job.id)).open and time.monotonic() < end:
+        time.sleep(0.1)
+    assert ended.state == "refused" and "No worker offers the device 'pi5'" in ended.sentence
+    page.run()
+    page.selectbox(key="search.device").set_value("").run()
+    assert "Device" not in [each.label for each in page.run().selectbox]
 
 
 @pytest.mark.usefixtures("engine")

@@ -74,7 +74,8 @@ def asked(view: SearchView | SearchSettings) -> str:
     ]
     others = len(settings.limits) - sum(map(bool, told))
     told += [f"{wording.counted(others, 'other limit')}" if others else ""]
-    return ", ".join(filter(None, told)) or _("whole Pareto front")
+    limits = ", ".join(filter(None, told)) or _("whole Pareto front")
+    return _("{limits}, on {device}", limits=limits, device=settings.device) if settings.device else limits
 
 
 def rows(view: SearchView) -> list[dict[str, Any]]:

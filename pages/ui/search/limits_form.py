@@ -41,12 +41,18 @@ def form(begin: Callable[[], None]) -> None:
         _("Objective"), list(WISHES), default="front", format_func=lambda wish: _(WISHES[wish]), required=True,
         key="search.wish",
     )  # fmt: skip
-    places = st.columns(3)
+    devices = _devices()
+    places = st.columns(4 if devices else 3)
     places[0].number_input(_("Minutes"), 0.1, 10_000.0, 10.0, 1.0, "%g", help=_about("minutes"), key="search.minutes")
     places[1].number_input(
         _("Trials"), 0, 100_000, None, placeholder=_(ANY), help=_about("trials"), key="search.trials"
     )
     places[2].number_input(_("Workers"), 1, 64, 1, help=_about("workers"), key="search.workers")
+    if devices:
+        places[3].selectbox(
+            _("Device"), ["", *devices], key="search.device", format_func=lambda name: name or _(ANY),
+            help=_about("device"),
+        )  # fmt: skip
     st.pills(
         _("Techniques"), TECHNIQUES, default=TECHNIQUES, selection_mode="multi", key="search.techniques",
         format_func=lambda kind: shown(STEPS[kind].title),
@@ -60,8 +66,15 @@ def asked() -> SearchSettings:
     return SearchSettings(
         **{name: _limit(name) for name in LIMITS}, minimise=said("search.wish"), minutes=float(said("search.minutes")),
         trials=int(said("search.trials") or 0), workers=int(said("search.workers")),
-        techniques=tuple(said("search.techniques")),
+        techniques=tuple(said("search.techniques")), device=state.shown_or_none("search.device") or "",
     )  # fmt: skip
+
+
+def _devices() -> list[str]:
+    """Devices to choose from: those that workers have told of, and what is chosen although its workers are gone."""
+    told = state.lab().devices
+    chosen = state.shown_or_none("search.device")
+    return [*told, *([chosen] if chosen and chosen not in told else [])]
 
 
 def _limits(names: tuple[str, ...]) -> None:
