@@ -73,11 +73,13 @@ class Watch:
         elif event == "open" and isinstance(about[2], int) and about[2] & (os.O_WRONLY | os.O_RDWR | os.O_CREAT):
             self._change(about[0])
         elif event in self.CHANGES:
-            self._change(about[self.CHANGES[event]])
+            self._change(about[self.CHANGES[event]], about[-1] if event != "os.truncate" else None)
 
-    def _change(self, path: object) -> None:
+    def _change(self, path: object, beside: object = None) -> None:
+        """`beside` is the open folder in which the path begins, -1 or None where that is the current one."""
         if isinstance(path, str | bytes | os.PathLike):
-            where = os.path.realpath(os.fsdecode(path))
+            folder = os.readlink(f"/proc/self/fd/{beside}") if isinstance(beside, int) and beside >= 0 else ""
+            where = os.path.realpath(os.path.join(folder, os.fsdecode(path)))
             if not where.startswith(self.inside) and where != os.devnull:
                 self.wrote.append(where)
 

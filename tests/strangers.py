@@ -565,7 +565,9 @@ def check(sentence: str) -> None:
 def ways(folder: Path, only: str = "") -> list[Way]:
     """All of them, or the one of that name; `share` is how many of 100 cases go there."""
     from tests.stranger_networks import LibraryWeights, OnnxNetworks
+    from tests.stranger_rows import Rows
     from tests.stranger_tflite import TfliteFiles
+    from tests.stranger_uploads import Archives, Reports, Tables, Teams
 
     makers: list[tuple[str, int, Callable[[], Any]]] = [
         (".pt2", 24, lambda: Networks(folder)), (".tflite", 2, TfliteFiles),
@@ -573,6 +575,8 @@ def ways(folder: Path, only: str = "") -> list[Way]:
         ("ONNX networks", 4, OnnxNetworks), ("library weights", 4, LibraryWeights),
         ("images", 6, Images), ("recipe, JSON", 8, Json), ("recipe, YAML", 8, Yaml), ("settings", 4, Settings),
         ("links", 12, Links), ("searches", 4, Searches), ("requests", 4, Requests),
+        ("rows", 6, lambda: Rows(folder)), ("archives", 6, Archives), ("tables", 2, Tables),
+        ("reports", 4, lambda: Reports(folder)), ("teams", 2, Teams),
     ]  # fmt: skip
     chosen = [(name, share, make()) for name, share, make in makers if only in ("", name)]
     return [Way(name, share, maker.make, maker.enter) for name, share, maker in chosen]

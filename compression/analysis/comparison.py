@@ -103,6 +103,8 @@ def compare(a: Predictions, b: Predictions, data: "Dataset", fp32: Predictions |
     """
     from compression.measure.accuracy import mcnemar
 
+    for each in (a, b, *([fp32] if fp32 else [])):
+        _check_fits(each, data)
     a, b = _common(a, b)
     truth = _truth(data, fp32)
     a, b = (_take(each, np.flatnonzero(truth[each.images] >= 0)) for each in (a, b))
@@ -130,6 +132,11 @@ def compare(a: Predictions, b: Predictions, data: "Dataset", fp32: Predictions |
         confused=tuple(data.classes[i] for i in shown),
         reference="labels" if data.labelled else "fp32",
     )
+
+
+def _check_fits(found: Predictions, data: "Dataset") -> None:
+    if len(found) and (found.images.max() >= len(data.test) or found.classes.max() >= len(data.classes)):
+        raise InvalidData(f"The stored predictions are not of the {len(data.test):,} test images of {data.title}.")
 
 
 def _truth(data: "Dataset", fp32: Predictions | None) -> np.ndarray:

@@ -14,6 +14,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 import torch
+from pydantic import TypeAdapter
 from torch import fx, nn
 
 from compression.data import user_folder
@@ -185,11 +186,13 @@ def _onward(graph: fx.GraphModule, node: fx.Node, env: dict[fx.Node, torch.Tenso
     raise AssertionError("a graph has an output")
 
 
+_CURVES = TypeAdapter(LayerSensitivity)
+
+
 def _read(path: Path) -> LayerSensitivity | None:
     try:
-        plain = json.loads(path.read_text(encoding="utf-8"))
-        return LayerSensitivity(plain["name"], plain["dense"], tuple(SensitivityPoint(**p) for p in plain["points"]))
-    except (OSError, ValueError, KeyError, TypeError):
+        return _CURVES.validate_json(path.read_bytes())
+    except (OSError, ValueError):
         return None
 
 

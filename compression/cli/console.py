@@ -3,6 +3,7 @@
 import contextlib
 import itertools
 import json
+import logging
 import os
 import re
 import shutil
@@ -73,12 +74,22 @@ class Told(typer.Context):
     formatter_class = HelpText
 
 
+class Line(logging.Formatter):
+    """A warning as one line of printable characters: tracebacks are for the log of the app."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Its text alone."""
+        return printable(" ".join(record.getMessage().split()))
+
+
 class Sentences(TyperGroup):
     """Commands whose expected errors end as one sentence on stderr and an exit code."""
 
     def main(self, *args: Any, **settings: Any) -> Any:
         """Speaks the terminal's language, in help too."""
         speak(of_locale(os.environ))
+        if logging.lastResort:
+            logging.lastResort.setFormatter(Line())
         _translate(self)
         return super().main(*args, **settings)
 
@@ -173,8 +184,12 @@ def _text_only(value: Any) -> Any:
 
 def printable(text: str) -> str:
     """`text` with what a terminal does not show, or takes for an order, as escapes; bytes of no UTF-8 text as \\xff."""
-    decoded = text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in decoded)
+    return "".join(c if c.isprintable() else _escape(c) for c in text)
+
+
+def _escape(character: str) -> str:
+    byte = ord(character) - 0xDC00  # by which Python carries a byte that is no text
+    return f"\\x{byte:02x}" if 0x80 <= byte <= 0xFF else character.encode("unicode_escape").decode()
 
 
 def print_table(rows: Sequence[Row]) -> None:

@@ -8,7 +8,9 @@ import json
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Literal
+
+from pydantic import TypeAdapter
 
 from compression.errors import UserError
 from compression.host.atomic_files import atomic_write
@@ -43,6 +45,9 @@ class Rounding:
     timed: tuple[Timed, ...] = ()
 
 
+_ROUNDING = TypeAdapter(Rounding)
+
+
 def known() -> Rounding | None:
     """What was measured on this machine; None where nothing was, or where it cannot be read.
 
@@ -59,10 +64,8 @@ def known() -> Rounding | None:
 @lru_cache(maxsize=4)
 def _read(path: Path, written: int, size: int, number: int) -> Rounding | None:
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-        found = Rounding(**{**values, "timed": tuple(Timed(**timed) for timed in values["timed"])})
-        return found if found.multiple in get_args(Multiple) else None
-    except (OSError, ValueError, TypeError, KeyError):
+        return _ROUNDING.validate_json(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
         return None
 
 

@@ -4,6 +4,8 @@ import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from pydantic import TypeAdapter
+
 from compression.errors import UserError
 from compression.host.atomic_files import atomic_write
 from compression.host.cpu import machine_id
@@ -37,13 +39,14 @@ class Placement:
         return f"{count} of {self.of} operators compute in integers; latency ratios measured here: {tried}."
 
 
+_PLACEMENT = TypeAdapter(Placement)
+
+
 def known(key: str) -> Placement | None:
     """What was measured on this machine for the network of that key; None where nothing was, or it cannot be read."""
     try:
-        values = json.loads(_path(key).read_text(encoding="utf-8"))
-        operators = values["operators"]
-        return Placement(**{**values, "operators": None if operators is None else tuple(map(str, operators))})
-    except (OSError, ValueError, TypeError, KeyError, UserError):
+        return _PLACEMENT.validate_json(_path(key).read_bytes())
+    except (OSError, ValueError, UserError):
         return None
 
 

@@ -155,12 +155,19 @@ def most_workers() -> int:
 
 
 def connect() -> ClusterConnection:
-    """The cluster named by COMPRESSION_SCHEDULER, else one of our own. Raises `Unsupported`; see `joined.join`."""
+    """The cluster named by COMPRESSION_SCHEDULER, else one of our own.
+
+    Raises `Unsupported`: see `joined.join`, and where the user's folder cannot be written to.
+    """
     if os.environ.get(ADDRESS):
         client, workers = join()
         connection = ClusterConnection(client, joined=workers)
     else:
-        connection = _start()
+        try:
+            connection = _start()
+        except OSError as error:
+            why = error.strerror or type(error).__name__
+            raise Unsupported(f"The engine cannot start, as it needs files in {user_folder()}: {why}.") from error
     atexit.register(connection.close)
     return connection
 

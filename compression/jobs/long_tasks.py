@@ -181,7 +181,7 @@ def _learned(request: Request) -> int:
     try:
         with safe_open(checkpoint(request), framework="np") as file:
             return int(file.metadata()["step"])
-    except (SafetensorError, OSError, KeyError, TypeError):
+    except (SafetensorError, OSError, KeyError, TypeError, ValueError):
         return 0
 
 

@@ -238,9 +238,9 @@ def title(work: Work) -> str:
 
 def _lives(job: JobRecord, now: datetime) -> bool:
     """Whether the program that carries out the job is there at `now`, by the database's clock as `job.heard` is."""
-    app = job.app
-    if app.get("machine") == this_machine().id:
-        return runs(Identity(app["pid"], app["started"]))
+    pid, started = job.app.get("pid"), job.app.get("started")
+    if job.app.get("machine") == this_machine().id and type(pid) is int and isinstance(started, float):
+        return 0 < pid < 1 << 31 and runs(Identity(pid, started))
     return now - job.heard < SILENCE
 
 

@@ -16,11 +16,13 @@ from compression.jobs.lab import Lab
 from compression.jobs.messages import Searching
 from compression.models import OWN, brought
 from compression.recipe import Recipe
+from compression.records.measurement import Reference
 from compression.records.search import Trial
 from compression.searching import objectives
 from compression.searching.settings import SearchSettings
 from compression.searching.study import BASELINE, Study, is_there
 from compression.store import JobRecord, Store
+from compression.store.reading import Unreadable, checked
 from compression.store.records import StoredLatency
 
 _views: dict[tuple[str, str], "SearchView"] = {}
@@ -69,7 +71,7 @@ class SearchView:
         """Why there is no best, in a sentence; empty where there is one."""
         if self.best is not None:
             return ""
-        done = [t.found for t in self.trials if t.found and t.state == "complete"]
+        done = [t.found for t in objectives.complete(self.trials) if t.found]
         if not done:
             return "No trial is complete yet."
         near = min(done, key=lambda found: max(self.settings.violations(found).values(), default=0.0))
@@ -128,7 +130,7 @@ def search_view(store: Store, job: str) -> SearchView | None:
         return None
     settings = SearchSettings.from_json(str(record.request.get("settings", "")))
     study = Study(store.studies(), f"search {job}", settings)
-    trials, baseline = tuple(map(_readable, study.trials)), study.kept(BASELINE) or {}
+    trials, baseline = tuple(map(_readable, study.trials)), _fp32(study.kept(BASELINE))
     known = _views.get((store.place, job))
     if known is not None and (known.settings, known.trials, known.baseline) == (settings, trials, baseline):
         view = copy(known)  # with what was found out of the same trials
@@ -140,6 +142,23 @@ def search_view(store: Store, job: str) -> SearchView | None:
     for old in list(_views)[:-MOST_VIEWS]:
         _views.pop(old, None)
     return view
+
+
+@dataclass(frozen=True)
+class _Fp32:
+    size_bytes: int
+    accuracy: float
+    images: int
+    reference: Reference = "labels"
+
+
+def _fp32(kept: Any) -> dict[str, Any]:
+    """What is kept of the fp32 file; {} where nothing is, or nothing that can be read."""
+    try:
+        found = checked(_Fp32, **kept) if isinstance(kept, dict) else None
+    except Unreadable:
+        return {}
+    return kept if found and found.size_bytes > 0 and 0 <= found.accuracy <= 1 <= found.images else {}
 
 
 def _readable(trial: Trial) -> Trial:

@@ -25,11 +25,11 @@ PACKAGE = ROOT / "compression"
 SILENT = (
     "boards/texts", "class_names", "export/decoders.py", "export/moves.py", "export/pack.py", "export/pointwise.py",
     "export/snippets.py", "export/translate.py", "export/windows.py", "export/writer.py", "language",
-    "migrations", "probing/probe.py", "reference", "store/database.py",
+    "migrations", "probing/probe.py", "reference", "store/database.py", "store/predictions.py", "store/reading.py",
 )  # fmt: skip
 """Parts of the engine that say nothing to users: code that is written into files, SQL."""
 
-LOGGED = {"debug", "info", "warning", "error", "exception", "compile", "execute", "text", "getLogger"}
+LOGGED = {"debug", "info", "warning", "error", "exception", "compile", "execute", "text", "getLogger", "readable"}
 COLUMN = re.compile(r"[A-Z][a-z]+[a-z0-9 ,%()-]*$")
 
 COUNTED = "counted"

@@ -3,6 +3,7 @@
 import pickle
 import struct
 import zipfile
+import zlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
@@ -30,7 +31,7 @@ MOST_WRAPPERS = 4
 MOST_TENSORS = 100_000
 FALSE_READS = (
     pickle.UnpicklingError, RuntimeError, ValueError, TypeError, LookupError, AttributeError, EOFError, OSError,
-    AssertionError, NotImplementedError, UnicodeError, struct.error,
+    AssertionError, NotImplementedError, UnicodeError, ArithmeticError, struct.error, zipfile.BadZipFile, zlib.error,
 )  # fmt: skip
 """What torch.load raises for files that torch.save has not written."""
 

@@ -1,14 +1,21 @@
 """What a search has found out: its trials, and the best of them. Everything here was seen on validation images."""
 
 from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import TypeAdapter
+from pydantic import Field, TypeAdapter
 
 Stage = Literal["simulated", "some images", "all images"]
 """How far a trial came: simulated on calibration images, its file on some validation images, on all of them."""
 
 TrialState = Literal["complete", "cut", "failed", "working"]
+
+
+Share = Annotated[float, Field(ge=0, le=1)]
+Loss = Annotated[float, Field(ge=-1, le=1)]
+Size = Annotated[int, Field(ge=1, lt=1 << 63)]
+Count = Annotated[int, Field(ge=0, lt=1 << 63)]
+"""What another program has written is held to these when it is read."""
 
 
 @dataclass(frozen=True)
@@ -20,17 +27,17 @@ class Found:
     most that is live between layers for one image, `divergence` that of the simulated answers in nats.
     """
 
-    drop: float
-    agreement: float
-    worst_class: float
-    size_bytes: int
-    macs: int
+    drop: Loss
+    agreement: Share
+    worst_class: Share
+    size_bytes: Size
+    macs: Count
     divergence: float
-    images: int
+    images: Count
     latency_ratio: float | None = None
     latency_ms: float | None = None
-    memory_bytes: int | None = None
-    accuracy: float | None = None
+    memory_bytes: Count | None = None
+    accuracy: Share | None = None
 
 
 @dataclass(frozen=True)
@@ -52,8 +59,8 @@ class Trial:
     run: str = ""
     why: str = ""
     origin: str = ""
-    test_accuracy: float | None = None
-    test_drop: float | None = None
+    test_accuracy: Share | None = None
+    test_drop: Loss | None = None
     machine: str = ""
     size_bytes: int | None = None
     divergence: float | None = None

@@ -85,7 +85,8 @@ class Study:
     @property
     def spent(self) -> float:
         """Seconds that were worked on it."""
-        return float(self._optuna.user_attrs.get(SPENT, 0.0))
+        spent = self._optuna.user_attrs.get(SPENT, 0.0)
+        return float(spent) if isinstance(spent, int | float) and 0 <= spent < 1e12 else 0.0
 
     def spend(self, seconds: float) -> None:
         """Writes down the seconds that were worked on it."""

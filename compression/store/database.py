@@ -15,6 +15,7 @@ from sqlalchemy.exc import ArgumentError, DBAPIError, InterfaceError, NoSuchModu
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from compression.errors import InvalidSetting, StoreUnavailable
+from compression.store.reading import Unreadable
 from compression.store.tables import VERSION_TABLE
 
 HEAD = "0002"
@@ -82,6 +83,8 @@ class Database:
             yield
         except (DBAPIError, PoolTimeout, OSError) as error:
             raise StoreUnavailable(_sentence(error, self.place)) from error
+        except Unreadable as error:
+            raise StoreUnavailable(f"{self.place} holds what this program cannot read: {error}.") from error
         except (UnicodeError, OverflowError) as error:  # half a character, a number of 70 bits
             raise InvalidSetting(f"The store can neither keep nor look for that: {error}.") from None
 

@@ -7,6 +7,7 @@ own, which keeps those that were used last.
 import hashlib
 import logging
 import os
+import re
 import time
 from collections.abc import Collection
 from contextlib import suppress
@@ -21,6 +22,9 @@ log = logging.getLogger(__name__)
 
 IDLE_FILES = 200
 """How many files of idle measurements are kept."""
+
+HASH = re.compile("[0-9a-f]{64}")
+"""What stands in the store becomes part of a path, and another program may have written it."""
 
 FRESH_S = 24 * 3600.0
 """A file younger than this may belong to a run that is about to be written down."""
@@ -47,7 +51,9 @@ def write_file(onnx: bytes, measurement: Measurement, *, idle: bool = False) -> 
 
 
 def find_file(file_hash: str) -> Path | None:
-    """Where the file with this hash lies on this machine, unread; None where it does not."""
+    """Where the file with this hash lies on this machine, unread; None where it does not, or where it is no hash."""
+    if not HASH.fullmatch(file_hash):
+        return None
     places = (_folder(idle=idle) / f"{file_hash}.onnx" for idle in (False, True))
     return next((path for path in places if path.is_file()), None)
 

@@ -1,8 +1,8 @@
 """The table of long jobs: the state of each, its learning curve, and what other programs ask of it."""
 
-import json
 from collections.abc import Collection, Iterable
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any, Literal, cast
 
 from sqlalchemy import delete, func, insert, select, update
@@ -11,7 +11,8 @@ from sqlalchemy.dialects import postgresql, sqlite
 from compression.errors import UnknownName
 from compression.records.measurement import LearningPoint
 from compression.store.database import Database
-from compression.store.records import OPEN, RESUMABLE, JobRecord, JobState, dump, load
+from compression.store.reading import checked, fitting, load, parsed, readable
+from compression.store.records import OPEN, RESUMABLE, JobRecord, JobState, dump
 from compression.store.tables import FileRow, JobRow, PointRow
 
 Wish = Literal["cancel"]
@@ -94,9 +95,9 @@ class JobBook:
         """One job."""
         with self._database.read() as connection:
             row = connection.execute(select(JobRow).where(JobRow.id == job)).first()
-        if row is None:
-            raise UnknownName("job", job, ["those that `jobs list` shows"])
-        return _record(row)
+            if row is None:
+                raise UnknownName("job", job, ["those that `jobs list` shows"])
+            return _record(row)
 
     def all(self, *, states: Collection[JobState] | None = None, limit: int | None = None) -> list[JobRecord]:
         """Jobs, those that are open first, the newest of each first."""
@@ -104,7 +105,7 @@ class JobBook:
         if states is not None:
             chosen = chosen.where(JobRow.state.in_(states))
         with self._database.read() as connection:
-            return [_record(row) for row in connection.execute(chosen)]
+            return readable(connection.execute(chosen).all(), _record, "a job of the store")
 
     def forget(self, job: str) -> bool:
         """Deletes an ended job; its result stays, with its curve. False where the job is open."""
@@ -129,21 +130,24 @@ class JobBook:
         """The points of a curve beyond step `after`, in order."""
         chosen = select(PointRow.record).where(PointRow.source == source, PointRow.step > after).order_by(PointRow.step)
         with self._database.read() as connection:
-            return [load(LearningPoint, record) for record in connection.execute(chosen).scalars()]
+            records = connection.execute(chosen).scalars().all()
+        return readable(records, partial(load, LearningPoint), "a point of a learning curve")
 
 
 def _record(row: Any) -> JobRecord:
-    return JobRecord(
+    """Raises `Unreadable`."""
+    return checked(
+        JobRecord,
         id=row.id,
         kind=row.kind,
         title=row.title,
-        request=json.loads(row.request),
+        request=parsed(row.request),
         priority=row.priority,
-        state=cast(JobState, row.state),
+        state=row.state,
         sentence=row.sentence,
         share=row.share,
-        progress=json.loads(row.progress) if row.progress else {},
-        app=json.loads(row.app) if row.app else {},
+        progress=fitting(LearningPoint, row.progress) if row.progress else {},
+        app=parsed(row.app) if row.app else {},
         wanted=row.wanted,
         run=row.run_id,
         created=row.created,

@@ -20,7 +20,8 @@ from compression.records.probe import (
 )
 from compression.store.database import Database
 from compression.store.predictions import from_blobs
-from compression.store.records import digest, dump, load
+from compression.store.reading import checked, load, readable
+from compression.store.records import digest, dump
 from compression.store.tables import FileRow, LatencyRow, MachineRow, PredictionRow, SubjectRow
 from compression.team import Act, require
 
@@ -102,7 +103,7 @@ class ProbeBook:
         found: dict[str, tuple[str, set[str], datetime]] = {}
         for key, record, file, measured in rows:
             found.setdefault(key, (record, set(), measured))[1].add(file)
-        return [KnownMachine(key, load(ProbeMachine, rec), len(files), at) for key, (rec, files, at) in found.items()]
+        return readable(found.items(), _known, "a machine of a report")
 
     def times(self, key: str, threads: int = 1) -> dict[str, ProbeLatency]:
         """The newest latency on a machine, by the SHA-256 of the file; on so many threads where there is such a one."""
@@ -110,7 +111,7 @@ class ProbeBook:
         chosen = table.join(MachineRow).where(MachineRow.hardware == key)
         with self._database.read() as connection:
             rows = connection.execute(chosen.order_by(LatencyRow.threads == threads, LatencyRow.id)).all()
-        return {file: load(ProbeLatency, record) for file, record in rows}
+        return dict(readable(rows, lambda row: (row[0], load(ProbeLatency, row[1])), "a latency of a report"))
 
     def of_run(self, run: str) -> list[Probed]:
         """What each machine measured on a run, the newest first."""
@@ -118,9 +119,9 @@ class ProbeBook:
         chosen = table.join(LatencyRow).where(LatencyRow.file_id == run, _probed()).order_by(LatencyRow.id.desc())
         found: dict[str, Probed] = {}
         with self._database.read() as connection:
-            for key, machine, took, measured in connection.execute(chosen).all():
-                latency = load(ProbeLatency, took)
-                known = found.get(key) or Probed(key, load(ProbeMachine, machine), (), None, measured)
+            rows = connection.execute(chosen).all()
+            for known, latency in readable(rows, _timed, f"a report on the run {run}"):
+                key, known = known.key, found.get(known.key, known)
                 if latency.threads not in {each.threads for each in known.latencies}:
                     known = replace(known, latencies=(*known.latencies, latency))
                 found[key] = known
@@ -131,11 +132,21 @@ class ProbeBook:
         require(Act.WORK)
         with self._database.write() as connection:
             rows = connection.execute(select(MachineRow.id, MachineRow.record).where(MachineRow.hardware == key)).all()
-            for machine, record in rows:
-                known = load(ProbeMachine, record)
+            for machine, known in readable(rows, lambda row: (row[0], load(ProbeMachine, row[1])), "a machine"):
                 if known.kind:
                     connection.execute(delete(LatencyRow).where(LatencyRow.machine_id == machine))
                     connection.execute(delete(PredictionRow).where(PredictionRow.runtime == _runtime(known)))
+
+
+def _known(row: Any) -> KnownMachine:
+    key, (record, files, measured) = row
+    return checked(KnownMachine, key=key, machine=load(ProbeMachine, record), files=len(files), measured=measured)
+
+
+def _timed(row: Any) -> tuple[Probed, ProbeLatency]:
+    key, machine, took, measured = row
+    about = checked(Probed, key=key, machine=load(ProbeMachine, machine), latencies=(), answers=None, measured=measured)
+    return about, load(ProbeLatency, took)
 
 
 def _machine(told: ProbedMachine) -> ProbeMachine:
@@ -240,4 +251,5 @@ def _answers(connection: Connection, run: str, probed: Probed) -> Predictions | 
         .where(PredictionRow.file_id == run, PredictionRow.runtime == _runtime(probed.machine))
         .limit(1)
     ).all()
-    return from_blobs(*chosen[0]) if chosen else None
+    found = readable(chosen[:1], lambda row: from_blobs(*row), f"what {probed.key} answered for the run {run}")
+    return found[0] if found else None

@@ -2,20 +2,16 @@
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping
-from dataclasses import MISSING, asdict, dataclass, field, fields, is_dataclass
+from dataclasses import asdict, dataclass, field, is_dataclass
 from datetime import datetime
-from functools import cache, lru_cache, partial
-from types import UnionType
-from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+from functools import lru_cache
+from typing import Any, Literal
 
 import numpy as np
 
 from compression.errors import UserError
 from compression.recipe import Recipe
 from compression.records.measurement import Accuracy, Latency, Machine, Measurement, Predictions, Reached
-
-R = TypeVar("R")
 
 Role = Literal["candidate", "baseline"]
 JobState = Literal["waiting", "working", "done", "refused", "lost", "cancelled", "interrupted"]
@@ -188,41 +184,3 @@ def digest(*parts: str) -> str:
 def dump(record: Any) -> str:
     """A frozen record or plain data as JSON."""
     return json.dumps(asdict(record) if is_dataclass(record) and not isinstance(record, type) else record)
-
-
-def load(kind: type[R], text: str) -> R:
-    """The inverse of `dump`. Fields that this version does not know are left out, those that it misses are None."""
-    return _build(kind, json.loads(text))
-
-
-def _build(kind: Any, values: Mapping[str, Any]) -> Any:
-    plain, nested, required = _plan(kind)
-    known = {name: values[name] for name in plain if name in values}
-    known |= {name: read(values[name]) for name, read in nested.items() if values.get(name) is not None}
-    return kind(**{name: None for name in required if name not in known}, **known)
-
-
-@cache
-def _plan(kind: type) -> tuple[tuple[str, ...], dict[str, Callable[[Any], Any]], tuple[str, ...]]:
-    """Of a record's fields: those that stand in JSON as they are, how to read the others, and those without default."""
-    hints = get_type_hints(kind)
-    readers = {f.name: _reader(hints[f.name]) for f in fields(kind)}
-    plain = tuple(name for name, read in readers.items() if read is None)
-    required = tuple(f.name for f in fields(kind) if f.default is MISSING and f.default_factory is MISSING)
-    return plain, {name: read for name, read in readers.items() if read is not None}, required
-
-
-def _reader(hint: Any) -> Callable[[Any], Any] | None:
-    """How to make a value of this type out of what JSON has for it; None where that is the value."""
-    if get_origin(hint) in (Union, UnionType):
-        hint = next(choice for choice in get_args(hint) if choice is not type(None))
-    if is_dataclass(hint):
-        return partial(_build, hint)
-    if get_origin(hint) is tuple:
-        read = _reader(get_args(hint)[0]) or _same
-        return lambda values: tuple(map(read, values))
-    return None
-
-
-def _same(value: Any) -> Any:
-    return value

@@ -14,6 +14,10 @@ if TYPE_CHECKING:
     from pandas import DataFrame
 
 
+FORMULA = ("=", "+", "-", "@", "\t", "\n")
+"""How a cell begins that a spreadsheet computes."""
+
+
 def frame(store: Store, runs: Sequence[Run]) -> "DataFrame":
     """One row a run, in their order. Accuracies in [0, 1], sizes in bytes, latency in ms.
 
@@ -36,7 +40,15 @@ def export(store: Store, runs: Sequence[Run], form: str) -> bytes:
 
 
 def _csv(table: "DataFrame") -> bytes:
-    return table.to_csv(index=False).encode()
+    """Texts that a spreadsheet would take for a formula begin with an apostrophe: strangers chose some of the names."""
+    return table.map(_inert).to_csv(index=False).encode()
+
+
+def _inert(cell: Any) -> Any:
+    if not isinstance(cell, str):
+        return cell
+    line = cell.replace("\r\n", "\n").replace("\r", "\n")  # which would begin another row
+    return f"'{line}" if line.startswith(FORMULA) else line
 
 
 def _json(table: "DataFrame") -> bytes:

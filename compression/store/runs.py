@@ -6,8 +6,9 @@ import threading
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Connection, Executable, Select, delete, insert, select, update
 from sqlalchemy.dialects import postgresql, sqlite
@@ -17,7 +18,6 @@ from compression.errors import UnknownName
 from compression.host.machine import this_machine
 from compression.recipe import Recipe
 from compression.records.measurement import (
-    Accuracy,
     Latency,
     LayerReport,
     LearningPoint,
@@ -25,14 +25,14 @@ from compression.records.measurement import (
     Machine,
     Measurement,
     Predictions,
-    Reached,
 )
 from compression.store import files
 from compression.store.database import Database
 from compression.store.jobs import JobBook
 from compression.store.predictions import from_blobs, to_blobs
 from compression.store.probes import ProbeBook
-from compression.store.records import Role, Run, StoredLatency, Subject, digest, dump, load, run_id
+from compression.store.reading import load, machine_of, readable, run_of, stored_latency
+from compression.store.records import Role, Run, StoredLatency, Subject, digest, dump, run_id
 from compression.store.tables import (
     AccuracyRow,
     Base,
@@ -210,10 +210,7 @@ class Store:
         chosen = table.join(MachineRow).where(LatencyRow.file_id == run).order_by(LatencyRow.id.desc())
         with self._database.read() as connection:
             rows = connection.execute(chosen).all()
-        return [
-            StoredLatency(load(Latency, took), load(Machine, machine), hardware == self._here, measured)
-            for took, measured, hardware, machine in rows
-        ]
+        return readable(rows, partial(stored_latency, self._here), f"a latency of the run {run}")
 
     def predictions(self, run: str) -> Predictions | None:
         """The answer for each test image, from the accuracy that `Run` shows; None where none were kept."""
@@ -225,19 +222,23 @@ class Store:
         )  # fmt: skip
         with self._database.read() as connection:
             row = connection.execute(chosen.limit(1)).first()
-        return from_blobs(*row) if row else None
+        found = readable([row] if row else [], lambda row: from_blobs(*row), f"predictions of the run {run}")
+        return found[0] if found else None
 
     def layers(self, run: str) -> tuple[LayerReport, ...]:
-        """The report of each layer, in the network's order."""
+        """The report of each layer, in the network's order; () where one of them cannot be read."""
         chosen = select(LayerRow.record).where(LayerRow.file_id == run).order_by(LayerRow.position)
         with self._database.read() as connection:
-            return tuple(load(LayerReport, record) for record in connection.execute(chosen).scalars())
+            records = connection.execute(chosen).scalars().all()
+        found = readable(records, partial(load, LayerReport), f"a layer of the run {run}")
+        return tuple(found) if len(found) == len(records) else ()
 
     def ledger(self, run: str) -> Ledger | None:
         """Where the file's bytes went."""
         with self._database.read() as connection:
             record = connection.execute(select(FileRow.ledger).where(FileRow.id == run)).scalar()
-        return load(Ledger, record) if record else None
+        found = readable([record] if record else [], partial(load, Ledger), f"the ledger of the run {run}")
+        return found[0] if found else None
 
     def curve(self, run: Run) -> list[LearningPoint]:
         """How the run's network learned, where its recipe trains it."""
@@ -320,9 +321,9 @@ class Store:
             rows = _rows(connection, accuracies.order_by(chosen_by.desc(), AccuracyRow.n, here))
             found = {row.file_id: row for row in rows}
             took = {row.file_id: row for row in _rows(connection, times.order_by(alone, LatencyRow.id))}
-            machines = {row.id: load(Machine, row.record) for row in _rows(connection, select(MachineRow))}
-            rows = _rows(connection, files)
-        return [_run(row, found[row.id], took.get(row.id), machines) for row in rows if row.id in found]
+            machines = dict(readable(_rows(connection, select(MachineRow)), machine_of, "a machine"))
+            rows = [row for row in _rows(connection, files) if row.id in found]
+        return readable(rows, lambda row: run_of(row, found[row.id], took.get(row.id), machines), "a run")
 
 
 def _address() -> str:
@@ -331,35 +332,6 @@ def _address() -> str:
 
 def _rows(connection: Connection, chosen: Executable) -> Sequence[Any]:
     return connection.execute(chosen).all()
-
-
-def _run(row: Any, found: Any, took: Any, machines: dict[str, Machine]) -> Run:
-    return Run(
-        id=row.id,
-        subject=Subject(row.model, row.weights, row.dataset, row.weights_hash, row.data_fingerprint),
-        role=cast(Role, row.role),
-        recipe_json=row.recipe,
-        recipe_hash=row.recipe_hash,
-        engine=row.engine,
-        file_hash=row.file_hash,
-        size_bytes=row.size_bytes,
-        baseline_size_bytes=row.baseline_size_bytes,
-        macs=row.macs,
-        parameters=row.parameters,
-        n_test=row.n_test,
-        seconds=row.seconds,
-        created=row.created,
-        job=row.job_id,
-        accuracy=load(Accuracy, found.record),
-        accuracy_machine=machines[found.machine_id],
-        measured=max(found.measured, took.measured) if took else found.measured,
-        latency=load(Latency, took.record) if took else None,
-        latency_machine=machines[took.machine_id] if took else None,
-        reached=tuple(Reached(**found) for found in json.loads(row.reached or "[]")),
-        favourite=bool(row.favourite),
-        note=row.note or "",
-        deleted=row.deleted,
-    )
 
 
 def _machine(machine: Machine) -> dict[str, str]:

@@ -1,5 +1,6 @@
 """Optuna's tables, beside ours in the same database: ours all begin with `compression_`."""
 
+import json
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -81,7 +82,7 @@ def failures(place: str) -> Iterator[None]:
 
     try:
         yield
-    except (StorageInternalError, SQLAlchemyError, OSError) as error:
+    except (StorageInternalError, SQLAlchemyError, OSError, json.JSONDecodeError) as error:
         first = str(error).strip().splitlines()[0].rstrip(".") if str(error).strip() else type(error).__name__
         raise StoreUnavailable(f"The studies in {place} cannot be used: {first}.") from error
 

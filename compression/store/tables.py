@@ -4,6 +4,7 @@ What is searched for has a column of its own; the complete record stands beside 
 with one field more needs no new column.
 """
 
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
@@ -19,7 +20,9 @@ from sqlalchemy import (
     Text,
     TypeDecorator,
 )
+from sqlalchemy.dialects import sqlite
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+from sqlalchemy.types import TypeEngine
 
 PREFIX = "compression_"
 VERSION_TABLE = "compression_version"
@@ -31,6 +34,10 @@ class Moment(TypeDecorator[datetime]):
     impl = DateTime
     cache_ok = True
 
+    def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
+        """SQLite has texts, in which anything may stand."""
+        return dialect.type_descriptor(_Text() if dialect.name == "sqlite" else self.impl_instance)
+
     def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
         """To UTC."""
         return value.astimezone(UTC).replace(tzinfo=None) if value else None
@@ -38,6 +45,22 @@ class Moment(TypeDecorator[datetime]):
     def process_result_value(self, value: Any, dialect: Dialect) -> datetime | None:
         """From UTC."""
         return value.replace(tzinfo=UTC) if value else None
+
+
+class _Text(sqlite.DATETIME):
+    """A time in SQLite; None where what stands there is none."""
+
+    def result_processor(self, dialect: Dialect, coltype: object) -> Callable[[Any], datetime | None]:
+        """Reads it."""
+        read = super().result_processor(dialect, coltype)
+
+        def time_of(value: Any) -> datetime | None:
+            try:
+                return read(value) if read else None
+            except (TypeError, ValueError):
+                return None
+
+        return time_of
 
 
 class Base(DeclarativeBase):

@@ -9,6 +9,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from compression.errors import NotAllowed
 from compression.store.database import Database
+from compression.store.reading import checked
 from compression.store.tables import MakerRow, UsageRow
 from compression.team import Act, Member, Usage, refusal, require
 
@@ -116,7 +117,7 @@ def _used(connection: Connection, member: str, day: str) -> Usage:
     today = select(UsageRow.seconds, UsageRow.uploads).where(UsageRow.member == member, UsageRow.day == day)
     seconds, uploads = connection.execute(today).one_or_none() or (0.0, 0)
     size = connection.execute(select(func.sum(UsageRow.size_bytes)).where(UsageRow.member == member)).scalar()
-    return Usage(seconds, uploads, int(size or 0))
+    return checked(Usage, seconds=seconds, uploads=uploads, size_bytes=int(size or 0))
 
 
 def _day(now: datetime) -> str:

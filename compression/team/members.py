@@ -43,7 +43,7 @@ class Team:
 
     def holds(self, signed_in: Any, now: float) -> bool:
         """Whether a sign-in still holds, by when it was (`iat` of its token, in seconds as `now`); never without it."""
-        if not isinstance(signed_in, int | float) or isinstance(signed_in, bool):
+        if not isinstance(signed_in, int | float) or isinstance(signed_in, bool) or not abs(signed_in) < 1 << 53:
             return False
         return -LATE_S <= now - signed_in < self.sign_in_hours * 3600
 
@@ -93,14 +93,13 @@ def team_of(said: Any) -> Team:
 
 def _known(name: str) -> str:
     """E-mail addresses in lower case; what is not ASCII is left alone, where other letters become the same."""
-    name = name.strip()
     return name if name.startswith(SUBJECT) or not name.isascii() else name.lower()
 
 
 def _roles(members: dict[Any, Any]) -> dict[str, Role]:
     found: dict[str, Role] = {}
     for name, role in members.items():
-        if (known := _known(str(name))) in found:
+        if (known := _known(str(name).strip())) in found:
             raise ValueError(f"{shown(known)} has two roles")
         found[known] = _role(role, str(name))
     return found

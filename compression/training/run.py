@@ -285,14 +285,15 @@ class _Run:
                 if int(metadata["step"]) > self.end:
                     return False
                 tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no mapping
+                history = [Epoch(**e) for e in json.loads(metadata["history"])]
         except FileNotFoundError:
             return True
-        except (SafetensorError, OSError) as error:
+        except (SafetensorError, OSError, ValueError, KeyError, TypeError, RecursionError) as error:
             log.warning("the checkpoint %s cannot be read (%s); training starts anew", path, error)
             return True
         self._take_up(tensors)
         self.step = int(metadata["step"])
-        self.history = [Epoch(**e) for e in json.loads(metadata["history"])]
+        self.history = history
         return True
 
     def _parts(self) -> dict[str, dict[str, torch.Tensor]]:

@@ -9,6 +9,7 @@ from sklearn.metrics import confusion_matrix
 
 from compression.analysis.comparison import compare, confusion, paired_difference, reliability
 from compression.data import load
+from compression.errors import InvalidData
 from compression.recipe import Recipe
 from compression.recipe.difference import differences
 from compression.records.measurement import Predictions
@@ -41,6 +42,14 @@ def test_what_flipped_is_counted_and_shown(digits):
     shown = np.asarray(Image.open(io.BytesIO(found.lost[0].png)))
     side = digits.test.images.shape[-1]
     assert np.array_equal(shown[:: shown.shape[0] // side, :: shown.shape[1] // side], digits.test.images[4, 0].numpy())
+
+
+@pytest.mark.parametrize("part", ["images", "classes"])
+def test_predictions_of_other_images_are_refused_in_a_sentence(digits, part):
+    ours, strange = answers(digits, [1]), answers(digits, [2])
+    getattr(strange, part)[5] = 60_000
+    with pytest.raises(InvalidData, match=r"not of the .* test images of"):
+        compare(ours, strange, digits)
 
 
 def test_images_are_matched_whatever_their_order(digits):

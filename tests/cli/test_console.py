@@ -3,6 +3,7 @@
 import io
 import os
 import re
+import subprocess
 import sys
 from collections.abc import Iterator
 from typing import Annotated
@@ -13,6 +14,7 @@ from typer.testing import CliRunner
 
 from compression.cli import console
 from compression.cli.console import Progress, narrowed, print_table, printable
+from compression.jobs.cluster import ROOT
 from compression.language import speak
 from compression.language.catalog import ENGLISH
 
@@ -132,3 +134,17 @@ class TestHelp:
         monkeypatch.setenv("LC_ALL", "zh_CN.UTF-8")
         shown = CliRunner().invoke(self.app, ["--help"]).stdout
         assert "命令：\n  measure" in shown and not re.search("Usage|Options:|Commands", shown)
+
+
+def test_half_a_character_is_an_escape_too() -> None:
+    assert printable("a\ud800b\udcffc\x9bd") == "a\\ud800b\\xffc\\x9bd"
+
+
+def test_a_warning_is_one_line_without_a_traceback_or_orders_to_the_terminal() -> None:
+    code = (
+        "import logging\nfrom compression.cli import app\n"
+        "try:\n    app(['--help'])\nexcept SystemExit:\n    pass\n"
+        "logging.getLogger('x').warning('%s', 'a\\x1b[2J\\nb\\ud800', exc_info=ValueError('c'))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
+    assert done.stderr == "a\\x1b[2J b\\ud800\n"

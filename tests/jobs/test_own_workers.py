@@ -1,10 +1,12 @@
 """How many workers our own cluster has: no more than the machine carries, and no longer than a search needs them."""
 
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from compression.errors import Unsupported
 from compression.jobs import cluster
 from compression.jobs.cluster import ClusterConnection
 from compression.jobs.joined import LONG, QUICK
@@ -72,3 +74,13 @@ def test_workers_are_no_more_than_there_is_memory_for(
         total = gigabytes * 2**30
         monkeypatch.setattr(cluster.psutil, "virtual_memory", lambda total=total: SimpleNamespace(total=total))
         assert cluster.most_workers() == most
+
+
+def test_a_folder_that_cannot_be_written_to_is_a_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "workers").write_text("no folder")
+    monkeypatch.setenv("COMPRESSION_HOME", str(tmp_path))
+    monkeypatch.delenv("COMPRESSION_SCHEDULER", raising=False)
+    with pytest.raises(
+        Unsupported, match=r"^The engine cannot start, as it needs files in .*: (File exists|Not a .*)\.$"
+    ):
+        cluster.connect()

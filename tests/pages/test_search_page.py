@@ -71,6 +71,9 @@ def test_a_search_in_words_and_points() -> None:
     assert search_points.along(swept, "zeros", "drop")[0] == ("free", 0.0)
     assert view(*TRIALS, size_bytes=5).reason.startswith("No file is within these limits; the closest has")
     assert view().reason == "No trial is complete yet."
+    assert TRIALS[3].found is not None
+    untimed = replace(TRIALS[3], found=replace(TRIALS[3].found, latency_ratio=None))
+    assert view(untimed, size_bytes=5).reason == "No trial is complete yet."
 
 
 def button(page: AppTest) -> Any:

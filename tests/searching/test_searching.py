@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterator
 from dataclasses import replace
 from itertools import product
-from math import inf
+from math import inf, nan
 from random import Random
 from typing import Any
 
@@ -251,6 +251,17 @@ def test_a_study_leaves_out_what_is_no_trial_and_fields_of_another_version(stora
         study._optuna.set_user_attr(BASELINE, text)
         with pytest.raises(Unsupported, match="The stored search cannot be read"):
             study.kept(BASELINE)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("accuracy", 1.5), ("accuracy", nan), ("drop", -2.0), ("size_bytes", 0), ("images", -1), ("macs", 2**70),
+     ("agreement", None)],
+)  # fmt: skip
+def test_a_trial_with_impossible_figures_is_no_trial(name: str, value: object) -> None:
+    plain = trial(1).to_plain()
+    with pytest.raises(ValueError, match=name):
+        Trial.from_plain({**plain, "found": {**plain["found"], name: value}})
 
 
 def test_a_list_of_trials_that_grew_is_looked_at_anew() -> None:

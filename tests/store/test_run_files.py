@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from compression.host.atomic_files import atomic_write
+from compression.host.folders import user_folder
 from compression.host.machine import this_machine
 from compression.jobs import result_recorder
 from compression.jobs.result_recorder import SILENCE, end_orphans
@@ -151,3 +152,14 @@ def test_the_databases_clock_is_in_utc() -> None:
     store.jobs.add("job", kind="train", title="t", request={}, app={})
     assert store.jobs.get("job").heard <= store.jobs.now()
     assert replace(store.jobs.get("job")).created.tzinfo is UTC
+
+
+@pytest.mark.parametrize("name", ["../mine", "{outside}/mine", "", ".", "F" * 64, "f" * 63, "f" * 64 + "\n", "f\0"])
+def test_a_hash_of_another_program_names_no_file_but_one_of_ours(name: str) -> None:
+    outside = user_folder() / "mine.onnx"
+    outside.write_bytes(b"the user's own")
+    (user_folder() / "files" / "idle").mkdir(parents=True, exist_ok=True)
+    wanted = name.format(outside=outside.parent)
+    assert (files.find_file(wanted), files.read_file(wanted)) == (None, None)
+    files.remove_file(wanted)
+    assert outside.read_bytes() == b"the user's own"

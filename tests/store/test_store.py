@@ -378,6 +378,16 @@ class Writer(subprocess.Popen[str]):
         )  # fmt: skip
 
 
+@pytest.mark.parametrize("note", ["=1+1", "+1", "-1", "@SUM(1)", "\t=1", "\r=1", "\n=1"])
+def test_a_text_is_no_formula_in_a_table_for_spreadsheets(store: Store, note: str) -> None:
+    store.annotate(add(store), note)
+    lines = export(store, store.runs(), "csv").decode()
+    assert pd.read_csv(io.StringIO(lines)).note.tolist() == [f"'{note}".replace("\r", "\n")]
+    assert json.loads(export(store, store.runs(), "json"))[0]["note"] == note
+    worse = replace(store.runs()[0], accuracy=replace(store.runs()[0].accuracy, drop=-0.25))
+    assert pd.read_csv(io.BytesIO(export(store, [worse], "csv"))).accuracy_drop.tolist() == [-0.25]
+
+
 def test_two_programs_write_at_once(tmp_path: Path) -> None:
     assert written(f"sqlite:///{tmp_path}/store.sqlite") == [(2, 2)] * 25
 

@@ -8,8 +8,22 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from compression.errors import InvalidSetting, NotAllowed
-from compression.team import ONLY_USER, TEAM, Act, Member, Quota, Role, Usage, identify_by, read_team, refusal, require
+from compression.team import (
+    ONLY_USER,
+    TEAM,
+    Act,
+    Member,
+    Quota,
+    Role,
+    Team,
+    Usage,
+    identify_by,
+    read_team,
+    refusal,
+    require,
+)
 from compression.team.asking import asking
+from compression.team.members import team_of
 
 amounts = st.one_of(st.none(), st.floats(0, 1e6))
 quotas = st.builds(Quota, amounts, st.one_of(st.none(), st.integers(0, 10_000)), amounts)
@@ -112,3 +126,15 @@ def test_who_cannot_be_told_is_nobody() -> None:
             require(Act.WORK)
     finally:
         identify_by(None)
+
+
+@pytest.mark.parametrize("when", [10**400, -(10**400), float("nan"), float("inf"), True, "1", None])
+def test_a_sign_in_at_no_time_does_not_hold(when: object) -> None:
+    assert not Team().holds(when, 1e9)
+
+
+@pytest.mark.parametrize("name", ["ann@x.org ", "\u2003ann@x.org", "sub:1 ", " sub:1", "sub:1\x85"])
+def test_a_name_that_only_looks_like_a_members_is_somebody_else(name: str) -> None:
+    team = team_of({"members": {"ann@x.org": "admin", "sub:1": "admin"}})
+    assert team.member(name) is None
+    assert team.member(name.strip()) == Member(name.strip(), Role.ADMIN)

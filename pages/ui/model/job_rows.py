@@ -1,5 +1,6 @@
 """What the list of jobs says: each job's state, progress, curve, and where its result is opened. Data and words."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -83,11 +84,14 @@ def title(stored: str) -> str:
 def _learned(job: JobRecord) -> float:
     """How much of a training that was stopped is learned; of other jobs, how much is done, preparing included."""
     steps = job.progress.get("steps")
-    return job.progress.get("step", 0) / steps if steps and not job.open else job.share
+    share = job.progress.get("step", 0) / steps if steps and not job.open else job.share
+    return min(max(share, 0.0), 1.0)
 
 
 def duration(seconds: float) -> str:
-    """'45 s', '3 min', '2 h 05 min'."""
+    """'45 s', '3 min', '2 h 05 min'; '∞' where there is no end in sight."""
+    if not math.isfinite(seconds):
+        return "∞"
     if seconds < 90:
         return f"{max(seconds, 0):.0f} s"
     minutes = round(seconds / 60)
@@ -119,13 +123,14 @@ def images() -> dict[str, str]:
 def _line(job: JobRecord) -> str:
     """'Epoch 3 of 40 · step 1,200 of 10,000 · loss 0.52 · validation 91.2% · 3 min left'."""
     told, known = [shown(job.sentence)] if job.sentence else [], job.progress
-    if known:
+    if {"step", "steps"} <= known.keys():
         told.append(_("step {known:,} of {known_2:,}", known=known["step"], known_2=known["steps"]))
+    if "loss" in known:
         told.append(_("loss {known:.3f}", known=known["loss"]))
-        if known.get("accuracy") is not None:
-            told.append(_("validation {known:.1%}", known=known["accuracy"]))
-        if job.open and known.get("seconds_left"):
-            told.append(_("{duration} left", duration=duration(known["seconds_left"])))
+    if known.get("accuracy") is not None:
+        told.append(_("validation {known:.1%}", known=known["accuracy"]))
+    if job.open and known.get("seconds_left"):
+        told.append(_("{duration} left", duration=duration(known["seconds_left"])))
     return " · ".join(told)
 
 
