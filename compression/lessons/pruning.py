@@ -8,7 +8,7 @@ import numpy as np
 
 from compression.language import N_
 from compression.lessons import forward, measured, networks
-from compression.lessons.images import CLASSES, fashion
+from compression.lessons.images import Images, fashion
 from compression.lessons.networks import RESNET, Layer
 from compression.lessons.pictures import Picture, mosaic, strip
 from compression.network.decisions import classes
@@ -74,6 +74,17 @@ class Sight:
 
 
 @dataclass(frozen=True, eq=False)
+class Change:
+    """An image that gets another class after the cut: number, picture, true class and both predictions."""
+
+    image: int
+    picture: np.ndarray
+    label: str
+    dense: str
+    cut: str
+
+
+@dataclass(frozen=True, eq=False)
 class Criterion:
     """Which weights one measure of importance keeps, and what that does to the layer's output."""
 
@@ -131,17 +142,26 @@ def cut(name: str, share: float, pattern: str) -> Cut:
 
 
 @lru_cache(maxsize=64)
-def sight(name: str, share: float, pattern: str, image: int) -> Sight:
-    """Feature maps of the layer on one image, before and after the cut; the rest of the network stays dense."""
-    dense = networks.weights(*RESNET)
-    weight = dense[f"{name}.weight"]
-    inputs = fashion().inputs[image : image + 1]
-    before = _run(image, name)
-    after = forward.run(
-        "resnet20", forward.replaced(dense, {f"{name}.weight": weight * mask(weight, share, pattern)}), inputs, (name,)
+def sight(name: str, share: float, pattern: str, image: int, photo: Images | None = None) -> Sight:
+    """Feature maps of the layer on one image, before and after the cut; the rest of the network stays dense.
+
+    The network is ResNet-20 for the dataset of `photo`, Fashion-MNIST where none is given.
+    """
+    photo = photo or fashion()
+    dense, cut = _run(photo, name), _run_cut(photo, name, share, pattern)
+    before, after = (strip(answer.seen[name].outputs[image, :8], columns=4) for answer in (dense, cut))
+    told = [_answer(answer.scores[image], photo.classes) for answer in (dense, cut)]
+    return Sight(photo.picture(image), before, after, *told)
+
+
+def changed(name: str, share: float, pattern: str, photo: Images) -> tuple[Change, ...]:
+    """The images whose predicted class the cut changes."""
+    scores = [answer.scores for answer in (_run(photo, name), _run_cut(photo, name, share, pattern))]
+    before, after = (classes(each) for each in scores)
+    return tuple(
+        Change(i, photo.picture(i), *(photo.classes[each[i]] for each in (photo.labels, before, after)))
+        for i in np.flatnonzero(before != after).tolist()
     )
-    pictures = [strip(a.seen[name].outputs[0, :8], columns=4) for a in (before, after)]
-    return Sight(fashion().pixels[image, 0], pictures[0], pictures[1], _answer(before), _answer(after))
 
 
 @lru_cache(maxsize=32)
@@ -264,14 +284,22 @@ def _moments(name: str) -> np.ndarray:
     return rows.T @ rows / len(rows)
 
 
-@lru_cache(maxsize=64)
-def _run(image: int, name: str) -> forward.Answer:
-    return forward.run("resnet20", networks.weights(*RESNET), fashion().inputs[image : image + 1], (name,))
+@lru_cache(maxsize=8)
+def _run(photo: Images, name: str) -> forward.Answer:
+    return forward.run("resnet20", networks.weights("resnet20", photo.dataset), photo.inputs, (name,))
 
 
-def _answer(found: forward.Answer) -> str:
-    shares = forward.softmax(found.scores)[0]
-    return f"{CLASSES[classes(found.scores)[0]]} with {shares.max():.1%} confidence"
+@lru_cache(maxsize=8)
+def _run_cut(photo: Images, name: str, share: float, pattern: str) -> forward.Answer:
+    dense = networks.weights("resnet20", photo.dataset)
+    weight = dense[f"{name}.weight"]
+    cut = {f"{name}.weight": weight * mask(weight, share, pattern)}
+    return forward.run("resnet20", forward.replaced(dense, cut), photo.inputs, (name,))
+
+
+def _answer(scores: np.ndarray, names: tuple[str, ...]) -> str:
+    shares = forward.softmax(scores[None])[0]
+    return f"{names[classes(scores[None])[0]]} with {shares.max():.1%} confidence"
 
 
 def _criterion(name: str, formula: str, kept: np.ndarray, by_weight: np.ndarray) -> Criterion:

@@ -5,10 +5,9 @@ import streamlit as st
 from compression.language import _
 from compression.language import shown as spoken
 from compression.lessons import measured, pruning
-from compression.lessons.images import fashion
 from compression.lessons.pictures import mosaic
 from pages.ui.charts import lesson_figures
-from pages.ui.lessons import frame
+from pages.ui.lessons import frame, sights
 from pages.ui.lessons.lesson import LessonText
 from pages.ui.model import wording
 from pages.ui.page.fragment import fragment
@@ -62,19 +61,7 @@ def play(lesson: LessonText) -> None:
     left, right = st.columns(2)
     frame.draw(lesson_figures.histogram(cut.histogram), _("Histogram of the layer's weights."), left)
     frame.draw(lesson_figures.picture(cut.picture, height=280), _("Pruning mask of the filters."), right)
-    frame.text(lesson, "look")
-    photo = fashion()
-    images = [spoken(photo.title(number)) for number in range(len(photo.labels))]
-    number = st.select_slider(_("Image"), range(len(images)), 3, format_func=images.__getitem__, key="sight")
-    sight = pruning.sight(name, share, pattern, number)
-    show = (
-        (_("Input image"), ""), (_("**Dense**: {answer}", answer=spoken(sight.dense_answer)), "dense"),
-        (_("**Pruned**: {answer}", answer=spoken(sight.cut_answer)), "cut"),
-    )  # fmt: skip
-    for place, (caption, which) in zip(st.columns([1, 2, 2]), show, strict=True):
-        shown = lesson_figures.picture(getattr(sight, which), height=200, maps=True) if which else None
-        frame.draw(shown or lesson_figures.image(sight.image, height=200), caption, place, f"maps-{which}")
-        place.caption(caption)
+    sights.draw(lesson, name, share, pattern)
 
 
 def figures(cut: pruning.Cut) -> None:

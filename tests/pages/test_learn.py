@@ -1,10 +1,13 @@
 """The lessons' pages: their texts are whole, a prediction reveals, an interaction changes what it should."""
 
+import json
 from importlib import import_module
+from pathlib import Path
 
 import pytest
 from streamlit.testing.v1 import AppTest
 
+from compression.data import cache
 from compression.jobs.cluster import ROOT
 from compression.recipe import Recipe
 from pages.ui import state
@@ -12,6 +15,7 @@ from pages.ui.lessons import lesson as lessons
 from pages.ui.lessons.lesson import LESSONS, TEXTS, read
 from pages.ui.model import links
 from pages.ui.model.subject import from_query
+from tests.lessons.test_photographs import colours
 from tests.pages.running_app import opened
 
 
@@ -206,3 +210,24 @@ def test_the_teachers_sheet_has_it_all(name: str) -> None:
     text = " ".join(block.value for block in page.markdown)
     assert "Objectives" in text and "Timing" in text and "Solution" in text
     assert page.code
+
+
+def test_the_pruning_lesson_shows_the_users_colour_photographs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert any("data fetch cifar10" in caption.value for caption in grey_or_colour(tmp_path, monkeypatch).caption)
+    cache.write("cifar10", colours())
+    page = grey_or_colour(tmp_path, monkeypatch)
+    told = [caption.value for caption in page.caption]
+    assert not any("data fetch cifar10" in each for each in told)
+    assert any(each.startswith("Photographs of CIFAR-10") for each in told)
+    assert "class 1 (test image 11)" in page.select_slider(key="sight").options
+    pictures = [trace for chart in page.get("plotly_chart") for trace in json.loads(chart.proto.spec)["data"]]
+    assert any(trace["type"] == "image" for trace in pictures)
+    page.segmented_control(key="pattern").set_value("filters").run()
+    page.slider(key="share").set_value(0.95).run()
+    assert any(caption.value.startswith("Changed predictions: ") for caption in page.caption)
+
+
+def grey_or_colour(home: Path, monkeypatch: pytest.MonkeyPatch) -> AppTest:
+    """The lesson for a user with that home."""
+    monkeypatch.setenv("COMPRESSION_HOME", str(home))
+    return lesson("pruning")

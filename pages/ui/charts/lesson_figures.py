@@ -60,8 +60,11 @@ def picture(shown: Picture, *, height: int, maps: bool = False) -> go.Figure:
 
 
 def image(pixels: np.ndarray, *, height: int) -> go.Figure:
-    """One grey image [h, w] of bytes."""
+    """One image of bytes: grey [h, w], or in colour [h, w, 3]."""
     fig = go.Figure(layout=_bare(height))
+    if pixels.ndim == 3:
+        fig.add_trace(go.Image(z=pixels, hoverinfo="skip"))
+        return fig
     fig.add_trace(go.Heatmap(z=pixels, colorscale="Gray", zmin=0, zmax=255, showscale=False, hoverinfo="skip"))
     return fig
 
