@@ -111,6 +111,12 @@ def test_a_chart_has_a_dot_for_every_point_and_the_baseline():
 def test_the_first_questions_are_answered_with_measured_numbers():
     facts = dict(told().facts)
     assert facts["How much smaller?"].startswith("4.4× smaller: 250.0 KB instead of 1.09 MB")
+    for ratio, start in ((0.5, "2.0× faster: "), (0.999, "Not faster: "), (1.2, "Not faster: ")):
+        only = point(0.7, 0.93, 250_000, ratio)
+        found = dict(told(known=trail(only)).facts)["How much faster?"]
+        latency = only.measurement.latency
+        both = [wording.milliseconds(ms) for ms in (latency.p50_ms, latency.baseline_p50_ms)]
+        assert found.startswith(start + " instead of ".join(both)) and f"(latency {ratio:.2f} ± " in found
     assert facts["What is lost?"] == "1.00 points of accuracy, within noise, on 10,000 test images."
     assert "not stored here" in facts["For which classes?"]
     asked = report.report("x", MEASURED, WITHIN, WHEN, report.COMPARING)

@@ -157,9 +157,11 @@ def facts(point: Point, compared: Comparison | str) -> tuple[tuple[str, str], ..
         bounds = latency.ratio_interval
         share = wording.ratio(latency.ratio, bounds.low, bounds.high).removeprefix("× ")
         faster = _(
-            "{share} of fp32's latency: {p50_ms} for one image.",
-            share=share,
+            "{times}: {p50_ms} instead of {fp32_ms} for one image (latency {share} of fp32).",
+            times=_("{times:.1f}× faster", times=1 / latency.ratio) if bounds.high < 1 else _("Not faster"),
             p50_ms=wording.milliseconds(latency.p50_ms),
+            fp32_ms=wording.milliseconds(latency.baseline_p50_ms),
+            share=share,
         )
     smaller = _(
         "{times}: {size} instead of {size_2}.",
