@@ -89,7 +89,7 @@ def head(path: str) -> tuple[tuple[int, int], bool]:
 def _opened(path: str) -> Iterator[Image.Image]:
     """The picture in a file, of which only the head is read. Raises InvalidData, also for what is done inside."""
     try:
-        with open(path, "rb", opener=_without_waiting) as file:
+        with open(path, "rb", opener=without_waiting) as file:
             _require_file(os.fstat(file.fileno()))
             with Image.open(file, formats=FORMATS) as image:
                 if image.width * image.height > MAX_PIXELS:
@@ -106,7 +106,7 @@ def _hint(path: str) -> str:
     return "; save HEIC photos as JPEG" if path.lower().endswith((".heic", ".heif")) else ""
 
 
-def _without_waiting(path: str, flags: int) -> int:
+def without_waiting(path: str, flags: int) -> int:
     """Opens a file without blocking: it may be a pipe."""
     return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
 
@@ -119,7 +119,7 @@ def _require_file(status: os.stat_result) -> None:
 
 
 def _scans(path: str) -> int:
-    with open(path, "rb", opener=_without_waiting) as file:
+    with open(path, "rb", opener=without_waiting) as file:
         return file.read(MAX_FILE_BYTES).count(b"\xff\xda")
 
 

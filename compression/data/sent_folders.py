@@ -10,6 +10,7 @@ import json
 import os
 import re
 import shutil
+import stat
 import time
 import uuid
 from collections.abc import Iterator, Mapping
@@ -22,7 +23,7 @@ from types import MappingProxyType
 from compression.data import folder as pictures
 from compression.data.archives import LONGEST_TITLE
 from compression.data.cache_limit import KEEP_FREE
-from compression.data.decoding import MAX_FILE_BYTES
+from compression.data.decoding import MAX_FILE_BYTES, without_waiting
 from compression.data.folder import Walk, is_picture, named
 from compression.data.label_files import ENDINGS
 from compression.errors import InvalidData, Unsupported, shown
@@ -110,10 +111,10 @@ def key_of(listed: bytes) -> str:
 
 
 def content_of(path: str | Path) -> bytes:
-    """What of a file is sent; nothing of one that cannot be read, which is left out there as here."""
+    """What of a file is sent; nothing of a pipe, or of one that cannot be read, which is left out there as here."""
     try:
-        with open(path, "rb") as file:
-            return file.read(MOST_FILE)
+        with open(path, "rb", opener=without_waiting) as file:
+            return file.read(MOST_FILE) if stat.S_ISREG(os.fstat(file.fileno()).st_mode) else b""
     except OSError:
         return b""
 

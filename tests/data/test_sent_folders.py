@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -139,6 +140,17 @@ def test_what_was_not_used_for_longest_makes_room_and_a_full_disk_is_said(
         packed(root, "")
     with pytest.raises(Unsupported, match="GiB; at most"):
         begin(second)
+
+
+def test_a_pipe_named_like_an_image_is_not_waited_for(root: Path, home: Path) -> None:
+    os.mkfifo(root / "pipe.png")
+    (root / "endless.png").symlink_to("/dev/zero")
+    listed: list[bytes] = []
+    waiting = threading.Thread(target=lambda: listed.append(packed(root, "photos")), daemon=True)
+    waiting.start()
+    waiting.join(30)
+    files = {name: size for name, size, _ in json.loads(listed[0])["files"]}
+    assert (files["pipe.png"], files["endless.png"]) == (0, 0)
 
 
 def test_links_in_circles_are_refused_before_anything_is_sent(root: Path) -> None:
