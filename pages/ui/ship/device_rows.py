@@ -15,6 +15,8 @@ YES, NO = N_("fits"), N_("does not fit")
 MEASURED, ESTIMATED = N_("measured"), N_("estimated")
 
 COLUMNS = {
+    "This file": st.column_config.Column(width=130),  # 'flash too small'
+    "fp32 file": st.column_config.Column(width=130),
     "Flash": st.column_config.ProgressColumn(
         N_("Flash used"), format="percent", min_value=0, max_value=1, width="small"
     ),
