@@ -8,6 +8,7 @@ from torch import nn
 
 from compression.errors import Unsupported
 from compression.solvers import patches, shrinkage
+from compression.solvers.gram import gram
 
 DAMP = 0.01
 """Ridge towards the given weights, as a share of H's mean diagonal."""
@@ -19,10 +20,6 @@ them: 7.6 points are lost on 250 photos, 9.6 where that is believed as it is."""
 
 FAR = 30
 """Binary orders of magnitude: squares of numbers so far from one begin to leave those that 32 bits hold."""
-
-
-GRAM_COLUMNS = 192
-"""Columns of XᵀX at once: only the half that is on and above the diagonal is computed."""
 
 
 @dataclass(frozen=True)
@@ -102,7 +99,7 @@ def moments_of_rows(layer: nn.Conv2d | nn.Linear, rows: torch.Tensor, answers: t
     centred = answers - mean_y
     targets = centred.unflatten(1, (len(rows), -1)).transpose(0, 1)  # [g, m, out/g]
     n, order = rows.shape[1], patches.order(layer)
-    h, g = _gram(rows).div_(n), (targets.mT @ rows).div_(n)
+    h, g = gram(rows).div_(n), (targets.mT @ rows).div_(n)
     if order is not None:
         h, g, mean_x = h[:, order][:, :, order], g[..., order], mean_x[:, order]
     h, g = shrinkage.shrunk(h, g, grouped(layer, layer.weight.detach()), shrinkage.share_of_few(h, n))
@@ -155,16 +152,3 @@ def grouped(layer: nn.Conv2d | nn.Linear, weight: torch.Tensor) -> torch.Tensor:
 def quadratic_loss(w: torch.Tensor, m: Moments) -> torch.Tensor:
     """tr(W H Wᵀ) - 2 tr(W Gᵀ) row by row: [g, out/g]; lower is better."""
     return (w * (w @ m.h - 2 * m.g)).sum(2)
-
-
-def _gram(rows: torch.Tensor) -> torch.Tensor:
-    """rowsᵀ · rows, [g, d, d], of rows [g, m, d]."""
-    d = rows.shape[2]
-    if d <= GRAM_COLUMNS:
-        return rows.mT @ rows
-    h = rows.new_empty(len(rows), d, d)
-    for begin in range(0, d, GRAM_COLUMNS):
-        end = begin + GRAM_COLUMNS
-        h[:, begin:end, begin:] = rows[..., begin:end].mT @ rows[..., begin:]
-        h[:, end:, begin:end] = h[:, begin:end, end:].mT
-    return h

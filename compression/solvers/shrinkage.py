@@ -41,16 +41,16 @@ def share_of_few(h: torch.Tensor, rows: int) -> torch.Tensor:
     return share.clamp(0, 1)
 
 
-def share_between_halves(rows: torch.Tensor) -> torch.Tensor:
-    """For the gram matrix of centred rows [g, m, d], whose first half is of other images than the second: [g].
+def share_between_halves(first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
+    """For centred rows whose first half is of other images than the second, from XᵀX of each, `gram.of_halves`: [g].
 
     The places of one image are alike, and what the two halves do not share is chance. Drawing correlations towards 0 by
     the share of their squares that is chance has the least squared error; how much of that is taken is what predicts
     best: of the inputs in one half of the rows every second one from the others, as fitted in the other half. Of more
     than COMPARED inputs, as many at equal distances stand for all.
     """
-    step = -(-rows.shape[2] // COMPARED)
-    halves = [half.mT @ half / max(1, half.shape[1]) for half in rows[..., ::step].tensor_split(2, 1)]
+    step = -(-first.shape[2] // COMPARED)
+    halves = [half[:, ::step, ::step] for half in (first, second)]
     first, second = (_correlations(half, halves[0] + halves[1]) * 2 for half in halves)
     alike, chance = _off_diagonal(first + second), _off_diagonal(first - second)
     share = (chance / alike.clamp_min(1e-9)).clamp(0, 1)

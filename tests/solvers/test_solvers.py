@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from compression.solvers import least_squares, moments, rounding, shrinkage
+from compression.solvers.gram import COLUMNS, gram, of_halves
 from compression.solvers.moments import Moments
 from compression.solvers.rounding import Grid
 
@@ -83,10 +84,20 @@ def test_enough_rows_are_believed():
     assert shrinkage.share_of_few(h, 5 * shrinkage.FEW - 1) > 0
 
 
-def rows(images):
-    """Centred rows of images [n, c, h, w], a row of channels for each place: [1, n·h·w, c]."""
+def halves_of(images):
+    """XᵀX of each half of the centred rows of images [n, c, h, w], a row of channels for each place: [1, c, c] each."""
     found = images.movedim(1, -1).flatten(0, 2)
-    return (found - found.mean(0))[None]
+    return of_halves((found - found.mean(0))[None])
+
+
+@pytest.mark.parametrize(("rows", "inputs"), [(7, 3), (301, COLUMNS), (50, 2 * COLUMNS + 5)])
+def test_halves_add_up_to_the_gram_matrix_of_all_rows(rows, inputs):
+    x = torch.randn(2, rows, inputs, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    expected = torch.einsum("gmi,gmj->gij", x, x)
+    torch.testing.assert_close(gram(x), expected)
+    first, second = of_halves(x)
+    torch.testing.assert_close(first + second, expected)
+    torch.testing.assert_close(first, gram(x[:, : -(-rows // 2)]))
 
 
 @pytest.mark.parametrize("images", [64, 400])
@@ -95,9 +106,9 @@ def test_what_both_halves_of_the_images_say_is_believed(images):
     generator = torch.Generator().manual_seed(0)
     factors, mix = torch.randn(images, 3, 4, 4, generator=generator), torch.randn(12, 3, generator=generator)
     noise = 0.01 * torch.randn(images, 12, 4, 4, generator=generator)
-    assert shrinkage.share_between_halves(rows(torch.einsum("oc,nchw->nohw", mix, factors) + noise)) < 0.01
+    assert shrinkage.share_between_halves(*halves_of(torch.einsum("oc,nchw->nohw", mix, factors) + noise)) < 0.01
     alike = torch.randn(images, 12, 1, 1, generator=generator).expand(-1, -1, 4, 4)
-    assert shrinkage.share_between_halves(rows(alike)) > 0.5
+    assert shrinkage.share_between_halves(*halves_of(alike)) > 0.5
 
 
 def test_drawing_leaves_the_dense_layer_its_own_answer():

@@ -471,6 +471,31 @@ def test_of_large_images_first_layers_see_some_and_later_ones_all(monkeypatch: p
     torch.testing.assert_close(layers(graph)["4"].weight, weight, rtol=1e-2, atol=1e-3)
 
 
+@torch.no_grad()
+def test_one_pass_finds_what_two_do_and_other_amounts_need_none(monkeypatch: pytest.MonkeyPatch):
+    graph, shape = traced("resnet20")
+    known = calibrated(graph, shape)
+    passes, once = [], refit.Batches
+    monkeypatch.setattr(refit, "Batches", lambda graph, *about: (passes.append(graph), once(graph, *about))[1])
+    readers = {name for name, layer in layers(graph).items() if layer.weight.shape[1] > 1}
+    (rows, targets), alone = (
+        refit.rows_and_targets_of(graph, readers, known.images),
+        rows_of(graph, readers, known.images),
+    )
+    last = refit.targets_of(graph, known.images)
+    assert rows.keys() == readers and targets.counts == last.counts and len(passes) == 3
+    assert all(torch.equal(rows[name].gram, alone[name].gram) for name in readers)
+    for name, target in last.layers.items():
+        assert torch.equal(targets.layers[name].outputs, target.outputs)
+        assert target.residual is None or torch.equal(targets.layers[name].residual, target.residual)
+    assert any(target.residual is not None for target in last.layers.values())
+    for amount in (0.2, 0.3):
+        passes.clear()
+        smaller = copy.deepcopy(graph)
+        remove_channels_(smaller, Channels(amount=amount), known)
+        assert len(passes) == (2 if amount == 0.2 else 1) and passes[-1] is smaller
+
+
 @pytest.mark.usefixtures("as_seen")
 @torch.no_grad()
 def test_rows_are_what_the_layer_multiplies():

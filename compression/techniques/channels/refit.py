@@ -11,6 +11,7 @@ from compression.network.batches import Batches, Plan, called, plan
 from compression.network.graph import batch_norm_after, gain_of, layers, residual_operand
 from compression.network.spilled import Spilled
 from compression.solvers import patches
+from compression.solvers.gram import of_halves
 from compression.solvers.shrinkage import share_between_halves, shrunk
 
 Layer = nn.Conv2d | nn.Linear
@@ -91,34 +92,47 @@ class Targets:
 
 def rows_of(graph: fx.GraphModule, readers: set[str], images: torch.Tensor) -> Mapping[str, Rows]:
     """The rows of the layers `readers` of the dense network on up to IMAGES of images [n, C, H, W]."""
-    batches, known, rows = Batches(graph, images[:IMAGES]), layers(graph), Spilled[Rows]()
-    for node in batches.nodes:
-        if node.op != "call_module" or node.target not in readers:
-            batches.run(node)
-            continue
-        layer, read = known[str(node.target)], batches.read(node)
-        places = places_of(layer, len(read))
-        inputs = inputs_at(layer, read, places)
-        rows[str(node.target)] = Rows.of(layer, inputs, outputs_at(layer, batches.run(node), places))
-    return rows
+    return _pass(graph, readers, {}, images)[0]
 
 
 def targets_of(graph: fx.GraphModule, images: torch.Tensor) -> Targets:
     """The targets of all layers of the dense network that can be refitted, on up to IMAGES of images [n, C, H, W]."""
-    by = plan(graph, images[:IMAGES])
-    batches, single = Batches(graph, images[:IMAGES], by), _single(graph)
-    found, counts = Spilled[Target](), dict[str, int]()
+    return _pass(graph, set(), _single(graph), images)[1]
+
+
+def rows_and_targets_of(
+    graph: fx.GraphModule, readers: set[str], images: torch.Tensor
+) -> tuple[Mapping[str, Rows], Targets]:
+    """`rows_of` and `targets_of`, in one pass."""
+    return _pass(graph, readers, _single(graph), images)
+
+
+def _pass(
+    graph: fx.GraphModule, readers: set[str], refitted: Mapping[str, Layer], images: torch.Tensor
+) -> tuple[Mapping[str, Rows], Targets]:
+    """The rows of `readers` and the targets of the layers `refitted`."""
+    by, known = plan(graph, images[:IMAGES]), layers(graph)
+    batches = Batches(graph, images[:IMAGES], by)
+    rows, targets, counts = Spilled[Rows](), Spilled[Target](), dict[str, int]()
     for node in batches.nodes:
-        layer = single.get(str(node.target)) if node.op == "call_module" else None
-        other = None if layer is None else batches.known(residual_operand(graph, node))
-        outputs = batches.run(node)
-        counts[node.name] = len(outputs)
-        if layer is None:
+        name = str(node.target) if node.op == "call_module" else ""
+        if name not in readers and name not in refitted:
+            counts[node.name] = len(batches.run(node))
             continue
-        places = places_of(layer, len(outputs))
-        alike = None if other is None or other[0].shape != outputs[0].shape else outputs_at(layer, other, places)
-        found[str(node.target)] = Target(outputs_at(layer, outputs, places), alike, places)
-    return Targets(by.batch, counts, found)
+        layer, read = known[name], batches.read(node)
+        places = places_of(layer, len(read))
+        inputs = inputs_at(layer, read, places) if name in readers else None
+        other = batches.known(residual_operand(graph, node)) if name in refitted else None
+        del read  # what is read no more is freed while the layer runs
+        values = batches.run(node)
+        outputs, counts[node.name] = outputs_at(layer, values, places), len(values)
+        if inputs is not None:
+            rows[name] = Rows.of(layer, inputs, outputs)
+        if name in refitted:
+            alike = None if other is None or other[0].shape != values[0].shape else outputs_at(layer, other, places)
+            targets[name] = Target(outputs, alike, places)
+        del other, values
+    return rows, Targets(by.batch, counts, targets)
 
 
 def refit_(
@@ -202,8 +216,9 @@ def fit_(
 
 def _centred(layer: Layer, x: torch.Tensor, y: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """gram [d, d] and cross [d, out] of x [n, d] and y [n, out], `shrunk`."""
-    n, w = len(x), layer.weight.detach().flatten(1)
-    h, g = shrunk((x.T @ x / n)[None], (y.T @ x / n)[None], w[None], share_between_halves(x[None]))
+    n, w, (first, second) = len(x), layer.weight.detach().flatten(1), of_halves(x[None])
+    share = share_between_halves(first, second)
+    h, g = shrunk(first.add_(second).div_(n), (y.T @ x).div_(n)[None], w[None], share)
     return h[0], g[0].T
 
 

@@ -24,7 +24,15 @@ from compression.techniques.channels.allocation import Budget, Order, Plan, allo
 from compression.techniques.channels.coupling import Group, coupling
 from compression.techniques.channels.following import block_of
 from compression.techniques.channels.lengths import Masked, rewrite_lengths_
-from compression.techniques.channels.refit import Rows, Targets, refit_, refit_at_once_, rows_of, targets_of
+from compression.techniques.channels.refit import (
+    Rows,
+    Targets,
+    refit_,
+    refit_at_once_,
+    rows_and_targets_of,
+    rows_of,
+    targets_of,
+)
 from compression.techniques.channels.scores import orders
 from compression.techniques.exclusion import excluded_layers
 
@@ -197,8 +205,13 @@ def _ranked(graph: fx.GraphModule, settings: Channels, calibration: Calibration)
 
 def _rank(graph: fx.GraphModule, settings: Channels, calibration: Calibration, shape: tuple[int, int, int]) -> _Ranked:
     found = _usable(graph, settings, shape)
-    rows = rows_of(graph, {m.name for group in found for m in group.readers()}, calibration.images)
-    return _Ranked(found, rows, orders(graph, found, settings.criterion, calibration, rows))
+    readers, targets = {m.name for group in found for m in group.readers()}, list[Targets]()
+    if settings.compensate and not calibration.fast:
+        rows, all_targets = rows_and_targets_of(graph, readers, calibration.images)
+        targets.append(all_targets)
+    else:
+        rows = rows_of(graph, readers, calibration.images)
+    return _Ranked(found, rows, orders(graph, found, settings.criterion, calibration, rows), targets)
 
 
 def _usable(graph: fx.GraphModule, settings: Channels, shape: tuple[int, int, int]) -> tuple[Group, ...]:

@@ -135,7 +135,7 @@ def _gradients(
     """
     names = sorted({m.name for group in groups for m in group.readers()})
     with captured(graph, names, lambda module, inputs, y: inputs[0] if of == "inputs" else y) as found:
-        scores = graph(images)
+        scores = graph(images.to(memory_format=torch.channels_last))
     seen: dict[str, torch.Tensor] = {name: values[-1] for name, values in found.items()}
     labels = torch.multinomial(scores.softmax(1), 1, generator=torch.Generator().manual_seed(seed))[:, 0]
     loss = F.cross_entropy(scores, labels, reduction="sum")

@@ -110,7 +110,7 @@ def _gradients(graph: fx.GraphModule, images: torch.Tensor, batch: int) -> Itera
     for part in images.split(min(batch, batch_of(images))):
         look()
         with torch.enable_grad():
-            log_p = graph(part).log_softmax(1)
+            log_p = graph(part.to(memory_format=torch.channels_last)).log_softmax(1)
             signs = torch.randint(0, 2, log_p.shape, generator=generator).mul_(2).sub_(1)
             total = (signs * log_p.detach().div(2).exp() * log_p).sum()
         yield total
