@@ -4,6 +4,7 @@ import ctypes
 import errno
 import gc
 import logging
+import os
 import re
 import sys
 from collections.abc import Iterator
@@ -81,6 +82,28 @@ def resident_bytes() -> int | None:
     except OSError:
         return None
     return next((int(line.split()[1]) << 10 for line in status.splitlines() if line.startswith("VmRSS")), None)
+
+
+KEPT, MAPPED = 256 << 20, 32 << 20
+"""Freed bytes that the C library keeps for what is asked for next, and sizes from which memory is the system's again.
+
+It begins with 128 KiB of both and learns: until then, and whenever more than 64 MiB lie free at the end, the system
+clears the same pages again for each feature map. A pass over images of 240×240 took 51 ms each, 18 of them for that.
+"""
+
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
+"""glibc's numbers of the two, malloc.h."""
+
+
+@cache
+def keep_freed() -> None:
+    """Has glibc keep more of what this process frees, see `KEPT`; once, and not where the environment says how much."""
+    told = any(name.startswith("MALLOC_") for name in os.environ) or "glibc.malloc" in os.environ.get(
+        "GLIBC_TUNABLES", ""
+    )
+    if sys.platform == "linux" and not told and (mallopt := getattr(ctypes.CDLL(None), "mallopt", None)):
+        mallopt(M_MMAP_THRESHOLD, MAPPED)
+        mallopt(M_TRIM_THRESHOLD, KEPT)
 
 
 MODEST = 1 << 30

@@ -17,7 +17,7 @@ from compression.errors import UserError
 from compression.export import Exported, export
 from compression.host.interruption import interruptible
 from compression.host.onnx_runtime import session
-from compression.host.process_memory import enough_memory, give_back
+from compression.host.process_memory import enough_memory, give_back, keep_freed
 from compression.models.provenance import producer_id
 from compression.network.batches import are_large
 from compression.network.graph import macs
@@ -58,6 +58,7 @@ def prepare(
     where the network does not fit the images or the classes, and that or `Unsupported` where network, graph and file do
     not answer the same about real images.
     """
+    keep_freed()
     say = Reporter(progress, stop)
     say("Tracing the network", 0.0)
     dense, data = traced(model, data)

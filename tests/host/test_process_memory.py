@@ -2,6 +2,9 @@
 
 import gc
 import os
+import platform
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -83,3 +86,29 @@ def test_collections_pass_over_what_was_imported() -> None:
     finally:
         gc.unfreeze()
     assert any(each is module for each in gc.get_objects())
+
+
+FAULTS = """
+import resource, torch
+from compression.host.process_memory import keep_freed
+keep_freed()
+def maps():
+    return [torch.ones(6_000_000) for _ in range(4)]  # 24 MB each, all freed at once
+maps(), maps()
+before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+for _ in range(5):
+    maps()
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc can be told")
+def test_pages_of_feature_maps_are_used_again_unless_the_environment_says_what_to_keep() -> None:
+    def faults(**environment: str) -> int:
+        known = {name: value for name, value in os.environ.items() if not name.startswith("MALLOC_")}
+        done = subprocess.run(
+            [sys.executable, "-c", FAULTS], env=known | environment, capture_output=True, text=True, check=True
+        )
+        return int(done.stdout)
+
+    assert 20 * faults() < faults(MALLOC_TRIM_THRESHOLD_="1000000")
