@@ -20,6 +20,7 @@ from typing import Any
 
 import onnxruntime as ort
 import pytest
+from hypothesis import HealthCheck, settings
 from xdist.remote import Producer
 from xdist.scheduler.loadscope import LoadScopeScheduling
 
@@ -28,6 +29,9 @@ from compression.data import user_folder
 from compression.host import channel_multiple
 from tests import tenth
 from tests.tenth import pytest_addoption  # noqa: F401  an option of every run
+
+settings.register_profile("any load", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("any load")  # how fast a machine is that others use too is no property of the code
 
 TOGETHER = ("browser", "pages")
 """Folders whose tests share one app, or one engine."""

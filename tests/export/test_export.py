@@ -70,7 +70,7 @@ def weights(draw):
 
 
 @given(weights())
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_every_encoding_decodes_to_the_same_bits_in_numpy_and_onnx_runtime(case):
     bits, kind, values = case
     expected = values if kind == "shifted" else values * values.dtype.type(integer_grids.gain(bits, kind))
@@ -94,7 +94,7 @@ def decoded_by_onnx_runtime(encoding):
 
 
 @given(st.integers(1, 8), st.integers(0, 100), st.integers(0, 2**32))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_packed_bits_round_trip(bits, count, seed):
     codes = np.random.default_rng(seed).integers(0, 2**bits, count).astype(np.uint8)
     packed = pack.pack_bits(codes, bits)

@@ -234,7 +234,7 @@ def test_all_but_the_codes_of_a_resnet_20_takes_8_5_kilobytes(activation_bits):
     st.floats(0, 1),
     st.integers(0, 2**32),
 )
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_distances_cost_what_a_slow_count_says(values, share, seed):
     values = values * (np.random.default_rng(seed).random(len(values)) < share)
     values = values.astype(np.int8).reshape(1, -1)

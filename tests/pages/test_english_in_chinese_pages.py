@@ -13,7 +13,9 @@ from streamlit.testing.v1.element_tree import Block
 
 from compression.data import DATASETS
 from compression.host.machine import this_machine
+from compression.lessons.measured import JSON
 from compression.models import ARCHITECTURES
+from compression.reference import HERE
 from pages.ui import state
 from pages.ui.model import wording
 from tests.pages.running_app import opened
@@ -44,6 +46,10 @@ PHRASES = (
     "（best）", "（fast）", "MobileNetV3-small", "reduce_range",
 )  # fmt: skip
 """The same, of words that are none by themselves; names of files and of values on the command line."""
+PROCESSORS = {this_machine().cpu} | {
+    text for file in (*HERE.glob("*.json"), JSON) for text in re.findall(r'"cpu": "([^"]+)"', file.read_text())
+}
+"""Of this machine, and of those on which what comes with the program was measured."""
 EXAMPLES = {"mine", "image"}
 """What a text field shows before something is written into it; a network's input."""
 
@@ -105,8 +111,8 @@ def texts(shown: AppTest) -> Iterator[str]:
 
 def english(text: str) -> list[str]:
     """The words of a text that are no names."""
-    read = UNREAD.sub(" ", unescape(text)).replace(this_machine().cpu, "")
-    for phrase in PHRASES:
+    read = UNREAD.sub(" ", unescape(text))
+    for phrase in (*PROCESSORS, *PHRASES):
         read = read.replace(phrase, "")
     return [word for word in WORD.findall(read) if word not in NAMES.split()] if text not in EXAMPLES else []
 

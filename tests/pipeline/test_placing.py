@@ -243,7 +243,7 @@ def cost_of(inside: set, costs: dict, flows: list) -> float:
 
 
 @given(problems())
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_the_cut_is_the_cheapest_of_all_placements(problem):
     costs, flows = problem
     everything = [set(chosen) for n in range(len(costs) + 1) for chosen in itertools.combinations(costs, n)]

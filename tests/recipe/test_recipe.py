@@ -26,7 +26,6 @@ recipes = st.builds(
 
 
 @given(recipes)
-@examples(deadline=None)
 def test_round_trips(recipe):
     for there, back in (
         ("to_json", "from_json"),
@@ -75,7 +74,7 @@ def any_recipes(draw):
 
 
 @given(any_recipes().filter(bool))
-@examples(deadline=None, max_examples=300, suppress_health_check=[HealthCheck.filter_too_much, HealthCheck.too_slow])
+@examples(max_examples=300, suppress_health_check=[HealthCheck.filter_too_much, HealthCheck.too_slow])
 def test_every_recipe_comes_back_out_of_its_link(recipe):
     query = recipe.to_query()
     again = Recipe.from_query(query)
