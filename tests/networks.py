@@ -1,7 +1,12 @@
 """Small networks that are not in the zoo, for tests that need one at once."""
 
+import copy
+from functools import cache
+
 import torch
-from torch import nn
+from torch import fx, nn
+
+from compression.network.tracing import trace
 
 
 class Tiny(nn.Module):
@@ -35,6 +40,16 @@ def tiny(seed: int = 0) -> Tiny:
         nn.init.uniform_(norm.get_buffer("running_var"), 0.5, 2)
         norm.weight.data[3] = 0
     return network.eval()
+
+
+def traced_tiny() -> fx.GraphModule:
+    """The canonical graph of `tiny()`, a copy of the test's own: it is traced once."""
+    return copy.deepcopy(_traced_tiny())
+
+
+@cache
+def _traced_tiny() -> fx.GraphModule:
+    return trace(tiny(), (1, 8, 8))
 
 
 class OnMaps(nn.Module):

@@ -56,7 +56,8 @@ class Call:
 
 SOURCES: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
     "x": lambda x: x, "y": lambda x: 0.5 - x.transpose(2, 3), "large": lambda x: 30 * x, "small": lambda x: 1e-6 * x,
-    "positive": lambda x: x.abs() + 0.1, "fraction": lambda x: x.sigmoid(), "column": lambda x: x.mean(3, True),
+    "positive": lambda x: x.abs() + 0.1, "divisor": lambda x: x.mT.sign() * (x.mT.abs() + 0.2),
+    "fraction": lambda x: x.sigmoid(), "column": lambda x: x.mean(3, True),
     "mask": lambda x: x > 0, "other mask": lambda x: x < 0.3, "whole": lambda x: (9 * x).to(torch.int64),
     "other whole": lambda x: (5 - 7 * x).to(torch.int64), "int": lambda x: (9 * x).to(torch.int32),
     "natural": lambda x: (9 * x.abs()).to(torch.int64) + 1,
@@ -136,9 +137,9 @@ POINTWISE: dict[str, list[Call]] = {
                         Call("whole", other=(4, -3, 0.5), rounding_mode=(None, "floor", "trunc"), every=True)],
     "floor_divide.default": [Call("large", "y"), Call("whole", COUNTS), Call("whole", "natural", refused=True)],
     "floor_divide.Scalar": [Call("large", other=(0.1, -0.7, 3)), Call("whole", other=(4, -3, 0.5))],
-    "remainder.Tensor": [Call("large", "y"), Call("whole", COUNTS), Call("whole", "natural", refused=True)],
+    "remainder.Tensor": [Call("large", "divisor"), Call("whole", COUNTS), Call("whole", "natural", refused=True)],
     "remainder.Scalar": [Call("large", other=(0.3, -0.7, 3)), Call("whole", other=(4, -3, 0.5))],
-    "fmod.Tensor": [Call("large", "y"), Call("whole", COUNTS), Call("whole", "natural", refused=True)],
+    "fmod.Tensor": [Call("large", "divisor"), Call("whole", COUNTS), Call("whole", "natural", refused=True)],
     "fmod.Scalar": [Call("large", other=(0.3, -0.7, 3)), Call("whole", other=(4, -3, 0.5))],
     "pow.Tensor_Tensor": [Call("positive", "y"), Call("whole", COUNTS.abs() % 4), Call("positive", "whole")],
     "pow.Tensor_Scalar": [Call("positive", exponent=(2, -1.5, 0.5, 0)), Call("whole", exponent=(2, 3, 0, 0.0))],

@@ -1,4 +1,4 @@
-"""What a measurement was taken on. No torch in here: pages ask which machine this is."""
+"""What a measurement was taken on, and what may be done here unasked. No torch in here: pages ask both."""
 
 import functools
 import os
@@ -23,3 +23,8 @@ def this_machine() -> Machine:
         onnxruntime=version("onnxruntime"),
         id=machine_id(),
     )
+
+
+def works_unasked() -> bool:
+    """Whether an idle engine may compute what nobody has asked for yet; `COMPRESSION_IDLE=0` forbids it."""
+    return os.environ.get("COMPRESSION_IDLE", "1") != "0"

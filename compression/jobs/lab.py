@@ -28,6 +28,7 @@ from distributed import Future
 from distributed.scheduler import KilledWorker
 
 from compression.errors import UserError, WorkerLost
+from compression.host.machine import works_unasked
 from compression.jobs import cluster, long_tasks, permits, small_networks, worker
 from compression.jobs.daemon_thread import in_daemon_thread
 from compression.jobs.job import LOST, Job, News, State, failure_sentence, result
@@ -289,9 +290,9 @@ class Lab:
                 self._warm_caches(job.request)
 
     def _warm_caches(self, request: Request) -> None:
-        """Has an idle worker fill its caches for a network, once. See `worker.WARM_UP_SETTINGS`."""
+        """Has an idle worker fill its caches for a network, once, where it may. See `worker.WARM_UP_SETTINGS`."""
         subject = (request.model, request.weights, request.dataset)
-        if subject not in self._warming:
+        if works_unasked() and subject not in self._warming:
             self._warming[subject] = threading.Event()
             about = request, self._warming[subject]
             threading.Thread(target=self._warm_one_by_one, args=about, name="warming", daemon=True).start()

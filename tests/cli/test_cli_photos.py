@@ -13,6 +13,8 @@ from compression.data import load
 from compression.host.onnx_runtime import session
 from tests.cli.test_cli import call
 
+pytestmark = pytest.mark.usefixtures("read_here")  # TestOwnModels has a file read in a process of its own
+
 QUICK = ("--set", "quality=fast", "--set", "quantize.weight_bits=4")
 
 

@@ -20,11 +20,10 @@ from compression.host.onnx_runtime import optimized, session
 from compression.network import integer_grids
 from compression.network.integer_grids import largest
 from compression.network.quantized_values import quantized_values
-from compression.network.tracing import trace
 from compression.pipeline.compress import prepare, simulate
 from compression.recipe import Recipe
 from compression.steps import Prune, Quantize
-from tests.networks import tiny, trained
+from tests.networks import traced_tiny, trained
 
 SHAPE = (1, 8, 8)
 WEIGHT_DECODERS = {"BitShift", "BitwiseAnd", "CumSum", "Gather", "Mul", "Cast", "Slice", "Unsqueeze"}
@@ -70,7 +69,7 @@ def weights(draw):
 
 
 @given(weights())
-@settings(max_examples=100)
+@settings(max_examples=50)
 def test_every_encoding_decodes_to_the_same_bits_in_numpy_and_onnx_runtime(case):
     bits, kind, values = case
     expected = values if kind == "shifted" else values * values.dtype.type(integer_grids.gain(bits, kind))
@@ -143,7 +142,7 @@ def test_another_engine_gives_the_same_predictions(learned):
 @pytest.mark.parametrize("bits", [4, 8])
 def test_folding_after_quantization_changes_no_code(learned, bits):
     """γ of both signs and zero: the file's codes are the quantizer's, times the sign of γ, and the answers agree."""
-    prepared = dataclasses.replace(learned, dense=trace(tiny(), SHAPE))
+    prepared = dataclasses.replace(learned, dense=traced_tiny())
     graph, images = compressed(prepared, Quantize(weight_bits=bits, activation_bits=32))
     quantizer = graph.get_submodule("stem.0").parametrizations.weight[0]
     codes = quantizer.codes(graph.get_submodule("stem.0").parametrizations.weight.original).detach().numpy()
@@ -165,7 +164,7 @@ def test_same_graph_same_bytes(learned):
 
 
 def test_rule_names_each_value_that_integers_are_computed_from():
-    graph = trace(tiny(), SHAPE)
+    graph = traced_tiny()
     named = quantized_values(graph)
     kinds = {
         str(n.name).rstrip("_0123456789").removesuffix("_default")

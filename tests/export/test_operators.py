@@ -274,7 +274,10 @@ RECIPES = [
 ]  # fmt: skip
 
 
-@pytest.fixture(scope="module", params=visitors.ALL)
+@pytest.fixture(
+    scope="module",
+    params=[visitors.Rows, visitors.Example, pytest.param(visitors.Residual, marks=pytest.mark.slow), visitors.Mobile],
+)
 def visitor(request: pytest.FixtureRequest) -> candidate.Prepared:
     """A network outside the zoo that has learned Digits."""
     return compress.prepare(visitors.learned(request.param), load("digits"))

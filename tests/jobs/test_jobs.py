@@ -171,6 +171,9 @@ def test_a_finished_file_is_explained_and_written_in_other_formats(lab: Lab) -> 
 
 
 def test_after_its_first_job_a_worker_fills_its_caches_once(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    done(lab.submit(request(0.32, "lenet5"), owner="practice"))
+    assert not lab._warming  # where COMPRESSION_IDLE=0, as in all tests, nothing is computed that nobody asked for
+    monkeypatch.setenv("COMPRESSION_IDLE", "1")
     sent: list[str] = []
     submit = lab._submit_task
 

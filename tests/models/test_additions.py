@@ -67,6 +67,7 @@ WRAPPED: dict[str, Any] = {
 }  # fmt: skip
 
 
+@pytest.mark.usefixtures("read_here")
 @pytest.mark.parametrize("wrapping", WRAPPED)
 def test_weights_with_a_name_find_their_places(network: nn.Module, tmp_path: Path, wrapping: str) -> None:
     torch.save(WRAPPED[wrapping](network), tmp_path / "weights.pth")
@@ -95,6 +96,7 @@ def test_an_added_network_is_kept_and_rebuilt_from_its_card(network: nn.Module, 
     assert list(user_weights().iterdir()) == []
 
 
+@pytest.mark.usefixtures("read_here")
 def test_a_file_takes_the_place_of_a_librarys_network(network: nn.Module, tmp_path: Path) -> None:
     save_file(tensors(network), tmp_path / "weights.safetensors")
     models.add("mine", f"timm:{NETWORK}", weights=tmp_path / "weights.safetensors")
@@ -122,6 +124,7 @@ def test_preprocessing_and_classes_are_corrected_later(network: nn.Module, tmp_p
         models.correct("mine", classes=("a", "b"))
 
 
+@pytest.mark.usefixtures("read_here")
 @pytest.mark.parametrize(
     ("change", "said"),
     [

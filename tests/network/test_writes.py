@@ -65,7 +65,6 @@ FORMS = [
     pytest.param(lambda network: network, id="module"),
     pytest.param(exported, id="program", marks=pytest.mark.slow),
     pytest.param(exported_for_one, id="for one image"),
-    pytest.param(decomposed, id="decomposed"),
 ]
 
 
@@ -255,6 +254,19 @@ WRITES = [
     from_another, filled_by_index, squeezed, stored_there, result_read_later, truth, input_of_layer, everything,
     mask_of_windows,
 ]  # fmt: skip
+
+
+EACH_KIND = (slice_through_conv, parts, mask_by_slices, nested, through_the_same_part_twice, from_another, everything)
+"""Of parts, masks, views of views, stored tensors and whole maps one each."""
+
+
+@pytest.mark.parametrize(
+    "write",
+    [write if write in EACH_KIND else pytest.param(write, marks=pytest.mark.slow) for write in WRITES],
+    ids=lambda write: write.__name__,
+)
+def test_what_a_decomposed_network_writes_through_views_is_read(write) -> None:
+    test_what_is_written_through_views_is_read(write, decomposed)
 
 
 @pytest.mark.parametrize("program", FORMS)

@@ -109,7 +109,7 @@ CONVOLUTIONS = st.builds(
 ACTIVATIONS = (nn.Identity, nn.ReLU, nn.ReLU6, nn.PReLU, nn.SiLU, nn.Tanh, nn.Dropout, lambda: nn.Hardtanh(-1, 2))
 
 
-@settings(max_examples=40)
+@settings(max_examples=15)
 @given(sides, sides, CONVOLUTIONS, st.sampled_from(ACTIVATIONS), st.integers(0, 9))
 def test_zeros_before_any_convolution_become_its_own(first, second, conv, activation, seed):
     pads = [a + b for a, b in zip(first, second, strict=True)]
@@ -121,7 +121,7 @@ def test_zeros_before_any_convolution_become_its_own(first, second, conv, activa
     assert padding_of(graph.get_submodule("inside.3")) == expected
 
 
-@settings(max_examples=40)
+@settings(max_examples=15)
 @given(sides, st.integers(1, 4), st.integers(1, 3), st.integers(0, 2), st.booleans(), st.booleans(), st.integers(1, 2))
 def test_pools_answer_as_before(pads, kernel, stride, own, ceil, counts, dilation):
     own = min(own, kernel // 2)

@@ -43,7 +43,9 @@ RECIPES = [
 ]
 
 
-@pytest.fixture(scope="module", params=["lenet300", "lenet5", "resnet20"])
+@pytest.fixture(
+    scope="module", params=["lenet300", "lenet5", "resnet8", pytest.param("resnet20", marks=pytest.mark.slow)]
+)
 def prepared(request):
     return prepare(load_model(request.param, "digits"), load("digits"))
 

@@ -1,10 +1,10 @@
 """An idle worker measures the recipes around the current one; a caption says so."""
 
-import os
 from functools import partial
 
 import streamlit as st
 
+from compression.host.machine import works_unasked
 from compression.language import N_, _
 from pages.ui.page.guard import repeated
 from pages.ui.state import Visit
@@ -15,7 +15,7 @@ HELP = N_(
     "While the worker is idle, it measures recipes that differ from yours in one setting. This improves the predicted "
     "points of a dragged slider. Your own requests have priority."
 )
-ON = os.environ.get("COMPRESSION_IDLE", "1") != "0"
+ON = works_unasked()
 
 
 def draw(visit: Visit) -> None:

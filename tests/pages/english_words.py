@@ -1,27 +1,18 @@
-"""No page in Chinese shows English but names, formats and units."""
+"""What a page in Chinese shows in English, but for names, formats and units."""
 
 import json
 import re
 from collections.abc import Iterator
 from html import unescape
-from pathlib import Path
 from typing import Any
 
-import pytest
 from streamlit.testing.v1 import AppTest
 from streamlit.testing.v1.element_tree import Block
 
-from compression.data import DATASETS
 from compression.host.machine import this_machine
-from compression.lessons.measured import JSON
-from compression.models import ARCHITECTURES
-from compression.reference import HERE
+from compression.jobs.cluster import ROOT
 from pages.ui import state
 from pages.ui.model import wording
-from tests.pages.running_app import opened
-from tests.pages.test_language import LONG, PAGES
-
-LINK = {"model": "lenet5", "dataset": "digits", "quality": "fast", "lang": "zh-CN"}
 
 NAMES = """
 LeNet Caffe ResNet MobileNetV ShuffleNetV VGG
@@ -29,9 +20,9 @@ Digits Fashion MNIST CIFAR SVHN STL EuroSAT GTSRB Imagenette
 Trouser Shirt Pullover Dress Coat Sandal Sneaker Bag
 ONNX ORT ort QDQ qdq QuantizeLinear DequantizeLinear ReorderOutput onnx onnxruntime LiteRT TensorFlow
 PyTorch torchvision timm Python NumPy JavaScript npm Termux gzip zstd
-tflite safetensors pt pth py zip CSV JSON Parquet csv json parquet PDF HTML Markdown
+tflite safetensors pt pth py zip tar CSV JSON Parquet csv tsv json parquet PDF HTML Markdown
 Arduino Jetson CPU RAM VNNI
-fp uint KB MB kbit Mbit ms nm mJ dB
+fp uint KB MB GiB kbit Mbit ms nm mJ dB
 flatten relu softmax logit alpha arena roofline
 SQNR GPTQ KL MAC McNemar Huffman Lloyd PCM
 Han Li Fang Jaderberg Zhang Kim Krishnamoorthi Nagel Hinton Eckart Young Shannon
@@ -44,13 +35,10 @@ PHRASES = (
     "Oxford-IIIT Pets", "Food-101", "VGG-11 (slim)", "T-shirt/top", "Ankle boot", "k-means", "hard swish",
     "squeeze-and-excite", "max_pool2d", "onnxruntime-web", "report.json", "probe.py", "probe.zip",
     "（best）", "（fast）", "MobileNetV3-small", "reduce_range",
+    "train/CLASS", "test/CLASS",
 )  # fmt: skip
 """The same, of words that are none by themselves; names of files and of values on the command line."""
-PROCESSORS = {this_machine().cpu} | {
-    text for file in (*HERE.glob("*.json"), JSON) for text in re.findall(r'"cpu": "([^"]+)"', file.read_text())
-}
-"""Of this machine, and of those on which what comes with the program was measured."""
-EXAMPLES = {"mine", "image"}
+EXAMPLES = {"mine", "image", "/path/to/images"}
 """What a text field shows before something is written into it; a network's input."""
 
 UNREAD = re.compile(
@@ -61,6 +49,14 @@ UNREAD = re.compile(
 )
 """Sources of a lesson, markup, formulas, code, addresses, numbers of runs."""
 WORD = re.compile(r"[A-Za-z][A-Za-z]+")
+PROCESSORS = {
+    this_machine().cpu,
+    *(
+        name for path in (ROOT / "compression").rglob("*.json")
+        for name in re.findall(r'"cpu": "([^"]+)"', path.read_text(encoding="utf-8"))
+    ),
+}  # fmt: skip
+"""This machine's, and those of the machines whose results come with the app."""
 FIELDS = ("label", "help", "body", "placeholder", "options", "message", "text", "delta", "name")
 SAID = {"text", "name", "label", "ticktext", "alt", "words", "title"}
 """Of a figure, or of a table's columns: the fields with what it says."""
@@ -117,21 +113,7 @@ def english(text: str) -> list[str]:
     return [word for word in WORD.findall(read) if word not in NAMES.split()] if text not in EXAMPLES else []
 
 
-@pytest.mark.usefixtures("engine")
-@pytest.mark.parametrize(
-    "page", [pytest.param(page, marks=pytest.mark.slow) if page in LONG else page for page in PAGES]
-)
-def test_a_page_in_chinese_says_nothing_in_english(page: str, own_home: Path) -> None:
-    for run in state.store().runs(role=None):  # of other tests, who gave their networks and images English names
-        if run.subject.dataset not in DATASETS or run.subject.model not in ARCHITECTURES:
-            state.store().delete(run.id)
-    shown = opened({"lang": "zh-CN"} if page.startswith("learn") else LINK, page)
+def english_of(shown: AppTest) -> dict[str, list[str]]:
+    """The texts of a page in which such words stand, with these."""
     place = wording.place(state.store().place)
-    found = {text: words for text in texts(shown) if (words := english(text.replace(place, "")))}
-    assert found == {}
-
-
-def test_english_is_found() -> None:
-    said = "ONNX Runtime: see `code`, **the Report** of fp32"
-    assert english(said) == ["see", "the", "Report", "of"]
-    assert english("把 k-means 用于 <b>ResNet-20</b>") == []
+    return {text: words for text in texts(shown) if (words := english(text.replace(place, "")))}
