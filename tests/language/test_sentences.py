@@ -29,7 +29,7 @@ def chinese() -> Iterator[None]:
     speak(ENGLISH)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.lists(st.tuples(st.sampled_from(COMMON), st.sampled_from(SIGNS)), min_size=3, max_size=12))
 def test_what_the_program_never_said_comes_back_unchanged(words: list[tuple[str, str]]) -> None:
     text = " ".join(f"{word}{sign}" for word, sign in words)
@@ -56,7 +56,7 @@ def test_sentences_are_taken_apart(sentence: str, said: str) -> None:
     assert shown(sentence) == said
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(st.sampled_from(TEMPLATES), st.data())
 def test_each_sentence_with_values_comes_back_as_its_translation(template: str, data: st.DataObject) -> None:
     values = [data.draw(VALUE) for _ in PLACE.findall(template)]

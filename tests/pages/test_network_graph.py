@@ -78,7 +78,7 @@ def check(drawn: NetworkPicture) -> None:
 
 
 @given(networks(), st.data())
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_nothing_overlaps_and_every_line_goes_down_whatever_is_open(structure, data):
     network = blocks_of(structure.operators)
     keys = [block.key for block in network.blocks()]
@@ -94,7 +94,7 @@ def test_nothing_overlaps_and_every_line_goes_down_whatever_is_open(structure, d
 
 
 @given(networks())
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_a_line_joins_the_parts_that_its_operators_lie_in(structure):
     """With all blocks closed and with all open: as many lines as pairs, each between the boxes of such a pair."""
     network = blocks_of(structure.operators)

@@ -408,7 +408,7 @@ def chain(units):
     return named, {k: m.weight.numel() for k, m in named.items()}, tuple(group(i, n) for i, n in enumerate(units))
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(
     units=st.lists(st.integers(9, 40), min_size=1, max_size=5), amount=st.floats(0.05, 0.6),
     round_to=st.sampled_from([1, 4, 8]), uniform=st.booleans(),

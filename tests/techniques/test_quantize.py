@@ -253,7 +253,7 @@ def levels(kind, bits, zero_point):
 
 
 @given(some_grid())
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_codes_are_the_nearest_levels_idempotent_and_symmetric(case):
     kind, bits, zero_point, steps = case
     codes, allowed = integer_grids.nearest(steps, bits, kind, zero_point), levels(kind, bits, zero_point)

@@ -112,14 +112,14 @@ def check(blocks: list[Drawn]) -> None:
     assert check_removal(trace(network, SHAPE), SHAPE) < 1
 
 
-@settings(max_examples=4, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=4, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
 @given(BLOCKS)
 def test_a_network_drawn_at_random_loses_its_channels(blocks):
     check(blocks)
 
 
 @pytest.mark.slow
-@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=300, suppress_health_check=[HealthCheck.too_slow])
 @given(BLOCKS)
 def test_many_networks_drawn_at_random_lose_their_channels(blocks):
     check(blocks)

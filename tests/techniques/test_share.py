@@ -225,7 +225,7 @@ def coded(draw):
 
 
 @given(coded())
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_every_encoding_gives_the_values_back_in_as_many_bytes_as_it_says(case):
     values, books = case
     found = pack.options(values, 8, "zero", books)
@@ -242,7 +242,6 @@ def test_every_encoding_gives_the_values_back_in_as_many_bytes_as_it_says(case):
 
 
 @given(hnp.arrays(np.int8, hnp.array_shapes(min_dims=2, max_dims=4, max_side=6), elements=st.integers(-127, 127)))
-@settings(deadline=None)
 def test_plain_grids_get_codebooks_only_where_those_are_narrower(values):
     for option in pack.options(values, 8):
         if option.books:
