@@ -23,6 +23,7 @@ from compression.errors import Cancelled
 from compression.host import cpu
 from compression.host.atomic_files import atomic_write
 from compression.network.parametrizations import learned_values
+from compression.network.strided import sliced_strides
 from compression.training.config import TrainingConfig
 from compression.training.evaluation import accuracy
 from compression.training.parts import Batch, Epoch, Loss, Progress, Setting, Trained
@@ -225,7 +226,8 @@ class _Run:
             if self.setting.teacher:
                 batch = replace(batch, share=self.step / self.steps)
                 batch = replace(batch, answers=_floats(self.setting.teacher.answers(batch)))
-            outputs = self.model(batch.inputs)
+            with sliced_strides(self.model):
+                outputs = self.model(batch.inputs)
         loss = self.loss(_floats(outputs), batch)
         self.optimizer.zero_grad()
         loss.backward()

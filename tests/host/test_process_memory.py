@@ -94,7 +94,8 @@ from compression.host.process_memory import keep_freed
 keep_freed()
 def maps():
     return [torch.ones(6_000_000) for _ in range(4)]  # 24 MB each, all freed at once
-maps(), maps()
+for _ in range(10):
+    maps()  # until small things have found places between them
 before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
 for _ in range(5):
     maps()

@@ -44,7 +44,7 @@ EXAMPLES = {"mine", "image", "/path/to/images"}
 UNREAD = re.compile(
     r"^- \[[^\n]*?\]\([^)]*\)|^- [A-Z][^\n]*?\d{4}, [^\n]*?: |<style>.*?</style>|<[^>]*>"
     r"|\$\$.+?\$\$|\$[^$]+\$|`[^`]*`|\]\([^)]*\)"
-    r"|:material/\w+:|https?://\S+|:(small|gray)\[|\?model=\S+|\b[0-9a-f]{16}\b",
+    r"|:material/\w+:|https?://\S+|:(small|gray|[a-z]+-badge)\[|\?model=\S+|\b[0-9a-f]{16}\b",
     re.DOTALL | re.MULTILINE,
 )
 """Sources of a lesson, markup, formulas, code, addresses, numbers of runs."""

@@ -19,6 +19,7 @@ from typer.testing import CliRunner
 from compression.analysis.machines import apart
 from compression.cli import app
 from compression.errors import InvalidFile, InvalidSetting
+from compression.host.cpu import saturates
 from compression.host.machine import this_machine
 from compression.measure import tflite_runs
 from compression.pipeline.candidate import Prepared
@@ -180,7 +181,7 @@ def test_machines_that_cut_sums_off_are_told_apart_from_those_that_round() -> No
     here = Predictions(images, np.array([1, 2, 3, 4], np.uint16), np.array([0.9, 0.5, 0.9, 0.9], np.float16))
     there = replace(here, classes=np.array([1, 7, 3, 4], np.uint16))
     ours = replace(this_machine(), vnni=True)
-    theirs = ProbeMachine(**vars(ours) | {"id": "probe-1"}, kind="probe", saturates=True)
+    theirs = ProbeMachine(**vars(ours) | {"id": "probe-1"}, kind="probe", saturates=not saturates())
     found = apart(here, there, ours, theirs, integer=True)
     assert found is not None
     assert (found.n, found.differing, found.confidence_differing) == (4, 1, 0.5)

@@ -17,6 +17,7 @@ from compression.network.batches import batch_of
 from compression.network.capture import captured, output
 from compression.network.graph import answering, channel_axis, layers
 from compression.network.parametrizations import original
+from compression.network.strided import sliced_strides
 from compression.solvers import moments
 from compression.solvers.moments import Moments, levelled
 from compression.techniques.pruning.patterns import Scores
@@ -109,7 +110,7 @@ def _gradients(graph: fx.GraphModule, images: torch.Tensor, batch: int) -> Itera
     weights = [original(layer) for layer in layers(graph).values()]
     for part in images.split(min(batch, batch_of(images))):
         look()
-        with torch.enable_grad():
+        with torch.enable_grad(), sliced_strides(graph):
             log_p = graph(part.to(memory_format=torch.channels_last)).log_softmax(1)
             signs = torch.randint(0, 2, log_p.shape, generator=generator).mul_(2).sub_(1)
             total = (signs * log_p.detach().div(2).exp() * log_p).sum()
