@@ -329,6 +329,28 @@ def dispatch(
 
 
 @app.command()
+def workers(
+    model: ModelOption = "lenet5",
+    dataset: DatasetOption = "digits",
+    count: Annotated[list[int] | None, typer.Option(min=1, max=64, help="Workers; several times.")] = None,
+    trials: Annotated[int, typer.Option(min=10, max=100_000, help="In each search.")] = 150,
+    rounds: Annotated[int, typer.Option(min=1, help="All counts in turns, so often.")] = 2,
+    sampler: Annotated[str, typer.Option(help="auto, tpe, nsga2 or random.")] = "auto",
+    out: OutOption = None,
+) -> None:
+    """Trials a minute of a search with 1, 2, 4 and 8 workers, and by processor time; on a busy machine too."""
+    from benchmarks import workers as measurements
+    from benchmarks.quiet import found
+
+    with working() as progress:
+        report = measurements.run(
+            model, dataset, found(), progress, counts=tuple(count or (1, 2, 4, 8)), trials=trials, rounds=rounds,
+            sampler=sampler,
+        )  # fmt: skip
+    publish(report, out)
+
+
+@app.command()
 def soak(
     minutes: Annotated[float, typer.Option(min=0.5, help="So long the browsers are at it.")] = 30.0,
     browsers: Annotated[int, typer.Option(min=1, max=50, help="How many at once.")] = 10,

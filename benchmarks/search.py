@@ -82,7 +82,7 @@ def _read(lines: Path) -> list[Result]:
 def _searched(
     model: str, dataset: str, method: str, seed: int, minutes: float, trials: int, progress: Progress
 ) -> Result:
-    with _new_home():
+    with new_home():
         found = search(model, dataset, progress=progress, minutes=minutes, trials=trials, seed=seed, sampler=method)
     return _result(method, seed, minutes, found.trials, int(found.baseline["size_bytes"]))
 
@@ -119,7 +119,7 @@ def _result(method: str, seed: int, minutes: float, trials: tuple[Trial, ...], b
 
 
 @contextmanager
-def _new_home() -> Iterator[None]:
+def new_home() -> Iterator[None]:
     """A home where nothing is known but the datasets."""
     usual = os.environ.get("COMPRESSION_HOME")
     with tempfile.TemporaryDirectory() as folder:
