@@ -131,17 +131,11 @@ class JoinedWorkers:
 
     def _with_images(self, workers: list[str], folder: image_parcels.Folder) -> list[str]:
         """The workers that have a folder of images, or have been sent it; see `image_parcels`."""
-        ready, refused = [], ""
-        for address, found in self._asked(workers, image_parcels.has, folder.name, folder.edition, folder.key).items():
-            if found is False:
-                found = image_parcels.sent(folder, partial(self._ask, address))
-            if isinstance(found, BaseException):
-                refused = f"{address}: {found}"
-            else:
-                ready.append(address)
-        if not ready:
-            raise Unsupported(refused or f"No worker at {self.address} took the images.")
-        return ready
+        has = self._asked(workers, image_parcels.has, folder.name, folder.edition, folder.key)
+        return self._supplied(
+            {address: image_parcels.sent(folder, partial(self._ask, address)) if found is False else found
+             for address, found in has.items()}, f"No worker at {self.address} took the images.",
+        )  # fmt: skip
 
     def _with_networks(self, workers: list[str], about: Iterable[Any]) -> list[str]:
         """Sends the networks that a task is about to the workers that lack them; the workers that have them then.
@@ -150,18 +144,23 @@ class JoinedWorkers:
         """
         if not (files := parcels.contents_of(about)):
             return workers
-        ready, refused = [], ""
-        for address, found in self._asked(workers, parcels.lacking, parcels.hashes_of(files)).items():
+        answers = self._asked(workers, parcels.lacking, parcels.hashes_of(files))
+        for address, found in answers.items():
             if isinstance(found, list) and found:
                 contents = {name: path.read_bytes() for name, path in files.items() if name in found}
-                found = self._asked([address], parcels.take, contents).get(address)
-            if isinstance(found, BaseException):
-                refused = f"{address}: {found}"
-            else:
-                ready.append(address)
-        if not ready:
-            raise Unsupported(refused or f"No worker at {self.address} took the network.")
-        return ready
+                answers[address] = self._ask(address, parcels.take, contents)
+        return self._supplied(answers, f"No worker at {self.address} took the network.")
+
+    @staticmethod
+    def _supplied(answers: dict[str, Any], otherwise: str) -> list[str]:
+        """The workers whose answer is no error.
+
+        Raises `Unsupported` where there is none, with the last error; with the sentence `otherwise` without answers.
+        """
+        if ready := [address for address, found in answers.items() if not isinstance(found, BaseException)]:
+            return ready
+        refused = [f"{address}: {found}" for address, found in answers.items()]
+        raise Unsupported(refused[-1] if refused else otherwise)
 
     def send(self, run: Callable[..., Any], *about: Any, workers: list[str] | None, **how: Any) -> Future:
         """`run(*about)` on its way to one of the workers, for these very networks and images; see `sending.send`.
