@@ -242,9 +242,11 @@ def read_list(listed: bytes) -> Listed:
     try:
         told = read_json(listed.decode("ascii"), LIST_CHARACTERS)
         title, folders, files = told["title"], told["folders"], [(str(n), s, str(d)) for n, s, d in told["files"]]
+        if not isinstance(title, str) or not isinstance(folders, list):
+            raise TypeError
     except (ValueError, TypeError, KeyError, AttributeError):
         raise Unsupported("The list of images that was sent cannot be read.") from None
-    if not isinstance(title, str) or not isinstance(folders, list) or len(files) > MOST_FILES:
+    if len(files) > MOST_FILES:
         raise Unsupported(f"The list of images that was sent has {len(files):,} files; at most {MOST_FILES:,} may be.")
     for name in (*folders, *(name for name, _, _ in files)):
         _check_name(name)

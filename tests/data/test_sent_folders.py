@@ -192,7 +192,9 @@ def test_a_list_that_this_program_does_not_write_is_refused_and_writes_nothing(t
     assert not home.exists()
 
 
-@pytest.mark.parametrize("listed", [b"", b"\xff", b"[" * 5000, b"{" + b" " * 1000])
+@pytest.mark.parametrize("listed", [
+    b"", b"\xff", b"[" * 5000, b"{" + b" " * 1000, b'{"title": 1, "folders": [], "files": []}',
+])  # fmt: skip
 def test_bytes_that_are_no_list_are_refused(listed: bytes) -> None:
     with pytest.raises(Unsupported, match="cannot be read"):
         begin(listed)
