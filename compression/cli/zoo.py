@@ -49,13 +49,16 @@ def zoo_train(
     assistant: Annotated[str | None, typer.Option(help="Network that learns from the teacher, then teaches.")] = None,
     temperature: Annotated[float, typer.Option(min=1, max=20, help="Softening of the teacher's outputs.")] = 4,
     alpha: Annotated[float, typer.Option(min=0, max=1, help="Weight of the teacher in the loss.")] = 0.9,
+    grown_from: Annotated[
+        str | None, typer.Option(help="Shallower ResNet with weights to start from, e.g. resnet20.")
+    ] = None,
     out: Annotated[Path | None, typer.Option(help="Output folder for weights and card.")] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Train a network and store its weights and card."""
     from compression.models import ARCHITECTURES
 
-    for name in (model, *filter(None, (teacher, assistant))):
+    for name in (model, *filter(None, (teacher, assistant, grown_from))):
         check_known("model", name, ARCHITECTURES)
     if assistant and not teacher:
         raise InvalidSetting("--assistant needs --teacher.")
@@ -72,7 +75,7 @@ def zoo_train(
         chosen = _device(device, has_gpu=torch.cuda.is_available())
         lesson = models.Distillation(teacher, temperature, alpha, assistant=assistant) if teacher else None
         card = models.train(
-            model, dataset, epochs=epochs, seed=seed, device=chosen, out=out, lesson=lesson,
+            model, dataset, epochs=epochs, seed=seed, device=chosen, out=out, lesson=lesson, grown_from=grown_from,
             progress=_training_line(progress), stop=pause_for_others,
         )  # fmt: skip
     if as_json:

@@ -6,6 +6,8 @@ The paper pads with zero channels instead; projections cost 2% more weights and 
 import torch
 from torch import nn
 
+from compression.errors import InvalidSetting
+
 _WIDTHS = (16, 32, 64)
 
 
@@ -44,6 +46,40 @@ def _resnet(channels: int, classes: int, *, blocks: int, narrower: int = 1) -> n
             layers.append(Block(before, width, stride=2 if block == 0 and width != first else 1))
             before = width
     return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(before, classes))
+
+
+def deepened(shallow: nn.Module, deep: nn.Module) -> nn.Module:
+    """Gives `deep` the function of `shallow`, a ResNet of this module with fewer blocks in each stage, and returns it.
+
+    A block that `shallow` lacks ends in a batch norm of zeros and so passes on what its shortcut brings, until it is
+    trained (Chen et al. 2016, "Net2Net", section 2.4). Raises InvalidSetting where one network cannot grow into the
+    other.
+    """
+    outer, inner = _stages(deep), _stages(shallow)
+    unlike = InvalidSetting("A ResNet grows from another one of the same widths with no more blocks.")
+    if len(outer) != len(inner) or any(len(fewer) > len(more) for more, fewer in zip(outer, inner, strict=True)):
+        raise unlike
+    try:
+        for more, fewer in zip(outer, inner, strict=True):
+            for grown, block in zip(more, fewer, strict=False):
+                grown.load_state_dict(block.state_dict())
+            for added in more[len(fewer) :]:
+                nn.init.zeros_(added.get_parameter("bn2.weight"))
+    except (RuntimeError, AttributeError) as error:
+        raise unlike from error
+    return deep
+
+
+def _stages(network: nn.Module) -> list[list[nn.Module]]:
+    """Stem, stages of blocks and head: a stage ends where a block has a projection."""
+    stages: list[list[nn.Module]] = [[]]
+    for layer in network.children():
+        if isinstance(layer, Block) != (bool(stages[-1]) and isinstance(stages[-1][-1], Block)) or (
+            isinstance(layer, Block) and not isinstance(layer.shortcut, nn.Identity)
+        ):
+            stages.append([])
+        stages[-1].append(layer)
+    return stages
 
 
 class Block(nn.Module):

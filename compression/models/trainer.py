@@ -18,6 +18,7 @@ from compression.errors import InvalidFile
 from compression.host.atomic_files import atomic_write
 from compression.models import loading, model_cards
 from compression.models.model_cards import Card
+from compression.models.resnet import deepened
 from compression.models.training_recipes import augmentation, recipe
 from compression.steps import Recover
 from compression.training import Progress, Setting, Trained, TrainingConfig, accuracy
@@ -78,6 +79,7 @@ def train(
     data: Dataset | None = None,
     notes: str = "",
     lesson: Distillation | None = None,
+    grown_from: str | None = None,
     progress: Callable[[Progress], None] | None = None,
     stop: Callable[[], bool] | None = None,
     resumable: bool = False,
@@ -85,10 +87,11 @@ def train(
     """Trains the model on the dataset, stores MODEL-DATASET.safetensors and .json in `out`, and returns the card.
 
     With `lesson` it is a student: it learns from another network of the zoo, and what is stored lies in a folder named
-    after that. `epochs` replaces the recipe's number, `out` is by default the user's folder, and `data` stands in for
+    after that. `grown_from` names a shallower ResNet, whose stored weights it starts with (`resnet.deepened`) at half the
+    recipe's learning rate. `epochs` replaces the recipe's number, `out` is by default the user's folder, and `data` stands in for
     the images of that name. A training that was cut off goes on; one that is `resumable` does so after its end too,
     until its caller removes `model_cards.unfinished`. Raises UnknownName, DataUnavailable, Unsupported where the
-    teacher has no weights and, when `stop` says so, Cancelled.
+    teacher has no weights, InvalidSetting where no network grows from another so and, when `stop` says so, Cancelled.
     """
     for taking_part in (name, *((lesson.teacher, lesson.assistant or lesson.teacher) if lesson else ())):
         model_cards.check_names(taking_part, dataset_name)
@@ -101,7 +104,12 @@ def train(
         config = replace(config, variants=lesson.variants)
         setting = lesson.setting(name, data, device=device, progress=progress, stop=stop)
     model = loading.build(name, input_shape=data.input_shape, classes=len(data.classes), seed=seed)
-    checkpoint = model_cards.unfinished(name, dataset_name, epochs=epochs, seed=seed, folder=taught)
+    started = taught
+    if grown_from:
+        model = deepened(loading.load(grown_from, dataset_name), model)
+        config = replace(config, learning_rate=config.learning_rate / 2)
+        started = f"{taught}grown-from-{grown_from}"
+    checkpoint = model_cards.unfinished(name, dataset_name, epochs=epochs, seed=seed, folder=started)
     began = time.perf_counter()
     trained = run_training(
         model, data, config, seed=seed, device=device, setting=setting, progress=progress, stop=stop,
@@ -114,6 +122,8 @@ def train(
         card = _card(name, dataset_name, data, config, trained, partial, digest, seed=seed, device=device, notes=notes)
     if lesson:
         card = replace(card, recipe=card.recipe | lesson.recipe(dataset_name))
+    if grown_from:
+        card = replace(card, recipe=card.recipe | {"grown_from": grown_from})
     model_cards.write(path.with_suffix(".json"), card)
     if not resumable:
         checkpoint.unlink(missing_ok=True)
