@@ -1,4 +1,4 @@
-"""Trials a minute of one search with 1, 2, 4, … workers: processes of this machine with one thread each.
+"""Trials a minute of one search with 1, 2, 4, … workers: processes of this machine that share its cores.
 
 Each count of workers begins in a home where nothing is known, and has the same network, seed and number of trials; the
 network is prepared on every worker before the clock starts, and the test split is not read. A minute on a machine that
@@ -80,7 +80,9 @@ class Search(search_runs.SearchRun):
     def _prepare_all(self) -> None:
         connection, request = self._connection(), self._request(self._plain)
         futures = [
-            connection.send(run_patiently, search_tasks.begin, request, self._topic, self._job.id, workers=[name])
+            connection.send(
+                run_patiently, search_tasks.begin, request, self._beside, self._topic, self._job.id, workers=[name]
+            )
             for name in connection.workers(LONG, self._workers) or ()
         ]
         for found in map(result, futures):

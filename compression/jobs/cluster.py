@@ -14,6 +14,7 @@ import os
 import shutil
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -21,6 +22,7 @@ from functools import partial
 from itertools import product
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import psutil
 from distributed import Client, Future
@@ -90,6 +92,16 @@ class ClusterConnection:
             while len(self.own.workers) <= count:
                 self._start_long_worker()
         return [LONG, *(f"{LONG}-{number}" for number in range(1, count))]
+
+    def side_by_side(self, count: int, device: str = "") -> int:
+        """How many of the `count` workers of a search work on one machine, at most.
+
+        Raises `Unsupported` as `workers` does.
+        """
+        if self.joined:
+            hosts = Counter(urlsplit(address).hostname for address in self.joined.of(LONG, device))
+            return min(count, max(hosts.values()))
+        return min(count, most_workers())
 
     def devices(self) -> tuple[str, ...]:
         """Names of the devices that workers elsewhere offer, as far as they are known; waits for nothing."""

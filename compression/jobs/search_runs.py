@@ -96,6 +96,7 @@ class SearchRun:
         self._study.check()
         self._began = time.monotonic() - self._study.spent
         self._take_stock()
+        self._beside = self._connection().side_by_side(self.settings.workers, self.settings.device)
         begun = self._begin()
         if begun is not None:
             return begun
@@ -149,7 +150,7 @@ class SearchRun:
         found = None
         for _ in range(TRIES):
             if found is None and self._wanted:
-                future = self._submit(search_tasks.begin, self._request(self._plain))
+                future = self._submit(search_tasks.begin, self._request(self._plain), self._beside)
                 self._job.hold(future)
                 found = result(future)
                 self._job.let_go()
@@ -257,7 +258,7 @@ class SearchRun:
         return (proposals.random_params(self._study.space, self._random), "random") if many else (None, "tpe")
 
     def _send(self, request: Request) -> Future:
-        return self._submit(search_tasks.carry_out, request, self._history.bar)
+        return self._submit(search_tasks.carry_out, request, self._history.bar, self._beside)
 
     def _submit(self, task: Callable[..., Any], *about: Any) -> Future:
         try:

@@ -42,8 +42,8 @@ class Tried:
     outcome: Outcome | None = None
 
 
-def begin(request: Request, topic: str, job: str) -> Begun | Refusal:
-    """The task that prepares the network and finds out what every trial needs."""
+def begin(request: Request, beside: int, topic: str, job: str) -> Begun | Refusal:
+    """The task that prepares the network and finds out what every trial needs; `beside` as in `carry_out`."""
 
     def task(channel: TaskChannel) -> Begun:
         from compression.searching.evaluation import found_harms, held_out
@@ -58,11 +58,15 @@ def begin(request: Request, topic: str, job: str) -> Begun | Refusal:
             outcomes.baseline_outcome(request, prepared), asdict(found_harms(prepared)), right, len(answers), held.tests
         )
 
-    return patiently(topic, job, task)
+    with worker.sharing_cores(beside):
+        return patiently(topic, job, task)
 
 
-def carry_out(request: Request, bar: Bar, topic: str, job: str) -> Tried | Refusal:
-    """The task of one trial: the request's recipe, as far as the bar lets it."""
+def carry_out(request: Request, bar: Bar, beside: int, topic: str, job: str) -> Tried | Refusal:
+    """The task of one trial: the request's recipe, as far as the bar lets it.
+
+    `beside` workers carry out trials of the search on this machine, this one among them: they share its cores.
+    """
 
     def task(channel: TaskChannel) -> Tried:
         from compression.host.machine import this_machine
@@ -76,7 +80,8 @@ def carry_out(request: Request, bar: Bar, topic: str, job: str) -> Tried | Refus
             made = outcomes.outcome(request, prepared, done.candidate, done.measurement)
         return _tried(done, time.perf_counter() - begun, this_machine().id, made)
 
-    return patiently(topic, job, task)
+    with worker.sharing_cores(beside):
+        return patiently(topic, job, task)
 
 
 def _tried(done: "Evaluated", seconds: float, machine: str, made: Outcome | None) -> Tried:

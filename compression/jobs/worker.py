@@ -102,6 +102,23 @@ def _out_of_the_way() -> Iterator[None]:
         yield
 
 
+@contextmanager
+def sharing_cores(workers: int) -> Iterator[None]:
+    """Inside, PyTorch takes one of `workers` equal shares of its threads, at least one.
+
+    Workers of one machine that each take all cores spend their time waiting for each other's threads. The bytes of a
+    file can depend on the number of threads, as sums are rounded in another order.
+    """
+    import torch
+
+    whole = torch.get_num_threads()
+    torch.set_num_threads(max(1, whole // workers))
+    try:
+        yield
+    finally:
+        torch.set_num_threads(whole)
+
+
 def run_question(question: Callable[..., V], *about: Any) -> V:
     """What Dask runs of a question that a user waits for: trainings and latency measurements pause meanwhile."""
     with work_turn(quick=True):
@@ -281,12 +298,15 @@ def _prepare(request: Request, recipe: Recipe, channel: TaskChannel) -> "Prepare
     Between two batches other tasks go first. It is stopped once nobody wants it any more, neither this task nor others
     that wait for the same network.
     """
+    import torch
+
     from compression import models
     from compression.measure.channel_multiple import rounding
     from compression.pipeline import compress
 
     key = (
-        request.model, request.weights, request.dataset, edition(request), recipe.seed, recipe.calibration_images
+        request.model, request.weights, request.dataset, edition(request), recipe.seed, recipe.calibration_images,
+        torch.get_num_threads(),
     )  # fmt: skip
     is_abandoned = _abandoned(channel.stop, lambda: _prepared.is_awaited(key))
 

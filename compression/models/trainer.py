@@ -87,11 +87,12 @@ def train(
     """Trains the model on the dataset, stores MODEL-DATASET.safetensors and .json in `out`, and returns the card.
 
     With `lesson` it is a student: it learns from another network of the zoo, and what is stored lies in a folder named
-    after that. `grown_from` names a shallower ResNet, whose stored weights it starts with (`resnet.deepened`) at half the
-    recipe's learning rate. `epochs` replaces the recipe's number, `out` is by default the user's folder, and `data` stands in for
-    the images of that name. A training that was cut off goes on; one that is `resumable` does so after its end too,
-    until its caller removes `model_cards.unfinished`. Raises UnknownName, DataUnavailable, Unsupported where the
-    teacher has no weights, InvalidSetting where no network grows from another so and, when `stop` says so, Cancelled.
+    after that. `grown_from` names a shallower ResNet with stored weights, which it starts with (`resnet.deepened`) at
+    half the recipe's learning rate. `epochs` replaces the recipe's number, `out` is by default the user's folder, and
+    `data` stands in for the images of that name. A training that was cut off goes on; one that is `resumable` does so
+    after its end too, until its caller removes `model_cards.unfinished`. Raises UnknownName, DataUnavailable,
+    Unsupported where a teacher has no weights, InvalidSetting where no network grows so and, when `stop` says so,
+    Cancelled.
     """
     for taking_part in (name, *((lesson.teacher, lesson.assistant or lesson.teacher) if lesson else ())):
         model_cards.check_names(taking_part, dataset_name)

@@ -60,16 +60,28 @@ def find_file(file_hash: str) -> Path | None:
 
 def read_file(file_hash: str) -> bytes | None:
     """The file's content; None where there is none, or a damaged one, which is removed: it can be made again."""
-    path = find_file(file_hash)
-    if path is None:
-        return None
-    with suppress(OSError):
+    for _ in range(2):  # a file of an idle measurement moves when a user asks for it
+        path = find_file(file_hash)
+        if path is None:
+            return None
+        with suppress(FileNotFoundError):
+            return _verified(path, file_hash)
+    return None
+
+
+def _verified(path: Path, file_hash: str) -> bytes | None:
+    """The content of a file that is removed where its hash is another. Raises FileNotFoundError."""
+    try:
         content = path.read_bytes()
         if _hash(content) == file_hash:
             os.utime(path)
             return content
         log.warning("%s is damaged and is removed; its recipe makes it again.", path.name)
         path.unlink()
+    except FileNotFoundError:
+        raise
+    except OSError:
+        pass
     return None
 
 

@@ -1,15 +1,18 @@
 """How many workers our own cluster has: no more than the machine carries, and no longer than a search needs them."""
 
+from contextlib import suppress
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import torch
 
 from compression.errors import Unsupported
 from compression.jobs import cluster
 from compression.jobs.cluster import ClusterConnection
 from compression.jobs.joined import LONG, QUICK
+from compression.jobs.worker import sharing_cores
 
 
 class Own:
@@ -65,6 +68,23 @@ def test_a_search_has_no_more_workers_than_cores_and_they_end_with_the_last_sear
     assert names(connection) == [LONG]
     with connection.searching(2):
         assert connection.workers(LONG, 2) == names(connection) == [LONG, "long-1"]
+
+
+def test_workers_of_one_machine_share_its_cores(connection: ClusterConnection) -> None:
+    assert [connection.side_by_side(count) for count in (1, 2, 64)] == [1, 2, 3]
+    there = SimpleNamespace(of=lambda kind, device: ["tls://a:1", "tls://a:2", "tls://[::1]:3"])
+    joined: Any = ClusterConnection(connection.client, joined=there)  # type: ignore[arg-type]
+    assert [joined.side_by_side(count) for count in (1, 64)] == [1, 2]
+    whole = torch.get_num_threads()
+    torch.set_num_threads(5)
+    try:
+        for workers, threads in ((1, 5), (2, 2), (64, 1)):
+            with suppress(KeyError), sharing_cores(workers):
+                assert torch.get_num_threads() == threads
+                raise KeyError
+            assert torch.get_num_threads() == 5
+    finally:
+        torch.set_num_threads(whole)
 
 
 def test_workers_are_no_more_than_there_is_memory_for(

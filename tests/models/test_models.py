@@ -15,7 +15,8 @@ from compression import models, reference
 from compression.data import DATASETS, load
 from compression.errors import DataUnavailable, InvalidFile, InvalidModel, InvalidSetting, UnknownName, Unsupported
 from compression.models import loading, model_cards
-from compression.training import accuracy
+from compression.models.resnet import deepened
+from compression.training import Progress, accuracy
 
 CARDS = models.cards()
 PAIRS = [(card.model, card.dataset) for card in CARDS]
@@ -233,6 +234,27 @@ def test_training_stores_weights_and_a_card_that_load_finds(tmp_path: Path, monk
     assert card.test_accuracy is not None
     assert accuracy(models.load("lenet300", "digits"), data, data.test) == card.test_accuracy > 0.7
     assert card.recipe == json.loads(json.dumps(dataclasses.asdict(models.recipe("lenet300", data, epochs=3))))
+
+
+def test_a_deeper_resnet_begins_as_the_shallower_one_and_learns_from_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COMPRESSION_HOME", str(tmp_path))
+    data, shallow = load("digits"), models.load("resnet8", "digits")
+    shape = data.input_shape
+    deep = deepened(shallow, models.build("resnet20", input_shape=shape, classes=10, seed=3))
+    assert accuracy(deep, data, data.test) == accuracy(shallow, data, data.test) > 0.9
+    assert torch.equal(deep(data.normalize(data.test.images[:9])), shallow(data.normalize(data.test.images[:9])))
+    for other in ("lenet5", "resnet20_half", "resnet8"):  # without stages, other widths, fewer blocks
+        with pytest.raises(InvalidSetting, match="A ResNet grows from another one"):
+            deepened(deep, models.build(other, input_shape=shape, classes=10))
+    seen: list[Progress] = []
+    card = models.train("resnet20", "digits", epochs=1, grown_from="resnet8", progress=seen.append)
+    assert card.recipe["grown_from"] == "resnet8"
+    assert card.recipe["learning_rate"] == models.recipe("resnet20", data).learning_rate / 2
+    assert card.test_accuracy is not None and card.test_accuracy > 0.9  # one epoch from nothing: about 0.5
+    with pytest.raises(Unsupported, match="no stored weights of 'resnet20_quarter'"):
+        models.train("resnet20", "digits", epochs=1, grown_from="resnet20_quarter")
 
 
 def test_weights_are_replaced_when_their_card_is_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -209,8 +209,9 @@ def test_a_recipe_trains_when_the_user_says_so_and_until_then_shows_its_start() 
     assert page.query_params["recover.steps"] == str(steps)
     assert any(f"**Trained** · step {steps:,} of {steps:,}" in text.value for text in page.markdown)
     again = opened(page.query_params)
-    assert values(again) == values(page)
-    assert any(caption.value.startswith("From the store") for caption in again.caption)
+    told = [caption.value for caption in again.caption]
+    assert values(again) == values(page), told
+    assert any(caption.startswith("From the store") for caption in told)
 
 
 @pytest.mark.usefixtures("engine")

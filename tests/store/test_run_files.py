@@ -53,6 +53,20 @@ def test_a_torn_file_is_not_served_and_is_made_again() -> None:
     assert read_file(found.file_hash) == path.read_bytes() == b"content"
 
 
+def test_a_file_that_moves_while_it_is_read_is_found_where_it_went(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = measured(b"content")
+    write_file(b"content", found, idle=True)
+
+    def asked_for_meanwhile(file_hash: str) -> Path | None:
+        before = find_file(file_hash)
+        if before and before.parent.name == "idle":
+            before.rename(before.parent.parent / before.name)
+        return before
+
+    monkeypatch.setattr(files, "find_file", asked_for_meanwhile)
+    assert read_file(found.file_hash) == b"content"
+
+
 def test_content_reaches_the_disk_before_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     said: list[tuple[str, str]] = []
     replace_, fsync = os.replace, os.fsync
