@@ -41,12 +41,15 @@ SILENCE = timedelta(minutes=2)
 """A job on another machine that was not heard of for so long has died."""
 
 
+CHANGED = "The program's files have changed since it was started. Restart it: until then results are not found again."
+
+
 class ResultRecorder:
     """What a program's jobs read from its store and write there. All methods may be called from any thread."""
 
     def __init__(self) -> None:
         self.trouble = ""
-        self._unkept = False
+        self._unkept = self._changed = False
         self._store: Store | None = None
         self._lock = threading.Lock()
         self._known: dict[tuple[tuple[str, str, str], tuple[str, str]], Subject] = {}
@@ -81,11 +84,22 @@ class ResultRecorder:
         """
         if outcome.edition:
             self._known[_name(outcome.subject), outcome.edition] = outcome.subject
+        self._changed = outcome.role == "candidate" and not self._is_ours(outcome)
         self._unkept = True  # until it is: another thread's success meanwhile takes nothing back
         self._unkept = not self._done(lambda: self._keep(outcome, job, revive, member))
-        if not self._unkept:
-            self.trouble = ""
+        self._calm()
         return not self._unkept
+
+    def _calm(self) -> None:
+        """What is said where the store answers."""
+        if not self._unkept:
+            self.trouble = CHANGED if self._changed else ""
+
+    def _is_ours(self, outcome: Outcome) -> bool:
+        """Whether the engine that made a file, in a process that may have started later, is this program's."""
+        return self._try(lambda: producer_id(Recipe.from_json(outcome.recipe), outcome.subject.dataset)) in (
+            outcome.maker, None,
+        )  # fmt: skip
 
     def _keep(self, outcome: Outcome, job: str | None, revive: bool, member: str) -> None:
         files.write_file(outcome.onnx, outcome.measurement, idle=not revive)
@@ -189,8 +203,7 @@ class ResultRecorder:
             return None
         except UserError:  # the worker will say so
             return None
-        if not self._unkept:
-            self.trouble = ""
+        self._calm()
         return found
 
 

@@ -17,6 +17,7 @@ from streamlit.testing.v1 import AppTest
 from compression import store
 from compression.errors import Cancelled, StoreUnavailable, Unsupported
 from compression.host.atomic_files import STALE_S, atomic_write
+from compression.host.engine_version import engine_hash
 from compression.host.machine import this_machine
 from compression.jobs import long_jobs, long_tasks, worker
 from compression.jobs.channel import TaskChannel
@@ -25,7 +26,7 @@ from compression.jobs.lab import LOST, Job
 from compression.jobs.long_jobs import BROKEN, LongJobs
 from compression.jobs.long_tasks import checkpoint, so_far
 from compression.jobs.messages import Refusal, Request, Training
-from compression.jobs.result_recorder import ResultRecorder, from_plain, this_program, title, to_plain
+from compression.jobs.result_recorder import CHANGED, ResultRecorder, from_plain, this_program, title, to_plain
 from compression.pipeline import compress as pipeline
 from compression.recipe import Recipe
 from compression.records.measurement import Accuracy, Interval, LearningPoint, Measurement, Predictions
@@ -257,15 +258,31 @@ def test_what_programs_left_that_were_killed_while_they_wrote_is_removed(tmp_pat
     assert set(tmp_path.iterdir()) == {tmp_path / "file", fresh}
 
 
+def made_by(engine: str) -> Any:
+    return SimpleNamespace(
+        subject=SUBJECT, edition=None, role="candidate", recipe=Recipe().to_json(), maker=engine
+    )  # fmt: skip
+
+
+def test_that_files_of_the_program_changed_since_its_start_is_said(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Workers that start later have the new engine, whose results are no answer to this program's requests."""
+    recorder = desk.long._recorder
+    monkeypatch.setattr(ResultRecorder, "_keep", lambda *about: None)
+    for engine, said in (("0" * 12, CHANGED), (engine_hash(), "")):
+        assert recorder.keep(made_by(engine))
+        assert recorder.wishes([]) == set()
+        assert recorder.trouble == said
+
+
 def test_that_a_result_was_not_kept_is_said_until_one_is(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
-    recorder, outcome = desk.long._recorder, SimpleNamespace(subject=SUBJECT, edition=None)
+    recorder, outcome = desk.long._recorder, made_by(engine_hash())
 
     def full(*about: Any) -> None:
         raise StoreUnavailable("The disk is full.")
 
     for keep_, troubles in ((full, "The disk is full."), (lambda *about: None, "")):
         monkeypatch.setattr(ResultRecorder, "_keep", keep_)
-        assert recorder.keep(outcome) == (not troubles)  # type: ignore[arg-type]
+        assert recorder.keep(outcome) == (not troubles)
         assert recorder.wishes([]) == set()  # the store answers
         assert recorder.trouble == troubles
     with monkeypatch.context() as patch:
