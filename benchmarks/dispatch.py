@@ -41,7 +41,7 @@ PARTS = 10
 BASELINE_BYTES = 1_000_000
 
 
-def carry_out(request: Request, passed: Bar, topic: str, job: str) -> Tried:
+def carry_out(request: Request, passed: Bar, beside: int, topic: str, job: str) -> Tried:
     """A trial that does nothing. Files that are smaller lose more, and each recipe has luck of its own."""
     digest = hashlib.sha256(request.recipe.encode()).digest()
     luck, share = (int.from_bytes(part, "big") / 2**48 for part in (digest[:6], digest[6:12]))
