@@ -6,6 +6,7 @@ tried whose figures, interpolated between trials that are known, add most to the
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from math import inf
 from random import Random
 from typing import Any
 
@@ -65,6 +66,7 @@ class _Standing:
     recipes: set[str]
     room: Room
     expectation: Expectation
+    ends: dict[tuple[Any, ...], float]
 
     @classmethod
     def of(cls, trials: Sequence[Trial], settings: SearchSettings, baseline_bytes: int) -> "_Standing":
@@ -73,7 +75,27 @@ class _Standing:
         expectation = Expectation.of(trials, baseline_bytes)
         tried, recipes = {tuple(t.params.items()) for t in trials}, {t.recipe for t in trials}
         room = Room.beside(ahead, (1.0,) * len(FIGURES))
-        return cls(trials, best_front(trials, settings), tried, recipes, room, expectation)
+        return cls(trials, best_front(trials, settings), tried, recipes, room, expectation, _ends(trials))
+
+    def is_new(self, params: Params) -> bool:
+        """Whether these were not tried, and remove no more than what failed."""
+        kind, amount = _removed(params)
+        return tuple(params.items()) not in self.tried and amount < self.ends.get(kind, inf)
+
+
+def _removed(params: Params) -> tuple[tuple[Any, ...], float]:
+    """How much of the network is removed, and in which way."""
+    shape = params.get("shape")
+    return (shape, params.get("channels.part")), params.get(f"{shape}.amount", 0.0)
+
+
+def _ends(trials: Sequence[Trial]) -> dict[tuple[Any, ...], float]:
+    """From which amount on, for each way, nothing could be made: there are only so many channels to remove."""
+    found: dict[tuple[Any, ...], float] = {}
+    for kind, amount in (_removed(t.params) for t in trials if t.state == "failed" and t.params):
+        found[kind] = min(amount, found.get(kind, inf))
+    made = [_removed(t.params) for t in trials if t.state != "failed" and t.params]
+    return {kind: end for kind, end in found.items() if end > max((a for k, a in made if k == kind), default=0.0)}
 
 
 class Neighbours:
@@ -97,8 +119,8 @@ class Neighbours:
         new = dict[tuple[tuple[str, Any], ...], dict[str, Any]]()
         for _ in range(4 * CANDIDATES):
             params = self._neighbour(known.parents)
-            if (key := tuple(params.items())) not in known.tried:
-                new[key] = params
+            if known.is_new(params):
+                new[tuple(params.items())] = params
             if len(new) == CANDIDATES:
                 break
         ranked = self._ranked(list(new.values()), known) if new else []

@@ -11,10 +11,13 @@ CLEARLY = 1.5
 """A simulated divergence so many times another's is taken to be really worse."""
 
 BEYOND = 2.0
-"""So many times the largest divergence of files that were good enough, a file is not tried."""
+"""So many times the divergence at which too much is expected to be lost, a file is not tried."""
 
 ENOUGH = 6
-"""From so many good files on it is known which divergence is too much."""
+"""From so many good files on it is known which divergence that is."""
+
+LEAST_DROP = 0.005
+"""A smaller drop is taken for this one where drops are compared: it may be luck."""
 
 Z = 2.0
 """Standard errors within which a drop on some images may be noise."""
@@ -73,12 +76,23 @@ def bar(trials: Sequence[Trial], most_drop: float, limits: dict[str, float]) -> 
     is let through, so that a search knows what a little more would buy."""
     complete = [t for t in trials if t.state == "complete" and t.found]
     known = [Rival(_sketch(t), t.found.drop) for t in complete if t.found]
-    good = [r.sketch.divergence for r in known if r.drop <= most_drop]
     rivals = tuple(known[i] for i in front([(*_needs(r.sketch), r.sketch.divergence, max(r.drop, 0.0)) for r in known]))
     return Bar(
-        rivals, most_drop, BEYOND * max(good) if len(good) >= ENOUGH else inf,
+        rivals, most_drop, _most_divergence(known, most_drop),
         1.5 * limits.get("size_bytes", inf), 1.5 * limits.get("macs", inf),
     )  # fmt: skip
+
+
+def _most_divergence(known: Sequence[Rival], most_drop: float) -> float:
+    """Beyond what divergence no file is tried.
+
+    Drops grow with divergence: where good files lose much less than may be lost, they may diverge as much more.
+    """
+    good = [r for r in known if r.drop <= most_drop]
+    if len(good) < ENOUGH:
+        return inf
+    far = max(good, key=lambda r: r.sketch.divergence)
+    return BEYOND * far.sketch.divergence * max(1.0, most_drop / max(far.drop, LEAST_DROP))
 
 
 def _sketch(trial: Trial) -> Sketch:

@@ -199,6 +199,34 @@ def test_a_trial_is_cut_only_where_another_is_better_in_all() -> None:
     assert bar([trial(n) for n in range(9)], 0.02, {}).cuts(replace(sketch, divergence=5, size_bytes=1))
 
 
+def test_where_good_files_lose_little_others_may_differ_more() -> None:
+    good = [trial(n, drop=0.01) for n in range(9)]
+    other = Sketch(10 * FOUND.divergence, 1, 1_000, 8)
+    assert bar(good, 0.02, {}).cuts(other)
+    assert not bar(good, 0.1, {}).cuts(other)
+    assert bar(good, 0.1, {}).cuts(replace(other, divergence=21 * FOUND.divergence))
+    assert bar(
+        [*good, replace(good[0], found=replace(FOUND, divergence=4 * FOUND.divergence, drop=0.09))], 0.1, {}
+    ).cuts(other)
+
+
+def test_no_more_is_proposed_to_be_removed_than_there_is() -> None:
+    space, plain = Space(TECHNIQUES), Recipe()
+    params = [
+        space.completed({"shape": "channels", "channels.amount": a, "values": "bits", "bits": 4}) for a in (0.55, 0.6)
+    ]
+    done = replace(trial(0), recipe=recipe(params[0], plain, HARMS).to_json(), params=params[0])
+    failed = Trial(1, "failed", "simulated", recipe(params[1], plain, HARMS).to_json(), params[1])
+    amounts = {}
+    for trials in ([done], [done, failed]):
+        neighbours = proposals.Neighbours(space, SearchSettings(), plain, 1_000_000, Random(0))
+        found = [neighbours.propose(trials, HARMS) or {} for _ in range(40)]
+        amounts[len(trials)] = [
+            p["channels.amount"] for p in found if p.get("channels.part") == params[0]["channels.part"]
+        ]
+    assert max(amounts[1]) >= 0.6 > 0.55 >= max(amounts[2])
+
+
 def test_rivals_that_others_beat_are_left_out_and_cut_nothing_of_their_own() -> None:
     random = Random(3)
     trials = [
