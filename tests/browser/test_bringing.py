@@ -58,7 +58,7 @@ def add(page: Page, file: Path) -> None:
     page.get_by_role("button", name=f"Import {file.name}").click()
 
 
-@pytest.mark.parametrize("kind", ["pt2", "safetensors"])
+@pytest.mark.parametrize("kind", ["safetensors", pytest.param("pt2", marks=pytest.mark.slow)])
 def test_the_button_stays_in_its_place_as_a_list_above_it_is_loaded(form: Page, tmp_path: Path, kind: str) -> None:
     """The browser fetches what draws a list when the first is shown; a click on what moves meanwhile hits nothing."""
     held = list[Route]()
@@ -136,6 +136,7 @@ def test_a_brought_network_is_measured_and_made_smaller(server: str, page: Page,
     assert started.value.suggested_filename.startswith("visitor-own-")
 
 
+@pytest.mark.slow
 def test_explore_goes_on_with_another_network_when_one_is_removed(server: str, page: Page, brought: Subject) -> None:
     query = "&".join(f"{name}={value}" for name, value in link_of(brought, RECIPE).items())
     page.goto(f"{server}/explore?{query}")

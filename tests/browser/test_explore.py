@@ -78,6 +78,7 @@ def test_the_bare_address_shows_points_before_the_charts_library_is_there_then_c
     page.wait_for_function(f"({hidden})().every(Boolean)")
 
 
+@pytest.mark.slow
 def test_a_slider_moved_by_keyboard_leads_to_a_new_point(server: str, page: Page) -> None:
     page.goto(link(server))
     measured(page)
@@ -135,6 +136,7 @@ def test_a_dragged_slider_moves_an_interpolated_point_before_it_is_let_go(server
     measured(page)
 
 
+@pytest.mark.slow
 def test_two_tabs_explore_for_themselves(server: str, page: Page) -> None:
     page.goto(link(server))
     other = page.context.new_page()
@@ -171,6 +173,7 @@ def test_a_training_outlives_a_reload_and_is_kept_where_it_was_cancelled(server:
     expect(page.locator(".st-key-status")).to_contain_text("on all 359 test images")
 
 
+@pytest.mark.slow
 def test_a_row_is_ticked_a_limit_is_dragged_on_the_chart_and_a_link_is_copied(server: str, page: Page) -> None:
     page.goto(f"{link(server)}&panel=points&budget=size:100,smallest")
     measured(page)
@@ -204,6 +207,7 @@ def test_a_row_is_ticked_a_limit_is_dragged_on_the_chart_and_a_link_is_copied(se
     expect(page.locator(".copied")).to_have_value(link_text)
 
 
+@pytest.mark.slow
 def test_a_hover_tells_the_recipe_and_its_file_can_be_downloaded(server: str, page: Page) -> None:
     alone = Recipe(steps=(Prune(sparsity=0.62),), quality="fast")  # no other point is near
     page.goto(f"{link(server, alone)}&panel=files")

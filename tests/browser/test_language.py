@@ -25,6 +25,7 @@ def test_the_language_is_the_browsers_unless_the_link_names_another(chinese: Pag
     expect(chinese.get_by_test_id("stSelectbox").first).to_contain_text("Layer")
 
 
+@pytest.mark.slow
 def test_a_choice_outlives_changes_of_the_language(page: Page, server: str) -> None:
     page.goto(f"{server}/quantization?lang=en")
     page.get_by_role("combobox", name="Scheme").click()

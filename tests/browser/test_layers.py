@@ -36,6 +36,7 @@ def test_bits_of_one_layer_land_in_the_recipe_and_follow_to_explore(server: str,
     expect(page.locator(".st-key-status")).to_contain_text("on all 359 test images")
 
 
+@pytest.mark.slow
 def test_the_sweep_goes_on_when_the_page_is_left(server: str, page: Page) -> None:
     page.goto(link(server, "layers", RECIPE))
     page.get_by_role("button", name="Run sensitivity analysis").click()

@@ -53,7 +53,7 @@ TRIES = {
 
 @pytest.mark.parametrize(
     "name",
-    [name if name in ("pruning", "together") else pytest.param(name, marks=pytest.mark.slow) for name in LESSONS],
+    [name if name == "pruning" else pytest.param(name, marks=pytest.mark.slow) for name in LESSONS],
 )
 def test_a_lesson_answers_and_leads_to_explore(name: str, server: str, page: Page) -> None:
     told, plan = read(name, import_module(f"compression.lessons.{name}").facts()), TRIES[name]

@@ -13,6 +13,7 @@ def chart(page: Page) -> Locator:
     return page.locator(".plot.js-plotly-plot .main-svg").first
 
 
+@pytest.mark.slow
 def test_plotly_comes_from_its_package_and_is_fetched_once(server: str, page: Page) -> None:
     fetched = list[str]()
     page.on("request", lambda request: fetched.append(request.url) if "plotly.min.js" in request.url else None)
@@ -23,6 +24,7 @@ def test_plotly_comes_from_its_package_and_is_fetched_once(server: str, page: Pa
     assert not (ROOT / "static").exists()
 
 
+@pytest.mark.slow
 def test_a_library_that_does_not_come_is_said_in_one_sentence(server: str, page: Page, console: list[str]) -> None:
     page.route("**/plotly.min.js*", lambda route: route.abort())
     page.goto(link(server, "explore"))

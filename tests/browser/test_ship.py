@@ -68,6 +68,7 @@ def test_every_download_of_deploy_runs_with_the_lines_beside_it(
     page.get_by_text(f"{100 * np.mean(answers['onnx'] == right):.1f}%").first.wait_for()
 
 
+@pytest.mark.slow
 def test_clicks_in_one_breath_are_all_heard(server: str, page: Page) -> None:
     page.goto(link(server, "deploy", Recipe(steps=(Quantize(weight_bits=5),), quality="fast")))
     expect(page.get_by_text("Why isn't it faster?")).to_be_visible()

@@ -88,6 +88,7 @@ def worker_pid(lab: Lab) -> int:
     return next(iter(lab._connection.client.run(os.getpid).values()))
 
 
+@pytest.mark.slow
 def test_what_nobody_waits_for_makes_way_for_whoever_asks(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(jobs, "IDLE_AFTER_S", 0.0)
     idle = lab.submit_idle(request(0.21))
@@ -170,6 +171,7 @@ def test_a_finished_file_is_explained_and_written_in_other_formats(lab: Lab) -> 
         lab.ask(questions.write_format, asked, "tflite").result(PATIENCE_S)
 
 
+@pytest.mark.slow
 def test_after_its_first_job_a_worker_fills_its_caches_once(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
     done(lab.submit(request(0.32, "lenet5"), owner="practice"))
     assert not lab._warming  # where COMPRESSION_IDLE=0, as in all tests, nothing is computed that nobody asked for
@@ -557,6 +559,7 @@ def test_nothing_is_left_ten_seconds_after_the_app_was_killed(own_home: Path) ->
     assert until(lambda: not any(runs(member) for member in members))
 
 
+@pytest.mark.slow
 def test_a_question_that_takes_long_holds_up_no_end(own_home: Path) -> None:
     asking = APP.replace("time.sleep(600)", "lab.ask(time.sleep, 600)")
     done = subprocess.run([sys.executable, "-c", asking], cwd=ROOT, capture_output=True, text=True, timeout=PATIENCE_S)
@@ -633,6 +636,7 @@ def test_a_cache_values_are_made_once_whatever_the_threads() -> None:
     assert found == [1, 2] * 8
 
 
+@pytest.mark.slow
 def test_a_cache_tries_again_after_a_failure() -> None:
     cache: LruCache[int] = LruCache(2)
     with pytest.raises(ZeroDivisionError):

@@ -34,7 +34,7 @@ EACH_KIND = ("lenet5", "resnet8", "shufflenetv2")
     [
         *(pytest.param(name, False, marks=[] if name in EACH_KIND else pytest.mark.slow) for name in ARCHITECTURES),
         ("resnet8", True),
-        ("shufflenetv2", True),
+        pytest.param("shufflenetv2", True, marks=pytest.mark.slow),
     ],
 )
 def test_every_architecture_of_the_zoo_answers_the_same(name: str, decomposed: bool, tmp_path: Path) -> None:

@@ -161,6 +161,7 @@ def test_every_technique_can_be_switched_off() -> None:
 
 
 @pytest.mark.usefixtures("engine")
+@pytest.mark.slow
 def test_a_network_without_weights_is_trained_on_the_page_and_then_compressed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -364,6 +364,7 @@ def test_a_student_learns_from_a_network_of_the_zoo_and_says_so(tmp_path, monkey
     assert models.card("lenet300", "digits").recipe.get("teacher") is None  # the shipped weights are still found
 
 
+@pytest.mark.slow
 def test_an_assistant_is_taught_first(tmp_path, monkeypatch):
     monkeypatch.setenv("COMPRESSION_HOME", str(tmp_path))
     models.train("resnet20_quarter", "digits", epochs=1, lesson=models.Distillation("lenet5", assistant="lenet300"))
