@@ -26,6 +26,7 @@ def page() -> None:
     st.space("small")
     if visit.notice:
         st.warning(wording.told(visit.notice))
+    st.markdown(f"### {_('{page}: {subject}', page=_('Report'), subject=wording.quoted(visit.subject.title))}")
     with st.container(key="budget-bar"):
         budget = view_controls.budget(visit.trail.words)
         visit.look(replace(visit.view, budget=budget))

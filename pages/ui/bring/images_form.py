@@ -126,10 +126,10 @@ def _add(files: list[Any]) -> None:
 def _decoded() -> None:
     """What decoded pictures take on the disk; their limit, and a button that removes them."""
     now = jobs.picture_usage()
-    taken = wording.size(now.size_bytes) if now.files else _("nothing")
-    with st.expander(_("Image cache: {taken} of {limit_bytes:g} GiB", taken=taken, limit_bytes=now.limit_bytes / GIB)):
+    taken, limit_ = now.size_bytes / GIB, now.limit_bytes / GIB
+    with st.expander(_("Image cache: {taken:.2f} of {limit:g} GiB", taken=taken, limit=limit_)):
         st.caption(_("Images are decoded once per size. The least recently used are removed first."))
-        limit = st.number_input(_("Limit, GiB"), 1.0, value=now.limit_bytes / GIB, step=1.0, key="images.limit")
+        limit = st.number_input(_("Limit, GiB"), 1.0, value=limit_, step=1.0, key="images.limit")
         st.button(_("Set limit"), disabled=limit * GIB == now.limit_bytes, on_click=_limit, args=(limit,))
         st.button(_("Clear cache"), disabled=not now.files, on_click=_clear)
 
