@@ -2,13 +2,14 @@
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from compression.records.measurement import (
     Interval,
     LearningPoint,
 )
-from pages.ui.charts import legend, scatter_figure
+from pages.ui.charts import legend, lesson_figures, scatter_figure
 from pages.ui.charts.budget_handles import handles, moved
 from pages.ui.charts.scatter_data import chart, course, decades
 from pages.ui.explore.learning_curve import curve_figure
@@ -187,3 +188,18 @@ def test_points_of_the_store_are_hollow_and_those_of_this_visit_are_filled() -> 
     symbols = [symbol for trace in drawn.data if trace.name == "Prune" for symbol in trace.marker.symbol]
     assert sorted(symbols) == ["triangle-up", "triangle-up-open"]
     assert legend.entries([chart(known, None, "size", "accuracy")])[-1]["name"] == legend.STORED
+
+
+def luminance(colour: str) -> float:
+    """Relative luminance of '#RRGGBB' (WCAG 2.2)."""
+    parts = (int(colour[at : at + 2], 16) / 255 for at in (1, 3, 5))
+    red, green, blue = (c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in parts)
+    return 0.2126 * red + 0.7152 * green + 0.0722 * blue
+
+
+def test_digits_in_coloured_cells_can_be_read() -> None:
+    """A contrast of 4.5 with every colour of the scale; between two, luminance lies between theirs."""
+    [cells] = lesson_figures.matrix(np.arange(-4, 5).reshape(3, 3)).data
+    ink = luminance(cells.textfont.color)
+    assert len(cells.colorscale) == 3
+    assert all((luminance(colour) + 0.05) / (ink + 0.05) >= 4.5 for _at, colour in cells.colorscale)

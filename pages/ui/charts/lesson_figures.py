@@ -26,6 +26,9 @@ MOST_LEVELS, MANY = 64, 10_000
 CONFIG = {"displayModeBar": False}
 MARGIN = {"l": 8, "r": 8, "t": 28, "b": 8}
 DIVERGING = [[0.0, "#D55E00"], [0.5, "#F4F1EC"], [1.0, "#0072B2"]]
+PALE = [[0.0, "#F0A15A"], [0.5, "#F4F1EC"], [1.0, "#7DB8E0"]]
+"""The same two colours, light enough for dark digits (WCAG 2.2, 1.4.3)."""
+INK = "#1F2328"
 BLEND = [[0, VISITED], [1, NOW]]
 HEAT = [[0.0, "#F4F1EC"], [1.0, "#3987C9"]]
 GONE = [[0.0, "rgba(128,135,144,0.28)"], [1.0, "rgba(128,135,144,0.28)"]]
@@ -235,8 +238,8 @@ def matrix(values: np.ndarray, *, height: int = 170) -> go.Figure:
     """A few numbers in their places, written out."""
     fig = go.Figure(layout=_bare(height))
     fig.add_trace(go.Heatmap(
-        z=values, colorscale=DIVERGING, zmid=0, showscale=False, texttemplate="%{z}", hoverinfo="skip", xgap=2, ygap=2,
-        textfont={"color": "#1F2328", "size": 14},
+        z=values, colorscale=PALE, zmid=0, showscale=False, texttemplate="%{z}", hoverinfo="skip", xgap=2, ygap=2,
+        textfont={"color": INK, "size": 14},
     ))  # fmt: skip
     return fig
 
