@@ -61,7 +61,7 @@ function themed(layout, element) {
     hoverlabel: { bgcolor: colour("--st-secondary-background-color", "#F5F6F8"), bordercolor: lines,
       font: { color: text }, align: "left" },
     ...Object.fromEntries(Object.entries(layout).filter(([name]) => /^[xy]axis/.test(name))
-      .map(([name, own]) => [name, { ...axis, ...own }])),
+      .map(([name, own]) => [name, { ...axis, ...own, title: { ...own.title, font: { size: 12 } } }])),
   }
 }
 

@@ -102,7 +102,7 @@ def _focus(axis: Axis, values: list[float], now: list[float]) -> dict[str, Any]:
 
 def _axis(axis: Axis, ticks: tuple[float, ...], chart: Chart) -> dict[str, Any]:
     """Logarithmic where the data says at which numbers to put ticks; costs else start from zero."""
-    told: dict[str, Any] = {"title": {"text": axis.title, "standoff": 6, "font": {"size": 12}}}
+    told: dict[str, Any] = {"title": {"text": axis.title, "standoff": 6}}
     if ticks:
         return told | {"type": "log", "tickvals": ticks, "tickformat": "~r", "showline": True}
     told |= _focus(axis, *_along(axis, chart))
