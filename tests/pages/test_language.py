@@ -1,16 +1,20 @@
 """The app in Chinese: each page opens and says nothing in English, and the language follows the link."""
 
+import re
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
+import streamlit
 from streamlit.testing.v1 import AppTest
 
 from compression.data import DATASETS
 from compression.jobs.cluster import ROOT
+from compression.language import ENGLISH, speak
 from compression.models import ARCHITECTURES
 from pages.ui import state
+from pages.ui.page.style import INSTRUCTIONS, UPLOADER, uploaders
 from tests.pages.english_words import english, english_of
 from tests.pages.running_app import PATIENCE_S, opened
 
@@ -104,3 +108,17 @@ def test_of_several_languages_in_a_link_the_last_is_spoken(own_home: Path) -> No
     shown = AppTest.from_file(str(ROOT / "app.py"), default_timeout=PATIENCE_S).switch_page("pages/learn/sharing.py")
     shown.query_params["lang"] = ["zh-CN", "en"]
     assert "简体中文" in [button.label for button in shown.run().button]
+
+
+def test_file_uploaders_speak_chinese_by_streamlits_own_marks() -> None:
+    """Streamlit's texts are English alone; its scripts must have the marks by which they are replaced."""
+    speak("zh-CN")
+    style = uploaders(200)
+    speak(ENGLISH)
+    assert uploaders(200) == ""
+    speak("")
+    assert 'content: "上传"' in style and 'content: "每个文件不超过 200 MB"' in style
+    scripts = (Path(streamlit.__file__).parent / "static" / "static" / "js").glob("FileUploader*.js")
+    script = "".join(path.read_text(encoding="utf-8") for path in scripts)
+    for mark in (UPLOADER, INSTRUCTIONS):
+        assert re.findall(r'"(\w+)"', mark)[0] in script
