@@ -1,5 +1,7 @@
 """Bring's form for images: what decoded pictures take, and how many of a folder's are tested."""
 
+import pytest
+
 from compression.data import cache_limit
 from compression.data.test_samples import ALL, TestSample
 from pages.ui.bring import images_form, network_form
@@ -30,3 +32,30 @@ def test_decoded_pictures_are_shown_limited_and_removed() -> None:
     finally:
         cache_limit.set_limit(before)
         place.unlink(missing_ok=True)
+
+
+@pytest.mark.parametrize("text", ["mobilenet v2", "MobileNet-V2", "MOBILENET_V2", " mobilenetv2 "])
+def test_networks_are_found_without_regard_to_case_blanks_hyphens_and_underscores(text: str) -> None:
+    page = opened({}, page="lab/bring")
+    page.segmented_control(key="bring.source").set_value(network_form.LIBRARY).run()
+    everything = page.selectbox(key="bring.library").options
+    page.text_input(key="bring.search").set_value(text).run()
+    found = page.selectbox(key="bring.library").options
+    assert "timm:mobilenetv2_100.ra_in1k" in found and set(found) < set(everything)
+    assert any(name.startswith("torchvision:mobilenet_v2.") for name in found)
+    assert all("mobilenetv2" in name.replace("_", "") for name in found) and not page.exception
+    page.text_input(key="bring.search").set_value("no such network").run()
+    assert page.selectbox(key="bring.library").disabled and not page.exception
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "has"),
+    [
+        ("torchvision:resnet50", "resnet 50", True),
+        ("timm:efficientnet_lite0.ra_in1k", "EfficientNet-Lite0", True),
+        ("torchvision:resnet50", "", True),
+        ("torchvision:resnet50", "resnet 101", False),
+    ],
+)
+def test_a_name_has_a_text(name: str, text: str, has: bool) -> None:
+    assert network_form.has_text(name, text) is has

@@ -105,15 +105,28 @@ def _library() -> None:
 
 
 def _choose_network(label: str) -> LibraryNetwork | None:
-    """The list of both libraries, in which the browser searches."""
+    """The networks of both libraries whose name has the text that is searched."""
     found = awaited(asked("bring.libraries", jobs.library_networks), _("Listing torchvision and timm networks"))
     if not found:
         return None
-    known = {each.source: each for each in found}
-    chosen = st.selectbox(
-        label, known, index=None, key="bring.library", placeholder=_("Search, e.g. efficientnet_lite0")
-    )
-    return known[chosen] if chosen else None
+    left, right = st.columns(2)
+    text = left.text_input(_("Search"), key="bring.search", max_chars=80, placeholder=_("e.g. mobilenet v2"))
+    known = {each.source: each for each in found if has_text(each.source, text)}
+    nothing = _("No name has this text")
+    chosen = right.selectbox(
+        label, known, index=None, key="bring.library", disabled=not known,
+        placeholder=_("{count:,} networks", count=len(known)) if known else nothing,
+    )  # fmt: skip
+    return known.get(chosen) if chosen else None
+
+
+def has_text(name: str, text: str) -> bool:
+    """Whether a name has a text, without regard to case, blanks, hyphens and underscores."""
+    return _bare(text) in _bare(name)
+
+
+def _bare(text: str) -> str:
+    return re.sub(r"[\s_-]+", "", text).casefold()
 
 
 def described(network: LibraryNetwork) -> str:
