@@ -10,7 +10,7 @@ from compression.language import LANGUAGES, _, p_
 from pages.ui.lessons.lesson import LESSONS, page_of
 from pages.ui.page.entrance import entered, way_out
 from pages.ui.page.guard import guarded
-from pages.ui.page.style import ICON, LOGO, RELOAD, STYLE, uploaders
+from pages.ui.page.style import ICON, LOGO, RELOAD, STYLE
 from pages.ui.state import language, streamlit_patches
 
 streamlit_patches.hear_all()
@@ -54,7 +54,7 @@ title = f"{page.title} · Compression Lab"
 sidebar: Literal["auto", "expanded"] = "auto" if page is browser else "expanded"  # auto: a phone shows the page first
 st.set_page_config(page_title=title, page_icon=ICON, layout="wide", initial_sidebar_state=sidebar)
 st.logo(LOGO, size="large")
-st.html(STYLE + uploaders(st.get_option("server.maxUploadSize")))
+st.html(STYLE)
 with st.container(key="language"):
     other = language.other()
     st.button(LANGUAGES[other], on_click=language.choose, args=(other,), type="tertiary", icon=":material/translate:")

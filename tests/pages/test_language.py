@@ -11,10 +11,10 @@ from streamlit.testing.v1 import AppTest
 
 from compression.data import DATASETS
 from compression.jobs.cluster import ROOT
-from compression.language import ENGLISH, speak
+from compression.language import speak
 from compression.models import ARCHITECTURES
 from pages.ui import state
-from pages.ui.page.style import INSTRUCTIONS, UPLOADER, uploaders
+from pages.ui.page import uploader
 from tests.pages.english_words import english, english_of
 from tests.pages.running_app import PATIENCE_S, opened
 
@@ -113,12 +113,14 @@ def test_of_several_languages_in_a_link_the_last_is_spoken(own_home: Path) -> No
 def test_file_uploaders_speak_chinese_by_streamlits_own_marks() -> None:
     """Streamlit's texts are English alone; its scripts must have the marks by which they are replaced."""
     speak("zh-CN")
-    style = uploaders(200)
-    speak(ENGLISH)
-    assert uploaders(200) == ""
+    style = uploader.words("probe.report", ["json"], 4)
     speak("")
-    assert 'content: "上传"' in style and 'content: "每个文件不超过 200 MB"' in style
+    assert style.count(".st-key-probe-report ") == 4
+    assert 'content: "上传"' in style and 'content: "每个文件不超过 4 MB · JSON"' in style
     scripts = (Path(streamlit.__file__).parent / "static" / "static" / "js").glob("FileUploader*.js")
     script = "".join(path.read_text(encoding="utf-8") for path in scripts)
-    for mark in (UPLOADER, INSTRUCTIONS):
-        assert re.findall(r'"(\w+)"', mark)[0] in script
+    for part in (uploader.BUTTON, uploader.INSTRUCTIONS):
+        [mark] = re.findall(r'"(\w+)"', part)
+        assert mark in script
+    using = [path.name for path in (ROOT / "pages").rglob("*.py") if "st.file_uploader(" in path.read_text()]
+    assert using == ["uploader.py"]

@@ -21,6 +21,7 @@ from pages.ui.model.subject import FOLDER, Subject
 from pages.ui.page.guard import heard, repeated
 from pages.ui.page.table import columns
 from pages.ui.page.test_images import sampled
+from pages.ui.page.uploader import uploader
 from pages.ui.page.waiting import answered, followed, progress_of
 from pages.ui.state import Visit, asked, forgotten, put, shown, shown_or_none, taken, watched, watched_beside
 
@@ -81,7 +82,7 @@ def _for_network(visit: Visit, dataset: str) -> None:
 def _images() -> str:
     """The name of the dataset that is chosen; '' while there is none."""
     st.caption(_(ABOUT))
-    files = st.file_uploader(_("Archive or images"), type=TYPES, accept_multiple_files=True, key="images.files")
+    files = uploader(_("Archive or images"), TYPES, accept_multiple_files=True, key="images.files")
     offer = _("Add {count} files", count=len(files)) if len(files) > 1 else _("Add these images")
     st.button(offer, key="images.add", type="primary", disabled=not files, on_click=put, args=(WANTED, True))
     if taken(WANTED) and files:

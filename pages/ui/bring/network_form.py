@@ -18,6 +18,7 @@ from pages.ui.model.links import first_of_own, link_of
 from pages.ui.model.subject import Subject, dataset_title
 from pages.ui.page.guard import guarded
 from pages.ui.page.table import columns
+from pages.ui.page.uploader import uploader
 from pages.ui.page.waiting import awaited, followed
 from pages.ui.state import Visit, asked, begun, forgotten, put, shown, shown_or_none, taken, watched
 
@@ -89,7 +90,7 @@ def _file(visit: Visit) -> None:
             st.caption(_(title))
             st.code(lines, language="python")
     types = [".onnx", ".pt2", *WEIGHTS, *OTHERS]
-    st.file_uploader(_("File"), type=types, key="bring.file")
+    uploader(_("File"), types, key="bring.file")
     if _suffix() in WEIGHTS:
         _choose_network(_("Architecture of the weights"))
     if _suffix() == ".pt2":

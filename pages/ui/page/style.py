@@ -1,9 +1,5 @@
 """What Streamlit's theme cannot say: the marks of the app, and that nothing jumps when a line of text appears."""
 
-import json
-
-from compression.language import ENGLISH, _, current
-
 STYLE = """
 <style>
 [data-testid="stMainBlockContainer"] { padding: 3.75rem 2.5rem 2rem; }
@@ -79,23 +75,6 @@ div:has(> [data-testid="stMetricDeltaDescription"]) { flex-wrap: wrap; }
 }
 </style>
 """
-
-UPLOADER = '[data-testid="stFileUploaderDropzone"]'
-INSTRUCTIONS = '[data-testid="stFileUploaderDropzoneInstructions"]'
-
-
-def uploaders(most_mb: int) -> str:
-    """The words on file uploaders in the app's language: Streamlit has English ones alone, which stay in English."""
-    if current() == ENGLISH:
-        return ""
-    words = _("Upload"), _("up to {most_mb} MB per file", most_mb=most_mb)
-    button, limit = (json.dumps(each, ensure_ascii=False) for each in words)
-    return f"""<style>
-{UPLOADER} :is(button p, {INSTRUCTIONS} span) {{ font-size: 0; }}
-{UPLOADER} button p::after {{ content: {button}; font-size: 0.875rem; }}
-{UPLOADER} {INSTRUCTIONS} span::after {{ content: {limit}; font-size: 0.875rem; }}
-</style>"""
-
 
 ICON = """<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 24 24" width="24" height="24">
 <path d="M2 4h20v3H2zM2 17h20v3H2z" fill="#0072B2"/><path d="M7 10.5h10v3H7z" fill="#D55E00"/></svg>"""

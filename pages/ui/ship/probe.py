@@ -13,6 +13,7 @@ from compression.store.probes import Added
 from pages.ui.model import wording
 from pages.ui.model.points import Point
 from pages.ui.page.table import columns
+from pages.ui.page.uploader import uploader
 from pages.ui.page.waiting import awaited
 from pages.ui.ship import receive
 from pages.ui.state import Visit, kept, put, shown_or_none, store
@@ -89,10 +90,9 @@ def left_out(without: Sequence[tuple[str, str]]) -> None:
 
 def report(visit: Visit) -> None:
     """The report of a probe, as a file or by a link."""
-    file = st.file_uploader(
-        _("Upload report.json"), type=["json"], key="probe.report", max_upload_size=4,
-        on_change=receive.dismiss, args=(visit,),
-    )  # fmt: skip
+    file = uploader(
+        _("Upload report.json"), ["json"], key="probe.report", most_mb=4, on_change=receive.dismiss, args=(visit,)
+    )
     sent = receive.draw(visit)
     if sent is not None:
         told(visit, sent)
