@@ -2,6 +2,7 @@
 
 import itertools
 import math
+import re
 
 import numpy as np
 import pytest
@@ -143,8 +144,9 @@ def is_possible(case):
     return True
 
 
-FIRST = {name.split(".")[0]: name for name in reversed(CALLS)}.values()
-"""An overload of each operator."""
+TWO_DIMENSIONS_LAST = sorted(CALLS, key=lambda name: "2d" not in name)[::-1]
+FIRST = {re.sub(r"[123]d", "", name.split(".")[0]): name for name in TWO_DIMENSIONS_LAST}.values()
+"""An overload of each operator, the one for maps of two dimensions if there are others."""
 
 
 @pytest.mark.parametrize(

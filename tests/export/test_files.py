@@ -69,7 +69,7 @@ def random_norms(network):
     return network
 
 
-EACH_KIND = ("lenet5", "resnet8", "shufflenetv2")
+EACH_KIND = ("lenet5", "resnet8")
 
 
 @pytest.fixture(

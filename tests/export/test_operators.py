@@ -276,7 +276,11 @@ RECIPES = [
 
 @pytest.fixture(
     scope="module",
-    params=[visitors.Rows, visitors.Example, pytest.param(visitors.Residual, marks=pytest.mark.slow), visitors.Mobile],
+    params=[
+        visitors.Rows,
+        *(pytest.param(kind, marks=pytest.mark.slow) for kind in (visitors.Example, visitors.Residual)),
+        visitors.Mobile,
+    ],
 )
 def visitor(request: pytest.FixtureRequest) -> candidate.Prepared:
     """A network outside the zoo that has learned Digits."""

@@ -69,7 +69,14 @@ def test_parameter_counts(name: str) -> None:
     assert low <= count(models.build(name, input_shape=(1, 28, 28), classes=10)) <= high
 
 
-@pytest.mark.parametrize("name", models.ARCHITECTURES)
+DEEPER = ("resnet20_quarter", "resnet20_half", "resnet56")
+"""ResNets that differ from ResNet-20 in nothing but their size."""
+
+
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(name, marks=pytest.mark.slow) if name in DEEPER else name for name in models.ARCHITECTURES],
+)
 def test_every_network_can_be_traced_for_any_batch_size(name: str) -> None:
     model = models.build(name, input_shape=(1, 8, 8), classes=10)
     batch = torch.export.Dim("batch")

@@ -83,7 +83,11 @@ LEFT = {Activations: {"slice", "sigmoid", "mul", "reshape", "permute", "index", 
 """What parts of a network stay decomposed to: gates, shuffles and paddings."""
 
 
-@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
+@pytest.mark.parametrize(
+    "kind",
+    [pytest.param(kind, marks=pytest.mark.slow) if kind is mobile else kind for kind in KINDS],
+    ids=lambda kind: kind.__name__,
+)
 def test_a_decomposed_network_has_the_layers_that_it_was_made_of(kind) -> None:
     torch.manual_seed(0)
     network, images = settled(kind()), torch.randn(5, *SHAPE)

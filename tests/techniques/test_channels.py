@@ -310,7 +310,7 @@ def test_every_criterion_reaches_the_budget(criterion, scope):
     assert all(torch.equal(v, before[k]) for k, v in graph.state_dict().items())
 
 
-@pytest.mark.parametrize("name", ["lenet300", "lenet5", "resnet20"])
+@pytest.mark.parametrize("name", ["lenet300", "lenet5", pytest.param("resnet20", marks=pytest.mark.slow)])
 def test_half_the_work_costs_little(name):
     prepared = prepare(load_model(name, "digits"), load("digits"))
     for steps in ((Channels(amount=0.5),), (Channels(amount=0.5), Quantize())):

@@ -66,8 +66,8 @@ RECIPES: dict[str, tuple[Step, ...]] = {
 QUICK = {
     ("lenet300", "channels"), ("lenet5", "channels of all layers"), ("lenet5", "channels by taylor"),
     ("lenet5", "factorize"), ("lenet300", "tucker"), ("lenet5", "prune by magnitude"), ("lenet300", "2:4"),
-    ("lenet5", "threshold"), ("shufflenetv2", "prune by magnitude"), ("lenet5", "share"),
-    ("lenet300", "share by channels"), ("mobilenetv2", "one scale"), ("lenet5", "2 bits"), ("lenet5", "half"),
+    ("lenet5", "threshold"), ("lenet5", "share"),
+    ("lenet300", "share by channels"), ("lenet5", "one scale"), ("lenet5", "2 bits"), ("lenet5", "half"),
     ("lenet5", "asymmetric"), ("lenet5", "logarithmic"), ("lenet300", "ternary"), ("lenet300", "binary"),
     ("lenet5", "groups"), ("lenet5", "mixed"), ("lenet5", "recover"), ("lenet5", "pruned, shared, rounded"),
     ("lenet5", "all"),

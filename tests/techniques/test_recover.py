@@ -366,14 +366,19 @@ def test_a_student_learns_from_a_network_of_the_zoo_and_says_so(tmp_path, monkey
 
 @pytest.mark.slow
 def test_an_assistant_is_taught_first(tmp_path, monkeypatch):
+    def lasting(epochs):
+        recipes = training_recipes.RECIPES | {"lenet300": TrainingConfig(epochs=epochs)}
+        monkeypatch.setattr(training_recipes, "RECIPES", recipes)
+
     monkeypatch.setenv("COMPRESSION_HOME", str(tmp_path))
+    lasting(1)
     models.train("resnet20_quarter", "digits", epochs=1, lesson=models.Distillation("lenet5", assistant="lenet300"))
     stored = tmp_path / "zoo" / "from-lenet5"
     assert [path.stem for path in stored.glob("*.safetensors")] == ["resnet20_quarter-digits"]
     assistant = stored / "assistants" / "lenet300-digits.safetensors"
     first = assistant.read_bytes()
     data, once = load("digits"), {"device": "cpu", "progress": None, "stop": None}
-    monkeypatch.setattr(training_recipes, "RECIPES", training_recipes.RECIPES | {"lenet300": TrainingConfig(epochs=1)})
+    lasting(2)  # one that is taught again is another
     models.Distillation("lenet5", assistant="lenet300").setting("resnet20_quarter", data, **once)
     assert assistant.read_bytes() == first
     models.Distillation("lenet5", assistant="lenet300", temperature=1.0).setting("resnet20_quarter", data, **once)
