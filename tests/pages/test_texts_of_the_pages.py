@@ -9,7 +9,8 @@ from compression.jobs.cluster import ROOT
 
 INPUTS = {
     "selectbox", "multiselect", "radio", "segmented_control", "pills", "select_slider", "slider", "number_input",
-    "text_input", "text_area", "toggle", "checkbox", "file_uploader", "data_editor",
+    "text_input", "text_area", "toggle", "checkbox", "file_uploader", "uploader",
+    "data_editor",
 }  # fmt: skip
 TEXTS = INPUTS | {
     "markdown", "caption", "subheader", "header", "title", "write", "info", "warning", "error", "success", "toast",
